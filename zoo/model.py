@@ -1,0 +1,524 @@
+"""The one base class of the zoo: a model is a game of players, trained in rounds."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo.config import FromArguments
+
+
+class Round(NamedTuple):
+    """One forward pass, and what each player who moves on it minimises.
+
+    `objective(x, y, seed, training)` returns `({player: loss}, terms)`: for each moving player one
+    number per example, `[B]`, and further numbers to report. All its randomness comes from `seed`,
+    so that it is a pure function of weights, batch and seed.
+
+    A round of `steps` moves is played that often on a batch, each time with fresh seeds and on an
+    equal share of the batch's examples.
+    """
+
+    objective: Callable
+    steps: int = 1
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a term became NaN or infinite. The message names the player, the term, the step."""
+
+
+class GenerativeModel(FromArguments, keras.Model):
+    """Trains `players()` in `rounds()`, each player with its own optimizer.
+
+    What a model must define: `players`, an objective, `terms`, `decode`, and `image_shape`. Networks
+    arrive built: shapes are known, and no step creates a variable.
+
+    Three rules hold for every model, and are kept here:
+
+    - A player's gradient is taken with respect to its own variables only. Players who share a round
+      move at once: all gradients first, then all updates.
+    - A player who does not move keeps its state: batch-norm statistics and the like change in the
+      owner's moves only, whoever calls the network.
+    - Losses and terms are numbers per example; they are averaged over the global batch here.
+
+    Images are float32 in [0, 1], `[B, H, W, C]`, in every public method. Data is `x` or `(x, y)`.
+
+    Args:
+        seed: Start of all the randomness of training. Each draw is a function of it, the step, the
+            round and the replica, so that a resumed run draws what the uninterrupted one would have.
+        **kwargs: Keras's own: `name`, `dtype`.
+    """
+
+    terms: tuple[str, ...] = ()
+    """What the rounds report besides the players' losses."""
+
+    def __init__(self, seed: int = 0, **kwargs):
+        # The networks have a precision of their own; images, losses and densities are float32.
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.seed = seed
+        self.step = self.add_weight(
+            name="step",
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+        self.built = True
+
+    # What a model says of itself ---------------------------------------------------------------
+
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
+        """The layers that each player may change, by the player's name."""
+        raise NotImplementedError
+
+    def rounds(self) -> list[Round]:
+        """What happens to one batch, in order."""
+        return [Round(self.objective)]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the model's images."""
+        raise NotImplementedError
+
+    @property
+    def latent_dim(self) -> int:
+        """Number of latent dimensions, D."""
+        return int(self.prior().event_shape[-1])
+
+    def result_names(self) -> list[str]:
+        """Names of all that is logged: the players' losses, then the terms."""
+        players = list(self.players())
+        losses = ["loss"] if len(players) == 1 else [f"{name}_loss" for name in players]
+        return losses + list(self.terms)
+
+    # Compiling ---------------------------------------------------------------------------------
+
+    def compile(self, optimizer="adam", **kwargs):
+        """Gives each player an optimizer.
+
+        Args:
+            optimizer: One for all, by name or as an object (each player gets its own copy), or a
+                dict of optimizers by the players' names.
+            **kwargs: Keras's own: `jit_compile`, `steps_per_execution`, `run_eagerly`.
+
+        Raises:
+            ValueError: If the dict's keys are not the players' names.
+        """
+        if unknown := kwargs.keys() - {
+            "jit_compile",
+            "steps_per_execution",
+            "run_eagerly",
+            "auto_scale_loss",
+        }:
+            raise ValueError(
+                f"A {type(self).__name__} has its losses and metrics built in: `compile` takes "
+                "`optimizer`, `jit_compile`, `steps_per_execution` and `run_eagerly`. "
+                f"Received: {sorted(unknown)}."
+            )
+        super().compile(optimizer=None, **kwargs)
+        players = self.players()
+        if not isinstance(optimizer, dict):
+            config = keras.optimizers.serialize(keras.optimizers.get(optimizer))
+            optimizer = {name: keras.optimizers.deserialize(config) for name in players}
+        if optimizer.keys() != players.keys():
+            raise ValueError(
+                "`optimizer` must be one optimizer, or a dict with the players "
+                f"{sorted(players)} as keys. Received: a dict with the keys {sorted(optimizer)}."
+            )
+        self.optimizers = {name: keras.optimizers.get(optimizer[name]) for name in players}
+        for name in players:
+            # Built here, inside the strategy's scope: no slot may be born in a replica.
+            self.optimizers[name].build(self.variables_of(name))
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in self.result_names()}
+        self.first_non_finite = keras.Variable(
+            np.full(len(self.trackers), -1),
+            dtype="int64",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="first_non_finite",
+        )
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return list(self.trackers.values()) if hasattr(self, "trackers") else []
+
+    def variables_of(self, player: str) -> list[keras.Variable]:
+        """The trainable variables of a player."""
+        return [v for layer in self.players()[player] for v in layer.trainable_variables]
+
+    def get_compile_config(self):
+        if not self.compiled:
+            return {}
+        return {
+            "optimizer": keras.saving.serialize_keras_object(dict(self.optimizers)),
+            "jit_compile": self.jit_compile,
+            "steps_per_execution": self.steps_per_execution,
+        }
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    # Training ----------------------------------------------------------------------------------
+
+    def fit(self, x=None, y=None, *args, callbacks=None, **kwargs) -> keras.callbacks.History:
+        """Keras's `fit`, on arrays or a `tf.data.Dataset`, of `x` or `(x, y)`.
+
+        Raises:
+            ValueError: If images are not floats in [0, 1] of the model's shape.
+            NonFiniteError: If a loss or term becomes NaN or infinite.
+        """
+        self.check_images(x)
+        if hasattr(self, "first_non_finite"):
+            self.first_non_finite.assign(np.full(len(self.trackers), -1))
+        guard = _StopAtNonFinite()
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            # First in line: nobody else shall save or draw what is not finite.
+            callbacks = [guard, *(callbacks or [])]
+        return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+
+    def train_step(self, data):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        seed = self._seed_at(self.step)
+        rounds = self.rounds()
+        shares = max(round.steps for round in rounds)
+        results = {}
+        for round in rounds:
+            for turn in range(round.steps):
+                seed, here = tfp.random.split_seed(seed)
+                losses, terms = self._play(round, *_share((x, y), turn, shares), here)
+            results |= self._named(losses, terms)
+        self._track(results)
+        self._watch(results)
+        self.step.assign_add(1)
+        return self._report()
+
+    def _play(self, round, x, y, seed):
+        with tf.GradientTape(persistent=True) as tape:
+            # Updates of state are held back, and handed out below to those who move.
+            with keras.StatelessScope() as scope:
+                losses, terms = round.objective(x, y, seed, training=True)
+            means = {
+                player: _global_mean(loss, player) + self._regularization(player)
+                for player, loss in losses.items()
+            }
+        variables = {player: self.variables_of(player) for player in means}
+        # All gradients before any move: the players of one round move at once.
+        grads = {player: tape.gradient(means[player], variables[player]) for player in means}
+        for player in means:
+            self._move(self.optimizers[player], grads[player], variables[player])
+            for layer in self.players()[player]:
+                for variable in layer.non_trainable_variables:
+                    if (new := scope.get_current_value(variable)) is not None:
+                        variable.assign(new)
+        return losses, terms
+
+    def _regularization(self, player):
+        """What the player's layers add of their own: Keras's `kernel_regularizer` and kin."""
+        penalties = [p for layer in self.players()[player] for p in layer.losses]
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        return tf.add_n(penalties) / replicas if penalties else 0.0
+
+    def _move(self, optimizer, grads, variables):
+        replicas = tf.distribute.get_replica_context()
+        if replicas.num_replicas_in_sync > 1 and (
+            optimizer.clipnorm or optimizer.clipvalue or optimizer.global_clipnorm
+        ):
+            # Keras clips each replica's share of the gradient and then sums. Clip the sum first;
+            # its equal shares are within any bound, so the optimizer's own clipping lets them pass.
+            grads = replicas.all_reduce(tf.distribute.ReduceOp.SUM, grads)
+            grads = optimizer._clip_gradients(grads)
+            grads = [g / replicas.num_replicas_in_sync for g in grads]
+        optimizer.apply(grads, variables)
+
+    def test_step(self, data):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        # The trackers start at zero, so their count tells the batches apart.
+        seen = tf.cast(next(iter(self.trackers.values())).count, tf.int64)
+        seed = self._seed_at(-1 - seen)
+        results = {}
+        for round in self.rounds():
+            seed, here = tfp.random.split_seed(seed)
+            results |= self._named(*round.objective(x, y, here, training=False))
+        self._track(results)
+        return self._report()
+
+    def _seed_at(self, step):
+        """A seed that a resumed run draws again, and no two replicas share."""
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        seed = tf.constant([self.seed, 0], tf.int32)
+        for part in (step, replica):
+            seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(part, tf.int32))
+        return seed
+
+    def _named(self, losses, terms):
+        single = len(self.players()) == 1
+        return {("loss" if single else f"{p}_loss"): loss for p, loss in losses.items()} | terms
+
+    def _track(self, results):
+        for name, value in results.items():
+            self.trackers[name].update_state(value)
+
+    def _watch(self, results):
+        """Keeps the step at which each of the results was non-finite for the first time."""
+        bad = tf.stack([~tf.reduce_all(tf.math.is_finite(results[name])) for name in self.trackers])
+        replicas = tf.distribute.get_replica_context()
+        if replicas.num_replicas_in_sync > 1:
+            bad = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(bad, tf.float32)) > 0
+        first = tf.convert_to_tensor(self.first_non_finite)
+        step = tf.cast(tf.convert_to_tensor(self.step), tf.int64)
+        self.first_non_finite.assign(tf.where(bad & (first < 0), step, first))
+
+    def _report(self):
+        results = {name: tracker.result() for name, tracker in self.trackers.items()}
+        if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            # Keras averages the workers' reports over an axis that scalars lack.
+            results = {name: tf.expand_dims(value, 0) for name, value in results.items()}
+        return results
+
+    # Using -------------------------------------------------------------------------------------
+
+    def call(self, x, training=False):
+        """Reconstructions, where the model can encode; `model.predict(x)` is this in batches."""
+        return self.reconstruct(x)
+
+    def abilities(self) -> tuple[str, ...]:
+        """Which of `encode`, `decode`, `reconstruct`, `sample`, `log_prob` the model has."""
+        has = {
+            "encode": self.can_encode,
+            "decode": True,
+            "reconstruct": self.can_encode,
+            "sample": hasattr(self, "prior"),
+            "log_prob": hasattr(self, "log_prob"),
+        }
+        return tuple(name for name, present in has.items() if present)
+
+    @property
+    def can_encode(self) -> bool:
+        """Whether the model maps images to latents."""
+        return hasattr(self, "posterior")
+
+    def encode(self, x, y=None) -> tf.Tensor:
+        """The mean of q(z | x), `[B, D]`, for images `x[B, H, W, C]` in [0, 1]."""
+        if not self.can_encode:
+            raise NotImplementedError(
+                f"A {type(self).__name__} has no encoder. It can: {', '.join(self.abilities())}."
+            )
+        return self.posterior(self._images(x), y).mean()
+
+    def decode(self, z, y=None) -> tf.Tensor:
+        """The images `[B, H, W, C]` that the latents `z[B, D]` stand for: means, not draws."""
+        raise NotImplementedError
+
+    def reconstruct(self, x, y=None) -> tf.Tensor:
+        """`decode(encode(x))`: no noise anywhere."""
+        return self.decode(self.encode(x, y), y)
+
+    def sample(self, n: int, y=None, seed=None) -> tf.Tensor:
+        """Decodes `n` draws from the prior: `[n, H, W, C]`.
+
+        Args:
+            n: Number of images.
+            y: A condition for each, where the model takes one.
+            seed: An int or a `[2]` int tensor for a repeatable draw; `None` for a fresh one.
+        """
+        if "sample" not in self.abilities():
+            raise NotImplementedError(
+                f"A {type(self).__name__} has no prior to sample from. "
+                f"It can: {', '.join(self.abilities())}."
+            )
+        return self.decode(self.prior(y).sample(n, seed=tfp.random.sanitize_seed(seed)), y)
+
+    def interpolate(self, a, b, n: int = 10, spherical: bool = False, y=None) -> tf.Tensor:
+        """Decodes `n` latents on the way from `a` to `b`, both ends included: `[n, H, W, C]`.
+
+        Args:
+            a: A latent `[D]`, or an image `[H, W, C]` where the model can encode.
+            b: The same.
+            n: Number of points, at least 2.
+            spherical: Along the arc between the directions of `a` and `b`, norms interpolated, in
+                place of the straight line: White, "Sampling Generative Networks", 2016, section 2.
+            y: A condition for all of them, `[...]`, where the model takes one.
+        """
+        ends = [self._latent(end, y) for end in (a, b)]
+        if y is not None:
+            y = tf.repeat(tf.convert_to_tensor(y)[None], n, 0)
+        return self.decode(path_between(*ends, n, spherical), y)
+
+    def _latent(self, end, y):
+        end = tf.convert_to_tensor(end, tf.float32)
+        if end.shape.rank == 3:
+            return self.encode(end[None], None if y is None else tf.convert_to_tensor(y)[None])[0]
+        if end.shape.rank != 1:
+            raise ValueError(
+                "An end of an interpolation is a latent [D] or an image [H, W, C]. "
+                f"Received: a tensor of shape {tuple(end.shape)}."
+            )
+        return end
+
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """Within it, the model uses the moving averages that its optimizers keep.
+
+        Which they do if made with `use_ema=True`; players without keep their weights.
+
+        Raises:
+            ValueError: If no optimizer keeps averages.
+
+        Example:
+            >>> with model.averaged_weights():
+            ...     images = model.sample(100)
+        """
+        pairs = [
+            (variable, average)
+            for player, optimizer in getattr(self, "optimizers", {}).items()
+            if optimizer.use_ema
+            for variable, average in zip(
+                self.variables_of(player), optimizer._model_variables_moving_average, strict=True
+            )
+        ]
+        if not pairs:
+            raise ValueError(
+                "No optimizer of the model keeps averages of the weights: compile with one made "
+                "with `use_ema=True`, such as keras.optimizers.Adam(use_ema=True)."
+            )
+        kept = [variable.numpy() for variable, _ in pairs]
+        try:
+            for variable, average in pairs:
+                variable.assign(average)
+            yield self
+        finally:
+            for (variable, _), value in zip(pairs, kept, strict=True):
+                variable.assign(value)
+
+    @property
+    def keeps_averages(self) -> bool:
+        """Whether some optimizer keeps moving averages of the weights (`use_ema=True`)."""
+        return any(optimizer.use_ema for optimizer in getattr(self, "optimizers", {}).values())
+
+    def check_images(self, x) -> None:
+        """Raises a `ValueError` unless `x` is images as the model wants them.
+
+        Of a dataset the first batch's shape and type are looked at, of arrays every value.
+        """
+        if isinstance(x, tf.data.Dataset):
+            spec = x.element_spec
+            x = spec[0] if isinstance(spec, tuple | list) else spec
+        if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+            return
+        shape, dtype = tuple(x.shape), tf.as_dtype(x.dtype)
+        expected = f"float images in [0, 1] of shape [B, {', '.join(map(str, self.image_shape))}]"
+        if len(shape) != 4 or any(
+            have not in (None, want) for have, want in zip(shape[1:], self.image_shape, strict=True)
+        ):
+            raise ValueError(f"Expected {expected}. Received: an array of shape {shape}.")
+        if not dtype.is_floating:
+            raise ValueError(
+                f"Expected {expected}. Received: {dtype.name}; divide 8-bit images by 255."
+            )
+        if isinstance(x, np.ndarray) and x.size:
+            low, high = x.min(), x.max()
+            if not (low >= 0 and high <= 1):
+                raise ValueError(
+                    f"Expected {expected}. Received: values from {low} to {high}; scale them."
+                )
+
+    def _images(self, x):
+        if not isinstance(x, tf.Tensor):
+            x = np.asarray(x)
+            self.check_images(x)
+        return tf.cast(x, tf.float32)
+
+
+def path_between(a, b, n: int, spherical: bool = False) -> tf.Tensor:
+    """`n` points `[n, D]` from `a[D]` to `b[D]`, on the line or, if `spherical`, on the arc.
+
+    On the arc directions turn at constant speed, and norms change linearly. Where the directions
+    are the same or opposite there is no unique arc: then it is the line.
+    """
+    if n < 2:
+        raise ValueError(f"A path needs at least its two ends: n >= 2. Received: n={n}.")
+    a, b = tf.convert_to_tensor(a, tf.float32), tf.convert_to_tensor(b, tf.float32)
+    t = tf.linspace(0.0, 1.0, n)[:, None]
+    line = (1 - t) * a + t * b
+    if not spherical:
+        return line
+    norm_a, norm_b = tf.norm(a), tf.norm(b)
+    unit_a, unit_b = tf.math.divide_no_nan(a, norm_a), tf.math.divide_no_nan(b, norm_b)
+    angle = tf.acos(tf.clip_by_value(tf.tensordot(unit_a, unit_b, 1), -1.0, 1.0))
+    sine = tf.sin(angle)
+    arc = (tf.sin((1 - t) * angle) * unit_a + tf.sin(t * angle) * unit_b) / sine
+    return tf.where(sine > 1e-6, ((1 - t) * norm_a + t * norm_b) * arc, line)
+
+
+def _share(batch, turn: int, shares: int):
+    """Every `shares`-th example of a batch, from the `turn`-th on."""
+    if shares == 1:
+        return batch
+    return keras.tree.map_structure(lambda t: None if t is None else t[turn::shares], batch)
+
+
+def _global_mean(loss: tf.Tensor, player: str) -> tf.Tensor:
+    """The sum over the replica's examples over the number of examples on all replicas.
+
+    Keras's optimizers add up the replicas' gradients, so this makes their sum the gradient of the
+    mean over the global batch, also where replicas have unequal shares of a last, small batch.
+    """
+    if loss.shape.rank != 1:
+        raise ValueError(
+            f"The loss of player '{player}' must be one number per example, of shape [B]. "
+            f"Received: shape {loss.shape}."
+        )
+    replicas = tf.distribute.get_replica_context()
+    if loss.shape[0] is not None:
+        count = loss.shape[0] * replicas.num_replicas_in_sync
+    else:
+        count = tf.cast(tf.shape(loss)[0], tf.float32)
+        if replicas.num_replicas_in_sync > 1:
+            count = replicas.all_reduce(tf.distribute.ReduceOp.SUM, count)
+    return tf.reduce_sum(loss) / count
+
+
+class _StopAtNonFinite(keras.callbacks.Callback):
+    """Raises as soon as the model has seen a non-finite result.
+
+    The step is recorded inside the graph; reading it costs a wait for the device, so it is read
+    once a second and at each epoch's end.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.looked = 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if time.monotonic() - self.looked > 1:
+            self._look()
+            self.looked = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._look()
+
+    def _look(self):
+        first = np.asarray(self.model.first_non_finite)
+        if (first >= 0).any():
+            step = first[first >= 0].min()
+            names = [n for n, s in zip(self.model.trackers, first, strict=True) if s == step]
+            losses = [n for n in names if n not in self.model.terms]
+            raise NonFiniteError(
+                f"Training stopped: at step {step} "
+                f"{' and '.join(repr(n) for n in names)} became NaN or infinite "
+                f"({_whose(losses, self.model)}). The weights are of no use from there on. "
+                "A lower learning rate, gradient clipping (`global_clipnorm` of the optimizer) or "
+                "float32 in place of bfloat16 are the usual remedies."
+            )
+
+
+def _whose(losses: Iterable[str], model: GenerativeModel) -> str:
+    players = list(model.players())
+    named = players if list(losses) == ["loss"] else [n.removesuffix("_loss") for n in losses]
+    return f"player {', '.join(map(repr, named))}" if named else "no player's loss yet"

@@ -1,0 +1,399 @@
+"""Named settings: builder, data, hyperparameters, optimizers. Plain data, and how to build from it.
+
+config = zoo.presets.get("vae_digits")
+zoo.presets.override(config, ["latent_dim=2", "epochs=20"])
+model = zoo.presets.build(config, image_shape=(8, 8, 1), levels=17)
+"""
+
+import ast
+import inspect
+from collections.abc import Iterable
+
+import keras
+from ml_collections import ConfigDict, config_dict
+
+from zoo.config import look_up
+from zoo.model import GenerativeModel
+from zoo.models.aae import aae_mlp
+from zoo.models.autoencoder import autoencoder_conv, autoencoder_mlp
+from zoo.models.gan import dcgan, gan_mlp
+from zoo.models.vae import vae_conv, vae_mlp
+from zoo.models.vae_gan import vaegan_conv, vaegan_mlp
+
+BUILDERS = {
+    builder.__name__: builder
+    for builder in (
+        autoencoder_mlp,
+        autoencoder_conv,
+        vae_mlp,
+        vae_conv,
+        gan_mlp,
+        dcgan,
+        aae_mlp,
+        vaegan_mlp,
+        vaegan_conv,
+    )
+}
+
+
+def _adam(learning_rate: float, **more) -> dict:
+    return {"name": "adam", "learning_rate": learning_rate} | more
+
+
+def _adversarial_adam(learning_rate: float = 2e-4) -> dict:
+    return _adam(learning_rate, beta_1=0.5)
+
+
+# Each name leads to what differs from `_DEFAULTS`; `about` says in a line what is trained.
+PRESETS = {
+    "ae_digits": {
+        "about": "Autoencoder, squared error, multilayer perceptron.",
+        "builder": "autoencoder_mlp",
+        "model": {"latent_dim": 8, "hidden": (128,), "likelihood": "unit_normal"},
+        "optimizers": {"autoencoder": _adam(2e-3)},
+        "data": {"name": "digits"},
+        "epochs": 100,
+    },
+    "vae_digits": {
+        "about": "VAE, Bernoulli likelihood on dynamically binarised digits.",
+        "builder": "vae_mlp",
+        "model": {
+            "latent_dim": 8,
+            "hidden": (128,),
+            "activation": "relu",
+            "likelihood": "bernoulli",
+        },
+        "optimizers": {"vae": _adam(2e-3)},
+        "data": {"name": "digits", "binarize": "dynamic"},
+        "epochs": 200,
+    },
+    "gan_digits": {
+        "about": "GAN, non-saturating, multilayer perceptrons.",
+        "builder": "gan_mlp",
+        "model": {
+            "latent_dim": 16,
+            "generator_hidden": (128, 128),
+            "discriminator_hidden": (128, 128),
+            "dropout": 0.3,
+            "loss": "non_saturating",
+            "real_label": 0.9,
+            "label_noise": 0.0,
+            "discriminator_steps": 1,
+        },
+        "optimizers": {
+            "discriminator": _adversarial_adam(1e-3),
+            "generator": _adversarial_adam(1e-3),
+        },
+        "data": {"name": "digits"},
+        "epochs": 400,
+    },
+    "aae_digits": {
+        "about": "Adversarial autoencoder, deterministic encoder, Gaussian prior.",
+        "builder": "aae_mlp",
+        "model": {
+            "latent_dim": 8,
+            "hidden": (128, 128),
+            "posterior": "deterministic",
+            "prior": "normal",
+            "prior_scale": 1.0,
+            "discriminator_hidden": (128, 128),
+            "likelihood": "bernoulli",
+        },
+        "optimizers": {
+            "autoencoder": _adam(1e-3),
+            "discriminator": _adversarial_adam(1e-3),
+            "encoder": _adversarial_adam(5e-4),
+        },
+        "data": {"name": "digits"},
+        "epochs": 300,
+    },
+    "vaegan_digits": {
+        "about": "VAE/GAN, multilayer perceptrons.",
+        "builder": "vaegan_mlp",
+        "model": {
+            "latent_dim": 16,
+            "hidden": (128,),
+            "discriminator_hidden": (128, 128),
+            "loss": "minimax",
+            "gamma": 0.1,
+        },
+        "optimizers": {
+            "encoder": _adversarial_adam(1e-3),
+            "decoder": _adversarial_adam(1e-3),
+            "discriminator": _adversarial_adam(5e-4),
+        },
+        "data": {"name": "digits"},
+        "epochs": 300,
+    },
+    "ae_mnist": {
+        "about": "Autoencoder, squared error, multilayer perceptron.",
+        "builder": "autoencoder_mlp",
+        "model": {"latent_dim": 32, "hidden": (500,), "likelihood": "unit_normal"},
+        "optimizers": {"autoencoder": _adam(1e-3)},
+        "data": {"name": "mnist"},
+        "batch_size": 100,
+        "epochs": 20,
+    },
+    "ae_conv_mnist": {
+        "about": "Autoencoder, squared error, convolutional.",
+        "builder": "autoencoder_conv",
+        "model": {
+            "latent_dim": 32,
+            "filters": (32, 64),
+            "hidden": 256,
+            "likelihood": "unit_normal",
+        },
+        "optimizers": {"autoencoder": _adam(1e-3)},
+        "data": {"name": "mnist"},
+        "batch_size": 100,
+        "epochs": 10,
+    },
+    "vae_mnist": {
+        "about": "VAE, Bernoulli likelihood on dynamically binarised MNIST.",
+        "builder": "vae_mlp",
+        "model": {
+            "latent_dim": 20,
+            "hidden": (500,),
+            "activation": "relu",
+            "likelihood": "bernoulli",
+        },
+        "optimizers": {"vae": _adam(1e-3)},
+        "data": {"name": "mnist", "binarize": "dynamic"},
+        "batch_size": 100,
+        "epochs": 50,
+    },
+    "vae_conv_mnist": {
+        "about": "VAE, Bernoulli likelihood on dynamically binarised MNIST, convolutional.",
+        "builder": "vae_conv",
+        "model": {
+            "latent_dim": 20,
+            "filters": (32, 64),
+            "hidden": 256,
+            "likelihood": "bernoulli",
+        },
+        "optimizers": {"vae": _adam(1e-3)},
+        "data": {"name": "mnist", "binarize": "dynamic"},
+        "batch_size": 100,
+        "epochs": 10,
+    },
+    "gan_mnist": {
+        "about": "GAN, non-saturating, multilayer perceptrons.",
+        "builder": "gan_mlp",
+        "model": {
+            "latent_dim": 64,
+            "generator_hidden": (256, 512),
+            "discriminator_hidden": (512, 256),
+            "dropout": 0.3,
+            "loss": "non_saturating",
+            "real_label": 0.9,
+            "label_noise": 0.0,
+            "discriminator_steps": 1,
+        },
+        "optimizers": {
+            "discriminator": _adversarial_adam(),
+            "generator": _adversarial_adam(),
+        },
+        "data": {"name": "mnist"},
+        "batch_size": 100,
+        "epochs": 50,
+    },
+    "dcgan_mnist": {
+        "about": "GAN with DCGAN's networks, half as wide as the paper's.",
+        "builder": "dcgan",
+        "model": {
+            "latent_dim": 100,
+            "width": 32,
+            "loss": "non_saturating",
+            "real_label": 1.0,
+            "label_noise": 0.0,
+            "discriminator_steps": 1,
+        },
+        "optimizers": {
+            "discriminator": _adversarial_adam(),
+            "generator": _adversarial_adam(),
+        },
+        "data": {"name": "mnist"},
+        "batch_size": 128,
+        "epochs": 10,
+    },
+    "aae_mnist": {
+        "about": "Adversarial autoencoder, deterministic encoder, Gaussian prior.",
+        "builder": "aae_mlp",
+        "model": {
+            "latent_dim": 8,
+            "hidden": (500, 500),
+            "posterior": "deterministic",
+            "prior": "normal",
+            "prior_scale": 1.0,
+            "discriminator_hidden": (500, 500),
+            "likelihood": "bernoulli",
+        },
+        "optimizers": {
+            "autoencoder": _adam(1e-3),
+            "discriminator": _adversarial_adam(),
+            "encoder": _adversarial_adam(),
+        },
+        "data": {"name": "mnist"},
+        "batch_size": 100,
+        "epochs": 30,
+    },
+    "vaegan_mnist": {
+        "about": "VAE/GAN, convolutional.",
+        "builder": "vaegan_conv",
+        "model": {
+            "latent_dim": 32,
+            "filters": (32, 64),
+            "hidden": 256,
+            "width": 32,
+            "loss": "minimax",
+            "gamma": 0.01,
+        },
+        "optimizers": {
+            "encoder": _adversarial_adam(),
+            "decoder": _adversarial_adam(),
+            "discriminator": _adversarial_adam(),
+        },
+        "data": {"name": "mnist"},
+        "batch_size": 100,
+        "epochs": 10,
+    },
+}
+
+_DEFAULTS = {
+    "data": {"image_size": config_dict.placeholder(int), "binarize": config_dict.placeholder(str)},
+    "batch_size": 50,
+    "seed": 0,
+    "jit_compile": True,
+    "steps_per_execution": 10,
+}
+
+_OPTIMIZER_DEFAULTS = {
+    "use_ema": False,
+    "ema_momentum": 0.999,
+    "global_clipnorm": config_dict.placeholder(float),
+}
+
+
+_MAY_BE_NONE = ("image_size", "binarize", "global_clipnorm")
+
+
+def names() -> list[str]:
+    """The names of all presets."""
+    return list(PRESETS)
+
+
+def get(name: str) -> ConfigDict:
+    """A preset's full configuration, to read or to change.
+
+    Raises:
+        ValueError: If there is no such preset.
+    """
+    config = ConfigDict(_DEFAULTS, type_safe=True)
+    config.update(ConfigDict({"preset": name} | look_up(PRESETS, name, "preset")))
+    for player, optimizer in config.optimizers.items():
+        full = ConfigDict(_OPTIMIZER_DEFAULTS)
+        full.update(optimizer)
+        config.optimizers[player] = full
+    return config.lock()
+
+
+def override(config: ConfigDict, settings: Iterable[str]) -> None:
+    """Changes a configuration in place by "key=value" settings.
+
+    A key is a path such as `optimizers.vae.learning_rate`, or its end where only one path ends so.
+    A value has the type of the one it replaces.
+
+    Raises:
+        ValueError: For a key that there is not, or a value of another type.
+
+    Example:
+        >>> config = zoo.presets.get("vae_digits")
+        >>> zoo.presets.override(config, ["latent_dim=2"])
+        >>> config.model.latent_dim
+        2
+    """
+    fixed = ("preset", "about", "builder")
+    known = [key for key in _flatten(config) if key not in fixed]
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"A setting has the form key=value. Received: '{setting}'.")
+        matches = [k for k in known if k == key or k.endswith(f".{key}")]
+        if len(matches) != 1:
+            raise ValueError(
+                (
+                    f"'{key}' could be any of {', '.join(matches)}: say which."
+                    if matches
+                    else f"There is no '{key}' in preset '{config.preset}'. "
+                    f"There are: {', '.join(known)}."
+                )
+            )
+        _set(config, matches[0], text)
+
+
+def _set(config, path, text):
+    *parents, last = path.split(".")
+    for parent in parents:
+        config = config[parent]
+    wanted = config.get_type(last)
+    try:
+        value = text if wanted is str and text != "None" else ast.literal_eval(_as_literal(text))
+        if isinstance(value, bool) and wanted is not bool:
+            raise TypeError
+        if value is None and last not in _MAY_BE_NONE:
+            raise TypeError
+        if isinstance(value, int | float) and wanted is tuple:
+            value = (value,)
+        if wanted is tuple and not all(isinstance(v, int) for v in value):
+            raise TypeError
+        setattr(config, last, value)
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise ValueError(
+            f"'{path}' is of type {wanted.__name__}, like {config[last]!r}. Received: {text!r}."
+        ) from error
+
+
+def _as_literal(text):
+    return {"true": "True", "false": "False", "none": "None"}.get(text.lower(), text)
+
+
+def _flatten(config, prefix=""):
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def build(
+    config: ConfigDict, image_shape: tuple[int, int, int], levels: int = 256
+) -> GenerativeModel:
+    """The compiled model of a configuration, for images of that shape.
+
+    Call it in the scope of the strategy that shall train it.
+
+    Args:
+        config: What `get` returns.
+        image_shape: Height, width, channels.
+        levels: Number of grey levels of the data, for a discretized likelihood.
+
+    Raises:
+        ValueError: If a hyperparameter is out of range or does not suit the images.
+    """
+    builder = look_up(BUILDERS, config.builder, "builder")
+    arguments = dict(config.model)
+    if "levels" in inspect.signature(builder).parameters:
+        arguments["levels"] = levels
+    model = builder(image_shape, **arguments)
+    model.seed = config.seed
+    model.compile(
+        {player: _optimizer(dict(o)) for player, o in config.optimizers.items()},
+        jit_compile=config.jit_compile,
+        steps_per_execution=config.steps_per_execution,
+    )
+    return model
+
+
+def _optimizer(settings):
+    name = settings.pop("name")
+    return keras.optimizers.get({"class_name": name, "config": settings})
