@@ -1,0 +1,241 @@
+"""The sets by name, against what is known of them; TFDS's own builders on tiny original files."""
+
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import requests
+import scipy.io
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from zoo import datasets
+from zoo.datasets.pixels import centre_crop, square
+
+
+def test_digits_are_scikit_learns():
+    data, bunch = datasets.load("digits"), load_digits()
+    parts = [data.arrays(split) for split in ("train", "validation", "test")]
+    assert data.sizes == {"train": 1000, "validation": 350, "test": 447}
+    assert data.image_shape == (8, 8, 1) and data.has_labels
+    assert data.label_names == tuple("0123456789")
+    x, y = (np.concatenate(part) for part in zip(*parts, strict=True))
+    np.testing.assert_array_equal(x[..., 0], bunch.images / 16)
+    np.testing.assert_array_equal(y, bunch.target)
+    assert x.dtype == np.float32 and y.dtype == np.int32
+
+
+def test_digits_resize():
+    x, _ = datasets.load("digits", image_size=16).arrays("test", 1)
+    assert x.shape == (1, 16, 16, 1)
+    source = np.round(load_digits().images[1350] * 255 / 16).astype(np.uint8)
+    expected = Image.fromarray(source).resize((16, 16), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(x[0, ..., 0] * 255, expected, atol=1)
+
+
+@pytest.mark.parametrize("size", [7, 16, 28, 50])
+def test_resizing_is_antialiased_as_in_pillow(size):
+    grid = np.indices((48, 48)).sum(0)
+    checkers, gradient = (grid % 2 * 255).astype(np.uint8), (grid * 2).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
+    for image in checkers, gradient, noise:
+        expected = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(
+            square(tf.constant(image[..., None]), size)[..., 0].numpy().astype(int),
+            np.asarray(expected, int),
+            atol=1,
+        )
+
+
+def test_square_crops_the_centre_and_keeps_exact_pixels():
+    image = np.random.default_rng(0).integers(0, 256, (10, 31, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(square(tf.constant(image), 10), image[:, 10:20])
+    np.testing.assert_array_equal(centre_crop(tf.constant(image), 4, 5), image[3:7, 13:18])
+
+
+def test_unknown_name_suggests_the_near_one():
+    for function in datasets.load, datasets.check:
+        with pytest.raises(ValueError, match=r"Unknown data set 'mnits'.*did you mean 'mnist'"):
+            function("mnits")
+    assert datasets.names() == sorted(datasets.names()) and "svhn_cropped" in datasets.names()
+
+
+@pytest.mark.parametrize("size", [0, -3, 2.5, True, (8, 8)])
+def test_image_size_is_a_positive_int(size):
+    with pytest.raises(ValueError, match="positive int"):
+        datasets.load("digits", image_size=size)
+
+
+def test_check_reads_and_downloads_nothing(tmp_path):
+    for name in set(datasets.names()) - {"folder"}:
+        datasets.check(name, data_dir=str(tmp_path / "absent"))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(datasets.DatasetNotFound, match="not a folder"):
+        datasets.check("mnist", data_dir=str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_missing_set_names_the_folder_and_the_remedy(tmp_path, monkeypatch, by):
+    def no_network(*args, **kwargs):
+        raise requests.ConnectionError("no network in the tests")
+
+    monkeypatch.setattr(requests, "head", no_network)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    started = time.monotonic()
+    with pytest.raises(datasets.DatasetNotFound) as caught:
+        datasets.load("svhn_cropped", data_dir=str(tmp_path) if by == "argument" else None)
+    message = str(caught.value)
+    assert str(tmp_path) in message and "train_32x32.mat" in message
+    assert str(tmp_path / "downloads" / "manual") in message and "TFDS_DATA_DIR" in message
+    assert time.monotonic() - started < 10
+    assert not list(tmp_path.iterdir())  # a failure leaves nothing behind
+
+
+@pytest.fixture
+def manual(tmp_path, monkeypatch):
+    """TFDS's manual folder, where tiny stand-ins pass for the registered files."""
+    manager = tfds.download.DownloadManager
+    monkeypatch.setattr(manager, "_register_or_validate_checksums", lambda *args, **kwargs: None)
+    folder = tmp_path / "downloads" / "manual"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_svhn_from_its_original_files(tmp_path, manual, capfd):
+    rng = np.random.default_rng(0)
+    stored = {}
+    for part, count in {"train": 20, "test": 6, "extra": 2}.items():
+        images = rng.integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
+        labels = (np.arange(count) % 10 + 1).astype(np.uint8)[:, None]  # the digit 0 is a 10
+        scipy.io.savemat(manual / f"{part}_32x32.mat", {"X": images, "y": labels})
+        for i in range(count):
+            stored[part, images[..., i].tobytes()] = int(labels[i, 0]) % 10
+    data = datasets.load("svhn_cropped", data_dir=str(tmp_path))
+    assert capfd.readouterr().out == ""
+    assert data.sizes == {"train": 18, "validation": 2, "test": 6}
+    assert data.image_shape == (32, 32, 3)
+    for split, part in {"train": "train", "validation": "train", "test": "test"}.items():
+        x, y = data.arrays(split)
+        for image, label in zip(np.round(x * 255).astype(np.uint8), y, strict=True):
+            assert stored.pop((part, image.tobytes())) == label
+    assert {part for part, _ in stored} == {"extra"}
+    again = datasets.load("svhn_cropped", data_dir=str(tmp_path))  # now it is prepared
+    np.testing.assert_array_equal(again.arrays("train")[0], data.arrays("train")[0])
+
+
+def test_wrong_original_file_is_said(tmp_path):
+    folder = tmp_path / "downloads" / "manual"
+    folder.mkdir(parents=True)
+    for part in "train", "test", "extra":
+        (folder / f"{part}_32x32.mat").write_bytes(b"not the registered file")
+    with pytest.raises(datasets.DatasetNotFound, match="NonMatchingChecksumError"):
+        datasets.load("svhn_cropped", data_dir=str(tmp_path))
+
+
+def test_celeba_from_its_original_files(tmp_path, manual):
+    attributes = list(tfds.builder("celeb_a", data_dir=tmp_path).info.features["attributes"])
+    files = [f"{i:06d}.jpg" for i in range(1, 7)]
+    bits = np.random.default_rng(0).integers(0, 2, (6, 40))
+    with zipfile.ZipFile(manual / "img_align_celeba.zip", "w") as archive:
+        for i, file in enumerate(files):
+            image = np.full((218, 178, 3), 255, np.uint8)  # white around the central 148x148
+            image[35:183, 15:163] = 20 * i
+            path = tmp_path / file
+            Image.fromarray(image).save(path, quality=100, subsampling=0)
+            archive.write(path, f"img_align_celeba/{file}")
+
+    def table(name, header, rows):
+        lines = [*header, *(f"{file} {row}" for file, row in zip(files, rows, strict=True)), ""]
+        (manual / name).write_text("\n".join(lines))
+
+    table("list_eval_partition.txt", [], [0, 0, 0, 1, 2, 2])
+    signs = [" ".join(map(str, row)) for row in np.where(bits, 1, -1)]
+    table("list_attr_celeba.txt", ["6", " ".join(attributes)], signs)
+    places = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+    columns = " ".join(f"{place}_{axis}" for place in places for axis in "xy")
+    table("list_landmarks_align_celeba.txt", ["6", columns], ["1 " * 10] * 6)
+    table("identity_CelebA.txt", [], range(6))
+
+    data = datasets.load("celeb_a", data_dir=str(tmp_path))
+    assert data.sizes == {"train": 3, "validation": 1, "test": 2}
+    assert data.image_shape == (64, 64, 3)
+    assert data.label_names is None and data.attribute_names == tuple(attributes)
+    for split, members in {"train": {0, 1, 2}, "validation": {3}, "test": {4, 5}}.items():
+        x, y = data.arrays(split)
+        assert y.dtype == np.float32
+        who = np.round(x[:, 32, 32, 0] * 255 / 20).astype(int)
+        assert set(who) == members
+        np.testing.assert_array_equal(y, bits[who])
+        # The window is exactly the customary one: a single white row at an edge would add 50 or
+        # more, JPEG's ringing adds about ten.
+        np.testing.assert_allclose(x * 255, x[:, 32:33, 32:33] * 255 + np.zeros_like(x), atol=20)
+
+
+def test_mnist_counts(prepared):
+    data = prepared("mnist")
+    assert data.sizes == {"train": 50_000, "validation": 10_000, "test": 10_000}
+    x, y = data.arrays("test")
+    counts = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    np.testing.assert_array_equal(np.bincount(y), counts)
+    whole = np.concatenate([data.arrays(split)[1] for split in ("train", "validation")])
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    np.testing.assert_array_equal(np.bincount(whole), counts)
+    assert x.shape == (10_000, 28, 28, 1) and x.min() == 0 and x.max() == 1
+    assert abs(data.arrays("train", 10_000)[0].mean() - 0.1307) < 0.005  # MNIST's known mean
+
+
+def test_dynamic_mnist_keeps_the_mean(prepared):
+    plain = prepared("mnist")
+    drawn = prepared("mnist", binarize="dynamic")
+    first, second = (
+        np.mean([x.numpy().mean() for x, _ in data.batches("train", 500)])
+        for data in (plain, drawn)
+    )
+    assert abs(first - second) < 2e-4  # about 8 standard deviations over 39 million pixels
+
+
+def test_fashion_mnist_is_balanced(prepared):
+    data = prepared("fashion_mnist")
+    np.testing.assert_array_equal(np.bincount(data.arrays("test")[1]), [1000] * 10)
+    assert data.label_names[0] == "T-shirt/top"
+
+
+def test_binarized_mnist_is_zeros_and_ones(prepared):
+    data = prepared("binarized_mnist")
+    assert data.sizes == {"train": 50_000, "validation": 10_000, "test": 10_000}
+    x, y = data.arrays("test")
+    assert y is None and not data.has_labels and data.label_names is None
+    np.testing.assert_array_equal(np.unique(x), [0, 1])
+    assert 0.12 < x.mean() < 0.14
+    assert data.batches("train", 10).element_spec.shape == (None, 28, 28, 1)
+
+
+@pytest.mark.parametrize("options", [{"binarize": "dynamic"}, {"image_size": 32}])
+def test_binarized_mnist_stays_as_published(options):
+    with pytest.raises(ValueError, match="binary already"):
+        datasets.load("binarized_mnist", **options)
+
+
+def test_cifar10(prepared):
+    data = prepared("cifar10")
+    x, y = data.arrays("test", 200)
+    assert data.image_shape == (32, 32, 3) and x.shape == (200, 32, 32, 3)
+    assert set(y) == set(range(10)) and data.label_names[9] == "truck"
+    assert data.sizes["train"] == 9 * data.sizes["validation"]
+    small, _ = prepared("cifar10", image_size=16).arrays("test", 200)
+    blocks = x.reshape(200, 16, 2, 16, 2, 3).mean((2, 4))  # near a triangle filter's average
+    assert np.abs(small - blocks).mean() < 0.03
+
+
+def test_omniglot_is_ink_on_zero(prepared):
+    data = prepared("omniglot")
+    x, y = data.arrays("test")
+    assert data.image_shape == (28, 28, 1) and x.min() == 0
+    assert 0.02 < x.mean() < 0.2  # few strokes on an empty ground
+    assert (x[:, 0, 0, 0] == 0).mean() > 0.95
+    assert y.max() < len(data.label_names)
+    assert prepared("omniglot", image_size=105).arrays("test", 5)[0].shape == (5, 105, 105, 1)

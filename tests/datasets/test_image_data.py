@@ -1,0 +1,218 @@
+"""The pipeline: order, resuming, sharding, binarisation. Numbers against plain NumPy."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from zoo import datasets
+from zoo.datasets.images import ImageData, Split, _uniform
+
+
+def counting(n=20, binarize=None, seed=0):
+    """Images whose pixel and label are their index, so a batch tells which rows it holds."""
+    rows = np.arange(n)
+    images = np.broadcast_to(rows[:, None, None, None], (n, 2, 2, 1)).astype(np.uint8)
+    split = Split(images, rows.astype(np.int32))
+    splits = dict.fromkeys(("train", "validation", "test"), split)
+    return ImageData("counting", splits, (2, 2, 1), binarize=binarize, seed=seed)
+
+
+def half(n=400, value=64, levels=256, **options):
+    """Constant images: a draw's mean is known."""
+    split = Split(np.full((n, 8, 8, 1), value, np.uint8))
+    splits = dict.fromkeys(("train", "validation", "test"), split)
+    return ImageData("half", splits, (8, 8, 1), levels=levels, **options)
+
+
+def rows(dataset, take=None):
+    dataset = dataset if take is None else dataset.take(take)
+    return [y.numpy().tolist() for _, y in dataset]
+
+
+def pixels(dataset, take=None):
+    dataset = dataset if take is None else dataset.take(take)
+    return np.concatenate([np.asarray(x) for x in dataset.as_numpy_iterator()])
+
+
+def test_stored_order_keeps_the_remainder_and_the_scale():
+    batches = list(counting().batches("test", 8))
+    assert [len(x) for x, _ in batches] == [8, 8, 4]
+    x, y = (np.concatenate(part) for part in zip(*batches, strict=True))
+    np.testing.assert_array_equal(y, np.arange(20))
+    np.testing.assert_allclose(x, np.ones([1, 2, 2, 1]) * y.reshape(-1, 1, 1, 1) / 255, rtol=1e-6)
+    assert x.dtype == np.float32 and y.dtype == np.int32
+
+
+def test_every_example_comes_once_in_a_shuffled_epoch():
+    first, second = (
+        list(chain(*rows(counting().batches("train", 8, shuffle=True, first_epoch=e))))
+        for e in (0, 1)
+    )
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert first != second != list(range(20)) != first
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    def epoch(seed):
+        return rows(counting(seed=seed).batches("train", 5, shuffle=True, repeat=True), 8)
+
+    assert epoch(0) == epoch(0)
+    assert epoch(0) != epoch(1)
+
+
+@pytest.mark.parametrize("binarize", [None, "dynamic", "dynamic_all", "fixed"])
+def test_resumed_training_sees_the_same_batches(binarize):
+    data = datasets.load("digits", binarize=binarize, seed=3)
+    options = {"shuffle": True, "repeat": True}
+    steps = data.steps_per_epoch(300)
+    assert steps == 3
+    whole = list(data.batches("train", 300, **options).take(4 * steps))
+    resumed = list(data.batches("train", 300, first_epoch=2, **options).take(2 * steps))
+    for (x, y), (again_x, again_y) in zip(whole[2 * steps :], resumed, strict=True):
+        np.testing.assert_array_equal(x, again_x)
+        np.testing.assert_array_equal(y, again_y)
+
+
+def test_shards_make_up_the_global_batch():
+    data = datasets.load("digits", binarize="dynamic")
+    options = {"shuffle": True, "repeat": True}
+    whole = data.batches("train", 120, **options).take(10)  # 8 steps an epoch: 10 cross its end
+    shards = [data.batches("train", 120, shard=(w, 2, 3), **options).take(30) for w in range(2)]
+    parts = [list(shard) for shard in shards]
+    for step, (x, y) in enumerate(whole):
+        united = [part for shard in parts for part in shard[3 * step : 3 * step + 3]]
+        assert all(part.shape == (20, 8, 8, 1) for part, _ in united)
+        np.testing.assert_array_equal(x, tf.concat([part for part, _ in united], 0))
+        np.testing.assert_array_equal(y, tf.concat([part for _, part in united], 0))
+    policy = shards[0].options().experimental_distribute.auto_shard_policy
+    assert policy == tf.data.experimental.AutoShardPolicy.OFF
+
+
+def test_shapes_are_static_where_the_remainder_is_dropped():
+    data = counting()
+    x, y = data.batches("train", 6, repeat=True).element_spec
+    assert x.shape == (6, 2, 2, 1) and y.shape == (6,)
+    assert data.batches("train", 6).cardinality() == 4
+    assert data.batches("train", 6, drop_remainder=True).cardinality() == 3
+    assert data.batches("train", 6, repeat=True).cardinality() == tf.data.INFINITE_CARDINALITY
+    assert isinstance(data.batches("train", 6, labels=False).element_spec, tf.TensorSpec)
+
+
+def test_uniform_is_splitmix64():
+    def reference(key, count):
+        mask, out = 2**64 - 1, []
+        for _ in range(count):
+            key = (key + 0x9E3779B97F4A7C15) & mask
+            z = ((key ^ (key >> 30)) * 0xBF58476D1CE4E5B9) & mask
+            z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+            out.append(((z ^ (z >> 31)) >> 40) / 2**24)
+        return out
+
+    keys = [0, 1234567, 2**64 - 5]
+    drawn = _uniform(tf.constant(keys, tf.uint64), (2, 3, 1)).numpy()
+    expected = np.reshape([reference(key, 6) for key in keys], [3, 2, 3, 1])
+    np.testing.assert_array_equal(drawn, expected.astype(np.float32))
+
+
+def test_dynamic_draw_has_the_pixels_mean_at_every_pixel_and_image():
+    data, p, n = half(binarize="dynamic"), 64 / 255, 400 * 64
+    first, second = (
+        pixels(data.batches("train", 100, repeat=True, first_epoch=e), 4) for e in (0, 1)
+    )
+    for drawn in first, second:
+        assert set(np.unique(drawn)) == {0.0, 1.0}
+        sigma = np.sqrt(p * (1 - p) / n)
+        assert abs(drawn.mean() - p) < 4 * sigma
+        # The means by pixel and by image scatter as independent draws do.
+        assert 0.6 < drawn.mean(0).var() / (p * (1 - p) / 400) < 1.5
+        assert 0.8 < drawn.mean((1, 2, 3)).var() / (p * (1 - p) / 64) < 1.25
+    agree = (first == second).mean()  # independent epochs agree with p^2 + (1 - p)^2
+    assert abs(agree - (p**2 + (1 - p) ** 2)) < 4 * np.sqrt(0.25 / n)
+    assert not np.array_equal(first, second)
+
+
+def test_draws_depend_on_the_seed_alone():
+    def draw(seed):
+        return pixels(half(binarize="dynamic", seed=seed).batches("train", 100))
+
+    np.testing.assert_array_equal(draw(0), draw(0))
+    assert not np.array_equal(draw(0), draw(1))
+
+
+def test_draws_do_not_depend_on_the_batch_size():
+    data = half(binarize="dynamic")
+    np.testing.assert_array_equal(
+        pixels(data.batches("train", 7)), pixels(data.batches("train", 400))
+    )
+
+
+def test_extreme_pixels_are_never_flipped():
+    assert pixels(half(value=0, binarize="dynamic").batches("train", 100)).max() == 0
+    assert pixels(half(value=255, binarize="dynamic").batches("train", 100)).min() == 1
+
+
+@pytest.mark.parametrize(
+    "binarize, train_varies, test_varies",
+    [("dynamic", True, False), ("dynamic_all", True, True), ("fixed", False, False)],
+)
+def test_which_draws_vary_by_epoch(binarize, train_varies, test_varies):
+    data = half(binarize=binarize)
+    for split, varies in [("train", train_varies), ("test", test_varies)]:
+        once, later = (pixels(data.batches(split, 100, first_epoch=e)) for e in (0, 5))
+        assert np.array_equal(once, later) != varies
+        both = pixels(data.batches(split, 400, repeat=True), 2)
+        assert np.array_equal(both[:400], both[400:]) != varies
+
+
+def test_fixed_draw_belongs_to_the_example_not_to_its_place():
+    data = datasets.load("digits", binarize="fixed")
+    stored, _ = data.arrays("train")
+    shuffled = pixels(data.batches("train", 100, shuffle=True, labels=False))
+    assert sorted(x.tobytes() for x in stored) == sorted(x.tobytes() for x in shuffled)
+
+
+def test_splits_are_drawn_apart():
+    data = half(binarize="fixed")
+    assert not np.array_equal(data.arrays("validation")[0], data.arrays("test")[0])
+
+
+@pytest.mark.parametrize("binarize", [None, "dynamic", "fixed", "threshold"])
+def test_arrays_are_the_batches_of_an_evaluation(binarize):
+    data = datasets.load("digits", binarize=binarize)
+    x, y = data.arrays("test")
+    batches = list(data.batches("test", 100))
+    np.testing.assert_array_equal(x, np.concatenate([x for x, _ in batches]))
+    np.testing.assert_array_equal(y, np.concatenate([y for _, y in batches]))
+    few, labels = data.arrays("test", limit=10)
+    np.testing.assert_array_equal(few, x[:10])
+    np.testing.assert_array_equal(labels, y[:10])
+
+
+def test_threshold():
+    plain, _ = datasets.load("digits").arrays("test")
+    binary, _ = datasets.load("digits", binarize="threshold").arrays("test")
+    np.testing.assert_array_equal(binary, plain >= 0.5)
+    assert (plain == 0.5).any()  # else >= and > would not differ
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"split": "tset"}, "train, validation, test"),
+        ({"batch_size": 21, "repeat": True}, "20 images, too few"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"shard": (0, 2, 1)}, "drop_remainder=True"),
+        ({"shard": (0, 3, 1), "repeat": True}, "divisible by the 3 replicas"),
+        ({"shard": (2, 2, 1), "repeat": True}, "worker < workers"),
+    ],
+)
+def test_what_cannot_be_is_said(options, message):
+    with pytest.raises(ValueError, match=message):
+        counting().batches(**{"split": "train", "batch_size": 10, **options})
+
+
+def test_unknown_binarisation_names_the_known_ones():
+    with pytest.raises(ValueError, match="'dynamic', 'dynamic_all', 'fixed', 'threshold'"):
+        counting(binarize="sometimes")

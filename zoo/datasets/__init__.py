@@ -1,0 +1,17 @@
+"""Data sets: embedded, through TensorFlow Datasets, or the user's own folder of images."""
+
+from zoo.datasets.catalog import check, expected, load, names
+from zoo.datasets.errors import DatasetNotFound
+from zoo.datasets.folder import read_image
+from zoo.datasets.images import BINARIZATIONS, ImageData
+
+__all__ = [
+    "BINARIZATIONS",
+    "DatasetNotFound",
+    "ImageData",
+    "check",
+    "expected",
+    "load",
+    "names",
+    "read_image",
+]

@@ -1,0 +1,291 @@
+"""`ImageData`: images held in memory, and the index-based pipeline that batches them."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from zoo.datasets.pixels import square
+
+BINARIZATIONS = ("dynamic", "dynamic_all", "fixed", "threshold")
+SPLITS = ("train", "validation", "test")
+_FIXED = -1  # the epoch number of the draw which never changes
+_FOREVER = np.iinfo(np.int64).max
+
+
+class Split(NamedTuple):
+    """The images of one split (uint8 `[N, H, W, C]`, or `[N]` file paths) and their labels."""
+
+    images: np.ndarray | tf.Tensor
+    labels: np.ndarray | tf.Tensor | None = None
+
+
+def check_options(image_size: int | None, binarize: str | None) -> None:
+    """Raises ValueError for an image size or a way of binarising that does not exist."""
+    integral = isinstance(image_size, int | np.integer) and not isinstance(image_size, bool)
+    if image_size is not None and not (integral and image_size > 0):
+        raise ValueError(
+            "`image_size` must be None or a positive int (images are square). "
+            f"Received: image_size={image_size!r}."
+        )
+    if binarize is not None and binarize not in BINARIZATIONS:
+        raise ValueError(
+            f"`binarize` must be None or one of {', '.join(map(repr, BINARIZATIONS))}. "
+            f"Received: binarize={binarize!r}."
+        )
+
+
+def _seed(seed: int, purpose: int, epoch: tf.Tensor | int) -> tf.Tensor:
+    """A stateless seed which is a pure function of its arguments."""
+    # `purpose` keeps the orders and the draws apart: sharing a seed would correlate them.
+    return tf.random.experimental.stateless_fold_in(tf.constant([seed, purpose], tf.int64), epoch)
+
+
+def _uniform(keys: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+    """Uniform numbers in [0, 1), one SplitMix64 stream for each key.
+
+    TensorFlow has no stateless draw with one seed per example; a stream per example makes the
+    draw independent of batch size, order and sharding. Steele, Lea, Flood, "Fast splittable
+    pseudorandom number generators", OOPSLA 2014.
+
+    Args:
+        keys: uint64 `[B]`.
+        shape: shape of one example.
+
+    Returns:
+        float32 `[B, *shape]`, multiples of 2^-24.
+    """
+
+    def xor_shift(z, by):
+        return tf.bitwise.bitwise_xor(z, tf.bitwise.right_shift(z, np.uint64(by)))
+
+    count = int(np.prod(shape))
+    gamma, first, second = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+    z = keys[:, None] + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(gamma)
+    z = xor_shift(z, 30) * np.uint64(first)
+    z = xor_shift(z, 27) * np.uint64(second)
+    z = xor_shift(z, 31)
+    unit = tf.cast(tf.bitwise.right_shift(z, np.uint64(40)), tf.float32) * 2.0**-24
+    return tf.reshape(unit, [-1, *shape])
+
+
+class ImageData:
+    """Images in splits, as arrays and as `tf.data` pipelines.
+
+    An image is a row of one uint8 tensor, a batch is a gather of rows: no per-example ops. Order
+    and binarisation of epoch e are pure functions of (seed, e), so a run which resumes at epoch e
+    sees what the uninterrupted run would have seen.
+
+    Attributes:
+        name: the data set's name.
+        image_shape: (H, W, C).
+        levels: number of grey levels that pixels have.
+        label_names: names of the integer labels, or None.
+        attribute_names: names of the columns of `y` where `y` is a vector, or None.
+        sizes: number of examples of each split.
+        binarize: None, or one of `BINARIZATIONS`:
+            "dynamic": Bernoulli draws with the pixel as probability, anew in each training epoch;
+            validation and test keep one fixed draw. "dynamic_all": every split anew in each
+            epoch; for validation and test the epoch is the pass number, so use `repeat=True`
+            (each pass is an epoch) or pass `first_epoch`. "fixed": one draw for ever.
+            "threshold": 1 where the pixel is at least 0.5.
+        seed: seed of order and draws.
+
+    Args:
+        splits: `Split`s by name.
+        levels: number of grey levels; the pixel value `levels - 1` means 1.0.
+        decode: for splits of file paths, the function from a path to uint8 `[H, W, C]`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        splits: Mapping[str, Split],
+        image_shape: tuple[int, int, int],
+        *,
+        levels: int = 256,
+        decode: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        label_names: tuple[str, ...] | None = None,
+        attribute_names: tuple[str, ...] | None = None,
+        binarize: str | None = None,
+        seed: int = 0,
+    ):
+        check_options(None, binarize)
+        self.name, self.image_shape, self.binarize, self.seed = name, image_shape, binarize, seed
+        self.label_names, self.attribute_names = label_names, attribute_names
+        self.sizes = {split: len(part.images) for split, part in splits.items()}
+        self.levels, self._decode = levels, decode
+        # Eager tensors are captured by reference, arrays would be copied into every graph; on
+        # the CPU, where tf.data runs.
+        with tf.device("CPU:0"):
+            self._splits = {
+                split: Split(*(None if t is None else tf.convert_to_tensor(t) for t in part))
+                for split, part in splits.items()
+            }
+
+    def __repr__(self) -> str:
+        return f"<ImageData {self.name} {self.image_shape} {self.sizes}>"
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is a `y`: integer labels, or a vector of attributes."""
+        return self._splits["train"].labels is not None
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Number of full training batches in an epoch."""
+        return self.sizes["train"] // batch_size
+
+    def batches(
+        self,
+        split: str,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        repeat: bool = False,
+        first_epoch: int = 0,
+        drop_remainder: bool | None = None,
+        shard: tuple[int, int, int] = (0, 1, 1),
+        labels: bool = True,
+    ) -> tf.data.Dataset:
+        """A pipeline over one split.
+
+        Without `repeat` the dataset is exactly one epoch, `first_epoch`, each time it is
+        iterated; to train for several epochs use `repeat=True` and `steps_per_epoch`.
+
+        Args:
+            split: "train", "validation" or "test".
+            batch_size: the global batch size, over all workers and replicas.
+            shuffle: a fresh order in each epoch, instead of the stored one.
+            repeat: epochs without end.
+            first_epoch: number of the epoch to begin with; 0 is the first.
+            drop_remainder: leave out the last, smaller batch of an epoch. None: as `repeat`.
+            shard: (worker, workers, replicas per worker). The dataset gives the batches of this
+                worker's replicas in turn, each `batch_size / (workers * replicas)`; over all
+                workers and replicas, in this order, they make up the global batch.
+            labels: False leaves out `y`.
+
+        Returns:
+            Dataset of `x`, or of `(x, y)` where there are labels. `x`: float32 `[B, H, W, C]` in
+            [0, 1]. `y`: int32 `[B]`, or float32 `[B, A]` attributes which are 0 or 1.
+
+        Raises:
+            ValueError: for an unknown split, a batch larger than the split where the remainder
+                is dropped, or a shard that does not fit.
+        """
+        size = self._size(split)
+        drop = repeat if drop_remainder is None else drop_remainder
+        worker, workers, replicas = shard
+        parts = workers * replicas
+        if batch_size < 1 or first_epoch < 0:
+            raise ValueError(
+                "`batch_size` must be at least 1 and `first_epoch` at least 0. "
+                f"Received: batch_size={batch_size}, first_epoch={first_epoch}."
+            )
+        if not (0 <= worker < workers and replicas > 0):
+            raise ValueError(
+                "`shard` must be (worker, workers, replicas_per_worker) with 0 <= worker < workers "
+                f"and at least one replica. Received: shard={shard}."
+            )
+        if parts > 1 and not drop:
+            raise ValueError(
+                "A sharded pipeline needs `drop_remainder=True`, because a smaller last batch "
+                f"cannot be divided evenly. Received: shard={shard}, drop_remainder=False."
+            )
+        if batch_size % parts:
+            raise ValueError(
+                f"`batch_size` must be divisible by the {parts} replicas of {workers} worker(s). "
+                f"Received: batch_size={batch_size}, shard={shard}."
+            )
+        if drop and size < batch_size:
+            raise ValueError(
+                f"Split {split!r} of {self.name!r} has {size} images, too few for one full batch. "
+                f"Received: batch_size={batch_size}; make it {size} or less."
+            )
+        steps = size // batch_size if drop else -(-size // batch_size)
+        each = batch_size // parts
+
+        def one_epoch(epoch):
+            order = tf.range(size)
+            if shuffle:
+                order = tf.random.experimental.stateless_shuffle(order, _seed(self.seed, 0, epoch))
+            keys = self._keys(split, epoch)
+
+            def rows(turn):
+                start = turn // replicas * batch_size + (worker * replicas + turn % replicas) * each
+                row = order[start : start + each]
+                return row, tf.gather(keys, row)
+
+            return tf.data.Dataset.range(steps * replicas).map(rows)
+
+        def to_batch(row, keys):
+            x, y = self._examples(split, row, keys)
+            x = tf.ensure_shape(x, [each if drop else None, *self.image_shape])
+            if y is None or not labels:
+                return x
+            return x, tf.ensure_shape(y, [each if drop else None, *y.shape[1:]])
+
+        last = _FOREVER if repeat else first_epoch + 1
+        count = tf.data.INFINITE_CARDINALITY if repeat else steps * replicas
+        data = tf.data.Dataset.range(first_epoch, last).flat_map(one_epoch)
+        data = data.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        data = data.apply(tf.data.experimental.assert_cardinality(count))
+        if parts > 1:
+            options = tf.data.Options()
+            options.experimental_distribute.auto_shard_policy = (
+                tf.data.experimental.AutoShardPolicy.OFF
+            )
+            data = data.with_options(options)
+        return data.prefetch(tf.data.AUTOTUNE)
+
+    def arrays(self, split: str, limit: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """The first `limit` examples of a split (all where None), in stored order.
+
+        Binarised by the fixed draw, so what comes is what the batches of an evaluation hold.
+
+        Returns:
+            `x`, float32 `[N, H, W, C]` in [0, 1], and `y`, as in `batches`, or None.
+        """
+        size = self._size(split)
+        rows = tf.range(size if limit is None else min(limit, size))
+        keys = self._keys(split, _FIXED)
+        x = np.empty([len(rows), *self.image_shape], np.float32)
+        for start in range(0, len(rows), 1024):
+            row = rows[start : start + 1024]
+            x[start : start + 1024] = self._examples(split, row, tf.gather(keys, row))[0]
+        labels = self._splits[split].labels
+        return x, None if labels is None else labels[: len(rows)].numpy()
+
+    def _size(self, split: str) -> int:
+        if split not in self.sizes:
+            raise ValueError(
+                f"{self.name!r} has the splits {', '.join(self.sizes)}. Received: split={split!r}."
+            )
+        return self.sizes[split]
+
+    def _keys(self, split: str, epoch: tf.Tensor | int) -> tf.Tensor:
+        """A random stream's key for each example of a split, uint64 `[N]`."""
+        anew = self.binarize == "dynamic_all" or (self.binarize == "dynamic" and split == "train")
+        if self.binarize in (None, "threshold"):
+            return tf.zeros([self.sizes[split]], tf.uint64)
+        seed = _seed(self.seed, 1 + SPLITS.index(split), epoch if anew else _FIXED)
+        shape = [self.sizes[split]]
+        return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint64)
+
+    def _examples(self, split, row, keys):
+        images, labels = self._splits[split]
+        x = tf.gather(images, row)
+        if self._decode:
+            x = tf.map_fn(self._decode, x, fn_output_signature=tf.uint8, parallel_iterations=16)
+        x = tf.cast(x, tf.float32) / (self.levels - 1)
+        if self.binarize == "threshold":
+            x = tf.cast(x >= 0.5, tf.float32)
+        elif self.binarize:
+            x = tf.cast(_uniform(keys, self.image_shape) < x, tf.float32)
+        return x, None if labels is None else tf.gather(labels, row)
+
+
+def resized(images: np.ndarray, size: int) -> np.ndarray:
+    """`square` over an array of images, uint8 `[N, H, W, C]`."""
+    data = tf.data.Dataset.from_tensor_slices(images).map(lambda image: square(image, size))
+    return next(data.batch(len(images)).as_numpy_iterator())
