@@ -2,7 +2,7 @@
 
 import keras
 
-from zoo import adversarial, networks, presets
+from zoo import adversarial, datasets, networks, presets
 from zoo.distributions import (
     Bernoulli,
     Conditional,

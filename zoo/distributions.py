@@ -326,6 +326,7 @@ class Conditional(Part):
                 f"The network '{self.network.name}' takes a condition `y` beside its context: "
                 "train on (x, y), and pass `y` to the model's methods. Received: y=None."
             )
+        context = tf.cast(context, tf.float32)
         rank = len(self.network.inputs[0].shape)
         shape = tf.shape(context)
         lead = shape[: tf.rank(context) - rank + 1]

@@ -136,13 +136,7 @@ class GenerativeModel(FromArguments, keras.Model):
             # Built here, inside the strategy's scope: no slot may be born in a replica.
             self.optimizers[name].build(self.variables_of(name))
         self.trackers = {name: keras.metrics.Mean(name=name) for name in self.result_names()}
-        self.first_non_finite = keras.Variable(
-            np.full(len(self.trackers), -1),
-            dtype="int64",
-            trainable=False,
-            aggregation="only_first_replica",
-            name="first_non_finite",
-        )
+        self.first_non_finite = _FirstNonFinite(self.trackers)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -174,8 +168,10 @@ class GenerativeModel(FromArguments, keras.Model):
             NonFiniteError: If a loss or term becomes NaN or infinite.
         """
         self.check_images(x)
-        if hasattr(self, "first_non_finite"):
-            self.first_non_finite.assign(np.full(len(self.trackers), -1))
+        if self.compiled:
+            self.first_non_finite.reset_state()
+        if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
+            kwargs.setdefault("shuffle", False)  # Keras warns of its own default.
         guard = _StopAtNonFinite()
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             # First in line: nobody else shall save or draw what is not finite.
@@ -194,7 +190,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 losses, terms = self._play(round, *_share((x, y), turn, shares), here)
             results |= self._named(losses, terms)
         self._track(results)
-        self._watch(results)
+        self.first_non_finite.update_state(results, self.step)
         self.step.assign_add(1)
         return self._report()
 
@@ -263,16 +259,6 @@ class GenerativeModel(FromArguments, keras.Model):
     def _track(self, results):
         for name, value in results.items():
             self.trackers[name].update_state(value)
-
-    def _watch(self, results):
-        """Keeps the step at which each of the results was non-finite for the first time."""
-        bad = tf.stack([~tf.reduce_all(tf.math.is_finite(results[name])) for name in self.trackers])
-        replicas = tf.distribute.get_replica_context()
-        if replicas.num_replicas_in_sync > 1:
-            bad = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(bad, tf.float32)) > 0
-        first = tf.convert_to_tensor(self.first_non_finite)
-        step = tf.cast(tf.convert_to_tensor(self.step), tf.int64)
-        self.first_non_finite.assign(tf.where(bad & (first < 0), step, first))
 
     def _report(self):
         results = {name: tracker.result() for name, tracker in self.trackers.items()}
@@ -396,10 +382,11 @@ class GenerativeModel(FromArguments, keras.Model):
             for (variable, _), value in zip(pairs, kept, strict=True):
                 variable.assign(value)
 
-    @property
-    def keeps_averages(self) -> bool:
-        """Whether some optimizer keeps moving averages of the weights (`use_ema=True`)."""
-        return any(optimizer.use_ema for optimizer in getattr(self, "optimizers", {}).values())
+    def best_weights(self):
+        """`averaged_weights()` if an optimizer keeps averages, else the weights as they are."""
+        if any(optimizer.use_ema for optimizer in getattr(self, "optimizers", {}).values()):
+            return self.averaged_weights()
+        return contextlib.nullcontext(self)
 
     def check_images(self, x) -> None:
         """Raises a `ValueError` unless `x` is images as the model wants them.
@@ -484,6 +471,36 @@ def _global_mean(loss: tf.Tensor, player: str) -> tf.Tensor:
     return tf.reduce_sum(loss) / count
 
 
+class _FirstNonFinite(keras.metrics.Metric):
+    """The step at which each of the named results was NaN or infinite for the first time, or -1."""
+
+    def __init__(self, names: Iterable[str]):
+        super().__init__(name="first_non_finite", dtype="int64")
+        self.names = list(names)
+        self.steps = self.add_variable(
+            (len(self.names),),
+            "zeros",
+            dtype="int64",
+            aggregation="only_first_replica",
+            name="steps",
+        )
+        self.reset_state()
+
+    def update_state(self, results, step):
+        bad = tf.stack([~tf.reduce_all(tf.math.is_finite(results[name])) for name in self.names])
+        replicas = tf.distribute.get_replica_context()
+        if replicas.num_replicas_in_sync > 1:
+            bad = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(bad, tf.float32)) > 0
+        first, step = tf.convert_to_tensor(self.steps), tf.convert_to_tensor(step)
+        self.steps.assign(tf.where(bad & (first < 0), step, first))
+
+    def reset_state(self):
+        self.steps.assign(np.full(len(self.names), -1))
+
+    def result(self):
+        return tf.convert_to_tensor(self.steps)
+
+
 class _StopAtNonFinite(keras.callbacks.Callback):
     """Raises as soon as the model has seen a non-finite result.
 
@@ -504,7 +521,7 @@ class _StopAtNonFinite(keras.callbacks.Callback):
         self._look()
 
     def _look(self):
-        first = np.asarray(self.model.first_non_finite)
+        first = self.model.first_non_finite.result().numpy()
         if (first >= 0).any():
             step = first[first >= 0].min()
             names = [n for n, s in zip(self.model.trackers, first, strict=True) if s == step]

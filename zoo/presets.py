@@ -260,9 +260,16 @@ PRESETS = {
 }
 
 _DEFAULTS = {
-    "data": {"image_size": config_dict.placeholder(int), "binarize": config_dict.placeholder(str)},
+    "data": {
+        "data_dir": config_dict.placeholder(str),
+        "image_size": config_dict.placeholder(int),
+        "binarize": config_dict.placeholder(str),
+    },
     "batch_size": 50,
     "seed": 0,
+    "strategy": "default",
+    "mixed_precision": False,
+    "deterministic": False,
     "jit_compile": True,
     "steps_per_execution": 10,
 }
@@ -274,7 +281,7 @@ _OPTIMIZER_DEFAULTS = {
 }
 
 
-_MAY_BE_NONE = ("image_size", "binarize", "global_clipnorm")
+_MAY_BE_NONE = ("data_dir", "image_size", "binarize", "global_clipnorm")
 
 
 def names() -> list[str]:
@@ -297,6 +304,37 @@ def get(name: str) -> ConfigDict:
     return config.lock()
 
 
+def from_dict(settings: dict) -> ConfigDict:
+    """The configuration of that content: the inverse of `to_dict`.
+
+    Raises:
+        ValueError: If it is not a configuration of a preset that there is.
+    """
+    try:
+        config = get(settings["preset"])
+        flat = dict(_flatten(ConfigDict(settings)))
+        if flat.keys() != dict(_flatten(config)).keys():
+            raise ValueError(f"its keys are {sorted(flat)}")
+        for path, value in flat.items():
+            _assign(config, path, tuple(value) if isinstance(value, list) else value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected the configuration of a run, as its config.json has it. Received: {error}."
+        ) from error
+    return config
+
+
+def to_dict(config: ConfigDict) -> dict:
+    """Plain nested dicts, as JSON holds them."""
+    return config.to_dict()
+
+
+def differences(a: ConfigDict, b: ConfigDict) -> dict[str, tuple]:
+    """`{path: (value in a, value in b)}` where they differ."""
+    a, b = dict(_flatten(a)), dict(_flatten(b))
+    return {k: (a.get(k), b.get(k)) for k in a | b if a.get(k) != b.get(k)}
+
+
 def override(config: ConfigDict, settings: Iterable[str]) -> None:
     """Changes a configuration in place by "key=value" settings.
 
@@ -313,7 +351,7 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
         2
     """
     fixed = ("preset", "about", "builder")
-    known = [key for key in _flatten(config) if key not in fixed]
+    known = [key for key, _ in _flatten(config) if key not in fixed]
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
@@ -321,40 +359,49 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
         matches = [k for k in known if k == key or k.endswith(f".{key}")]
         if len(matches) != 1:
             raise ValueError(
-                (
-                    f"'{key}' could be any of {', '.join(matches)}: say which."
-                    if matches
-                    else f"There is no '{key}' in preset '{config.preset}'. "
-                    f"There are: {', '.join(known)}."
-                )
+                f"'{key}' could be any of {', '.join(matches)}: say which."
+                if matches
+                else f"There is no '{key}' in preset '{config.preset}'. "
+                f"There are: {', '.join(known)}."
             )
         _set(config, matches[0], text)
 
 
 def _set(config, path, text):
-    *parents, last = path.split(".")
-    for parent in parents:
-        config = config[parent]
-    wanted = config.get_type(last)
+    wanted = _holder(config, path).get_type(path.rpartition(".")[2])
     try:
-        value = text if wanted is str and text != "None" else ast.literal_eval(_as_literal(text))
-        if isinstance(value, bool) and wanted is not bool:
-            raise TypeError
-        if value is None and last not in _MAY_BE_NONE:
-            raise TypeError
-        if isinstance(value, int | float) and wanted is tuple:
-            value = (value,)
-        if wanted is tuple and not all(isinstance(v, int) for v in value):
-            raise TypeError
-        setattr(config, last, value)
+        _assign(config, path, text if wanted is str and text != "None" else _parse(text))
     except (TypeError, ValueError, SyntaxError) as error:
+        old = dict(_flatten(config))[path]
         raise ValueError(
-            f"'{path}' is of type {wanted.__name__}, like {config[last]!r}. Received: {text!r}."
+            f"'{path}' is of type {wanted.__name__}, like {old!r}. Received: {text!r}."
         ) from error
 
 
-def _as_literal(text):
-    return {"true": "True", "false": "False", "none": "None"}.get(text.lower(), text)
+def _assign(config, path, value):
+    """Sets the value at `path`, or raises a TypeError if it has not the type of the old one."""
+    holder, name = _holder(config, path), path.rpartition(".")[2]
+    wanted = holder.get_type(name)
+    if wanted is tuple and isinstance(value, int):
+        value = (value,)
+    if (
+        (isinstance(value, bool) and wanted is not bool)
+        or (value is None and name not in _MAY_BE_NONE)
+        or (wanted is tuple and not all(isinstance(v, int) for v in value))
+    ):
+        raise TypeError(f"{path} is {value!r}")
+    setattr(holder, name, value)
+
+
+def _holder(config, path):
+    for parent in path.split(".")[:-1]:
+        config = config[parent]
+    return config
+
+
+def _parse(text):
+    words = {"true": True, "false": False, "none": None}
+    return words[text.lower()] if text.lower() in words else ast.literal_eval(text)
 
 
 def _flatten(config, prefix=""):
@@ -362,7 +409,7 @@ def _flatten(config, prefix=""):
         if isinstance(value, ConfigDict):
             yield from _flatten(value, f"{prefix}{key}.")
         else:
-            yield prefix + key
+            yield prefix + key, value
 
 
 def build(

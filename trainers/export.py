@@ -1,0 +1,22 @@
+"""Makes a SavedModel for serving: `python -m trainers.export --run=runs/vae_mnist`."""
+
+from absl import flags
+
+from trainers import cli
+from zoo import export
+
+FLAGS = flags.FLAGS
+
+cli.define_flags_of_users("The SavedModel's folder. Default: saved_model in the run's folder.")
+
+
+def main() -> None:
+    path = cli.output_path("saved_model")
+    model, _ = cli.open_run()
+    with cli.weights(model):
+        signatures = export.export(model, path, overwrite=FLAGS.overwrite)
+    print(f"SavedModel with the signatures {', '.join(signatures)}: {path}")
+
+
+if __name__ == "__main__":
+    cli.start(main)

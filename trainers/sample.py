@@ -1,0 +1,28 @@
+"""Draws images: `python -m trainers.sample --run=runs/vae_mnist --n=100 --output=drawn.png`."""
+
+from absl import flags
+
+from trainers import cli
+from zoo import pictures
+
+FLAGS = flags.FLAGS
+
+cli.define_flags_of_users(
+    "A .png for a grid, a .npy for the array [n, H, W, C] in [0, 1], a folder (any other name) for a "
+    "file for each image. Default: drawn.png in the run's folder."
+)
+flags.DEFINE_integer("n", 100, "Number of images.", lower_bound=1)
+flags.DEFINE_integer("seed", None, "For the same images each time. Default: fresh ones.")
+
+
+def main() -> None:
+    path = cli.output_path("drawn.png")
+    model, _ = cli.open_run()
+    with cli.weights(model):
+        images = pictures.draw_many(model, FLAGS.n, FLAGS.seed)
+    pictures.write_images(images, path)
+    print(f"{FLAGS.n} images: {path}")
+
+
+if __name__ == "__main__":
+    cli.start(main)

@@ -1,0 +1,91 @@
+"""Trains a preset: `python -m trainers.train --preset=vae_mnist --set latent_dim=10`."""
+
+from absl import flags
+
+from trainers import cli
+from zoo import presets, runs, training
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("preset", "vae_digits", "What to train; --list_presets shows all.")
+flags.DEFINE_string("config", None, "A run's config.json, to repeat that run; instead of --preset.")
+flags.DEFINE_bool("list_presets", False, "List the presets and end.")
+flags.DEFINE_string("dataset", None, "Name of the data set; `folder` for your own images.")
+flags.DEFINE_string(
+    "data_dir", None, "Folder of your images, or of the sets that TFDS prepared (TFDS_DATA_DIR)."
+)
+flags.DEFINE_string("output", None, "The run's folder. Default: runs/PRESET.")
+flags.DEFINE_integer("epochs", None, "Number of passes over the training set.")
+flags.DEFINE_integer("batch_size", None, "Images per step, over all replicas.")
+flags.DEFINE_integer("seed", None, "Of weights, order, noise.")
+flags.DEFINE_multi_string("set", [], "key=value: a hyperparameter of the preset. Repeatable.")
+flags.DEFINE_enum(
+    "strategy", None, ["default", "mirrored", "multi_worker", "tpu"], "The tf.distribute strategy."
+)
+flags.DEFINE_bool("mixed_precision", None, "Compute in bfloat16, keep weights in float32.")
+flags.DEFINE_bool("jit_compile", None, "Compile the step with XLA.")
+flags.DEFINE_bool("resume", False, "Go on with the run in the folder, from its last checkpoint.")
+flags.DEFINE_bool("overwrite", False, "Replace the run in the folder.")
+flags.DEFINE_bool("deterministic", None, "The same seed gives the same bits; slower.")
+flags.DEFINE_bool("progress", True, "Show a progress bar.")
+
+# Flag -> path in the configuration.
+_PATHS = {
+    "dataset": "data.name",
+    "data_dir": "data.data_dir",
+    "epochs": "epochs",
+    "batch_size": "batch_size",
+    "seed": "seed",
+    "strategy": "strategy",
+    "mixed_precision": "mixed_precision",
+    "jit_compile": "jit_compile",
+    "deterministic": "deterministic",
+}
+# What may change when a run goes on: nothing that the finished epochs depend on.
+_MAY_CHANGE = ("epochs", "data.data_dir", "strategy", "jit_compile", "steps_per_execution")
+
+
+def main() -> None:
+    if FLAGS.list_presets:
+        _list_presets()
+        return
+    if FLAGS.resume and FLAGS.overwrite:
+        raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one.")
+    if FLAGS.config and FLAGS["preset"].present:
+        raise ValueError("--config brings its own preset: give --config or --preset, not both.")
+    config = runs.read_config(FLAGS.config) if FLAGS.config else presets.get(FLAGS.preset)
+    run = runs.Run(FLAGS.output or f"runs/{config.preset}")
+    if FLAGS.resume:
+        config = _begun(run, config)
+    before = config.copy_and_resolve_references()
+    given = [f"{path}={FLAGS[flag].value}" for flag, path in _PATHS.items() if FLAGS[flag].present]
+    presets.override(config, given + FLAGS.set)
+    if FLAGS.resume:
+        changed = presets.differences(before, config)
+        if fixed := [path for path in changed if path not in _MAY_CHANGE]:
+            raise ValueError(
+                f"The run in '{run.path}' was begun with "
+                + ", ".join(f"{path}={changed[path][0]!r}" for path in fixed)
+                + ", which a resumed run keeps. Train anew in another --output."
+            )
+    training.train(config, run, FLAGS.resume, FLAGS.overwrite, FLAGS.progress)
+
+
+def _begun(run, config):
+    begun = run.read_config()
+    if (FLAGS["preset"].present or FLAGS.config) and begun.preset != config.preset:
+        raise ValueError(
+            f"The run in '{run.path}' is of preset '{begun.preset}', not '{config.preset}'."
+        )
+    return begun
+
+
+def _list_presets():
+    width = max(map(len, presets.names()))
+    for name in presets.names():
+        config = presets.get(name)
+        print(f"{name:{width}}  {config.about} {config.epochs} epochs of {config.data.name}.")
+
+
+if __name__ == "__main__":
+    cli.start(main)

@@ -1,0 +1,100 @@
+"""Keras callbacks: checkpoints to resume from, and pictures on the way."""
+
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo import pictures
+from zoo.model import GenerativeModel, NonFiniteError
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Keeps the whole state of training after each epoch: weights, optimizers, seeds, step.
+
+    A checkpoint counts once it is complete: a process killed while it writes one leaves the former
+    one valid (`tf.train.CheckpointManager` moves a finished checkpoint into place and renames the
+    file that names the latest). Weights that are not finite are never kept.
+
+    Args:
+        folder: Where checkpoints lie.
+        keep: How many to keep.
+        write: Whether this process writes; of several workers, the chief does, and all read.
+    """
+
+    def __init__(self, folder: pathlib.Path, keep: int = 2, write: bool = True):
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+        self.keep = keep
+        self.write = write
+
+    def _manager(self, model):
+        # Listed by hand: TensorFlow's own tracking sees neither Keras's dict of optimizers nor the
+        # states of its seed generators. Metrics start anew in each epoch.
+        passing = {id(v) for metric in [*model.metrics, model.first_non_finite] for v in metric.variables}
+        variables = [v for v in model.variables if id(v) not in passing]
+        variables += [v for optimizer in model.optimizers.values() for v in optimizer.variables]
+        variables = [v.value if isinstance(v, keras.Variable) else v for v in variables]
+        return tf.train.CheckpointManager(
+            tf.train.Checkpoint(variables=variables), str(self.folder), self.keep
+        )
+
+    def restore(self, model: GenerativeModel) -> int:
+        """Puts `model` into the latest checkpoint's state; returns the number of epochs done.
+
+        Raises:
+            ValueError: If the checkpoint is damaged, or of another model.
+        """
+        manager = self._manager(model)
+        latest = manager.latest_checkpoint
+        if latest is None:
+            return 0
+        try:
+            manager.checkpoint.restore(latest).assert_consumed()
+        except (tf.errors.OpError, AssertionError, ValueError) as error:
+            older = [path for path in manager.checkpoints if path != latest]
+            raise ValueError(
+                f"The checkpoint '{latest}' cannot be restored: {str(error).splitlines()[0]} "
+                + (
+                    f"The one before, '{older[-1]}', may be whole: to go on from it, write its name "
+                    f"in place of the other into '{self.folder / 'checkpoint'}'."
+                    if older
+                    else "There is none before it; train anew with --overwrite."
+                )
+            ) from error
+        return int(latest.rpartition("-")[2])
+
+    def on_train_begin(self, logs=None):
+        self.manager = self._manager(self.model) if self.write else None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.write:
+            return
+        for variable in self.model.trainable_variables:
+            if not np.isfinite(variable.numpy()).all():
+                raise NonFiniteError(
+                    f"Training stopped: in epoch {epoch + 1}, at step {int(self.model.step)}, the "
+                    f"weights '{variable.path}' became NaN or infinite. "
+                    f"The last good checkpoint is '{self.manager.latest_checkpoint}'."
+                )
+        self.manager.save(checkpoint_number=epoch + 1)
+
+
+class SampleGrids(keras.callbacks.Callback):
+    """Decodes the same latents after each epoch into `folder/epoch-0001.png` and so on.
+
+    Args:
+        folder: Where the pictures go.
+        latents: `[N, D]`.
+    """
+
+    def __init__(self, folder: pathlib.Path, latents):
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+        self.latents = latents
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.model.best_weights():
+            pictures.samples(self.model, self.latents, self.folder / f"epoch-{epoch + 1:04}.png")

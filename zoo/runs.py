@@ -1,0 +1,189 @@
+"""A run's folder: where everything of one training run lies, and how it is read again."""
+
+import csv
+import json
+import os
+import pathlib
+import platform
+import shutil
+from importlib import metadata
+from typing import Any
+
+import keras
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from zoo import presets
+from zoo.model import GenerativeModel
+
+
+class Run:
+    """The folder of one training run. Making the object touches nothing.
+
+        config.json          the full configuration, enough to repeat the run
+        metrics.csv          losses and terms of each epoch
+        tensorboard/         the same as event files
+        checkpoints/         to resume from
+        samples/             a grid of the same latents after each epoch
+        *.png                learning curves, samples, reconstructions, interpolations, latents
+        model.keras          the final model
+        results.json         scores, times, versions
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.csv"
+        self.tensorboard = self.path / "tensorboard"
+        self.checkpoints = self.path / "checkpoints"
+        self.samples = self.path / "samples"
+        self.model = self.path / "model.keras"
+        self.results = self.path / "results.json"
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder is that of a run."""
+        return self.config.is_file()
+
+    def check_free(self, overwrite: bool = False) -> None:
+        """Raises a `FileExistsError` unless a new run may begin here."""
+        if self.path.exists() and not self.path.is_dir():
+            raise FileExistsError(f"'{self.path}' is a file. Choose another --output.")
+        if not self.path.is_dir() or not any(self.path.iterdir()):
+            return
+        if not self.exists:
+            raise FileExistsError(
+                f"The folder '{self.path}' holds something else than a run, which is left alone. "
+                "Choose another --output."
+            )
+        if not overwrite:
+            raise FileExistsError(
+                f"There is a run in '{self.path}' already. Go on with it (--resume), replace it "
+                "(--overwrite) or choose another --output."
+            )
+
+    def begin(self, config: ConfigDict) -> None:
+        """Makes the folder, free of what a former run left, and writes the configuration."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for old in (self.tensorboard, self.checkpoints, self.samples):
+            shutil.rmtree(old, ignore_errors=True)
+        for old in (self.metrics, self.model, self.results, *self.path.glob("*.png")):
+            old.unlink(missing_ok=True)
+        self.write_config(config)
+
+    def write_config(self, config: ConfigDict) -> None:
+        """Writes the configuration and the versions it ran with."""
+        write_json(self.config, presets.to_dict(config) | {"versions": versions()})
+
+    def read_config(self) -> ConfigDict:
+        """The configuration that the run was begun with.
+
+        Raises:
+            FileNotFoundError: If the folder is not that of a run.
+            ValueError: If its config.json cannot be understood.
+        """
+        if not self.exists:
+            raise FileNotFoundError(
+                f"There is no run in '{self.path}': it has no config.json. "
+                "Give the folder that `python -m trainers.train --output=...` made."
+            )
+        return read_config(self.config)
+
+    def read_metrics(self) -> dict[str, list[float]]:
+        """The columns of metrics.csv by name; empty before the first epoch's end."""
+        if not self.metrics.is_file():
+            return {}
+        with open(self.metrics, newline="") as file:
+            rows = list(csv.DictReader(file))
+        names = rows[0].keys() if rows else []
+        return {name: [float(row[name]) for row in rows] for name in names}
+
+    def truncate_metrics(self, epochs: int) -> None:
+        """Drops the rows of epochs after the first `epochs`, and a row that was cut short."""
+        if not self.metrics.is_file():
+            return
+        with open(self.metrics, newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+        whole = [row for row in rows if len(row) == len(header) and row[0].isdigit()]
+        kept = [row for row in whole if int(row[0]) < epochs]
+        if not kept:
+            self.metrics.unlink()
+            return
+        partial = self.metrics.with_suffix(".partial")
+        with open(partial, "w", newline="") as file:
+            csv.writer(file).writerows([header, *kept])
+        os.replace(partial, self.metrics)
+
+    def load_model(self) -> GenerativeModel:
+        """The final model, compiled as it was trained.
+
+        Raises:
+            FileNotFoundError: If the run has not ended.
+        """
+        if self.exists and not self.model.is_file():
+            raise FileNotFoundError(
+                f"The run in '{self.path}' has no model.keras: it was not trained to its end. "
+                f"Finish it: python -m trainers.train --resume --output={self.path}"
+            )
+        return load_model(self.model)
+
+
+def open_model(where: str | os.PathLike) -> tuple[GenerativeModel, Run | None]:
+    """The model in a run's folder or a `.keras` file, and the run if it was a folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If the file is no model of the zoo.
+    """
+    path = pathlib.Path(where)
+    if path.suffix == ".keras":
+        return load_model(path), None
+    run = Run(path)
+    run.read_config()
+    return run.load_model(), run
+
+
+def load_model(path: str | os.PathLike) -> GenerativeModel:
+    """A model of the zoo from a `.keras` file. No code in the file is run."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no file '{path}'.")
+    try:
+        model = keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # Keras raises all kinds for a damaged archive.
+        raise ValueError(f"'{path}' cannot be read as a Keras model: {error}") from error
+    if not isinstance(model, GenerativeModel):
+        raise ValueError(
+            f"Expected a model of the zoo in '{path}'. Received: a {type(model).__name__}."
+        )
+    return model
+
+
+def read_config(path: str | os.PathLike) -> ConfigDict:
+    """The configuration in a run's config.json."""
+    try:
+        with open(path) as file:
+            settings = json.load(file)
+        settings.pop("versions", None)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"There is no file '{path}'.") from error
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"'{path}' is not a configuration in JSON: {error}") from error
+    return presets.from_dict(settings)
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes JSON all at once: the file is either the old one or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    packages = ("tensorflow", "keras", "tensorflow-probability", "numpy")
+    return {"python": platform.python_version()} | {
+        name: metadata.version(name) for name in packages
+    } | {"devices": ", ".join(d.device_type for d in tf.config.list_logical_devices())}

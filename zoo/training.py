@@ -1,0 +1,292 @@
+"""What `python -m trainers.train` does: a configuration becomes a run's folder."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from ml_collections import ConfigDict
+from tqdm.keras import TqdmCallback
+
+from zoo import datasets, metrics, pictures, presets, strategies
+from zoo.callbacks import Checkpoints, SampleGrids
+from zoo.datasets import ImageData
+from zoo.model import GenerativeModel
+from zoo.runs import Run, versions, write_json
+
+
+def train(
+    config: ConfigDict,
+    run: Run,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Trains a configuration's model, and fills the run's folder.
+
+    All that can be known to be wrong is found before images are read and before the folder is made.
+
+    Args:
+        config: What `zoo.presets.get` returns, changed at will.
+        run: Where everything goes.
+        resume: Go on from the last checkpoint of the run in that folder.
+        overwrite: Replace the run in that folder.
+        progress: Whether to show a bar.
+        say: Called with each line of the report.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        ValueError: For settings that do not fit together.
+        FileExistsError: If the folder is in use, and neither resumed nor replaced.
+        zoo.datasets.DatasetNotFound: If the data set is neither here nor to be had.
+        zoo.NonFiniteError: If a loss becomes NaN or infinite. The last good checkpoint stays.
+    """
+    check(config)
+    strategy = strategies.make(config.strategy)
+    chief = strategies.is_chief(strategy)
+    if chief and not resume:
+        run.check_free(overwrite)
+    keras.utils.set_random_seed(config.seed)
+    with _determinism(config.deterministic), _precision(config.mixed_precision):
+        form = datasets.expected(config.data.name, config.data.image_size)
+        model = _build(config, strategy, *form) if form else None  # Finds what does not fit.
+        data = load_data(config)
+        if model is None:
+            model = _build(config, strategy, data.image_shape, data.levels)
+        steps = data.steps_per_epoch(config.batch_size)
+        if steps < 1:
+            raise ValueError(
+                f"A batch of {config.batch_size} is larger than the training set of "
+                f"{data.sizes['train']} images. Choose a smaller --batch_size."
+            )
+        # Keras finishes what it has begun: an epoch must be a whole number of executions.
+        model.steps_per_execution = max(
+            n for n in range(1, config.steps_per_execution + 1) if steps % n == 0
+        )
+        if chief:
+            if not resume:
+                run.begin(config)
+            else:
+                run.write_config(config)
+        return _train(config, run, strategy, data, model, steps, progress and chief, say)
+
+
+def check(config: ConfigDict) -> None:
+    """Raises a sentence for values that no run can have, and for data that is known to be missing."""
+    for name in ("batch_size", "epochs", "steps_per_execution"):
+        if config[name] < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {config[name]}.")
+    datasets.check(config.data.name, config.data.data_dir)
+    if config.data.binarize is not None and config.data.binarize not in datasets.BINARIZATIONS:
+        raise ValueError(
+            f"`binarize` must be one of {', '.join(map(str, datasets.BINARIZATIONS))}. "
+            f"Received: '{config.data.binarize}'."
+        )
+
+
+def _build(config, strategy, image_shape, levels):
+    replicas = strategy.num_replicas_in_sync
+    if config.batch_size % replicas:
+        raise ValueError(
+            f"The batch is shared out evenly: `batch_size` must be a multiple of the {replicas} "
+            f"replicas. Received: {config.batch_size}."
+        )
+    if replicas > 1 and config.jit_compile and not isinstance(strategy, tf.distribute.TPUStrategy):
+        raise ValueError(
+            f"XLA cannot compile one step for {replicas} replicas of '{config.strategy}': pass "
+            "--nojit_compile."
+        )
+    with strategy.scope():
+        return presets.build(config, image_shape, levels)
+
+
+@contextlib.contextmanager
+def _determinism(wanted):
+    if wanted:
+        tf.config.experimental.enable_op_determinism()
+    yield
+
+
+@contextlib.contextmanager
+def _precision(half):
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if half else "float32")
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+
+
+def _train(config, run, strategy, data, model, steps, progress, say):
+    chief = strategies.is_chief(strategy)
+    checkpoints = Checkpoints(run.checkpoints, write=chief)
+    done = checkpoints.restore(model)
+    if done:
+        say(f"Going on after epoch {done} of {config.epochs}.")
+    callbacks = []
+    if chief:
+        run.truncate_metrics(done)
+        # The row goes first: once a checkpoint counts, its epoch's metrics are on disk.
+        callbacks += [
+            keras.callbacks.CSVLogger(run.metrics, append=True),
+            keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+        ]
+        if "sample" in model.abilities():
+            callbacks.append(SampleGrids(run.samples, fixed_latents(model, 64, config.seed)))
+    callbacks.append(checkpoints)
+    if progress:
+        callbacks.append(TqdmCallback(verbose=0 if steps < 50 else 1))
+    start = time.monotonic()
+    try:
+        model.fit(
+            _training_batches(data, config.batch_size, strategy, done),
+            initial_epoch=done,
+            epochs=config.epochs,
+            steps_per_epoch=steps,
+            validation_data=data.batches("validation", config.batch_size),
+            callbacks=callbacks,
+            verbose=0,
+        )
+    finally:
+        if chief:
+            _draw_curves(run, model)
+    seconds = time.monotonic() - start
+    trained = (config.epochs - done) * steps * config.batch_size
+    results = {
+        "preset": config.preset,
+        "model": type(model).__name__,
+        "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
+        "epochs": config.epochs,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(trained / seconds, 1) if trained else None,
+        "test": evaluate(model, data, config.batch_size),
+    }
+    if chief:
+        if "log_prob" in model.abilities():
+            x, _ = data.arrays("test", limit=1000)
+            results["likelihood"] = metrics.negative_log_likelihood(model, x, num_samples=100)
+        results["versions"] = versions()
+        model.save(run.model)
+        draw(model, data, run, config.seed)
+        write_json(run.results, results)
+        for line in _summary(run, results):
+            say(line)
+    return results
+
+
+def _training_batches(data, batch_size, strategy, first_epoch):
+    options = {"shuffle": True, "repeat": True, "first_epoch": first_epoch}
+    if strategy.num_replicas_in_sync == 1:
+        return data.batches("train", batch_size, **options)
+    # Each worker reads its own share, already cut into the batches of its replicas.
+    shard = strategies.worker_shard(strategy)
+    return strategy.distribute_datasets_from_function(
+        lambda context: data.batches("train", batch_size, shard=shard, **options)
+    )
+
+
+def load_data(
+    config: ConfigDict | None,
+    *,
+    name: str | None = None,
+    data_dir: str | None = None,
+    binarize: str | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+) -> ImageData:
+    """The data of a configuration, or what is given in its place.
+
+    Raises:
+        ValueError: If its images are not of `image_shape`.
+    """
+    old = config.data if config else ConfigDict({"data_dir": None, "binarize": None})
+    given = name is not None and name != old.get("name")
+    data = datasets.load(
+        name or old.name,
+        data_dir=data_dir or (None if given else old.data_dir),
+        image_size=image_shape[0] if image_shape else old.get("image_size"),
+        binarize=old.binarize if binarize is None else binarize,
+        seed=config.seed if config else 0,
+    )
+    if image_shape and data.image_shape != tuple(image_shape):
+        raise ValueError(
+            f"The model's images are of shape {tuple(image_shape)}, those of '{data.name}' are of "
+            f"shape {data.image_shape}. Choose another data set."
+        )
+    return data
+
+
+def evaluate(
+    model: GenerativeModel, data: ImageData, batch_size: int, split: str = "test"
+) -> dict[str, float]:
+    """The model's losses and terms on a split of the data."""
+    scores = model.evaluate(data.batches(split, batch_size), verbose=0, return_dict=True)
+    return {name: float(np.squeeze(value)) for name, value in scores.items()}
+
+
+def fixed_latents(model: GenerativeModel, n: int, seed: int) -> tf.Tensor:
+    """`n` draws from the prior, `[n, D]`, the same for the same seed."""
+    return model.prior().sample(n, seed=tfp.random.sanitize_seed(seed, salt="pictures"))
+
+
+def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
+    """Puts all the pictures that the model's abilities allow into the run's folder."""
+    folder = run.path
+    with model.best_weights():
+        if "sample" in model.abilities():
+            pictures.samples(model, fixed_latents(model, 100, seed), folder / "samples.png")
+            ends = tf.split(fixed_latents(model, 8, seed + 1), 4)
+            pictures.interpolations(ends, model, folder / "interpolations.png")
+        if model.can_encode:
+            x, y = data.arrays("test", limit=2000)
+            pictures.reconstructions(model, x[:30], folder / "reconstructions.png")
+            pairs = [(x[2 * i], x[2 * i + 1]) for i in range(4)]
+            pictures.interpolations(pairs, model, folder / "interpolations_images.png")
+            if model.latent_dim > 1:
+                codes = np.concatenate([model.encode(part) for part in np.array_split(x, 4)])
+                pictures.latent_scatter(
+                    codes,
+                    y if y is not None and y.ndim == 1 else None,
+                    folder / "latents.png",
+                    label_names=data.label_names,
+                    prior_samples=np.asarray(fixed_latents(model, 2000, seed + 2))
+                    if "sample" in model.abilities()
+                    else None,
+                )
+
+
+def _draw_curves(run, model):
+    history = run.read_metrics()
+    if history:
+        epochs = [int(epoch) + 1 for epoch in history.pop("epoch")]
+        pictures.learning_curves(history, run.path / "learning_curves.png", epochs=epochs)
+
+
+def _summary(run, results):
+    yield f"{results['model']} '{results['preset']}', {results['parameters']:,} parameters: "
+    yield f"  trained to epoch {results['epochs']} in {results['seconds']:.0f} s" + (
+        f" ({results['images_per_second']:,.0f} images/s)" if results["images_per_second"] else ""
+    )
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in results["test"].items())
+    yield f"  test: {scores}"
+    if results.get("likelihood"):
+        yield f"  {describe_likelihood(results['likelihood'])}"
+    yield f"  everything lies in {run.path}:"
+    for path in sorted(run.path.iterdir()):
+        yield f"    {path.name}{'/' if path.is_dir() else ''}"
+
+
+def describe_likelihood(result: dict[str, Any]) -> str:
+    """One line for what `zoo.metrics.negative_log_likelihood` returned."""
+    if result["nll"] is None:
+        return f"no NLL: {result['reason']}"
+    return (
+        f"NLL {result['nll']:.2f} +- {result['stderr']:.2f} nats per image "
+        f"({result['num_samples']} importance samples, {result['num_images']} test images)"
+    )
