@@ -3,4 +3,4 @@
 import os
 
 # TensorFlow greets with a page of remarks on the hardware, unless told not to before it is loaded.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -108,7 +108,8 @@ class GenerativeModel(FromArguments, keras.Model):
             **kwargs: Keras's own: `jit_compile`, `steps_per_execution`, `run_eagerly`.
 
         Raises:
-            ValueError: If the dict's keys are not the players' names.
+            ValueError: If the dict's keys are not the players' names, or for settings that several
+                replicas cannot have.
         """
         if unknown := kwargs.keys() - {
             "jit_compile",
@@ -121,6 +122,17 @@ class GenerativeModel(FromArguments, keras.Model):
                 "`optimizer`, `jit_compile`, `steps_per_execution` and `run_eagerly`. "
                 f"Received: {sorted(unknown)}."
             )
+        strategy = tf.distribute.get_strategy()
+        if strategy.num_replicas_in_sync > 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
+            kwargs.setdefault("jit_compile", False)
+            if kwargs["jit_compile"] is True or kwargs.get("steps_per_execution", 1) > 1:
+                raise ValueError(
+                    f"With {strategy.num_replicas_in_sync} replicas TensorFlow can neither compile "
+                    "the step with XLA nor run several steps at once: compile with "
+                    "jit_compile=False and steps_per_execution=1. Received: "
+                    f"jit_compile={kwargs['jit_compile']}, "
+                    f"steps_per_execution={kwargs.get('steps_per_execution', 1)}."
+                )
         super().compile(optimizer=None, **kwargs)
         players = self.players()
         if not isinstance(optimizer, dict):
@@ -177,6 +189,11 @@ class GenerativeModel(FromArguments, keras.Model):
             # First in line: nobody else shall save or draw what is not finite.
             callbacks = [guard, *(callbacks or [])]
         return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Under a strategy Keras would take a batch off the data to build the model with. There is
+        # nothing left to build, and the batch would be missing from training.
+        pass
 
     def train_step(self, data):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)

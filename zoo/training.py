@@ -53,6 +53,11 @@ def train(
     chief = strategies.is_chief(strategy)
     if chief and not resume:
         run.check_free(overwrite)
+    if strategy.num_replicas_in_sync > 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
+        if chief and (config.jit_compile or config.steps_per_execution > 1):
+            say("Several replicas: each step is run by itself and without XLA.")
+        config = ConfigDict(config)
+        config.jit_compile, config.steps_per_execution = False, 1
     keras.utils.set_random_seed(config.seed)
     with _determinism(config.deterministic), _precision(config.mixed_precision):
         form = datasets.expected(config.data.name, config.data.image_size)
@@ -97,11 +102,6 @@ def _build(config, strategy, image_shape, levels):
         raise ValueError(
             f"The batch is shared out evenly: `batch_size` must be a multiple of the {replicas} "
             f"replicas. Received: {config.batch_size}."
-        )
-    if replicas > 1 and config.jit_compile and not isinstance(strategy, tf.distribute.TPUStrategy):
-        raise ValueError(
-            f"XLA cannot compile one step for {replicas} replicas of '{config.strategy}': pass "
-            "--nojit_compile."
         )
     with strategy.scope():
         return presets.build(config, image_shape, levels)
