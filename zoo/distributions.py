@@ -331,7 +331,9 @@ class Conditional(Part):
         shape = tf.shape(context)
         lead = shape[: tf.rank(context) - rank + 1]
         folded = context.shape.rank > rank
-        inputs = [context, y][: len(self.network.inputs)]
+        inputs = [context]
+        if len(self.network.inputs) > 1:
+            inputs.append(tf.convert_to_tensor(y))
         if folded:
             inputs[0] = tf.reshape(context, tf.concat([[-1], shape[-rank + 1 :]], 0))
             inputs[1:] = [tf.tile(t, [tf.reduce_prod(lead[:-1])] + [1] * (t.shape.rank - 1))

@@ -315,7 +315,7 @@ class GenerativeModel(FromArguments, keras.Model):
         return self.posterior(self._images(x), y).mean()
 
     def decode(self, z, y=None) -> tf.Tensor:
-        """The images `[B, H, W, C]` that the latents `z[B, D]` stand for: means, not draws."""
+        """The images `[B, H, W, C]` in [0, 1] that latents `z[B, D]` stand for: means, not draws."""
         raise NotImplementedError
 
     def reconstruct(self, x, y=None) -> tf.Tensor:
@@ -354,15 +354,15 @@ class GenerativeModel(FromArguments, keras.Model):
         return self.decode(path_between(*ends, n, spherical), y)
 
     def _latent(self, end, y):
-        end = tf.convert_to_tensor(end, tf.float32)
-        if end.shape.rank == 3:
+        end = end if isinstance(end, tf.Tensor) else np.asarray(end)
+        if len(end.shape) == 3:
             return self.encode(end[None], None if y is None else tf.convert_to_tensor(y)[None])[0]
-        if end.shape.rank != 1:
+        if len(end.shape) != 1:
             raise ValueError(
                 "An end of an interpolation is a latent [D] or an image [H, W, C]. "
                 f"Received: a tensor of shape {tuple(end.shape)}."
             )
-        return end
+        return tf.cast(end, tf.float32)
 
     @contextlib.contextmanager
     def averaged_weights(self):
@@ -439,11 +439,16 @@ class GenerativeModel(FromArguments, keras.Model):
         return tf.cast(x, tf.float32)
 
 
+def as_images(values: tf.Tensor) -> tf.Tensor:
+    """float32 in [0, 1]: the means of a normal, or a network's output, may lie beyond."""
+    return tf.clip_by_value(tf.cast(values, tf.float32), 0.0, 1.0)
+
+
 def path_between(a, b, n: int, spherical: bool = False) -> tf.Tensor:
     """`n` points `[n, D]` from `a[D]` to `b[D]`, on the line or, if `spherical`, on the arc.
 
     On the arc directions turn at constant speed, and norms change linearly. Where the directions
-    are the same or opposite there is no unique arc: then it is the line.
+    are the same or opposite, or an end is the origin, there is no unique arc: then it is the line.
     """
     if n < 2:
         raise ValueError(f"A path needs at least its two ends: n >= 2. Received: n={n}.")
@@ -457,7 +462,7 @@ def path_between(a, b, n: int, spherical: bool = False) -> tf.Tensor:
     angle = tf.acos(tf.clip_by_value(tf.tensordot(unit_a, unit_b, 1), -1.0, 1.0))
     sine = tf.sin(angle)
     arc = (tf.sin((1 - t) * angle) * unit_a + tf.sin(t * angle) * unit_b) / sine
-    return tf.where(sine > 1e-6, ((1 - t) * norm_a + t * norm_b) * arc, line)
+    return tf.where((sine > 1e-6) & (norm_a * norm_b > 0), ((1 - t) * norm_a + t * norm_b) * arc, line)
 
 
 def _share(batch, turn: int, shares: int):

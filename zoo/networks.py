@@ -173,17 +173,16 @@ def dcgan_discriminator(image_shape: Shape, width: int = 64, features: bool = Fa
         image_shape: Height, width, channels.
         width: Channels after the first layer.
         features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` wants, with the
-            last convolution's output before its normalization and activation as features.
+            last convolution's normalized output, before its activation, as features.
     """
     halvings = _doublings(image_shape)
     images = keras.Input(tuple(image_shape))
     h = keras.layers.Rescaling(2.0, -1.0)(images)
     for i in range(halvings):
-        last = h = keras.layers.Conv2D(
+        h = keras.layers.Conv2D(
             width * 2**i, 5, 2, "same", use_bias=i == 0, kernel_initializer=_dcgan()
         )(h)
-        if i:
-            h = _batch_norm()(h)
+        last = h = _batch_norm()(h) if i else h
         h = keras.layers.LeakyReLU(0.2)(h)
     logits = _linear(1, kernel_initializer=_dcgan())(keras.layers.Flatten()(h))
     outputs = (_float32()(keras.layers.Flatten()(last)), logits) if features else logits

@@ -105,6 +105,27 @@ def grid(images, columns: int | None = None, padding: int = _PADDING) -> np.ndar
     return _sheet(_in_rows(tiles, columns), padding, padding)
 
 
+def write_images(images, path: str | os.PathLike) -> None:
+    """Writes images in the form that the path's ending names.
+
+    Args:
+        images: `[N, H, W, C]`, floats in [0, 1].
+        path: ".png" for one grid, ".npy" for the array in float32; else a folder, in which each image
+            becomes a PNG file of its own size, 00000.png and so on.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".png":
+        save(path, grid(images))
+    elif path.suffix.lower() == ".npy":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.asarray(images, np.float32), allow_pickle=False)
+    else:
+        pixels = np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
+        for i, image in enumerate(pixels):
+            save(path / f"{i:05}.png", image)
+
+
 def samples(
     model: GenerativeModel, latents, path: str | os.PathLike, columns: int = 10, y=None
 ) -> None:
@@ -135,7 +156,7 @@ def reconstructions(model: GenerativeModel, x, path: str | os.PathLike, y=None) 
     """
     x = np.asarray(x)
     model.check_images(x)
-    pairs = [_tiles(x), _tiles(_shown(model.reconstruct(x, y)))]
+    pairs = [_tiles(x), _tiles(np.asarray(model.reconstruct(x, y)))]
     columns = min(10, len(x))
     # [rows, 2, columns, ...]: an input row, its reconstructions, the next input row.
     tiles = np.stack([_in_rows(part, columns) for part in pairs], axis=1)
@@ -175,7 +196,7 @@ def interpolations(
         for end in (end for pair in ends for end in pair):
             _latents(model, end[None])
         tiles = [
-            _tiles(_shown(model.interpolate(a, b, n, spherical, y)))
+            _tiles(np.asarray(model.interpolate(a, b, n, spherical, y)))
             for a, b in ends
             for spherical in (False, True)
         ]
@@ -185,7 +206,7 @@ def interpolations(
         for end in (end for pair in ends for end in pair):
             model.check_images(end[None])
         tiles = [
-            _tiles(np.concatenate([a[None], _shown(model.interpolate(a, b, n, y=y)), b[None]]))
+            _tiles(np.concatenate([a[None], np.asarray(model.interpolate(a, b, n, y=y)), b[None]]))
             for a, b in ends
         ]
         row_gaps = _PADDING
@@ -277,14 +298,9 @@ def _sheet(tiles, row_gaps, column_gaps):
     return sheet
 
 
-def _shown(images) -> np.ndarray:
-    # The mean of a normal likelihood may lie outside [0, 1]; a NaN remains one, and is told.
-    return np.clip(np.asarray(images), 0, 1)
-
-
 def _decoded(model, latents, y):
     y = None if y is None else tf.convert_to_tensor(y)
-    return _shown(model.decode(tf.convert_to_tensor(latents), y))
+    return np.asarray(model.decode(tf.convert_to_tensor(latents), y))
 
 
 def _latents(model, latents) -> np.ndarray:

@@ -231,7 +231,7 @@ PRESETS = {
         "optimizers": {
             "autoencoder": _adam(1e-3),
             "discriminator": _adversarial_adam(),
-            "encoder": _adversarial_adam(),
+            "encoder": _adversarial_adam(5e-4),
         },
         "data": {"name": "mnist"},
         "batch_size": 100,
@@ -245,7 +245,7 @@ PRESETS = {
             "filters": (32, 64),
             "hidden": 256,
             "width": 32,
-            "loss": "minimax",
+            "loss": "non_saturating",
             "gamma": 0.01,
         },
         "optimizers": {

@@ -22,7 +22,7 @@ from zoo.distributions import (
     likelihood_family,
     look_up,
 )
-from zoo.model import GenerativeModel, Round
+from zoo.model import GenerativeModel, Round, as_images
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -105,10 +105,10 @@ class AAE(GenerativeModel):
 
     @property
     def image_shape(self):
-        return self.posterior.network.input_shape[1:]
+        return tuple(self.posterior.network.inputs[0].shape[1:])
 
     def decode(self, z, y=None):
-        return self.likelihood(z, y).mean()
+        return as_images(self.likelihood(z, y).mean())
 
 
 def aae_mlp(

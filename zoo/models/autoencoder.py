@@ -10,7 +10,7 @@ import keras
 
 from zoo import networks
 from zoo.distributions import Conditional, likelihood_family
-from zoo.model import GenerativeModel
+from zoo.model import GenerativeModel, as_images
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -47,7 +47,7 @@ class Autoencoder(GenerativeModel):
 
     @property
     def image_shape(self):
-        return self.encoder.input_shape[1:]
+        return tuple(self.encoder.inputs[0].shape[1:])
 
     @property
     def latent_dim(self):
@@ -61,7 +61,7 @@ class Autoencoder(GenerativeModel):
         return self.encoder(self._images(x))
 
     def decode(self, z, y=None):
-        return self.likelihood(z, y).mean()
+        return as_images(self.likelihood(z, y).mean())
 
 
 def autoencoder_mlp(

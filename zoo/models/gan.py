@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 from zoo import networks
 from zoo.adversarial import AdversarialLoss, NonSaturating, adversarial_loss
 from zoo.distributions import Prior, StandardNormal, Uniform
-from zoo.model import GenerativeModel, Round
+from zoo.model import GenerativeModel, Round, as_images
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -96,14 +96,14 @@ class GAN(GenerativeModel):
 
     @property
     def image_shape(self):
-        return self.discriminator.input_shape[1:]
+        return tuple(self.discriminator.inputs[0].shape[1:])
 
     def call(self, z, training=False):
         """Images for the latents `z[B, D]`: a GAN has nothing to reconstruct with."""
         return self.decode(z)
 
     def decode(self, z, y=None):
-        return tf.cast(self.generator(z), tf.float32)
+        return as_images(self.generator(z))
 
 
 def gan_mlp(

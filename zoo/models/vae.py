@@ -20,7 +20,7 @@ from zoo.distributions import (
     kl,
     likelihood_family,
 )
-from zoo.model import GenerativeModel
+from zoo.model import GenerativeModel, as_images
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -69,10 +69,10 @@ class VAE(GenerativeModel):
 
     @property
     def image_shape(self):
-        return self.posterior.network.input_shape[1:]
+        return tuple(self.posterior.network.inputs[0].shape[1:])
 
     def decode(self, z, y=None):
-        return self.likelihood(z, y).mean()
+        return as_images(self.likelihood(z, y).mean())
 
     def log_prob(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
         """log p(x) `[B]` in nats, estimated with `num_samples` importance samples from q(z | x).
@@ -80,7 +80,11 @@ class VAE(GenerativeModel):
         log (1/K) sum_k p(x, z_k) / q(z_k | x): in expectation a lower bound that rises with K to
         log p(x) (Burda et al., "Importance Weighted Autoencoders", 2016, theorem 1).
         https://arxiv.org/abs/1509.00519
+
+        For many samples call it in a `tf.function`, as `zoo.metrics.negative_log_likelihood` does.
         """
+        if isinstance(num_samples, int) and num_samples < 1:
+            raise ValueError(f"`num_samples` must be at least 1. Received: {num_samples}.")
         x = self._images(x)
         q, p = self.posterior(x, y), self.prior(y)
         seed = tfp.random.sanitize_seed(seed)

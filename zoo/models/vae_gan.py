@@ -13,7 +13,7 @@ import tensorflow_probability as tfp
 from zoo import networks
 from zoo.adversarial import AdversarialLoss, Minimax, adversarial_loss
 from zoo.distributions import Conditional, DiagonalNormal, Prior, StandardNormal, UnitNormal, kl
-from zoo.model import GenerativeModel
+from zoo.model import GenerativeModel, as_images
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -44,8 +44,11 @@ class VAEGAN(GenerativeModel):
         decoder: Network from `z[B, D]` to `x[B, H, W, C]` in [0, 1].
         prior: p(z), a `Prior` over `z[D]`.
         discriminator: Network from `x[B, H, W, C]` to `(features[B, F], logits[B, 1])`: the paper's
-            Dis_l(x), and the decision, high for real. Which layer l is the network's choice; the
-            authors' code takes the third strided convolution before its normalization.
+            Dis_l(x), and the decision, high for real. Which layer l is the network's choice. The
+            authors' code takes the third strided convolution before its normalization; the zoo's
+            networks take the last one after it, because unit variance is what the likelihood
+            assumes: features much smaller than that leave the rate to outweigh the distortion, and
+            the posterior collapses.
         adversarial_loss: An `AdversarialLoss`; `Minimax()`, as in the paper, if `None`.
         gamma: Weight of the distortion against fooling, for the decoder.
     """
@@ -109,10 +112,10 @@ class VAEGAN(GenerativeModel):
 
     @property
     def image_shape(self):
-        return self.posterior.network.input_shape[1:]
+        return tuple(self.posterior.network.inputs[0].shape[1:])
 
     def decode(self, z, y=None):
-        return tf.cast(self.decoder(z), tf.float32)
+        return as_images(self.decoder(z))
 
 
 def vaegan_mlp(

@@ -1,0 +1,117 @@
+"""What all tests share: quiet TensorFlow, repeatable weights, real images, noise known in advance."""
+
+import os
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+from sklearn.datasets import load_digits
+
+import zoo
+
+tfd = tfp.distributions
+
+
+@pytest.fixture(autouse=True)
+def repeatable_weights():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The first 200 of scikit-learn's digits, `[200, 8, 8, 1]` in [0, 1]."""
+    return (load_digits().images[:200, ..., None] / 16).astype(np.float32)
+
+
+def known_noise(*shape):
+    """What `KnownNormal` takes for standard normal noise."""
+    return np.sin(1.0 + np.arange(np.prod(shape))).reshape(shape).astype(np.float32)
+
+
+class KnownNormal(tfd.Normal):
+    """A normal whose "draws" are `loc + scale * known_noise`, whatever the seed."""
+
+    def _sample_n(self, n, seed=None):
+        shape = [int(n), *self.batch_shape]
+        return self.loc + self.scale * known_noise(*shape)
+
+
+class KnownPosterior(zoo.distributions.Family):
+    """A diagonal normal: means, then log scales."""
+
+    params_per_value = 2
+
+    def call(self, params, event_ndims):
+        loc, log_scale = tf.split(params, 2, axis=-1)
+        return tfd.Independent(KnownNormal(loc, tf.exp(log_scale)), event_ndims)
+
+
+class KnownPrior(zoo.distributions.Prior):
+    """N(0, I)."""
+
+    def __init__(self, dim, **kwargs):
+        super().__init__(**kwargs)
+        self.dim = dim
+
+    def call(self, y=None):
+        return tfd.Independent(KnownNormal(tf.zeros(self.dim), 1.0), 1)
+
+
+class Known:
+    """Parts of models without chance: their noise is `Known.noise(shape)` at each draw."""
+
+    noise = staticmethod(known_noise)
+    Posterior = KnownPosterior
+    Prior = KnownPrior
+
+
+@pytest.fixture
+def known():
+    return Known
+
+
+def snapshot_of(model):
+    """Every variable's value, by the player's name; state included."""
+    return {
+        player: [v.numpy() for layer in layers for v in layer.variables]
+        for player, layers in model.players().items()
+    }
+
+
+@pytest.fixture
+def snapshot():
+    return snapshot_of
+
+
+@pytest.fixture
+def moves():
+    """How far each player's trainable variables went in one call: `moves(model, step)`."""
+
+    def measure(model, step):
+        before = {p: [v.numpy() for v in model.variables_of(p)] for p in model.players()}
+        step()
+        return {
+            p: [v.numpy() - b for v, b in zip(model.variables_of(p), before[p], strict=True)]
+            for p in model.players()
+        }
+
+    return measure
+
+
+@pytest.fixture
+def assert_descends():
+    """That SGD with learning rate 1 went along minus these gradients, and did move."""
+
+    def check(change, gradients, rtol=1e-3):
+        assert len(change) == len(gradients) > 0
+        for have, gradient in zip(change, gradients, strict=True):
+            want = -np.asarray(gradient)
+            size = np.abs(want).max()
+            assert size > 1e-7
+            np.testing.assert_allclose(have, want, rtol=rtol, atol=rtol * size)
+
+    return check

@@ -1,0 +1,180 @@
+"""The adversarial autoencoder: three phases, and who moves in which."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.stats import norm
+
+import zoo
+from zoo.adversarial import Minimax, NonSaturating
+from zoo.models.aae import aae_mlp
+
+SHAPE, BATCH, LATENTS = (8, 8, 1), 7, 3
+PHASES = ["autoencoder", "discriminator", "encoder"]
+
+
+def small(known, gaussian, loss=None):
+    family = known.Posterior() if gaussian else zoo.Deterministic()
+    outputs = family.params_per_value * LATENTS
+    model = zoo.AAE(
+        zoo.Conditional(zoo.networks.mlp_encoder(SHAPE, outputs, (5,), "tanh"), family),
+        zoo.Conditional(
+            zoo.networks.mlp_decoder(LATENTS, SHAPE, 1, (5,), "tanh"), zoo.UnitNormal()
+        ),
+        known.Prior(LATENTS),
+        zoo.networks.mlp(LATENTS, 1, (6,), "tanh"),
+        loss,
+    )
+    model.compile(keras.optimizers.SGD(1.0))
+    return model
+
+
+def softplus_of(logits):
+    return tf.reduce_mean(tf.math.log1p(tf.exp(logits)))
+
+
+def loss_by_hand(model, known, x, phase, gaussian, saturating):
+    params = model.posterior.network(x)
+    code = params
+    if gaussian:
+        loc, log_scale = tf.split(params, 2, 1)
+        code = loc + tf.exp(log_scale) * known.noise(BATCH, LATENTS)
+    if phase == "autoencoder":
+        made = model.likelihood.network(code)
+        return 0.5 * tf.reduce_mean(tf.reduce_sum((x - made) ** 2, [1, 2, 3]))
+    fake = model.discriminator(code)
+    if phase == "discriminator":
+        real = model.discriminator(tf.constant(known.noise(BATCH, LATENTS)))
+        return softplus_of(-real) + softplus_of(fake)
+    return -softplus_of(fake) if saturating else softplus_of(-fake)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("gaussian", [False, True], ids=["deterministic", "gaussian"])
+@pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
+def test_each_phase_moves_exactly_its_variables_along_its_loss(
+    known, digits, phase, gaussian, loss, moves, assert_descends
+):
+    model, x = small(known, gaussian, loss), tf.constant(digits[:BATCH])
+    variables = {
+        "autoencoder": model.posterior.trainable_variables + model.likelihood.trainable_variables,
+        "discriminator": model.discriminator.trainable_variables,
+        "encoder": model.posterior.trainable_variables,
+    }[phase]
+    with tf.GradientTape() as tape:
+        value = loss_by_hand(model, known, x, phase, gaussian, type(loss) is Minimax)
+    expected = tape.gradient(value, variables)
+    moving = {id(v) for v in variables}
+    still = [(v, v.numpy()) for v in model.trainable_variables if id(v) not in moving]
+    assert still
+    turn = model.rounds()[PHASES.index(phase)]
+    change = moves(model, lambda: model._play(turn, x, None, tf.constant([1, 2])))
+    assert_descends(change[phase], expected)
+    assert all(np.array_equal(v, before) for v, before in still)
+
+
+def test_a_step_plays_reconstruction_then_the_discriminator_then_the_encoder(known, digits):
+    x = tf.constant(digits[:BATCH])
+    one, other = small(known, True), small(known, True)
+    other.set_weights(one.get_weights())
+    one.train_step((x,))
+    for phase, turn in zip(PHASES, other.rounds(), strict=True):
+        assert list(other._play(turn, x, None, tf.constant([1, 2]))[0]) == [phase]
+    for a, b in zip(one.trainable_variables, other.trainable_variables, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_batch_statistics_of_the_encoder_move_in_its_own_phases_only(digits, snapshot):
+    encoder = keras.Sequential([
+        keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.BatchNormalization(),
+        keras.layers.Dense(LATENTS),
+    ])  # fmt: skip
+    model = aae_mlp(SHAPE, LATENTS, (5,), discriminator_hidden=(5,))
+    model.posterior = zoo.Conditional(encoder, zoo.Deterministic())
+    model.compile(keras.optimizers.SGD(0.1))
+    for phase, turn in zip(PHASES, model.rounds(), strict=True):
+        before = encoder.layers[1].moving_mean.numpy()
+        model._play(turn, tf.constant(digits[:BATCH]), None, tf.constant([1, 2]))
+        moved = not np.array_equal(before, encoder.layers[1].moving_mean.numpy())
+        assert moved == (phase != "discriminator")
+
+
+def one_dimensional(code_loc, slope, offset, posterior="normal"):
+    """Codes from N(code_loc, 1) whatever the image, prior N(0, 1), a linear discriminator."""
+    model = aae_mlp(
+        (1, 1, 1), 1, (), posterior=posterior, discriminator_hidden=(), likelihood="unit_normal"
+    )
+    raw = math.log(math.expm1(1 - 1e-4))
+    model.posterior.network.set_weights([np.zeros((1, 2)), np.array([code_loc, raw])])
+    model.discriminator.set_weights([np.array([[slope]]), np.array([offset])])
+    return model
+
+
+def optimal_value(shift):
+    grid = np.linspace(-8, 8 + shift, 4001)
+    p, q = norm.pdf(grid), norm.pdf(grid, shift)
+    m = (p + q) / 2
+    return math.log(4) - np.trapezoid(p * np.log(p / m) + q * np.log(q / m), grid)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_the_optimal_discriminator_pays_log_4_less_twice_the_jsd_of_prior_and_codes(shift):
+    # log N(z; 0, 1) / N(z; shift, 1) = -shift z + shift^2 / 2: high for the prior.
+    model = one_dimensional(shift, -shift, shift**2 / 2)
+    x = tf.zeros([40_000, 1, 1, 1])
+    losses, terms = model.discriminator_objective(x, None, tf.constant([1, 2]), training=False)
+    loss = losses["discriminator"].numpy()
+    assert abs(loss.mean() - optimal_value(shift)) < 4 * loss.std() / 200 + 1e-6
+    if not shift:
+        assert loss.mean() == pytest.approx(2 * math.log(2), abs=1e-6)
+    else:
+        assert np.mean(terms["prior_logit"]) > 0 > np.mean(terms["code_logit"])
+
+
+def test_against_codes_that_are_draws_of_the_prior_a_discriminator_learns_to_guess():
+    model = one_dimensional(0.0, slope=-2.0, offset=1.0)
+    model.compile({
+        "autoencoder": keras.optimizers.SGD(0.0),
+        "discriminator": keras.optimizers.Adam(0.05),
+        "encoder": keras.optimizers.SGD(0.0),
+    })  # fmt: skip
+    data = tf.data.Dataset.from_tensors(tf.zeros([512, 1, 1, 1])).repeat()
+    losses = model.fit(data, steps_per_epoch=50, epochs=5, verbose=0).history["discriminator_loss"]
+    assert losses[0] > losses[-1]
+    assert losses[-1] == pytest.approx(2 * math.log(2), abs=0.02)
+
+
+def test_the_encoder_learns_to_place_its_codes_where_the_prior_is():
+    model = one_dimensional(3.0, slope=0.0, offset=0.0)
+    model.compile({
+        "autoencoder": keras.optimizers.SGD(0.0),
+        "discriminator": keras.optimizers.Adam(0.1, beta_1=0.5),
+        "encoder": keras.optimizers.Adam(0.03, beta_1=0.5),
+    })  # fmt: skip
+    data = tf.data.Dataset.from_tensors(tf.zeros([256, 1, 1, 1])).repeat()
+    model.fit(data, steps_per_epoch=300, epochs=1, verbose=0)
+    assert abs(float(model.encode(np.zeros((1, 1, 1, 1), np.float32))[0, 0])) < 1.0
+
+
+@pytest.mark.parametrize("posterior", ["deterministic", "normal"])
+def test_a_deterministic_code_has_no_noise_and_a_gaussian_one_has(posterior, digits):
+    model = aae_mlp(SHAPE, LATENTS, (4,), posterior=posterior, discriminator_hidden=(4,))
+    x = tf.constant(digits[:3])
+    codes = [model._code(x, None, tf.constant([0, i]), True).numpy() for i in range(2)]
+    assert np.array_equal(*codes) == (posterior == "deterministic")
+    if posterior == "deterministic":
+        np.testing.assert_allclose(codes[0], model.encode(digits[:3]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("prior", ["petals", "swiss_roll"])
+def test_planar_priors_train_in_the_plane_and_are_refused_elsewhere(prior, digits):
+    model = aae_mlp(SHAPE, 2, (4,), prior=prior, discriminator_hidden=(4,))
+    model.compile("adam")
+    logs = model.train_step((tf.constant(digits[:8]),))
+    assert np.isfinite(list(logs.values())).all()
+    assert model.sample(3).shape == (3, *SHAPE) and model.latent_dim == 2
+    with pytest.raises(ValueError, match=r"needs latent_dim=2\. Received: latent_dim=3"):
+        aae_mlp(SHAPE, 3, prior=prior)

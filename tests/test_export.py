@@ -1,0 +1,436 @@
+"""SavedModels: checked from processes that import TensorFlow alone."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo.export import export
+
+SIZE = (8, 8, 1)
+BUILD = zoo.presets.BUILDERS
+SMALL_MLP = {"latent_dim": 3, "hidden": (16,)}
+SMALL_CONV = {"latent_dim": 3, "filters": (4, 8), "hidden": 16}
+SMALL_AAE = {"latent_dim": 2, "hidden": (16,), "discriminator_hidden": (8,)}
+
+
+def vae(likelihood):
+    return BUILD["vae_mlp"](SIZE, **SMALL_MLP, likelihood=likelihood, levels=17)
+
+
+def trained(model, digits, jit_compile=False, **optimizer):
+    """Two steps: batch-norm statistics and moving averages leave their start."""
+    model.compile(keras.optimizers.Adam(0.01, **optimizer), jit_compile=jit_compile)
+    model.fit(digits[:40], batch_size=20, verbose=0)
+    return model
+
+
+def mixed(digits):
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        return BUILD["vae_conv"](SIZE, **SMALL_CONV)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def half_precision(digits):
+    """No part of it casts its results to float32."""
+    with_policy = {"dtype": "mixed_bfloat16"}
+    encoder = [keras.Input(SIZE), keras.layers.Flatten(), keras.layers.Dense(3, **with_policy)]
+    decoder = [
+        keras.Input((3,)),
+        keras.layers.Dense(64, **with_policy),
+        keras.layers.Reshape(SIZE, **with_policy),
+    ]
+    return zoo.Autoencoder(
+        keras.Sequential(encoder),
+        zoo.Conditional(keras.Sequential(decoder), zoo.UnitNormal()),
+    )
+
+
+class ConditionalVAE(zoo.VAE):
+    """A VAE that knows the size of its images, whatever else its encoder takes."""
+
+    image_shape = SIZE
+
+
+def conditional(digits):
+    """Encoder and decoder take a one-hot class."""
+    x, z, y = keras.Input(SIZE), keras.Input((3,)), keras.Input((10,))
+    join = keras.layers.Concatenate()
+    code = keras.layers.Dense(6)(join([keras.layers.Flatten()(x), y]))
+    logits = keras.layers.Reshape(SIZE)(keras.layers.Dense(64)(join([z, y])))
+    return ConditionalVAE(
+        zoo.Conditional(keras.Model([x, y], code), zoo.DiagonalNormal()),
+        zoo.Conditional(keras.Model([z, y], logits), zoo.Bernoulli()),
+        zoo.StandardNormal(3),
+    )
+
+
+def conditional_decoder(digits):
+    """Only the decoder takes the class: `encode` has no use for it."""
+    return zoo.VAE(
+        zoo.Conditional(zoo.networks.mlp_encoder(SIZE, 6, (16,)), zoo.DiagonalNormal()),
+        conditional(digits).likelihood,
+        zoo.StandardNormal(3),
+    )
+
+
+def averaged_gan(digits):
+    arguments = {"generator_hidden": (16,), "discriminator_hidden": (8,)}
+    return trained(BUILD["gan_mlp"](SIZE, 3, **arguments), digits, use_ema=True, ema_momentum=0.9)
+
+
+MODELS = {
+    "autoencoder_mlp": lambda digits: BUILD["autoencoder_mlp"](SIZE, **SMALL_MLP),
+    "autoencoder_conv": lambda digits: BUILD["autoencoder_conv"](SIZE, **SMALL_CONV),
+    "vae_mlp": lambda digits: trained(vae("bernoulli"), digits, jit_compile=True),
+    "vae_continuous_bernoulli": lambda digits: vae("continuous_bernoulli"),
+    "vae_normal": lambda digits: vae("normal"),
+    "vae_shared_scale": lambda digits: vae("shared_scale_normal"),
+    "vae_discretized": lambda digits: vae("discretized_logistic"),
+    "vae_conv": lambda digits: BUILD["vae_conv"](SIZE, **SMALL_CONV),
+    "gan_mlp": averaged_gan,
+    "dcgan": lambda digits: trained(BUILD["dcgan"](SIZE, 3, 4), digits),
+    "aae_mlp": lambda digits: BUILD["aae_mlp"](SIZE, **SMALL_AAE, posterior="normal"),
+    "aae_petals": lambda digits: BUILD["aae_mlp"](SIZE, **SMALL_AAE, prior="petals"),
+    "aae_swiss_roll": lambda digits: BUILD["aae_mlp"](SIZE, **SMALL_AAE, prior="swiss_roll"),
+    "vaegan_mlp": lambda digits: trained(
+        BUILD["vaegan_mlp"](SIZE, **SMALL_MLP, discriminator_hidden=(8,)), digits
+    ),
+    "vaegan_conv": lambda digits: BUILD["vaegan_conv"](SIZE, **SMALL_CONV, width=4),
+    "mixed_bfloat16": mixed,
+    "half_precision": half_precision,
+    "conditional": conditional,
+    "conditional_decoder": conditional_decoder,
+}
+AVERAGED = "gan_mlp"
+SAMPLERS = [name for name in MODELS if not name.startswith(("autoencoder", "half"))]
+LIKELIHOODS = [name for name in MODELS if name.startswith(("vae_", "mixed", "conditional"))]
+
+# What a server does: every signature of every model, and functions called as in Python.
+SERVE = """
+import json, os, pathlib, sys
+ABSENT = ("keras", "tf_keras", "tensorflow_probability", "zoo")
+sys.modules.update(dict.fromkeys(ABSENT))  # As if they were not installed: `import` raises.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import numpy as np
+import tensorflow as tf
+
+folder, result = map(pathlib.Path, sys.argv[1:3])
+tf.random.set_seed(0)
+given = {"n": np.int32(5), "num_samples": np.int32(200)}
+inputs = np.load(folder / "inputs.npz")
+values, refused = {}, {}
+for path in sorted(p.parent for p in folder.glob("*/saved_model.pb")):
+    served = tf.saved_model.load(str(path))
+    for name, signature in served.signatures.items():
+        spec = json.loads((path / "abilities.json").read_text())[name]
+        batch = {k: tf.constant(given[k] if k in given else inputs[k + str(s["shape"][-1])])
+                 for k, s in spec["inputs"].items()}
+        ((output, value),) = signature(**batch).items()
+        values[f"{path.name}/{name}"] = value
+        if name in ("sample", "log_prob"):
+            values[f"{path.name}/{name}/again"] = signature(**batch)[output]
+        if name != "serving_default":
+            function = getattr(served, name)
+            values[f"{path.name}/{name}/function"] = function(*[batch[k] for k in spec["inputs"]])
+            values[f"{path.name}/{name}/named"] = function(**batch)
+        if "x" in batch:
+            batch["x"] = tf.reshape(batch["x"], [-1, 4, 16, 1])
+            try:
+                signature(**batch)
+            except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+                refused[f"{path.name}/{name}"] = str(error)
+np.savez(result, **values)
+modules = [m for m in sys.modules if m.partition(".")[0] in ABSENT and sys.modules[m]]
+print(json.dumps({"modules": modules, "refused": refused}))
+"""
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out[-3000:] + err[-3000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def inputs(digits):
+    z = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    y = tf.eye(10)[:5]
+    return {"x": digits[:5], "z3": z, "z2": z[:, :2], "y": y}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, digits, inputs):
+    """`(folder, models, descriptions)`: all models, each exported to a folder of its name."""
+    folder = tmp_path_factory.mktemp("exported")
+    x, z3, z2, y = inputs.values()
+    np.savez(folder / "inputs.npz", x1=x, z3=z3, z2=z2, y10=y)
+    models, descriptions = {}, {}
+    for name, make in MODELS.items():
+        keras.utils.set_random_seed(0)
+        models[name] = make(digits)
+        descriptions[name] = export(models[name], folder / name, averaged=name == AVERAGED)
+    return folder, models, descriptions
+
+
+@pytest.fixture(scope="module")
+def served(exported):
+    """What two fresh processes computed, and the report of the first."""
+    folder, _, _ = exported
+    processes = [start("-c", SERVE, folder, folder / f"result_{i}.npz") for i in range(2)]
+    report, _ = [json.loads(finish(p).splitlines()[-1]) for p in processes]
+    return *(np.load(folder / f"result_{i}.npz") for i in range(2)), report
+
+
+def test_every_builder_is_exported():
+    assert BUILD.keys() <= MODELS.keys()
+
+
+def test_the_server_needs_tensorflow_alone(served):
+    assert served[2]["modules"] == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_serves_what_the_model_computes(name, exported, inputs, served):
+    model, description = exported[1][name], exported[2][name]
+    z = inputs[f"z{model.latent_dim}"]
+    with model.averaged_weights() if name == AVERAGED else model.best_weights():
+        for ability in ("encode", "decode", "reconstruct"):
+            if ability not in model.abilities():
+                assert ability not in description
+                continue
+            y = {"y": inputs["y"]} if "y" in description[ability]["inputs"] else {}
+            # The class is given to the model in any case: what is not asked for must not matter.
+            here = {"y": inputs["y"]} if name.startswith("conditional") else {}
+            assert y in ({}, here)
+            expected = getattr(model, ability)(z if ability == "decode" else inputs["x"], **here)
+            assert np.ptp(expected) > 1e-4
+            for way in ("", "/function", "/named"):
+                have = served[0][f"{name}/{ability}{way}"]
+                assert have.dtype == np.float32
+                np.testing.assert_allclose(have, expected, atol=1e-5, rtol=0)
+    default = "reconstruct" if "reconstruct" in model.abilities() else "decode"
+    np.testing.assert_array_equal(
+        served[0][f"{name}/serving_default"], served[0][f"{name}/{default}"]
+    )
+
+
+def test_averages_are_written(exported, inputs, served):
+    decoded = exported[1][AVERAGED].decode(inputs["z3"])
+    assert np.abs(served[0][f"{AVERAGED}/decode"] - decoded).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samples_are_fresh(name, exported, served):
+    """At each call and in each process, though seeds were set before export and before loading."""
+    first, second, _ = served
+    draws = [
+        process[f"{name}/sample{call}"]
+        for process in (first, second)
+        for call in ("", "/again", "/function")
+    ]
+    for i, draw in enumerate(draws):
+        assert draw.shape == (5, *SIZE) and draw.dtype == np.float32
+        for other in draws[:i]:
+            assert np.abs(draw - other).max(axis=(1, 2, 3)).min() > 1e-4
+
+
+def test_samples_follow_the_model(tmp_path):
+    """The mean and the spread of many samples are those of the model's own."""
+    model = vae("bernoulli")
+    export(model, tmp_path / "m")
+    here = model.sample(4000, seed=1)
+    served = tf.saved_model.load(str(tmp_path / "m"))
+    there = served.sample(4000)
+    np.testing.assert_allclose(np.mean(there, 0), np.mean(here, 0), atol=0.02)
+    np.testing.assert_allclose(np.std(there, 0), np.std(here, 0), atol=0.02)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_log_prob_is_the_models_estimate(name, exported, inputs, served):
+    model, description = exported[1][name], exported[2][name]
+    y = {"y": inputs["y"]} if "y" in description["log_prob"]["inputs"] else {}
+    estimate = tf.function(
+        lambda seed: model.log_prob(tf.constant(inputs["x"]), 200, seed=seed, **y)
+    )
+    estimates = [estimate(tf.constant([i, 0])) for i in range(6)]
+    drawn = [
+        process[f"{name}/log_prob{call}"]
+        for process in served[:2]
+        for call in ("", "/again", "/function")
+    ]
+    assert np.std(drawn, 0).min() > 0
+    assert len(np.unique(np.round(drawn, 6), axis=0)) == 6
+    error = np.sqrt((np.var(estimates, 0, ddof=1) + np.var(drawn, 0, ddof=1)) / 6)
+    gap = np.abs(np.mean(estimates, 0) - np.mean(drawn, 0))
+    assert (gap < 6 * error + 1e-3).all(), (gap, error)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_describes_its_signatures(name, exported):
+    folder, models, descriptions = exported
+    model, description = models[name], descriptions[name]
+    assert json.loads((folder / name / "abilities.json").read_text()) == description
+    assert description.keys() == {*model.abilities(), "serving_default"}
+    image = {"shape": [None, *SIZE], "dtype": "float32"}
+    latent = {"shape": [None, model.latent_dim], "dtype": "float32"}
+    count, number = {"shape": [], "dtype": "int32"}, {"shape": [None], "dtype": "float32"}
+    expected = {
+        "encode": ({"x": image}, {"z": latent}),
+        "decode": ({"z": latent}, {"x": image}),
+        "reconstruct": ({"x": image}, {"x": image}),
+        "sample": ({"n": count}, {"x": image}),
+        "log_prob": ({"x": image, "num_samples": count}, {"log_prob": number}),
+    }
+    conditions = {"conditional": model.abilities(), "conditional_decoder": model.abilities()[1:]}
+    for ability in model.abilities():
+        inputs, outputs = expected[ability]
+        if ability in conditions.get(name, ()):
+            inputs = inputs | {"y": {"shape": [None, 10], "dtype": "float32"}}
+        assert description[ability] == {"inputs": inputs, "outputs": outputs}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_refuses_images_of_another_shape(name, exported, served):
+    for ability, description in exported[2][name].items():
+        if "x" in description["inputs"]:
+            assert "[?,8,8,1]" in served[2]["refused"][f"{name}/{ability}"]
+
+
+def test_writes_no_variable_without_use(exported):
+    folder, models, _ = exported
+    gan = models["gan_mlp"]
+    stored = tf.train.load_checkpoint(str(folder / "gan_mlp" / "variables" / "variables"))
+    shapes = [s for k, s in stored.get_variable_to_shape_map().items() if "VARIABLE_VALUE" in k]
+    assert sorted(shapes) == sorted(list(v.shape) for v in gan.generator.variables)
+
+
+def test_saved_model_cli(exported, inputs, served, tmp_path):
+    folder, _, _ = exported
+    np.save(tmp_path / "images.npy", inputs["x"])
+    cli = ("-m", "tensorflow.python.tools.saved_model_cli")
+    model = ("--dir", folder / "vae_mlp")
+    shown = start(*cli, "show", *model, "--all")
+    asked = ("--tag_set", "serve", "--outdir", tmp_path)
+    encoded = start(
+        *cli,
+        "run",
+        *model,
+        *asked,
+        "--signature_def=encode",
+        f"--inputs=x={tmp_path / 'images.npy'}",
+    )
+    sampled = start(*cli, "run", *model, *asked, "--signature_def=sample", "--input_exprs=n=3")
+    text = finish(shown)
+    for name in ("encode", "decode", "reconstruct", "sample", "log_prob", "serving_default"):
+        assert f"signature_def['{name}']" in text
+    finish(encoded), finish(sampled)
+    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), served[0]["vae_mlp/encode"], atol=1e-5)
+    assert np.load(tmp_path / "x.npy").shape == (3, *SIZE)
+
+
+def test_no_samples_are_no_estimate(exported, inputs):
+    served = tf.saved_model.load(str(exported[0] / "vae_mlp"))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be at least 1"):
+        served.log_prob(inputs["x"], 0)
+
+
+def small():
+    return BUILD["autoencoder_mlp"](SIZE, 2, (4,))
+
+
+def test_leaves_nothing_beside_the_folder(tmp_path):
+    export(small(), tmp_path / "deep" / "er" / "1")
+    assert [p.name for p in tmp_path.iterdir()] == ["deep"]
+    assert [p.name for p in (tmp_path / "deep" / "er").iterdir()] == ["1"]
+    assert {p.name for p in (tmp_path / "deep" / "er" / "1").iterdir()} >= {
+        "saved_model.pb",
+        "variables",
+        "abilities.json",
+    }
+
+
+def test_overwrites_saved_models_and_only_if_asked(tmp_path):
+    path = tmp_path / "1"
+    path.mkdir()  # An empty folder will do.
+    first, second = small(), small()
+    x = np.random.default_rng(0).random((2, *SIZE), np.float32)
+    export(first, path)
+    (path / "stale.txt").write_text("of the first")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        export(second, path)
+    loaded = tf.saved_model.load(str(path))
+    np.testing.assert_allclose(loaded.encode(x), first.encode(x), atol=1e-5)
+    export(second, path, overwrite=True)
+    loaded = tf.saved_model.load(str(path))
+    np.testing.assert_allclose(loaded.encode(x), second.encode(x), atol=1e-5)
+    assert np.abs(first.encode(x) - second.encode(x)).max() > 1e-2
+    assert not (path / "stale.txt").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_never_replaces_anything_else(tmp_path, overwrite):
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    file.write_text("more of it")
+    for path in (folder, file):
+        with pytest.raises(FileExistsError, match="which is neither"):
+            export(small(), path, overwrite=overwrite)
+    assert (folder / "thesis.txt").read_text() == "years of work"
+    assert file.read_text() == "more of it"
+
+
+def test_a_failure_leaves_things_as_they_were(tmp_path, monkeypatch):
+    path = tmp_path / "1"
+    export(small(), path)
+    before = (path / "saved_model.pb").read_bytes()
+    rename = os.rename
+
+    def fails_for_the_new(source, target):
+        if str(source).endswith("new"):
+            raise OSError("no space left")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fails_for_the_new)
+    with pytest.raises(OSError, match="no space left"):
+        export(small(), path, overwrite=True)
+    assert (path / "saved_model.pb").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["1"]
+
+
+def test_averages_must_be_kept(tmp_path):
+    model = small()
+    model.compile("adam")
+    with pytest.raises(ValueError, match="use_ema"):
+        export(model, tmp_path / "1", averaged=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_model_is_left_as_it_was(tmp_path, digits):
+    model = averaged_gan(digits)
+    before = [v.numpy() for v in model.variables]
+    export(model, tmp_path / "1", averaged=True)
+    for value, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(value, variable)
+    model.fit(digits[:20], verbose=0)

@@ -1,0 +1,418 @@
+"""Pictures: exact pixels of the grids, and what the charts say."""
+
+import keras
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+from PIL import Image
+from sklearn.decomposition import PCA
+
+from zoo import pictures
+from zoo.models.autoencoder import autoencoder_mlp
+from zoo.models.gan import gan_mlp
+from zoo.models.vae import vae_mlp
+
+TILE = 48  # 8 pixels, six times as large
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.random((25, 8, 8, 1), np.float32)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return vae_mlp((8, 8, 1), latent_dim=2, hidden=(16,))
+
+
+def read(path):
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.mode == "RGB" or image.mode == "RGBA"
+        return np.asarray(image.convert("RGB"))
+
+
+def shown(images):
+    """Tiles as they should be in a picture."""
+    pixels = np.round(np.clip(np.asarray(images), 0, 1) * 255).astype(np.uint8)
+    return np.kron(pixels, np.ones((1, 6, 6, 3), np.uint8))
+
+
+def close(picture, images):
+    """Up to the last bit: networks round differently for batches of different sizes."""
+    return np.abs(picture.astype(int) - shown(images)[0].astype(int)).max() <= 1
+
+
+# Grids ------------------------------------------------------------------------------------------
+
+
+def test_grid_has_exactly_these_pixels():
+    images = np.array([0.0, 0.2, 1.0], np.float32).reshape(3, 1, 1, 1) * np.ones((3, 24, 1, 1))
+    expected = np.full((2 * 48 + 1, 2 * 2 + 1, 3), 255, np.uint8)
+    expected[:48, :2] = 0
+    expected[:48, 3:] = 51
+    # The third image is white, and so is the place that stays empty.
+    np.testing.assert_array_equal(pictures.grid(images, columns=2, padding=1), expected)
+
+
+def test_grid_goes_row_by_row():
+    picture = pictures.grid(IMAGES[:6], columns=3, padding=2)
+    assert picture.shape == (2 * TILE + 2, 3 * TILE + 4, 3)
+    for k, tile in enumerate(shown(IMAGES[:6])):
+        top, left = k // 3 * (TILE + 2), k % 3 * (TILE + 2)
+        np.testing.assert_array_equal(picture[top : top + TILE, left : left + TILE], tile)
+    assert (picture[TILE : TILE + 2] == 255).all()
+    assert (picture[:, TILE : TILE + 2] == 255).all()
+
+
+@pytest.mark.parametrize("side, tile", [(8, 48), (28, 56), (32, 64), (48, 48), (64, 64), (1, 48)])
+def test_grid_enlarges_by_whole_numbers(side, tile):
+    assert pictures.grid(np.zeros((1, side, side, 1))).shape == (tile, tile, 3)
+
+
+@pytest.mark.parametrize("n, columns", [(1, 1), (2, 2), (4, 2), (5, 3), (10, 4)])
+def test_grid_is_about_square(n, columns):
+    assert pictures.grid(np.zeros((n, 48, 48, 1)), padding=0).shape[1] == columns * 48
+
+
+def test_grid_keeps_colours_and_makes_grey_of_one_channel():
+    colour = np.array([1.0, 0.0, 0.4]) * np.ones((1, 48, 48, 3))
+    assert (pictures.grid(colour) == [255, 0, 102]).all()
+    assert (pictures.grid(np.full((1, 48, 48, 1), 0.4)) == [102, 102, 102]).all()
+
+
+@pytest.mark.parametrize(
+    "images, received",
+    [
+        (np.zeros((8, 8, 1)), r"shape \(8, 8, 1\)"),
+        (np.zeros((2, 8, 8, 2)), r"shape \(2, 8, 8, 2\)"),
+        (np.zeros((0, 8, 8, 1)), r"shape \(0, 8, 8, 1\)"),
+        (np.zeros((2, 8, 8, 1), np.uint8), "uint8"),
+        (np.full((2, 8, 8, 1), 1.5), "from 1.5 to 1.5"),
+        (np.full((2, 8, 8, 1), -0.5), "from -0.5 to -0.5"),
+        (np.full((2, 8, 8, 1), np.nan), "from nan to nan"),
+    ],
+)
+def test_grid_refuses_what_is_no_images(images, received):
+    with pytest.raises(ValueError, match=rf"Expected float images in \[0, 1\].*{received}"):
+        pictures.grid(images)
+
+
+@pytest.mark.parametrize("arguments", [{"columns": 0}, {"padding": -1}])
+def test_grid_refuses_impossible_layouts(arguments):
+    with pytest.raises(ValueError, match="columns >= 1 and padding >= 0"):
+        pictures.grid(IMAGES, **arguments)
+
+
+# Files ------------------------------------------------------------------------------------------
+
+
+def test_save_writes_these_pixels_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "new" / "picture.png"
+    for _ in range(2):  # the second time there is an older one
+        array = RANDOM.integers(0, 256, (5, 7, 3), np.uint8)
+        pictures.save(path, array)
+        np.testing.assert_array_equal(read(path), array)
+    assert [p.name for p in path.parent.iterdir()] == ["picture.png"]
+
+
+def test_save_that_fails_keeps_the_older_picture(tmp_path, monkeypatch):
+    path = tmp_path / "picture.png"
+    older = np.zeros((2, 2, 3), np.uint8)
+    pictures.save(path, older)
+
+    def write_half(self, file, **kwargs):
+        file.write(b"half of it")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", write_half)
+    with pytest.raises(OSError, match="disk full"):
+        pictures.save(path, older + 1)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(read(path), older)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_save_refuses_other_arrays_and_other_formats(tmp_path):
+    for array in (np.zeros((2, 2, 3)), np.zeros((2, 2), np.uint8)):
+        with pytest.raises(ValueError, match="uint8 of shape"):
+            pictures.save(tmp_path / "picture.png", array)
+    with pytest.raises(ValueError, match=r"ends in \.png"):
+        pictures.save(tmp_path / "picture.jpg", np.zeros((2, 2, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+# Models -----------------------------------------------------------------------------------------
+
+
+def test_samples_are_the_decoded_latents(model, tmp_path):
+    latents = RANDOM.normal(size=(12, 2)).astype(np.float32)
+    pictures.samples(model, latents, tmp_path / "p.png")
+    expected = pictures.grid(np.asarray(model.decode(keras.ops.array(latents))), 10)
+    np.testing.assert_array_equal(read(tmp_path / "p.png"), expected)
+
+
+def test_samples_of_few_latents_leave_no_empty_columns(tmp_path):
+    model = gan_mlp((8, 8, 1), latent_dim=3, generator_hidden=(8,), discriminator_hidden=(8,))
+    pictures.samples(model, model.prior().sample(3, seed=0), tmp_path / "p.png")
+    assert read(tmp_path / "p.png").shape == (TILE, 3 * TILE + 4, 3)
+
+
+def test_samples_of_a_normal_likelihood_are_clipped(tmp_path):
+    model = vae_mlp((8, 8, 1), latent_dim=2, hidden=(16,), likelihood="unit_normal")
+    latents = np.full((4, 2), 20, np.float32)
+    assert np.min(model.decode(keras.ops.array(latents))) < 0
+    pictures.samples(model, latents, tmp_path / "p.png")
+    assert read(tmp_path / "p.png").min() == 0
+
+
+def test_samples_refuses_latents_of_another_size(model, tmp_path):
+    for shape in ((4, 3), (2,), (0, 2)):
+        with pytest.raises(ValueError, match="have 2 dimensions"):
+            pictures.samples(model, np.zeros(shape), tmp_path / "p.png")
+
+
+def test_reconstructions_show_each_input_above_its_reconstruction(model, tmp_path):
+    pictures.reconstructions(model, IMAGES, tmp_path / "p.png")
+    picture = read(tmp_path / "p.png")
+    # Three pairs of rows, 10 pixels between them.
+    assert picture.shape == (6 * TILE + 3 * 2 + 2 * 10, 10 * TILE + 9 * 2, 3)
+    for k, (tile, made) in enumerate(zip(shown(IMAGES), model.reconstruct(IMAGES), strict=True)):
+        top, left = k // 10 * (2 * TILE + 2 + 10), k % 10 * (TILE + 2)
+        np.testing.assert_array_equal(picture[top : top + TILE, left : left + TILE], tile)
+        top += TILE + 2
+        assert close(picture[top : top + TILE, left : left + TILE], made[None])
+    assert (picture[2 * TILE + 2 : 2 * TILE + 12] == 255).all()
+
+
+def test_reconstructions_refuse_what_the_model_cannot_do(model, tmp_path):
+    with pytest.raises(ValueError, match="values from 2"):
+        pictures.reconstructions(model, IMAGES + 2, tmp_path / "p.png")
+    gan = gan_mlp((8, 8, 1), generator_hidden=(8,), discriminator_hidden=(8,))
+    with pytest.raises(NotImplementedError, match="no encoder"):
+        pictures.reconstructions(gan, IMAGES, tmp_path / "p.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_interpolations_of_latents_go_from_end_to_end_on_two_ways(model, tmp_path):
+    ends = RANDOM.normal(size=(3, 2, 2)).astype(np.float32) * 2
+    pictures.interpolations([tuple(pair) for pair in ends], model, tmp_path / "p.png", n=5)
+    picture = read(tmp_path / "p.png")
+    assert picture.shape == (6 * TILE + 3 * 2 + 2 * 10, 5 * TILE + 4 * 2, 3)
+    for row in range(6):
+        top = row * (TILE + 2) + row // 2 * 8
+        strip = picture[top : top + TILE]
+        first, last = model.decode(keras.ops.array(ends[row // 2]))
+        assert close(strip[:, :TILE], first[None])
+        assert close(strip[:, -TILE:], last[None])
+        way = model.interpolate(*ends[row // 2], n=5, spherical=bool(row % 2))
+        assert close(strip[:, 2 * (TILE + 2) : 2 * (TILE + 2) + TILE], way[2:3])
+
+
+def test_interpolations_of_images_have_the_images_outside(model, tmp_path):
+    pairs = [(IMAGES[0], IMAGES[1]), (IMAGES[2], IMAGES[3])]
+    pictures.interpolations(pairs, model, tmp_path / "p.png", n=4)
+    picture = read(tmp_path / "p.png")
+    assert picture.shape == (2 * TILE + 2, 6 * TILE + 2 * 10 + 3 * 2, 3)
+    for row in range(2):
+        strip = picture[row * (TILE + 2) :][:TILE]
+        ends = IMAGES[2 * row : 2 * row + 2]
+        np.testing.assert_array_equal(strip[:, :TILE], shown(ends)[0])
+        np.testing.assert_array_equal(strip[:, -TILE:], shown(ends)[1])
+        assert (strip[:, TILE : TILE + 10] == 255).all()
+        first, last = model.reconstruct(ends)
+        assert close(strip[:, TILE + 10 :][:, :TILE], first[None])
+        assert close(strip[:, : -TILE - 10][:, -TILE:], last[None])
+
+
+@pytest.mark.parametrize(
+    "ends, message",
+    [
+        ([], "pairs of ends"),
+        ([(np.zeros(2), IMAGES[0])], "pairs of ends"),
+        ([(np.zeros(3), np.zeros(3))], "have 2 dimensions"),
+        ([(IMAGES[0], 2 * np.ones((8, 8, 1)))], "values from 2.0"),
+    ],
+)
+def test_interpolations_refuse_other_ends(model, tmp_path, ends, message):
+    with pytest.raises(ValueError, match=message):
+        pictures.interpolations(ends, model, tmp_path / "p.png")
+
+
+def test_traversal_moves_one_dimension_in_each_row(model, tmp_path):
+    centre = np.array([0.5, -1], np.float32)
+    pictures.traversal(model, tmp_path / "p.png", centre, span=2, n=5)
+    picture = read(tmp_path / "p.png")
+    assert picture.shape == (2 * TILE + 2, 5 * TILE + 4 * 2, 3)
+    for row, column, latent in [(0, 0, [-1.5, -1]), (0, 2, [0.5, -1]), (1, 4, [0.5, 1])]:
+        tile = picture[row * (TILE + 2) :, column * (TILE + 2) :][:TILE, :TILE]
+        assert close(tile, model.decode(keras.ops.array([latent], "float32")))
+
+
+def test_traversal_around_an_image_and_of_chosen_dimensions(tmp_path):
+    model = autoencoder_mlp((8, 8, 1), latent_dim=4, hidden=(8,))
+    pictures.traversal(model, tmp_path / "p.png", IMAGES[0], dims=[3], n=3)
+    picture = read(tmp_path / "p.png")
+    assert picture.shape == (TILE, 3 * TILE + 4, 3)
+    assert close(picture[:, TILE + 2 :][:, :TILE], model.reconstruct(IMAGES[:1]))
+    for dims in ([4], [-1], 0):
+        with pytest.raises(ValueError, match="dimensions from 0 to 3"):
+            pictures.traversal(model, tmp_path / "p.png", dims=dims)
+    with pytest.raises(ValueError, match="have 4 dimensions"):
+        pictures.traversal(model, tmp_path / "p.png", centre=np.zeros(3))
+
+
+# Scatter ----------------------------------------------------------------------------------------
+
+
+def legend(figure: Figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_scatter_projects_and_says_how_much_of_the_variance_it_shows():
+    codes = RANDOM.normal(size=(200, 5)) * [3, 2, 1, 1, 1]
+    prior = RANDOM.normal(size=(30, 5))
+    figure = pictures._scatter(codes, np.arange(200) % 3, None, prior)
+    pca = PCA(2).fit(codes)
+    axes = figure.axes[0]
+    first, second = pca.explained_variance_ratio_
+    assert axes.get_xlabel() == f"first principal component ({100 * first:.0f} % of variance)"
+    assert axes.get_ylabel() == f"second principal component ({100 * second:.0f} % of variance)"
+    behind, dots = (np.asarray(c.get_offsets()) for c in axes.collections)
+    # The sign of a component is arbitrary.
+    np.testing.assert_allclose(np.abs(behind), np.abs(pca.transform(prior)), rtol=1e-5)
+    shown = np.sort(np.abs(dots), axis=0)
+    np.testing.assert_allclose(shown, np.sort(np.abs(pca.transform(codes)), axis=0), rtol=1e-5)
+    assert legend(figure) == ["prior", "0", "1", "2"]
+
+
+def test_scatter_of_planar_codes_shows_them_as_they_are():
+    codes = RANDOM.normal(size=(40, 2))
+    labels = np.array([0, 2] * 20)
+    figure = pictures._scatter(codes, labels, ["cat", "dog", "cow"])
+    axes = figure.axes[0]
+    assert axes.get_xlabel() == "first latent dimension"
+    assert axes.get_aspect() == 1
+    dots = axes.collections[0]
+    for code, label in zip(codes, labels, strict=True):
+        at = np.flatnonzero((np.asarray(dots.get_offsets()) == code).all(1)).item()
+        np.testing.assert_allclose(dots.get_facecolors()[at, :3], pictures._colours(3)[label])
+    assert legend(figure) == ["cat", "cow"]
+
+
+@pytest.mark.parametrize("classes", [1, 10, 20, 60])
+def test_scatter_has_a_colour_for_each_class(classes):
+    labels = np.arange(120) % classes
+    figure = pictures._scatter(RANDOM.normal(size=(120, 2)), labels)
+    assert len(np.unique(figure.axes[0].collections[0].get_facecolors(), axis=0)) == classes
+
+
+def test_scatter_files(tmp_path):
+    codes = RANDOM.normal(size=(50, 3))
+    for labels in (None, np.arange(50) % 10, np.arange(50)):
+        pictures.latent_scatter(codes, labels, tmp_path / "p.png", prior_samples=codes)
+        height, width, _ = read(tmp_path / "p.png").shape
+        assert 600 < height < 1000 and 700 < width < 2000
+    pictures.latent_scatter(np.ones((5, 3)), None, tmp_path / "p.png")  # a collapsed posterior
+
+
+@pytest.mark.parametrize(
+    "codes, labels, more, message",
+    [
+        (np.zeros((5, 1)), np.zeros(5, int), {}, r"two dimensions.*shape \(5, 1\)"),
+        (np.full((5, 2), np.nan), np.zeros(5, int), {}, "NaN or infinite"),
+        (np.zeros((5, 2)), np.zeros(4, int), {}, "a label for each code"),
+        (np.zeros((5, 2)), np.zeros(5), {}, "ints"),
+        (np.zeros((5, 2)), np.arange(5), {"label_names": "abc"}, "labels 0 to 2.*from 0 to 4"),
+        (np.zeros((5, 2)), None, {"prior_samples": np.zeros((3, 3))}, r"shape \[M, 2\]"),
+    ],
+)
+def test_scatter_refuses(tmp_path, codes, labels, more, message):
+    with pytest.raises(ValueError, match=message):
+        pictures.latent_scatter(codes, labels, tmp_path / "p.png", **more)
+    assert not list(tmp_path.iterdir())
+
+
+# Curves -----------------------------------------------------------------------------------------
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        {"loss": [1.0]},
+        {"loss": [1.0], "val_loss": [2.0]},
+        {"val_loss": [3.0, 2.0]},
+        {"loss": [NAN, 2.0, NAN, 1.0], "val_loss": [NAN, NAN, NAN, 5.0]},
+        {"loss": [NAN, NAN], "rate": [1.0, float("inf")]},
+        {"loss": [2.0] * 30, "rate": [1e30, *[1.0] * 29]},
+        {f"{name}_loss": list(range(40)) for name in "abcdefghijk"},
+    ],
+    ids=["one", "both", "validation", "gaps", "nothing", "constant", "many"],
+)
+@pytest.mark.filterwarnings("error")
+def test_curves_files(tmp_path, history):
+    pictures.learning_curves(history, tmp_path / "p.png", units="nats")
+    height, width, _ = read(tmp_path / "p.png").shape
+    assert 300 < height < 2000 and 500 < width < 2000
+    assert [p.name for p in tmp_path.iterdir()] == ["p.png"]
+
+
+def test_curves_share_a_panel_with_their_validation():
+    history = {
+        "encoder_loss": [3.0, 2.0],
+        "rate": [1.0, NAN],
+        "real_logit": [0.0, 1.0],
+        "learning_rate": [0.1, 0.1],
+        "val_encoder_loss": [4.0, 3.0],
+    }
+    figure = pictures._curves(history, epochs=[5, 10], units="nats")
+    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert list(panels) == ["encoder loss", "rate", "real logit", "learning rate"]
+    assert [p.get_ylabel() for p in panels.values()] == ["nats", "nats", "logit", ""]
+    train, validation = panels["encoder loss"].lines
+    assert (train.get_linestyle(), validation.get_linestyle()) == ("-", "--")
+    np.testing.assert_array_equal(train.get_xydata(), [[5, 3], [10, 2]])
+    np.testing.assert_array_equal(validation.get_xydata(), [[5, 4], [10, 3]])
+    np.testing.assert_array_equal(panels["rate"].lines[0].get_xydata(), [[5, 1]])
+    assert legend(figure) == ["training", "validation"]
+
+
+def test_curves_are_not_flattened_by_a_huge_first_value_but_tell_of_it():
+    history = {"loss": [1e6, *np.linspace(5, 1, 19)]}
+    figure = pictures._curves(history)
+    low, high = figure.axes[0].get_ylim()
+    assert 0.5 < low < 1 and 5 < high < 5.5
+    curve, mark = figure.axes[0].lines
+    np.testing.assert_array_equal(mark.get_xdata(), [1])
+    assert curve.get_ydata()[0] == 1e6
+    assert legend(figure) == ["training", "beyond the panel"]
+
+
+def test_curves_show_a_divergence_at_the_end():
+    figure = pictures._curves({"loss": [*np.linspace(5, 1, 40), 1000]})
+    assert figure.axes[0].get_ylim()[1] > 1000
+
+
+def test_curves_show_all_of_an_ordinary_decay():
+    values = 20 + 20 * np.exp(-np.arange(30) / 4)
+    low, high = pictures._curves({"loss": values}).axes[0].get_ylim()
+    assert low < values.min() and high > values.max()
+
+
+@pytest.mark.parametrize(
+    "history, epochs",
+    [({}, None), ({"loss": []}, None), ({"a": [1], "b": [1, 2]}, None), ({"a": [1]}, [1, 2])],
+)
+def test_curves_refuse_unequal_lists(tmp_path, history, epochs):
+    with pytest.raises(ValueError, match="a value for each epoch and quantity"):
+        pictures.learning_curves(history, tmp_path / "p.png", epochs)
+
+
+def test_charts_leave_matplotlibs_global_state_alone(tmp_path):
+    before = dict(matplotlib.rcParams)
+    pictures.learning_curves({"loss": [2, 1]}, tmp_path / "curves.png")
+    pictures.latent_scatter(np.eye(2), None, tmp_path / "scatter.png")
+    assert dict(matplotlib.rcParams) == before
+    assert pyplot.get_fignums() == []
