@@ -379,7 +379,6 @@ def test_leading_sample_axes_work_for_images_and_in_a_graph_of_unknown_batch_siz
         np.testing.assert_allclose(mean(z)[k], p(z[k]).mean(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="Conditional asks a numpy y for `shape.rank`")
 def test_numpy_conditions_serve_sample_axes_too():
     p = zoo.Conditional(network_with_condition(), zoo.DiagonalNormal())
     z, y = np.ones((3, 2, 4), np.float32), np.ones((2, 3), np.float32)

@@ -138,22 +138,9 @@ def test_a_kernel_regularizer_adds_exactly_its_own_gradient():
     assert logs["loss"][0] == pytest.approx((x[:, 0, :, 0] @ before).mean(), rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="penalties on activities are dropped without a word")
-def test_an_activity_regularizer_adds_its_own_gradient():
-    x, model = images(4), compiled(Lines(activity_regularizer=keras.regularizers.L2(0.1)))
-    before = weights(model)
-    model.fit(x, batch_size=4, verbose=0)
-    flat = x[:, 0, :, 0]
-    # Keras divides by the size of the batch.
-    expected = before - flat.mean(0) - 2 * 0.1 * (flat @ before) @ flat / 4
-    np.testing.assert_allclose(weights(model), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_an_activity_regularizer_does_not_carry_an_evaluation_over_into_training():
-    x, model = images(4), compiled(Lines(activity_regularizer=keras.regularizers.L2(0.1)))
-    model.evaluate(x, verbose=0)
-    model.fit(x, batch_size=4, validation_data=(x,), epochs=2, verbose=0)
-    assert np.isfinite(weights(model)).all()
+def test_an_activity_regularizer_is_refused_with_a_sentence():
+    with pytest.raises(ValueError, match="activity_regularizer"):
+        compiled(Lines(activity_regularizer=keras.regularizers.L2(0.1)))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +203,6 @@ def test_training_before_compiling_is_an_error():
         Lines().fit(images(4), verbose=0)
 
 
-@pytest.mark.xfail(strict=True, reason="one optimizer object for two players is not noticed")
 def test_one_optimizer_object_under_two_names_is_an_error_at_once():
     shared = keras.optimizers.Adam()
     with pytest.raises(ValueError, match="own"):
@@ -296,7 +282,6 @@ def test_after_an_error_a_repaired_model_trains_on():
     assert np.isfinite(weights(model)).all()
 
 
-@pytest.mark.xfail(strict=True, reason="`fit` unpacks `callbacks` before Keras can flatten them")
 def test_a_single_callback_need_not_be_in_a_list():
     compiled(Lines()).fit(images(4), callbacks=keras.callbacks.History(), verbose=0)
 
@@ -352,7 +337,6 @@ def test_methods_that_take_images_check_them(vae, digits, method):
         getattr(vae, method)((digits[:2] * 255).astype(np.uint8))
 
 
-@pytest.mark.xfail(strict=True, reason="only `fit` and direct calls check; 0..255 goes through")
 @pytest.mark.parametrize("method", ["predict", "evaluate"])
 def test_predict_and_evaluate_check_images(vae, digits, method):
     with pytest.raises(ValueError, match="uint8"):
@@ -492,7 +476,6 @@ def test_each_example_of_a_batch_trains_the_discriminator_exactly_once(steps, n)
     assert int(model.optimizers["generator"].iterations) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a last batch smaller than the steps leaves empty shares")
 def test_a_last_batch_smaller_than_the_number_of_steps_does_no_harm():
     model = zoo.GAN(
         zoo.networks.dcgan_generator(2, (16, 16, 1), 2),
@@ -557,9 +540,6 @@ def test_the_best_weights_are_the_averages_where_there_are_some():
     assert np.abs(average - last).max() > 1e-3
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Keras starts its averages at zero, and so the model is zero"
-)
 def test_before_the_first_step_the_averages_are_the_weights():
     model = compiled(Lines(), keras.optimizers.SGD(0.5, use_ema=True))
     before = weights(model)
@@ -614,7 +594,6 @@ def test_nearly_equal_directions_make_a_smooth_arc(angle):
     np.testing.assert_allclose(path_between(a, b, 5, True), expected, atol=angle * 1e-2)
 
 
-@pytest.mark.xfail(strict=True, reason="acos in float32 loses the angle near pi")
 @pytest.mark.parametrize("gap", [2e-4, 1e-3])
 def test_nearly_opposite_directions_keep_the_norms_of_the_arc(gap):
     path = path_between([1.0, 0.0], [-np.cos(gap), np.sin(gap)], 5, spherical=True)
@@ -640,15 +619,10 @@ def test_sampling_repeats_with_a_tensor_as_seed_and_else_does_not(vae):
     assert np.abs(vae.sample(3) - vae.sample(3)).max() > 1e-5
 
 
-INT_SEED = "tfp.random.sanitize_seed(int) draws from TensorFlow's stateful generator"
-
-
-@pytest.mark.xfail(strict=True, reason=INT_SEED)
 def test_sampling_repeats_with_an_int_as_seed(vae):
     np.testing.assert_array_equal(vae.sample(3, seed=1), vae.sample(3, seed=1))
 
 
-@pytest.mark.xfail(strict=True, reason=INT_SEED)
 def test_log_prob_repeats_with_an_int_as_seed(vae, digits):
     values = [vae.log_prob(digits[:3], 2, seed=1) for _ in range(2)]
     np.testing.assert_array_equal(*values)

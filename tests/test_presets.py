@@ -159,13 +159,11 @@ def test_a_setting_that_makes_no_sense_is_refused_in_a_sentence_and_changes_noth
     assert config == presets.get(preset)
 
 
-@pytest.mark.xfail(strict=True, reason="of strings only 'None' is none, of numbers also 'none'")
 def test_none_may_be_written_small_wherever_it_may_be_written():
     assert changed("vae_digits", "image_size=none").data.image_size is None
     assert changed("vae_digits", "binarize=none").data.binarize is None
 
 
-@pytest.mark.xfail(strict=True, reason="True is an int")
 def test_truth_values_are_no_layer_sizes():
     with pytest.raises(ValueError, match="of type tuple"):
         changed("vae_digits", "hidden=(True, 64)")

@@ -62,7 +62,9 @@ def output_path(default: str) -> pathlib.Path:
     else:
         path = pathlib.Path(FLAGS.run) / default
     if path.exists() and not FLAGS.overwrite:
-        raise FileExistsError(f"'{path}' is there already. Choose another --output, or --overwrite.")
+        raise FileExistsError(
+            f"'{path}' is there already. Choose another --output, or --overwrite."
+        )
     return path
 
 

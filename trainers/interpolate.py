@@ -12,7 +12,9 @@ cli.define_flags_of_users("A .png. Default: walks.png in the run's folder.")
 flags.DEFINE_integer("n", 10, "Points on each way, both ends included.", lower_bound=2)
 flags.DEFINE_integer("pairs", 5, "Number of ways.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Which latents of the prior, or which test images.")
-flags.DEFINE_enum("between", "latents", ["latents", "images"], "Draws of the prior, or test images.")
+flags.DEFINE_enum(
+    "between", "latents", ["latents", "images"], "Draws of the prior, or test images."
+)
 flags.DEFINE_list("images", None, "Two image files to go between.")
 flags.DEFINE_string("data_dir", None, "Where the run's data set lies, if it has moved.")
 

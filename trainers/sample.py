@@ -6,6 +6,7 @@ from absl import flags
 
 from trainers import cli
 from zoo import pictures
+from zoo.model import as_seed
 
 FLAGS = flags.FLAGS
 
@@ -22,7 +23,7 @@ def main() -> None:
     model, _ = cli.open_run()
     with cli.weights(model):
         # In parts, so that ten thousand images fit; each part with a seed of its own.
-        seeds = tfp.random.split_seed(FLAGS.seed, -(-FLAGS.n // 500))
+        seeds = tfp.random.split_seed(as_seed(FLAGS.seed), -(-FLAGS.n // 500))
         parts = [model.sample(min(500, FLAGS.n - 500 * i), seed=s) for i, s in enumerate(seeds)]
     images = np.concatenate(parts)
     pictures.write_images(images, path)

@@ -3,11 +3,10 @@
 import pathlib
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from zoo import pictures
-from zoo.model import GenerativeModel, NonFiniteError
+from zoo.model import GenerativeModel
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -15,7 +14,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     A checkpoint counts once it is complete: a process killed while it writes one leaves the former
     one valid (`tf.train.CheckpointManager` moves a finished checkpoint into place and renames the
-    file that names the latest). Weights that are not finite are never kept.
+    file that names the latest). Weights that are not finite are never kept: `fit` stops before.
 
     Args:
         folder: Where checkpoints lie.
@@ -32,7 +31,9 @@ class Checkpoints(keras.callbacks.Callback):
     def _manager(self, model):
         # Listed by hand: TensorFlow's own tracking sees neither Keras's dict of optimizers nor the
         # states of its seed generators. Metrics start anew in each epoch.
-        passing = {id(v) for metric in [*model.metrics, model.first_non_finite] for v in metric.variables}
+        passing = {
+            id(v) for metric in [*model.metrics, model.first_non_finite] for v in metric.variables
+        }
         variables = [v for v in model.variables if id(v) not in passing]
         variables += [v for optimizer in model.optimizers.values() for v in optimizer.variables]
         variables = [v.value if isinstance(v, keras.Variable) else v for v in variables]
@@ -69,16 +70,8 @@ class Checkpoints(keras.callbacks.Callback):
         self.manager = self._manager(self.model) if self.write else None
 
     def on_epoch_end(self, epoch, logs=None):
-        if not self.write:
-            return
-        for variable in self.model.trainable_variables:
-            if not np.isfinite(variable.numpy()).all():
-                raise NonFiniteError(
-                    f"Training stopped: in epoch {epoch + 1}, at step {int(self.model.step)}, the "
-                    f"weights '{variable.path}' became NaN or infinite. "
-                    f"The last good checkpoint is '{self.manager.latest_checkpoint}'."
-                )
-        self.manager.save(checkpoint_number=epoch + 1)
+        if self.write:
+            self.manager.save(checkpoint_number=epoch + 1)
 
 
 class SampleGrids(keras.callbacks.Callback):

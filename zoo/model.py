@@ -18,7 +18,8 @@ class Round(NamedTuple):
 
     `objective(x, y, seed, training)` returns `({player: loss}, terms)`: for each moving player one
     number per example, `[B]`, and further numbers to report. All its randomness comes from `seed`,
-    so that it is a pure function of weights, batch and seed.
+    so that it is a pure function of weights, batch and seed (but for dropout, whose layers keep
+    seeds of their own among the model's state).
 
     A round of `steps` moves is played that often on a batch, each time with fresh seeds and on an
     equal share of the batch's examples.
@@ -123,7 +124,9 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"Received: {sorted(unknown)}."
             )
         strategy = tf.distribute.get_strategy()
-        if strategy.num_replicas_in_sync > 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
+        if strategy.num_replicas_in_sync > 1 and not isinstance(
+            strategy, tf.distribute.TPUStrategy
+        ):
             kwargs.setdefault("jit_compile", False)
             if kwargs["jit_compile"] is True or kwargs.get("steps_per_execution", 1) > 1:
                 raise ValueError(
@@ -144,6 +147,17 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"{sorted(players)} as keys. Received: a dict with the keys {sorted(optimizer)}."
             )
         self.optimizers = {name: keras.optimizers.get(optimizer[name]) for name in players}
+        if len(set(map(id, self.optimizers.values()))) < len(players):
+            raise ValueError(
+                "An optimizer keeps the state of one player: give each of "
+                f"{sorted(players)} its own, or one optimizer for all to copy."
+            )
+        for layer in (part for own in players.values() for top in own for part in _parts(top)):
+            if getattr(layer, "activity_regularizer", None) is not None:
+                raise ValueError(
+                    f"The layer '{layer.name}' has an `activity_regularizer`, whose penalty belongs "
+                    "to no player. Put it into a loss; regularizers of weights are fine."
+                )
         for name in players:
             # Built here, inside the strategy's scope: no slot may be born in a replica.
             self.optimizers[name].build(self.variables_of(name))
@@ -180,6 +194,8 @@ class GenerativeModel(FromArguments, keras.Model):
             NonFiniteError: If a loss or term becomes NaN or infinite.
         """
         self.check_images(x)
+        held_out = kwargs.get("validation_data")
+        self.check_images(held_out[0] if isinstance(held_out, tuple | list) else held_out)
         if self.compiled:
             self.first_non_finite.reset_state()
         if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
@@ -187,8 +203,19 @@ class GenerativeModel(FromArguments, keras.Model):
         guard = _StopAtNonFinite()
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             # First in line: nobody else shall save or draw what is not finite.
-            callbacks = [guard, *(callbacks or [])]
+            callbacks = [guard, *keras.tree.flatten(callbacks or [])]
         return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Keras's `evaluate`: the means of all losses and terms. Raises as `fit` does."""
+        self.check_images(x)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs) -> np.ndarray:
+        """Keras's `predict`: `call` in batches."""
+        if self.can_encode:
+            self.check_images(x)
+        return super().predict(x, *args, **kwargs)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Under a strategy Keras would take a batch off the data to build the model with. There is
@@ -335,7 +362,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"A {type(self).__name__} has no prior to sample from. "
                 f"It can: {', '.join(self.abilities())}."
             )
-        return self.decode(self.prior(y).sample(n, seed=tfp.random.sanitize_seed(seed)), y)
+        return self.decode(self.prior(y).sample(n, seed=as_seed(seed)), y)
 
     def interpolate(self, a, b, n: int = 10, spherical: bool = False, y=None) -> tf.Tensor:
         """Decodes `n` latents on the way from `a` to `b`, both ends included: `[n, H, W, C]`.
@@ -380,12 +407,13 @@ class GenerativeModel(FromArguments, keras.Model):
         pairs = [
             (variable, average)
             for player, optimizer in getattr(self, "optimizers", {}).items()
-            if optimizer.use_ema
+            # Before the first step the averages are zeros, and the weights are their own average.
+            if optimizer.use_ema and optimizer.iterations > 0
             for variable, average in zip(
                 self.variables_of(player), optimizer._model_variables_moving_average, strict=True
             )
         ]
-        if not pairs:
+        if not self._keeps_averages:
             raise ValueError(
                 "No optimizer of the model keeps averages of the weights: compile with one made "
                 "with `use_ema=True`, such as keras.optimizers.Adam(use_ema=True)."
@@ -401,9 +429,11 @@ class GenerativeModel(FromArguments, keras.Model):
 
     def best_weights(self):
         """`averaged_weights()` if an optimizer keeps averages, else the weights as they are."""
-        if any(optimizer.use_ema for optimizer in getattr(self, "optimizers", {}).values()):
-            return self.averaged_weights()
-        return contextlib.nullcontext(self)
+        return self.averaged_weights() if self._keeps_averages else contextlib.nullcontext(self)
+
+    @property
+    def _keeps_averages(self):
+        return any(optimizer.use_ema for optimizer in getattr(self, "optimizers", {}).values())
 
     def check_images(self, x) -> None:
         """Raises a `ValueError` unless `x` is images as the model wants them.
@@ -439,6 +469,14 @@ class GenerativeModel(FromArguments, keras.Model):
         return tf.cast(x, tf.float32)
 
 
+def as_seed(seed) -> tf.Tensor:
+    """The `[2]` seed of TensorFlow's stateless draws: of an int the same, of `None` a fresh one."""
+    if seed is None:
+        return tfp.random.sanitize_seed(None)
+    seed = tf.cast(seed, tf.int32)
+    return seed if seed.shape.rank else tf.stack([seed, 0])
+
+
 def as_images(values: tf.Tensor) -> tf.Tensor:
     """float32 in [0, 1]: the means of a normal, or a network's output, may lie beyond."""
     return tf.clip_by_value(tf.cast(values, tf.float32), 0.0, 1.0)
@@ -459,17 +497,39 @@ def path_between(a, b, n: int, spherical: bool = False) -> tf.Tensor:
         return line
     norm_a, norm_b = tf.norm(a), tf.norm(b)
     unit_a, unit_b = tf.math.divide_no_nan(a, norm_a), tf.math.divide_no_nan(b, norm_b)
-    angle = tf.acos(tf.clip_by_value(tf.tensordot(unit_a, unit_b, 1), -1.0, 1.0))
+    angle = 2 * tf.atan2(tf.norm(unit_a - unit_b), tf.norm(unit_a + unit_b))
     sine = tf.sin(angle)
     arc = (tf.sin((1 - t) * angle) * unit_a + tf.sin(t * angle) * unit_b) / sine
-    return tf.where((sine > 1e-6) & (norm_a * norm_b > 0), ((1 - t) * norm_a + t * norm_b) * arc, line)
+    return tf.where(
+        (sine > 1e-6) & (norm_a * norm_b > 0), ((1 - t) * norm_a + t * norm_b) * arc, line
+    )
+
+
+def _parts(layer):
+    """A layer and all layers in it."""
+    return layer._flatten_layers()
 
 
 def _share(batch, turn: int, shares: int):
-    """Every `shares`-th example of a batch, from the `turn`-th on."""
+    """Every `shares`-th example of a batch, from the `turn`-th on; one in any case."""
     if shares == 1:
         return batch
-    return keras.tree.map_structure(lambda t: None if t is None else t[turn::shares], batch)
+
+    def rows(t):
+        if t is None:
+            return None
+        if t.shape[0] is not None and t.shape[0] < shares:
+            raise ValueError(
+                f"A batch is shared out among {shares} steps and must have as many examples. "
+                f"Received: a batch of {t.shape[0]}."
+            )
+        if t.shape[0] is not None:
+            return t[turn::shares]
+        # The last batch of an epoch may be too small: then steps have examples in common.
+        n = tf.shape(t)[0]
+        return tf.gather(t, tf.range(turn, tf.maximum(n, turn + 1), shares) % n)
+
+    return keras.tree.map_structure(rows, batch)
 
 
 def _global_mean(loss: tf.Tensor, player: str) -> tf.Tensor:
@@ -523,6 +583,12 @@ class _FirstNonFinite(keras.metrics.Metric):
         return tf.convert_to_tensor(self.steps)
 
 
+_REMEDIES = (
+    "The weights are of no use from there on. A lower learning rate, gradient clipping "
+    "(`global_clipnorm` of the optimizer) or float32 in place of bfloat16 are the usual remedies."
+)
+
+
 class _StopAtNonFinite(keras.callbacks.Callback):
     """Raises as soon as the model has seen a non-finite result.
 
@@ -541,6 +607,15 @@ class _StopAtNonFinite(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._look()
+        # A last step can spoil the weights after its losses were computed.
+        for player in self.model.players():
+            for variable in self.model.variables_of(player):
+                if not np.isfinite(variable.numpy()).all():
+                    raise NonFiniteError(
+                        f"Training stopped: by step {int(self.model.step)}, the end of epoch "
+                        f"{epoch + 1}, the weights '{variable.path}' of player '{player}' became "
+                        f"NaN or infinite. {_REMEDIES}"
+                    )
 
     def _look(self):
         first = self.model.first_non_finite.result().numpy()
@@ -551,9 +626,7 @@ class _StopAtNonFinite(keras.callbacks.Callback):
             raise NonFiniteError(
                 f"Training stopped: at step {step} "
                 f"{' and '.join(repr(n) for n in names)} became NaN or infinite "
-                f"({_whose(losses, self.model)}). The weights are of no use from there on. "
-                "A lower learning rate, gradient clipping (`global_clipnorm` of the optimizer) or "
-                "float32 in place of bfloat16 are the usual remedies."
+                f"({_whose(losses, self.model)}). {_REMEDIES}"
             )
 
 

@@ -176,6 +176,7 @@ def dcgan_discriminator(image_shape: Shape, width: int = 64, features: bool = Fa
             last convolution's normalized output, before its activation, as features.
     """
     halvings = _doublings(image_shape)
+    halves(image_shape, halvings)
     images = keras.Input(tuple(image_shape))
     h = keras.layers.Rescaling(2.0, -1.0)(images)
     for i in range(halvings):

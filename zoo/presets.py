@@ -370,7 +370,8 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
 def _set(config, path, text):
     wanted = _holder(config, path).get_type(path.rpartition(".")[2])
     try:
-        _assign(config, path, text if wanted is str and text != "None" else _parse(text))
+        is_text = wanted is str and text.lower() != "none"
+        _assign(config, path, text if is_text else _parse(text))
     except (TypeError, ValueError, SyntaxError) as error:
         old = dict(_flatten(config))[path]
         raise ValueError(
@@ -387,7 +388,7 @@ def _assign(config, path, value):
     if (
         (isinstance(value, bool) and wanted is not bool)
         or (value is None and name not in _MAY_BE_NONE)
-        or (wanted is tuple and not all(isinstance(v, int) for v in value))
+        or (wanted is tuple and not all(type(v) is int for v in value))
     ):
         raise TypeError(f"{path} is {value!r}")
     setattr(holder, name, value)

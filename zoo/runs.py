@@ -184,6 +184,8 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     packages = ("tensorflow", "keras", "tensorflow-probability", "numpy")
-    return {"python": platform.python_version()} | {
-        name: metadata.version(name) for name in packages
-    } | {"devices": ", ".join(d.device_type for d in tf.config.list_logical_devices())}
+    return (
+        {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in packages}
+        | {"devices": ", ".join(d.device_type for d in tf.config.list_logical_devices())}
+    )

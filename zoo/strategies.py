@@ -32,7 +32,11 @@ def make(name: str = "default") -> tf.distribute.Strategy:
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes files."""
     resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.task_type or isinstance(strategy, tf.distribute.TPUStrategy):
+    if (
+        resolver is None
+        or not resolver.task_type
+        or isinstance(strategy, tf.distribute.TPUStrategy)
+    ):
         return True
     chiefs = resolver.cluster_spec().as_dict().get("chief")
     return resolver.task_type == ("chief" if chiefs else "worker") and resolver.task_id == 0

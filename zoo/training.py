@@ -8,14 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from ml_collections import ConfigDict
 from tqdm.keras import TqdmCallback
 
 from zoo import datasets, metrics, pictures, presets, strategies
 from zoo.callbacks import Checkpoints, SampleGrids
 from zoo.datasets import ImageData
-from zoo.model import GenerativeModel
+from zoo.model import GenerativeModel, as_seed
 from zoo.runs import Run, versions, write_json
 
 
@@ -232,7 +231,7 @@ def evaluate(
 
 def fixed_latents(model: GenerativeModel, n: int, seed: int) -> tf.Tensor:
     """`n` draws from the prior, `[n, D]`, the same for the same seed."""
-    return model.prior().sample(n, seed=tfp.random.sanitize_seed(seed, salt="pictures"))
+    return model.prior().sample(n, seed=as_seed(seed))
 
 
 def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:

@@ -53,9 +53,7 @@ RECIPES = {
     "svhn_cropped": Recipe(shape=(32, 32, 3)),
     "cifar10": Recipe(shape=(32, 32, 3)),
     "omniglot": Recipe(label="alphabet", pixels=ink),
-    "celeb_a": Recipe(
-        "train", "validation", label="attributes", shape=(64, 64, 3), pixels=face
-    ),
+    "celeb_a": Recipe("train", "validation", label="attributes", shape=(64, 64, 3), pixels=face),
 }
 
 

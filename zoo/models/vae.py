@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.distributions import (
@@ -20,7 +19,7 @@ from zoo.distributions import (
     kl,
     likelihood_family,
 )
-from zoo.model import GenerativeModel, as_images
+from zoo.model import GenerativeModel, as_images, as_seed
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -87,7 +86,7 @@ class VAE(GenerativeModel):
             raise ValueError(f"`num_samples` must be at least 1. Received: {num_samples}.")
         x = self._images(x)
         q, p = self.posterior(x, y), self.prior(y)
-        seed = tfp.random.sanitize_seed(seed)
+        seed = as_seed(seed)
 
         def another(k, total):
             # One sample at a time: memory does not grow with K, and a batch fills the machine.
