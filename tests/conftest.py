@@ -15,6 +15,17 @@ import zoo
 
 tfd = tfp.distributions
 
+# Two devices for the tests of replicas; it must be said before TensorFlow touches the first.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture(scope="session")
+def mirrored():
+    """Two replicas. One strategy for all tests: a second one on the same devices breaks models."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
 
 @pytest.fixture(autouse=True)
 def repeatable_weights():

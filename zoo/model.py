@@ -18,8 +18,8 @@ class Round(NamedTuple):
 
     `objective(x, y, seed, training)` returns `({player: loss}, terms)`: for each moving player one
     number per example, `[B]`, and further numbers to report. All its randomness comes from `seed`,
-    so that it is a pure function of weights, batch and seed (but for dropout, whose layers keep
-    seeds of their own among the model's state).
+    so that it is a pure function of weights, batch and seed. (Dropout and its kin, which draw from
+    generators of their own, are given seeds that follow from it.)
 
     A round of `steps` moves is played that often on a batch, each time with fresh seeds and on an
     equal share of the batch's examples.
@@ -241,7 +241,7 @@ class GenerativeModel(FromArguments, keras.Model):
     def _play(self, round, x, y, seed):
         with tf.GradientTape(persistent=True) as tape:
             # Updates of state are held back, and handed out below to those who move.
-            with keras.StatelessScope() as scope:
+            with keras.StatelessScope(self._generator_states(seed)) as scope:
                 losses, terms = round.objective(x, y, seed, training=True)
             means = {
                 player: _global_mean(loss, player) + self._regularization(player)
@@ -252,11 +252,40 @@ class GenerativeModel(FromArguments, keras.Model):
         grads = {player: tape.gradient(means[player], variables[player]) for player in means}
         for player in means:
             self._move(self.optimizers[player], grads[player], variables[player])
-            for layer in self.players()[player]:
-                for variable in layer.non_trainable_variables:
-                    if (new := scope.get_current_value(variable)) is not None:
-                        variable.assign(new)
+        self._keep_state(scope, means)
         return losses, terms
+
+    def _generator_states(self, seed):
+        """What the seed generators of all layers shall hold, by their variables."""
+        layers = (top for own in self.players().values() for top in own)
+        generators = {
+            id(generator): generator
+            for layer in layers
+            for part in _parts(layer)
+            for generator in part._seed_generators
+        }
+        fold = tf.random.experimental.stateless_fold_in
+        return [
+            (generator.state, tf.cast(fold(seed, i), generator.state.dtype))
+            for i, generator in enumerate(generators.values())
+        ]
+
+    def _keep_state(self, scope, players):
+        """Lets the state of the players' layers be what it became in the scope."""
+        variables = {
+            id(v): v
+            for player in players
+            for layer in self.players()[player]
+            for v in layer.non_trainable_weights
+        }
+        news = {i: scope.get_current_value(v) for i, v in variables.items()}
+        news = {i: new for i, new in news.items() if new is not None}
+        replicas = tf.distribute.get_replica_context()
+        if news and replicas.num_replicas_in_sync > 1:
+            # Keras would let each replica keep its own batch statistics.
+            news = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, news)
+        for i, new in news.items():
+            variables[i].assign(new)
 
     def _regularization(self, player):
         """What the player's layers add of their own: Keras's `kernel_regularizer` and kin."""

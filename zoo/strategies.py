@@ -8,6 +8,10 @@ import tensorflow as tf
 from zoo.config import look_up
 
 
+class WorkerLostError(RuntimeError):
+    """Another worker of the cluster ended or cannot be reached."""
+
+
 def make(name: str = "default") -> tf.distribute.Strategy:
     """A strategy by name. A process makes one, once, before anything else of TensorFlow runs.
 

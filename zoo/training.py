@@ -46,6 +46,7 @@ def train(
         FileExistsError: If the folder is in use, and neither resumed nor replaced.
         zoo.datasets.DatasetNotFound: If the data set is neither here nor to be had.
         zoo.NonFiniteError: If a loss becomes NaN or infinite. The last good checkpoint stays.
+        zoo.strategies.WorkerLostError: If another worker of the cluster ended before its time.
     """
     check(config)
     strategy = strategies.make(config.strategy)
@@ -79,7 +80,17 @@ def train(
                 run.begin(config)
             else:
                 run.write_config(config)
-        return _train(config, run, strategy, data, model, steps, progress and chief, say)
+        try:
+            return _train(config, run, strategy, data, model, steps, resume, progress, say)
+        except tf.errors.OpError as error:
+            if strategies.worker_shard(strategy)[1] == 1:
+                raise
+            # Collectives end with all kinds of errors, the long text of which says no more.
+            raise strategies.WorkerLostError(
+                "Another worker of the cluster ended or cannot be reached, so this one ends too "
+                f"({type(error).__name__}). Its own messages say why. Then start all workers again "
+                "with --resume: the run goes on from its last checkpoint."
+            ) from error
 
 
 def check(config: ConfigDict) -> None:
@@ -123,10 +134,11 @@ def _precision(half):
         keras.mixed_precision.set_dtype_policy(before)
 
 
-def _train(config, run, strategy, data, model, steps, progress, say):
+def _train(config, run, strategy, data, model, steps, resume, progress, say):
     chief = strategies.is_chief(strategy)
     checkpoints = Checkpoints(run.checkpoints, write=chief)
-    done = checkpoints.restore(model)
+    # Not unless asked: what lies there may be what the chief is about to replace.
+    done = checkpoints.restore(model) if resume else 0
     if done:
         say(f"Going on after epoch {done} of {config.epochs}.")
     callbacks = []
@@ -140,7 +152,7 @@ def _train(config, run, strategy, data, model, steps, progress, say):
         if "sample" in model.abilities():
             callbacks.append(SampleGrids(run.samples, fixed_latents(model, 64, config.seed)))
     callbacks.append(checkpoints)
-    if progress:
+    if progress and chief:
         callbacks.append(TqdmCallback(verbose=0 if steps < 50 else 1))
     start = time.monotonic()
     try:
