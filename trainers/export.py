@@ -3,7 +3,7 @@
 from absl import flags
 
 from trainers import cli
-from zoo.export import export
+from zoo import export
 
 FLAGS = flags.FLAGS
 
@@ -14,7 +14,7 @@ def main() -> None:
     path = cli.output_path("saved_model")
     model, _ = cli.open_run()
     with cli.weights(model):
-        signatures = export(model, path, overwrite=FLAGS.overwrite)
+        signatures = export.export(model, path, overwrite=FLAGS.overwrite)
     print(f"SavedModel with the signatures {', '.join(signatures)}: {path}")
 
 

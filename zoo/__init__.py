@@ -5,7 +5,7 @@ distributions; each model's paper has a file in `zoo/models/`. `zoo.presets` has
 `zoo.datasets` the data, `zoo.metrics` the scores.
 """
 
-from zoo import adversarial, datasets, metrics, networks, presets
+from zoo import adversarial, datasets, export, metrics, networks, pictures, presets
 from zoo.distributions import (
     Bernoulli,
     Conditional,
@@ -23,7 +23,6 @@ from zoo.distributions import (
     Uniform,
     UnitNormal,
 )
-from zoo.export import export
 from zoo.model import GenerativeModel, NonFiniteError, Round
 from zoo.models.aae import AAE
 from zoo.models.autoencoder import Autoencoder
@@ -62,5 +61,6 @@ __all__ = [
     "export",
     "metrics",
     "networks",
+    "pictures",
     "presets",
 ]

@@ -6,6 +6,7 @@ import os
 import pathlib
 import platform
 import shutil
+import zipfile
 from importlib import metadata
 from typing import Any
 
@@ -50,8 +51,9 @@ class Run:
 
     def check_free(self, overwrite: bool = False) -> None:
         """Raises a `FileExistsError` unless a new run may begin here."""
-        if self.path.exists() and not self.path.is_dir():
-            raise FileExistsError(f"'{self.path}' is a file. Choose another --output.")
+        for path in (self.path, *self.path.parents):
+            if path.exists() and not path.is_dir():
+                raise FileExistsError(f"'{path}' is a file. Choose another --output.")
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return
         if not self.exists:
@@ -150,6 +152,8 @@ def load_model(path: str | os.PathLike) -> GenerativeModel:
     """A model of the zoo from a `.keras` file. No code in the file is run."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no file '{path}'.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"'{path}' is no Keras model, or was cut short: it is no .keras archive.")
     try:
         model = keras.saving.load_model(path, safe_mode=True)
     except Exception as error:  # Keras raises all kinds for a damaged archive.
@@ -165,11 +169,11 @@ def read_config(path: str | os.PathLike) -> ConfigDict:
     """The configuration in a run's config.json."""
     try:
         with open(path) as file:
-            settings = json.load(file)
+            settings = dict(json.load(file))
         settings.pop("versions", None)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no file '{path}'.") from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"'{path}' is not a configuration in JSON: {error}") from error
     return presets.from_dict(settings)
 

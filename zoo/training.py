@@ -98,6 +98,18 @@ def check(config: ConfigDict) -> None:
     for name in ("batch_size", "epochs", "steps_per_execution"):
         if config[name] < 1:
             raise ValueError(f"`{name}` must be at least 1. Received: {config[name]}.")
+    for name, value in config.model.items():
+        counts = value if isinstance(value, tuple) else (value,)
+        if any(type(count) is int and count < 1 for count in counts):
+            raise ValueError(f"`{name}` must be at least 1. Received: {value}.")
+    for player, optimizer in config.optimizers.items():
+        if not optimizer.learning_rate > 0:
+            raise ValueError(
+                f"`optimizers.{player}.learning_rate` must be above 0. "
+                f"Received: {optimizer.learning_rate}."
+            )
+    if config.data.image_size is not None and config.data.image_size < 1:
+        raise ValueError(f"`image_size` must be at least 1. Received: {config.data.image_size}.")
     datasets.check(config.data.name, config.data.data_dir)
     if config.data.binarize is not None and config.data.binarize not in datasets.BINARIZATIONS:
         raise ValueError(
