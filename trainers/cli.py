@@ -9,6 +9,9 @@ from absl import app, flags, logging
 
 from zoo import runs
 from zoo.model import GenerativeModel, NonFiniteError
+from zoo.strategies import WorkerLostError
+
+MISTAKES = (ValueError, OSError, NonFiniteError, NotImplementedError, WorkerLostError)
 
 FLAGS = flags.FLAGS
 
@@ -25,7 +28,7 @@ def start(main: Callable[[], None]) -> None:
                     f"This program takes flags only. Received: {' '.join(argv[1:])!r}."
                 )
             main()
-        except (ValueError, OSError, NonFiniteError, NotImplementedError) as error:
+        except MISTAKES as error:
             if FLAGS.debug:
                 raise
             sys.exit(f"Error: {error}")

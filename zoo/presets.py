@@ -232,13 +232,13 @@ PRESETS = {
             "likelihood": "bernoulli",
         },
         "optimizers": {
-            "autoencoder": _adam(1e-3),
-            "discriminator": _adversarial_adam(),
-            "encoder": _adversarial_adam(5e-4),
+            "autoencoder": _adam(5e-4),
+            "discriminator": _adversarial_adam(1e-4),
+            "encoder": _adversarial_adam(2.5e-4),
         },
         "data": {"name": "mnist"},
         "batch_size": 100,
-        "epochs": 30,
+        "epochs": 15,
     },
     "vaegan_mnist": {
         "about": "VAE/GAN, convolutional.",
