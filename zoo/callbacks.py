@@ -1,6 +1,7 @@
 """Keras callbacks: checkpoints to resume from, and pictures on the way."""
 
 import pathlib
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -53,7 +54,7 @@ class Checkpoints(keras.callbacks.Callback):
             return 0
         try:
             manager.checkpoint.restore(latest).assert_consumed()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
+        except Exception as error:  # TensorFlow raises all kinds for a damaged file.
             older = [path for path in manager.checkpoints if path != latest]
             raise ValueError(
                 f"The checkpoint '{latest}' cannot be restored: {str(error).splitlines()[0]} "
@@ -72,6 +73,24 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.write:
             self.manager.save(checkpoint_number=epoch + 1)
+
+
+class EpochLines(keras.callbacks.Callback):
+    """Says the results of the first, the last and some twenty epochs between.
+
+    Args:
+        say: Called with each line.
+    """
+
+    def __init__(self, say: Callable[[str], None] = print):
+        super().__init__()
+        self.say = say
+
+    def on_epoch_end(self, epoch, logs=None):
+        epochs = self.params["epochs"]
+        if epoch in (0, epochs - 1) or (epoch + 1) % max(1, epochs // 20) == 0:
+            results = ", ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
+            self.say(f"epoch {epoch + 1} of {epochs}: {results}")
 
 
 class SampleGrids(keras.callbacks.Callback):

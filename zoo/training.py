@@ -1,6 +1,7 @@
 """What `python -m trainers.train` does: a configuration becomes a run's folder."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 from tqdm.keras import TqdmCallback
 
 from zoo import datasets, metrics, pictures, presets, strategies
-from zoo.callbacks import Checkpoints, SampleGrids
+from zoo.callbacks import Checkpoints, EpochLines, SampleGrids
 from zoo.datasets import ImageData
 from zoo.model import GenerativeModel, as_seed
 from zoo.runs import Run, versions, write_json
@@ -35,7 +36,7 @@ def train(
         run: Where everything goes.
         resume: Go on from the last checkpoint of the run in that folder.
         overwrite: Replace the run in that folder.
-        progress: Whether to show a bar.
+        progress: Whether to show a bar, or a line now and then where there is no terminal.
         say: Called with each line of the report.
 
     Returns:
@@ -75,11 +76,8 @@ def train(
         model.steps_per_execution = max(
             n for n in range(1, config.steps_per_execution + 1) if steps % n == 0
         )
-        if chief:
-            if not resume:
-                run.begin(config)
-            else:
-                run.write_config(config)
+        if chief and not resume:
+            run.begin(config)
         try:
             return _train(config, run, strategy, data, model, steps, resume, progress, say)
         except tf.errors.OpError as error:
@@ -151,10 +149,16 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say):
     checkpoints = Checkpoints(run.checkpoints, write=chief)
     # Not unless asked: what lies there may be what the chief is about to replace.
     done = checkpoints.restore(model) if resume else 0
+    if done > config.epochs:
+        raise ValueError(
+            f"The run in '{run.path}' is trained for {done} epochs already. "
+            f"Received: --epochs={config.epochs}."
+        )
     if done:
         say(f"Going on after epoch {done} of {config.epochs}.")
     callbacks = []
     if chief:
+        run.write_config(config)
         run.truncate_metrics(done)
         # The row goes first: once a checkpoint counts, its epoch's metrics are on disk.
         callbacks += [
@@ -164,8 +168,10 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say):
         if "sample" in model.abilities():
             callbacks.append(SampleGrids(run.samples, fixed_latents(model, 64, config.seed)))
     callbacks.append(checkpoints)
-    if progress and chief:
+    if progress and chief and sys.stderr.isatty():
         callbacks.append(TqdmCallback(verbose=0 if steps < 50 else 1))
+    elif progress and chief:  # A bar would fill a log with its every move.
+        callbacks.append(EpochLines(say))
     start = time.monotonic()
     try:
         model.fit(
@@ -269,10 +275,12 @@ def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
         if model.can_encode:
             x, y = data.arrays("test", limit=2000)
             pictures.reconstructions(model, x[:30], folder / "reconstructions.png")
-            pairs = [(x[2 * i], x[2 * i + 1]) for i in range(4)]
+            pairs = [(x[i], x[(i + 1) % len(x)]) for i in range(0, min(8, len(x)), 2)]
             pictures.interpolations(pairs, model, folder / "interpolations_images.png")
             if model.latent_dim > 1:
-                codes = np.concatenate([model.encode(part) for part in np.array_split(x, 4)])
+                codes = np.concatenate(
+                    [model.encode(part) for part in np.array_split(x, min(4, len(x)))]
+                )
                 pictures.latent_scatter(
                     codes,
                     y if y is not None and y.ndim == 1 else None,
