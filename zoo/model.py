@@ -283,7 +283,9 @@ class GenerativeModel(FromArguments, keras.Model):
         replicas = tf.distribute.get_replica_context()
         if news and replicas.num_replicas_in_sync > 1:
             # Keras would let each replica keep its own batch statistics.
-            news = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, news)
+            # A list: a dict is reduced in the order of its keys, which workers do not share.
+            means = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, list(news.values()))
+            news = dict(zip(news, means, strict=True))
         for i, new in news.items():
             variables[i].assign(new)
 

@@ -1,7 +1,9 @@
 """The `tf.distribute` strategies by the names that the command line uses."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -53,6 +55,22 @@ def worker_shard(strategy: tf.distribute.Strategy) -> tuple[int, int, int]:
         return 0, 1, replicas
     workers = strategy.extended._num_workers
     return strategy.extended._id_in_cluster, workers, replicas // workers
+
+
+@contextlib.contextmanager
+def needing_all_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Within it, the loss of another worker raises a `WorkerLostError`."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if worker_shard(strategy)[1] == 1:
+            raise
+        # Collectives end with all kinds of errors, the long text of which says no more.
+        raise WorkerLostError(
+            "Another worker of the cluster ended or cannot be reached, so this one ends too "
+            f"({type(error).__name__}). Its own messages say why. Then start all workers again "
+            "with --resume: the run goes on from its last checkpoint."
+        ) from error
 
 
 def _mirrored():

@@ -60,7 +60,11 @@ def train(
         config = ConfigDict(config)
         config.jit_compile, config.steps_per_execution = False, 1
     keras.utils.set_random_seed(config.seed)
-    with _determinism(config.deterministic), _precision(config.mixed_precision):
+    with (
+        strategies.needing_all_workers(strategy),
+        _determinism(config.deterministic),
+        _precision(config.mixed_precision),
+    ):
         form = datasets.expected(config.data.name, config.data.image_size)
         model = _build(config, strategy, *form) if form else None  # Finds what does not fit.
         data = load_data(config)
@@ -78,17 +82,7 @@ def train(
         )
         if chief and not resume:
             run.begin(config)
-        try:
-            return _train(config, run, strategy, data, model, steps, resume, progress, say)
-        except tf.errors.OpError as error:
-            if strategies.worker_shard(strategy)[1] == 1:
-                raise
-            # Collectives end with all kinds of errors, the long text of which says no more.
-            raise strategies.WorkerLostError(
-                "Another worker of the cluster ended or cannot be reached, so this one ends too "
-                f"({type(error).__name__}). Its own messages say why. Then start all workers again "
-                "with --resume: the run goes on from its last checkpoint."
-            ) from error
+        return _train(config, run, strategy, data, model, steps, resume, progress, say)
 
 
 def check(config: ConfigDict) -> None:

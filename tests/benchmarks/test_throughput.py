@@ -1,0 +1,226 @@
+"""The benchmark measures what it says: counts by hand, the same mathematics, the report's files."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from benchmarks import throughput
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def training_flops(layer, shape, inputs_too=False):
+    """Operations of forward and backward pass, with respect to weights, and to inputs on demand."""
+    layer.build(shape)
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(layer(x) ** 2)
+        wanted = [v.value for v in layer.trainable_variables] + ([x] if inputs_too else [])
+        return tape.gradient(loss, wanted)
+
+    return throughput.count_flops(step, tf.zeros(shape))
+
+
+@pytest.mark.parametrize("inputs_too", [False, True])
+def test_counts_of_a_dense_layer(inputs_too):
+    # 7 examples, 3 to 5: 7 * 5 products of length 3, once forward, once for each gradient.
+    have = training_flops(keras.layers.Dense(5), (7, 3), inputs_too)
+    assert have == (3 if inputs_too else 2) * 2 * 7 * 3 * 5
+
+
+@pytest.mark.parametrize("inputs_too", [False, True])
+def test_counts_of_a_convolution(inputs_too):
+    # 2 images, 8x8x3 to 4x4x6 with a 5x5 kernel.
+    have = training_flops(keras.layers.Conv2D(6, 5, 2, "same"), (2, 8, 8, 3), inputs_too)
+    assert have == (3 if inputs_too else 2) * 2 * (2 * 4 * 4 * 6) * (5 * 5 * 3)
+
+
+@pytest.mark.parametrize("inputs_too", [False, True])
+def test_counts_of_a_transposed_convolution(inputs_too):
+    # 4x4x6 to 8x8x3: the operations of the convolution that it transposes.
+    have = training_flops(keras.layers.Conv2DTranspose(3, 5, 2, "same"), (2, 4, 4, 6), inputs_too)
+    assert have == (3 if inputs_too else 2) * 2 * (2 * 4 * 4 * 6) * (5 * 5 * 3)
+
+
+def test_what_nothing_depends_on_counts_nothing():
+    def function(x):
+        tf.matmul(x, x)
+        return tf.matmul(x[:2], x)
+
+    assert throughput.count_flops(function, tf.zeros([8, 8])) == 2 * 2 * 8 * 8
+
+
+def test_an_unknown_shape_is_an_error():
+    function = tf.function(
+        lambda x: tf.matmul(x, x), input_signature=[tf.TensorSpec([None, None], tf.float32)]
+    )
+    with pytest.raises(ValueError, match="static shape"):
+        throughput.count_flops(function.python_function, tf.TensorSpec([None, None], tf.float32))
+
+
+def test_counts_of_a_whole_step():
+    """A GAN: 2 generator forwards and 1 backward, 3 discriminator forwards, the rest as needed."""
+    batch, side, noise, hidden = 4, 8 * 8, 6, 10
+    model = zoo.GAN(
+        zoo.networks.mlp_decoder(noise, (8, 8, 1), hidden=(hidden,), output="sigmoid"),
+        zoo.networks.mlp_discriminator((8, 8, 1), (hidden,)),
+        zoo.StandardNormal(noise),
+    )
+    model.compile("sgd")
+    have = throughput.count_flops(
+        lambda x, seed: throughput.bare_step(model, x, None, seed),
+        tf.zeros([batch, 8, 8, 1]),
+        tf.constant([0, 0]),
+    )
+    g1, g2 = noise * hidden, hidden * side
+    d1, d2 = side * hidden, hidden
+    discriminate = (g1 + g2) + 2 * (d1 + d2) + 2 * (d1 + 2 * d2)
+    generate = (g1 + g2) + (d1 + d2) + (d1 + d2) + (g1 + 2 * g2)
+    assert have == 2 * batch * (discriminate + generate)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_bare_step_is_the_models_step(digits, jit_compile):
+    model = zoo.Autoencoder(
+        zoo.networks.mlp_encoder((8, 8, 1), 2, (16,)),
+        zoo.Conditional(zoo.networks.mlp_decoder(2, (8, 8, 1), hidden=(16,)), zoo.UnitNormal()),
+    )
+    model.compile(keras.optimizers.SGD(0.01))
+    x = tf.constant(digits[:20])
+    before = [v.numpy() for v in model.trainable_variables]
+    for _ in range(5):
+        model.train_step(x)
+    trained = [v.numpy() for v in model.trainable_variables]
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        variable.assign(old)
+    throughput.bare_steps(model, x, jit_compile)(5)
+    for variable, want, old in zip(model.trainable_variables, trained, before, strict=True):
+        np.testing.assert_allclose(variable, want, rtol=1e-4, atol=1e-6)
+        assert np.abs(want - old).max() > 1e-6
+
+
+def test_the_bare_step_keeps_the_state_of_those_who_rest(digits):
+    """Batch statistics of the generator change in its own round only: once a step."""
+    model = zoo.GAN(
+        zoo.networks.mlp_decoder(4, (8, 8, 1), hidden=(8,), output="sigmoid", batch_norm=True),
+        zoo.networks.mlp_discriminator((8, 8, 1), (8,)),
+        zoo.StandardNormal(4),
+    )
+    model.compile(keras.optimizers.SGD(0.0))
+    (norm,) = (n for n in model.generator.layers if isinstance(n, keras.layers.BatchNormalization))
+    throughput.bare_steps(model, tf.constant(digits[:20]), False)(1)
+    # A running variance of 1, once moved by 0.1 towards that of the batch; twice would be < 0.9.
+    assert 0.9 < norm.moving_variance.numpy().min() < 1.0
+
+
+def test_in_turn_interleaves():
+    calls = []
+    ways = {name: lambda name=name: calls.append(name) or len(calls) for name in "ab"}
+    assert throughput.in_turn(ways, 3) == {"a": [1, 4, 5], "b": [2, 3, 6]}
+    assert calls == list("abbaab")
+
+
+def test_summary_and_ratio():
+    assert throughput.summary([5.0, 1.0, 2.0, 3.0, 4.0]) == {"median": 3.0, "q1": 2.0, "q3": 4.0}
+    assert throughput.ratio([2.0, 4.0, 30.0], [1.0, 2.0, 3.0]) == 2.0
+
+
+def row(**more):
+    ways = ("bare", "fit_constant", "fit", "pipeline", "floor", *more)
+    return {
+        "preset": "vae_digits",
+        "jit_compile": True,
+        "steps_per_execution": 10,
+        "batch_size": 50,
+        "images_per_second": throughput.summary([25_000.0]),
+        "seconds_per_step": {way: throughput.summary([0.001, 0.002, 0.003]) for way in ways},
+        "ratios": {"loop": 1.03, "data": 0.99, "fit_to_bare": 1.02, "fit_to_torch": 0.5},
+    }
+
+
+def test_report(tmp_path):
+    text = throughput.table([row(), row(torch=1)])
+    lines = text.splitlines()
+    assert len(lines) == 4 and len({len(line) for line in lines}) == 1
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
+        *("vae_digits", "yes", "10", "50", "25,000", "2.00", "1.50 to 2.50", "2.00", "2.00"),
+        *("", "+3.0", "-1.0", ""),
+    ]
+    assert lines[3].split("|")[-2].strip() == "0.50"
+
+    throughput.write(tmp_path / "new", [row()], text)
+    report = json.loads((tmp_path / "new" / "throughput.json").read_text())
+    assert report["machine"]["cores"] >= 1 and report["versions"]["tensorflow"] == tf.__version__
+    assert report["results"] == [row()]
+    assert (tmp_path / "new" / "throughput.md").read_text().startswith(text)
+
+
+def test_report_of_a_sweep():
+    lines = throughput.sweep_table(
+        [
+            {
+                "preset": "vae_digits",
+                "jit_compile": jit,
+                "steps_per_execution": 10,
+                "seconds_per_step": {"fit": throughput.summary([seconds])},
+            }
+            for jit, seconds in ((True, 0.012), (False, 0.003))
+        ]
+    ).splitlines()
+    assert [line.split("|")[2].strip() for line in lines[2:]] == ["no", "yes"]
+
+
+@pytest.mark.parametrize(
+    "preset",
+    ["ae_mnist", "ae_conv_mnist", "vae_mnist", "vae_conv_mnist", "gan_mnist", "dcgan_mnist"],
+)
+def test_torch_has_the_same_networks(preset):
+    torch = pytest.importorskip("torch")
+    from benchmarks import torch_loops
+
+    config = zoo.presets.get(preset)
+    model = zoo.presets.build(config, (28, 28, 1))
+    theirs = torch_loops.networks(config, torch.Size((1, 28, 28)))
+    have = [sum(p.numel() for p in network.parameters()) for network in theirs]
+    want = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    assert sum(have) == want
+    torch_loops.make(config, (28, 28, 1))(1)
+
+
+def run(*flags):
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.throughput", *flags],
+        cwd=ROOT,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_the_program(tmp_path):
+    done = run(
+        "--presets=vae_digits", "--repeats=1", "--seconds=0.02", f"--output={tmp_path}",
+        "--set=hidden=(8,)",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "| vae_digits | yes" in done.stdout
+    (result,) = json.loads((tmp_path / "throughput.json").read_text())["results"]
+    assert result["flops"] > 0 and result["images_per_second"]["median"] > 0
+    assert result["seconds_per_step"].keys() == {"bare", "fit_constant", "fit", "pipeline", "floor"}
+
+
+def test_a_wrong_preset_is_answered_in_a_sentence():
+    done = run("--presets=nothing")
+    assert done.returncode == 1
+    assert "nothing" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,448 @@
+"""The programs as a user runs them: what they leave on disk, and how they answer mistakes."""
+
+import csv
+import json
+import os
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from programs import files, run, run_anew, sentence, succeed, weights
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import zoo
+
+QUICK = ("--nojit_compile", "--noprogress", "--deterministic")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("programs")
+
+
+@pytest.fixture(scope="module")
+def vae(root):
+    """A run without `--preset`, of `python -m trainers.train` itself; with what it printed."""
+    path = root / "vae"
+    answer = run_anew(
+        "train", "--epochs=2", "--set=hidden=16", "--set=latent_dim=3", f"--output={path}", *QUICK
+    )
+    assert answer.status == 0, answer.err[-3000:]
+    return path, answer.out
+
+
+@pytest.fixture(scope="module")
+def gan(root):
+    path = root / "gan"
+    small = ("--set=generator_hidden=16", "--set=discriminator_hidden=(16,)")
+    succeed("train", "--preset=gan_digits", "--epochs=1", *small, f"--output={path}", *QUICK)
+    return path
+
+
+@pytest.fixture(scope="module")
+def images(root):
+    """Thirty grey images of 8x8 in a folder."""
+    folder = root / "images"
+    folder.mkdir()
+    for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, [30, 8, 8], np.uint8)):
+        Image.fromarray(pixels).save(folder / f"{i:02}.png")
+    return folder
+
+
+def rows(path):
+    with open(path / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# Good input -----------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_everything_in_its_folder_and_says_where(vae):
+    path, said = vae
+    assert {entry.name for entry in path.iterdir()} == {
+        "config.json",
+        "metrics.csv",
+        "tensorboard",
+        "checkpoints",
+        "samples",
+        "learning_curves.png",
+        "samples.png",
+        "reconstructions.png",
+        "interpolations.png",
+        "interpolations_images.png",
+        "latents.png",
+        "model.keras",
+        "results.json",
+    }
+    assert sorted(p.name for p in (path / "samples").iterdir()) == [
+        "epoch-0001.png",
+        "epoch-0002.png",
+    ]
+    assert (path / "checkpoints" / "ckpt-2.index").is_file()
+    for picture in path.rglob("*.png"):
+        assert min(Image.open(picture).size) > 50
+    assert str(path) in said
+    assert all(entry.name in said for entry in path.iterdir())
+
+
+def test_without_flags_the_vae_of_the_digits_is_trained(vae):
+    config = json.loads((vae[0] / "config.json").read_text())
+    assert config["preset"] == "vae_digits" and config["data"]["name"] == "digits"
+    assert "VAE 'vae_digits'" in vae[1]
+
+
+def test_the_metrics_hold_training_and_validation_of_each_epoch(vae):
+    epochs = rows(vae[0])
+    assert [row["epoch"] for row in epochs] == ["0", "1"]
+    for row in epochs:
+        assert row.keys() >= {"loss", "rate", "distortion", "val_loss", "val_rate"}
+        for part in ("", "val_"):
+            parts = float(row[f"{part}rate"]) + float(row[f"{part}distortion"])
+            assert float(row[f"{part}loss"]) == pytest.approx(parts, rel=1e-5)
+    assert float(epochs[1]["val_loss"]) < float(epochs[0]["val_loss"])
+
+
+def test_the_event_files_hold_the_same_numbers_as_the_metrics(vae):
+    for folder, prefix in (("train", ""), ("validation", "val_")):
+        events = EventAccumulator(str(vae[0] / "tensorboard" / folder))
+        events.Reload()
+        logged = [
+            float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("epoch_loss")
+        ]
+        assert logged == pytest.approx([float(row[f"{prefix}loss"]) for row in rows(vae[0])])
+
+
+def test_overrides_reach_the_model_and_the_model_loads(vae):
+    model = keras.saving.load_model(vae[0] / "model.keras")
+    assert isinstance(model, zoo.VAE)
+    assert model.latent_dim == 3 and model.sample(2).shape == (2, 8, 8, 1)
+    shapes = {tuple(variable.shape) for variable in model.trainable_variables}
+    assert {(64, 16), (16, 6), (3, 16), (16, 64)} <= shapes  # six: means and scales of three
+
+
+def test_the_results_hold_test_losses_and_a_likelihood(vae):
+    results = json.loads((vae[0] / "results.json").read_text())
+    assert results["preset"] == "vae_digits" and results["epochs"] == 2
+    test, likelihood = results["test"], results["likelihood"]
+    assert test["loss"] == pytest.approx(test["rate"] + test["distortion"], rel=1e-5)
+    assert likelihood["num_samples"] == 100 and likelihood["num_images"] == 447
+    assert 0 < likelihood["stderr"] < 1
+    assert likelihood["nll"] < test["loss"]  # many samples bound more tightly than the ELBO
+    assert {"tensorflow", "keras", "python"} <= results["versions"].keys()
+
+
+def test_the_configuration_of_a_run_repeats_it(vae, root):
+    again = root / "again"
+    succeed("train", f"--config={vae[0]}/config.json", f"--output={again}", "--noprogress")
+    assert (again / "metrics.csv").read_text() == (vae[0] / "metrics.csv").read_text()
+    old, new = weights(vae[0] / "model.keras"), weights(again / "model.keras")
+    assert old.keys() == new.keys() and len(old) > 8
+    assert all(np.array_equal(old[name], new[name]) for name in old)
+    assert (again / "config.json").read_text() == (vae[0] / "config.json").read_text()
+
+
+def test_the_list_of_presets_names_each_with_its_data():
+    lines = succeed("train", "--list_presets").splitlines()
+    assert [line.split()[0] for line in lines] == zoo.presets.names()
+    assert "200 epochs of digits" in lines[1]
+
+
+def test_samples_are_the_same_for_the_same_seed_only(vae, root):
+    def draw(name, *flags):
+        succeed("sample", f"--run={vae[0]}", "--n=7", f"--output={root}/{name}", *flags)
+        return np.load(root / name)
+
+    a, b, c = draw("a.npy", "--seed=1"), draw("b.npy", "--seed=1"), draw("c.npy", "--seed=2")
+    assert a.shape == (7, 8, 8, 1) and a.dtype == np.float32
+    assert 0 <= a.min() < a.max() <= 1
+    assert np.array_equal(a, b) and not np.allclose(a, c)
+    assert not np.allclose(draw("d.npy"), draw("e.npy"))
+
+
+def test_samples_go_into_a_grid_or_a_folder(vae, root):
+    succeed("sample", f"--run={vae[0]}", "--n=5", f"--output={root}/drawn")
+    assert len(list((root / "drawn").glob("*.png"))) == 5
+    assert f"{vae[0]}/drawn.png" in succeed("sample", f"--run={vae[0]}", "--n=5")
+    assert min(Image.open(vae[0] / "drawn.png").size) > 8
+
+
+def test_interpolations_go_between_latents_test_images_or_files(vae, root, images):
+    flags = ("--n=4", "--pairs=2")
+    pictures = []
+    for name, more in {
+        "latents": (f"--run={vae[0]}",),
+        "images": (f"--run={vae[0]}", "--between=images"),
+        "files": (f"--run={vae[0]}/model.keras", f"--images={images}/00.png,{images}/01.png"),
+    }.items():
+        path = root / f"{name}.png"
+        said = succeed("interpolate", *flags, *more, f"--output={path}")
+        assert said.startswith("1 ways" if name == "files" else "2 ways")
+        pictures.append(path.read_bytes())
+    assert len(set(pictures)) == 3
+
+
+def test_evaluation_of_a_run_and_of_its_file_agree(vae, root):
+    flags = ("--num_samples=20", "--limit=100")
+    succeed("evaluate", f"--run={vae[0]}", *flags)
+    a = json.loads((vae[0] / "evaluation.json").read_text())
+    path = root / "evaluation.json"
+    binary = ("--dataset=digits", "--binarize=dynamic")
+    succeed("evaluate", f"--run={vae[0]}/model.keras", *binary, *flags, f"--output={path}")
+    b = json.loads(path.read_text())
+    assert a["likelihood"]["num_samples"] == 20 and a["likelihood"]["num_images"] == 100
+    assert {**a, "run": None} == {**b, "run": None}
+    results = json.loads((vae[0] / "results.json").read_text())
+    assert a["scores"] == pytest.approx(results["test"], rel=1e-2)
+
+
+def test_the_export_of_a_run_and_of_its_file_agree(vae, root):
+    said = succeed("export", f"--run={vae[0]}")
+    path = root / "exported"
+    succeed("export", f"--run={vae[0]}/model.keras", f"--output={path}")
+    served = [tf.saved_model.load(str(p)) for p in (vae[0] / "saved_model", path)]
+    z = np.ones([2, 3], np.float32)
+    results = [
+        next(iter(model.signatures["decode"](tf.constant(z)).values())).numpy() for model in served
+    ]
+    assert np.array_equal(*results) and results[0].shape == (2, 8, 8, 1)
+    assert "decode" in said and "encode" in said
+
+
+def test_a_gan_has_samples_but_no_likelihood_and_no_reconstructions(gan):
+    succeed("evaluate", f"--run={gan}")
+    evaluation = json.loads((gan / "evaluation.json").read_text())
+    assert evaluation["likelihood"]["nll"] is None
+    assert evaluation["likelihood"]["reason"] == "A GAN has no likelihood."
+    names = {entry.name for entry in gan.iterdir()}
+    assert {"samples.png", "interpolations.png"} <= names
+    assert not {"reconstructions.png", "latents.png", "interpolations_images.png"} & names
+
+
+def test_a_gan_cannot_go_between_images(gan):
+    before = files(gan)
+    said = sentence(run("interpolate", f"--run={gan}", "--between=images"))
+    assert "A GAN has no encoder" in said
+    assert files(gan) == before
+
+
+def test_a_folder_of_images_trains(images, root):
+    path = root / "own"
+    data = ("--dataset=folder", f"--data_dir={images}", "--set=image_size=8", "--batch_size=8")
+    small = ("--preset=ae_digits", "--set=hidden=16", "--epochs=1")
+    succeed("train", *small, *data, f"--output={path}", *QUICK)
+    assert keras.saving.load_model(path / "model.keras").image_shape == (8, 8, 1)
+
+
+@pytest.mark.slow
+def test_mnist_trains_from_prepared_data(tmp_path):
+    if not os.environ.get("TFDS_DATA_DIR"):
+        pytest.skip("needs MNIST as TFDS prepares it: set TFDS_DATA_DIR")
+    small = ("--preset=vae_mnist", "--epochs=1", "--set=hidden=32", "--set=latent_dim=4")
+    succeed("train", *small, f"--output={tmp_path}/run", *QUICK, seconds=300)
+    nll = json.loads((tmp_path / "run" / "results.json").read_text())["likelihood"]["nll"]
+    assert 90 < nll < 200
+
+
+# Mistakes -------------------------------------------------------------------------------------
+
+TF_CONFIG = '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 3}}'
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--preset=vae_mnits"], "Did you mean 'vae_mnist'"),
+        (["--set=hiden=3"], "There are: batch_size, .*model.hidden, model.latent_dim"),
+        (["--set=hidden"], "key=value"),
+        (["--set=learning_rate=quick"], "is of type float, like 0.002. Received: 'quick'"),
+        (["--set=latent_dim=2.5"], "'model.latent_dim' is of type int.* Received: '2.5'"),
+        (["--set=name=mnist"], "data.name, optimizers.vae.name: say which"),
+        (["--set=likelihood=bernouli"], "Did you mean 'bernoulli'"),
+        (["--set=binarize=static"], "`binarize` must be one of dynamic"),
+        (["--set=image_size=0"], "`image_size` must be at least 1"),
+        (["--set=latent_dim=0"], "`latent_dim` must be at least 1. Received: 0"),
+        (["--set=hidden=(8,-1)"], r"`hidden` must be at least 1. Received: \(8, -1\)"),
+        (["--set=learning_rate=-1"], "`optimizers.vae.learning_rate` must be above 0"),
+        (["--set=activation=rellu"], "rellu"),
+        (["--batch_size=5000"], "batch of 5000 is larger than the training set of 1000"),
+        (["--batch_size=0"], "`batch_size` must be at least 1"),
+        (["--epochs=0"], "`epochs` must be at least 1"),
+        (["--dataset=minst"], "did you mean 'mnist'"),
+        (["--dataset=folder"], "needs `data_dir`"),
+        (["--dataset=folder", "--data_dir=ROOT/none"], "There is no folder 'ROOT/none'"),
+        (["--dataset=folder", "--data_dir=ROOT/corrupt"], "'ROOT/corrupt/15.png'"),
+        (["--strategy=multi_worker"], "neither is set"),
+        (["--strategy=tpu"], "found no TPU"),
+        (["--resume"], "There is no run in"),
+        (["--resume", "--overwrite"], "choose one"),
+        (["--config=ROOT/none.json"], "There is no file 'ROOT/none.json'"),
+        (["--config=ROOT/list.json"], "is not a configuration in JSON"),
+        (["--config=ROOT/empty.json"], "Expected the configuration of a run"),
+        (["--config=ROOT/empty.json", "--preset=vae_digits"], "not both"),
+        (["vae_mnist"], "takes flags only. Received: 'vae_mnist'"),
+    ],
+    ids=lambda value: " ".join(value).replace("--", "") if isinstance(value, list) else "",
+)
+def test_a_mistake_in_training_is_answered_before_a_folder_is_made(flags, said, tmp_path, images):
+    corrupt = tmp_path / "corrupt"
+    corrupt.mkdir()
+    for picture in images.iterdir():
+        (corrupt / picture.name).write_bytes(picture.read_bytes())
+    (corrupt / "15.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "empty.json").write_text("{}")
+    before = files(tmp_path)
+    flags = [flag.replace("ROOT", str(tmp_path)) for flag in flags]
+    answer = run("train", *flags, f"--output={tmp_path}/new", seconds=30)
+    assert re.search(said.replace("ROOT", str(tmp_path)), sentence(answer))
+    assert not (tmp_path / "new").exists() and files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{", "TF_CONFIG must be JSON"),
+        ('{"cluster": {}}', "TF_CONFIG must be JSON"),
+        (TF_CONFIG, "3 exceeds the maximum id"),
+    ],
+    ids=["broken", "incomplete", "beyond"],
+)
+def test_a_wrong_tf_config_is_answered(value, said, tmp_path):
+    flags = ("--strategy=multi_worker", f"--output={tmp_path}/new")
+    assert said in sentence(run("train", *flags, environ={"TF_CONFIG": value}, seconds=30))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--epoch=2"], "Unknown command line flag 'epoch'. Did you mean: epochs"),
+        (["--epochs=two"], "--epochs=two"),
+        (["--strategy=tpus"], "should be one of <default|mirrored|multi_worker|tpu>"),
+    ],
+)
+def test_a_mistaken_flag_is_answered_by_the_flags_parser(flags, said, tmp_path):
+    answer = run("train", *flags, f"--output={tmp_path}/new")
+    assert answer.status == 1 and said in answer.err and "Traceback" not in answer.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_set_that_is_neither_prepared_nor_to_be_had_is_answered_in_seconds(tmp_path):
+    # A proxy that nobody listens at is a network that is down.
+    down = {name: "http://localhost:9" for name in ("http_proxy", "https_proxy")}
+    flags = ("--preset=vae_mnist", f"--data_dir={tmp_path}/none", f"--output={tmp_path}/new")
+    said = sentence(run("train", *flags, environ=down, seconds=30))
+    assert f"'mnist' is not prepared in '{tmp_path}/none'" in said and "no connection" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_at_the_output_is_left_alone(vae, tmp_path):
+    (tmp_path / "diary.txt").write_text("mine")
+    for path, flags, said in [
+        (vae[0], [], "Go on with it (--resume), replace it (--overwrite)"),
+        (tmp_path, [], "holds something else than a run"),
+        (tmp_path, ["--overwrite"], "holds something else than a run"),
+        (tmp_path / "diary.txt", ["--overwrite"], "is a file"),
+        (tmp_path / "diary.txt" / "run", [], "diary.txt' is a file"),
+    ]:
+        before = files(vae[0]), files(tmp_path)
+        assert said in sentence(run("train", "--epochs=1", f"--output={path}", *flags))
+        assert (files(vae[0]), files(tmp_path)) == before
+
+
+def test_overwriting_a_run_leaves_what_the_user_put_there(gan, root):
+    path = root / "replaced"
+    small = ("--preset=ae_digits", "--set=hidden=16", f"--output={path}", *QUICK)
+    succeed("train", "--epochs=2", *small)
+    (path / "notes.txt").write_text("mine")
+    succeed("train", "--epochs=1", *small, "--overwrite")
+    assert (path / "notes.txt").read_text() == "mine"
+    assert len(rows(path)) == 1 and not (path / "checkpoints" / "ckpt-2.index").exists()
+
+
+def test_a_resumed_run_keeps_what_its_epochs_depend_on(vae):
+    before = files(vae[0])
+    for flags, said in [
+        (["--preset=gan_digits"], "is of preset 'vae_digits', not 'gan_digits'"),
+        (["--set=latent_dim=5"], "was begun with model.latent_dim=3"),
+        (["--seed=1"], "was begun with seed=0"),
+        (["--batch_size=20", "--set=learning_rate=0.1"], "batch_size=50, .*learning_rate=0.002"),
+    ]:
+        answer = run("train", "--resume", f"--output={vae[0]}", *flags)
+        assert re.search(said, sentence(answer))
+    assert files(vae[0]) == before
+
+
+def test_a_truncated_checkpoint_is_named_and_nothing_is_deleted(root):
+    path = root / "truncated"
+    small = ("--preset=ae_digits", "--set=hidden=16", f"--output={path}", *QUICK)
+    succeed("train", "--epochs=2", *small)
+    data = path / "checkpoints" / "ckpt-2.data-00000-of-00001"
+    whole = data.read_bytes()
+    data.write_bytes(whole[: len(whole) // 2])
+    before = files(path)
+    said = sentence(run("train", "--resume", "--epochs=3", *small[2:]))
+    assert f"{path}/checkpoints/ckpt-2' cannot be restored" in said
+    assert f"{path}/checkpoints/ckpt-1', may be whole" in said
+    after = files(path)
+    assert before.keys() <= after.keys()
+    assert all(before[name] == after[name] for name in before)
+
+
+def test_a_run_that_becomes_infinite_says_who_what_and_when(root):
+    path = root / "infinite"
+    flags = ("--epochs=3", "--set=hidden=16", f"--output={path}", *QUICK)
+    said = sentence(run("train", *flags, "--set=learning_rate=1e30"))
+    assert re.search("at step 1 'loss' .*player 'vae'.*lower learning rate", said)
+    names = {entry.name for entry in path.iterdir()}
+    assert "config.json" in names and not {"model.keras", "results.json"} & names
+    assert not list(path.rglob("*.data-*"))
+    for program in ("sample", "evaluate", "interpolate", "export"):
+        assert "has no model.keras" in sentence(run(program, f"--run={path}"))
+
+
+@pytest.mark.parametrize("program", ["sample", "evaluate", "interpolate", "export"])
+def test_a_run_that_is_none_is_answered(program, vae, root, tmp_path):
+    (tmp_path / "text.keras").write_text("no model")
+    whole = (vae[0] / "model.keras").read_bytes()
+    (tmp_path / "half.keras").write_bytes(whole[: len(whole) // 2])
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
+    output = f"--output={tmp_path}/new"
+    more = ["--dataset=digits"] if program == "evaluate" else []
+    before = files(tmp_path)
+    for name, said in [
+        ("none", "There is no run in"),
+        ("none.keras", "There is no file"),
+        ("text.keras", "is no Keras model"),
+        ("half.keras", "is no Keras model"),
+        ("other.keras", "Received: a Sequential"),
+    ]:
+        answer = run(program, f"--run={tmp_path}/{name}", output, *more)
+        assert said in sentence(answer) and f"{tmp_path}/{name}" in answer.err
+    assert files(tmp_path) == before and not (tmp_path / "new").exists()
+    assert "takes flags only" in sentence(run(program, f"--run={vae[0]}", output, "stray"))
+
+
+@pytest.mark.parametrize("program", ["sample", "evaluate", "interpolate", "export"])
+def test_an_output_in_use_is_left_alone(program, vae, tmp_path):
+    (tmp_path / "diary.txt").write_text("mine")
+    for path in (tmp_path, tmp_path / "diary.txt"):
+        answer = run(program, f"--run={vae[0]}", f"--output={path}")
+        assert f"'{path}' is there already" in sentence(answer)
+    assert list(files(tmp_path)) == ["diary.txt"]
+
+
+def test_a_file_needs_to_be_told_its_data_and_its_output(vae, root, images):
+    model, output = f"--run={vae[0]}/model.keras", f"--output={root}/nowhere.png"
+    assert "give --dataset" in sentence(run("evaluate", model, output))
+    assert "give --images" in sentence(run("interpolate", model, output, "--between=images"))
+    assert "say where the result goes" in sentence(run("sample", model))
+    one = f"--images={images}/00.png"
+    assert "takes two files" in sentence(run("interpolate", model, output, one))
+    gone = f"--images={images}/00.png,{images}/none.png"
+    assert "none.png'" in sentence(run("interpolate", model, output, gone))
+    assert "no optimizer" in sentence(run("sample", model, output, "--averaged")).lower()
+    assert not (root / "nowhere.png").exists()
