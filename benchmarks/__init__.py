@@ -1,0 +1,1 @@
+"""Measurements of speed: programs, not part of the library."""

@@ -1,0 +1,409 @@
+"""How fast presets train on this machine, beside what bounds them.
+
+python -m benchmarks.throughput --presets=vae_mnist,dcgan_mnist --output=DIR [--torch] [--sweep]
+
+Times of one training step, measured in turn and repeated:
+
+- bare: the same mathematics without Keras's loop: `bare_steps`, on one batch held in memory.
+- fit_constant: `model.fit` on that batch over and over. Beyond bare, it is the loop's share.
+- fit: `model.fit` on the data pipeline. Beyond fit_constant, it is the pipeline's share.
+- torch (with --torch): a plain PyTorch loop over the same networks, of `benchmarks.torch_loops`.
+- floor: the step's floating-point operations at the machine's rate for a matrix product of two
+  2000x2000 float32 matrices, measured in the same turns. The operations are counted in the traced
+  step (`count_flops`): matrix products and convolutions, 2 for each multiply-add, also on padding;
+  only what the updates depend on, so a gradient that nobody needs counts nothing.
+
+MNIST presets read random pixels, through the same `ImageData` as the real ones: how fast a step is
+does not depend on what they show.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import platform
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from absl import flags
+
+from trainers.cli import start
+from zoo import datasets, presets, runs
+from zoo.datasets.images import ImageData, Split
+
+FLAGS = flags.FLAGS
+MATMUL_SIDE = 2000
+
+
+# What bounds a step ---------------------------------------------------------------------------
+
+
+def bare_step(model, x, y, seed) -> None:
+    """Plays the rounds of a model once: objectives, gradients, the optimizers' updates, no more."""
+    rounds = model.rounds()
+    shares = max(round.steps for round in rounds)
+    for i, round in enumerate(rounds):
+        for turn in range(round.steps):
+            here = tf.random.experimental.stateless_fold_in(seed, i * shares + turn)
+            part = slice(turn, None, shares) if shares > 1 else slice(None)
+            with tf.GradientTape(persistent=True) as tape, keras.StatelessScope() as scope:
+                losses, _ = round.objective(x[part], None if y is None else y[part], here, True)
+                means = {player: tf.reduce_mean(loss) for player, loss in losses.items()}
+            moves = [(p, model.variables_of(p)) for p in means]
+            grads = [tape.gradient(means[player], variables) for player, variables in moves]
+            for (player, variables), gradients in zip(moves, grads, strict=True):
+                model.optimizers[player].apply(gradients, variables)
+                for layer in model.players()[player]:
+                    for variable in layer.non_trainable_variables:
+                        value = scope.get_current_value(variable)
+                        if value is not None:
+                            variable.assign(value)
+
+
+def bare_steps(model, batch, jit_compile: bool):
+    """A function of n that trains for n steps on one batch, with nothing around the step."""
+    x, y = batch if isinstance(batch, tuple) else (batch, None)
+    step = tf.function(functools.partial(bare_step, model), jit_compile=jit_compile)
+
+    @tf.function
+    def run(n):
+        for i in tf.range(n):
+            step(x, y, tfp.random.sanitize_seed(tf.stack([model.seed, i])))
+
+    return lambda n: run(tf.constant(n))
+
+
+def count_flops(function, *args) -> int:
+    """Floating-point operations of the matrix products and convolutions in a function's graph.
+
+    Counted are the operations that its results and its updates of variables depend on.
+
+    Raises:
+        ValueError: If one of them has no static shape.
+    """
+    graph = tf.function(function).get_concrete_function(*args).graph
+    # Automatic control dependencies make every stateful op a control output.
+    todo = [t.op for t in graph.outputs] + list(graph.control_outputs)
+    seen = set(todo)
+    while todo:
+        op = todo.pop()
+        new = {t.op for t in op.inputs} | set(op.control_inputs)
+        todo += new - seen
+        seen |= new
+    return sum(_flops(op) for op in seen)
+
+
+def _flops(op) -> int:
+    def size(tensor):
+        return int(np.prod(_static(tensor)))
+
+    if op.type in ("MatMul", "BatchMatMulV2"):
+        transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
+        inner = _static(op.inputs[0])[-2 if transposed else -1]
+        return 2 * size(op.outputs[0]) * inner
+    # Each of the convolution's outputs takes a product with a kernel's worth of inputs: forward,
+    # and in both gradients. A kernel is [height, width, in, out].
+    if op.type == "Conv2D":
+        return 2 * size(op.outputs[0]) * int(np.prod(_static(op.inputs[1])[:3]))
+    if op.type == "Conv2DBackpropInput":
+        return 2 * size(op.inputs[2]) * int(np.prod(_static(op.inputs[1])[:3]))
+    if op.type == "Conv2DBackpropFilter":
+        return 2 * size(op.inputs[2]) * int(np.prod(_static(op.outputs[0])[:3]))
+    if "Conv" in op.type or "MatMul" in op.type or op.type.endswith(("Call", "While", "If")):
+        raise ValueError(f"There is no count of operations for a '{op.type}'.")
+    return 0
+
+
+def _static(tensor):
+    if not tensor.shape.is_fully_defined():
+        raise ValueError(f"'{tensor.name}' has no static shape: {tensor.shape}.")
+    return tensor.shape.as_list()
+
+
+def matmul_rate(repeats: int = 3) -> float:
+    """Floating-point operations per second of a float32 matrix product: the best of a few."""
+    a = tf.random.stateless_normal([MATMUL_SIDE, MATMUL_SIDE], [0, 1])
+    best = min(_seconds(lambda: tf.matmul(a, a).numpy()) for _ in range(repeats))
+    return 2 * MATMUL_SIDE**3 / best
+
+
+def _seconds(function) -> float:
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
+# What is measured -----------------------------------------------------------------------------
+
+
+class Clock(keras.callbacks.Callback):
+    """Seconds per step of an epoch, without its first execution and what `fit` does before it."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.first = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.last = (batch, time.perf_counter())
+        self.first = self.first or self.last
+
+    @property
+    def seconds(self) -> float:
+        (first, begin), (last, end) = self.first, self.last
+        return (end - begin) / (last - first)
+
+
+class Case:
+    """A preset's model with its data, and the ways to run a step of it.
+
+    Args:
+        config: A preset's configuration; `jit_compile` and `steps_per_execution` count.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.data = _data(config)
+        self.model = presets.build(config, self.data.image_shape, self.data.levels)
+        self.batches = self.data.batches("train", config.batch_size, shuffle=True, repeat=True)
+        self.batch = next(iter(self.batches))
+        self.constant = tf.data.Dataset.from_tensors(self.batch).repeat()
+        self._bare = bare_steps(self.model, self.batch, config.jit_compile)
+
+    def flops(self) -> int:
+        """Of one step, counted."""
+        x, y = self.batch if isinstance(self.batch, tuple) else (self.batch, None)
+        return count_flops(functools.partial(bare_step, self.model), x, y, tf.constant([0, 0]))
+
+    def bare(self, steps: int) -> float:
+        self._bare(1)
+        return _seconds(lambda: self._bare(steps)) / steps
+
+    def fit(self, steps: int, data: tf.data.Dataset | None = None) -> float:
+        each = self.config.steps_per_execution
+        clock = Clock()
+        self.model.fit(
+            self.batches if data is None else data,
+            steps_per_epoch=each * (1 + -(-steps // each)),
+            callbacks=[clock],
+            verbose=0,
+        )
+        return clock.seconds
+
+    def fit_constant(self, steps: int) -> float:
+        return self.fit(steps, self.constant)
+
+    def pipeline(self, steps: int) -> float:
+        """Seconds for a batch where nothing else happens."""
+        batches = iter(self.batches)
+        next(batches)
+        return _seconds(lambda: [next(batches) for _ in range(steps)]) / steps
+
+
+def _data(config) -> ImageData:
+    """The preset's data; where it is not part of the installation, random pixels in its place."""
+    if config.data.name == "digits":
+        return datasets.load("digits", binarize=config.data.binarize, seed=config.seed)
+    shape, levels = datasets.expected(config.data.name, config.data.image_size)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, levels, [10_000, *shape], np.uint8)
+    split = Split(images, rng.integers(0, 10, len(images), np.int32))
+    return ImageData(
+        config.data.name, {"train": split}, shape, levels=levels, binarize=config.data.binarize
+    )
+
+
+def in_turn(ways: dict, repeats: int) -> dict[str, list[float]]:
+    """What each of the functions returns, `repeats` times, one after the other: noise hits all."""
+    samples = {name: [] for name in ways}
+    for turn in range(repeats):
+        # Now forwards, now backwards: who comes first has no advantage.
+        for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
+            samples[name].append(ways[name]())
+    return samples
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
+    return {"median": float(median), "q1": float(q1), "q3": float(q3)}
+
+
+def ratio(a: list[float], b: list[float]) -> float:
+    """The median of the ratios of what was measured in the same turns."""
+    return float(np.median(np.divide(a, b)))
+
+
+def measure(config, repeats: int, seconds: float, torch: bool) -> dict:
+    """All that the report says of a preset."""
+    case = Case(config)
+    case.bare(1), case.fit(1), case.fit_constant(1)  # Compiles.
+    steps = max(2, round(seconds / case.bare(3)))
+    names = ("bare", "fit_constant", "fit", "pipeline")
+    ways = {name: functools.partial(getattr(case, name), steps) for name in names}
+    ways["matmul"] = matmul_rate
+    if torch:
+        from benchmarks import torch_loops
+
+        if loop := torch_loops.make(config, case.data.image_shape):
+            loop(2)
+            ways["torch"] = lambda: _seconds(lambda: loop(steps)) / steps
+    samples = in_turn(ways, repeats)
+    rates, flops = samples.pop("matmul"), case.flops()
+    samples["floor"] = [flops / rate for rate in rates]
+    fit = samples["fit"]
+    return {
+        "preset": config.preset,
+        "jit_compile": config.jit_compile,
+        "steps_per_execution": config.steps_per_execution,
+        "batch_size": config.batch_size,
+        "steps": steps,
+        "flops": flops,
+        "matmul_flops_per_second": summary(rates),
+        "images_per_second": summary([config.batch_size / s for s in fit]),
+        "seconds_per_step": {name: summary(values) for name, values in samples.items()},
+        "ratios": {
+            "loop": ratio(samples["fit_constant"], samples["bare"]),
+            "data": ratio(fit, samples["fit_constant"]),
+            "fit_to_bare": ratio(fit, samples["bare"]),
+        }
+        | ({"fit_to_torch": ratio(fit, samples["torch"])} if "torch" in samples else {}),
+    }
+
+
+def sweep(config, repeats: int, seconds: float) -> list[dict]:
+    """Times of `fit` with and without XLA, and with 1, 10 and 50 steps per execution."""
+    cases = []
+    for jit in (True, False):
+        for each in (1, 10, 50):
+            config = presets.from_dict(presets.to_dict(config))
+            config.jit_compile, config.steps_per_execution = jit, each
+            cases.append(Case(config))
+            cases[-1].fit(1)  # Compiles.
+    steps = max(2, round(seconds / cases[-1].fit(1)))
+    ways = {i: functools.partial(case.fit, steps) for i, case in enumerate(cases)}
+    samples = in_turn(ways, repeats)
+    return [
+        {
+            "preset": config.preset,
+            "jit_compile": case.config.jit_compile,
+            "steps_per_execution": case.config.steps_per_execution,
+            "seconds_per_step": {"fit": summary(samples[i])},
+        }
+        for i, case in enumerate(cases)
+    ]
+
+
+# The report -----------------------------------------------------------------------------------
+
+
+def machine() -> dict:
+    """What the numbers hold for."""
+    lines = pathlib.Path("/proc/cpuinfo")
+    names = lines.read_text().splitlines() if lines.exists() else []
+    models = [line.partition(":")[2].strip() for line in names if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": cores,
+        "load": load,  # More than the cores, and others were at work.
+    }
+
+
+def table(results: list[dict]) -> str:
+    """Rows of `measure`, as Markdown."""
+    head = (
+        "preset", "XLA", "steps per execution", "batch", "images/s", "fit ms", "quartiles",
+        "bare ms", "floor ms", "torch ms", "loop %", "data %", "fit / torch",
+    )  # fmt: skip
+    rows = []
+    for r in results:
+        times = {k: 1000 * v["median"] for k, v in r["seconds_per_step"].items()}
+        fit, ratios = r["seconds_per_step"]["fit"], r["ratios"]
+        rows.append((
+            r["preset"], "yes" if r["jit_compile"] else "no", str(r["steps_per_execution"]),
+            str(r["batch_size"]), f"{r['images_per_second']['median']:,.0f}",
+            f"{times['fit']:.2f}", f"{1000 * fit['q1']:.2f} to {1000 * fit['q3']:.2f}",
+            f"{times['bare']:.2f}", f"{times['floor']:.2f}",
+            f"{times['torch']:.2f}" if "torch" in times else "",
+            f"{100 * ratios['loop'] - 100:+.1f}", f"{100 * ratios['data'] - 100:+.1f}",
+            f"{ratios['fit_to_torch']:.2f}" if "torch" in times else "",
+        ))  # fmt: skip
+    return _markdown(head, rows)
+
+
+def sweep_table(results: list[dict]) -> str:
+    """Rows of `sweep`: for each preset the ways in which it runs, the fastest first."""
+    rows = [
+        (
+            r["preset"],
+            "yes" if r["jit_compile"] else "no",
+            str(r["steps_per_execution"]),
+            *(f"{1000 * r['seconds_per_step']['fit'][k]:.2f}" for k in ("median", "q1", "q3")),
+        )
+        for r in results
+    ]
+    rows.sort(key=lambda row: (row[0], float(row[3])))
+    return _markdown(("preset", "XLA", "steps per execution", "fit ms", "q1", "q3"), rows)
+
+
+def _markdown(head, rows):
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [head, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(w) for cell, w in zip(line, widths, strict=True))} |"
+        for line in lines
+    )
+
+
+def write(folder, results: list[dict], text: str) -> None:
+    """Writes throughput.json, with machine and versions, and throughput.md."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    report = {"machine": machine(), "versions": runs.versions(), "results": results}
+    (folder / "throughput.json").write_text(json.dumps(report, indent=2) + "\n")
+    where = ", ".join(f"{key} {value}" for key, value in (machine() | runs.versions()).items())
+    (folder / "throughput.md").write_text(f"{text}\n\n{where}\n")
+
+
+def main() -> None:
+    names = [
+        name
+        for name in FLAGS.presets or presets.names()
+        if FLAGS.presets or presets.get(name).data.name in ("digits", "mnist")
+    ]
+    if FLAGS.repeats < 1 or FLAGS.seconds <= 0:
+        raise ValueError("`repeats` must be at least 1, and `seconds` positive.")
+    configs = [presets.get(name) for name in names]  # Finds a wrong name before the work.
+    results = []
+    for config in configs:
+        if FLAGS.set:
+            presets.override(config, FLAGS.set)
+        keras.utils.set_random_seed(config.seed)
+        print(f"{config.preset} ...", flush=True)
+        if FLAGS.sweep:
+            results += sweep(config, FLAGS.repeats, FLAGS.seconds)
+        else:
+            results.append(measure(config, FLAGS.repeats, FLAGS.seconds, FLAGS.torch))
+        keras.backend.clear_session()
+        text = sweep_table(results) if FLAGS.sweep else table(results)
+        if FLAGS.output:
+            write(FLAGS.output, results, text)  # After each: what is measured is not lost.
+    print(text)
+
+
+def _define_flags() -> None:
+    flags.DEFINE_list("presets", None, "Which; by default all on digits and MNIST.")
+    flags.DEFINE_multi_string("set", [], "key=value: changes each preset's configuration.")
+    flags.DEFINE_integer("repeats", 5, "Turns of measuring; the medians are reported.")
+    flags.DEFINE_float("seconds", 0.7, "Seconds of each measurement.")
+    flags.DEFINE_bool("torch", False, "Also time PyTorch, where `benchmarks.torch_loops` has it.")
+    flags.DEFINE_bool("sweep", False, "Time `fit` with and without XLA, and by steps at once.")
+    flags.DEFINE_string("output", None, "Folder for throughput.json and throughput.md.")
+
+
+if __name__ == "__main__":
+    _define_flags()
+    start(main)
