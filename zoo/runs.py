@@ -119,6 +119,12 @@ class Run:
             csv.writer(file).writerows([header, *kept])
         os.replace(partial, self.metrics)
 
+    def save_model(self, model: GenerativeModel) -> None:
+        """Writes model.keras all at once: the file is either the old one or the new one."""
+        partial = self.path / ".model.partial.keras"
+        model.save(partial)
+        os.replace(partial, self.model)
+
     def load_model(self) -> GenerativeModel:
         """The final model, compiled as it was trained.
 

@@ -189,14 +189,15 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say):
         "epochs": config.epochs,
         "seconds": round(seconds, 2),
         "images_per_second": round(trained / seconds, 1) if trained else None,
-        "test": evaluate(model, data, config.batch_size),
     }
-    if chief:
-        if "log_prob" in model.abilities():
+    with model.best_weights():
+        results["test"] = evaluate(model, data, config.batch_size)
+        if chief and "log_prob" in model.abilities():
             x, _ = data.arrays("test", limit=1000)
             results["likelihood"] = metrics.negative_log_likelihood(model, x, num_samples=100)
+    if chief:
         results["versions"] = versions()
-        model.save(run.model)
+        run.save_model(model)
         draw(model, data, run, config.seed)
         write_json(run.results, results)
         for line in _summary(run, results):
@@ -290,7 +291,8 @@ def _draw_curves(run, model):
     history = run.read_metrics()
     if history:
         epochs = [int(epoch) + 1 for epoch in history.pop("epoch")]
-        pictures.learning_curves(history, run.path / "learning_curves.png", epochs=epochs)
+        units = "nats" if "log_prob" in model.abilities() else None
+        pictures.learning_curves(history, run.path / "learning_curves.png", epochs, units)
 
 
 def _summary(run, results):

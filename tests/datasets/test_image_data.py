@@ -141,8 +141,8 @@ def test_draws_depend_on_the_seed_alone():
     assert not np.array_equal(draw(0), draw(1))
 
 
-def test_draws_do_not_depend_on_the_batch_size():
-    data = half(binarize="dynamic")
+def test_the_fixed_draw_does_not_depend_on_the_batch_size():
+    data = half(binarize="fixed")
     np.testing.assert_array_equal(
         pixels(data.batches("train", 7)), pixels(data.batches("train", 400))
     )

@@ -45,7 +45,7 @@ def _seed(seed: int, purpose: int, epoch: tf.Tensor | int) -> tf.Tensor:
 def _uniform(keys: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     """Uniform numbers in [0, 1), one SplitMix64 stream for each key.
 
-    TensorFlow has no stateless draw with one seed per example; a stream per example makes the
+    TensorFlow has no stateless draw with one seed per example; a stream per example makes a fixed
     draw independent of batch size, order and sharding. Steele, Lea, Flood, "Fast splittable
     pseudorandom number generators", OOPSLA 2014.
 
@@ -205,21 +205,31 @@ class ImageData:
         steps = size // batch_size if drop else -(-size // batch_size)
         each = batch_size // parts
 
+        anew = self._draws_anew(split)
+
         def one_epoch(epoch):
             order = tf.range(size)
             if shuffle:
                 order = tf.random.experimental.stateless_shuffle(order, _seed(self.seed, 0, epoch))
-            keys = self._keys(split, epoch)
+            keys = self._keys(split)
 
             def rows(turn):
-                start = turn // replicas * batch_size + (worker * replicas + turn % replicas) * each
+                step, place = turn // replicas, (worker * replicas + turn % replicas) * each
+                start = step * batch_size + place
                 row = order[start : start + each]
-                return row, tf.gather(keys, row)
+                # A fresh draw is one of the global batch, of which each shard takes its part.
+                seed = _seed(self.seed, 1 + SPLITS.index(split), epoch)
+                seed = tf.random.experimental.stateless_fold_in(seed, step)
+                return row, tf.gather(keys, row), seed, place
 
             return tf.data.Dataset.range(steps * replicas).map(rows)
 
-        def to_batch(row, keys):
-            x, y = self._examples(split, row, keys)
+        def to_batch(row, keys, seed, place):
+            uniform = None
+            if anew:
+                uniform = tf.random.stateless_uniform([batch_size, *self.image_shape], seed)
+                uniform = uniform[place : place + tf.size(row, tf.int64)]
+            x, y = self._examples(split, row, keys, uniform)
             x = tf.ensure_shape(x, [each if drop else None, *self.image_shape])
             if y is None or not labels:
                 return x
@@ -248,7 +258,7 @@ class ImageData:
         """
         size = self._size(split)
         rows = tf.range(size if limit is None else min(limit, size))
-        keys = self._keys(split, _FIXED)
+        keys = self._keys(split)
         x = np.empty([len(rows), *self.image_shape], np.float32)
         for start in range(0, len(rows), 1024):
             row = rows[start : start + 1024]
@@ -263,16 +273,19 @@ class ImageData:
             )
         return self.sizes[split]
 
-    def _keys(self, split: str, epoch: tf.Tensor | int) -> tf.Tensor:
-        """A random stream's key for each example of a split, uint64 `[N]`."""
-        anew = self.binarize == "dynamic_all" or (self.binarize == "dynamic" and split == "train")
+    def _draws_anew(self, split: str) -> bool:
+        """Whether each epoch of the split has a draw of its own."""
+        return self.binarize == "dynamic_all" or (self.binarize == "dynamic" and split == "train")
+
+    def _keys(self, split: str) -> tf.Tensor:
+        """A random stream's key for each example of a split, uint64 `[N]`, for the fixed draw."""
         if self.binarize in (None, "threshold"):
             return tf.zeros([self.sizes[split]], tf.uint64)
-        seed = _seed(self.seed, 1 + SPLITS.index(split), epoch if anew else _FIXED)
+        seed = _seed(self.seed, 1 + SPLITS.index(split), _FIXED)
         shape = [self.sizes[split]]
         return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint64)
 
-    def _examples(self, split, row, keys):
+    def _examples(self, split, row, keys, uniform=None):
         images, labels = self._splits[split]
         x = tf.gather(images, row)
         if self._decode:
@@ -281,7 +294,8 @@ class ImageData:
         if self.binarize == "threshold":
             x = tf.cast(x >= 0.5, tf.float32)
         elif self.binarize:
-            x = tf.cast(_uniform(keys, self.image_shape) < x, tf.float32)
+            uniform = _uniform(keys, self.image_shape) if uniform is None else uniform
+            x = tf.cast(uniform < x, tf.float32)
         return x, None if labels is None else tf.gather(labels, row)
 
 
