@@ -1,0 +1,148 @@
+"""Results as JSON lines, and tables of what may be compared."""
+
+import csv
+import dataclasses
+import io
+import json
+
+import pytest
+
+from zoo import metrics
+from zoo.metrics import Result
+
+
+def fid(value=1.0, **more):
+    extractor = {"id": "cnn", "dim": 8, "weights_sha256": "ab"}
+    data = {"name": "mnist", "split": "test", "sha256": "cd"}
+    standard = {"n_real": 100, "n_fake": 100, "extractor": extractor, "data": data}
+    return Result("FD[cnn]", "fid", value, **standard | more)
+
+
+def test_results_are_read_as_they_were_written(tmp_path):
+    path = tmp_path / "evaluation.jsonl"
+    written = [
+        fid(0.1 + 0.2, stderr=1e-17, floor={"value": 0.01, "n_real": 5}, details={"a": [1, None]}),
+        Result("nll", "nll", None, status="failed", error="A GAN has no likelihood."),
+    ]
+    for result in written:
+        metrics.append(path, result)
+    assert metrics.read(path) == written
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert first["value"] == 0.1 + 0.2 and first["schema"] == 1
+    assert second["value"] is None and second["error"] == "A GAN has no likelihood."
+
+
+def test_appending_leaves_what_is_there_alone_and_ends_a_line_that_was_cut_short(tmp_path):
+    path = tmp_path / "evaluation.jsonl"
+    metrics.append(path, fid())
+    before = path.read_text()
+    path.write_text(before + '{"metric": "FD')
+    metrics.append(path, fid(2.0))
+    lines = path.read_text().splitlines()
+    assert lines[0] + "\n" == before and len(lines) == 3
+    with pytest.raises(ValueError, match=r"Line 2 .* is no result.*delete it"):
+        metrics.read(path)
+
+
+def test_no_value_that_json_lacks_is_ever_written(tmp_path):
+    path = tmp_path / "evaluation.jsonl"
+    with pytest.raises(ValueError):
+        metrics.append(path, fid(float("nan")))
+    assert not path.exists() or path.read_text() == ""
+
+
+def test_results_of_another_schema_or_none_are_refused(tmp_path):
+    path = tmp_path / "evaluation.jsonl"
+    with pytest.raises(FileNotFoundError, match="There are no results"):
+        metrics.read(path)
+    path.write_text(json.dumps(dataclasses.asdict(fid()) | {"schema": 2}) + "\n")
+    with pytest.raises(ValueError, match="schema is 2, expected 1"):
+        metrics.read(path)
+
+
+def test_the_best_of_equal_protocols_is_marked_whichever_end_is_better():
+    def score(value):
+        return Result("score", "score", value, n_real=9)
+
+    table = metrics.compare({"A": [fid(1.0), score(1.0)], "B": [fid(2.0), score(2.0)]})
+    assert table.best == {"FD[cnn]": {"A"}, "score": {"B"}} and not table.notes
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"n_fake": 50}, "n_fake"),
+        ({"n_real": 50}, "n_real"),
+        (
+            {"extractor": {"id": "cnn", "dim": 8, "weights_sha256": "ff"}},
+            "extractor.weights_sha256",
+        ),
+        ({"preprocessing": {"size": 299}}, "preprocessing.size"),
+        ({"data": {"name": "mnist", "split": "validation", "sha256": "cd"}}, "data.split"),
+        ({"data": {"name": "mnist", "split": "test", "sha256": "ee"}}, "data.sha256"),
+        ({"estimator": {"ddof": 0}}, "estimator.ddof"),
+    ],
+)
+def test_what_was_measured_otherwise_is_not_ranked(change, field):
+    table = metrics.compare({"A": [fid(1.0)], "B": [fid(2.0, **change)]})
+    assert not table.best
+    assert f"differ in {field}:" in table.notes["FD[cnn]"]
+    for form in (table.text(), table.markdown(), table.csv()):
+        assert "is not ranked" in form and "1" in form and "2" in form
+        assert "**1**" not in form and "1 *" not in form
+
+
+def test_what_merely_happened_is_no_difference_of_protocol():
+    a = fid(1.0, estimator={"method": "gram", "clipped": True, "rank_deficient": True})
+    b = fid(2.0, estimator={"method": "cholesky", "clipped": False, "rank_deficient": False})
+    c = fid(3.0, sampling={"seed": 3}, seconds=3.0, environment={"numpy": "2"})
+    assert metrics.compare({"A": [a], "B": [b], "C": [c]}).best == {"FD[cnn]": {"A"}}
+
+
+def test_models_without_a_value_are_shown_with_the_reason_and_do_not_hinder_others():
+    none = Result("nll", "nll", None, status="failed", error="A GAN has no likelihood.")
+    a, b = Result("nll", "nll", 90.0, n_real=9), Result("nll", "nll", 91.0, n_real=9)
+    table = metrics.compare({"gan": [none], "A": [a], "B": [b], "empty": []})
+    assert table.best == {"nll": {"A"}}
+    assert "nll of gan: A GAN has no likelihood." in table.text()
+
+
+def test_the_last_of_several_results_counts():
+    table = metrics.compare({"A": [fid(1.0), fid(5.0)], "B": [fid(2.0)]})
+    assert table.best == {"FD[cnn]": {"B"}}
+    assert table.cells["A", "FD[cnn]"].value == 5.0
+
+
+def test_what_has_no_better_end_is_not_ranked():
+    results = {n: [Result("density", "density", v, n_real=9)] for n, v in (("A", 1.0), ("B", 2.0))}
+    assert metrics.compare(results).best == {}
+
+
+def test_the_table_has_values_errors_and_floors():
+    floor = {"value": 0.25, "n_real": 100, "n_fake": 100}
+    table = metrics.compare({"A": [fid(1.5, stderr=0.125, floor=floor)], "B": [fid(2.5)]})
+    assert table.markdown() == (
+        "|  | FD[cnn] |\n| --- | --- |\n| A | **1.5 ± 0.12** |\n| B | 2.5 |\n"
+        "| real images | 0.25 |\n"
+    )
+    assert table.text() == (
+        "         A             B    real images\nFD[cnn]  1.5 ± 0.12 *  2.5  0.25\n"
+    )
+    rows = list(csv.DictReader(io.StringIO(table.csv())))
+    assert rows[0] == {
+        "model": "A",
+        "metric": "FD[cnn]",
+        "value": "1.5",
+        "stderr": "0.125",
+        "floor": "0.25",
+        "n_real": "100",
+        "n_fake": "100",
+        "best": "1",
+        "remark": "",
+    }
+    assert rows[1]["model"] == "B" and rows[1]["best"] == "0"
+
+
+def test_nothing_to_compare_is_an_error():
+    with pytest.raises(ValueError, match="nothing to compare"):
+        metrics.compare({"A": []})
