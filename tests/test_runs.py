@@ -46,10 +46,11 @@ def test_a_folder_in_use_is_not_free(run):
 
 
 def test_beginning_again_removes_the_old_run_and_nothing_else(run):
-    for path in (run.checkpoints, run.samples, run.tensorboard):
+    for path in (run.checkpoints, run.samples, run.tensorboard, run.saved_model):
         path.mkdir()
         (path / "old").write_text("")
-    for path in (run.metrics, run.model, run.results, run.path / "samples.png"):
+    ours = (run.metrics, run.model, run.results, run.best, run.best_result, run.evaluation)
+    for path in (*ours, run.path / "samples.png"):
         path.write_text("")
     (run.path / "notes.txt").write_text("mine")
     run.begin(zoo.presets.get("ae_digits"))
@@ -106,7 +107,26 @@ def test_an_unfinished_run_says_how_to_finish_it(run):
 def test_a_model_opens_from_its_run_and_from_its_file(run):
     config = run.read_config()
     zoo.presets.build(config, (8, 8, 1)).save(run.model)
+    runs.write_json(run.results, {"epochs": config.epochs})
     model, found = runs.open_model(run.path)
     assert isinstance(model, zoo.VAE) and found.path == run.path
     model, found = runs.open_model(run.model)
     assert isinstance(model, zoo.VAE) and found is None
+    with pytest.raises(ValueError, match="one checkpoint"):
+        runs.open_model(run.model, "best")
+
+
+def test_the_best_model_opens_where_there_is_one(run):
+    with pytest.raises(FileNotFoundError, match=r"no best.keras.*evaluation.every"):
+        runs.open_model(run.path, "best")
+    zoo.presets.build(run.read_config(), (8, 8, 1)).save(run.best)
+    assert isinstance(runs.open_model(run.path, "best")[0], zoo.VAE)
+
+
+def test_the_model_of_a_run_that_goes_on_is_not_taken_for_its_last(run):
+    config = run.read_config()
+    zoo.presets.build(config, (8, 8, 1)).save(run.model)
+    runs.write_json(run.results, {"epochs": config.epochs - 1})
+    with pytest.raises(ValueError, match="model.keras is an earlier one"):
+        runs.open_model(run.path)
+    assert isinstance(runs.open_model(run.model)[0], zoo.VAE)

@@ -40,6 +40,11 @@ def main() -> None:
             for i in range(FLAGS.pairs)
         ]
     else:
+        if "sample" not in model.abilities():
+            raise NotImplementedError(
+                f"A {type(model).__name__} has no prior to draw latents from. Go between images: "
+                "--between=images, or --images=A,B."
+            )
         latents = training.fixed_latents(model, 2 * FLAGS.pairs, FLAGS.seed)
         pairs = [tuple(pair) for pair in tf.reshape(latents, [FLAGS.pairs, 2, -1])]
     with cli.weights(model):

@@ -5,7 +5,17 @@ distributions; each model's paper has a file in `zoo/models/`. `zoo.presets` has
 `zoo.datasets` the data, `zoo.metrics` the scores.
 """
 
-from zoo import adversarial, datasets, export, metrics, networks, pictures, presets
+from zoo import (
+    adversarial,
+    datasets,
+    evaluation,
+    export,
+    features,
+    metrics,
+    networks,
+    pictures,
+    presets,
+)
 from zoo.distributions import (
     Bernoulli,
     Conditional,
@@ -58,7 +68,9 @@ __all__ = [
     "UnitNormal",
     "adversarial",
     "datasets",
+    "evaluation",
     "export",
+    "features",
     "metrics",
     "networks",
     "pictures",

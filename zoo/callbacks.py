@@ -1,13 +1,18 @@
-"""Keras callbacks: checkpoints to resume from, and pictures on the way."""
+"""Keras callbacks: checkpoints to resume from, pictures and evaluations on the way."""
 
+import dataclasses
+import json
+import math
 import pathlib
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
-from zoo import pictures
+from zoo import metrics, pictures
+from zoo.evaluation import METRICS, Evaluation
 from zoo.model import GenerativeModel
+from zoo.runs import Run, write_json
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -110,3 +115,57 @@ class SampleGrids(keras.callbacks.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.model.best_weights():
             pictures.samples(self.model, self.latents, self.folder / f"epoch-{epoch + 1:04}.png")
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Evaluates the model now and then, and keeps the best one beside the last.
+
+    After every `every` epochs and after the last one, each result is added to the run's
+    evaluation.jsonl, and the metric's value to the epoch's logs as `val_` and its name, with NaN in
+    the other epochs. The best model so far lies in best.keras, its result in best.json, from where a
+    resumed run takes it.
+
+    Args:
+        run: Where everything goes.
+        subject: Makes the `Evaluation` of the model; validation data, not test data.
+        metric: A key of `zoo.evaluation.METRICS`; where it gives several values the first counts.
+        name: The first value's name.
+        every: Number of epochs between.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        subject: Callable[[GenerativeModel], Evaluation],
+        metric: str,
+        name: str,
+        every: int = 1,
+    ):
+        super().__init__()
+        self.run, self.subject, self.every = run, subject, every
+        self.metric, self.name = metric, name
+        (self.kind, *_) = METRICS[metric].gives
+        self.higher_is_better = metrics.HIGHER_IS_BETTER[self.kind]
+
+    def on_epoch_end(self, epoch, logs=None):
+        value = math.nan
+        if (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]:
+            with self.model.best_weights():
+                results = list(self.subject(self.model).run([self.metric]))
+            for result in results:
+                about = result.sampling | {"epoch": epoch + 1}
+                result = dataclasses.replace(result, sampling=about)
+                metrics.append(self.run.evaluation, result)
+                if result.kind == self.kind and result.value is not None:
+                    value = result.value
+                    self._keep_if_best(result)
+        if logs is not None:
+            logs[f"val_{self.name}"] = value
+
+    def _keep_if_best(self, result):
+        if self.run.best_result.is_file() and self.run.best.is_file():
+            best = json.loads(self.run.best_result.read_text())["value"]
+            if result.value <= best if self.higher_is_better else result.value >= best:
+                return
+        self.run.save_model(self.model, best=True)
+        write_json(self.run.best_result, dataclasses.asdict(result))

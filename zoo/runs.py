@@ -28,7 +28,11 @@ class Run:
         samples/             a grid of the same latents after each epoch
         *.png                learning curves, samples, reconstructions, interpolations, latents
         model.keras          the final model
+        best.keras, .json    the best model of those that were evaluated on the way, and its result
         results.json         scores, times, versions
+        evaluation.jsonl     results of `trainers.evaluate`, and of evaluations on the way
+        features/            of real images, to be used again
+        saved_model/         what `trainers.export` makes
 
     Args:
         path: The folder.
@@ -42,7 +46,12 @@ class Run:
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
         self.model = self.path / "model.keras"
+        self.best = self.path / "best.keras"
+        self.best_result = self.path / "best.json"
         self.results = self.path / "results.json"
+        self.evaluation = self.path / "evaluation.jsonl"
+        self.features = self.path / "features"
+        self.saved_model = self.path / "saved_model"
 
     @property
     def exists(self) -> bool:
@@ -70,9 +79,10 @@ class Run:
     def begin(self, config: ConfigDict) -> None:
         """Makes the folder, free of what a former run left, and writes the configuration."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for old in (self.tensorboard, self.checkpoints, self.samples):
+        for old in (self.tensorboard, self.checkpoints, self.samples, self.saved_model):
             shutil.rmtree(old, ignore_errors=True)
-        for old in (self.metrics, self.model, self.results, *self.path.glob("*.png")):
+        files = (self.metrics, self.model, self.best, self.best_result, self.results)
+        for old in (*files, self.evaluation, *self.path.glob("*.png")):
             old.unlink(missing_ok=True)
         self.write_config(config)
 
@@ -119,28 +129,56 @@ class Run:
             csv.writer(file).writerows([header, *kept])
         os.replace(partial, self.metrics)
 
-    def save_model(self, model: GenerativeModel) -> None:
-        """Writes model.keras all at once: the file is either the old one or the new one."""
+    def save_model(self, model: GenerativeModel, best: bool = False) -> None:
+        """Writes model.keras all at once: the file is either the old one or the new one.
+
+        Args:
+            model: The model.
+            best: Write best.keras instead.
+        """
         partial = self.path / ".model.partial.keras"
         model.save(partial)
-        os.replace(partial, self.model)
+        os.replace(partial, self.best if best else self.model)
 
-    def load_model(self) -> GenerativeModel:
-        """The final model, compiled as it was trained.
+    def load_model(self, checkpoint: str = "last") -> GenerativeModel:
+        """The final model or, of those evaluated on the way, the best; compiled as trained.
+
+        Args:
+            checkpoint: "last" or "best".
 
         Raises:
-            FileNotFoundError: If the run has not ended.
+            FileNotFoundError: If the run has not ended, or nothing was evaluated on the way.
         """
+        if checkpoint == "best":
+            if not self.best.is_file():
+                raise FileNotFoundError(
+                    f"The run in '{self.path}' has no best.keras: its models were not evaluated on "
+                    "the way. Train with --set evaluation.every=1, or use the last checkpoint."
+                )
+            return load_model(self.best)
         if self.exists and not self.model.is_file():
             raise FileNotFoundError(
                 f"The run in '{self.path}' has no model.keras: it was not trained to its end. "
                 f"Finish it: python -m trainers.train --resume --output={self.path}"
             )
+        wanted = self.read_config().epochs
+        if not self.results.is_file() or _read_json(self.results)["epochs"] < wanted:
+            raise ValueError(
+                f"The run in '{self.path}' has not been trained for its {wanted} epochs yet, and its "
+                f"model.keras is an earlier one. Go on (python -m trainers.train --resume "
+                f"--output={self.path}), or name the file itself: {self.model}"
+            )
         return load_model(self.model)
 
 
-def open_model(where: str | os.PathLike) -> tuple[GenerativeModel, Run | None]:
+def open_model(
+    where: str | os.PathLike, checkpoint: str = "last"
+) -> tuple[GenerativeModel, Run | None]:
     """The model in a run's folder or a `.keras` file, and the run if it was a folder.
+
+    Args:
+        where: The folder or file.
+        checkpoint: "last" or "best", of a run.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -148,10 +186,12 @@ def open_model(where: str | os.PathLike) -> tuple[GenerativeModel, Run | None]:
     """
     path = pathlib.Path(where)
     if path.suffix == ".keras":
+        if checkpoint != "last":
+            raise ValueError("A .keras file is one checkpoint: name the one you mean as --run.")
         return load_model(path), None
     run = Run(path)
     run.read_config()
-    return run.load_model(), run
+    return run.load_model(checkpoint), run
 
 
 def load_model(path: str | os.PathLike) -> GenerativeModel:
@@ -182,6 +222,11 @@ def read_config(path: str | os.PathLike) -> ConfigDict:
     except (ValueError, TypeError) as error:
         raise ValueError(f"'{path}' is not a configuration in JSON: {error}") from error
     return presets.from_dict(settings)
+
+
+def _read_json(path):
+    with open(path) as file:
+        return json.load(file)
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

@@ -12,8 +12,9 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 from tqdm.keras import TqdmCallback
 
-from zoo import datasets, metrics, pictures, presets, strategies
-from zoo.callbacks import Checkpoints, EpochLines, SampleGrids
+from zoo import datasets, evaluation, features, metrics, pictures, presets, strategies
+from zoo.callbacks import Checkpoints, EpochLines, KeepBest, SampleGrids
+from zoo.config import look_up
 from zoo.datasets import ImageData
 from zoo.model import GenerativeModel, as_seed
 from zoo.runs import Run, versions, write_json
@@ -102,12 +103,74 @@ def check(config: ConfigDict) -> None:
             )
     if config.data.image_size is not None and config.data.image_size < 1:
         raise ValueError(f"`image_size` must be at least 1. Received: {config.data.image_size}.")
+    if config.evaluation.every:
+        _check_evaluation(config)
     datasets.check(config.data.name, config.data.data_dir)
+    binary = config.data.binarize is not None or config.data.name == "binarized_mnist"
+    if binary and config.model.get("likelihood") == "continuous_bernoulli":
+        raise ValueError(
+            "The likelihood 'continuous_bernoulli' is a density, which grows without bound on images "
+            "of zeros and ones alone. Train on the grey images (--set binarize=None), or choose the "
+            "likelihood 'bernoulli'."
+        )
     if config.data.binarize is not None and config.data.binarize not in datasets.BINARIZATIONS:
         raise ValueError(
             f"`binarize` must be one of {', '.join(map(str, datasets.BINARIZATIONS))}. "
             f"Received: '{config.data.binarize}'."
         )
+
+
+def _check_evaluation(config):
+    settings = config.evaluation
+    if settings.every < 0 or settings.num_samples < 2:
+        raise ValueError(
+            "`evaluation.every` must be at least 0 and `evaluation.num_samples` at least 2. "
+            f"Received: {settings.every} and {settings.num_samples}."
+        )
+    metric = look_up(evaluation.METRICS, settings.metric, "metric")
+    if metric.gives[0] not in metrics.HIGHER_IS_BETTER:
+        raise ValueError(
+            f"The best model is chosen by a metric with a better end, one of "
+            f"{', '.join(k for k, m in evaluation.METRICS.items() if _has_a_better_end(m))}. "
+            f"Received: evaluation.metric='{settings.metric}'."
+        )
+    if metric.features and not _extractor_name(config):
+        raise ValueError(
+            f"The zoo has no feature network for '{config.data.name}'. For "
+            f"evaluation.metric='{settings.metric}' name another as evaluation.extractor: "
+            f"{', '.join(features.names())}."
+        )
+
+
+def _has_a_better_end(metric):
+    return metric.gives[0] in metrics.HIGHER_IS_BETTER
+
+
+def _extractor_name(config):
+    return config.evaluation.extractor or features.for_dataset(config.data.name)
+
+
+def _keep_best(config, run, data):
+    """The callback that evaluates on the way, by the configuration."""
+    settings = config.evaluation
+    metric = evaluation.METRICS[settings.metric]
+    extractor = features.get(_extractor_name(config)) if metric.features else None
+    kind = metric.gives[0]
+
+    def subject(model):
+        return evaluation.Evaluation.of_model(
+            model,
+            data,
+            "validation",
+            settings.num_samples,
+            extractor,
+            cache=run.features,
+            seed=config.seed,
+            sampling={"run": str(run.path), "preset": config.preset, "model": type(model).__name__},
+        )
+
+    name = extractor.name_of(kind) if extractor else kind
+    return KeepBest(run, subject, settings.metric, name, settings.every)
 
 
 def _build(config, strategy, image_shape, levels):
@@ -154,6 +217,8 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say):
     if chief:
         run.write_config(config)
         run.truncate_metrics(done)
+        if config.evaluation.every:
+            callbacks.append(_keep_best(config, run, data))
         # The row goes first: once a checkpoint counts, its epoch's metrics are on disk.
         callbacks += [
             keras.callbacks.CSVLogger(run.metrics, append=True),
@@ -194,12 +259,12 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say):
         results["test"] = evaluate(model, data, config.batch_size)
         if chief and "log_prob" in model.abilities():
             x, _ = data.arrays("test", limit=1000)
-            results["likelihood"] = metrics.negative_log_likelihood(model, x, num_samples=100)
+            results["likelihood"] = _likelihood(model, x)
     if chief:
         results["versions"] = versions()
         run.save_model(model)
-        draw(model, data, run, config.seed)
         write_json(run.results, results)
+        draw(model, data, run, config.seed)
         for line in _summary(run, results):
             say(line)
     return results
@@ -223,20 +288,32 @@ def load_data(
     data_dir: str | None = None,
     binarize: str | None = None,
     image_shape: tuple[int, int, int] | None = None,
+    seed: int = 0,
 ) -> ImageData:
     """The data of a configuration, or what is given in its place.
+
+    Args:
+        config: Of a run; `None` where there is none.
+        name: Another data set.
+        data_dir: Where it lies.
+        binarize: "none", or how; by default as in the configuration, but `binarized_mnist`, which is
+            binary already, as it is.
+        image_shape: What the images must be.
+        seed: Of splits and draws, where there is no configuration.
 
     Raises:
         ValueError: If its images are not of `image_shape`.
     """
     old = config.data if config else ConfigDict({"data_dir": None, "binarize": None})
     given = name is not None and name != old.get("name")
+    if binarize is None and (name or old.get("name")) != "binarized_mnist":
+        binarize = old.binarize
     data = datasets.load(
         name or old.name,
         data_dir=data_dir or (None if given else old.data_dir),
         image_size=image_shape[0] if image_shape else old.get("image_size"),
-        binarize=old.binarize if binarize is None else binarize,
-        seed=config.seed if config else 0,
+        binarize=None if binarize == "none" else binarize,
+        seed=config.seed if config else seed,
     )
     if image_shape and data.image_shape != tuple(image_shape):
         raise ValueError(
@@ -256,6 +333,11 @@ def evaluate(
 
 def fixed_latents(model: GenerativeModel, n: int, seed: int) -> tf.Tensor:
     """`n` draws from the prior, `[n, D]`, the same for the same seed."""
+    if "sample" not in model.abilities():
+        raise NotImplementedError(
+            f"A {type(model).__name__} has no prior to draw latents from. "
+            f"It can: {', '.join(model.abilities())}."
+        )
     return model.prior().sample(n, seed=as_seed(seed))
 
 
@@ -272,7 +354,7 @@ def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
             pictures.reconstructions(model, x[:30], folder / "reconstructions.png")
             pairs = [(x[i], x[(i + 1) % len(x)]) for i in range(0, min(8, len(x)), 2)]
             pictures.interpolations(pairs, model, folder / "interpolations_images.png")
-            if model.latent_dim > 1:
+            if model.latent_dim > 1 and len(x) > 1:
                 codes = np.concatenate(
                     [model.encode(part) for part in np.array_split(x, min(4, len(x)))]
                 )
@@ -303,17 +385,31 @@ def _summary(run, results):
     scores = ", ".join(f"{name} {value:.4g}" for name, value in results["test"].items())
     yield f"  test: {scores}"
     if results.get("likelihood"):
-        yield f"  {describe_likelihood(results['likelihood'])}"
+        yield f"  {_describe_likelihood(results['likelihood'])}"
     yield f"  everything lies in {run.path}:"
     for path in sorted(run.path.iterdir()):
         yield f"    {path.name}{'/' if path.is_dir() else ''}"
 
 
-def describe_likelihood(result: dict[str, Any]) -> str:
-    """One line for what `zoo.metrics.negative_log_likelihood` returned."""
+def _likelihood(model, x, num_samples=100):
+    try:
+        nll = metrics.negative_log_likelihood(model, x, num_samples)
+    except ValueError as error:
+        return {"nll": None, "reason": str(error)}
+    return {
+        "nll": nll.value,
+        "stderr": nll.stderr,
+        "bits_per_dim": nll.details["bits_per_dim"],
+        "num_samples": num_samples,
+        "num_images": nll.n_real,
+    }
+
+
+def _describe_likelihood(result):
     if result["nll"] is None:
         return f"no NLL: {result['reason']}"
+    error = "" if result["stderr"] is None else f" +- {result['stderr']:.2f}"
     return (
-        f"NLL {result['nll']:.2f} +- {result['stderr']:.2f} nats per image "
+        f"NLL {result['nll']:.2f}{error} nats per image "
         f"({result['num_samples']} importance samples, {result['num_images']} test images)"
     )

@@ -216,3 +216,16 @@ def test_what_cannot_be_is_said(options, message):
 def test_unknown_binarisation_names_the_known_ones():
     with pytest.raises(ValueError, match="'dynamic', 'dynamic_all', 'fixed', 'threshold'"):
         counting(binarize="sometimes")
+
+
+@pytest.mark.parametrize("binarize", [None, "dynamic", "fixed", "threshold"])
+def test_pixels_are_those_stored_however_the_data_is_binarised(binarize):
+    stored = counting(2000, binarize=binarize).pixels("test")
+    assert stored.dtype == np.uint8 and len(stored) == 2000
+    np.testing.assert_array_equal(stored[:, 0, 0, 0], np.arange(2000) % 256)
+    np.testing.assert_array_equal(counting(binarize=binarize).pixels("test", 7), stored[:7])
+
+
+def test_pixels_of_fewer_levels_are_the_nearest_8_bit_values():
+    for value, eight_bit in ((0, 0), (1, 16), (8, 128), (15, 239), (16, 255)):
+        assert (half(3, value, levels=17).pixels("test") == eight_bit).all()

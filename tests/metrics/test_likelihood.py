@@ -73,52 +73,117 @@ def test_with_the_exact_posterior_any_number_of_samples_gives_the_exact_value(
 ):
     model, x, exact = linear_gaussian
     result = negative_log_likelihood(model(), x, num_samples, batch_size)
-    assert result["nll"] == pytest.approx(-exact.mean(), abs=1e-4)
-    assert result["stderr"] == pytest.approx(exact.std(ddof=1) / np.sqrt(23), rel=1e-3)
-    assert result["bits_per_dim"] == pytest.approx(result["nll"] / PIXELS / np.log(2))
-    assert result["num_samples"] == num_samples and result["num_images"] == 23
+    assert result.value == pytest.approx(-exact.mean(), abs=1e-4)
+    assert result.stderr == pytest.approx(stats.sem(exact), rel=1e-3)
+    assert result.n_real == 23
+    assert result.estimator == {
+        "method": "importance sampling",
+        "K": num_samples,
+        "batch_size": batch_size,
+        "seed": 0,
+    }
 
 
 def test_with_another_posterior_the_bound_tightens_with_more_samples(linear_gaussian):
     model, x, exact = linear_gaussian
-    wide = model(spread=2.0)
-    values = [
-        np.mean([negative_log_likelihood(wide, x, k, seed=s)["nll"] for s in range(5)])
-        for k in (1, 4, 16, 256)
-    ]
-    assert values == sorted(values, reverse=True) and values[0] > values[-1] + 0.1
-    assert values[-1] == pytest.approx(-exact.mean(), abs=0.02)
+    wide, many = model(spread=2.0), np.repeat(x, 100, 0)
+    gaps = [negative_log_likelihood(wide, many, k).value + exact.mean() for k in (1, 4, 16, 256)]
+    # With one sample it is the ELBO, short of log p(x) by KL(q(z | x) || p(z | x)).
+    assert gaps[0] == pytest.approx(LATENT * (-np.log(2) + (2**2 - 1) / 2), abs=0.1)
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[2] - gaps[3] > 0 and gaps[3] == pytest.approx(0, abs=0.01)
 
 
 def test_the_seed_alone_decides_the_estimate(linear_gaussian):
     model, x, _ = linear_gaussian
     wide = model(spread=2.0)
-    a, b, c = (negative_log_likelihood(wide, x, 3, seed=seed)["nll"] for seed in (7, 7, 8))
+    a, b, c = (negative_log_likelihood(wide, x, 3, seed=seed).value for seed in (7, 7, 8))
     assert a == b != c
+
+
+def test_no_two_batches_and_no_two_rounds_share_their_noise(linear_gaussian):
+    model, x, exact = linear_gaussian
+    wide, same = model(spread=2.0), np.repeat(x[:1], 2, 0)
+    apart = negative_log_likelihood(wide, same, 1, batch_size=1)
+    assert apart.stderr > 0  # Of one image twice: the draws differ.
+    # 100 samples are one round. Were a second round the first again, it would change nothing.
+    one, two = (negative_log_likelihood(wide, same, k).value for k in (100, 200))
+    assert one != pytest.approx(two, abs=1e-5)
+    assert two == pytest.approx(-exact[0], abs=0.2)
+
+
+def test_progress_counts_all_samples(linear_gaussian):
+    model, x, _ = linear_gaussian
+    seen = []
+    negative_log_likelihood(model(), x, 150, 20, progress=lambda *at: seen.append(at))
+    total = 23 * 150
+    assert seen == [(n, total) for n in (20 * 100, 20 * 150, 20 * 150 + 3 * 100, total)]
 
 
 def test_a_single_image_has_no_standard_error(linear_gaussian):
     model, x, exact = linear_gaussian
     result = negative_log_likelihood(model(), x[:1], 3)
-    assert result["stderr"] is None and result["nll"] == pytest.approx(-exact[0], abs=1e-4)
+    assert result.stderr is None and result.value == pytest.approx(-exact[0], abs=1e-4)
+
+
+def vae(**changes):
+    return zoo.presets.BUILDERS["vae_mlp"]((8, 8, 1), latent_dim=2, hidden=(8,), **changes)
+
+
+def test_binary_images_under_a_bernoulli_have_bits(digits):
+    black_and_white = (digits[:20] > 0.5).astype("float32")
+    result = negative_log_likelihood(vae(), black_and_white, 2)
+    # An untrained model says about one bit for each pixel.
+    assert result.details["bits_per_dim"] == pytest.approx(result.value / 64 / np.log(2))
+    assert 0.8 < result.details["bits_per_dim"] < 1.3
 
 
 def test_a_bernoulli_of_grey_images_has_no_likelihood(digits):
-    model = zoo.presets.BUILDERS["vae_mlp"]((8, 8, 1), latent_dim=2, hidden=(8,))
+    with pytest.raises(ValueError, match="Binarise"):
+        negative_log_likelihood(vae(), digits[:20], 2)
+
+
+def test_a_discretized_likelihood_has_bits_on_its_levels_and_nothing_between(digits):
+    model = vae(likelihood="discretized_logistic", levels=17)
     result = negative_log_likelihood(model, digits[:20], 2)
-    assert result["nll"] is None and "Binarise" in result["reason"]
-    assert "stderr" not in result
-    black_and_white = (digits[:20] > 0.5).astype("float32")
-    assert negative_log_likelihood(model, black_and_white, 2)["nll"] > 0
+    assert result.details == {"bits_per_dim": pytest.approx(result.value / 64 / np.log(2))}
+    with pytest.raises(ValueError, match="levels=17"):
+        negative_log_likelihood(model, 0.99 * digits[:20], 2)
+    fine = vae(likelihood="discretized_logistic")
+    shades = np.arange(256, dtype=np.float32).reshape(4, 8, 8, 1) / 255
+    assert negative_log_likelihood(fine, shades, 1).details["bits_per_dim"] > 0
+
+
+def test_a_density_on_levels_has_no_bits(digits):
+    result = negative_log_likelihood(vae(likelihood="normal"), digits[:20], 2)
+    assert result.details["bits_per_dim"] is None
+    assert "DiagonalNormal" in result.details["reason"]
 
 
 def test_a_gan_has_no_likelihood(digits):
     model = zoo.presets.BUILDERS["gan_mlp"]((8, 8, 1), latent_dim=2)
-    result = negative_log_likelihood(model, digits[:5], 2)
-    assert result["nll"] is None and result["reason"] == "A GAN has no likelihood."
+    with pytest.raises(ValueError, match="a GAN, which has no likelihood"):
+        negative_log_likelihood(model, digits[:5], 2)
 
 
-def test_images_beyond_0_and_1_are_refused(linear_gaussian):
+def test_images_beyond_0_and_1_and_no_images_are_refused(linear_gaussian):
     model, x, _ = linear_gaussian
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):
         negative_log_likelihood(model(), 255 * x, 2)
+    with pytest.raises(ValueError, match="at least 1 image"):
+        negative_log_likelihood(model(), x[:0], 2)
+
+
+@pytest.mark.parametrize("name", ["num_samples", "batch_size"])
+def test_numbers_below_1_are_refused(linear_gaussian, name):
+    model, x, _ = linear_gaussian
+    with pytest.raises(ValueError, match=f"`{name}` must be at least 1"):
+        negative_log_likelihood(model(), x, **{name: 0})
+
+
+def test_weights_that_are_not_finite_give_no_number(linear_gaussian):
+    model, x, _ = linear_gaussian
+    broken = model()
+    broken.likelihood.network.layers[0].bias.assign(np.full(PIXELS, np.nan))
+    with pytest.raises(ValueError, match="nan for image 0"):
+        negative_log_likelihood(broken, x, 2)

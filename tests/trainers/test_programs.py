@@ -169,6 +169,15 @@ def test_samples_go_into_a_grid_or_a_folder(vae, root):
     assert min(Image.open(vae[0] / "drawn.png").size) > 8
 
 
+def test_a_smaller_draw_replaces_a_larger_one(vae, root):
+    folder = root / "redrawn"
+    flags = (f"--run={vae[0]}", f"--output={folder}")
+    succeed("sample", *flags, "--n=5")
+    (folder / "notes.txt").write_text("mine")
+    succeed("sample", *flags, "--n=2", "--overwrite")
+    assert sorted(p.name for p in folder.iterdir()) == ["00000.png", "00001.png", "notes.txt"]
+
+
 def test_interpolations_go_between_latents_test_images_or_files(vae, root, images):
     flags = ("--n=4", "--pairs=2")
     pictures = []
@@ -184,18 +193,107 @@ def test_interpolations_go_between_latents_test_images_or_files(vae, root, image
     assert len(set(pictures)) == 3
 
 
+FEW = ("--extractor=mnist-cnn-v1", "--num_samples=30", "--limit=20", "--importance_samples=5")
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def test_evaluation_of_a_run_and_of_its_file_agree(vae, root):
-    flags = ("--num_samples=20", "--limit=100")
-    succeed("evaluate", f"--run={vae[0]}", *flags)
-    a = json.loads((vae[0] / "evaluation.json").read_text())
-    path = root / "evaluation.json"
+    said = succeed("evaluate", f"--run={vae[0]}", *FEW)
+    a = lines(vae[0] / "evaluation.jsonl")
+    path = root / "evaluation.jsonl"
     binary = ("--dataset=digits", "--binarize=dynamic")
-    succeed("evaluate", f"--run={vae[0]}/model.keras", *binary, *flags, f"--output={path}")
-    b = json.loads(path.read_text())
-    assert a["likelihood"]["num_samples"] == 20 and a["likelihood"]["num_images"] == 100
-    assert {**a, "run": None} == {**b, "run": None}
+    succeed("evaluate", f"--run={vae[0]}/model.keras", *binary, *FEW, f"--output={path}")
+    b = lines(path)
+    names = [line["metric"] for line in a]
+    assert {"classifier-FID[mnist-cnn-v1]", "coverage[mnist-cnn-v1]", "nll", "rate"} <= set(names)
+    assert all(f"  {name} " in said for name in names)
+    for of_run, of_file in zip(a, b, strict=True):
+        assert {**of_run, "seconds": 0, "sampling": 0} == {**of_file, "seconds": 0, "sampling": 0}
+    assert a[0]["sampling"]["run"] == str(vae[0]) and a[0]["n_fake"] == 30
     results = json.loads((vae[0] / "results.json").read_text())
-    assert a["scores"] == pytest.approx(results["test"], rel=1e-2)
+    (loss,) = (line["value"] for line in a if line["metric"] == "objective: loss")
+    assert loss == pytest.approx(results["test"]["loss"], rel=1e-2)
+    assert Image.open(vae[0] / "evaluation_neighbours.png").size[0] > 50
+
+
+def test_a_second_evaluation_is_added_and_takes_features_from_the_cache(vae):
+    path = vae[0] / "evaluation.jsonl"
+    before = path.read_text() if path.exists() else ""
+    flags = (f"--run={vae[0]}", "--metrics=fid", *FEW)
+    succeed("evaluate", *flags)
+    cached = files(vae[0] / "features")
+    succeed("evaluate", *flags)
+    assert cached and files(vae[0] / "features") == cached
+    assert path.read_text().startswith(before)
+    assert len({(line["metric"], line["value"]) for line in lines(path)[-2:]}) == 1
+
+
+def test_folders_are_compared_without_a_model(images, root):
+    path = root / "folders.jsonl"
+    flags = (f"--real={images}", f"--fake={images}", *FEW[:1])
+    said = succeed("evaluate", *flags, f"--output={path}")
+    fid = lines(path)[0]
+    assert fid["metric"] == "classifier-FID[mnist-cnn-v1]" and abs(fid["value"]) < 1e-6
+    assert fid["floor"]["value"] > 1 and fid["data"]["images"] == str(images)
+    assert "against" in said and len(list(images.iterdir())) == 30
+    assert "give --extractor" in sentence(run("evaluate", *flags[:2]))
+
+
+def test_results_are_compared_in_text_markdown_and_csv(vae, gan):
+    for path in (vae[0], gan):
+        succeed("evaluate", f"--run={path}", "--metrics=fid,nll", *FEW)
+    both = ("--compare", str(vae[0]), str(gan))
+    text = succeed("evaluate", *both)
+    assert re.search(r"classifier-FID\[mnist-cnn-v1\] +[\d.]+", text) and " *" in text
+    assert "nll of gan: A likelihood takes a model with `log_prob`" in text
+    assert "| gan |" in succeed("evaluate", *both, "--format=markdown")
+    rows = list(csv.DictReader(succeed("evaluate", *both, "--format=csv").splitlines()))
+    assert {row["model"] for row in rows} == {"vae", "gan"}
+    succeed("evaluate", f"--run={gan}", "--metrics=fid", *FEW, "--num_samples=40")
+    assert "not ranked, because the protocols differ in n_fake" in succeed("evaluate", *both)
+    assert "Name the runs" in sentence(run("evaluate", "--compare"))
+    assert "There are no results in" in sentence(run("evaluate", "--compare", f"{gan}/samples"))
+
+
+def test_the_best_model_is_kept_beside_the_last(root):
+    path = root / "best"
+    settings = (
+        "evaluation.every=1",
+        "evaluation.extractor=mnist-cnn-v1",
+        "evaluation.num_samples=40",
+    )
+    flags = [f"--set={setting}" for setting in (*settings, "hidden=16")]
+    succeed("train", "--epochs=2", *flags, f"--output={path}", *QUICK)
+    values = [line["value"] for line in lines(path / "evaluation.jsonl")]
+    assert len(values) == 2
+    column = [float(row["val_classifier-FID[mnist-cnn-v1]"]) for row in rows(path)]
+    assert column == pytest.approx(values)
+    assert json.loads((path / "best.json").read_text())["value"] == min(values)
+    succeed("evaluate", f"--run={path}", "--checkpoint=best", "--metrics=losses", *FEW)
+    last = lines(path / "evaluation.jsonl")[-1]
+    assert last["sampling"]["checkpoint"] == "best"
+    assert "has no best.keras" in sentence(run("sample", f"--run={root}/vae", "--checkpoint=best"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--metrics=fit",), "Unknown metric 'fit'.*Did you mean 'fid'"),
+        (("--metrics=fid",), "need a feature network"),
+        (("--extractor=inception",), "Unknown feature network 'inception'"),
+        (("--extractor=inception-ttur",), "Get http.*ZOO_INCEPTION"),
+        (("--output=scores.txt",), "must be a .jsonl file"),
+        (("stray",), "Only --compare takes runs"),
+        (("--real=here",), "Give --run, or both"),
+    ],
+)
+def test_mistakes_in_an_evaluation_are_answered_before_it_begins(vae, flags, said):
+    before = files(vae[0])
+    assert re.search(said, sentence(run("evaluate", f"--run={vae[0]}", *flags)))
+    assert files(vae[0]) == before
 
 
 def test_the_export_of_a_run_and_of_its_file_agree(vae, root):
@@ -212,10 +310,9 @@ def test_the_export_of_a_run_and_of_its_file_agree(vae, root):
 
 
 def test_a_gan_has_samples_but_no_likelihood_and_no_reconstructions(gan):
-    succeed("evaluate", f"--run={gan}")
-    evaluation = json.loads((gan / "evaluation.json").read_text())
-    assert evaluation["likelihood"]["nll"] is None
-    assert evaluation["likelihood"]["reason"] == "A GAN has no likelihood."
+    succeed("evaluate", f"--run={gan}", "--metrics=nll,psnr", *FEW)
+    for line in lines(gan / "evaluation.jsonl")[-2:]:
+        assert line["value"] is None and line["status"] == "failed" and "GAN" in line["error"]
     names = {entry.name for entry in gan.iterdir()}
     assert {"samples.png", "interpolations.png"} <= names
     assert not {"reconstructions.png", "latents.png", "interpolations_images.png"} & names
@@ -226,6 +323,31 @@ def test_a_gan_cannot_go_between_images(gan):
     said = sentence(run("interpolate", f"--run={gan}", "--between=images"))
     assert "A GAN has no encoder" in said
     assert files(gan) == before
+
+
+def test_an_autoencoder_goes_between_images_and_says_so_of_latents(root):
+    path = root / "ae"
+    small = ("--preset=ae_digits", "--set=hidden=16", "--epochs=1", *QUICK)
+    succeed("train", *small, f"--output={path}")
+    said = sentence(run("interpolate", f"--run={path}"))
+    assert re.search("An? Autoencoder has no prior .*--between=images", said)
+    assert not (path / "walks.png").exists()
+    succeed("interpolate", f"--run={path}", "--between=images", "--pairs=2", "--n=3")
+    assert (path / "walks.png").is_file()
+    assert "has no prior" in sentence(run("sample", f"--run={path}"))
+
+
+def test_an_optimizer_may_be_exchanged_and_the_run_goes_on(root):
+    path = root / "rmsprop"
+    flags = ("--set=hidden=16", "--set=discriminator_hidden=16", f"--output={path}", *QUICK)
+    name = "--set=optimizers.encoder.name=rmsprop"
+    succeed("train", "--preset=aae_digits", "--epochs=1", name, *flags)
+    optimizers = json.loads((path / "config.json").read_text())["optimizers"]
+    assert "beta_1" in optimizers["discriminator"] and "beta_1" not in optimizers["encoder"]
+    succeed("train", "--resume", "--epochs=2", *flags[2:])
+    model = keras.saving.load_model(path / "model.keras")
+    assert type(model.optimizers["encoder"]) is keras.optimizers.RMSprop
+    assert len(rows(path)) == 2
 
 
 def test_a_folder_of_images_trains(images, root):
@@ -267,6 +389,15 @@ TF_CONFIG = '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker",
         (["--set=hidden=(8,-1)"], r"`hidden` must be at least 1. Received: \(8, -1\)"),
         (["--set=learning_rate=-1"], "`optimizers.vae.learning_rate` must be above 0"),
         (["--set=activation=rellu"], "rellu"),
+        (["--preset=ae_conv_mnist", "--set=filters=()"], "at least one layer in `filters`"),
+        (["--preset=aae_digits", "--set=prior_scale=-1.0"], "`prior_scale` must be above 0"),
+        (["--preset=vaegan_digits", "--set=gamma=-1.0"], "`gamma` must be at least 0"),
+        (["--set=optimizers.vae.name=adma"], "Unknown optimizer 'adma'"),
+        (
+            ["--preset=gan_digits"]
+            + [f"--set=optimizers.generator.{s}" for s in ("name=rmsprop", "beta_1=0.9")],
+            "takes no 'beta_1'. It takes: learning_rate, rho",
+        ),
         (["--batch_size=5000"], "batch of 5000 is larger than the training set of 1000"),
         (["--batch_size=0"], "`batch_size` must be at least 1"),
         (["--epochs=0"], "`epochs` must be at least 1"),
@@ -410,7 +541,7 @@ def test_a_run_that_is_none_is_answered(program, vae, root, tmp_path):
     whole = (vae[0] / "model.keras").read_bytes()
     (tmp_path / "half.keras").write_bytes(whole[: len(whole) // 2])
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
-    output = f"--output={tmp_path}/new"
+    output = f"--output={tmp_path}/new" + (".jsonl" if program == "evaluate" else "")
     more = ["--dataset=digits"] if program == "evaluate" else []
     before = files(tmp_path)
     for name, said in [
@@ -423,10 +554,11 @@ def test_a_run_that_is_none_is_answered(program, vae, root, tmp_path):
         answer = run(program, f"--run={tmp_path}/{name}", output, *more)
         assert said in sentence(answer) and f"{tmp_path}/{name}" in answer.err
     assert files(tmp_path) == before and not (tmp_path / "new").exists()
-    assert "takes flags only" in sentence(run(program, f"--run={vae[0]}", output, "stray"))
+    if program != "evaluate":
+        assert "takes flags only" in sentence(run(program, f"--run={vae[0]}", output, "stray"))
 
 
-@pytest.mark.parametrize("program", ["sample", "evaluate", "interpolate", "export"])
+@pytest.mark.parametrize("program", ["sample", "interpolate", "export"])
 def test_an_output_in_use_is_left_alone(program, vae, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "diary.txt"):

@@ -2,7 +2,7 @@
 
 from zoo.datasets.catalog import check, expected, load, names
 from zoo.datasets.errors import DatasetNotFound
-from zoo.datasets.folder import read_image
+from zoo.datasets.folder import read_image, read_images
 from zoo.datasets.images import BINARIZATIONS, ImageData
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "load",
     "names",
     "read_image",
+    "read_images",
 ]

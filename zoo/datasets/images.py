@@ -266,6 +266,19 @@ class ImageData:
         labels = self._splits[split].labels
         return x, None if labels is None else labels[: len(rows)].numpy()
 
+    def pixels(self, split: str, limit: int | None = None) -> np.ndarray:
+        """The first `limit` images of a split as stored, never binarised: uint8 `[N, H, W, C]`.
+
+        Of images with fewer than 256 levels, the nearest 8-bit values.
+        """
+        size = self._size(split)
+        size = size if limit is None else min(limit, size)
+        images = np.empty([size, *self.image_shape], np.uint8)
+        for start in range(0, size, 1024):
+            x = self._stored(split, tf.range(start, min(start + 1024, size)))
+            images[start : start + 1024] = np.round(x * 255.0)
+        return images
+
     def _size(self, split: str) -> int:
         if split not in self.sizes:
             raise ValueError(
@@ -285,12 +298,14 @@ class ImageData:
         shape = [self.sizes[split]]
         return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint64)
 
-    def _examples(self, split, row, keys, uniform=None):
-        images, labels = self._splits[split]
-        x = tf.gather(images, row)
+    def _stored(self, split, row):
+        x = tf.gather(self._splits[split].images, row)
         if self._decode:
             x = tf.map_fn(self._decode, x, fn_output_signature=tf.uint8, parallel_iterations=16)
-        x = tf.cast(x, tf.float32) / (self.levels - 1)
+        return tf.cast(x, tf.float32) / (self.levels - 1)
+
+    def _examples(self, split, row, keys, uniform=None):
+        x, labels = self._stored(split, row), self._splits[split].labels
         if self.binarize == "threshold":
             x = tf.cast(x >= 0.5, tf.float32)
         elif self.binarize:

@@ -1,0 +1,219 @@
+"""Annealed importance sampling of linear-Gaussian models, whose likelihood is known."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+from scipy import stats
+
+import zoo
+from zoo.metrics.annealed import annealed_importance_sampling, annealed_nll
+from zoo.metrics.likelihood import negative_log_likelihood
+
+tfd = tfp.distributions
+LATENT, VALUES, NOISE = 4, 6, 0.1
+RNG = np.random.default_rng(0)
+W, B = RNG.normal(size=[VALUES, LATENT]).astype(np.float32), np.float32(0.5)
+MARGINAL = stats.multivariate_normal(np.full(VALUES, B), W @ W.T + NOISE**2 * np.eye(VALUES))
+X = MARGINAL.rvs(20, random_state=1).astype(np.float32)
+EXACT = -MARGINAL.logpdf(X)
+PRIOR = tfd.MultivariateNormalDiag(tf.zeros(LATENT), tf.ones(LATENT))
+
+
+def log_likelihood(z, x):
+    """x = W z + B + noise."""
+    mean = tf.linalg.matvec(W, z) + B
+    return tfd.Independent(tfd.Normal(mean, NOISE), 1).log_prob(x)
+
+
+PRECISION = np.eye(LATENT) + W.T @ W / NOISE**2
+GAIN = (np.linalg.inv(PRECISION) @ W.T / NOISE**2).astype(np.float32)
+
+
+def posterior(x, spread=1.0):
+    """The exact p(z | x), or with `spread` a wider one."""
+    factor = np.linalg.cholesky(np.linalg.inv(PRECISION)).astype(np.float32)
+    return tfd.MultivariateNormalTriL(tf.linalg.matvec(GAIN, x - B), spread * factor)
+
+
+def test_from_the_prior_it_finds_the_likelihood():
+    result = annealed_importance_sampling(log_likelihood, PRIOR, X, num_steps=500)
+    # Draws of the prior, as many as gradients taken: 500 moves of 10, 8 chains, and 1 that tunes.
+    z = PRIOR.sample([500 * 10 * 9, 1], seed=0)
+    weights = log_likelihood(z, X).numpy().astype(np.float64)
+    plain = np.log(len(z)) - np.logaddexp.reduce(weights, 0)
+    assert result.value == pytest.approx(EXACT.mean(), abs=0.3)
+    assert plain.mean() > EXACT.mean() + 1
+    assert result.stderr == pytest.approx(stats.sem(EXACT), rel=0.1)
+    assert result.n_real == 20
+    # Tuned for 65 % of all moves.
+    assert result.details["acceptance"] == pytest.approx(0.65, abs=0.1)
+
+
+def mean_weight_over(p, **settings):
+    """The mean weight of many chains as a multiple of `p`, and its standard error."""
+    result = annealed_importance_sampling(**settings, leapfrog_steps=3)
+    error = np.sqrt(1 / result.details["ess"] - 1 / settings["num_chains"])
+    return np.exp(-result.value) / p, error
+
+
+@pytest.mark.parametrize("num_steps", [2, 20])
+def test_the_mean_weight_is_unbiased_however_few_the_steps(num_steps):
+    # With 20 moves, values of the density kept from the move before would make it 20 % too low.
+    ratio, error = mean_weight_over(
+        stats.norm(0, np.sqrt(1 + 0.3**2)).pdf(1.5),
+        log_likelihood=lambda z, x: tfd.Independent(tfd.Normal(z, 0.3), 1).log_prob(x),
+        prior=tfd.MultivariateNormalDiag([0.0], [1.0]),
+        x=np.full((1, 1), 1.5, np.float32),
+        num_steps=num_steps,
+        num_chains=20_000,
+        step_size=0.3,
+    )
+    assert ratio == pytest.approx(1, abs=4 * error) and error < 0.02
+
+
+def test_nor_does_another_start_or_a_tuned_step_size_bias_it():
+    ratio, error = mean_weight_over(
+        np.exp(-EXACT[0]),
+        log_likelihood=log_likelihood,
+        prior=PRIOR,
+        x=X[:1],
+        initial=lambda x: posterior(x, spread=2.0),
+        num_steps=5,
+        num_chains=20_000,
+    )
+    assert ratio == pytest.approx(1, abs=4 * error) and error < 0.02
+
+
+def test_from_the_exact_posterior_any_number_of_steps_is_exact():
+    result = annealed_importance_sampling(
+        log_likelihood, PRIOR, X, initial=posterior, num_steps=4, num_chains=2, batch_size=8
+    )
+    assert result.value == pytest.approx(EXACT.mean(), abs=1e-3)
+    assert result.stderr == pytest.approx(stats.sem(EXACT), rel=1e-3)
+    # All weights are equal.
+    assert result.details["ess"] == pytest.approx(2, abs=1e-3)
+    assert result.details["ess_min"] == pytest.approx(2, abs=1e-2)
+
+
+def test_one_step_is_importance_sampling_from_the_prior():
+    """Of one image and the same draws: the weight is taken before the only move."""
+    result = annealed_importance_sampling(
+        log_likelihood, PRIOR, X[:1], num_steps=1, num_chains=500, step_size=0.1, seed=4
+    )
+    _, seed = tfp.random.split_seed(tf.constant([4, 0]))
+    weights = log_likelihood(PRIOR.sample([500, 1], seed=seed), X[:1]).numpy()[:, 0]
+    weights = weights.astype(np.float64)
+    assert result.value == pytest.approx(np.log(500) - np.logaddexp.reduce(weights), rel=1e-5)
+    p = np.exp(weights - weights.max())
+    assert result.details["ess"] == pytest.approx(p.sum() ** 2 / (p**2).sum(), rel=1e-4)
+
+
+def test_more_steps_tighten_the_bound_and_the_seed_repeats_it():
+    short, again, other, longer = (
+        annealed_importance_sampling(
+            log_likelihood, PRIOR, X, num_steps=steps, num_chains=2, step_size=0.05, seed=seed
+        ).value
+        for steps, seed in ((10, 0), (10, 0), (10, 1), (100, 0))
+    )
+    assert short == again != other
+    assert short > longer + 0.5 > EXACT.mean() + 0.4
+
+
+# Models ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small VAE of black and white digits, and some of them."""
+    data = zoo.datasets.load("digits", binarize="fixed")
+    x, _ = data.arrays("train")
+    model = zoo.presets.BUILDERS["vae_mlp"]((8, 8, 1), latent_dim=2, hidden=(32,))
+    model.compile("adam")
+    model.fit(x, batch_size=50, epochs=15, verbose=0)
+    return model, data.arrays("test")[0][:30]
+
+
+def test_of_a_trained_vae_it_agrees_with_importance_sampling(trained):
+    model, x = trained
+    importance = negative_log_likelihood(model, x, 2000)
+    settings = {"num_steps": 150, "num_chains": 8}
+    found = {
+        initial: annealed_nll(model, x, initial=initial, **settings)
+        for initial in ("prior", "posterior")
+    }
+    for initial, result in found.items():
+        assert result.value == pytest.approx(importance.value, abs=0.1)
+        assert result.details["bits_per_dim"] == pytest.approx(result.value / 64 / np.log(2))
+        assert result.estimator["initial"] == initial
+        assert result.estimator["num_steps"] == 150
+    assert found["prior"].value != found["posterior"].value
+
+
+def test_progress_counts_observations():
+    seen = []
+    annealed_importance_sampling(
+        log_likelihood,
+        PRIOR,
+        X,
+        num_steps=2,
+        num_chains=1,
+        step_size=0.1,
+        batch_size=15,
+        progress=lambda *at: seen.append(at),
+    )
+    assert seen == [(15, 20), (20, 20)]
+
+
+def aae(**changes):
+    small = {"latent_dim": 2, "hidden": (8,), "discriminator_hidden": (8,)}
+    return zoo.presets.BUILDERS["aae_mlp"]((8, 8, 1), **small, **changes)
+
+
+def test_an_adversarial_autoencoder_has_a_likelihood_by_its_prior(trained):
+    _, x = trained
+    model = aae(prior_scale=0.5)
+    result = annealed_nll(model, x[:5], num_steps=200, num_chains=8)
+    # In two dimensions, and untrained, the mean over draws from the prior is as good.
+    z = model.prior().sample([20_000], seed=0)
+    weights = np.stack([model.likelihood(z).log_prob(image) for image in x[:5]]).astype(np.float64)
+    plain = np.log(20_000) - np.logaddexp.reduce(weights, 1)
+    assert result.value == pytest.approx(plain.mean(), abs=0.03)
+
+
+def test_what_has_no_likelihood_or_density_is_refused(trained):
+    model, x = trained
+    gan = zoo.presets.BUILDERS["gan_mlp"]((8, 8, 1), latent_dim=2)
+    with pytest.raises(ValueError, match="a GAN, which lacks them"):
+        annealed_nll(gan, x)
+    with pytest.raises(ValueError, match="Binarise"):
+        annealed_nll(model, 0.5 * x)
+    with pytest.raises(ValueError, match="can only be sampled"):
+        annealed_nll(aae(prior="swiss_roll"), x)
+    with pytest.raises(ValueError, match="Take initial='prior'"):
+        annealed_nll(aae(), x, initial="posterior")
+    with pytest.raises(ValueError, match="Received: 'encoder'"):
+        annealed_nll(model, x, initial="encoder")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_steps": 0}, "`num_steps` must be at least 1"),
+        ({"num_chains": 0}, "`num_chains`"),
+        ({"leapfrog_steps": 0}, "`leapfrog_steps`"),
+        ({"batch_size": 0}, "`batch_size`"),
+        ({"step_size": -1.0}, "`step_size` must be positive"),
+        ({"x": X[:0]}, "at least 1 observation"),
+    ],
+)
+def test_settings_without_meaning_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        annealed_importance_sampling(log_likelihood, PRIOR, **({"x": X} | settings))
+
+
+def test_a_likelihood_of_zero_everywhere_gives_no_number():
+    with pytest.raises(ValueError, match="inf for image 0"):
+        annealed_importance_sampling(
+            lambda z, x: log_likelihood(z, x) - np.inf, PRIOR, X, num_steps=2, step_size=0.1
+        )

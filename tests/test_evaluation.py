@@ -1,0 +1,283 @@
+"""Evaluations: which images go where, what is recorded, what is cached, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+import zoo
+from zoo import datasets, evaluation, metrics
+from zoo.callbacks import KeepBest
+from zoo.evaluation import Evaluation, Images
+from zoo.features import Features
+from zoo.runs import Run
+
+
+class Projection:
+    """A feature network without a network: a fixed linear map of the pixels."""
+
+    dim, classes, protocol = 4, 3, None
+
+    def __init__(self, seed=0):
+        self.preprocessing = {"size": 8, "quantise": "uint8"}
+        self.id, self.seed, self.seen = f"projection-{seed}", seed, []
+
+    def about(self):
+        return {"id": self.id, "dim": self.dim, "weights_sha256": str(self.seed)}
+
+    def name_of(self, kind):
+        return f"{kind}[{self.id}]"
+
+    def __call__(self, images, batch_size=256, progress=None):
+        self.seen.append(len(images))
+        flat = images.reshape(len(images), -1) / 255.0
+        matrix = np.random.default_rng(self.seed).normal(size=(flat.shape[1], 7))
+        both = (flat @ matrix).astype("float32")
+        return Features(both[:, :4], both[:, 4:])
+
+
+@pytest.fixture(scope="module")
+def data():
+    return datasets.load("digits", binarize="dynamic")
+
+
+@pytest.fixture(scope="module")
+def vae(data):
+    model = zoo.models.vae.vae_mlp((8, 8, 1), latent_dim=3, hidden=(16,))
+    model.compile("adam", jit_compile=False)
+    model.fit(data.batches("train", 50), epochs=5, verbose=0)
+    return model
+
+
+def of_model(model, data, **more):
+    standard = {"num_samples": 60, "extractor": Projection(), "limit": 40, "importance_samples": 5}
+    return Evaluation.of_model(model, data, **standard | more)
+
+
+def only(results):
+    (result,) = results
+    return result
+
+
+def test_real_images_are_the_grey_ones_however_the_model_is_trained(vae, data):
+    subject = of_model(vae, data)
+    stored = datasets.load("digits").arrays("test")[0]
+    np.testing.assert_array_equal(subject.real.pixels, np.round(stored * 255))
+    assert set(np.unique(subject.x)) == {0, 1}
+    assert len(subject.real) == 447 and len(subject.fake) == 60 and len(subject.other) == 60
+
+
+def test_samples_are_those_of_the_model_rounded_to_8_bits(vae):
+    drawn = evaluation.samples(vae, 7, seed=3, batch_size=4)
+    first, second = vae.sample(4, seed=[3, 0]), vae.sample(4, seed=[3, 4])
+    expected = np.round(np.concatenate([first, second])[:7] * 255)
+    np.testing.assert_array_equal(drawn, expected)
+    assert drawn.dtype == np.uint8
+
+
+def test_a_distance_is_that_of_the_features_and_its_floor_that_of_other_real_images(vae, data):
+    subject = of_model(vae, data)
+    result = only(subject.run(["fid"]))
+    project = Projection()
+    real, fake, other = (
+        project(i).features.astype("float64")
+        for i in (data.pixels("test"), subject.fake.pixels, data.pixels("validation", 60))
+    )
+    assert result.value == pytest.approx(float(metrics.frechet_distance(real, fake)), rel=1e-6)
+    floor = float(metrics.frechet_distance(real, other))
+    assert result.floor == {
+        "value": pytest.approx(floor, rel=1e-6),
+        "n_real": 447,
+        "n_fake": 60,
+        "source": "digits validation",
+    }
+    assert result.value > result.floor["value"]
+
+
+def test_a_result_holds_the_whole_protocol(vae, data):
+    result = only(of_model(vae, data, seed=5, sampling={"run": "r"}).run(["fid"]))
+    assert result.metric == "fid[projection-0]" and result.kind == "fid"
+    assert (result.n_real, result.n_fake, result.status) == (447, 60, "ok")
+    assert result.extractor == Projection().about()
+    assert result.preprocessing == Projection().preprocessing
+    assert result.data["name"] == "digits" and result.data["split"] == "test"
+    assert len(result.data["sha256"]) == 64 and "binarize" not in result.data
+    assert result.sampling == {"run": "r", "seed": 5, "batch_size": 500}
+    assert {"numpy", "tensorflow", "keras", "devices"} <= set(result.environment)
+    assert result.seconds >= 0
+    likelihood = only(of_model(vae, data).run(["nll"]))
+    assert likelihood.data["binarize"] == "dynamic" and likelihood.extractor is None
+    json.dumps(likelihood.details, allow_nan=False)
+
+
+def test_the_usual_metrics_are_those_that_the_model_and_the_images_allow(vae, data):
+    assert {"fid", "prdc", "nll", "rate", "psnr", "losses"} <= set(of_model(vae, data).usual())
+    assert not {"ssim", "diversity", "nll_annealed"} & set(of_model(vae, data).usual())
+    assert "fid" not in of_model(vae, data, extractor=None).usual()
+    ae = zoo.models.autoencoder.autoencoder_mlp((8, 8, 1), latent_dim=3, hidden=(8,))
+    assert not {"fid", "nll", "latent_mmd"} & set(of_model(ae, data).usual())
+
+
+def test_all_usual_metrics_of_a_vae_have_values(vae, data, tmp_path):
+    results = list(of_model(vae, data).run())
+    assert [r.metric for r in results if r.value is None] == []
+    for result in results:
+        metrics.append(tmp_path / "r.jsonl", result)
+    assert metrics.read(tmp_path / "r.jsonl") == results
+
+
+def test_what_cannot_be_had_is_null_with_a_reason_and_hinders_no_other(data):
+    gan = zoo.models.gan.gan_mlp((8, 8, 1), latent_dim=3)
+    fid, nll = of_model(gan, data).run(["nll", "fid"])
+    assert nll.value is None and nll.status == "failed" and "GAN" in nll.error
+    assert fid.status == "ok"
+    small = of_model(gan, data, num_samples=4)
+    results = list(small.run(["prdc"]))
+    assert [r.kind for r in results] == ["precision", "recall", "density", "coverage"]
+    assert all(r.value is None and r.status == "failed" and r.error for r in results)
+
+
+def test_few_images_are_warned_of(vae, data):
+    few = only(of_model(vae, data, num_samples=39).run(["fid"]))
+    assert "fewer than ten times the 4" in few.details["warning"] and "fewer" in str(few)
+    assert "warning" not in only(of_model(vae, data, num_samples=40).run(["fid"])).details
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"), [(["fit"], "Unknown metric 'fit'.*mean 'fid'"), (["kid"], "zoo.features")]
+)
+def test_mistakes_are_found_before_anything_is_computed(vae, data, keys, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        of_model(vae, data, extractor=None).run(keys)
+
+
+def test_groups_stand_for_their_metrics_each_once_and_in_order():
+    assert evaluation.resolve(["prdc", "images", "fid"]) == evaluation.GROUPS["images"]
+    assert evaluation.resolve(["all"]) == list(evaluation.METRICS)
+
+
+def test_sets_without_a_model_have_the_floor_of_two_halves():
+    rng = np.random.default_rng(0)
+    real = rng.integers(0, 256, (100, 8, 8, 1), np.uint8)
+    shifted = np.clip(real.astype(int) + 60, 0, 255).astype(np.uint8)
+    far = only(Evaluation.of_images(real, shifted, Projection()).run(["fid"]))
+    near = only(Evaluation.of_images(real, real[::-1], Projection()).run(["fid"]))
+    assert near.value == pytest.approx(0, abs=1e-6) and far.value > 3 * far.floor["value"] > 0
+    assert far.floor["n_real"] == far.floor["n_fake"] == 50
+
+
+def test_grey_images_against_coloured_ones_are_repeated():
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 256, (20, 8, 8, 3), np.uint8)
+    subject = Evaluation.of_images(colour, colour[..., :1], Projection())
+    assert subject.fake.pixels.shape == (20, 8, 8, 3)
+    assert (subject.fake.pixels == colour[..., :1]).all()
+
+
+# The cache of features -----------------------------------------------------------------------
+
+
+def test_features_of_real_images_are_computed_once(vae, data, tmp_path):
+    first, second = Projection(), Projection()
+    a = only(of_model(vae, data, extractor=first, cache=tmp_path).run(["fid"]))
+    b = only(of_model(vae, data, extractor=second, cache=tmp_path).run(["fid"]))
+    assert sorted(first.seen) == [60, 60, 447] and second.seen == [60]  # the generated alone
+    assert a.value == b.value and a.floor == b.floor
+    assert len(list(tmp_path.glob("projection-0-*.npz"))) == 2
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_other_networks_or_images_do_not_share_a_file(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
+    for seed, part in ((0, pixels), (1, pixels), (0, pixels[:10])):
+        extractor = Projection(seed)
+        images = Images(part, "", extractor, tmp_path)
+        np.testing.assert_array_equal(images.features, Projection(seed)(part).features)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
+    _ = Images(pixels, "", Projection(0), tmp_path).features
+    _ = Images(pixels, "", Projection(1), tmp_path).features
+    a, b = sorted(tmp_path.iterdir())
+    a.write_bytes(b.read_bytes())
+    with pytest.raises(ValueError, match="never mixed: delete the file"):
+        _ = Images(pixels, "", Projection(0), tmp_path).features
+    a.write_bytes(b.read_bytes()[:100])
+    with pytest.raises(ValueError, match="cannot be read.*Delete the file"):
+        _ = Images(pixels, "", Projection(0), tmp_path).features
+
+
+def test_a_file_with_pickled_objects_is_refused(tmp_path):
+    pixels = np.zeros((5, 8, 8, 1), np.uint8)
+    _ = Images(pixels, "", Projection(0), tmp_path).features
+    (path,) = tmp_path.iterdir()
+    with open(path, "wb") as file:
+        np.savez(file, identity=np.array([{}], dtype=object), features=np.zeros(3))
+    with pytest.raises(ValueError, match="cannot be read"):
+        _ = Images(pixels, "", Projection(0), tmp_path).features
+
+
+# Keeping the best ----------------------------------------------------------------------------
+
+
+class Scripted(Evaluation):
+    """An evaluation whose results are known in advance."""
+
+    def run(self, keys):
+        yield metrics.Result("fid[x]", "fid", next(self.values))
+
+
+def keep_best(tmp_path, vae, values, every=1, epochs=None):
+    run = Run(tmp_path)
+    values = iter(values)
+
+    def subject(model):
+        made = Scripted(real=None, fake=None)
+        made.values = values
+        return made
+
+    callback = KeepBest(run, subject, "fid", "fid[x]", every)
+    callback.set_model(vae)
+    callback.set_params({"epochs": epochs or 100})
+    return run, callback
+
+
+def test_the_best_model_is_kept_beside_the_last(vae, tmp_path):
+    run, callback = keep_best(tmp_path, vae, [3.0, 1.0, 2.0, None, 1.0])
+    bias = vae.variables_of("vae")[0]
+    before, values = bias.numpy(), []
+    try:
+        for epoch in range(5):
+            bias.assign(np.full(bias.shape, epoch))
+            logs = {}
+            callback.on_epoch_end(epoch, logs)
+            values.append(logs["val_fid[x]"])
+    finally:
+        bias.assign(before)
+    np.testing.assert_array_equal(values, [3, 1, 2, np.nan, 1])
+    assert json.loads(run.best_result.read_text())["sampling"]["epoch"] == 2
+    best = run.load_model("best")
+    assert (best.variables_of("vae")[0].numpy() == 1).all()
+    assert [r.value for r in metrics.read(run.evaluation)] == [3.0, 1.0, 2.0, None, 1.0]
+
+
+def test_a_resumed_run_remembers_the_best(vae, tmp_path):
+    run, callback = keep_best(tmp_path, vae, [1.0])
+    callback.on_epoch_end(0, {})
+    _, resumed = keep_best(tmp_path, vae, [2.0, 0.5])
+    resumed.on_epoch_end(1, {})
+    assert json.loads(run.best_result.read_text())["value"] == 1.0
+    resumed.on_epoch_end(2, {})
+    assert json.loads(run.best_result.read_text())["value"] == 0.5
+
+
+def test_evaluations_come_every_so_many_epochs_and_at_the_end(vae, tmp_path):
+    _, callback = keep_best(tmp_path, vae, [5.0, 4.0, 3.0], every=3, epochs=7)
+    values = []
+    for epoch in range(7):
+        logs = {}
+        callback.on_epoch_end(epoch, logs)
+        values.append(logs["val_fid[x]"])
+    np.testing.assert_array_equal(values, [np.nan, np.nan, 5, np.nan, np.nan, 4, 3])

@@ -1,0 +1,324 @@
+"""The metrics by name: what each needs of an `Evaluation`, and how it is computed from it."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from zoo import metrics
+from zoo.config import look_up
+from zoo.evaluation.images import Images
+from zoo.metrics import Estimate
+from zoo.model import as_seed
+
+if TYPE_CHECKING:
+    from zoo.evaluation.evaluation import Evaluation
+
+Estimates = dict[str, Estimate]
+
+
+class Metric(NamedTuple):
+    """One entry of `METRICS`.
+
+    Attributes:
+        about: What it is, in a line.
+        group: "images", "likelihood", "latent", "reconstruction", "disentanglement" or "training".
+        gives: The kinds of value it gives.
+        compute: From an `Evaluation` to an `Estimate` of each kind.
+        between: The same from two `Images` and a seed, where that is all it needs; for the floor.
+        suits: Whether an `Evaluation` has what it takes.
+        features: Whether it needs a feature network.
+        of_pixels: Whether it looks at the grey images, however the model's are binarised.
+        usual: Whether it is computed unless others are asked for.
+    """
+
+    about: str
+    group: str
+    gives: tuple[str, ...]
+    compute: Callable[["Evaluation"], Estimates]
+    between: Callable[[Images, Images, int], Estimates] | None = None
+    suits: Callable[["Evaluation"], bool] = lambda e: True
+    features: bool = False
+    of_pixels: bool = False
+    usual: bool = True
+
+
+def _fid(real, fake, seed):
+    return {"fid": metrics.frechet_distance(real.features, fake.features)}
+
+
+def _kid(real, fake, seed):
+    return {"kid": metrics.kernel_distance(real.features, fake.features, seed=seed)}
+
+
+def _score(real, fake, seed):
+    return {"score": metrics.classifier_score(fake.logits, seed=seed)}
+
+
+def _prdc(real, fake, seed):
+    return metrics.precision_recall_density_coverage(real.features, fake.features)
+
+
+def _diversity(real, fake, seed):
+    pairs = min(1000, len(fake) // 2)
+    return {"diversity": metrics.diversity(fake.unit, pairs, seed=seed)}
+
+
+def _copying(e):
+    return {
+        "copying": metrics.data_copying(
+            *(images.flat for images in (_needed(e.fake), e.real, e.train))
+        )
+    }
+
+
+def _losses(e):
+    scores = e.model.evaluate(e.data.batches(e.split, e.batch_size), verbose=0, return_dict=True)
+    n = e.data.sizes[e.split]
+    return {
+        f"objective: {name}": Estimate(float(np.squeeze(v)), n_real=n) for name, v in scores.items()
+    }
+
+
+def _nll(e):
+    return {
+        "nll": metrics.negative_log_likelihood(
+            e.model,
+            e.x,
+            e.importance_samples,
+            e.batch_size,
+            e.seed,
+            progress=functools.partial(e.progress, "nll"),
+        )
+    }
+
+
+def _nll_annealed(e):
+    # From a posterior with a density the way to the true one is shorter.
+    has_density = e.has("log_prob")
+    nll = metrics.annealed_nll(
+        e.model,
+        e.x[:100],
+        initial="posterior" if has_density else "prior",
+        num_steps=300 if has_density else 500,
+        num_chains=4,
+        seed=e.seed,
+        progress=functools.partial(e.progress, "nll_annealed"),
+    )
+    return {"nll_annealed": nll}
+
+
+def _parzen(e):
+    valid = e.data.pixels("validation" if e.split == "test" else "test", 1000) / 255.0
+    return {
+        "parzen": metrics.parzen_log_likelihood(
+            _needed(e.fake).flat, valid.reshape(len(valid), -1), e.real.flat
+        )
+    }
+
+
+def _latent_mmd(e):
+    prior = e.model.prior().sample(len(e.latents), seed=as_seed(e.seed)).numpy()
+    return {"latent_mmd": metrics.maximum_mean_discrepancy(e.latents, prior)}
+
+
+def _reconstruction(metric):
+    return lambda e: {metric.__name__: metric(e.labelled[0], e.reconstructions)}
+
+
+def _factors(y):
+    if y is None:
+        raise ValueError("The data set has no labels, and no factors are known.")
+    return y.astype(int).reshape(len(y), -1)
+
+
+def _codes_and_factors(e):
+    x, y = e.labelled
+    return e.means(x), _factors(y)
+
+
+def _learned(e):
+    """Codes and factors to learn from, of another split, and those of this one."""
+    x, y = e.data.arrays("train" if e.split != "train" else "validation", 10_000)
+    return e.means(x), _factors(y), *_codes_and_factors(e)
+
+
+def _needed(images):
+    if images is None:
+        raise ValueError("The model has no prior to sample from, and so there are no images.")
+    return images
+
+
+def _two_sets(about, between, gives, **more):
+    def compute(e):
+        return between(e.real, _needed(e.fake), e.seed)
+
+    return Metric(
+        about,
+        "images",
+        gives,
+        compute,
+        between,
+        **({"suits": lambda e: e.extractor and e.fake, "features": True} | more),
+        of_pixels=True,
+    )
+
+
+def _of_model(about, group, gives, compute, ability, **more):
+    return Metric(about, group, gives, compute, suits=lambda e: e.has(ability), **more)
+
+
+def _of_factors(about, gives, compute):
+    # The labels of the data are the factors.
+    return _of_model(about, "disentanglement", gives, compute, "encode", usual=False)
+
+
+METRICS: dict[str, Metric] = {
+    "fid": _two_sets("Fréchet distance of features.", _fid, ("fid",)),
+    "kid": _two_sets("Squared MMD of features, cubic kernel.", _kid, ("kid",)),
+    "score": _two_sets("Classifier score of the generated images.", _score, ("score",)),
+    "prdc": _two_sets(
+        "Precision, recall, density, coverage.",
+        _prdc,
+        ("precision", "recall", "density", "coverage"),
+    ),
+    "diversity": _two_sets(
+        "Mean MS-SSIM between generated images; lower is more diverse.",
+        _diversity,
+        ("diversity",),
+        features=False,
+        suits=lambda e: e.fake and min(e.real.pixels.shape[1:3]) >= 11,
+    ),
+    "copying": Metric(
+        "Are samples nearer to training images than test images are? Below -3: copied, or smooth.",
+        "images",
+        ("copying",),
+        _copying,
+        suits=lambda e: e.fake and e.data and e.split != "train",
+        of_pixels=True,
+    ),
+    "losses": Metric(
+        "The model's own losses and terms on the split.",
+        "training",
+        ("objective",),
+        _losses,
+        suits=lambda e: e.model is not None,
+    ),
+    "nll": _of_model(
+        "-log p(x) by importance sampling, nats per image.",
+        "likelihood",
+        ("nll",),
+        _nll,
+        "log_prob",
+    ),
+    "nll_annealed": _of_model(
+        "-log p(x) by annealed importance sampling of the first 100 images, nats per image.",
+        "likelihood",
+        ("nll_annealed",),
+        _nll_annealed,
+        "decode",
+        usual=False,
+    ),
+    "parzen": _of_model(
+        "Parzen window's log-likelihood; historical, and misleading.",
+        "likelihood",
+        ("parzen",),
+        _parzen,
+        "sample",
+        usual=False,
+        of_pixels=True,
+    ),
+    "rate": _of_model(
+        "KL(q(z | x) || p(z)) and -E log p(x | z), nats per image.",
+        "latent",
+        ("rate", "distortion"),
+        lambda e: metrics.rate_and_distortion(e.model, e.x, e.batch_size, e.seed),
+        "log_prob",
+    ),
+    "active_units": _of_model(
+        "Number of latents whose posterior mean varies over images.",
+        "latent",
+        ("active_units",),
+        lambda e: {"active_units": metrics.active_units(e.means(e.labelled[0]))},
+        "encode",
+    ),
+    "latent_mmd": Metric(
+        "Squared MMD between the aggregate posterior and the prior.",
+        "latent",
+        ("latent_mmd",),
+        _latent_mmd,
+        suits=lambda e: e.has("encode") and e.has("sample"),
+    ),
+    "total_correlation": _of_model(
+        "Total correlation of the aggregate posterior, if it were normal, nats.",
+        "latent",
+        ("total_correlation",),
+        lambda e: {"total_correlation": metrics.total_correlation(e.latents)},
+        "encode",
+    ),
+    "psnr": _of_model(
+        "Peak signal-to-noise ratio of reconstructions, decibels.",
+        "reconstruction",
+        ("psnr",),
+        _reconstruction(metrics.psnr),
+        "reconstruct",
+    ),
+    "ssim": Metric(
+        "Structural similarity of reconstructions.",
+        "reconstruction",
+        ("ssim",),
+        _reconstruction(metrics.ssim),
+        suits=lambda e: e.has("reconstruct") and min(e.model.image_shape[:2]) >= 11,
+    ),
+    "ms_ssim": Metric(
+        "Multi-scale structural similarity of reconstructions, five scales.",
+        "reconstruction",
+        ("ms_ssim",),
+        _reconstruction(metrics.ms_ssim),
+        suits=lambda e: e.has("reconstruct") and min(e.model.image_shape[:2]) >= 176,
+    ),
+    "mig": _of_factors(
+        "Mutual information gap.",
+        ("mig",),
+        lambda e: {"mig": metrics.mutual_information_gap(*_codes_and_factors(e))},
+    ),
+    "dci": _of_factors(
+        "Disentanglement, completeness, informativeness; needs two factors.",
+        ("disentanglement", "completeness", "informativeness_train", "informativeness_test"),
+        lambda e: metrics.dci(*_learned(e), seed=e.seed),
+    ),
+    "sap": _of_factors(
+        "Separated attribute predictability.",
+        ("sap",),
+        lambda e: {"sap": metrics.sap(*_learned(e))},
+    ),
+    "factor_vae": _of_factors(
+        "FactorVAE's score.",
+        ("factor_vae",),
+        lambda e: {"factor_vae": metrics.factor_vae_score(*_codes_and_factors(e), seed=e.seed)},
+    ),
+    "beta_vae": _of_factors(
+        "beta-VAE's score.",
+        ("beta_vae",),
+        lambda e: {"beta_vae": metrics.beta_vae_score(*_codes_and_factors(e), seed=e.seed)},
+    ),
+}
+"""What `Evaluation.run` computes, by key, in this order."""
+
+GROUPS = {
+    group: [key for key, metric in METRICS.items() if metric.group == group]
+    for group in dict.fromkeys(metric.group for metric in METRICS.values())
+}
+"""Keys of `METRICS` by group."""
+
+
+def resolve(names: Sequence[str]) -> list[str]:
+    """Keys of `METRICS`, each once, from keys, groups and "all".
+
+    Raises:
+        ValueError: For what is neither.
+    """
+    table = {key: [key] for key in METRICS} | GROUPS | {"all": list(METRICS)}
+    named = [key for name in names for key in look_up(table, name, "metric")]
+    return [key for key in METRICS if key in named]

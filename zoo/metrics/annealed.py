@@ -1,0 +1,322 @@
+"""Likelihoods of held-out images by annealed importance sampling: no good posterior is needed."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo.distributions import Deterministic
+from zoo.metrics.estimate import Estimate
+from zoo.metrics.likelihood import bits_per_dim, check_observations, check_positive, over_images
+from zoo.model import GenerativeModel
+
+tfd = tfp.distributions
+
+# What the preliminary pass tunes to: the optimum for HMC in many dimensions of Beskos et al.,
+# "Optimal tuning of the hybrid Monte Carlo algorithm", 2013. https://arxiv.org/abs/1001.4460
+_ACCEPTANCE = 0.65
+_FIRST_STEP, _TUNING_RATE = 0.1, 0.1
+
+# Of the sigmoid. Measured on a VAE of MNIST, 200 steps from the prior: with 4 a bound 0.5 nats
+# tighter than with even powers. From the posterior there is no difference.
+_STEEPNESS = 4.0
+
+
+def annealed_importance_sampling(
+    log_likelihood: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    prior: tfd.Distribution,
+    x: np.ndarray,
+    *,
+    initial: Callable[[tf.Tensor], tfd.Distribution] | None = None,
+    num_steps: int = 1000,
+    num_chains: int = 8,
+    leapfrog_steps: int = 10,
+    step_size: float | None = None,
+    batch_size: int = 100,
+    seed: int = 0,
+    jit_compile: bool | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Estimate:
+    """-log p(x) where p(x, z) is known and p(z | x) is not, averaged over observations.
+
+    Neal, "Annealed importance sampling", 2001 (https://arxiv.org/abs/physics/9803008), as Wu et
+    al., "On the Quantitative Analysis of Decoder-Based Generative Models", 2017, use it
+    (https://arxiv.org/abs/1611.04273). Each chain starts at a draw from `initial` and goes through
+    the densities
+
+        initial(z)^(1 - b) (p(z) p(x | z))^b
+
+    with T powers b up to 1, on a sigmoid as in Wu et al.: close to each other at both ends. At each
+    there is one Hamiltonian Monte Carlo move. The mean of the chains' weights is an unbiased
+    estimate of p(x) whatever the lengths of chain and step; minus its logarithm is therefore, in
+    expectation, an upper bound on -log p(x). More and longer chains tighten it.
+
+    Steps that adapt to the chains they move would cost the weights that property. So a preliminary
+    pass with draws of its own finds the step size for each b and observation at which some 65 % of
+    moves are accepted, and the chains that count move by these, held fixed.
+
+    Args:
+        log_likelihood: log p(x | z), a differentiable function of `z[K, B, D]` and `x[B, ...]`,
+            which returns `[K, B]`.
+        prior: p(z), with a density on `z[D]`.
+        x: Observations `[N, ...]`.
+        initial: From `x[B, ...]` to a distribution with a density, of batch shape `[B]`, on `z[D]`,
+            such as an approximate posterior; the prior if `None`.
+        num_steps: Number of powers, T.
+        num_chains: Chains for each observation, K.
+        leapfrog_steps: Leapfrog steps of one move.
+        step_size: Of the leapfrog steps, where it is known, which saves the preliminary pass.
+        batch_size: Observations at a time. A batch is drawn for as a whole, so the noise of the
+            estimate depends on it.
+        seed: Of all draws.
+        jit_compile: Whether to compile the passes with XLA; `None` leaves it to TensorFlow.
+        progress: Called with the number of observations done and of all.
+
+    Returns:
+        The mean in nats and its standard error over observations. `details` has the share of
+        accepted moves, `acceptance`, and the effective number of chains, (sum w)^2 / sum w^2: its
+        mean over observations, `ess`, and smallest value, `ess_min`. Near 1 out of many it tells of
+        a loose bound.
+
+    Raises:
+        ValueError: For a distribution without a density, numbers below 1, or if no chain has a
+            positive weight.
+
+    Example:
+        >>> prior = zoo.StandardNormal(2)()
+        >>> def log_likelihood(z, x):  # x = z + noise, so that p(x) is N(0, 2 I)
+        ...     return zoo.UnitNormal()(z, 1).log_prob(x)
+        >>> x = np.zeros((1, 2), "float32")
+        >>> nll = zoo.metrics.annealed_importance_sampling(log_likelihood, prior, x, num_steps=50)
+        >>> bool(abs(nll.value - np.log(4 * np.pi)) < 0.2)
+        True
+    """
+    check_positive(
+        num_steps=num_steps,
+        num_chains=num_chains,
+        leapfrog_steps=leapfrog_steps,
+        batch_size=batch_size,
+    )
+    x = np.asarray(x)
+    if not len(x):
+        raise ValueError("A likelihood takes at least 1 observation. Received: none.")
+    if step_size is not None and not step_size > 0:
+        raise ValueError(f"`step_size` must be positive, or None. Received: {step_size}.")
+    _check_density(prior, "prior")
+    if initial is not None:
+        _check_density(initial(tf.convert_to_tensor(x[:1], tf.float32)), "initial distribution")
+
+    path = functools.partial(
+        _Path, log_likelihood, prior, initial, num_steps, num_chains, leapfrog_steps
+    )
+    # Traced once, whatever the size of the last batch.
+    images = tf.TensorSpec([None, *x.shape[1:]])
+    steps, key = tf.TensorSpec([num_steps, None]), tf.TensorSpec([2], tf.int32)
+    compiled = functools.partial(tf.function, autograph=False, jit_compile=jit_compile)
+    tune = compiled(lambda x, seed: path(x).tune(seed), input_signature=[images, key])
+    run = compiled(
+        lambda x, step_sizes, seed: path(x).run(step_sizes, seed),
+        input_signature=[images, steps, key],
+    )
+    nats, accepted, effective = [], [], []
+    for start in range(0, len(x), batch_size):
+        part = tf.convert_to_tensor(x[start : start + batch_size], tf.float32)
+        tune_seed, run_seed = tfp.random.split_seed(tf.constant([seed, start], tf.int32))
+        if step_size is None:
+            step_sizes = tune(part, tune_seed)
+        else:
+            step_sizes = tf.fill([num_steps, len(part)], np.float32(step_size))
+        log_weights, acceptance = (t.numpy() for t in run(part, step_sizes, run_seed))
+        with np.errstate(invalid="ignore"):  # What is not finite is refused at the end.
+            total = np.logaddexp.reduce(log_weights, 0)
+            effective.append(np.exp(2 * total - np.logaddexp.reduce(2 * log_weights, 0)))
+        nats.append(np.log(num_chains) - total)
+        accepted.append(acceptance)
+        if progress:
+            progress(start + len(part), len(x))
+    about = {
+        "method": "annealed importance sampling",
+        "initial": "prior" if initial is None else "given",
+        "num_steps": num_steps,
+        "num_chains": num_chains,
+        "leapfrog_steps": leapfrog_steps,
+        "step_size": "tuned" if step_size is None else step_size,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    effective = np.concatenate(effective)
+    return over_images(
+        np.concatenate(nats),
+        about,
+        acceptance=float(np.concatenate(accepted).mean()),
+        ess=float(effective.mean()),
+        ess_min=float(effective.min()),
+    )
+
+
+def annealed_nll(
+    model: GenerativeModel,
+    x: np.ndarray,
+    *,
+    initial: str = "prior",
+    num_steps: int = 1000,
+    num_chains: int = 8,
+    leapfrog_steps: int = 10,
+    step_size: float | None = None,
+    batch_size: int = 100,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Estimate:
+    """-log p(x) by `annealed_importance_sampling`, for any model with a likelihood and a prior.
+
+    It needs no encoder, or checks what importance sampling with one says.
+
+    Args:
+        model: One with `likelihood` and a `prior` that has a density.
+        x: Images `[N, H, W, C]`, as `negative_log_likelihood` takes them.
+        initial: Where chains start: "prior", or "posterior" for q(z | x), which is nearer and so
+            takes fewer steps.
+        num_steps: As there, like all that follow.
+        num_chains: Chains for each image.
+        leapfrog_steps: Leapfrog steps of one move.
+        step_size: Of the leapfrog steps; tuned if `None`.
+        batch_size: Images at a time.
+        seed: Of all draws.
+        progress: Called with the number of images done and of all.
+
+    Returns:
+        As `annealed_importance_sampling`, and `bits_per_dim` as `negative_log_likelihood`.
+
+    Raises:
+        ValueError: If the model has no likelihood, or a prior or posterior has no density, or the
+            images are not of the likelihood's kind.
+
+    Example:
+        >>> x = np.ones((2, 8, 8, 1), "float32")
+        >>> annealed = zoo.metrics.annealed_nll(model, x, num_steps=20, num_chains=2)
+        >>> sorted(annealed.details)
+        ['acceptance', 'bits_per_dim', 'ess', 'ess_min']
+    """
+    if not (hasattr(model, "likelihood") and hasattr(model, "prior")):
+        raise ValueError(
+            "Annealing takes a model with a likelihood p(x | z) and a prior p(z). Received: a "
+            f"{type(model).__name__}, which lacks them. Its samples can be scored instead."
+        )
+    x = check_observations(model, x)
+    starts = {"prior": None, "posterior": getattr(model, "posterior", None)}
+    if initial not in starts:
+        raise ValueError(f"`initial` must be one of {sorted(starts)}. Received: {initial!r}.")
+    start = starts[initial]
+    if initial == "posterior" and (start is None or isinstance(start.family, Deterministic)):
+        raise ValueError(
+            f"The posterior of this {type(model).__name__} has no density to start from. "
+            "Take initial='prior'."
+        )
+    estimate = annealed_importance_sampling(
+        lambda z, images: model.likelihood(z).log_prob(images),
+        model.prior(),
+        x,
+        initial=start,
+        num_steps=num_steps,
+        num_chains=num_chains,
+        leapfrog_steps=leapfrog_steps,
+        step_size=step_size,
+        batch_size=batch_size,
+        seed=seed,
+        jit_compile=model.jit_compile if model.compiled else None,
+        progress=progress,
+    )
+    return dataclasses.replace(
+        estimate,
+        estimator=estimate.estimator | {"initial": initial},
+        details=estimate.details | bits_per_dim(model, estimate.value, x[0].size),
+    )
+
+
+class _Path:
+    """The densities between `initial` and p(x, z), for the observations `x[B, ...]`."""
+
+    def __init__(self, log_likelihood, prior, initial, num_steps, num_chains, leapfrog_steps, x):
+        self.log_likelihood, self.prior, self.x = log_likelihood, prior, x
+        self.from_prior = initial is None
+        self.initial = prior if self.from_prior else initial(x)
+        self.num_steps, self.num_chains = num_steps, num_chains
+        self.powers = tf.constant(_powers(num_steps), tf.float32)
+        self.leapfrog_steps = leapfrog_steps
+
+    def begin(self, chains, seed):
+        """Draws from the initial distribution, `[chains, B, D]`."""
+        batch = [tf.shape(self.x)[0]] if self.from_prior else []
+        return self.initial.sample([chains, *batch], seed=seed)
+
+    def gain(self, z):
+        """log p(x, z) - log initial(z), `[K, B]`."""
+        gain = self.log_likelihood(z, self.x)
+        return gain if self.from_prior else gain + self.prior.log_prob(z) - self.initial.log_prob(z)
+
+    def move(self, z, step, step_size, seed):
+        """One HMC move at the density number `step`, and the probability to accept it `[K, B]`."""
+        b = self.powers[step]
+        kernel = tfp.mcmc.HamiltonianMonteCarlo(
+            lambda z: self.initial.log_prob(z) + b * self.gain(z),
+            step_size[:, None],
+            self.leapfrog_steps,
+        )
+        # The density is another one than at the last move, and so is its value at z.
+        # (`tfp.mcmc.sample_annealed_importance_chain` keeps the old one, which biases its weights.)
+        moved, results = kernel.one_step(z, kernel.bootstrap_results(z), seed=seed)
+        accept = tf.exp(tf.minimum(results.log_accept_ratio, 0.0))
+        return tf.ensure_shape(moved, z.shape), accept
+
+    def tune(self, seed):
+        """The step size for each move, `[T, B]`, found on the way."""
+
+        def body(step, z, step_size, step_sizes):
+            here = tf.random.experimental.stateless_fold_in(seed, step)
+            step_sizes = step_sizes.write(step, step_size)
+            z, accept = self.move(z, step + 1, step_size, here)
+            excess = tf.reduce_mean(accept, 0) - _ACCEPTANCE
+            return step + 1, z, step_size * tf.exp(_TUNING_RATE * excess), step_sizes
+
+        z = self.begin(1, seed)  # A single chain, which costs the least, tunes well enough.
+        step_size = tf.fill(tf.shape(z)[1:2], _FIRST_STEP)
+        step_sizes = tf.TensorArray(tf.float32, self.num_steps, element_shape=step_size.shape)
+        loop = (0, z, step_size, step_sizes)
+        return tf.while_loop(lambda step, *_: step < self.num_steps, body, loop)[-1].stack()
+
+    def run(self, step_sizes, seed):
+        """The logs of the weights `[K, B]`, and the share of accepted moves `[B]`."""
+
+        def body(step, z, log_weight, accepted):
+            # In float64: of thousands of nats, each step adds a little.
+            rise = self.powers[step + 1] - self.powers[step]
+            log_weight += tf.cast(rise * self.gain(z), tf.float64)
+            here = tf.random.experimental.stateless_fold_in(seed, step)
+            z, accept = self.move(z, step + 1, step_sizes[step], here)
+            return step + 1, z, log_weight, accepted + tf.reduce_mean(accept, 0)
+
+        z = self.begin(self.num_chains, seed)
+        loop = (0, z, tf.zeros(tf.shape(z)[:2], tf.float64), tf.zeros(tf.shape(z)[1:2]))
+        _, _, log_weight, accepted = tf.while_loop(
+            lambda step, *_: step < self.num_steps, body, loop
+        )
+        return log_weight, accepted / self.num_steps
+
+
+def _powers(num_steps):
+    """b from 0 to 1, `[T + 1]`: a sigmoid's middle part, stretched."""
+    sigmoid = 1 / (1 + np.exp(-_STEEPNESS * np.linspace(-1, 1, num_steps + 1)))
+    return (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
+
+
+def _check_density(distribution, name):
+    try:
+        distribution.log_prob(distribution.sample(seed=[0, 0]))
+    except NotImplementedError as error:
+        raise ValueError(
+            f"Annealing takes a {name} with a density. Received: {distribution.name}, which can "
+            "only be sampled."
+        ) from error

@@ -1,0 +1,240 @@
+"""Diagnostics of latents: what they cost, whether they are used, how they are distributed."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo.distributions import Deterministic, kl
+from zoo.metrics.estimate import Estimate, as_features
+from zoo.metrics.likelihood import check_positive, is_cross_entropy, over_images
+from zoo.model import GenerativeModel
+
+tfd = tfp.distributions
+
+
+def rate_and_distortion(
+    model: GenerativeModel, x: np.ndarray, batch_size: int = 500, seed: int = 0
+) -> dict[str, Estimate]:
+    """The two terms of the ELBO, in nats per image: KL(q(z | x) || p(z)) and -E_q log p(x | z).
+
+    Alemi et al., "Fixing a Broken ELBO", 2018, section 2. https://arxiv.org/abs/1711.00464
+
+    Args:
+        model: One with `posterior`, `likelihood` and `prior`, all of which have densities.
+        x: Images `[N, H, W, C]` in [0, 1].
+        batch_size: Images at a time. A batch is drawn for as a whole, so the noise of the estimates
+            depends on it.
+        seed: Of the one draw of z for each image.
+
+    Returns:
+        "rate" and "distortion", means over images with their standard errors. The rate is exact
+        where a formula is known, as for two normals; `estimator` says whether. For a Bernoulli of
+        grey images `details["cross_entropy"]` is true: then the distortion is one, and the sum of
+        the two bounds no -log p(x).
+
+    Raises:
+        ValueError: If a part is missing or has no density.
+
+    Example:
+        >>> x = np.ones((2, 8, 8, 1), "float32")
+        >>> terms = zoo.metrics.rate_and_distortion(model, x)
+        >>> terms["rate"].estimator["method"], terms["distortion"].n_real
+        ('exact', 2)
+    """
+    missing = [p for p in ("posterior", "likelihood", "prior") if not hasattr(model, p)]
+    if missing:
+        raise ValueError(
+            "Rate and distortion take a model with a posterior, a likelihood and a prior. "
+            f"Received: a {type(model).__name__} without {' and '.join(missing)}."
+        )
+    _check_posterior_density(model)
+
+    def terms(images, seed):
+        q, p = model.posterior(images), model.prior()
+        z = q.sample(seed=seed)
+        return kl(q, p, z), -model.likelihood(z).log_prob(images)
+
+    try:
+        rate, distortion = _over_batches(model, terms, x, batch_size, seed)
+    except NotImplementedError as error:
+        raise ValueError(
+            f"A rate takes a prior with a density. Received: {type(model.prior).__name__}, which "
+            "can only be sampled."
+        ) from error
+    about = {"batch_size": batch_size, "seed": seed}
+    return {
+        "rate": over_images(rate, {"method": _rate_method(model, x[:1])} | about),
+        "distortion": over_images(
+            distortion,
+            {"method": "one draw"} | about,
+            cross_entropy=is_cross_entropy(model.likelihood.family, x),
+        ),
+    }
+
+
+def aggregate_posterior(
+    model: GenerativeModel, x: np.ndarray, batch_size: int = 500, seed: int = 0
+) -> np.ndarray:
+    """One draw from q(z | x) for each image, float32 `[N, D]`; of a deterministic encoder, codes.
+
+    Together they are draws from the mean of q(z | x) over images, which should be like the prior.
+
+    Args:
+        model: One with `posterior`.
+        x: Images `[N, H, W, C]` in [0, 1].
+        batch_size: Images at a time. A batch is drawn for as a whole, so the draws depend on it.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If the model has no posterior.
+
+    Example:
+        >>> zoo.metrics.aggregate_posterior(model, np.ones((3, 8, 8, 1), "float32")).shape
+        (3, 2)
+    """
+    if not hasattr(model, "posterior"):
+        raise ValueError(
+            "Draws of q(z | x) take a model with a posterior. Received: a "
+            f"{type(model).__name__}. It can: {', '.join(model.abilities())}."
+        )
+    (draws,) = _over_batches(
+        model,
+        lambda images, seed: (model.posterior(images).sample(seed=seed),),
+        x,
+        batch_size,
+        seed,
+    )
+    return draws.astype(np.float32)
+
+
+def active_units(means: np.ndarray, threshold: float = 0.01) -> Estimate:
+    """The number of latents whose posterior mean varies over images by more than `threshold`.
+
+    Burda et al., "Importance Weighted Autoencoders", 2016, section 5.
+    https://arxiv.org/abs/1509.00519
+
+    Args:
+        means: Means of q(z | x), `[N, D]`, N at least 2: what `model.encode` gives.
+        threshold: Of the variance, which has the squared unit of the latents; 0.01 is the paper's
+            for a standard normal prior.
+
+    Returns:
+        The number, and in `details` the `variances`, `[D]`.
+
+    Raises:
+        ValueError: If `means` is no finite floats `[N, D]`, or the threshold is negative.
+
+    Example:
+        >>> means = np.array([[-1.0, 0.05], [1.0, -0.05]])  # variances 1 and 0.0025
+        >>> zoo.metrics.active_units(means).value
+        1.0
+    """
+    means = as_features(means, "means", at_least=2)
+    if not threshold >= 0:
+        raise ValueError(f"`threshold` must be 0 or more. Received: {threshold}.")
+    variances = means.astype(np.float64).var(0)
+    return Estimate(
+        float((variances > threshold).sum()),
+        n_real=len(means),
+        estimator={"threshold": threshold},
+        details={"variances": variances.tolist(), "latents": len(variances)},
+    )
+
+
+def total_correlation(codes: np.ndarray) -> Estimate:
+    """How far codes are from independent, if they were normal: KL(N(m, C) || N(m, diag C)), nats.
+
+    That is (sum of log diag C - log det C) / 2: Watanabe, "Information theoretical analysis of
+    multivariate correlation", 1960, for normal variables (https://doi.org/10.1147/rd.41.0066). It
+    does not change when a latent is scaled, and sees linear dependence only.
+
+    Args:
+        codes: Draws of q(z | x), `[N, D]`, N > D >= 2.
+
+    Returns:
+        The value for the sample covariance. `bias` is exactly what this gives in expectation for N
+        draws of D independent normals, about D (D - 1) / 4N.
+
+    Raises:
+        ValueError: If `codes` is no finite floats `[N, D]`, or their covariance is singular.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> codes = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], 10_000)
+        >>> found = zoo.metrics.total_correlation(codes).value
+        >>> bool(abs(found + 0.5 * np.log(1 - 0.6**2)) < 0.02)
+        True
+    """
+    codes = as_features(codes, "codes", at_least=2).astype(np.float64)
+    n, dim = codes.shape
+    if dim < 2 or n <= dim:
+        raise ValueError(
+            "A total correlation takes at least 2 latents and more codes than latents: expected "
+            f"[N, D] with N > D >= 2. Received: shape {codes.shape}."
+        )
+    if constant := np.flatnonzero(codes.min(0) == codes.max(0)).tolist():
+        raise ValueError(
+            "A total correlation takes latents that vary. Received: the same number in all codes "
+            f"for the latents {constant}; leave them out."
+        )
+    codes = codes - codes.mean(0)
+    # The determinant of the correlations is the ratio sought, whatever the latents' scales are.
+    singular = np.linalg.svd(codes / np.linalg.norm(codes, axis=0), compute_uv=False)
+    rank = int((singular > singular[0] * n * np.finfo(np.float64).eps).sum())
+    if rank < dim:
+        raise ValueError(
+            "A total correlation takes latents that do not determine each other: else it is "
+            f"infinite. Received: codes of rank {rank} in {dim} dimensions."
+        )
+    # It is the product of 1 - R^2 of the regressions of each latent j on those before it: for
+    # independent normals, independent beta variables with (N - j) / 2 and (j - 1) / 2.
+    digamma = tf.math.digamma(tf.range(n - dim, n, dtype=tf.float64) / 2).numpy()
+    return Estimate(
+        float(-np.log(singular).sum()),
+        n_real=n,
+        bias=float((digamma[-1] - digamma[:-1]).sum() / 2),
+        estimator={"method": "normal"},
+    )
+
+
+def _check_posterior_density(model):
+    if isinstance(model.posterior.family, Deterministic):
+        raise ValueError(
+            f"The posterior of this {type(model).__name__} is deterministic: it has no density, "
+            "and its rate is infinite. Compare `aggregate_posterior` with the prior instead."
+        )
+
+
+def _rate_method(model, x):
+    try:
+        tfd.kl_divergence(model.posterior(x), model.prior())
+    except NotImplementedError:
+        return "one draw"
+    return "exact"
+
+
+def _over_batches(
+    model: GenerativeModel,
+    function: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]],
+    x: np.ndarray,
+    batch_size: int,
+    seed: int,
+) -> Iterator[Any]:
+    """What `function(images, seed)` gives for all batches, each result as one float64 array."""
+    check_positive(batch_size=batch_size)
+    x = np.asarray(x)
+    model.check_images(x)
+    if not len(x):
+        raise ValueError("Expected at least 1 image. Received: none.")
+    compiled = tf.function(function, reduce_retracing=True)
+    parts = [
+        compiled(
+            tf.convert_to_tensor(x[start : start + batch_size], tf.float32),
+            tf.constant([seed, start], tf.int32),
+        )
+        for start in range(0, len(x), batch_size)
+    ]
+    return (np.concatenate(results).astype(np.float64) for results in zip(*parts, strict=True))

@@ -1,0 +1,183 @@
+"""Fidelity and diversity by nearest neighbours: precision, recall, density and coverage."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from zoo.metrics.estimate import Estimate, as_features
+
+
+def precision_recall_density_coverage(
+    real: np.ndarray, fake: np.ndarray, k: int = 5, ties: str = "strict", block: int = 1024
+) -> dict[str, Estimate]:
+    """How two sets overlap, as told by balls around their points.
+
+    The ball around a point reaches to its k-th nearest other point of the same set.
+
+    - precision: share of the fakes that are in the ball of some real one.
+    - recall: share of the real ones that are in the ball of some fake.
+    - density: number of real balls that a fake is in, over k, averaged over the fakes.
+    - coverage: share of the real balls that some fake is in.
+
+    The first two are of Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing
+    Generative Models", 2019, eq. 1 and 2, https://arxiv.org/abs/1904.06991; the others of Naeem
+    et al., "Reliable Fidelity and Diversity Metrics for Generative Models", 2020, section 3,
+    https://arxiv.org/abs/2002.09797.
+
+    Args:
+        real: Features `[N, d]`, N at least k + 2.
+        fake: Of the generated examples, `[M, d]`, M at least k + 2.
+        k: Which neighbour, at least 1.
+        ties: "strict": a ball is open, so that nothing is in one of radius 0. "inclusive": it
+            contains its surface. It matters where points coincide.
+        block: Size of the square blocks of distances that are worked out at a time. It affects
+            memory, 8 block² bytes for each of a few arrays, and no result.
+
+    Returns:
+        By name. The standard errors are over the fakes (precision, density) or the real ones
+        (recall, coverage) as if the balls were given; they leave out that balls overlap and are
+        themselves drawn. A share of 0 or 1 has none. `details["expected_if_equal"]` is what
+        sets of these sizes from one continuous distribution give in expectation: exactly 1 for
+        density, and 1 - ∏ⱼ₌₁..ₖ (N - j) / (N + M - j) for coverage (the k nearest of all other
+        points are all real).
+
+        Distances are compared as squares, in float64: by way of a matrix product, and where its
+        rounding error could matter as sums of squared differences. Ties are thus decided as those
+        sums would.
+
+    Raises:
+        ValueError: For sets of different d or of fewer than k + 2 examples, NaN, k below 1, or an
+            unknown way with ties.
+
+    Example:
+        >>> real, fake = np.float64([[0], [1], [3], [6]]), np.float64([[0.5], [0.75], [1.5], [9]])
+        >>> scores = zoo.metrics.precision_recall_density_coverage(real, fake, k=1)
+        >>> {name: score.value for name, score in scores.items()}
+        {'precision': 0.75, 'recall': 0.75, 'density': 1.5, 'coverage': 0.75}
+    """
+    if ties not in ("strict", "inclusive") or k < 1 or block < 1:
+        raise ValueError(
+            "`ties` must be 'strict' or 'inclusive', `k` and `block` at least 1. Received: "
+            f"ties={ties!r}, k={k}, block={block}."
+        )
+    real, fake = (_points(values, name, k) for values, name in ((real, "real"), (fake, "fake")))
+    if real.shape[1] != fake.shape[1]:
+        raise ValueError(
+            f"`real` and `fake` must be of the same features. Received: shapes {real.shape} and "
+            f"{fake.shape}."
+        )
+    inside = np.less if ties == "strict" else np.less_equal
+    around_real, around_fake = (_squared_radii(points, k, block) for points in (real, fake))
+    n, m = len(real), len(fake)
+    balls_of_fake, covered, recalled = np.zeros(m, int), np.zeros(n, bool), np.zeros(n, bool)
+    for i in _slices(n, block):
+        for j in _slices(m, block):
+            squared, error = _squared_distances(real[i], fake[j])
+            doubtful = _near(squared, around_real[i, None], error)
+            doubtful |= _near(squared, around_fake[j], error)
+            rows, columns = np.nonzero(doubtful)
+            squared[rows, columns] = _exact(real[i], fake[j], rows, columns)
+            hits = inside(squared, around_real[i, None])
+            balls_of_fake[j] += hits.sum(0)
+            covered[i] |= hits.any(1)
+            recalled[i] |= inside(squared, around_fake[j]).any(1)
+    about = {
+        "n_real": n,
+        "n_fake": m,
+        "estimator": {"k": k, "ties": ties, "dtype": "float64"},
+    }
+    steps = np.arange(1, k + 1)
+    coverage = float(1 - np.prod((n - steps) / (n + m - steps)))
+    return {
+        "precision": _share(balls_of_fake > 0, about),
+        "recall": _share(recalled, about),
+        "density": Estimate(
+            float(balls_of_fake.sum() / (k * m)),
+            float(balls_of_fake.std(ddof=1) / (k * np.sqrt(m))),
+            details={"expected_if_equal": 1.0},
+            **about,
+        ),
+        "coverage": _share(covered, about, {"expected_if_equal": coverage}),
+    }
+
+
+def _points(values, name: str, k: int) -> np.ndarray:
+    points = as_features(values, name, at_least=k + 2).astype(np.float64)
+    if not np.isfinite(np.einsum("nd,nd->n", points, points)).all():
+        raise ValueError(f"`{name}` must have squares within float64. Received: larger features.")
+    return points
+
+
+def _share(successes: np.ndarray, about: dict, details: dict | None = None) -> Estimate:
+    share = float(successes.mean())
+    stderr = float(np.sqrt(share * (1 - share) / len(successes))) if 0 < share < 1 else None
+    return Estimate(share, stderr, details=details or {}, **about)
+
+
+# Distances --------------------------------------------------------------------------------------
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def _squared_radii(points: np.ndarray, k: int, block: int) -> np.ndarray:
+    """The squared distance of each point to its k-th nearest other one, `[N]`."""
+    radii = np.empty(len(points))
+    for i in _slices(len(points), block):
+        nearest = np.full((i.stop - i.start, k), np.inf)
+        for j in _slices(len(points), block):
+            squared, error = _squared_distances(points[i], points[j])
+            if i == j:
+                np.fill_diagonal(squared, np.inf)  # By place: rounding may hide a distance of 0.
+            # Only what can be among the k nearest needs all its digits.
+            enough = nearest.max(1)
+            if squared.shape[1] >= k:
+                here = np.partition(squared, k - 1, axis=1)[:, k - 1]
+                enough = np.minimum(enough, here + error)
+            possible = squared <= enough[:, None] + error
+            if i == j:
+                np.fill_diagonal(possible, False)
+            rows, columns = np.nonzero(possible)
+            exact = _exact(points[i], points[j], rows, columns)
+            nearest = _smallest(nearest, rows, exact)
+        radii[i] = nearest.max(1)
+    return radii
+
+
+def _smallest(nearest: np.ndarray, rows: np.ndarray, more: np.ndarray) -> np.ndarray:
+    """The k smallest of each row of `nearest`, `[n, k]`, and of what else belongs to these rows."""
+    n, k = nearest.shape
+    rows = np.concatenate([np.repeat(np.arange(n), k), rows])
+    values = np.concatenate([nearest.ravel(), more])
+    ends = np.cumsum(np.bincount(rows, minlength=n))
+    starts = np.concatenate([[0], ends[:-1]])
+    return values[np.lexsort((values, rows))][starts[:, None] + np.arange(k)]
+
+
+def _squared_distances(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+    """|x|² + |y|² - 2 x·y `[n, m]`, and a bound on its rounding error.
+
+    A sum of d products has d roundings, each of at most eps times the sum of their sizes (Higham,
+    "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1). The bound also holds the
+    error of `_exact`.
+    """
+    x_squares, y_squares = np.einsum("nd,nd->n", x, x), np.einsum("nd,nd->n", y, y)
+    squared = x @ y.T
+    squared *= -2
+    squared += x_squares[:, None]
+    squared += y_squares
+    largest = x_squares.max() + y_squares.max()
+    return squared, (4 * x.shape[1] + 8) * np.finfo(np.float64).eps * largest
+
+
+def _near(values: np.ndarray, to: np.ndarray, within: float) -> np.ndarray:
+    return (values >= to - within) & (values <= to + within)
+
+
+def _exact(x: np.ndarray, y: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Sums of squared differences of these pairs: to the bit the same for (x, y) as for (y, x)."""
+    squared = np.empty(len(rows))
+    for part in _slices(len(rows), max(1, 2**20 // x.shape[1])):
+        squared[part] = ((x[rows[part]] - y[columns[part]]) ** 2).sum(1)
+    return squared
