@@ -1,5 +1,7 @@
 """The base class, on models so small that each step can be computed by hand."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -304,10 +306,11 @@ def test_a_single_callback_need_not_be_in_a_list():
 )
 def test_images_of_another_type_range_or_shape_are_refused(x, message):
     model = compiled(Lines())
-    with pytest.raises(ValueError, match=message):
-        model.fit(x, verbose=0)
-    with pytest.raises(ValueError, match=message):
-        model.check_images(x)
+    for given in (x, tf.constant(x)):
+        with pytest.raises(ValueError, match=message):
+            model.fit(given, verbose=0)
+        with pytest.raises(ValueError, match=message):
+            model.check_images(given)
 
 
 @pytest.mark.parametrize("with_y", [False, True])
@@ -333,8 +336,13 @@ def vae():
 
 @pytest.mark.parametrize("method", ["encode", "reconstruct", "log_prob"])
 def test_methods_that_take_images_check_them(vae, digits, method):
-    with pytest.raises(ValueError, match="uint8"):
-        getattr(vae, method)((digits[:2] * 255).astype(np.uint8))
+    for kind in (np.asarray, tf.constant):
+        with pytest.raises(ValueError, match="uint8"):
+            getattr(vae, method)(kind((digits[:2] * 255).astype(np.uint8)))
+        with pytest.raises(ValueError, match="values from"):
+            getattr(vae, method)(kind(digits[:2] - 0.5))
+        # In a graph there are no values to look at yet.
+        tf.function(lambda x: getattr(vae, method)(x), autograph=False)(tf.constant(digits[:2]))
 
 
 @pytest.mark.parametrize("method", ["predict", "evaluate"])
@@ -545,6 +553,186 @@ def test_before_the_first_step_the_averages_are_the_weights():
     before = weights(model)
     with model.averaged_weights():
         np.testing.assert_allclose(weights(model), before)
+
+
+# Losses scaled against underflow --------------------------------------------------------------
+
+
+def twins(*optimizers, steps=3, **kwargs):
+    """The weights of the same model after the same steps with each of these optimizers."""
+    start, x = weights(Lines()), np.concatenate([images(4) for _ in range(steps)])
+    for optimizer in optimizers:
+        model = compiled(Lines(), optimizer, **kwargs)
+        model.lines[0].layers[-1].kernel.assign(start[:, None])
+        logs = model.fit(x, batch_size=4, shuffle=False, verbose=0).history
+        assert np.abs(weights(model) - start).max() > 1e-3
+        yield weights(model), logs["loss"][0]
+
+
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+@pytest.mark.parametrize(
+    "own", [{}, {"global_clipnorm": 0.1}, {"clipvalue": 0.2}], ids=["plain", "norm", "value"]
+)
+def test_a_loss_scale_changes_neither_the_step_nor_what_is_reported(how, own):
+    sgd, scaling = keras.optimizers.SGD, keras.optimizers.LossScaleOptimizer
+    (plain, loss), *others = twins(
+        sgd(0.1, **own), scaling(sgd(0.1, **own)), sgd(0.1, loss_scale_factor=64.0, **own), **how
+    )
+    for scaled, reported in others:
+        np.testing.assert_allclose(scaled, plain, rtol=1e-5)
+        assert reported == pytest.approx(loss, rel=1e-5)
+
+
+def test_steps_whose_gradients_overflow_are_left_out_and_halve_the_scale():
+    model, scale = Lines(), 2.0**127
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1.0), initial_scale=scale)
+    compiled(model, {"one": optimizer})
+    before = weights(model)
+    # The gradient is 8: it fits under the largest float, just below 2^128, from 2^124 on.
+    x, y = np.ones((20, 1, 3, 1), np.float32), np.full(20, 8.0, np.float32)
+    model.fit(x[:12], y[:12], batch_size=4, verbose=0)
+    np.testing.assert_array_equal(weights(model), before)
+    model.fit(x[12:], y[12:], batch_size=4, verbose=0)
+    np.testing.assert_allclose(weights(model), before - 2 * 8.0, rtol=1e-6)
+    assert float(optimizer.dynamic_scale) == scale / 2**3
+
+
+def test_an_optimizer_inside_a_loss_scale_keeps_averages_all_the_same():
+    batches = np.stack([images(4) for _ in range(3)])
+    found = []
+    start = weights(Lines())
+    for wrap in (lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer):
+        model = Lines()
+        model.lines[0].layers[-1].kernel.assign(start[:, None])
+        assert not compiled(model, wrap(keras.optimizers.SGD(0.5))).keeps_averages
+        compiled(model, wrap(keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.8)))
+        model.fit(tf.data.Dataset.from_tensor_slices(batches), verbose=0)
+        with model.averaged_weights():
+            found.append(weights(model))
+        assert np.abs(weights(model) - found[-1]).max() > 1e-2
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+def half_vae():
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        return zoo.models.vae.vae_mlp((8, 8, 1), 3, (16,))
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+
+
+def test_networks_in_float16_get_their_losses_scaled_unless_told_not_to(vae, digits, tmp_path):
+    model, scaling = half_vae(), keras.optimizers.LossScaleOptimizer
+    assert "float16" in {part.compute_dtype for part in model.posterior._flatten_layers()}
+    model.compile(keras.optimizers.Adam(0.01))
+    assert isinstance(model.optimizers["vae"], scaling)
+    assert not isinstance(vae.optimizers["vae"], scaling)
+    losses = model.fit(digits, batch_size=20, epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < 0.9 * losses[0]
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for m in (model, loaded):
+        m.fit(digits, batch_size=20, shuffle=False, verbose=0)
+    assert type(loaded.optimizers["vae"].inner_optimizer) is keras.optimizers.Adam
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    model.compile("adam", auto_scale_loss=False)
+    assert type(model.optimizers["vae"]) is keras.optimizers.Adam
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded.optimizers["vae"]) is keras.optimizers.Adam
+
+
+# Replicas -------------------------------------------------------------------------------------
+
+
+def after_a_step(x, strategy=None, optimizer=None, **line):
+    """How the weights of `Lines` change in a step of SGD from ones."""
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = compiled(Lines(kernel_initializer="ones", **line), optimizer)
+    model.fit(tf.data.Dataset.from_tensors(x), verbose=0)
+    return weights(model) - 1
+
+
+def test_two_replicas_regularize_as_one_does(mirrored):
+    x, penalty = images(4), keras.regularizers.L2(0.1)
+    expected = -x[:, 0, :, 0].mean(0) - 2 * 0.1
+    for strategy in (None, mirrored):
+        change = after_a_step(x, strategy, kernel_regularizer=penalty)
+        np.testing.assert_allclose(change, expected, rtol=1e-5)
+
+
+def test_on_two_replicas_clipping_acts_on_gradients_without_their_scale(mirrored):
+    x = images(4)
+    gradient = x[:, 0, :, 0].mean(0)
+    expected = -gradient * 0.1 / np.linalg.norm(gradient)
+    for scale in (None, 64.0):
+        sgd = keras.optimizers.SGD(1.0, global_clipnorm=0.1, loss_scale_factor=scale)
+        np.testing.assert_allclose(after_a_step(x, mirrored, sgd), expected, rtol=1e-5)
+
+
+def test_a_loss_scale_that_adapts_is_refused_on_two_replicas(mirrored):
+    sgd = keras.optimizers.SGD
+    with mirrored.scope():
+        half = half_vae()
+        with pytest.raises(ValueError, match=r"one replica.*bfloat16.*2 replicas.* player 'vae'"):
+            half.compile(sgd())
+        half.compile(sgd(), auto_scale_loss=False)
+        with pytest.raises(ValueError, match="one replica"):
+            Lines().compile(keras.optimizers.LossScaleOptimizer(sgd()))
+
+
+# What is refused, lest it be ignored ----------------------------------------------------------
+
+
+def weighted(x, y, w):
+    return tf.data.Dataset.from_tensor_slices((x, y, w)).batch(2)
+
+
+@pytest.mark.parametrize("y", [None, np.ones(4, np.float32)])
+def test_weights_of_examples_and_classes_are_refused(y):
+    x, w = images(4), np.ones(4, np.float32)
+    model = compiled(Lines())
+    before = weights(model)
+    given_y = np.ones(4, np.float32) if y is None else y
+    for call in (
+        lambda: model.fit(x, y, sample_weight=w, verbose=0),
+        lambda: model.fit(x, given_y, class_weight={0: 1.0, 1: 2.0}, verbose=0),
+        lambda: model.fit(weighted(x, given_y, w), verbose=0),
+        lambda: model.fit(((x, given_y, w) for _ in range(2)), steps_per_epoch=2, verbose=0),
+        lambda: model.fit(x, validation_data=(x, y, w), verbose=0),
+        lambda: model.fit(x, validation_data=weighted(x, given_y, w), verbose=0),
+        lambda: model.evaluate(x, y, sample_weight=w, verbose=0),
+        lambda: model.evaluate(x, y, 2, 0, w),
+        lambda: model.evaluate(weighted(x, given_y, w), verbose=0),
+    ):
+        with pytest.raises(ValueError, match=r"weigh all examples alike.*Received: "):
+            call()
+    np.testing.assert_array_equal(weights(model), before)
+    # Nothing in the third place is no weight.
+    nothing = tf.data.Dataset.from_tensors((x, given_y, None))
+    model.fit(nothing, validation_data=nothing, verbose=0)
+    model.fit(x, validation_data=(x, y, None), verbose=0)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Penalty(keras.layers.Layer):
+    def call(self, x):
+        self.add_loss(tf.reduce_mean(x**2))
+        return x
+
+
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+def test_a_loss_that_a_layer_adds_is_refused_with_the_layers_name(how):
+    model = Lines(2)
+    model.lines[1] = keras.Sequential([model.lines[1], Penalty(name="penalty")])
+    compiled(model, **how)
+    before = weights(model)
+    with pytest.raises(
+        ValueError, match=r"layer 'penalty' adds a loss.*into the model's objective"
+    ):
+        model.fit(images(4, 2), batch_size=4, verbose=0)
+    np.testing.assert_array_equal(weights(model), before)
 
 
 # Interpolation --------------------------------------------------------------------------------

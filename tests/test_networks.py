@@ -213,3 +213,27 @@ def test_images_are_not_rounded_to_half_precision_at_the_end(name, half_precisio
     made = network(latents(scale=3.0)).numpy()
     rounded = tf.cast(tf.cast(made, tf.bfloat16), tf.float32).numpy()
     assert (made != rounded).mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (lambda: networks.conv_encoder((8, 8, 1), 3, ()), "filters"),
+        (lambda: networks.conv_decoder(3, (8, 8, 1), filters=[]), "filters"),
+        (lambda: networks.mlp_discriminator((8, 8, 1), (), features=True), "hidden"),
+    ],
+)
+def test_networks_that_need_a_layer_say_so(build, name):
+    with pytest.raises(ValueError, match=rf"at least one layer in `{name}`\. Received: [\[(]"):
+        build()
+
+
+def test_without_hidden_layers_multilayer_perceptrons_are_linear():
+    x = images(4, 1)
+    for network, scale in (
+        (networks.mlp_encoder((4, 4, 1), 2, ()), 1.0),
+        (networks.mlp_discriminator((4, 4, 1), ()), 2.0),  # Which moves images to [-1, 1].
+    ):
+        kernel, bias = network.get_weights()
+        expected = (scale * x - (scale - 1)).reshape(len(x), -1) @ kernel + bias
+        np.testing.assert_allclose(network(x), expected, rtol=1e-5, atol=1e-5)

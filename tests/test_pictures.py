@@ -194,6 +194,37 @@ def test_reconstructions_refuse_what_the_model_cannot_do(model, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_nearest_neighbours_stand_right_of_their_sample(tmp_path):
+    samples, neighbours = IMAGES[:2], IMAGES[2:8].reshape(2, 3, 8, 8, 1)
+    pictures.nearest_neighbours(samples, neighbours, tmp_path / "p.png")
+    picture = read(tmp_path / "p.png")
+    assert picture.shape == (2 * TILE + 2, 4 * TILE + 10 + 2 * 2, 3)
+    lefts = [0, TILE + 10, 2 * TILE + 12, 3 * TILE + 14]
+    for row in range(2):
+        tiles = shown(np.concatenate([samples[row : row + 1], neighbours[row]]))
+        for left, tile in zip(lefts, tiles, strict=True):
+            top = row * (TILE + 2)
+            np.testing.assert_array_equal(picture[top : top + TILE, left : left + TILE], tile)
+    assert (picture[:, TILE : TILE + 10] == 255).all()
+    assert (picture[TILE : TILE + 2] == 255).all()
+
+
+@pytest.mark.parametrize(
+    "samples, neighbours, message",
+    [
+        (IMAGES[:2], IMAGES[:6], r"neighbours \[N, k, H, W, C\].*\(6, 8, 8, 1\)"),
+        (IMAGES[:2], IMAGES[:6].reshape(3, 2, 8, 8, 1), r"\(3, 2, 8, 8, 1\)"),
+        (IMAGES[:2], IMAGES[:4].reshape(2, 2, 4, 16, 1), r"\(2, 2, 4, 16, 1\)"),
+        (IMAGES[:2], np.zeros((2, 0, 8, 8, 1)), "k at least 1"),
+        (IMAGES[:1] + 1, IMAGES[None, :2], r"in \[0, 1\]"),
+    ],
+)
+def test_nearest_neighbours_refuses_what_does_not_fit(tmp_path, samples, neighbours, message):
+    with pytest.raises(ValueError, match=message):
+        pictures.nearest_neighbours(samples, neighbours, tmp_path / "p.png")
+    assert not list(tmp_path.iterdir())
+
+
 def test_interpolations_of_latents_go_from_end_to_end_on_two_ways(model, tmp_path):
     ends = RANDOM.normal(size=(3, 2, 2)).astype(np.float32) * 2
     pictures.interpolations([tuple(pair) for pair in ends], model, tmp_path / "p.png", n=5)
@@ -314,6 +345,18 @@ def test_scatter_files(tmp_path):
         height, width, _ = read(tmp_path / "p.png").shape
         assert 600 < height < 1000 and 700 < width < 2000
     pictures.latent_scatter(np.ones((5, 3)), None, tmp_path / "p.png")  # a collapsed posterior
+    for codes in (np.ones((2, 2)), np.ones((2, 5)), RANDOM.normal(size=(2, 5))):
+        for labels in (None, [0, 1]):
+            prior = RANDOM.normal(size=(30, codes.shape[1]))
+            pictures.latent_scatter(codes, labels, tmp_path / "p.png", prior_samples=prior)
+
+
+def test_two_codes_lie_where_they_are_as_far_apart_as_they_are():
+    codes = RANDOM.normal(size=(2, 5))
+    axes = pictures._scatter(codes, None).axes[0]
+    dots = np.asarray(axes.collections[0].get_offsets())
+    assert np.linalg.norm(dots[0] - dots[1]) == pytest.approx(np.linalg.norm(codes[0] - codes[1]))
+    assert "100 %" in axes.get_xlabel() and "(0 %" in axes.get_ylabel()
 
 
 @pytest.mark.parametrize(
@@ -416,3 +459,20 @@ def test_charts_leave_matplotlibs_global_state_alone(tmp_path):
     pictures.latent_scatter(np.eye(2), None, tmp_path / "scatter.png")
     assert dict(matplotlib.rcParams) == before
     assert pyplot.get_fignums() == []
+
+
+def test_a_folder_of_images_holds_the_last_draw_and_what_else_was_there(tmp_path):
+    folder = tmp_path / "drawn"
+    large, small = IMAGES[:12], IMAGES[20:23]
+    pictures.write_images(large, folder)
+    names = ["notes.txt", "0004.png", "cat.png", "00005.jpg", "012345.png", "x00001.png"]
+    for name in names:
+        (folder / name).touch()
+    (folder / "00007.png").unlink()
+    (folder / "00007.png").mkdir()
+    pictures.write_images(small, folder)
+    kept = {"00000.png", "00001.png", "00002.png", "00007.png", *names}
+    assert {path.name for path in folder.iterdir()} == kept
+    for i, image in enumerate(small):
+        pixels = np.asarray(Image.open(folder / f"{i:05}.png"))
+        np.testing.assert_array_equal(pixels[..., :1], np.round(image * 255).astype(np.uint8))

@@ -73,6 +73,13 @@ def test_presets_do_not_share_what_they_hold():
     changed("vae_digits", "latent_dim=2", "optimizers.vae.learning_rate=1.0")
     assert presets.get("vae_digits").model.latent_dim == 8
     assert presets.get("vae_digits").optimizers.vae.learning_rate == 2e-3
+    # Nor what is None by default.
+    one = changed("vae_digits", "image_size=5", "global_clipnorm=2.0", "extractor=inception")
+    other = presets.get("ae_digits")
+    assert one.data.binarize == "dynamic" and other.data.binarize is None
+    assert one.data.image_size == 5 and other.data.image_size is None
+    assert one.evaluation.extractor == "inception" and other.evaluation.extractor is None
+    assert other.optimizers.autoencoder.global_clipnorm is None
 
 
 def test_an_unknown_preset_is_refused_with_a_guess():
@@ -93,7 +100,8 @@ def test_an_unknown_preset_is_refused_with_a_guess():
         ("vae_digits", "learning_rate=1", "optimizers.vae.learning_rate", 1.0),
         ("vae_digits", "global_clipnorm=5.0", "optimizers.vae.global_clipnorm", 5.0),
         ("gan_digits", "generator.learning_rate=0.5", "optimizers.generator.learning_rate", 0.5),
-        ("gan_digits", "optimizers.generator.name=sgd", "optimizers.generator.name", "sgd"),
+        ("gan_digits", "optimizers.generator.name=nadam", "optimizers.generator.name", "nadam"),
+        ("vae_digits", "optimizers.vae.name=sgd", "optimizers.vae.name", "sgd"),
         ("vae_digits", "hidden=(64, 32)", "model.hidden", (64, 32)),
         ("vae_digits", "hidden=[64, 32]", "model.hidden", (64, 32)),
         ("vae_digits", "hidden=64,32", "model.hidden", (64, 32)),
@@ -148,6 +156,10 @@ def test_a_setting_changes_the_one_value_it_names_and_keeps_its_type(preset, set
         ("vae_digits", "likelihood=None", "of type str"),
         ("vae_digits", "image_size=big", "of type int"),
         ("vae_digits", "hidden=__import__('os')", "of type tuple"),
+        ("vae_digits", "optimizers.vae.name=rmspop", "Unknown optimizer 'rmspop'.*mean 'rmsprop'"),
+        ("vae_digits", "optimizers.vae.name=None", "Unknown optimizer 'none'. There are: .*sgd"),
+        ("vae_digits", "optimizers.vae.name=optimizer", "Unknown optimizer"),
+        ("vae_digits", "optimizers.vae.name=lossscaleoptimizer", "Unknown optimizer"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused_in_a_sentence_and_changes_nothing(
@@ -191,6 +203,46 @@ def test_later_settings_win_and_overridden_configs_build_what_they_say():
     assert shapes == [(64, 6), (6,), (6, 6), (6,)]
 
 
+@pytest.mark.parametrize("optimizer", ["rmsprop", "SGD", "adagrad", "lion", "adamw"])
+def test_another_optimizer_loses_the_settings_of_the_presets_own_that_it_does_not_take(optimizer):
+    setting = f"optimizers.generator.name={optimizer}"
+    config = changed("gan_digits", setting, "optimizers.generator.global_clipnorm=3.0")
+    takes_beta = optimizer in ("lion", "adamw")
+    assert ("beta_1" in config.optimizers.generator) == takes_beta
+    assert config.optimizers.discriminator.beta_1 == 0.5 and config.is_locked
+    model = presets.build(config, (8, 8, 1))
+    built = model.optimizers["generator"]
+    assert type(built).__name__.lower() == optimizer.lower()
+    assert float(built.learning_rate) == pytest.approx(1e-3) and built.global_clipnorm == 3.0
+    assert getattr(built, "beta_1", 0.5) == 0.5
+    # What is written is what was used.
+    settings = json.loads(config.to_json_best_effort())
+    assert ("beta_1" in settings["optimizers"]["generator"]) == takes_beta
+    loaded = presets.from_dict(settings)
+    assert loaded == config and not presets.differences(loaded, config)
+    presets.override(loaded, ["epochs=3"])
+    assert presets.differences(loaded, config).keys() == {"epochs"}
+
+
+def test_what_one_asks_for_and_the_optimizer_does_not_take_is_refused():
+    name, beta = "optimizers.generator.name=rmsprop", "optimizers.generator.beta_1"
+    said = r"'rmsprop' of player 'generator' takes no 'beta_1'. It takes: learning_rate, rho, .*"
+    for settings in ([name, f"{beta}=0.9"], [f"{beta}=0.9", name], [f"{beta}=0.5", name]):
+        with pytest.raises(ValueError, match=rf"{said}Received: {beta}=0\.[59]"):
+            changed("gan_digits", *settings)
+    config = changed("gan_digits", f"{beta}=0.9")  # In a former command, say.
+    with pytest.raises(ValueError, match=said):
+        presets.override(config, [name])
+    settings = presets.get("gan_digits").to_dict()
+    settings["optimizers"]["generator"]["name"] = "rmsprop"
+    with pytest.raises(ValueError, match=said):
+        presets.from_dict(settings)
+    # What was dropped does not come back by another name.
+    config = changed("gan_digits", name)
+    with pytest.raises(ValueError, match=r"There is no 'optimizers\.generator\.beta_1'"):
+        presets.override(config, [f"{beta}=0.9"])
+
+
 def test_names_that_no_builder_knows_are_refused_when_building():
     with pytest.raises(ValueError, match="Unknown likelihood 'bernouli'"):
         presets.build(changed("vae_digits", "likelihood=bernouli"), (8, 8, 1))
@@ -209,7 +261,6 @@ def test_differences_are_the_paths_that_differ_with_both_values():
     [
         lambda d: d.pop("preset"),
         lambda d: d.update(preset="nonesuch"),
-        lambda d: d.pop("epochs"),
         lambda d: d.update(extra=1),
         lambda d: d["model"].update(latent_dim="8"),
         lambda d: d["model"].update(hidden="wide"),
@@ -220,6 +271,12 @@ def test_a_dict_that_is_no_configuration_is_refused(spoil):
     spoil(settings)
     with pytest.raises(ValueError, match="Expected the configuration of a run"):
         presets.from_dict(settings)
+
+
+def test_settings_that_a_written_configuration_lacks_are_the_presets():
+    settings = presets.get("gan_digits").to_dict()
+    del settings["epochs"], settings["evaluation"], settings["optimizers"]["generator"]["beta_1"]
+    assert presets.from_dict(settings) == presets.get("gan_digits")
 
 
 def test_configs_are_config_dicts_that_take_no_new_keys():

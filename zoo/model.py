@@ -100,28 +100,25 @@ class GenerativeModel(FromArguments, keras.Model):
 
     # Compiling ---------------------------------------------------------------------------------
 
-    def compile(self, optimizer="adam", **kwargs):
+    def compile(self, optimizer="adam", *, auto_scale_loss: bool = True, **kwargs):
         """Gives each player an optimizer.
 
         Args:
             optimizer: One for all, by name or as an object (each player gets its own copy), or a
                 dict of optimizers by the players' names.
+            auto_scale_loss: Whether a player with layers that compute in float16 gets its optimizer
+                in a `keras.optimizers.LossScaleOptimizer`, lest small gradients become zero.
             **kwargs: Keras's own: `jit_compile`, `steps_per_execution`, `run_eagerly`.
 
         Raises:
             ValueError: If the dict's keys are not the players' names, or for settings that several
                 replicas cannot have.
         """
-        if unknown := kwargs.keys() - {
-            "jit_compile",
-            "steps_per_execution",
-            "run_eagerly",
-            "auto_scale_loss",
-        }:
+        if unknown := kwargs.keys() - {"jit_compile", "steps_per_execution", "run_eagerly"}:
             raise ValueError(
                 f"A {type(self).__name__} has its losses and metrics built in: `compile` takes "
-                "`optimizer`, `jit_compile`, `steps_per_execution` and `run_eagerly`. "
-                f"Received: {sorted(unknown)}."
+                "`optimizer`, `auto_scale_loss`, `jit_compile`, `steps_per_execution` and "
+                f"`run_eagerly`. Received: {sorted(unknown)}."
             )
         strategy = tf.distribute.get_strategy()
         if strategy.num_replicas_in_sync > 1 and not isinstance(
@@ -158,6 +155,19 @@ class GenerativeModel(FromArguments, keras.Model):
                     f"The layer '{layer.name}' has an `activity_regularizer`, whose penalty belongs "
                     "to no player. Put it into a loss; regularizers of weights are fine."
                 )
+        for name, layers in players.items():
+            halves = any(p.compute_dtype == "float16" for layer in layers for p in _parts(layer))
+            if auto_scale_loss and halves and not _scales_by_itself(self.optimizers[name]):
+                scaled = keras.optimizers.LossScaleOptimizer(self.optimizers[name])
+                self.optimizers[name] = scaled
+            if strategy.num_replicas_in_sync > 1 and _scales_by_itself(self.optimizers[name]):
+                # Keras looks for overflows in one replica's gradients alone, and clips each share.
+                raise ValueError(
+                    "A LossScaleOptimizer works on one replica. Compute in bfloat16, which needs "
+                    "no scaling, or give the optimizer a fixed `loss_scale_factor` and compile "
+                    f"with auto_scale_loss=False. Received: {strategy.num_replicas_in_sync} "
+                    f"replicas, and a LossScaleOptimizer for player '{name}'."
+                )
         for name in players:
             # Built here, inside the strategy's scope: no slot may be born in a replica.
             self.optimizers[name].build(self.variables_of(name))
@@ -179,6 +189,8 @@ class GenerativeModel(FromArguments, keras.Model):
             "optimizer": keras.saving.serialize_keras_object(dict(self.optimizers)),
             "jit_compile": self.jit_compile,
             "steps_per_execution": self.steps_per_execution,
+            # What was to be wrapped is; what was not shall not be.
+            "auto_scale_loss": False,
         }
 
     def compile_from_config(self, config):
@@ -190,11 +202,16 @@ class GenerativeModel(FromArguments, keras.Model):
         """Keras's `fit`, on arrays or a `tf.data.Dataset`, of `x` or `(x, y)`.
 
         Raises:
-            ValueError: If images are not floats in [0, 1] of the model's shape.
+            ValueError: If images are not floats in [0, 1] of the model's shape, or examples or
+                classes are to have weights.
             NonFiniteError: If a loss or term becomes NaN or infinite.
         """
         self.check_images(x)
         held_out = kwargs.get("validation_data")
+        for weights in ("sample_weight", "class_weight"):
+            _refuse_weights(kwargs.get(weights), f"`{weights}`")
+        _refuse_third(getattr(x, "element_spec", None))
+        _refuse_third(getattr(held_out, "element_spec", held_out), "the validation data")
         self.check_images(held_out[0] if isinstance(held_out, tuple | list) else held_out)
         if self.compiled:
             self.first_non_finite.reset_state()
@@ -209,6 +226,10 @@ class GenerativeModel(FromArguments, keras.Model):
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Keras's `evaluate`: the means of all losses and terms. Raises as `fit` does."""
         self.check_images(x)
+        # The fifth argument, if not by name.
+        weights = args[2] if len(args) > 2 else kwargs.get("sample_weight")
+        _refuse_weights(weights, "`sample_weight`")
+        _refuse_third(getattr(x, "element_spec", None))
         return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs) -> np.ndarray:
@@ -223,7 +244,7 @@ class GenerativeModel(FromArguments, keras.Model):
         pass
 
     def train_step(self, data):
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y = _unpacked(data)
         seed = self._seed_at(self.step)
         rounds = self.rounds()
         shares = max(round.steps for round in rounds)
@@ -241,10 +262,15 @@ class GenerativeModel(FromArguments, keras.Model):
     def _play(self, round, x, y, seed):
         with tf.GradientTape(persistent=True) as tape:
             # Updates of state are held back, and handed out below to those who move.
-            with keras.StatelessScope(self._generator_states(seed)) as scope:
+            states = self._generator_states(seed)
+            with keras.StatelessScope(states, collect_losses=True) as scope:
                 losses, terms = round.objective(x, y, seed, training=True)
+            self._refuse_losses_of_layers(scope)
+            # Scaled, if at all, for the gradients alone: what is reported stays the loss itself.
             means = {
-                player: _global_mean(loss, player) + self._regularization(player)
+                player: self.optimizers[player].scale_loss(
+                    _global_mean(loss, player) + self._regularization(player)
+                )
                 for player, loss in losses.items()
             }
         variables = {player: self.variables_of(player) for player in means}
@@ -289,6 +315,22 @@ class GenerativeModel(FromArguments, keras.Model):
         for i, new in news.items():
             variables[i].assign(new)
 
+    def _refuse_losses_of_layers(self, scope):
+        if not scope.losses:
+            return
+        added = set(map(id, scope.losses))
+        names = {
+            part.name: None
+            for own in self.players().values()
+            for layer in own
+            for part in _parts(layer)
+            if added & part._loss_ids
+        }
+        raise ValueError(
+            f"The layer '{', '.join(names) or '?'}' adds a loss (`add_loss`) while it is called, which "
+            "belongs to no player. Put it into the model's objective, as one number per example."
+        )
+
     def _regularization(self, player):
         """What the player's layers add of their own: Keras's `kernel_regularizer` and kin."""
         penalties = [p for layer in self.players()[player] for p in layer.losses]
@@ -302,13 +344,14 @@ class GenerativeModel(FromArguments, keras.Model):
         ):
             # Keras clips each replica's share of the gradient and then sums. Clip the sum first;
             # its equal shares are within any bound, so the optimizer's own clipping lets them pass.
-            grads = replicas.all_reduce(tf.distribute.ReduceOp.SUM, grads)
+            scale = optimizer.loss_scale_factor or 1.0
+            grads = replicas.all_reduce(tf.distribute.ReduceOp.SUM, [g / scale for g in grads])
             grads = optimizer._clip_gradients(grads)
-            grads = [g / replicas.num_replicas_in_sync for g in grads]
+            grads = [g * (scale / replicas.num_replicas_in_sync) for g in grads]
         optimizer.apply(grads, variables)
 
     def test_step(self, data):
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y = _unpacked(data)
         # The trackers start at zero, so their count tells the batches apart.
         seen = tf.cast(next(iter(self.trackers.values())).count, tf.int64)
         seed = self._seed_at(-1 - seen)
@@ -437,14 +480,14 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         pairs = [
             (variable, average)
-            for player, optimizer in getattr(self, "optimizers", {}).items()
+            for player, optimizer in self._averaging().items()
             # Before the first step the averages are zeros, and the weights are their own average.
-            if optimizer.use_ema and optimizer.iterations > 0
+            if optimizer.iterations > 0
             for variable, average in zip(
                 self.variables_of(player), optimizer._model_variables_moving_average, strict=True
             )
         ]
-        if not self._keeps_averages:
+        if not self.keeps_averages:
             raise ValueError(
                 "No optimizer of the model keeps averages of the weights: compile with one made "
                 "with `use_ema=True`, such as keras.optimizers.Adam(use_ema=True)."
@@ -460,16 +503,25 @@ class GenerativeModel(FromArguments, keras.Model):
 
     def best_weights(self):
         """`averaged_weights()` if an optimizer keeps averages, else the weights as they are."""
-        return self.averaged_weights() if self._keeps_averages else contextlib.nullcontext(self)
+        return self.averaged_weights() if self.keeps_averages else contextlib.nullcontext(self)
 
     @property
-    def _keeps_averages(self):
-        return any(optimizer.use_ema for optimizer in getattr(self, "optimizers", {}).values())
+    def keeps_averages(self) -> bool:
+        """Whether an optimizer keeps moving averages of the weights."""
+        return bool(self._averaging())
+
+    def _averaging(self):
+        """The optimizers that keep averages, by player."""
+        optimizers = {
+            player: optimizer.inner_optimizer if _scales_by_itself(optimizer) else optimizer
+            for player, optimizer in getattr(self, "optimizers", {}).items()
+        }
+        return {player: optimizer for player, optimizer in optimizers.items() if optimizer.use_ema}
 
     def check_images(self, x) -> None:
         """Raises a `ValueError` unless `x` is images as the model wants them.
 
-        Of a dataset the first batch's shape and type are looked at, of arrays every value.
+        Of a dataset shape and type are looked at, of arrays and eager tensors every value.
         """
         if isinstance(x, tf.data.Dataset):
             spec = x.element_spec
@@ -486,6 +538,8 @@ class GenerativeModel(FromArguments, keras.Model):
             raise ValueError(
                 f"Expected {expected}. Received: {dtype.name}; divide 8-bit images by 255."
             )
+        if tf.is_tensor(x) and not tf.is_symbolic_tensor(x):
+            x = np.asarray(x)
         if isinstance(x, np.ndarray) and x.size:
             low, high = x.min(), x.max()
             if not (low >= 0 and high <= 1):
@@ -494,8 +548,8 @@ class GenerativeModel(FromArguments, keras.Model):
                 )
 
     def _images(self, x):
-        if not isinstance(x, tf.Tensor):
-            x = np.asarray(x)
+        if not tf.is_symbolic_tensor(x):
+            x = x if tf.is_tensor(x) else np.asarray(x)
             self.check_images(x)
         return tf.cast(x, tf.float32)
 
@@ -534,6 +588,31 @@ def path_between(a, b, n: int, spherical: bool = False) -> tf.Tensor:
     return tf.where(
         (sine > 1e-6) & (norm_a * norm_b > 0), ((1 - t) * norm_a + t * norm_b) * arc, line
     )
+
+
+def _refuse_weights(weights, what: str) -> None:
+    if weights is not None:
+        raise ValueError(
+            "The models of the zoo weigh all examples alike: data is `x` or `(x, y)`. "
+            f"Received: {what}."
+        )
+
+
+def _refuse_third(parts, where: str = "the data") -> None:
+    """Refuses what comes after `x` and `y`, which Keras takes for weights of the examples."""
+    if isinstance(parts, tuple | list) and len(parts) > 2:
+        weights = None if isinstance(parts[2], tf.NoneTensorSpec) else parts[2]
+        _refuse_weights(weights, f"a third item in {where}, which Keras takes for weights")
+
+
+def _unpacked(data):
+    _refuse_third(data)
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    return x, y
+
+
+def _scales_by_itself(optimizer) -> bool:
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 def _parts(layer):

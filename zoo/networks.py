@@ -76,7 +76,12 @@ def conv_encoder(
     hidden: int = 256,
     activation: str = "relu",
 ) -> keras.Model:
-    """Strided convolutions, each halving the image, a dense layer, and `[B, outputs]`."""
+    """Strided convolutions, each halving the image, a dense layer, and `[B, outputs]`.
+
+    Raises:
+        ValueError: If there is no convolution, or the image cannot be halved so often.
+    """
+    _need_one(filters, "filters", "A convolutional network")
     halves(image_shape, len(filters))
     layers = [
         keras.layers.Conv2D(n, 4, strides=2, padding="same", activation=activation) for n in filters
@@ -101,7 +106,12 @@ def conv_decoder(
     hidden: int = 256,
     activation: str = "relu",
 ) -> keras.Model:
-    """The mirror of `conv_encoder`: dense layers, then transposed convolutions, each doubling."""
+    """The mirror of `conv_encoder`: dense layers, then transposed convolutions, each doubling.
+
+    Raises:
+        ValueError: If there is no convolution, or the image cannot be halved so often.
+    """
+    _need_one(filters, "filters", "A convolutional network")
     height, width = halves(image_shape, len(filters))
     layers = [
         keras.layers.Conv2DTranspose(n, 4, strides=2, padding="same", activation=activation)
@@ -204,7 +214,12 @@ def mlp_discriminator(
         dropout: Share of hidden values dropped in training.
         features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` wants, with the
             last hidden layer before its activation as features.
+
+    Raises:
+        ValueError: If features are wanted and there is no hidden layer.
     """
+    if features:
+        _need_one(hidden, "hidden", "A discriminator with features")
     images = keras.Input(tuple(image_shape))
     h = keras.layers.Flatten()(keras.layers.Rescaling(2.0, -1.0)(images))
     last = h
@@ -232,6 +247,11 @@ def halves(image_shape: Shape, times: int) -> tuple[int, int]:
             "layers."
         )
     return height // 2**times, width // 2**times
+
+
+def _need_one(widths, name, what):
+    if not len(widths):
+        raise ValueError(f"{what} needs at least one layer in `{name}`. Received: {widths!r}.")
 
 
 def _doublings(image_shape: Shape) -> int:

@@ -10,6 +10,7 @@ Every file appears complete or not at all, and replaces an older one of the same
 import contextlib
 import math
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -111,7 +112,8 @@ def write_images(images, path: str | os.PathLike) -> None:
     Args:
         images: `[N, H, W, C]`, floats in [0, 1].
         path: ".png" for one grid, ".npy" for the array in float32; else a folder, in which each image
-            becomes a PNG file of its own size, 00000.png and so on.
+            becomes a PNG file of its own size, 00000.png and so on. Files that have such names
+            already are removed first; all else in the folder stays.
     """
     path = Path(path)
     if path.suffix.lower() == ".png":
@@ -122,6 +124,9 @@ def write_images(images, path: str | os.PathLike) -> None:
     else:
         pixels = np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
         pixels = np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
+        for old in path.glob("*.png"):
+            if old.is_file() and re.fullmatch("[0-9]{5}|[1-9][0-9]{5,}", old.stem):
+                old.unlink()
         for i, image in enumerate(pixels):
             save(path / f"{i:05}.png", image)
 
@@ -163,6 +168,30 @@ def reconstructions(model: GenerativeModel, x, path: str | os.PathLike, y=None) 
     tiles = tiles.reshape(-1, *tiles.shape[2:])
     row_gaps = [_GAP if row % 2 else _PADDING for row in range(len(tiles) - 1)]
     save(path, _sheet(tiles, row_gaps, _PADDING))
+
+
+def nearest_neighbours(samples, neighbours, path: str | os.PathLike) -> None:
+    """Each sample, left of a gap, beside its nearest training images: is it a copy of one?
+
+    Args:
+        samples: `[N, H, W, C]`, floats in [0, 1].
+        neighbours: `[N, k, H, W, C]`, of each sample the nearest image, the second nearest, ...; see
+            `zoo.metrics.nearest_neighbours`.
+        path: Of the file to write.
+
+    Raises:
+        ValueError: If these are not images in [0, 1], or not `k` of the samples' shape for each.
+    """
+    samples, neighbours = np.asarray(samples), np.asarray(neighbours)
+    shape = neighbours.shape
+    if len(shape) != 5 or not shape[1] or samples.shape != (shape[0], *shape[2:]):
+        raise ValueError(
+            "Expected samples [N, H, W, C] and their neighbours [N, k, H, W, C], k at least 1. "
+            f"Received: shapes {samples.shape} and {shape}."
+        )
+    rows = np.concatenate([samples[:, None], neighbours], axis=1)
+    tiles = _in_rows(_tiles(rows.reshape(-1, *samples.shape[1:])), rows.shape[1])
+    save(path, _sheet(tiles, _PADDING, [_GAP, *[_PADDING] * (rows.shape[1] - 2)]))
 
 
 def interpolations(

@@ -6,6 +6,7 @@ model = zoo.presets.build(config, image_shape=(8, 8, 1), levels=17)
 """
 
 import ast
+import copy
 import inspect
 from collections.abc import Iterable
 
@@ -16,6 +17,7 @@ from zoo.config import look_up
 from zoo.model import GenerativeModel
 from zoo.models.aae import aae_mlp
 from zoo.models.autoencoder import autoencoder_conv, autoencoder_mlp
+from zoo.models.beta_vae import beta_vae_conv, beta_vae_mlp
 from zoo.models.gan import dcgan, gan_mlp
 from zoo.models.vae import vae_conv, vae_mlp
 from zoo.models.vae_gan import vaegan_conv, vaegan_mlp
@@ -27,6 +29,8 @@ BUILDERS = {
         autoencoder_conv,
         vae_mlp,
         vae_conv,
+        beta_vae_mlp,
+        beta_vae_conv,
         gan_mlp,
         dcgan,
         aae_mlp,
@@ -64,6 +68,9 @@ PRESETS = {
             "hidden": (128,),
             "activation": "relu",
             "likelihood": "bernoulli",
+            "num_samples": 1,
+            "warm_up_steps": 0,
+            "free_bits": 0.0,
         },
         "optimizers": {"vae": _adam(2e-3)},
         "data": {"name": "digits", "binarize": "dynamic"},
@@ -160,6 +167,9 @@ PRESETS = {
             "hidden": (500,),
             "activation": "relu",
             "likelihood": "bernoulli",
+            "num_samples": 1,
+            "warm_up_steps": 0,
+            "free_bits": 0.0,
         },
         "optimizers": {"vae": _adam(1e-3)},
         "data": {"name": "mnist", "binarize": "dynamic"},
@@ -174,6 +184,9 @@ PRESETS = {
             "filters": (32, 64),
             "hidden": 256,
             "likelihood": "bernoulli",
+            "num_samples": 1,
+            "warm_up_steps": 0,
+            "free_bits": 0.0,
         },
         "optimizers": {"vae": _adam(1e-3)},
         "data": {"name": "mnist", "binarize": "dynamic"},
@@ -265,6 +278,41 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 10,
     },
+    "beta_vae_digits": {
+        "about": "beta-VAE, beta = 4, Bernoulli likelihood on dynamically binarised digits.",
+        "builder": "beta_vae_mlp",
+        "model": {
+            "latent_dim": 8,
+            "hidden": (128,),
+            "activation": "relu",
+            "likelihood": "bernoulli",
+            "beta": 4.0,
+            "capacity": 0.0,
+            "capacity_steps": 0,
+            "warm_up_steps": 0,
+        },
+        "optimizers": {"vae": _adam(2e-3)},
+        "data": {"name": "digits", "binarize": "dynamic"},
+        "epochs": 200,
+    },
+    "beta_vae_mnist": {
+        "about": "beta-VAE, beta = 4, Bernoulli likelihood on dynamically binarised MNIST.",
+        "builder": "beta_vae_mlp",
+        "model": {
+            "latent_dim": 10,
+            "hidden": (500,),
+            "activation": "relu",
+            "likelihood": "bernoulli",
+            "beta": 4.0,
+            "capacity": 0.0,
+            "capacity_steps": 0,
+            "warm_up_steps": 0,
+        },
+        "optimizers": {"vae": _adam(1e-3)},
+        "data": {"name": "mnist", "binarize": "dynamic"},
+        "batch_size": 100,
+        "epochs": 50,
+    },
 }
 
 _DEFAULTS = {
@@ -280,6 +328,13 @@ _DEFAULTS = {
     "deterministic": False,
     "jit_compile": True,
     "steps_per_execution": 50,
+    # Every so many epochs (0: never) on validation images; the best model by `metric` is kept.
+    "evaluation": {
+        "every": 0,
+        "metric": "fid",
+        "num_samples": 2000,
+        "extractor": config_dict.placeholder(str),
+    },
 }
 
 _OPTIMIZER_DEFAULTS = {
@@ -289,7 +344,7 @@ _OPTIMIZER_DEFAULTS = {
 }
 
 
-_MAY_BE_NONE = ("data_dir", "image_size", "binarize", "global_clipnorm")
+_MAY_BE_NONE = ("data_dir", "image_size", "binarize", "global_clipnorm", "extractor")
 
 
 def names() -> list[str]:
@@ -303,10 +358,11 @@ def get(name: str) -> ConfigDict:
     Raises:
         ValueError: If there is no such preset.
     """
-    config = ConfigDict(_DEFAULTS, type_safe=True)
+    # Copies, because placeholders would be shared, and a value of one configuration be that of all.
+    config = ConfigDict(copy.deepcopy(_DEFAULTS), type_safe=True)
     config.update(ConfigDict({"preset": name} | look_up(PRESETS, name, "preset")))
     for player, optimizer in config.optimizers.items():
-        full = ConfigDict(_OPTIMIZER_DEFAULTS)
+        full = ConfigDict(copy.deepcopy(_OPTIMIZER_DEFAULTS))
         full.update(optimizer)
         config.optimizers[player] = full
     return config.lock()
@@ -315,16 +371,19 @@ def get(name: str) -> ConfigDict:
 def from_dict(settings: dict) -> ConfigDict:
     """The configuration of that content: the inverse of `to_dict`.
 
+    Settings that it lacks, since they came later, have the preset's values.
+
     Raises:
         ValueError: If it is not a configuration of a preset that there is.
     """
     try:
         config = get(settings["preset"])
         flat = dict(_flatten(ConfigDict(settings)))
-        if flat.keys() != dict(_flatten(config)).keys():
-            raise ValueError(f"its keys are {sorted(flat)}")
+        if unknown := flat.keys() - dict(_flatten(config)).keys():
+            raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
         for path, value in flat.items():
             _assign(config, path, tuple(value) if isinstance(value, list) else value)
+        _drop_what_optimizers_lack(config, given=flat)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"Expected the configuration of a run, as its config.json has it. Received: {error}."
@@ -347,10 +406,12 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
     """Changes a configuration in place by "key=value" settings.
 
     A key is a path such as `optimizers.vae.learning_rate`, or its end where only one path ends so.
-    A value has the type of the one it replaces.
+    A value has the type of the one it replaces. With the name of another optimizer, those of the
+    preset's settings go that it does not take, such as Adam's `beta_1`.
 
     Raises:
-        ValueError: For a key that there is not, or a value of another type.
+        ValueError: For a key that there is not, a value of another type, or a setting, other than
+            the preset's own, that the optimizer does not take.
 
     Example:
         >>> config = zoo.presets.get("vae_digits")
@@ -360,6 +421,7 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
     """
     fixed = ("preset", "about", "builder")
     known = [key for key, _ in _flatten(config) if key not in fixed]
+    given = []
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
@@ -372,7 +434,12 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
                 else f"There is no '{key}' in preset '{config.preset}'. "
                 f"There are: {', '.join(known)}."
             )
-        _set(config, matches[0], text)
+        [path] = matches
+        if path.startswith("optimizers.") and path.endswith(".name"):
+            _optimizer_class(text)  # So that a name that there is not changes nothing.
+        _set(config, path, text)
+        given.append(path)
+    _drop_what_optimizers_lack(config, given)
 
 
 def _set(config, path, text):
@@ -406,6 +473,42 @@ def _holder(config, path):
     for parent in path.split(".")[:-1]:
         config = config[parent]
     return config
+
+
+def _drop_what_optimizers_lack(config, given):
+    """Removes settings of the preset's own optimizers that the ones named instead do not take.
+
+    Only if nobody asked for them: neither `given`, by path, nor of another value than the preset's.
+    """
+    own = get(config.preset).optimizers
+    for player, settings in config.optimizers.items():
+        takes = _arguments(_optimizer_class(settings.name))
+        for key in [key for key in settings if key not in takes]:
+            path = f"optimizers.{player}.{key}"
+            if path in given or settings[key] != own[player][key]:
+                raise ValueError(
+                    f"The optimizer '{settings.name}' of player '{player}' takes no '{key}'. "
+                    f"It takes: {', '.join(takes)}. Received: {path}={settings[key]!r}."
+                )
+            with config.unlocked():
+                del settings[key]
+
+
+def _arguments(optimizer: type) -> list[str]:
+    parameters = inspect.signature(optimizer.__init__).parameters.values()
+    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name != "self"]
+
+
+def _optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
+    # Not by `keras.optimizers.get`, which makes one, and so touches devices before a strategy does.
+    base = keras.optimizers.Optimizer
+    classes = {
+        key.lower(): value
+        for key, value in vars(keras.optimizers).items()
+        if isinstance(value, type) and issubclass(value, base) and value is not base
+        if "learning_rate" in _arguments(value)  # Others wrap optimizers.
+    }
+    return look_up(classes, name.lower(), "optimizer")
 
 
 def _parse(text):
@@ -452,4 +555,4 @@ def build(
 
 def _optimizer(settings):
     name = settings.pop("name")
-    return keras.optimizers.get({"class_name": name, "config": settings})
+    return _optimizer_class(name).from_config(settings)

@@ -86,6 +86,9 @@ def train(
         return _train(config, run, strategy, data, model, steps, resume, progress, say)
 
 
+_MAY_BE_ZERO = ("warm_up_steps", "capacity_steps")
+
+
 def check(config: ConfigDict) -> None:
     """Raises a sentence for values that no run can have, and for data that is known to be missing."""
     for name in ("batch_size", "epochs", "steps_per_execution"):
@@ -93,8 +96,9 @@ def check(config: ConfigDict) -> None:
             raise ValueError(f"`{name}` must be at least 1. Received: {config[name]}.")
     for name, value in config.model.items():
         counts = value if isinstance(value, tuple) else (value,)
-        if any(type(count) is int and count < 1 for count in counts):
-            raise ValueError(f"`{name}` must be at least 1. Received: {value}.")
+        least = 0 if name in _MAY_BE_ZERO else 1
+        if any(type(count) is int and count < least for count in counts):
+            raise ValueError(f"`{name}` must be at least {least}. Received: {value}.")
     for player, optimizer in config.optimizers.items():
         if not optimizer.learning_rate > 0:
             raise ValueError(

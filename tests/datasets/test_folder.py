@@ -1,10 +1,12 @@
 """Folders of images which the tests write with Pillow."""
 
+import hashlib
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from zoo import datasets
 from zoo.datasets import folder
@@ -29,12 +31,147 @@ def test_flat_folder_is_split_by_the_seed(tmp_path):
     for i in range(30):
         write(tmp_path / f"{i:02d}.png", 8 * i)
     data = load(tmp_path)
-    assert data.sizes == {"train": 24, "validation": 3, "test": 3}
+    assert sum(data.sizes.values()) == 30 and min(data.sizes.values()) >= 1
     assert data.image_shape == (8, 8, 3) and not data.has_labels and data.label_names is None
     found = [values(data, split) for split in data.sizes]
     assert sorted(chain(*found)) == [8 * i for i in range(30)]
     assert found == [values(load(tmp_path), split) for split in data.sizes]
     assert found != [values(load(tmp_path, seed=1), split) for split in data.sizes]
+
+
+def parts_of(path, seed=0):
+    """The names of the images of each split, with their subfolders."""
+    return {
+        split: {str(Path(name).relative_to(path)) for name, _ in entries}
+        for split, entries in folder.listing(str(path), seed).items()
+    }
+
+
+def test_a_tenth_each_is_held_out_on_average(tmp_path):
+    for i in range(2000):
+        (tmp_path / f"{i}.png").touch()
+    for seed in range(3):
+        sizes = {split: len(names) for split, names in parts_of(tmp_path, seed).items()}
+        # Five standard deviations of a binomial.
+        assert sizes == {
+            split: pytest.approx(2000 * share, abs=5 * (2000 * share * (1 - share)) ** 0.5)
+            for split, share in {"train": 0.8, "validation": 0.1, "test": 0.1}.items()
+        }
+    assert len(set.union(*parts_of(tmp_path).values())) == 2000
+
+
+@pytest.mark.parametrize("layout", ["", "ant", "train"])
+def test_images_that_come_or_go_move_no_other_to_another_split(tmp_path, layout):
+    def touch(i):
+        path = tmp_path / "data" / layout / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return path
+
+    if layout == "train":
+        (tmp_path / "data" / "test").mkdir(parents=True)
+        (tmp_path / "data" / "test" / "a.png").touch()
+    paths = [touch(i) for i in range(100)]
+    before = parts_of(tmp_path / "data")
+    assert min(map(len, before.values())) >= 1 + (layout != "train")
+    for i in range(1000, 1050):
+        touch(i)
+    after = parts_of(tmp_path / "data")
+    assert all(before[split] < after[split] or split == "test" for split in before)
+    for path in paths[::2]:
+        path.unlink()
+    gone = {str(path.relative_to(tmp_path / "data")) for path in paths[::2]}
+    assert parts_of(tmp_path / "data") == {split: after[split] - gone for split in after}
+    # Nor does a move of the folder as a whole.
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    assert parts_of(tmp_path / "elsewhere") == {split: after[split] - gone for split in after}
+
+
+def test_small_folders_leave_no_split_empty(tmp_path):
+    def number(name):
+        digest = hashlib.sha256(f"0/{name}".encode()).hexdigest()
+        return int(digest[:12], 16) / 16**12
+
+    shares = {"train": (0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1)}
+    stood_in = 0
+    for i in range(40):
+        (tmp_path / f"{i}.png").touch()
+        if i < 2:
+            continue
+        parts = parts_of(tmp_path)
+        own = {
+            split: {f"{k}.png" for k in range(i + 1) if low <= number(f"{k}.png") < high}
+            for split, (low, high) in shares.items()
+        }
+        assert all(parts.values()) and sum(map(len, parts.values())) == i + 1
+        ordered = [sorted(map(number, parts[split])) for split in shares]
+        assert ordered[0][-1] < ordered[1][0] and ordered[1][-1] < ordered[2][0]
+        if all(own.values()):
+            assert parts == own
+        else:
+            stood_in += 1
+            assert all(len(parts[split]) == 1 for split in shares if not own[split])
+    assert 0 < stood_in < 38
+
+
+def tagged(path, orientation, size=(9, 6)):
+    """A smooth image with no symmetry, stored as a camera turned by that much would."""
+    rows, columns = np.mgrid[: size[1], : size[0]] / 10.0
+    pixels = np.stack([rows, columns, 0.9 - rows * columns], -1)
+    image = Image.fromarray((255 * pixels.clip(0, 1)).astype(np.uint8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(
+        path, exif=exif, **({"quality": 100, "subsampling": 0} if path.suffix == ".jpg" else {})
+    )
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9])
+def test_images_are_turned_upright_as_pillow_does(tmp_path, orientation, suffix):
+    path = tmp_path / f"one{suffix}"
+    tagged(path, orientation)
+    with Image.open(path) as image:
+        assert image.getexif()[ExifTags.Base.Orientation] == orientation
+        expected = np.asarray(ImageOps.exif_transpose(image), int)
+    found = datasets.read_images(tmp_path)[0].astype(int)
+    assert found.shape == expected.shape == ((9, 6, 3) if orientation in range(5, 9) else (6, 9, 3))
+    tolerance = 0 if suffix == ".png" else 12  # Decoders of JPEG differ by some levels.
+    np.testing.assert_allclose(found, expected, atol=tolerance)
+    top, left = (np.array(expected.shape[:2]) - 6) // 2
+    square = expected[top : top + 6, left : left + 6] / 255
+    np.testing.assert_allclose(
+        datasets.read_image(path, (6, 6, 3)), square, atol=(tolerance + 0.01) / 255
+    )
+    for i in range(2):
+        tagged(tmp_path / f"{i}{suffix}", orientation)
+    x, _ = load(tmp_path, image_size=6).arrays("test")
+    np.testing.assert_allclose(x[0], square, atol=(tolerance + 0.01) / 255)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_png_may_tell_its_orientation_in_xmp(tmp_path, compressed):
+    xmp = PngImagePlugin.PngInfo()
+    xmp.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>', zip=compressed)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 7, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=xmp)
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(expected, np.rot90(pixels, -1))
+    np.testing.assert_array_equal(datasets.read_images(tmp_path)[0], expected)
+
+
+def test_unreadable_metadata_leave_an_image_as_it_is(tmp_path):
+    path = tmp_path / "a.jpg"
+    tagged(path, 6)
+    whole = path.read_bytes()
+    # The metadata's own header, which says how to read it.
+    path.write_bytes(whole.replace(b"MM\x00*", b"XX\x00*").replace(b"II*\x00", b"XX*\x00"))
+    assert path.read_bytes() != whole
+    with Image.open(path) as image:
+        expected = np.asarray(image, int)
+    np.testing.assert_allclose(datasets.read_images(tmp_path)[0], expected, atol=12)
 
 
 def test_subfolders_are_labels(tmp_path):
@@ -53,7 +190,8 @@ def test_split_subfolders(tmp_path):
         for i in range(count):
             write(tmp_path / split / "a" / f"{i}.png", (100 if split == "test" else 0) + i)
     data = load(tmp_path)
-    assert data.sizes == {"train": 9, "validation": 1, "test": 4}
+    assert data.sizes["test"] == 4 and data.sizes["train"] + data.sizes["validation"] == 10
+    assert min(data.sizes.values()) >= 1
     assert sorted(values(data, "train") + values(data, "validation")) == list(range(10))
     assert values(data, "test") == [100, 101, 102, 103] and data.label_names == ("a",)
     write(tmp_path / "validation" / "a" / "only.png", 50)

@@ -178,3 +178,16 @@ def test_planar_priors_train_in_the_plane_and_are_refused_elsewhere(prior, digit
     assert model.sample(3).shape == (3, *SHAPE) and model.latent_dim == 2
     with pytest.raises(ValueError, match=r"needs latent_dim=2\. Received: latent_dim=3"):
         aae_mlp(SHAPE, 3, prior=prior)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_of_the_prior_that_is_none_is_refused(scale):
+    with pytest.raises(ValueError, match=r"`prior_scale` must be above 0 and finite\. Received: "):
+        aae_mlp(SHAPE, 2, (4,), prior_scale=scale)
+
+
+@pytest.mark.parametrize("prior", ["petals", "swiss_roll"])
+def test_priors_with_scales_of_their_own_take_none(prior):
+    with pytest.raises(ValueError, match=rf"'{prior}' has scales of its own.*prior_scale=5\.0"):
+        aae_mlp(SHAPE, 2, (4,), prior=prior, prior_scale=5.0)
+    assert aae_mlp(SHAPE, 2, (4,), prior=prior, prior_scale=1.0).latent_dim == 2

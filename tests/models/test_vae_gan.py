@@ -202,3 +202,9 @@ def test_in_its_one_round_every_player_keeps_its_batch_statistics_up(snapshot):
             assert np.array_equal(old, new) == ("moving" not in name), name
             statistics += "moving" in name
     assert statistics >= 6
+
+
+@pytest.mark.parametrize("gamma", [-1.0, -1e-9, float("nan")])
+def test_a_negative_gamma_is_refused(known, gamma):
+    with pytest.raises(ValueError, match=r"`gamma` must be at least 0\. Received: (-|nan)"):
+        model_of(known, *networks(), gamma=gamma)

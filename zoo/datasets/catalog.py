@@ -81,12 +81,13 @@ def load(
     | svhn_cropped, cifar10 | 32x32x3 | train[:90%] / train[90%:] / test | class |
     | omniglot | 28x28x1, from 105x105, ink is 1 | train[:90%] / train[90%:] / test | alphabet |
     | celeb_a | 64x64x3, from the central 148x148 | its own | 40 attributes, 0 or 1 |
-    | folder | 64x64, central squares | 80% / 10% / 10%, or its own | subfolder |
+    | folder | 64x64, central squares | about 80% / 10% / 10%, or its own | subfolder |
 
     `folder` reads the PNG and JPEG files of `data_dir`; with one subfolder per label these
     subfolders' sorted names are the labels. Subfolders named exactly `train` and `test`, and
-    perhaps `validation`, are the splits instead (without `validation`, a tenth of `train` is held
-    out). The images have one channel if all of them are grey, else three; transparency is dropped.
+    perhaps `validation`, are the splits instead (without `validation`, about a tenth of `train`
+    is held out). Which image belongs where, its path and the seed alone decide, so that adding
+    images moves no other. They are turned upright where their metadata ask for it. The images have one channel if all of them are grey, else three; transparency is dropped.
     A file that cannot be read is an error, never left out.
 
     Args:

@@ -1,10 +1,14 @@
 """The user's own PNG and JPEG images, in a folder."""
 
+import hashlib
+import io
+import os
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from PIL import ExifTags, JpegImagePlugin, PngImagePlugin
 
 from zoo.datasets.errors import DatasetNotFound
 from zoo.datasets.images import SPLITS, ImageData, Split
@@ -52,22 +56,44 @@ def _labelled(folder: Path) -> Listing:
     return listing
 
 
-def _hold_out(listing: Listing, parts: int, folder: Path, rng: np.random.Generator) -> list:
-    """Shuffles a listing; gives what remains, and then `parts` tenths of it (at least one each)."""
-    tenth = max(1, len(listing) // 10)
-    if len(listing) <= parts * tenth:
+def _hold_out(listing: Listing, parts: int, folder: Path, seed: int) -> list:
+    """Gives what remains of a listing, in random order, and then `parts` tenths of it.
+
+    An image's number in [0, 1), a hash of the seed and of its path in the folder, says where it
+    belongs: to the last part from 0.9 on, to the one before it from 0.8 on. So images that are added
+    or removed later move no other from one split to another, and a folder may be moved as a whole.
+    The parts are tenths on average. Where a folder is so small that a split would be empty, the
+    image with the next lower number (for what remains: the lowest) stands in for it; until the
+    split has an image of its own, and no longer.
+    """
+    if len(listing) <= parts:
         raise ValueError(
             f"'{folder}' holds {len(listing)} image(s); at least {parts + 1} are needed for a "
             "split. Add images."
         )
-    shuffled = [listing[i] for i in rng.permutation(len(listing))]
-    rest = len(listing) - parts * tenth
-    cuts = [rest + part * tenth for part in range(parts + 1)]
-    return [shuffled[:rest], *(shuffled[a:b] for a, b in pairwise(cuts))]
+    numbered = sorted(
+        (_number(Path(path).relative_to(folder), seed), (path, label)) for path, label in listing
+    )
+    numbers = [number for number, _ in numbered]
+    cuts = [len(listing)]
+    for part in range(1, parts + 1):
+        own = int(np.searchsorted(numbers, 1 - part / 10))
+        # From the end on: one image for this part, and one for each before it.
+        cuts.insert(0, max(min(own, cuts[0] - 1), parts + 1 - part))
+    return [[entry for _, entry in numbered[a:b]] for a, b in pairwise([0, *cuts])]
+
+
+def _number(path: Path, seed: int) -> float:
+    """A number in [0, 1) that looks random, the same for the same relative path and seed."""
+    digest = hashlib.sha256(os.fsencode(f"{seed}/{path.as_posix()}")).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def listing(data_dir: str | None, seed: int = 0) -> dict[str, Listing]:
     """The files of each split and their labels; reads no image.
+
+    Where the folder does not say which images are for validation and testing, a tenth each is, on
+    average, as the seed and the images' names decide: adding images moves no other.
 
     Raises:
         DatasetNotFound: where there is no such folder, or no image in it.
@@ -80,14 +106,13 @@ def listing(data_dir: str | None, seed: int = 0) -> dict[str, Listing]:
     root = Path(data_dir).expanduser()
     if not root.is_dir():
         raise DatasetNotFound(f"There is no folder '{root}'. Give the images' folder as data_dir.")
-    rng = np.random.default_rng(seed)
     folders, files = _children(root)
     found = {path.name for path in folders}
     if files or found not in ({"train", "test"}, set(SPLITS)):
-        return dict(zip(SPLITS, _hold_out(_labelled(root), 2, root, rng), strict=True))
+        return dict(zip(SPLITS, _hold_out(_labelled(root), 2, root, seed), strict=True))
     splits = {path.name: _labelled(path) for path in folders}
     if "validation" not in splits:
-        parts = _hold_out(splits["train"], 1, root / "train", rng)
+        parts = _hold_out(splits["train"], 1, root / "train", seed)
         labels = {label for _, label in splits["train"]}
         splits["train"], splits["validation"] = parts
     else:
@@ -105,14 +130,47 @@ def decoder(size: int, channels: int):
     """The function from a path to the image, uint8 `[size, size, channels]`."""
 
     def decode(path):
-        image = tf.io.decode_image(tf.io.read_file(path), channels, expand_animations=False)
-        return square(tf.ensure_shape(image, [None, None, channels]), size)
+        return square(_decoded(path, channels), size)
 
     return decode
 
 
+def _decoded(path, channels):
+    """The image in a file as one sees it, uint8 `[H, W, channels]`: turned as its tag asks for."""
+    contents = tf.io.read_file(path)
+    image = tf.io.decode_image(contents, channels, expand_animations=False)
+    image = tf.ensure_shape(image, [None, None, channels])
+    orientation = tf.numpy_function(_orientation, [contents], tf.int32, stateful=False)
+    orientation = tf.ensure_shape(orientation, [])
+    # The tag's values (TIFF 6.0, "Orientation"): 1 is upright, 2 mirrored, 3 both mirrored and upside
+    # down, 4 upside down; 5 to 8 are the same with rows and columns exchanged beforehand.
+    image = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+    for axis, mirrored in ((1, [2, 3, 6, 7]), (0, [3, 4, 7, 8])):
+        wanted = tf.reduce_any(orientation == mirrored)
+        image = tf.cond(wanted, lambda i=image, a=axis: tf.reverse(i, [a]), lambda i=image: i)
+    return tf.ensure_shape(image, [None, None, channels])
+
+
+def _orientation(contents: bytes | np.ndarray) -> np.int32:
+    """The orientation that an image's metadata tell, 1 to 8; 1, upright, if they tell none."""
+    if isinstance(contents, np.ndarray):  # As TensorFlow hands it over outside of graphs.
+        contents = contents.item()
+    # Of a PNG, Pillow would decode the pixels to look for the tag behind them.
+    is_png = contents.startswith(b"\x89PNG")
+    if is_png and not any(word in contents for word in (b"eXIf", b"exif", b"adobe.xmp")):
+        return np.int32(1)
+    reader = PngImagePlugin.PngImageFile if is_png else JpegImagePlugin.JpegImageFile
+    try:
+        # Not by `Image.open`, which refuses very large images.
+        with reader(io.BytesIO(contents)) as image:
+            orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Metadata beyond understanding do not make the pixels unreadable.
+        return np.int32(1)
+    return np.int32(orientation if 1 <= orientation <= 8 else 1)
+
+
 def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """One PNG or JPEG file as float32 `[H, W, C]` in [0, 1]: central square, resized.
+    """One PNG or JPEG file as float32 `[H, W, C]` in [0, 1]: upright, central square, resized.
 
     Args:
         path: The file.
@@ -128,6 +186,44 @@ def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> np.ndarra
         return decoder(image_shape[0], image_shape[-1])(str(path)).numpy().astype("float32") / 255
     except tf.errors.OpError as error:
         raise ValueError(f"Cannot decode '{path}': it is no PNG or JPEG image.") from error
+
+
+def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray:
+    """All PNG and JPEG files of a folder, or of its subfolders, as uint8 `[N, H, W, C]`.
+
+    One channel if all of them are grey, else three. Turned upright where their metadata ask for it.
+
+    Args:
+        folder: The folder.
+        image_size: Central squares of that side, resized with antialiasing; by default images are
+            taken as they are.
+
+    Raises:
+        DatasetNotFound: If there is no such folder, or no image in it.
+        ValueError: If a file is no image, or sizes differ and `image_size` is not given.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise DatasetNotFound(f"There is no folder '{root}'.")
+    paths = [path for path, _ in _labelled(root)]
+    images, grey = None, True
+    for i, path in enumerate(paths):
+        try:
+            image = _decoded(path, 3)
+        except tf.errors.OpError as error:
+            raise ValueError(f"Cannot decode '{path}': it is no PNG or JPEG image.") from error
+        image = (square(image, image_size) if image_size else image).numpy()
+        if images is None:
+            images = np.empty([len(paths), *image.shape], np.uint8)
+        if image.shape != images.shape[1:]:
+            raise ValueError(
+                f"The images in '{root}' are of different sizes: '{Path(paths[0]).name}' of "
+                f"{images.shape[1]}x{images.shape[2]}, '{Path(path).name}' of "
+                f"{image.shape[0]}x{image.shape[1]} pixels. Give an image size to resize them to."
+            )
+        images[i] = image
+        grey &= bool((image == image[..., :1]).all())
+    return np.ascontiguousarray(images[..., :1]) if grey else images
 
 
 def load(data_dir: str | None, *, image_size: int | None, seed: int, **options) -> ImageData:

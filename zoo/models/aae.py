@@ -3,6 +3,7 @@
 Makhzani et al., "Adversarial Autoencoders", 2016. https://arxiv.org/abs/1511.05644
 """
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -130,10 +131,14 @@ def aae_mlp(
         hidden: The encoder's; the decoder's mirrors it.
         posterior: "deterministic" or "normal".
         prior: "normal", "petals" (ten 2-D normals) or "swiss_roll".
-        prior_scale: Standard deviation of the prior "normal"; the paper takes 5 on MNIST.
+        prior_scale: Standard deviation of the prior "normal", above 0; the paper takes 5 on MNIST.
+            The other priors have scales of their own, and take none.
         discriminator_hidden: Units of the discriminator's hidden layers.
         likelihood: Name of the family of p(x | z).
         levels: Number of grey levels, for "discretized_logistic".
+
+    Raises:
+        ValueError: For names that there are not, or a prior that does not suit its other settings.
     """
     q = look_up({"deterministic": Deterministic, "normal": DiagonalNormal}, posterior, "posterior")
     planar = {"petals": NormalPetals, "swiss_roll": SwissRoll}
@@ -141,6 +146,13 @@ def aae_mlp(
         raise ValueError(
             f"The prior '{prior}' lies in the plane: it needs latent_dim=2. "
             f"Received: latent_dim={latent_dim}."
+        )
+    if not 0 < prior_scale < math.inf:
+        raise ValueError(f"`prior_scale` must be above 0 and finite. Received: {prior_scale}.")
+    if prior in planar and prior_scale != 1:
+        raise ValueError(
+            f"`prior_scale` is for the prior 'normal'; '{prior}' has scales of its own. "
+            f"Received: prior_scale={prior_scale}."
         )
     p = look_up(
         {"normal": lambda: IsotropicNormal(latent_dim, prior_scale)} | planar, prior, "prior"

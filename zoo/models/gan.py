@@ -33,7 +33,7 @@ class GAN(GenerativeModel):
 
     Example:
         >>> model = zoo.GAN(
-        ...     zoo.networks.mlp_decoder(10, (8, 8, 1), activation="sigmoid"),
+        ...     zoo.networks.mlp_decoder(10, (8, 8, 1), output="sigmoid"),
         ...     zoo.networks.mlp_encoder((8, 8, 1), 1),
         ...     zoo.StandardNormal(10),
         ... )

@@ -46,11 +46,15 @@ class VAEGAN(GenerativeModel):
         discriminator: Network from `x[B, H, W, C]` to `(features[B, F], logits[B, 1])`: the paper's
             Dis_l(x), and the decision, high for real. Which layer l is the network's choice. The
             authors' code takes the third strided convolution before its normalization; the zoo's
-            networks take the last one after it, because unit variance is what the likelihood
-            assumes: features much smaller than that leave the rate to outweigh the distortion, and
-            the posterior collapses.
+            `dcgan_discriminator` takes the last one after it, because unit variance is what the
+            likelihood assumes: features much smaller than that leave the rate to outweigh the
+            distortion, and the posterior collapses. `mlp_discriminator`, which has no
+            normalization, takes its last hidden layer.
         adversarial_loss: An `AdversarialLoss`; `Minimax()`, as in the paper, if `None`.
-        gamma: Weight of the distortion against fooling, for the decoder.
+        gamma: Weight of the distortion against fooling, for the decoder, at least 0.
+
+    Raises:
+        ValueError: If gamma is less than 0.
     """
 
     terms = ("distortion", "rate", "real_logit", "reconstruction_logit", "sample_logit")
@@ -66,6 +70,8 @@ class VAEGAN(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if not gamma >= 0:
+            raise ValueError(f"`gamma` must be at least 0. Received: {gamma}.")
         self.posterior = posterior
         self.decoder = decoder
         self.prior = prior
