@@ -16,7 +16,7 @@ from zoo.runs import Run
 class Projection:
     """A feature network without a network: a fixed linear map of the pixels."""
 
-    dim, classes, protocol = 4, 3, None
+    dim, classes, protocol, gray = 4, 3, None, "repeat"
 
     def __init__(self, seed=0):
         self.preprocessing = {"size": 8, "quantise": "uint8"}
@@ -64,7 +64,8 @@ def test_real_images_are_the_grey_ones_however_the_model_is_trained(vae, data):
     stored = datasets.load("digits").arrays("test")[0]
     np.testing.assert_array_equal(subject.real.pixels, np.round(stored * 255))
     assert set(np.unique(subject.x)) == {0, 1}
-    assert len(subject.real) == 447 and len(subject.fake) == 60 and len(subject.other) == 60
+    assert len(subject.real) == 447 and len(subject.fake) == 60
+    assert [len(images) for images in subject.floor_sets] == [447, 60]
 
 
 def test_samples_are_those_of_the_model_rounded_to_8_bits(vae):
@@ -87,6 +88,7 @@ def test_a_distance_is_that_of_the_features_and_its_floor_that_of_other_real_ima
     floor = float(metrics.frechet_distance(real, other))
     assert result.floor == {
         "value": pytest.approx(floor, rel=1e-6),
+        "stderr": None,
         "n_real": 447,
         "n_fake": 60,
         "source": "digits validation",
@@ -102,7 +104,8 @@ def test_a_result_holds_the_whole_protocol(vae, data):
     assert result.preprocessing == Projection().preprocessing
     assert result.data["name"] == "digits" and result.data["split"] == "test"
     assert len(result.data["sha256"]) == 64 and "binarize" not in result.data
-    assert result.sampling == {"run": "r", "seed": 5, "batch_size": 500}
+    about = {"run": "r", "seed": 5, "batch_size": 500, "images": "means of p(x | z)"}
+    assert result.sampling == about | {"seconds": result.sampling["seconds"]}
     assert {"numpy", "tensorflow", "keras", "devices"} <= set(result.environment)
     assert result.seconds >= 0
     likelihood = only(of_model(vae, data).run(["nll"]))
@@ -156,6 +159,86 @@ def test_groups_stand_for_their_metrics_each_once_and_in_order():
     assert evaluation.resolve(["all"]) == list(evaluation.METRICS)
 
 
+def test_likelihoods_are_of_the_images_they_were_measured_on(vae):
+    def nll(binarize, seed, **more):
+        data = datasets.load("digits", binarize=binarize, seed=seed)
+        return only(of_model(vae, data, **more).run(["nll"]))
+
+    a = nll("fixed", 0)
+    # What is equal may be compared, though the words for it differ.
+    for same in (nll("dynamic", 0), nll("fixed", 0, num_real=50)):
+        assert same.value == a.value and same.protocol() == a.protocol()
+    # What differs may not, though the words for it are equal.
+    for other in (nll("fixed", 1), nll("fixed", 0, limit=30)):
+        assert other.protocol()["data.sha256"] != a.protocol()["data.sha256"]
+
+
+def test_densities_and_probabilities_are_not_ranked():
+    data = datasets.load("digits")
+    results = {}
+    for likelihood in ("unit_normal", "discretized_logistic"):
+        model = zoo.models.vae.vae_mlp(
+            (8, 8, 1), latent_dim=2, hidden=(8,), likelihood=likelihood, levels=17
+        )
+        results[likelihood] = list(of_model(model, data).run(["nll"]))
+    comparison = metrics.compare(results)
+    assert not comparison.best and "estimator.of is a density" in comparison.notes["nll"]
+
+
+def test_sets_of_images_have_no_model_metrics_and_that_is_a_reason():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    subject = Evaluation.of_images(pixels, pixels[::-1], Projection())
+    results = {result.kind: result for result in subject.run(["all"])}
+    assert results["fid"].value is not None
+    for kind in ("nll", "copying", "psnr", "mig", "objective"):
+        assert results[kind].value is None and "needs a model" in results[kind].error
+    assert "11x11" in results["diversity"].error
+
+
+def test_one_image_is_no_set_and_that_is_a_reason():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    for result in Evaluation.of_images(pixels[:1], pixels, Projection()).run(["fid", "prdc"]):
+        assert result.value is None and result.error
+
+
+def test_samples_that_are_not_finite_cost_no_other_metric(data):
+    model = zoo.models.vae.vae_mlp((8, 8, 1), latent_dim=2, hidden=(8,))
+    bias = model.likelihood.network.weights[-1]
+    bias.assign(np.full(bias.shape, np.nan))
+    subject = of_model(model, data)
+    results = {result.kind: result for result in subject.run(["fid", "prdc", "active_units"])}
+    assert all("samples are NaN" in results[kind].error for kind in ("fid", "precision"))
+    assert results["active_units"].value is not None
+
+
+def test_colours_are_refused_by_a_network_for_grey_images():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    extractor = Projection()
+    extractor.gray = "keep"
+    result = only(Evaluation.of_images(pixels, pixels, extractor).run(["fid"]))
+    assert "takes grey images. Received: 3 channels" in result.error and not extractor.seen
+
+
+def test_nothing_is_drawn_for_metrics_that_need_no_samples(vae, data, monkeypatch):
+    monkeypatch.setattr(vae, "sample", None)
+    assert only(of_model(vae, data).run(["nll"])).status == "ok"
+
+
+def test_an_almost_black_set_is_scored(tmp_path):
+    pixels = np.zeros((20, 28, 28, 1), np.uint8)
+    pixels[:, 0] = 1
+    extractor = zoo.features.get("mnist-cnn-v1")
+    result = only(Evaluation.of_images(255 - pixels, pixels, extractor).run(["fid"]))
+    assert result.value > 1
+
+
+def test_halves_of_a_set_are_not_put_through_the_network_again():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    extractor = Projection()
+    list(Evaluation.of_images(pixels, pixels[::-1], extractor).run(["fid", "kid", "score", "prdc"]))
+    assert extractor.seen == [40, 40]
+
+
 def test_sets_without_a_model_have_the_floor_of_two_halves():
     rng = np.random.default_rng(0)
     real = rng.integers(0, 256, (100, 8, 8, 1), np.uint8)
@@ -204,8 +287,11 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     a.write_bytes(b.read_bytes())
     with pytest.raises(ValueError, match="never mixed: delete the file"):
         _ = Images(pixels, "", Projection(0), tmp_path).features
+    a.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"cannot be read.*Delete the file"):
+        _ = Images(pixels, "", Projection(0), tmp_path).features
     a.write_bytes(b.read_bytes()[:100])
-    with pytest.raises(ValueError, match="cannot be read.*Delete the file"):
+    with pytest.raises(ValueError, match=r"cannot be read.*Delete the file"):
         _ = Images(pixels, "", Projection(0), tmp_path).features
 
 
@@ -226,19 +312,22 @@ class Scripted(Evaluation):
     """An evaluation whose results are known in advance."""
 
     def run(self, keys):
-        yield metrics.Result("fid[x]", "fid", next(self.values))
+        (kind,) = keys
+        yield metrics.Result(f"{kind}[x]", kind, next(self.values), error="no reason")
 
 
-def keep_best(tmp_path, vae, values, every=1, epochs=None):
+def keep_best(tmp_path, vae, values, every=1, epochs=None, kind="fid"):
     run = Run(tmp_path)
     values = iter(values)
 
     def subject(model):
-        made = Scripted(real=None, fake=None)
+        made = Scripted(real=None)
         made.values = values
         return made
 
-    callback = KeepBest(run, subject, "fid", "fid[x]", every)
+    said = []
+    callback = KeepBest(run, subject, kind, f"{kind}[x]", every, said.append)
+    callback.said = said
     callback.set_model(vae)
     callback.set_params({"epochs": epochs or 100})
     return run, callback
@@ -261,6 +350,20 @@ def test_the_best_model_is_kept_beside_the_last(vae, tmp_path):
     best = run.load_model("best")
     assert (best.variables_of("vae")[0].numpy() == 1).all()
     assert [r.value for r in metrics.read(run.evaluation)] == [3.0, 1.0, 2.0, None, 1.0]
+
+
+def test_of_a_score_the_highest_is_the_best(vae, tmp_path):
+    run, callback = keep_best(tmp_path, vae, [2.0, 3.0, 1.0], kind="score")
+    for epoch in range(3):
+        callback.on_epoch_end(epoch, {})
+    assert json.loads(run.best_result.read_text())["sampling"]["epoch"] == 2
+
+
+def test_an_evaluation_without_a_value_is_said(vae, tmp_path):
+    run, callback = keep_best(tmp_path, vae, [None])
+    callback.on_epoch_end(4, {})
+    assert "Epoch 5" in callback.said[0] and "no reason" in callback.said[0]
+    assert not run.best.exists()
 
 
 def test_a_resumed_run_remembers_the_best(vae, tmp_path):

@@ -8,6 +8,7 @@ python -m trainers.evaluate --compare runs/vae_mnist runs/dcgan_mnist
 
 import pathlib
 
+import numpy as np
 from absl import flags
 from tqdm import tqdm
 
@@ -92,16 +93,38 @@ def _compare(places):
     keys = evaluation.resolve(FLAGS.metrics or [k for k in evaluation.METRICS if k != "losses"])
     kinds = {kind for key in keys for kind in evaluation.METRICS[key].gives}
     results = {}
+    for name, path in _named(places).items():
+        found = [
+            result
+            for result in metrics.read(path)
+            if result.kind.partition(":")[0] in kinds and result.sampling.get("epoch") is None
+        ]
+        # A run may have been scored with several weights: a row for each.
+        variants = {_weights_of(result) for result in found}
+        for variant in sorted(variants):
+            label = f"{name} ({variant})" if len(variants) > 1 or variant != "last" else name
+            results[label] = [result for result in found if _weights_of(result) == variant]
+    print(getattr(metrics.compare(results), FLAGS.format)(), end="")
+
+
+def _named(places):
+    """The files of results by the shortest names that tell them apart."""
+    files = {}
     for place in places:
         path = pathlib.Path(place)
-        path = path if path.suffix == ".jsonl" else runs.Run(path).evaluation
-        name = path.stem if place.endswith(".jsonl") else path.parent.name
-        for result in metrics.read(path):
-            on_the_way = result.sampling.get("epoch") is not None
-            if result.kind.partition(":")[0] in kinds and not on_the_way:
-                best = result.sampling.get("checkpoint") == "best"
-                results.setdefault(f"{name} (best)" if best else name, []).append(result)
-    print(getattr(metrics.compare(results), FLAGS.format)(), end="")
+        files[path.resolve()] = path if path.suffix == ".jsonl" else runs.Run(path).evaluation
+    if len(files) < len(places):
+        raise ValueError("Name each run once.")
+    for n in range(1, 1 + max(len(path.parts) for path in files)):
+        names = ["/".join(path.with_suffix("").parts[-n:]) for path in files]
+        if len(set(names)) == len(names):
+            break
+    return dict(zip(names, files.values(), strict=True))
+
+
+def _weights_of(result):
+    checkpoint = result.sampling.get("checkpoint", "last")
+    return checkpoint + (", averaged" if result.sampling.get("averaged_weights") else "")
 
 
 def _evaluate_run():
@@ -124,6 +147,8 @@ def _evaluate_run():
         image_shape=model.image_shape,
         seed=model.seed,
     )
+    # The same draw of binary images for all runs, whatever seed they were trained with.
+    data.seed = 0
     with cli.weights(model), cli.Progress() as progress:
         subject = evaluation.Evaluation.of_model(
             model,
@@ -161,6 +186,18 @@ def _evaluate_run():
 
 
 def _evaluate_folders():
+    of_models = (
+        "checkpoint",
+        "averaged",
+        "num_samples",
+        "dataset",
+        "data_dir",
+        "binarize",
+        "split",
+    )
+    of_models += ("limit", "importance_samples", "batch_size")
+    if idle := [name for name in of_models if FLAGS[name].present]:
+        raise ValueError(f"These flags are about models, not folders: {', '.join(idle)}.")
     if not FLAGS.extractor:
         raise ValueError(
             "Two folders of images are compared by a feature network: give --extractor, one of "
@@ -171,9 +208,12 @@ def _evaluate_folders():
     extractor = features.get(FLAGS.extractor, FLAGS.weights)
     folders = (FLAGS.real, FLAGS.fake)
     real, fake = (read_images(folder, FLAGS.image_size) for folder in folders)
+    if FLAGS.num_real and FLAGS.num_real < len(real):
+        # Of a listing that may be sorted by label.
+        real = real[np.random.default_rng(FLAGS.seed).permutation(len(real))[: FLAGS.num_real]]
     with cli.Progress() as progress:
         subject = evaluation.Evaluation.of_images(
-            real[: FLAGS.num_real],
+            real,
             fake,
             extractor,
             cache=FLAGS.cache,

@@ -131,6 +131,7 @@ class KeepBest(keras.callbacks.Callback):
         metric: A key of `zoo.evaluation.METRICS`; where it gives several values the first counts.
         name: The first value's name.
         every: Number of epochs between.
+        say: Called with a line where the metric has no value.
     """
 
     def __init__(
@@ -140,9 +141,10 @@ class KeepBest(keras.callbacks.Callback):
         metric: str,
         name: str,
         every: int = 1,
+        say: Callable[[str], None] = print,
     ):
         super().__init__()
-        self.run, self.subject, self.every = run, subject, every
+        self.run, self.subject, self.every, self.say = run, subject, every, say
         self.metric, self.name = metric, name
         (self.kind, *_) = METRICS[metric].gives
         self.higher_is_better = metrics.HIGHER_IS_BETTER[self.kind]
@@ -156,7 +158,9 @@ class KeepBest(keras.callbacks.Callback):
                 about = result.sampling | {"epoch": epoch + 1}
                 result = dataclasses.replace(result, sampling=about)
                 metrics.append(self.run.evaluation, result)
-                if result.kind == self.kind and result.value is not None:
+                if result.value is None:
+                    self.say(f"Epoch {epoch + 1}: {result}")
+                elif result.kind == self.kind:
                     value = result.value
                     self._keep_if_best(result)
         if logs is not None:

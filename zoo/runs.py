@@ -236,11 +236,16 @@ def write_json(path: pathlib.Path, content: Any) -> None:
     os.replace(partial, path)
 
 
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    packages = ("tensorflow", "keras", "tensorflow-probability", "numpy")
+def versions() -> dict[str, Any]:
+    """Versions and devices, of which a result depends."""
+    import zoo  # Not above: it imports this module.
+
+    packages = ("tensorflow", "keras", "tensorflow-probability", "numpy", "scikit-learn")
     return (
-        {"python": platform.python_version()}
+        {"zoo": zoo.__version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in packages}
-        | {"devices": ", ".join(d.device_type for d in tf.config.list_logical_devices())}
+        | {
+            "devices": ", ".join(d.device_type for d in tf.config.list_logical_devices()),
+            "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
+        }
     )

@@ -81,9 +81,10 @@ def train(
         model.steps_per_execution = max(
             n for n in range(1, config.steps_per_execution + 1) if steps % n == 0
         )
+        best = [_keep_best(config, run, data, model, say)] if config.evaluation.every else []
         if chief and not resume:
             run.begin(config)
-        return _train(config, run, strategy, data, model, steps, resume, progress, say)
+        return _train(config, run, strategy, data, model, steps, resume, progress, say, best)
 
 
 _MAY_BE_ZERO = ("warm_up_steps", "capacity_steps")
@@ -138,28 +139,34 @@ def _check_evaluation(config):
             f"{', '.join(k for k, m in evaluation.METRICS.items() if _has_a_better_end(m))}. "
             f"Received: evaluation.metric='{settings.metric}'."
         )
-    if metric.features and not _extractor_name(config):
-        raise ValueError(
-            f"The zoo has no feature network for '{config.data.name}'. For "
-            f"evaluation.metric='{settings.metric}' name another as evaluation.extractor: "
-            f"{', '.join(features.names())}."
-        )
+    if metric.features:
+        _extractor(config)
 
 
 def _has_a_better_end(metric):
     return metric.gives[0] in metrics.HIGHER_IS_BETTER
 
 
-def _extractor_name(config):
-    return config.evaluation.extractor or features.for_dataset(config.data.name)
+def _extractor(config):
+    name = config.evaluation.extractor or features.for_dataset(config.data.name)
+    if name is None:
+        raise ValueError(
+            f"The zoo has no feature network for '{config.data.name}'. For "
+            f"evaluation.metric='{config.evaluation.metric}' name another as evaluation.extractor: "
+            f"{', '.join(features.names())}."
+        )
+    return features.get(name)
 
 
-def _keep_best(config, run, data):
-    """The callback that evaluates on the way, by the configuration."""
+def _keep_best(config, run, data, model, say):
+    """The callback that evaluates on the way.
+
+    Raises:
+        ValueError: If the metric cannot be had of the model or the data.
+    """
     settings = config.evaluation
     metric = evaluation.METRICS[settings.metric]
-    extractor = features.get(_extractor_name(config)) if metric.features else None
-    kind = metric.gives[0]
+    extractor = _extractor(config) if metric.features else None
 
     def subject(model):
         return evaluation.Evaluation.of_model(
@@ -173,8 +180,10 @@ def _keep_best(config, run, data):
             sampling={"run": str(run.path), "preset": config.preset, "model": type(model).__name__},
         )
 
-    name = extractor.name_of(kind) if extractor else kind
-    return KeepBest(run, subject, settings.metric, name, settings.every)
+    if reason := subject(model).lacks(metric):
+        raise ValueError(f"evaluation.metric='{settings.metric}' has no value here. {reason}")
+    name = extractor.name_of(metric.gives[0]) if extractor else metric.gives[0]
+    return KeepBest(run, subject, settings.metric, name, settings.every, say)
 
 
 def _build(config, strategy, image_shape, levels):
@@ -205,7 +214,7 @@ def _precision(half):
         keras.mixed_precision.set_dtype_policy(before)
 
 
-def _train(config, run, strategy, data, model, steps, resume, progress, say):
+def _train(config, run, strategy, data, model, steps, resume, progress, say, best):
     chief = strategies.is_chief(strategy)
     checkpoints = Checkpoints(run.checkpoints, write=chief)
     # Not unless asked: what lies there may be what the chief is about to replace.
@@ -221,8 +230,7 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say):
     if chief:
         run.write_config(config)
         run.truncate_metrics(done)
-        if config.evaluation.every:
-            callbacks.append(_keep_best(config, run, data))
+        callbacks += best
         # The row goes first: once a checkpoint counts, its epoch's metrics are on disk.
         callbacks += [
             keras.callbacks.CSVLogger(run.metrics, append=True),

@@ -78,6 +78,7 @@ def test_with_the_exact_posterior_any_number_of_samples_gives_the_exact_value(
     assert result.n_real == 23
     assert result.estimator == {
         "method": "importance sampling",
+        "of": "a density",
         "K": num_samples,
         "batch_size": batch_size,
         "seed": 0,

@@ -92,6 +92,35 @@ def test_what_was_measured_otherwise_is_not_ranked(change, field):
         assert "**1**" not in form and "1 *" not in form
 
 
+def test_words_for_the_data_do_not_count_where_checksums_agree():
+    a, b = (fid(v, data={"sha256": "cd", "images": w}) for v, w in ((1.0, "a"), (2.0, "/b/a")))
+    assert metrics.compare({"A": [a], "B": [b]}).best
+
+
+def test_metrics_of_generated_images_alone_do_not_depend_on_the_data():
+    a, b = (
+        Result("score", "score", v, n_fake=9, data={"sha256": s})
+        for v, s in ((1.0, "a"), (2.0, "b"))
+    )
+    assert metrics.compare({"A": [a], "B": [b]}).best == {"score": {"B"}}
+
+
+def test_one_name_of_two_networks_is_two_columns():
+    def of(network, value):
+        return Result("fid", "fid", value, n_real=9, extractor={"id": network})
+
+    table = metrics.compare(
+        {"A": [of("ttur", 1.0), of("clean", 2.0)], "B": [of("clean", 3.0), of("ttur", 4.0)]}
+    )
+    assert table.best == {"fid of ttur": {"A"}, "fid of clean": {"A"}}
+
+
+def test_a_floor_of_other_sizes_says_which():
+    floor = {"value": 0.5, "n_real": 50, "n_fake": 40}
+    assert "(other real images: 0.5, 50 and 40 of them)" in str(fid(1.0, floor=floor))
+    assert "0.5 (of 50 and 40)" in metrics.compare({"A": [fid(1.0, floor=floor)]}).text()
+
+
 def test_what_merely_happened_is_no_difference_of_protocol():
     a = fid(1.0, estimator={"method": "gram", "clipped": True, "rank_deficient": True})
     b = fid(2.0, estimator={"method": "cholesky", "clipped": False, "rank_deficient": False})

@@ -240,6 +240,10 @@ def test_folders_are_compared_without_a_model(images, root):
     assert fid["floor"]["value"] > 1 and fid["data"]["images"] == str(images)
     assert "against" in said and len(list(images.iterdir())) == 30
     assert "give --extractor" in sentence(run("evaluate", *flags[:2]))
+    idle = ("--split=train", "--num_samples=5")
+    assert "not folders: num_samples, split" in sentence(run("evaluate", *flags, *idle))
+    said = succeed("evaluate", *flags, "--metrics=all", "--num_real=20")
+    assert re.search(r"nll +no value: It needs a model", said) and "[20 real, 30 generated]" in said
 
 
 def test_results_are_compared_in_text_markdown_and_csv(vae, gan):
@@ -248,7 +252,7 @@ def test_results_are_compared_in_text_markdown_and_csv(vae, gan):
     both = ("--compare", str(vae[0]), str(gan))
     text = succeed("evaluate", *both)
     assert re.search(r"classifier-FID\[mnist-cnn-v1\] +[\d.]+", text) and " *" in text
-    assert "nll of gan: A likelihood takes a model with `log_prob`" in text
+    assert "nll of gan: A GAN has no `log_prob`" in text
     assert "| gan |" in succeed("evaluate", *both, "--format=markdown")
     rows = list(csv.DictReader(succeed("evaluate", *both, "--format=csv").splitlines()))
     assert {row["model"] for row in rows} == {"vae", "gan"}
@@ -276,6 +280,38 @@ def test_the_best_model_is_kept_beside_the_last(root):
     last = lines(path / "evaluation.jsonl")[-1]
     assert last["sampling"]["checkpoint"] == "best"
     assert "has no best.keras" in sentence(run("sample", f"--run={root}/vae", "--checkpoint=best"))
+
+
+@pytest.mark.parametrize(
+    ("preset", "setting", "said"),
+    [
+        ("gan_digits", "extractor=mnist-cnn", "Unknown feature network 'mnist-cnn'"),
+        ("gan_digits", "metric=fid", "no feature network for 'digits'"),
+        ("gan_digits", "metric=nll", "A GAN has no `log_prob`"),
+        ("gan_digits", "metric=density", "Unknown metric"),
+        ("gan_digits", "metric=copying", "a metric with a better end"),
+        ("vae_digits", "metric=ssim", "at least 11x11 pixels"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_refused_before_the_old_run_goes(
+    gan, preset, setting, said
+):
+    before = files(gan)
+    settings = ("--set=evaluation.every=1", f"--set=evaluation.{setting}")
+    answer = run("train", f"--preset={preset}", *settings, f"--output={gan}", "--overwrite")
+    assert said in sentence(answer)
+    assert files(gan) == before
+
+
+def test_runs_of_one_name_are_told_apart(vae, root):
+    succeed("evaluate", f"--run={vae[0]}", "--metrics=nll", *FEW[1:])
+    for folder in ("a", "b"):
+        (root / folder).mkdir()
+        (root / folder / "evaluation.jsonl").write_bytes((vae[0] / "evaluation.jsonl").read_bytes())
+    paths = [f"{root}/{folder}/evaluation.jsonl" for folder in ("a", "b")]
+    said = succeed("evaluate", "--compare", *paths)
+    assert "a/evaluation" in said and "b/evaluation" in said
+    assert "Name each run once" in sentence(run("evaluate", "--compare", paths[0], paths[0]))
 
 
 @pytest.mark.parametrize(

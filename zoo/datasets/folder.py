@@ -123,7 +123,12 @@ def listing(data_dir: str | None, seed: int = 0) -> dict[str, Listing]:
                 f"The labels in '{root / split}' must be among those in '{root / 'train'}': "
                 f"{', '.join(sorted(map(str, labels)))}. Received: {strange[0]}."
             )
-    return {split: splits[split] for split in SPLITS}
+    # In an order that knows no labels, so that the first images of a split are some of all.
+    return {split: sorted(splits[split], key=lambda e: _order(e, root, seed)) for split in SPLITS}
+
+
+def _order(entry, root, seed):
+    return _number(Path(entry[0]).relative_to(root), seed)
 
 
 def decoder(size: int, channels: int):

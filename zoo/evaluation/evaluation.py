@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from zoo import metrics, pictures, runs
 from zoo.datasets import ImageData
-from zoo.evaluation.images import Images, Progress, samples, silent
-from zoo.evaluation.table import METRICS, resolve
+from zoo.evaluation.images import Images, Progress, samples, sha256, silent
+from zoo.evaluation.table import METRICS, Metric, resolve
 from zoo.features import Extractor
 from zoo.metrics import Result
 from zoo.model import GenerativeModel
@@ -25,12 +25,13 @@ class Evaluation:
 
     Attributes:
         real: The reference images, in 8 bits, never binarised.
-        fake: Generated images; `None` where nothing can be sampled.
-        other: Further real images: what a perfect generator would give. For the floors.
+        generated: Images to score; `None` where a model makes them, or cannot.
         model: The model.
         data: Its data set.
         split: Of which `real` are the images.
+        num_samples: Number of images that the model is to make.
         extractor: The feature network.
+        cache: Folder for features of real images.
         seed: Of all draws.
         importance_samples: Number of draws for each image's likelihood, K.
         limit: Number of images for likelihoods.
@@ -40,12 +41,13 @@ class Evaluation:
     """
 
     real: Images
-    fake: Images | None
-    other: Images | None = None
+    generated: Images | None = None
     model: GenerativeModel | None = None
     data: ImageData | None = None
     split: str | None = None
+    num_samples: int = 10_000
     extractor: Extractor | None = None
+    cache: str | os.PathLike | None = None
     seed: int = 0
     importance_samples: int = 1000
     limit: int = 1000
@@ -64,12 +66,10 @@ class Evaluation:
         *,
         cache: str | os.PathLike | None = None,
         num_real: int | None = None,
-        seed: int = 0,
-        batch_size: int = 500,
         progress: Progress = silent,
         **more,
     ) -> "Evaluation":
-        """Of a model's samples against a split of its data.
+        """Of a model's samples against a split of its data. Draws and computes nothing yet.
 
         Args:
             model: The model, with the weights to be scored.
@@ -79,39 +79,27 @@ class Evaluation:
             extractor: What `zoo.features.get` returns; `None` leaves out what needs features.
             cache: Folder for features of real images.
             num_real: Use the first so many images of the split; all by default.
-            seed: Of all draws.
-            batch_size: Images at a time.
             progress: Called with a line of text, the number done and of all.
             **more: Other attributes of the class.
 
         Raises:
-            ValueError: If the split is empty or the numbers are below 2.
+            ValueError: If there is no such split, or a number is below 2.
         """
         if num_samples < 2 or (num_real is not None and num_real < 2):
             raise ValueError(
                 "Sets of images need at least two. "
                 f"Received: num_samples={num_samples}, num_real={num_real}."
             )
-
-        def images(pixels, source, cache=cache):
-            return Images(pixels, source, extractor, cache, progress)
-
-        real = data.pixels(split, num_real)
-        others = next(s for s in ("validation", "train") if s != split)
-        fake = None
-        if "sample" in model.abilities():
-            drawn = samples(model, num_samples, seed, batch_size, progress)
-            fake = images(drawn, "generated images", cache=None)
         return cls(
-            real=images(real, f"{data.name} {split}"),
-            fake=fake,
-            other=images(data.pixels(others, num_samples), f"{data.name} {others}"),
+            Images(
+                data.pixels(split, num_real), f"{data.name} {split}", extractor, cache, progress
+            ),
             model=model,
             data=data,
             split=split,
+            num_samples=num_samples,
             extractor=extractor,
-            seed=seed,
-            batch_size=batch_size,
+            cache=cache,
             progress=progress,
             **more,
         )
@@ -136,8 +124,8 @@ class Evaluation:
         channels = max(real.shape[-1], fake.shape[-1])
         real, fake = (np.repeat(s, channels // s.shape[-1], -1) for s in (real, fake))
         return cls(
-            real=Images(real, names[0], extractor, cache, progress),
-            fake=Images(fake, names[1], extractor, None, progress),
+            Images(real, names[0], extractor, cache, progress),
+            Images(fake, names[1], extractor, None, progress),
             extractor=extractor,
             seed=seed,
             progress=progress,
@@ -146,9 +134,49 @@ class Evaluation:
 
     # What metrics ask for ---------------------------------------------------------------------
 
+    @property
+    def fake(self) -> Images:
+        """The generated images.
+
+        Raises:
+            ValueError: If the model's samples are not finite.
+        """
+        if self.generated is None:
+            images, error = self._drawn
+            if error:
+                raise ValueError(error)
+            return images
+        return self.generated
+
+    @functools.cached_property
+    def _drawn(self):
+        # With the error: it is found once, and is that of each metric.
+        start = time.monotonic()
+        try:
+            drawn = samples(self.model, self.num_samples, self.seed, self.batch_size, self.progress)
+        except ValueError as error:
+            return None, str(error)
+        self.sampling["seconds"] = round(time.monotonic() - start, 3)
+        return Images(drawn, "generated images", self.extractor, None, self.progress), None
+
+    @functools.cached_property
+    def floor_sets(self) -> tuple[Images, Images]:
+        """The reference, and other real images in the place of generated ones, as many if possible.
+
+        Of another split; without a data set, two halves of the reference.
+        """
+        if self.data is not None:
+            split = next(s for s in ("validation", "train") if s != self.split)
+            pixels = self.data.pixels(split, self.num_samples)
+            source = f"{self.data.name} {split}"
+            return self.real, Images(pixels, source, self.extractor, self.cache, self.progress)
+        order = np.random.default_rng(self.seed).permutation(len(self.real))
+        half = len(order) // 2
+        return self.real.part(order[:half]), self.real.part(order[half : 2 * half])
+
     @functools.cached_property
     def train(self) -> Images:
-        """The images that the model was trained on."""
+        """The data set's training images."""
         return Images(self.data.pixels("train"), f"{self.data.name} train")
 
     @functools.cached_property
@@ -197,15 +225,50 @@ class Evaluation:
 
     # Running ----------------------------------------------------------------------------------
 
+    def lacks(self, metric: Metric) -> str | None:
+        """Why a metric cannot be had, in a sentence; `None` if nothing is known against it."""
+        if metric.needs and self.data is None:
+            return "It needs a model and its data set, of which sets of images have neither."
+        for ability in metric.needs:
+            if ability != "data" and not self.has(ability):
+                return (
+                    f"A {type(self.model).__name__} has no `{ability}`. "
+                    f"It can: {', '.join(self.model.abilities())}."
+                )
+        if metric.generated and self.generated is None and not self.has("sample"):
+            return f"A {type(self.model).__name__} has no prior to sample images from."
+        height, width, channels = self.real.pixels.shape[1:]
+        if min(height, width) < metric.smallest:
+            return (
+                f"It needs images of at least {metric.smallest}x{metric.smallest} pixels. "
+                f"Received: {height}x{width}."
+            )
+        if metric.features and self.extractor and self.extractor.gray == "keep" and channels != 1:
+            return (
+                f"The network '{self.extractor.id}' takes grey images. Received: {channels} "
+                "channels. Choose a network for colours."
+            )
+        if metric.gives == ("copying",) and self.split == "train":
+            return "Samples are compared with training images and others: choose another split."
+        return None
+
     def usual(self) -> list[str]:
-        """The metrics that are computed unless others are asked for."""
-        return [key for key, metric in METRICS.items() if metric.usual and metric.suits(self)]
+        """The metrics that are computed unless others are asked for: all that can be, and fast."""
+        return [
+            key
+            for key, metric in METRICS.items()
+            if not self.lacks(metric)
+            and (self.extractor or not metric.features)
+            and metric.usual(self)
+        ]
 
     def run(self, keys: Iterable[str] | None = None) -> Iterator[Result]:
         """Computes metrics, and gives each result as soon as it is there.
 
+        What cannot be had is a result without a value, whose `error` says why.
+
         Args:
-            keys: Of `METRICS` or `GROUPS`; by default all that suit and are not slow.
+            keys: Of `METRICS` or `GROUPS`; by default those of `usual`.
 
         Raises:
             ValueError: For an unknown key, or where a feature network is needed and missing; both
@@ -219,46 +282,78 @@ class Evaluation:
         return self._run(keys)
 
     def _run(self, keys):
-        if any(METRICS[key].features for key in keys):
-            for images in (self.real, self.fake, self.other):
-                _ = images and images.features  # Now, so that no metric is charged for it.
         for key in keys:
             metric = METRICS[key]
-            start = time.monotonic()
             self.progress(key, 0, 1)
+            floors, start = {}, time.monotonic()
             try:
+                if reason := self.lacks(metric):
+                    raise ValueError(reason)
+                self._prepare(metric)
+                start = time.monotonic()
                 found, error = metric.compute(self), None
+                seconds = time.monotonic() - start
+                floors = self._floors(metric)
             except (ValueError, ArithmeticError, NotImplementedError, tf.errors.OpError) as failure:
                 found, error = dict.fromkeys(metric.gives), str(failure)
-            seconds = round(time.monotonic() - start, 3)
-            floors = self._floors(metric) if error is None else {}
+                seconds = time.monotonic() - start
             self.progress(key, 1, 1)
             for kind, estimate in found.items():
-                yield self._result(metric, kind, estimate, floors.get(kind), seconds, error)
+                yield self._result(
+                    metric, kind, estimate, floors.get(kind), round(seconds, 3), error
+                )
+
+    def _prepare(self, metric):
+        """What several metrics share, so that none of them is charged for it."""
+        if metric.generated:
+            _ = self.fake
+        if metric.features:
+            _ = self.real.features, self.fake.features
+            _ = [images.features for images in self.floor_sets]
 
     def _floors(self, metric):
         if metric.between is None:
             return {}
-        if self.other is not None:
-            real, other = self.real, self.other
-        else:
-            order = np.random.default_rng(self.seed).permutation(len(self.real))
-            half = len(order) // 2
-            real, other = self.real.part(order[:half]), self.real.part(order[half : 2 * half])
-        about = {"n_real": len(real), "n_fake": len(other), "source": other.source}
+        about = {}
         try:
+            real, other = self.floor_sets
+            about = {"n_real": len(real), "n_fake": len(other), "source": other.source}
             found = metric.between(real, other, self.seed)
         except ValueError as error:
             return dict.fromkeys(metric.gives, {"value": None, "error": str(error)} | about)
-        return {kind: {"value": float(estimate)} | about for kind, estimate in found.items()}
+        return {
+            kind: {"value": float(estimate), "stderr": estimate.stderr} | about
+            for kind, estimate in found.items()
+        }
+
+    def _reference(self, metric):
+        """What a metric was measured on, by checksum."""
+        if metric.reference == "real":
+            about = {"sha256": self.real.sha256}
+        else:
+            of_x = metric.reference == "x"
+            about = {
+                "sha256": self._sha256_of_x if of_x else self._sha256_of_labelled,
+                "binarize": self.data.binarize,
+            }
+        if self.data is not None:
+            about |= {"name": self.data.name, "split": self.split}
+        shape = list(self.real.pixels.shape[1:])
+        return about | {"image_shape": shape, "images": self.real.source}
+
+    @functools.cached_property
+    def _sha256_of_x(self):
+        return sha256(self.x)
+
+    @functools.cached_property
+    def _sha256_of_labelled(self):
+        return sha256(self.labelled[0])
 
     def _result(self, metric, kind, estimate, floor, seconds, error):
         by_network = metric.features
-        data = {"sha256": self.real.sha256, "images": self.real.source}
-        if self.data is not None:
-            data |= {"name": self.data.name, "split": self.split}
-            if not metric.of_pixels:
-                data["binarize"] = self.data.binarize
+        sampling = self.sampling | {"seed": self.seed, "batch_size": self.batch_size}
+        if metric.generated and self.model is not None:
+            sampling["images"] = "means of p(x | z)"
         content = {
             "metric": self.extractor.name_of(kind) if by_network else kind,
             "kind": kind,
@@ -266,8 +361,8 @@ class Evaluation:
             "floor": floor,
             "extractor": self.extractor.about() if by_network else None,
             "preprocessing": self.extractor.preprocessing if by_network else None,
-            "data": data,
-            "sampling": self.sampling | {"seed": self.seed, "batch_size": self.batch_size},
+            "data": self._reference(metric) if error is None else {},
+            "sampling": sampling,
             "environment": runs.versions(),
             "seconds": seconds,
             "status": "ok" if error is None else "failed",
@@ -278,19 +373,25 @@ class Evaluation:
             if not np.isfinite(value):
                 content |= {"status": "failed", "error": f"The value is {value}."}
                 value = None
-            content |= _plain(dataclasses.asdict(estimate)) | {"value": value}
-            content["details"] = dict(content["details"])
-            content["details"] |= self._warning(kind, content)
-        return Result(**content)
+            content |= dataclasses.asdict(estimate) | {"value": value}
+            if warnings := list(self._warnings(metric, kind, content)):
+                content["details"] = dict(content["details"]) | {"warning": " ".join(warnings)}
+        return Result(**_plain(content))
 
-    def _warning(self, kind, content):
+    def _warnings(self, metric, kind, content):
         few = min(n for n in (content["n_real"], content["n_fake"], np.inf) if n is not None)
         if kind == "fid" and few < 10 * self.extractor.dim:
-            return {
-                "warning": f"{few} images are fewer than ten times the {self.extractor.dim} "
-                "features: the bias is large, read the floor beside it."
-            }
-        return {}
+            yield (
+                f"{few} images are fewer than ten times the {self.extractor.dim} features: the bias "
+                "is large, read the floor beside it."
+            )
+        if metric.features and self.extractor.protocol:
+            yield (
+                "The network's weights were recognised by their structure; whether they are those "
+                "published, their SHA-256 tells."
+            )
+        if metric.features and self.fake.pixels.shape[1:] != self.real.pixels.shape[1:]:
+            yield "Real and generated images are of different sizes, and resizing tells them apart."
 
 
 def _plain(content):

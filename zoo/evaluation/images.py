@@ -52,27 +52,27 @@ class Images:
         return len(self.pixels)
 
     def part(self, rows) -> "Images":
-        """Some of the images."""
-        return Images(
-            self.pixels[rows],
-            self.source,
-            self.extractor,
-            self.cache,
-            self.progress,
-        )
+        """Some of the images, with their features if these are known."""
+        part = Images(self.pixels[rows], self.source, self.extractor, self.cache, self.progress)
+        if "_extracted" in self.__dict__:
+            whole = self._extracted
+            part.__dict__["_extracted"] = Features(
+                whole.features[rows], None if whole.logits is None else whole.logits[rows]
+            )
+        return part
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Of shape and pixels, in this order."""
-        digest = hashlib.sha256(str(self.pixels.shape).encode())
-        digest.update(np.ascontiguousarray(self.pixels))
-        return digest.hexdigest()
+        """See `sha256`."""
+        return sha256(self.pixels)
 
     @functools.cached_property
     def _extracted(self) -> Features:
         def compute():
+            # The network takes 8-bit images of zeros and ones for a mistake; here they are none.
+            images = self.unit if self.pixels.max() <= 1 else self.pixels
             what = f"{self.extractor.id} features of {self.source}"
-            return self.extractor(self.pixels, progress=functools.partial(self.progress, what))
+            return self.extractor(images, progress=functools.partial(self.progress, what))
 
         if self.cache is None:
             return compute()
@@ -97,6 +97,13 @@ class Images:
     def flat(self) -> np.ndarray:
         """The same as vectors, `[N, H W C]`."""
         return self.unit.reshape(len(self), -1)
+
+
+def sha256(images: np.ndarray) -> str:
+    """Of shape, type and values of an array, in this order."""
+    digest = hashlib.sha256(f"{images.shape} {images.dtype}".encode())
+    digest.update(np.ascontiguousarray(images))
+    return digest.hexdigest()
 
 
 def cached_features(
@@ -125,7 +132,7 @@ def cached_features(
             with np.load(path, allow_pickle=False) as file:
                 held, features = json.loads(str(file["identity"])), file["features"]
                 logits = file.get("logits")
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"The cached features in '{path}' cannot be read: {error}. Delete the file."
             ) from error

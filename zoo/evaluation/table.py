@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 Estimates = dict[str, Estimate]
 
 
+def _always(e):
+    return True
+
+
+def _on_request(e):
+    return False
+
+
 class Metric(NamedTuple):
     """One entry of `METRICS`.
 
@@ -27,9 +35,12 @@ class Metric(NamedTuple):
         gives: The kinds of value it gives.
         compute: From an `Evaluation` to an `Estimate` of each kind.
         between: The same from two `Images` and a seed, where that is all it needs; for the floor.
-        suits: Whether an `Evaluation` has what it takes.
+        needs: Of the model; "data" is a model with its data set, all else are abilities.
+        generated: Whether it needs generated images, of a model or not.
         features: Whether it needs a feature network.
-        of_pixels: Whether it looks at the grey images, however the model's are binarised.
+        smallest: Height and width that images must have, in pixels.
+        reference: The images it is of: "real", grey and in 8 bits; "x", the first ones as the model
+            takes them; "labelled", all of them as the model takes them.
         usual: Whether it is computed unless others are asked for.
     """
 
@@ -38,10 +49,12 @@ class Metric(NamedTuple):
     gives: tuple[str, ...]
     compute: Callable[["Evaluation"], Estimates]
     between: Callable[[Images, Images, int], Estimates] | None = None
-    suits: Callable[["Evaluation"], bool] = lambda e: True
+    needs: tuple[str, ...] = ()
+    generated: bool = False
     features: bool = False
-    of_pixels: bool = False
-    usual: bool = True
+    smallest: int = 1
+    reference: str = "labelled"
+    usual: Callable[["Evaluation"], bool] = _always
 
 
 def _fid(real, fake, seed):
@@ -66,11 +79,7 @@ def _diversity(real, fake, seed):
 
 
 def _copying(e):
-    return {
-        "copying": metrics.data_copying(
-            *(images.flat for images in (_needed(e.fake), e.real, e.train))
-        )
-    }
+    return {"copying": metrics.data_copying(*(images.flat for images in (e.fake, e.real, e.train)))}
 
 
 def _losses(e):
@@ -113,7 +122,7 @@ def _parzen(e):
     valid = e.data.pixels("validation" if e.split == "test" else "test", 1000) / 255.0
     return {
         "parzen": metrics.parzen_log_likelihood(
-            _needed(e.fake).flat, valid.reshape(len(valid), -1), e.real.flat
+            e.fake.flat, valid.reshape(len(valid), -1), e.real.flat
         )
     }
 
@@ -144,34 +153,23 @@ def _learned(e):
     return e.means(x), _factors(y), *_codes_and_factors(e)
 
 
-def _needed(images):
-    if images is None:
-        raise ValueError("The model has no prior to sample from, and so there are no images.")
-    return images
+def _fits_in_memory(e):
+    # In float64, and images twice: 4 GB or so.
+    return e.data.sizes["train"] * e.real.pixels[0].size < 2**28
 
 
 def _two_sets(about, between, gives, **more):
     def compute(e):
-        return between(e.real, _needed(e.fake), e.seed)
+        return between(e.real, e.fake, e.seed)
 
-    return Metric(
-        about,
-        "images",
-        gives,
-        compute,
-        between,
-        **({"suits": lambda e: e.extractor and e.fake, "features": True} | more),
-        of_pixels=True,
-    )
-
-
-def _of_model(about, group, gives, compute, ability, **more):
-    return Metric(about, group, gives, compute, suits=lambda e: e.has(ability), **more)
+    standard = {"features": True, "generated": True, "reference": "real"}
+    return Metric(about, "images", gives, compute, between, **standard | more)
 
 
 def _of_factors(about, gives, compute):
     # The labels of the data are the factors.
-    return _of_model(about, "disentanglement", gives, compute, "encode", usual=False)
+    needs = ("data", "encode")
+    return Metric(about, "disentanglement", gives, compute, needs=needs, usual=_on_request)
 
 
 METRICS: dict[str, Metric] = {
@@ -188,95 +186,103 @@ METRICS: dict[str, Metric] = {
         _diversity,
         ("diversity",),
         features=False,
-        suits=lambda e: e.fake and min(e.real.pixels.shape[1:3]) >= 11,
+        smallest=11,
     ),
     "copying": Metric(
         "Are samples nearer to training images than test images are? Below -3: copied, or smooth.",
         "images",
         ("copying",),
         _copying,
-        suits=lambda e: e.fake and e.data and e.split != "train",
-        of_pixels=True,
+        needs=("data",),
+        generated=True,
+        reference="real",
+        usual=_fits_in_memory,
     ),
     "losses": Metric(
         "The model's own losses and terms on the split.",
         "training",
         ("objective",),
         _losses,
-        suits=lambda e: e.model is not None,
+        needs=("data",),
     ),
-    "nll": _of_model(
+    "nll": Metric(
         "-log p(x) by importance sampling, nats per image.",
         "likelihood",
         ("nll",),
         _nll,
-        "log_prob",
+        needs=("data", "log_prob"),
+        reference="x",
     ),
-    "nll_annealed": _of_model(
+    "nll_annealed": Metric(
         "-log p(x) by annealed importance sampling of the first 100 images, nats per image.",
         "likelihood",
         ("nll_annealed",),
         _nll_annealed,
-        "decode",
-        usual=False,
+        needs=("data", "decode"),
+        reference="x",
+        usual=_on_request,
     ),
-    "parzen": _of_model(
+    "parzen": Metric(
         "Parzen window's log-likelihood; historical, and misleading.",
         "likelihood",
         ("parzen",),
         _parzen,
-        "sample",
-        usual=False,
-        of_pixels=True,
+        needs=("data",),
+        generated=True,
+        reference="real",
+        usual=_on_request,
     ),
-    "rate": _of_model(
+    "rate": Metric(
         "KL(q(z | x) || p(z)) and -E log p(x | z), nats per image.",
         "latent",
         ("rate", "distortion"),
         lambda e: metrics.rate_and_distortion(e.model, e.x, e.batch_size, e.seed),
-        "log_prob",
+        needs=("data", "log_prob"),
+        reference="x",
     ),
-    "active_units": _of_model(
+    "active_units": Metric(
         "Number of latents whose posterior mean varies over images.",
         "latent",
         ("active_units",),
         lambda e: {"active_units": metrics.active_units(e.means(e.labelled[0]))},
-        "encode",
+        needs=("data", "encode"),
     ),
     "latent_mmd": Metric(
         "Squared MMD between the aggregate posterior and the prior.",
         "latent",
         ("latent_mmd",),
         _latent_mmd,
-        suits=lambda e: e.has("encode") and e.has("sample"),
+        needs=("data", "encode", "sample"),
     ),
-    "total_correlation": _of_model(
+    "total_correlation": Metric(
         "Total correlation of the aggregate posterior, if it were normal, nats.",
         "latent",
         ("total_correlation",),
         lambda e: {"total_correlation": metrics.total_correlation(e.latents)},
-        "encode",
+        needs=("data", "encode"),
     ),
-    "psnr": _of_model(
+    "psnr": Metric(
         "Peak signal-to-noise ratio of reconstructions, decibels.",
         "reconstruction",
         ("psnr",),
         _reconstruction(metrics.psnr),
-        "reconstruct",
+        needs=("data", "reconstruct"),
     ),
     "ssim": Metric(
         "Structural similarity of reconstructions.",
         "reconstruction",
         ("ssim",),
         _reconstruction(metrics.ssim),
-        suits=lambda e: e.has("reconstruct") and min(e.model.image_shape[:2]) >= 11,
+        needs=("data", "reconstruct"),
+        smallest=11,
     ),
     "ms_ssim": Metric(
         "Multi-scale structural similarity of reconstructions, five scales.",
         "reconstruction",
         ("ms_ssim",),
         _reconstruction(metrics.ms_ssim),
-        suits=lambda e: e.has("reconstruct") and min(e.model.image_shape[:2]) >= 176,
+        needs=("data", "reconstruct"),
+        smallest=176,
     ),
     "mig": _of_factors(
         "Mutual information gap.",

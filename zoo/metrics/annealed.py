@@ -10,7 +10,13 @@ import tensorflow_probability as tfp
 
 from zoo.distributions import Deterministic
 from zoo.metrics.estimate import Estimate
-from zoo.metrics.likelihood import bits_per_dim, check_observations, check_positive, over_images
+from zoo.metrics.likelihood import (
+    bits_per_dim,
+    check_observations,
+    check_positive,
+    measured,
+    over_images,
+)
 from zoo.model import GenerativeModel
 
 tfd = tfp.distributions
@@ -231,7 +237,7 @@ def annealed_nll(
     )
     return dataclasses.replace(
         estimate,
-        estimator=estimate.estimator | {"initial": initial},
+        estimator=estimate.estimator | {"initial": initial, "of": measured(model, x)},
         details=estimate.details | bits_per_dim(model, estimate.value, x[0].size),
     )
 

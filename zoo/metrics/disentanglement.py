@@ -265,7 +265,7 @@ def factor_vae_score(
         "n_real": len(codes),
         "estimator": {
             "method": "majority vote",
-            "batch_size": batch_size,
+            "examples_per_draw": batch_size,
             "num_train": num_train,
             "num_eval": num_eval,
             "min_std": min_std,
@@ -362,7 +362,7 @@ def beta_vae_score(
         n_real=len(codes),
         estimator={
             "method": "logistic regression",
-            "batch_size": batch_size,
+            "examples_per_draw": batch_size,
             "num_train": num_train,
             "num_eval": num_eval,
             "seed": seed,

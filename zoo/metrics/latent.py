@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 
 from zoo.distributions import Deterministic, kl
 from zoo.metrics.estimate import Estimate, as_features
-from zoo.metrics.likelihood import check_positive, is_cross_entropy, over_images
+from zoo.metrics.likelihood import check_positive, is_cross_entropy, measured, over_images
 from zoo.model import GenerativeModel
 
 tfd = tfp.distributions
@@ -69,7 +69,7 @@ def rate_and_distortion(
         "rate": over_images(rate, {"method": _rate_method(model, x[:1])} | about),
         "distortion": over_images(
             distortion,
-            {"method": "one draw"} | about,
+            {"method": "one draw", "of": measured(model, x)} | about,
             cross_entropy=is_cross_entropy(model.likelihood.family, x),
         ),
     }

@@ -37,8 +37,8 @@ def negative_log_likelihood(
         progress: Called with the number of samples drawn and that of all, N K.
 
     Returns:
-        The mean over images, its standard error over images, and in `details` `bits_per_dim`: the
-        value over the number of pixel values and log 2. A density has no such number on values that
+        The mean over images, its standard error over images; in `estimator["of"]` whether it is of
+        probabilities or of a density; and in `details` `bits_per_dim`: the value over the number of pixel values and log 2. A density has no such number on values that
         lie on levels; there it is `None`, and `reason` says so.
 
     Raises:
@@ -82,6 +82,7 @@ def negative_log_likelihood(
         values.append(total - np.log(num_samples))
     about = {
         "method": "importance sampling",
+        "of": measured(model, x),
         "K": num_samples,
         "batch_size": batch_size,
         "seed": seed,
@@ -123,6 +124,18 @@ def check_observations(model: GenerativeModel, x: np.ndarray) -> np.ndarray:
 def is_cross_entropy(family: Family | None, x: np.ndarray) -> bool:
     """Whether `log_prob` of these images is a cross-entropy: a Bernoulli's of grey values."""
     return isinstance(family, Bernoulli) and not np.isin(x, (0, 1)).all()
+
+
+def measured(model: GenerativeModel, x: np.ndarray) -> str:
+    """What `log_prob` is the logarithm of, in words: values of different kinds do not compare."""
+    family = _family(model)
+    if is_cross_entropy(family, x):
+        return "a cross-entropy"
+    if isinstance(family, Bernoulli):
+        return "probabilities of 0 and 1"
+    if isinstance(family, DiscretizedLogistic):
+        return f"probabilities of {family.levels} levels"
+    return "a density"
 
 
 def bits_per_dim(model: GenerativeModel, nats: float, values: int) -> dict:

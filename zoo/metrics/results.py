@@ -35,6 +35,8 @@ ranked: density has its best value at 1, diversity at that of the data, the Parz
 
 # Settings that do not change what is estimated, and what merely happened in the computation.
 _NOT_PROTOCOL = {"seed", "batch_size", "block", "rank_deficient", "clipped", "dtype"}
+# What the checksum of the images says better.
+_WORDS_FOR_DATA = {"images", "binarize"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,15 +50,16 @@ class Result:
         stderr: Its standard error, where there is one.
         n_real: Number of real images.
         n_fake: Number of generated ones.
-        floor: The same metric of other real images against the same real images: `value`, `n_real`,
-            `n_fake`, `source`.
+        floor: The same metric of other real images against the same real images: `value`, `stderr`,
+            `n_real`, `n_fake`, `source`. Of as many images, if there are; else of fewer.
         bias: Its expectation by a formula for two sets of these sizes from one distribution.
         estimator: Method and settings.
         details: Further numbers, and warnings.
         extractor: The feature network: id, weights' SHA-256, layer, training data.
         preprocessing: Size, resize rule, range.
-        data: The reference: data set, split, SHA-256 of its images.
-        sampling: Where the images came from: run, checkpoint, epoch, seed, averaged weights.
+        data: The reference: data set, split, SHA-256 of the very images it was measured on.
+        sampling: Where the images came from: run, checkpoint, epoch, seed, averaged weights; the time
+            it took to draw them.
         environment: Versions and devices.
         seconds: Wall time of this metric alone.
         status: "ok" or "failed".
@@ -92,7 +95,8 @@ class Result:
         if self.stderr is not None:
             line += f" +- {self.stderr:.2g}"
         if self.floor and self.floor["value"] is not None:
-            line += f"   (other real images: {self.floor['value']:.5g})"
+            sizes = "" if (n := _other_sizes(self)) is None else f", {n} of them"
+            line += f"   (other real images: {self.floor['value']:.5g}{sizes})"
         if self.bias:
             line += f"   (due to the sets' sizes: {self.bias:.3g})"
         counts = {"real": self.n_real, "generated": self.n_fake}
@@ -107,12 +111,13 @@ class Result:
         estimator = {k: v for k, v in self.estimator.items() if k not in _NOT_PROTOCOL}
         if self.kind == "fid":
             estimator.pop("method", None)  # All routes compute the same number.
+        data = {k: v for k, v in self.data.items() if k not in _WORDS_FOR_DATA}
         parts = {
             "n_real": self.n_real,
             "n_fake": self.n_fake,
             "extractor": self.extractor,
             "preprocessing": self.preprocessing,
-            "data": self.data,
+            "data": {} if self.n_real is None else data,
             "estimator": estimator,
         }
         return dict(_flatten(parts))
@@ -171,7 +176,16 @@ class Comparison:
     """
 
     def __init__(self, results: Mapping[str, Iterable[Result]]):
-        self.cells = {(row, r.metric): r for row, many in results.items() for r in many}
+        networks = {}
+        for result in (r for many in results.values() for r in many):
+            networks.setdefault(result.metric, set()).add((result.extractor or {}).get("id"))
+
+        def column(result):
+            if len(networks[result.metric]) == 1:
+                return result.metric
+            return f"{result.metric} of {(result.extractor or {}).get('id')}"
+
+        self.cells = {(row, column(r)): r for row, many in results.items() for r in many}
         self.rows = list(results)
         self.columns = list(dict.fromkeys(metric for _, metric in self.cells))
         self.notes, self.best = {}, {}
@@ -214,9 +228,9 @@ class Comparison:
     def _floor(self, column):
         """The floors of a column, if they agree, as they do under one protocol."""
         floors = {
-            _number(result.floor["value"])
-            for (_, metric), result in self.cells.items()
-            if metric == column and result.floor and result.floor.get("value") is not None
+            _number(r.floor["value"]) + ("" if (n := _other_sizes(r)) is None else f" (of {n})")
+            for (_, metric), r in self.cells.items()
+            if metric == column and r.floor and r.floor.get("value") is not None
         }
         return floors.pop() if len(floors) == 1 else ""
 
@@ -291,6 +305,13 @@ def compare(results: Mapping[str, Iterable[Result]]) -> Comparison:
     if not any(results.values()):
         raise ValueError("There is nothing to compare: none of the models has a result.")
     return Comparison(results)
+
+
+def _other_sizes(result):
+    """The sizes of a floor's sets, if they are not those of the value's; else `None`."""
+    floor = result.floor
+    same = result.n_real in (None, floor.get("n_real")) and result.n_fake == floor.get("n_fake")
+    return None if same else f"{floor.get('n_real'):,} and {floor.get('n_fake'):,}"
 
 
 def _number(value: float, digits: int = 4) -> str:
