@@ -100,7 +100,8 @@ def logistic_masses(loc, scale, levels):
             zoo.DiscretizedLogistic(levels=2, min_scale=0.1, max_scale=0.5),
             (LOC, RAW),
             BITS,
-            scipy.special.log_expit((2 * BITS - 1) * (LOC - 0.5) / bounded(RAW, 0.1, 0.5)),
+            # The mean is LOC + 1/2, and the border of the two levels 1/2.
+            scipy.special.log_expit((2 * BITS - 1) * LOC / bounded(RAW + 1, 0.1, 0.5)),
             id="two levels",
         ),
     ],
@@ -285,7 +286,7 @@ def test_samples_of_the_discretized_logistic_are_levels_as_frequent_as_their_mas
 
 
 def test_samples_for_a_batch_of_images_go_with_their_own_parameters():
-    params = tf.concat([tf.fill([1, 2, 2, 1], 0.0), tf.fill([1, 2, 2, 1], -20.0)], -1)
+    params = tf.concat([tf.fill([1, 2, 2, 1], -0.5), tf.fill([1, 2, 2, 1], -20.0)], -1)
     params = tf.concat([params, params + tf.constant([1.0, 0.0])], 0)
     given = zoo.DiscretizedLogistic(levels=17)(params, 3)
     samples = given.sample(3, seed=[0, 1])
@@ -293,6 +294,12 @@ def test_samples_for_a_batch_of_images_go_with_their_own_parameters():
     np.testing.assert_allclose(samples[:, 0], 0.0)
     np.testing.assert_allclose(samples[:, 1], 1.0)
     assert given.mean().shape == [2, 2, 2, 1]
+
+
+def test_a_discretized_likelihood_begins_near_the_uniform_one():
+    x = np.arange(256, dtype=np.float32).reshape(256, 1, 1, 1) / 255
+    bits = -zoo.DiscretizedLogistic()(tf.zeros([256, 1, 1, 2]), 3).log_prob(x) / math.log(2)
+    assert tf.reduce_min(bits) > 5 and tf.reduce_max(bits) < 12  # 8 for each if uniform
 
 
 # KL -------------------------------------------------------------------------------------------
@@ -489,6 +496,339 @@ def test_priors_draw_the_same_from_the_same_seed_and_else_anew(prior):
     assert np.abs(draw([1, 2]) - draw([1, 3])).max() > 1e-3
 
 
+# Full covariance ------------------------------------------------------------------------------
+
+
+def correlated(batch=3, dim=4, seed=2):
+    """A `FullCovarianceNormal`, and its means and factors in float64."""
+    family = zoo.FullCovarianceNormal(min_scale=0.01)
+    params = np.random.default_rng(seed).normal(size=(batch, family.num_params(dim)))
+    loc, raw, below = np.split(params, [dim, 2 * dim], -1)
+    factor = np.zeros((batch, dim, dim))
+    factor[:, range(dim), range(dim)] = 0.01 + np.log1p(np.exp(raw))
+    entries = tfp.math.fill_triangular(below).numpy()
+    factor[:, 1:, :-1] += entries
+    return family(tf.constant(params, tf.float32), 1), loc, factor
+
+
+def test_the_full_covariance_normal_is_scipys_and_tfps():
+    q, loc, factor = correlated()
+    assert (np.triu(factor, 1) == 0).all() and (factor != 0).sum() == 3 * 10
+    z = RNG.normal(size=(5, 3, 4)).astype(np.float32)
+    log_prob = q.log_prob(z).numpy()
+    for i in range(3):
+        expected = scipy.stats.multivariate_normal(loc[i], factor[i] @ factor[i].T)
+        np.testing.assert_allclose(log_prob[:, i], expected.logpdf(z[:, i]), rtol=1e-3)
+    tfps = tfd.MultivariateNormalTriL(tf.constant(loc, tf.float32), tf.constant(factor, tf.float32))
+    np.testing.assert_allclose(log_prob, tfps.log_prob(z), rtol=1e-4)
+    np.testing.assert_allclose(q.mean(), loc, rtol=1e-5)
+
+
+def test_draws_of_the_full_covariance_normal_have_its_covariance():
+    q, loc, factor = correlated()
+    z = q.sample(40_000, seed=[1, 2]).numpy()
+    for i in range(3):
+        white = np.linalg.solve(factor[i], (z[:, i] - loc[i]).T)
+        np.testing.assert_allclose(np.cov(white), np.eye(4), atol=0.03)
+        assert all(scipy.stats.kstest(w, "norm").pvalue > 1e-4 for w in white)
+
+
+def test_the_kl_of_a_full_covariance_normal_is_closed_and_agrees_with_tfp_and_monte_carlo():
+    q, loc, factor = correlated()
+    assert tf.reduce_all(
+        distributions.kl(q, zoo.StandardNormal(4)(), tf.fill([3, 4], np.nan))
+        == tfd.kl_divergence(q, zoo.StandardNormal(4)())
+    )
+    diagonal = np.diagonal(factor, axis1=1, axis2=2)
+    closed = 0.5 * ((factor**2).sum((1, 2)) + (loc**2).sum(1) - 4) - np.log(diagonal).sum(1)
+    have = tfd.kl_divergence(q, zoo.StandardNormal(4)())
+    np.testing.assert_allclose(have, closed, rtol=1e-4)
+    # Against other independent normals, with TFP's own formula for two correlated ones.
+    place, scale = np.float32([1.0, -0.5, 0.0, 2.0]), np.float32([0.5, 1.0, 2.0, 0.7])
+    p = tfd.Independent(tfd.Normal(place, scale), 1)
+    full = tfd.MultivariateNormalTriL(q.loc, q.scale_tril)
+    other = tfd.MultivariateNormalTriL(place, tf.linalg.diag(scale))
+    have = tfd.kl_divergence(q, p)
+    np.testing.assert_allclose(have, tfd.kl_divergence(full, other), rtol=1e-4)
+    z = q.sample(20_000, seed=[3, 4])
+    estimates = (q.log_prob(z) - p.log_prob(z)).numpy()
+    error = estimates.std(0) / np.sqrt(20_000)
+    assert (np.abs(estimates.mean(0) - have) < 4.5 * error).all()
+
+
+def test_without_entries_below_the_diagonal_it_is_the_diagonal_normal():
+    params = RNG.normal(size=(3, 8)).astype(np.float32)
+    full = zoo.FullCovarianceNormal()(np.concatenate([params, np.zeros((3, 6), np.float32)], 1), 1)
+    diagonal = zoo.DiagonalNormal()(params, 1)
+    z = diagonal.sample(seed=[1, 2])
+    p = zoo.StandardNormal(4)()
+    np.testing.assert_allclose(full.log_prob(z), diagonal.log_prob(z), rtol=1e-5)
+    np.testing.assert_allclose(
+        tfd.kl_divergence(full, p), tfd.kl_divergence(diagonal, p), rtol=1e-5
+    )
+    np.testing.assert_allclose(full.mean(), diagonal.mean())
+    np.testing.assert_allclose(full.stddev(), diagonal.stddev(), rtol=1e-6)
+
+
+def test_one_dimension_is_a_covariance_too():
+    q = zoo.FullCovarianceNormal()(tf.constant([[0.5, 1.0]]), 1)
+    expected = scipy.stats.norm.logpdf(0.2, 0.5, 1e-4 + np.log1p(np.e))
+    np.testing.assert_allclose(q.log_prob([[0.2]]), [expected], rtol=1e-5)
+
+
+def test_against_a_prior_without_a_formula_the_kl_is_estimated():
+    q, _, _ = correlated(dim=2)
+    z = q.sample(seed=[1, 2])
+    p = zoo.NormalPetals()()
+    np.testing.assert_allclose(distributions.kl(q, p, z), q.log_prob(z) - p.log_prob(z), rtol=1e-5)
+    uniform = zoo.Uniform(2, -9.0, 9.0)()
+    expected = q.log_prob(z) - uniform.log_prob(z)
+    np.testing.assert_allclose(distributions.kl(q, uniform, z), expected, rtol=1e-5)
+
+
+def test_with_the_exact_full_covariance_posterior_the_elbo_is_log_p_where_a_diagonal_one_loses():
+    # Probabilistic PCA whose factors are not orthogonal: W, noise s, q = N(M^-1 W^T (x - m),
+    # s^2 M^-1) with M = W^T W + s^2 I. The best diagonal q loses 1/2 (sum log L_ii - log det L),
+    # L = M / s^2.
+    w = np.array([[0.5, 0.9], [0.2, -0.2], [-0.5, 0.3], [0.8, 0.6]])
+    mean, noise = np.array([0.5, 0.4, 0.6, 0.5]), 0.3
+    precision = (w.T @ w + noise**2 * np.eye(2)) / noise**2
+    to_loc = w @ np.linalg.inv(precision) / noise**2
+    x = RNG.uniform(0, 1, (5, 2, 2, 1)).astype(np.float32)
+    decoder = zoo.networks.mlp_decoder(2, (2, 2, 1), 1, ())
+    decoder.set_weights([w.T, mean])
+    likelihood = zoo.Conditional(decoder, zoo.SharedScaleNormal(noise))
+
+    def elbo(family, scale_params):
+        encoder = zoo.networks.mlp_encoder((2, 2, 1), family.num_params(2), ())
+        kernel = np.concatenate([to_loc, np.zeros((4, len(scale_params)))], 1)
+        encoder.set_weights([kernel, np.concatenate([-mean @ to_loc, scale_params])])
+        model = zoo.VAE(zoo.Conditional(encoder, family), likelihood, zoo.StandardNormal(2))
+        losses, _ = model.objective(tf.repeat(x, 8000, 0), None, tf.constant([1, 2]), True)
+        losses = losses["vae"].numpy().reshape(5, 8000)
+        return -losses.mean(1), losses.std(1) / np.sqrt(8000)
+
+    def raw(scale):
+        return np.log(np.expm1(scale - 1e-4))
+
+    factor = np.linalg.cholesky(np.linalg.inv(precision))
+    bound, error = elbo(zoo.FullCovarianceNormal(), [*raw(np.diag(factor)), factor[1, 0]])
+    marginal = scipy.stats.multivariate_normal(mean, w @ w.T + noise**2 * np.eye(4))
+    log_p = marginal.logpdf(x.reshape(5, 4))
+    assert (np.abs(bound - log_p) < 4.5 * error).all()
+    bound, error = elbo(zoo.DiagonalNormal(), raw(1 / np.sqrt(np.diag(precision))))
+    loss = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
+    assert loss > 10 * error.max()
+    assert (np.abs(bound - log_p + loss) < 4.5 * error).all()
+
+
+# Mixture and VampPrior ------------------------------------------------------------------------
+
+
+def mixture(dim=3, components=4):
+    prior = zoo.MixturePrior(dim, components)
+    for variable in prior.trainable_variables:
+        variable.assign(RNG.normal(size=variable.shape))
+    return prior
+
+
+def mixture_log_prob(z, weights, loc, scale):
+    """Sum over dimensions, then log-sum-exp over components."""
+    each = scipy.stats.norm.logpdf(z[:, None], loc, scale).sum(-1)
+    return scipy.special.logsumexp(each + np.log(weights), axis=-1)
+
+
+def numbers_of(prior):
+    logits, loc, raw = (np.float64(v) for v in (prior.logits, prior.loc, prior.raw_scale))
+    return scipy.special.softmax(logits), loc, prior.min_scale + np.log1p(np.exp(raw))
+
+
+def test_the_mixture_prior_is_a_mixture_of_vectors():
+    prior = mixture()
+    z = RNG.normal(size=(6, 3)).astype(np.float32)
+    expected = mixture_log_prob(z, *numbers_of(prior))
+    np.testing.assert_allclose(prior().log_prob(z), expected, rtol=1e-4)
+
+
+def test_a_mixture_of_one_standard_normal_is_the_standard_normal():
+    prior = zoo.MixturePrior(3, 1)
+    prior.loc.assign(np.zeros((1, 3)))
+    z = RNG.normal(size=(6, 3)).astype(np.float32)
+    np.testing.assert_allclose(prior().log_prob(z), zoo.StandardNormal(3)().log_prob(z), rtol=1e-5)
+    posterior = zoo.Conditional(zoo.networks.mlp_encoder((2, 2, 1), 6, ()), zoo.DiagonalNormal())
+    decoder = zoo.networks.mlp_decoder(3, (2, 2, 1), 1, ())
+    x = tf.constant(RNG.uniform(size=(4, 2, 2, 1)), tf.float32)
+    rate, plain = (
+        zoo.VAE(posterior, zoo.Conditional(decoder, zoo.Bernoulli()), p).objective(
+            tf.repeat(x, 5000, 0), None, tf.constant([1, 2]), True
+        )[1]["rate"].numpy().reshape(4, 5000)
+        for p in (prior, zoo.StandardNormal(3))
+    )  # fmt: skip
+    error = rate.std(1) / np.sqrt(5000)
+    assert (np.abs(rate.mean(1) - plain.mean(1)) < 4.5 * error).all()
+
+
+def test_the_mixture_prior_starts_with_equal_weights_and_unit_scales():
+    weights, _, scale = numbers_of(zoo.MixturePrior(3, 5))
+    np.testing.assert_allclose(weights, 0.2)
+    np.testing.assert_allclose(scale, 1, rtol=1e-5)
+
+
+PLANE = np.stack(np.meshgrid(*[np.linspace(-10, 10, 401)] * 2, indexing="ij"), -1)
+
+
+def assert_draws_follow(given):
+    """In two dimensions: the density integrates to one, and rectangles get their share."""
+    density = np.exp(given.log_prob(tf.constant(PLANE, tf.float32)).numpy().astype(np.float64))
+    assert density.sum() * 0.05**2 == pytest.approx(1, abs=1e-3)
+    edges = [-0.825, 0.025, 0.825]
+    masses = np.zeros((4, 4))
+    np.add.at(masses, tuple(np.digitize(PLANE[..., i], edges) for i in (0, 1)), density)
+    z = given.sample(20_000, seed=[5, 6]).numpy()
+    counts = np.zeros((4, 4))
+    np.add.at(counts, tuple(np.digitize(z[:, i], edges) for i in (0, 1)), 1)
+    expected = 20_000 * masses / masses.sum()
+    many = expected > 10
+    statistic = ((counts - expected)[many] ** 2 / expected[many]).sum()
+    assert many.sum() > 6 and statistic < scipy.stats.chi2.ppf(1 - 1e-4, many.sum())
+
+
+def test_draws_of_the_mixture_prior_follow_its_density_which_integrates_to_one():
+    assert_draws_follow(mixture(2)())
+
+
+def vamp(components, family=None, latents=2):
+    family = family or zoo.DiagonalNormal()
+    encoder = zoo.networks.mlp_encoder((2, 2, 1), family.num_params(latents), (6,), "tanh")
+    prior = zoo.VampPrior((2, 2, 1), components)
+    posterior = zoo.Conditional(encoder, family)
+    prior.bind(posterior)
+    return prior, posterior
+
+
+FAMILIES = {
+    "normal": zoo.DiagonalNormal,
+    "full_covariance": zoo.FullCovarianceNormal,
+    "iaf": lambda: zoo.InverseAutoregressiveNormal(2, 1, (5,), 3),
+}
+
+
+@pytest.mark.parametrize("components", [1, 3])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_vamp_prior_is_the_mean_density_of_the_posteriors_of_its_pseudo_inputs(
+    family, components
+):
+    prior, posterior = vamp(components, FAMILIES[family]())
+    z = RNG.normal(size=(7, 2)).astype(np.float32)
+    each = [
+        posterior(prior.pseudo_inputs.numpy()[k : k + 1]).log_prob(z) for k in range(components)
+    ]
+    expected = scipy.special.logsumexp(each, axis=0) - np.log(components)
+    np.testing.assert_allclose(prior().log_prob(z), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_draws_of_the_vamp_prior_follow_its_density(family):
+    assert_draws_follow(vamp(3, FAMILIES[family]())[0]())
+
+
+def test_a_vamp_prior_started_from_data_has_them_as_pseudo_inputs():
+    prior, posterior = vamp(3)
+    x = np.round(RNG.uniform(size=(5, 2, 2, 1))).astype(np.float32)
+    prior.initialize(x)
+    np.testing.assert_array_equal(prior.pseudo_inputs, x[:3])
+    np.testing.assert_array_equal(
+        prior().components_distribution.mean(), posterior(tf.constant(x[:3])).mean()
+    )
+
+
+def vamp_vae(components=3):
+    return zoo.models.vae.vae_mlp(
+        (2, 2, 1), 2, (6,), "tanh", prior="vamp", prior_components=components
+    )
+
+
+def test_the_vamp_prior_has_pseudo_inputs_of_its_own_and_the_encoder_of_the_model():
+    model = vamp_vae()
+    assert [v.path.split("/")[-1] for v in model.prior.variables] == ["pseudo_inputs"]
+    assert len(set(map(id, model.weights))) == len(model.weights) == 1 + 4 + 4 + 1
+    x = tf.constant(RNG.uniform(size=(4, 2, 2, 1)), tf.float32)
+    z = tf.constant(RNG.normal(size=(4, 2)), tf.float32)
+    with tf.GradientTape() as tape:
+        log_prob = model.prior().log_prob(z)
+    encoder = model.posterior.trainable_variables
+    gradients = tape.gradient(log_prob, [*encoder, model.prior.pseudo_inputs.value])
+    assert all(np.abs(g).max() > 1e-6 for g in gradients)
+    # In the loss the encoder is moved from both sides.
+    both = model.objective(x, None, tf.constant([1, 2]), True)[1]["rate"]
+    q = model.posterior(x)
+    z = q.sample(seed=tf.constant([1, 2]))
+    np.testing.assert_allclose(both, q.log_prob(z) - model.prior().log_prob(z), rtol=1e-4)
+
+
+def test_a_saved_vamp_prior_uses_the_loaded_models_encoder(tmp_path):
+    model = vamp_vae()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    z = tf.constant(RNG.normal(size=(4, 2)), tf.float32)
+    before = model.prior().log_prob(z).numpy()
+    np.testing.assert_array_equal(loaded.prior().log_prob(z), before)
+    loaded.posterior.network.set_weights([0.5 * w for w in loaded.posterior.get_weights()])
+    assert np.abs(loaded.prior().log_prob(z) - before).min() > 1e-4
+    np.testing.assert_array_equal(model.prior().log_prob(z), before)
+
+
+def test_pseudo_inputs_stay_images_and_can_come_back_from_the_edge():
+    model = vamp_vae()
+    model.compile(keras.optimizers.SGD(5.0))
+    x = np.round(RNG.uniform(size=(8, 2, 2, 1))).astype(np.float32)
+    model.prior.initialize(x)
+    seen = []
+    for _ in range(10):
+        model.fit(x, batch_size=8, verbose=0)
+        seen.append(model.prior.pseudo_inputs.numpy())
+        assert seen[-1].min() >= 0 and seen[-1].max() <= 1
+    edge = (np.array(seen) == 0) | (np.array(seen) == 1)
+    assert (edge[:-1] & ~edge[1:]).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: zoo.FullCovarianceNormal(min_scale=0.0), "must be positive"),
+        (lambda: zoo.FullCovarianceNormal()(tf.zeros([2, 8]), 1), r"D \(D \+ 3\) / 2 parameters"),
+        (lambda: zoo.MixturePrior(2, 0), "at least one component"),
+        (lambda: zoo.MixturePrior(2, min_scale=1.0), "between 0 and 1"),
+        (lambda: zoo.VampPrior((2, 2, 1), 0), "at least one component"),
+        (lambda: zoo.VampPrior((2, 2, 1))(), "made from a posterior"),
+        (lambda: vamp(3)[0].bind(zoo.Conditional(network_with_condition(), zoo.UnitNormal())),
+         "without a condition"),
+        (lambda: zoo.VampPrior((3, 2, 1), 2).bind(vamp(3)[1]), "shape of the posterior's images"),
+        (lambda: vamp(3)[0].initialize(np.zeros((2, 2, 2, 1))), "at least 3 images"),
+        (lambda: vamp(3)[0].initialize(np.zeros((3, 3, 2, 1))), "at least 3 images"),
+        (lambda: vamp(3)[0].initialize(np.full((3, 2, 2, 1), 1.5)), "values from 1.5"),
+    ],
+)  # fmt: skip
+def test_what_no_mixture_can_be_is_refused_in_a_sentence(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        (zoo.Bernoulli(), 5),
+        (zoo.DiagonalNormal(), 10),
+        (zoo.FullCovarianceNormal(), 5 + 15),
+        (zoo.InverseAutoregressiveNormal(5, context=7), 17),
+        (zoo.PlanarNormal(5, steps=3), 10 + 3 * 11),
+    ],
+)
+def test_a_family_says_how_many_parameters_it_takes_and_takes_them(family, expected):
+    assert family.num_params(5) == expected
+    assert family(tf.zeros([2, expected]), 1).sample(seed=[1, 2]).shape == (2, 5)
+
+
 @pytest.mark.parametrize(
     "part",
     [
@@ -497,6 +837,7 @@ def test_priors_draw_the_same_from_the_same_seed_and_else_anew(prior):
         zoo.ContinuousBernoulli(),
         zoo.DiagonalNormal(0.02, 3.0),
         zoo.UnitNormal(),
+        zoo.FullCovarianceNormal(0.02),
         zoo.SharedScaleNormal(0.7, 0.2),
         zoo.DiscretizedLogistic(9, 0.02, 0.3),
         zoo.StandardNormal(4),
@@ -504,6 +845,7 @@ def test_priors_draw_the_same_from_the_same_seed_and_else_anew(prior):
         zoo.Uniform(4, -2.0, 0.5),
         zoo.NormalPetals(4, 3.0, (0.3, 0.2)),
         zoo.SwissRoll(1.5, 2.0, 0.1),
+        zoo.MixturePrior(3, 4, 0.1),
     ],
     ids=lambda part: type(part).__name__,
 )
@@ -513,7 +855,9 @@ def test_families_and_priors_come_back_from_their_config(part):
     assert type(copy) is type(part) and copy is not part
     assert keras.saving.serialize_keras_object(copy) == keras.saving.serialize_keras_object(part)
     is_prior = isinstance(part, distributions.Prior)
-    params = () if is_prior else (tf.constant([[0.3, 0.6, -1.0, 2.0]]), 1)
+    size = 5 if isinstance(part, zoo.FullCovarianceNormal) else 4
+    params = () if is_prior else (tf.constant([[0.3, 0.6, -1.0, 2.0, 0.5]])[:, :size], 1)
+    copy.set_weights(part.get_weights())
     draws = [p(*params).sample(5, seed=[3, 1]) for p in (part, copy)]
     np.testing.assert_array_equal(*draws)
 

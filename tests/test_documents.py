@@ -57,15 +57,15 @@ def blocks(document, language):
 
 def test_the_model_that_contributing_adds_trains(digits):
     (code,) = blocks("CONTRIBUTING.md", "python")
-    names = {"__name__": "beta_vae"}
+    names = {"__name__": "tempered_vae"}
     exec(code, names)
     plain = zoo.models.vae.vae_mlp((8, 8, 1), latent_dim=2, hidden=(8,))
-    model = names["BetaVAE"](plain.posterior, plain.likelihood, plain.prior, beta=4.0)
+    model = names["TemperedVAE"](plain.posterior, plain.likelihood, plain.prior, temperature=4.0)
     model.compile("adam")
     logs = model.fit(digits, verbose=0).history
-    expected = logs["distortion"][0] + 4 * logs["rate"][0]
+    expected = logs["distortion"][0] / 4 + logs["rate"][0]
     assert logs["loss"][0] == pytest.approx(expected, rel=1e-4)
-    assert model.get_config()["beta"] == 4.0
+    assert model.get_config()["temperature"] == 4.0
 
 
 @pytest.mark.parametrize("code", blocks("README.md", "python"))

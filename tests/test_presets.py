@@ -37,7 +37,8 @@ def test_every_preset_builds_a_compiled_model_whose_players_have_their_optimizer
     model = presets.build(config, SHAPES[config.data.name], levels=17)
     assert model.compiled and model.image_shape == SHAPES[config.data.name]
     assert set(config.optimizers) == set(model.players()) == set(model.optimizers)
-    assert model.latent_dim == config.model.latent_dim
+    several = config.model.get("latent_dims", ())  # One latent, or layers of them.
+    assert model.latent_dim == config.model.get("latent_dim", sum(several))
     assert model.jit_compile == config.jit_compile
     assert model.steps_per_execution == config.steps_per_execution
     for player, settings in config.optimizers.items():

@@ -11,10 +11,12 @@ from zoo import (
     evaluation,
     export,
     features,
+    flows,
     metrics,
     networks,
     pictures,
     presets,
+    schedules,
 )
 from zoo.distributions import (
     Bernoulli,
@@ -24,7 +26,9 @@ from zoo.distributions import (
     DiagonalNormal,
     DiscretizedLogistic,
     Family,
+    FullCovarianceNormal,
     IsotropicNormal,
+    MixturePrior,
     NormalPetals,
     Prior,
     SharedScaleNormal,
@@ -32,11 +36,17 @@ from zoo.distributions import (
     SwissRoll,
     Uniform,
     UnitNormal,
+    VampPrior,
 )
+from zoo.flows import InverseAutoregressiveNormal, MAFPrior, PlanarNormal, RealNVPPrior
 from zoo.model import GenerativeModel, NonFiniteError, Round
 from zoo.models.aae import AAE
 from zoo.models.autoencoder import Autoencoder
+from zoo.models.beta_vae import BetaVAE
+from zoo.models.denoising_vae import DenoisingIWAE, DenoisingVAE, GaussianNoise, SaltAndPepper
 from zoo.models.gan import GAN
+from zoo.models.hierarchical_vae import HierarchicalPosterior, HierarchicalPrior
+from zoo.models.iwae import IWAE
 from zoo.models.vae import VAE
 from zoo.models.vae_gan import VAEGAN
 
@@ -45,34 +55,51 @@ __version__ = "0.1.0"
 __all__ = [
     "AAE",
     "GAN",
+    "IWAE",
     "VAE",
     "VAEGAN",
     "Autoencoder",
     "Bernoulli",
+    "BetaVAE",
     "Conditional",
     "ContinuousBernoulli",
+    "DenoisingIWAE",
+    "DenoisingVAE",
     "Deterministic",
     "DiagonalNormal",
     "DiscretizedLogistic",
     "Family",
+    "FullCovarianceNormal",
+    "GaussianNoise",
     "GenerativeModel",
+    "HierarchicalPosterior",
+    "HierarchicalPrior",
+    "InverseAutoregressiveNormal",
     "IsotropicNormal",
+    "MAFPrior",
+    "MixturePrior",
     "NonFiniteError",
     "NormalPetals",
+    "PlanarNormal",
     "Prior",
+    "RealNVPPrior",
     "Round",
+    "SaltAndPepper",
     "SharedScaleNormal",
     "StandardNormal",
     "SwissRoll",
     "Uniform",
     "UnitNormal",
+    "VampPrior",
     "adversarial",
     "datasets",
     "evaluation",
     "export",
     "features",
+    "flows",
     "metrics",
     "networks",
     "pictures",
     "presets",
+    "schedules",
 ]

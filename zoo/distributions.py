@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -38,12 +39,21 @@ class Part(FromArguments, keras.layers.Layer):
 class Family(Part):
     """Maps the output of a network to a distribution over what the network describes.
 
-    Called on `params[..., *event[:-1], event[-1] * params_per_value]` and the number of axes of one
-    event; returns a distribution with batch shape `[...]` and that event shape. Where a value has
-    several parameters, they lie one after the other on the last axis.
+    Called on `params[..., *event[:-1], num_params(event[-1])]` and the number of axes of one event;
+    returns a distribution with batch shape `[...]` and that event shape. Where a value has several
+    parameters, they lie one after the other on the last axis.
+
+    A family of independent values says `params_per_value`. One over vectors, whose values depend on
+    each other, overrides `num_params` instead.
     """
 
     params_per_value = 1
+    has_density_everywhere = True
+    """Whether `log_prob` takes any value, or only what the same distribution drew."""
+
+    def num_params(self, dim: int) -> int:
+        """Number of parameters of an event whose last axis has `dim` values."""
+        return self.params_per_value * dim
 
     def call(self, params, event_ndims: int) -> tfd.Distribution:
         raise NotImplementedError
@@ -117,6 +127,72 @@ class DiagonalNormal(Family):
 
 
 @keras.saving.register_keras_serializable("zoo")
+class FullCovarianceNormal(Family):
+    """A normal over vectors `[D]` with any covariance L L^T: z = loc + L eps.
+
+    Kingma and Welling, "An Introduction to Variational Autoencoders", 2019, section 2.5.1,
+    algorithm 2. The parameters are the D means, the D raw values of L's diagonal (which is
+    min_scale + softplus(raw)), and the D (D - 1) / 2 entries below it. The paper has the network
+    put out a whole matrix and masks it; the same matrix is filled here from what the mask lets
+    through. https://arxiv.org/abs/1906.02691
+
+    The KL to a normal of independent values is exact:
+
+        KL(q || N(m, diag(s^2))) = 1/2 sum_i (|L_i|^2 + (loc_i - m_i)^2) / s_i^2 - D/2
+                                   + sum_i log s_i - sum_i log L_ii,    L_i the rows of L.
+
+    Args:
+        min_scale: Lower bound of the diagonal of L, > 0.
+
+    Example:
+        >>> family = zoo.FullCovarianceNormal()
+        >>> q = zoo.Conditional(zoo.networks.mlp(4, family.num_params(3)), family)
+        >>> q(tf.zeros([2, 4])).covariance().shape
+        TensorShape([2, 3, 3])
+    """
+
+    def __init__(self, min_scale: float = 1e-4, **kwargs):
+        super().__init__(**kwargs)
+        if min_scale <= 0:
+            raise ValueError(f"`min_scale` must be positive. Received: min_scale={min_scale}.")
+        self.min_scale = min_scale
+
+    def num_params(self, dim):
+        return 2 * dim + dim * (dim - 1) // 2
+
+    def call(self, params, event_ndims):
+        size = params.shape[-1]
+        dim = (math.isqrt(9 + 8 * size) - 3) // 2
+        if event_ndims != 1 or self.num_params(dim) != size:
+            raise ValueError(
+                "A FullCovarianceNormal over vectors of D values takes D (D + 3) / 2 parameters, on "
+                f"one axis. Received: parameters of shape {tuple(params.shape)} for events of "
+                f"{event_ndims} axes."
+            )
+        loc, raw, below = tf.split(params, [dim, dim, size - 2 * dim], -1)
+        scale_tril = tf.linalg.diag(self.min_scale + tf.nn.softplus(raw))
+        if dim > 1:
+            below = tfp.math.fill_triangular(below)
+            scale_tril += tf.pad(below, [[0, 0]] * (len(params.shape) - 1) + [[1, 0], [0, 1]])
+        return CorrelatedNormal(loc, scale_tril)
+
+
+class CorrelatedNormal(tfd.MultivariateNormalTriL):
+    """What `FullCovarianceNormal` hands out: TFP's, with an exact KL to independent normals."""
+
+
+@tfd.RegisterKL(CorrelatedNormal, tfd.Independent)
+def _kl_to_independent_normals(q, p, name=None):
+    normal = p.distribution
+    if not isinstance(normal, tfd.Normal) or p.event_shape.rank != 1:
+        raise NotImplementedError("Known for a vector of independent normals only.")
+    scale_tril = q.scale_tril
+    squares = tf.reduce_sum(scale_tril**2, -1) + (q.loc - normal.loc) ** 2
+    logs = tf.math.log(normal.scale) - tf.math.log(tf.linalg.diag_part(scale_tril))
+    return tf.reduce_sum(0.5 * (squares / normal.scale**2 - 1) + logs, -1)
+
+
+@keras.saving.register_keras_serializable("zoo")
 class UnitNormal(Family):
     """A normal with identity covariance; the parameters are the means.
 
@@ -169,8 +245,9 @@ class DiscretizedLogistic(Family):
 
     Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", 2016,
     section 5.2; the outermost levels take the tails, as in Salimans et al., "PixelCNN++", 2017,
-    section 2.1. The parameters are the means, then the raw scales; log scale is bounded smoothly
-    as in `DiagonalNormal`. https://arxiv.org/abs/1606.04934, https://arxiv.org/abs/1701.05517
+    section 2.1. The parameters are the means, less 1/2, then the raw scales; log scale is bounded
+    smoothly as in `DiagonalNormal`. Parameters of zero, with which a network begins, spread their
+    mass over the whole range. https://arxiv.org/abs/1606.04934, https://arxiv.org/abs/1701.05517
 
     Args:
         levels: Number of values, 256 for 8-bit images: 0, 1/255, ..., 1.
@@ -196,8 +273,8 @@ class DiscretizedLogistic(Family):
     def call(self, params, event_ndims):
         loc, raw = tf.split(params, 2, axis=-1)
         low, high = math.log(self.min_scale), math.log(self.max_scale)
-        scale = tf.exp(low + (high - low) * tf.sigmoid(raw))
-        return tfd.Independent(RoundedLogistic(loc, scale, self.levels), event_ndims)
+        scale = tf.exp(low + (high - low) * tf.sigmoid(raw + 1.0))
+        return tfd.Independent(RoundedLogistic(loc + 0.5, scale, self.levels), event_ndims)
 
 
 def likelihood_family(name: str, levels: int = 256) -> Family:
@@ -301,7 +378,7 @@ class Conditional(Part):
 
     Args:
         network: A built `keras.Model` from a context to parameters,
-            `[B, *event[:-1], event[-1] * family.params_per_value]`.
+            `[B, *event[:-1], family.num_params(event[-1])]`.
         family: A `Family`.
 
     Example:
@@ -359,6 +436,9 @@ class Prior(Part):
 
     def call(self, y=None) -> tfd.Distribution:
         raise NotImplementedError
+
+    def bind(self, posterior: Conditional) -> None:
+        """Told by a model which q(z | x) is its own. Of use to a prior that is made from it."""
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -441,6 +521,155 @@ class NormalPetals(Prior):
         return tfd.MixtureSameFamily(
             tfd.Categorical(logits=tf.zeros(self.components)),
             tfd.MultivariateNormalTriL(self.shift * ray, tf.linalg.cholesky(covariance)),
+        )
+
+
+@keras.saving.register_keras_serializable("zoo")
+class MixturePrior(Prior):
+    """A mixture of `components` normals with diagonal covariances; all of it is learned.
+
+        log p(z) = log sum_k w_k prod_d N(z_d; loc_kd, scale_kd^2)
+
+    The mixture of Gaussians that Tomczak and Welling, "VAE with a VampPrior", 2018, compare theirs
+    with, here with weights that are learned too. The sum over dimensions is inside that over components: a mixture in
+    each dimension by itself would be another, larger one. https://arxiv.org/abs/1705.07120
+
+    Args:
+        dim: D of the latents.
+        components: K.
+        min_scale: Lower bound of the standard deviations, > 0, which keeps a component from
+            collapsing onto one point.
+    """
+
+    def __init__(self, dim: int, components: int = 10, min_scale: float = 1e-2, **kwargs):
+        super().__init__(**kwargs)
+        _check_components(components)
+        if not 0 < min_scale < 1:
+            raise ValueError(
+                f"`min_scale` must be between 0 and 1. Received: min_scale={min_scale}."
+            )
+        self.dim = dim
+        self.components = components
+        self.min_scale = min_scale
+        self.logits = self.add_weight(name="logits", shape=(components,), initializer="zeros")
+        # Spread like N(0, I), where posteriors start, each as wide as the whole.
+        self.loc = self.add_weight(
+            name="loc",
+            shape=(components, dim),
+            initializer=keras.initializers.RandomNormal(stddev=1.0),
+        )
+        self.raw_scale = self.add_weight(
+            name="raw_scale",
+            shape=(components, dim),
+            initializer=keras.initializers.Constant(math.log(math.expm1(1 - min_scale))),
+        )
+
+    def call(self, y=None):
+        loc = tf.convert_to_tensor(self.loc)
+        scale = self.min_scale + tf.nn.softplus(tf.convert_to_tensor(self.raw_scale))
+        return tfd.MixtureSameFamily(
+            tfd.Categorical(logits=tf.convert_to_tensor(self.logits)),
+            tfd.Independent(tfd.Normal(loc, scale), 1),
+        )
+
+
+@keras.saving.register_keras_serializable("zoo")
+class VampPrior(Prior):
+    """The posterior, averaged over `components` learned pseudo-inputs: 1/K sum_k q(z | u_k).
+
+    Tomczak and Welling, "VAE with a VampPrior", 2018, section 3. The network is the model's own
+    encoder, which therefore learns from the prior's side too. https://arxiv.org/abs/1705.07120
+
+    Pseudo-inputs are kept in [0, 1] by projection after each step. The paper's code clips them
+    where they are used, so that a value that has once left the interval has no gradient to return
+    by. They start evenly spread at random, or from data; see `initialize`.
+
+    The posterior's networks are used as outside of training (no dropout), and must not take a
+    condition.
+
+    Args:
+        image_shape: Height, width, channels of a pseudo-input.
+        components: K; 500 in the paper for MNIST.
+
+    Example:
+        >>> vae = zoo.models.vae.vae_mlp((8, 8, 1), 2, prior="vamp", prior_components=20)
+        >>> x, _ = zoo.datasets.load("digits").arrays("train")
+        >>> vae.prior.initialize(x)
+        >>> vae.prior().log_prob(tf.zeros([3, 2])).shape
+        TensorShape([3])
+    """
+
+    def __init__(self, image_shape: Sequence[int], components: int = 100, **kwargs):
+        super().__init__(**kwargs)
+        _check_components(components)
+        self.image_shape = tuple(image_shape)
+        self.components = components
+        self.pseudo_inputs = self.add_weight(
+            name="pseudo_inputs",
+            shape=(components, *self.image_shape),
+            initializer=keras.initializers.RandomUniform(0.0, 1.0),
+            constraint=_clip_to_unit_interval,
+        )
+        self._posterior = None
+
+    def bind(self, posterior):
+        if len(posterior.network.inputs) > 1:
+            raise ValueError(
+                "A VampPrior averages q(z | u) over its pseudo-inputs u alone: it goes with a "
+                "posterior without a condition. Received: a posterior whose network takes "
+                f"{len(posterior.network.inputs)} inputs."
+            )
+        if not posterior.family.has_density_everywhere:
+            raise ValueError(
+                "A VampPrior needs the density of q(z | u) at draws of q(z | x). Received: a "
+                f"{type(posterior.family).__name__}, which knows it at its own draws only."
+            )
+        shape = tuple(posterior.network.inputs[0].shape[1:])
+        if shape != self.image_shape:
+            raise ValueError(
+                "Pseudo-inputs have the shape of the posterior's images. Received: "
+                f"image_shape={self.image_shape}, and a posterior on {shape}."
+            )
+        # In a function, so that Keras does not take the model's posterior for a part of the prior,
+        # to be counted and saved with it.
+        self._posterior = lambda: posterior
+
+    def initialize(self, x) -> None:
+        """Makes the first K of the images `x[N, H, W, C]` the pseudo-inputs.
+
+        Raises:
+            ValueError: If there are fewer than K, or they are no images in [0, 1] of that shape.
+        """
+        x = np.asarray(x, np.float32)[: self.components]
+        if x.shape != (self.components, *self.image_shape):
+            raise ValueError(
+                f"Expected at least {self.components} images of shape {self.image_shape}. "
+                f"Received: an array of which the first have the shape {x.shape}."
+            )
+        if not (x.min() >= 0 and x.max() <= 1):
+            raise ValueError(
+                f"Expected images in [0, 1]. Received: values from {x.min()} to {x.max()}."
+            )
+        self.pseudo_inputs.assign(x)
+
+    def call(self, y=None):
+        if self._posterior is None:
+            raise ValueError(
+                "A VampPrior is made from a posterior: call it as a part of a `VAE`, or after "
+                "`prior.bind(posterior)`. Received: a call before either."
+            )
+        q = self._posterior()(tf.convert_to_tensor(self.pseudo_inputs))
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.components)), q)
+
+
+def _clip_to_unit_interval(values):
+    return keras.ops.clip(values, 0.0, 1.0)
+
+
+def _check_components(components):
+    if components < 1:
+        raise ValueError(
+            f"A mixture needs at least one component. Received: components={components}."
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 import zoo
 
@@ -219,3 +220,200 @@ def test_the_rate_is_exact_for_a_normal_prior_and_an_estimate_at_the_same_z_for_
 def test_log_prob_of_a_discretized_likelihood_is_a_log_mass_below_zero(digits):
     model = zoo.models.vae.vae_mlp((8, 8, 1), 2, (8,), likelihood="discretized_logistic", levels=17)
     assert (np.asarray(model.log_prob(digits[:4], 5, seed=[1, 1])) < 0).all()
+
+
+class Sharp(zoo.distributions.Family):
+    """Narrow normals around 0, whatever the parameters."""
+
+    def call(self, params, event_ndims):
+        return tfp.distributions.Independent(
+            tfp.distributions.Normal(tf.zeros_like(params), 0.0141), event_ndims
+        )
+
+
+def test_importance_samples_of_many_nats_do_not_stall_in_float32():
+    # Where all log weights are about -10,000, a running log-sum-exp in float32 stands still from
+    # some 2,000 samples on: the spacing of floats there is 1/1,024.
+    encoder = zoo.networks.mlp_encoder((4, 4, 1), 2 * 3, ())
+    raw = np.log(np.expm1(1 - 1e-4))  # q = N(0, I) = p
+    kernel, bias = encoder.get_weights()
+    encoder.set_weights([0 * kernel, np.repeat([0, raw], 3).astype(np.float32) + 0 * bias])
+    model = zoo.VAE(
+        zoo.Conditional(encoder, zoo.DiagonalNormal()),
+        zoo.Conditional(zoo.networks.mlp_decoder(3, (4, 4, 1), hidden=(4,)), Sharp()),
+        zoo.StandardNormal(3),
+    )
+    x = tf.fill([2, 4, 4, 1], 0.5)
+    exact = 16 * scipy.stats.norm.logpdf(0.5, scale=0.0141)
+    assert exact < -10_000
+    np.testing.assert_allclose(tf.function(model.log_prob)(x, 6000), exact, atol=0.05)
+
+
+# Draws, warm-up, free bits -----------------------------------------------------------------------
+
+
+def small_vae(known, **kwargs):
+    return zoo.VAE(
+        zoo.Conditional(zoo.networks.mlp_encoder((8, 8, 1), 6, (5,)), known.Posterior()),
+        zoo.Conditional(zoo.networks.mlp_decoder(3, (8, 8, 1), 1, (5,)), zoo.UnitNormal()),
+        zoo.StandardNormal(3),
+        **kwargs,
+    )
+
+
+def test_several_draws_average_the_distortion(known, digits):
+    x = digits[:7]
+    model = small_vae(known, num_samples=4)
+    _, terms = model.objective(tf.constant(x), None, tf.constant([0, 1]), training=True)
+    loc, log_scale = np.split(np.asarray(model.posterior.network(x)), 2, 1)
+    outputs = [
+        np.asarray(model.likelihood.network(loc + np.exp(log_scale) * noise))
+        for noise in known.noise(4, 7, 3)
+    ]
+    by_hand = 0.5 * ((x - np.stack(outputs)) ** 2 + math.log(2 * math.pi)).sum((2, 3, 4)).mean(0)
+    np.testing.assert_allclose(terms["distortion"], by_hand, rtol=1e-5)
+    np.testing.assert_allclose(
+        terms["rate"], hand_computed(model, known, x, lambda x, m: x * m)[1], rtol=1e-4
+    )
+
+
+def test_more_draws_give_the_same_bound_with_less_noise():
+    model = probabilistic_pca(2.0)
+    one, _ = losses_of(model, X, 3000)
+    model.num_samples = 25
+    many, _ = losses_of(model, X, 3000)
+    error = one.std(0) / np.sqrt(len(one))
+    assert (np.abs(many.mean(0) - one.mean(0)) < 4.5 * error).all()
+    np.testing.assert_allclose(many.std(0) / one.std(0), 1 / 5, rtol=0.15)
+
+
+def test_draws_of_a_rate_without_a_formula_are_averaged_too():
+    model = probabilistic_pca()
+    model.prior = zoo.NormalPetals(components=3, shift=1.0, scales=(1.0, 0.5))
+    _, one = losses_of(model, X, 3000)
+    model.num_samples = 25
+    _, many = losses_of(model, X, 3000)
+    np.testing.assert_allclose(many["rate"].std(0) / one["rate"].std(0), 1 / 5, rtol=0.15)
+
+
+def test_a_warm_up_weighs_the_rate_by_the_step_in_training_and_by_one_in_evaluation(known, digits):
+    model = small_vae(known, rate_weight=zoo.schedules.LinearWarmUp(4))
+    model.compile(keras.optimizers.SGD(1e-3))
+    x = tf.constant(digits[:7])
+    for step in range(6):
+        logs = model.train_step((x,))
+        model.reset_metrics()
+        weight = min(1, step / 4)
+        by_hand = float(logs["distortion"]) + weight * float(logs["rate"])
+        assert float(logs["loss"]) == pytest.approx(by_hand, rel=1e-5)
+        assert float(logs["rate"]) > 0.1
+    model.step.assign(1)
+    logs = model.test_step((x,))
+    elbo = float(logs["distortion"]) + float(logs["rate"])
+    assert float(logs["loss"]) == pytest.approx(elbo, rel=1e-5)
+
+
+def test_the_weight_reaches_the_gradient_of_the_encoder(known, digits):
+    x, seed = tf.constant(digits[:7]), tf.constant([0, 1])
+    model = small_vae(known, rate_weight=0.25)
+    weights = model.posterior.trainable_variables
+    with tf.GradientTape(persistent=True) as tape:
+        losses, terms = model.objective(x, None, seed, training=True)
+        by_hand = terms["distortion"] + 0.25 * terms["rate"]
+        rate = terms["rate"]
+    for have, want, of_rate in zip(
+        *(tape.gradient(t, weights) for t in (losses["vae"], by_hand, rate)), strict=True
+    ):
+        np.testing.assert_allclose(have, want, rtol=1e-4, atol=1e-5)
+        assert np.abs(of_rate).max() > 1e-3
+
+
+def test_a_warm_up_is_saved_and_resumed_where_it_was(digits, tmp_path):
+    model = zoo.models.vae.vae_mlp((8, 8, 1), 2, (4,), warm_up_steps=100, free_bits=0.01)
+    model.compile("sgd", jit_compile=False)
+    model.fit(digits[:60], batch_size=10, verbose=0, shuffle=False)
+    model.save(tmp_path / "vae.keras")
+    twin = keras.saving.load_model(tmp_path / "vae.keras")
+    assert twin.rate_weight.steps == 100 and twin.free_bits == 0.01
+    logs = [m.train_on_batch(digits[:10], return_dict=True) for m in (model, twin)]
+    assert {k: float(v) for k, v in logs[0].items()} == {k: float(v) for k, v in logs[1].items()}
+
+
+def rates_by_hand(model, x):
+    loc, log_scale = np.split(np.asarray(model.posterior.network(x), np.float64), 2, 1)
+    return 0.5 * (loc**2 + np.exp(2 * log_scale) - 1 - 2 * log_scale)  # [B, D]
+
+
+def test_free_bits_are_a_floor_for_the_minibatch_mean_of_each_dimensions_rate(known, digits):
+    x, seed = digits[:7], tf.constant([0, 1])
+    model = small_vae(known)
+    rates = rates_by_hand(model, x)
+    means = np.sort(rates.mean(0))
+    model.free_bits = float(means[:2].mean())  # One dimension is below it, two are above.
+    losses, terms = model.objective(tf.constant(x), None, seed, training=True)
+    charged = np.asarray(losses["vae"] - terms["distortion"], np.float64)
+    floor = np.maximum(model.free_bits, rates.mean(0)).sum()
+    assert charged.mean() == pytest.approx(floor, rel=1e-4)
+    assert floor > rates.sum(1).mean() + 1e-3
+    np.testing.assert_allclose(terms["rate"], rates.sum(1), rtol=1e-4)
+    outside, _ = model.objective(tf.constant(x), None, seed, training=False)
+    np.testing.assert_allclose(outside["vae"], terms["distortion"] + terms["rate"], rtol=1e-5)
+
+
+def test_free_bits_have_the_slope_of_the_papers_objective(known, digits):
+    x = tf.constant(digits[:7])
+    model = small_vae(known)
+    means = np.sort(rates_by_hand(model, digits[:7]).mean(0))
+    model.free_bits = float(means[1:].mean())
+    weights = model.posterior.trainable_variables
+    with tf.GradientTape(persistent=True) as tape:
+        losses, terms = model.objective(x, None, tf.constant([0, 1]), training=True)
+        have = tf.reduce_mean(losses["vae"])
+        loc, log_scale = tf.split(model.posterior.network(x), 2, 1)
+        rates = 0.5 * (loc**2 + tf.exp(2 * log_scale) - 1 - 2 * log_scale)
+        floored = tf.maximum(model.free_bits, tf.reduce_mean(rates, 0))
+        want = tf.reduce_mean(terms["distortion"]) + tf.reduce_sum(floored)
+    for a, b in zip(tape.gradient(have, weights), tape.gradient(want, weights), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_free_bits_look_at_the_global_batch_not_at_a_replicas_part(known, digits, mirrored):
+    with mirrored.scope():
+        model = small_vae(known)
+        model.compile("sgd")
+    x = digits[[3, 5, 8, 11]]
+    rates = rates_by_hand(model, x)
+    parts = np.stack([rates[:2].mean(0), rates[2:].mean(0)])
+    # A threshold between a dimension's mean over one part and its mean over both.
+    d = int(np.argmax(np.abs(parts[0] - parts[1])))
+    model.free_bits = float((rates.mean(0)[d] + parts.max(0)[d]) / 2)
+    batch = next(
+        iter(
+            mirrored.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices(x).batch(4))
+        )
+    )
+
+    @tf.function
+    def charged(x):
+        losses, terms = model.objective(x, None, tf.constant([0, 1]), training=True)
+        return losses["vae"] - terms["distortion"]
+
+    parts = mirrored.experimental_local_results(mirrored.run(charged, [batch]))
+    have = np.concatenate([p.numpy() for p in parts])
+    want = np.maximum(model.free_bits, rates.mean(0)).sum()
+    assert have.mean() == pytest.approx(want, rel=1e-4)
+
+
+def test_free_bits_of_latents_that_are_not_independent_are_refused():
+    model = probabilistic_pca()
+    model.prior, model.free_bits = zoo.NormalPetals(), 0.1
+    with pytest.raises(ValueError, match=r"independent.*Received: "):
+        losses_of(model, X, 1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"num_samples": 0}, {"rate_weight": -1.0}, {"free_bits": -0.1}, {"free_bits": np.inf}]
+)
+def test_numbers_out_of_range_are_refused(known, wrong):
+    with pytest.raises(ValueError, match=r"must be .*Received: "):
+        small_vae(known, **wrong)

@@ -1,0 +1,107 @@
+"""Schedules: numbers that follow from the training step, such as the weight of a rate.
+
+A schedule is evaluated inside the graph, on the model's own count of steps, so that a resumed run
+goes on where the interrupted one was.
+"""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from zoo.config import FromArguments
+
+
+class Schedule(FromArguments):
+    """Base of all schedules. Instances are plain objects that a config can rebuild."""
+
+    def __call__(self, step) -> tf.Tensor:
+        """The number, a float32 scalar, for the step that comes after `step` others."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict:
+        return {name: getattr(self, name) for name in self._argument_names()}
+
+
+@keras.saving.register_keras_serializable("zoo")
+class LinearWarmUp(Schedule):
+    """From 0 in a straight line to `end` in `steps` steps, and `end` from there on.
+
+    min(1, step / steps) end. As the weight of the rate: Bowman et al., "Generating Sentences from a
+    Continuous Space", 2016, section 3.1 (theirs rises as a sigmoid), https://arxiv.org/abs/1511.06349,
+    and Sonderby et al., "Ladder Variational Autoencoders", 2016, section 2.3 (linear).
+    https://arxiv.org/abs/1602.02282
+
+    Args:
+        steps: Training steps (batches) until `end`, at least 1.
+        end: What it arrives at.
+
+    Raises:
+        ValueError: If `steps` is less than 1.
+
+    Example:
+        >>> [float(zoo.schedules.LinearWarmUp(4)(step)) for step in (0, 1, 4, 9)]
+        [0.0, 0.25, 1.0, 1.0]
+    """
+
+    def __init__(self, steps: int, end: float = 1.0):
+        if not steps >= 1:
+            raise ValueError(f"`steps` must be at least 1. Received: {steps}.")
+        self.steps = steps
+        self.end = end
+
+    def __call__(self, step):
+        return self.end * tf.minimum(1.0, tf.cast(step, tf.float32) / self.steps)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class CyclicalWarmUp(Schedule):
+    """From 0 to 1 again and again: linear in the first part of each period, 1 in the rest.
+
+    Fu et al., "Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing", 2019,
+    eq. 6 and 7: min(1, tau / rising), with tau the share of the period that has gone by.
+    https://arxiv.org/abs/1903.10145
+
+    Args:
+        period: Steps of one cycle, at least 1: the paper's T / M, with T the steps of the training
+            and M = 4 cycles.
+        rising: Share of the period in which the number rises, in (0, 1]; the paper's R.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> [float(zoo.schedules.CyclicalWarmUp(8)(step)) for step in (0, 1, 4, 7, 8, 10)]
+        [0.0, 0.25, 1.0, 1.0, 0.0, 0.5]
+    """
+
+    def __init__(self, period: int, rising: float = 0.5):
+        if not period >= 1 or not 0 < rising <= 1:
+            raise ValueError(
+                "`period` must be at least 1, and `rising` in (0, 1]. "
+                f"Received: period={period}, rising={rising}."
+            )
+        self.period = period
+        self.rising = rising
+
+    def __call__(self, step):
+        # The remainder in integers: float32 cannot count beyond 2^24.
+        gone = tf.cast(tf.cast(step, tf.int64) % self.period, tf.float32) / self.period
+        return tf.minimum(1.0, gone / self.rising)
+
+
+def check_weight(value, name: str) -> None:
+    """Raises a `ValueError` unless `value` is a `Schedule` or a finite number from 0 on."""
+    if isinstance(value, Schedule):
+        return
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < math.inf:
+        raise ValueError(
+            f"`{name}` must be a number from 0 on, or a `zoo.schedules.Schedule`. "
+            f"Received: {value!r}."
+        )
+
+
+def value_at(value, step):
+    """The number that a constant or a `Schedule` is at that step."""
+    return value(step) if isinstance(value, Schedule) else value
