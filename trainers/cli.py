@@ -123,8 +123,8 @@ class Progress:
             self.what = what
             if sys.stderr.isatty():
                 self.bar = tqdm(total=total, desc=what, leave=False)
-            elif total > 1:
-                print(f"{what} ({total:,}) ...", file=sys.stderr, flush=True)
+            else:
+                print(f"{what} ...", file=sys.stderr, flush=True)
         if self.bar:
             self.bar.n = done
             self.bar.refresh()

@@ -19,6 +19,7 @@ from zoo.datasets import read_images
 FLAGS = flags.FLAGS
 
 cli.define_model_flags(required=False)
+flags.adopt_module_key_flags(cli)
 flags.DEFINE_string("real", None, "A folder of images to compare with, in place of a data set.")
 flags.DEFINE_string("fake", None, "A folder of generated images, in place of a run.")
 flags.DEFINE_integer(

@@ -8,6 +8,7 @@ from zoo import export
 FLAGS = flags.FLAGS
 
 cli.define_flags_of_users("The SavedModel's folder. Default: saved_model in the run's folder.")
+flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from zoo import datasets, pictures, training
 FLAGS = flags.FLAGS
 
 cli.define_flags_of_users("A .png. Default: walks.png in the run's folder.")
+flags.adopt_module_key_flags(cli)
 flags.DEFINE_integer("n", 10, "Points on each way, both ends included.", lower_bound=2)
 flags.DEFINE_integer("pairs", 5, "Number of ways.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Which latents of the prior, or which test images.")

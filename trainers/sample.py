@@ -14,6 +14,7 @@ cli.define_flags_of_users(
     "A .png for a grid, a .npy for the array [n, H, W, C] in [0, 1], a folder (any other name) for a "
     "file for each image. Default: drawn.png in the run's folder."
 )
+flags.adopt_module_key_flags(cli)
 flags.DEFINE_integer("n", 100, "Number of images.", lower_bound=1)
 flags.DEFINE_integer("seed", None, "For the same images each time. Default: fresh ones.")
 

@@ -1,5 +1,7 @@
 """Trains a preset: `python -m trainers.train --preset=vae_mnist --set latent_dim=10`."""
 
+import os
+
 from absl import flags
 
 from trainers import cli
@@ -7,6 +9,7 @@ from zoo import presets, runs, training
 
 FLAGS = flags.FLAGS
 
+flags.adopt_module_key_flags(cli)
 flags.DEFINE_string("preset", "vae_digits", "What to train; --list_presets shows all.")
 flags.DEFINE_string("config", None, "A run's config.json, to repeat that run; instead of --preset.")
 flags.DEFINE_bool("list_presets", False, "List the presets and end.")
@@ -58,6 +61,8 @@ def main() -> None:
     if FLAGS.resume:
         config = _begun(run, config)
     before = config.copy_and_resolve_references()
+    if FLAGS.data_dir:  # So that the run finds it from any other folder.
+        FLAGS.data_dir = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
     given = [f"{path}={FLAGS[flag].value}" for flag, path in _PATHS.items() if FLAGS[flag].present]
     presets.override(config, given + FLAGS.set)
     if FLAGS.resume:

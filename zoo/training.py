@@ -153,7 +153,13 @@ def _extractor(config):
         raise ValueError(
             f"The zoo has no feature network for '{config.data.name}'. For "
             f"evaluation.metric='{config.evaluation.metric}' name another as evaluation.extractor: "
-            f"{', '.join(features.names())}."
+            f"{', '.join(features.names())}. Or choose a metric that needs none: "
+            + ", ".join(
+                key
+                for key, metric in evaluation.METRICS.items()
+                if _has_a_better_end(metric) and not metric.features
+            )
+            + "."
         )
     return features.get(name)
 
@@ -390,7 +396,7 @@ def _draw_curves(run, model):
 
 
 def _summary(run, results):
-    yield f"{results['model']} '{results['preset']}', {results['parameters']:,} parameters: "
+    yield f"{results['model']} '{results['preset']}', {results['parameters']:,} parameters:"
     yield f"  trained to epoch {results['epochs']} in {results['seconds']:.0f} s" + (
         f" ({results['images_per_second']:,.0f} images/s)" if results["images_per_second"] else ""
     )

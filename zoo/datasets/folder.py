@@ -224,7 +224,7 @@ def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray
             raise ValueError(
                 f"The images in '{root}' are of different sizes: '{Path(paths[0]).name}' of "
                 f"{images.shape[1]}x{images.shape[2]}, '{Path(path).name}' of "
-                f"{image.shape[0]}x{image.shape[1]} pixels. Give an image size to resize them to."
+                f"{image.shape[0]}x{image.shape[1]} pixels. Give image_size, to which all are resized."
             )
         images[i] = image
         grey &= bool((image == image[..., :1]).all())

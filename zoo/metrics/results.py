@@ -242,7 +242,11 @@ class Comparison:
         return table
 
     def _remarks(self):
-        yield from self.notes.values()
+        reasons = {}
+        for column, note in self.notes.items():
+            reasons.setdefault(note.removeprefix(f"{column} is "), []).append(column)
+        for reason, columns in reasons.items():
+            yield f"{', '.join(columns)} {'is' if len(columns) == 1 else 'are'} {reason}"
         for (row, column), result in self.cells.items():
             if result.value is None:
                 yield f"{column} of {row}: {result.error}"
