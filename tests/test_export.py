@@ -97,6 +97,25 @@ MODELS = {
     "vae_shared_scale": lambda digits: vae("shared_scale_normal"),
     "vae_discretized": lambda digits: vae("discretized_logistic"),
     "vae_conv": lambda digits: BUILD["vae_conv"](SIZE, **SMALL_CONV),
+    "vae_flows": lambda digits: BUILD["vae_mlp"](
+        SIZE,
+        **SMALL_MLP,
+        posterior="iaf",
+        posterior_hidden=(8,),
+        prior="realnvp",
+        prior_hidden=(8,),
+    ),
+    "vae_vamp": lambda digits: BUILD["vae_mlp"](
+        SIZE, **SMALL_MLP, posterior="full_covariance", prior="vamp", prior_components=4
+    ),
+    "beta_vae_mlp": lambda digits: BUILD["beta_vae_mlp"](SIZE, **SMALL_MLP),
+    "beta_vae_conv": lambda digits: BUILD["beta_vae_conv"](SIZE, **SMALL_CONV),
+    "iwae_mlp": lambda digits: BUILD["iwae_mlp"](SIZE, **SMALL_MLP),
+    "denoising_vae_mlp": lambda digits: BUILD["denoising_vae_mlp"](SIZE, **SMALL_MLP),
+    "hierarchical_iwae_mlp": lambda digits: BUILD["hierarchical_iwae_mlp"](
+        SIZE, (2, 1), hidden=(16,), hidden_between=(8,)
+    ),
+    "hvae_mlp": lambda digits: BUILD["hvae_mlp"](SIZE, (2, 1), hidden=(16,)),
     "gan_mlp": averaged_gan,
     "dcgan": lambda digits: trained(BUILD["dcgan"](SIZE, 3, 4), digits),
     "aae_mlp": lambda digits: BUILD["aae_mlp"](SIZE, **SMALL_AAE, posterior="normal"),
@@ -113,7 +132,8 @@ MODELS = {
 }
 AVERAGED = "gan_mlp"
 SAMPLERS = [name for name in MODELS if not name.startswith(("autoencoder", "half"))]
-LIKELIHOODS = [name for name in MODELS if name.startswith(("vae_", "mixed", "conditional"))]
+WITHOUT = ("autoencoder", "half", "gan", "dcgan", "aae", "vaegan")
+LIKELIHOODS = [name for name in MODELS if not name.startswith(WITHOUT)]
 
 # What a server does: every signature of every model, and functions called as in Python.
 SERVE = """

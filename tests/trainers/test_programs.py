@@ -262,7 +262,7 @@ def test_results_are_compared_in_text_markdown_and_csv(vae, gan):
     assert "There are no results in" in sentence(run("evaluate", "--compare", f"{gan}/samples"))
 
 
-def test_the_best_model_is_kept_beside_the_last(root):
+def test_the_best_model_is_kept_beside_the_last(vae, root):
     path = root / "best"
     settings = (
         "evaluation.every=1",
@@ -279,7 +279,8 @@ def test_the_best_model_is_kept_beside_the_last(root):
     succeed("evaluate", f"--run={path}", "--checkpoint=best", "--metrics=losses", *FEW)
     last = lines(path / "evaluation.jsonl")[-1]
     assert last["sampling"]["checkpoint"] == "best"
-    assert "has no best.keras" in sentence(run("sample", f"--run={root}/vae", "--checkpoint=best"))
+    flags = ("--checkpoint=best", f"--output={root}/none.png")
+    assert "has no best.keras" in sentence(run("sample", f"--run={vae[0]}", *flags))
 
 
 @pytest.mark.parametrize(
