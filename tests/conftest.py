@@ -1,6 +1,8 @@
 """What all tests share: quiet TensorFlow, repeatable weights, real images, noise known in advance."""
 
+import functools
 import os
+from pathlib import Path
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
@@ -36,6 +38,27 @@ def repeatable_weights():
 def digits():
     """The first 200 of scikit-learn's digits, `[200, 8, 8, 1]` in [0, 1]."""
     return (load_digits().images[:200, ..., None] / 16).astype(np.float32)
+
+
+def absent(reason):
+    """Skips, but not where all data is expected to be there, as in continuous integration."""
+    (pytest.fail if os.environ.get("ZOO_REQUIRE_DATA") else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="session")
+def prepared():
+    """A function which loads a set prepared under TFDS_DATA_DIR, or skips the test."""
+    folder = os.environ.get("TFDS_DATA_DIR")
+
+    @functools.cache  # MNIST takes seconds to read, and several tests want it
+    def load(name, **options):
+        if not folder:
+            absent("TFDS_DATA_DIR is not set")
+        if not (Path(folder).expanduser() / name).is_dir():
+            absent(f"{name} is not prepared in {folder}")
+        return zoo.datasets.load(name, data_dir=folder, **options)
+
+    return load
 
 
 def known_noise(*shape):

@@ -63,8 +63,8 @@ def test_neither_batches_nor_the_kind_of_numbers_matter(name, images):
 
 
 @pytest.mark.parametrize(("name", "least"), [("mnist-cnn-v1", 0.99), ("fashion-cnn-v1", 0.91)])
-def test_it_classifies_images_it_has_not_seen(name, least, test_images):
-    images, labels = test_images(catalog.CLASSIFIERS[name].datasets[0], 2000)
+def test_it_classifies_images_it_has_not_seen(name, least, prepared):
+    images, labels = prepared(catalog.CLASSIFIERS[name].datasets[0]).arrays("test", 2000)
     logits = zoo.features.get(name)(images).logits
     assert np.mean(logits.argmax(1) == labels) >= least
 
