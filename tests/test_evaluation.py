@@ -316,7 +316,7 @@ class Scripted(Evaluation):
         yield metrics.Result(f"{kind}[x]", kind, next(self.values), error="no reason")
 
 
-def keep_best(tmp_path, vae, values, every=1, epochs=None, kind="fid"):
+def keep_best(tmp_path, vae, values, every=1, epochs=None, kind="fid", at=()):
     run = Run(tmp_path)
     values = iter(values)
 
@@ -326,7 +326,7 @@ def keep_best(tmp_path, vae, values, every=1, epochs=None, kind="fid"):
         return made
 
     said = []
-    callback = KeepBest(run, subject, kind, f"{kind}[x]", every, said.append)
+    callback = KeepBest(run, subject, kind, f"{kind}[x]", every, at, said.append)
     callback.said = said
     callback.set_model(vae)
     callback.set_params({"epochs": epochs or 100})
@@ -384,3 +384,13 @@ def test_evaluations_come_every_so_many_epochs_and_at_the_end(vae, tmp_path):
         callback.on_epoch_end(epoch, logs)
         values.append(logs["val_fid[x]"])
     np.testing.assert_array_equal(values, [np.nan, np.nan, 5, np.nan, np.nan, 4, 3])
+
+
+def test_evaluations_come_at_chosen_epochs_alone(vae, tmp_path):
+    _, callback = keep_best(tmp_path, vae, [5.0, 4.0], every=0, epochs=5, at=(1, 4))
+    values = []
+    for epoch in range(5):
+        logs = {}
+        callback.on_epoch_end(epoch, logs)
+        values.append(logs["val_fid[x]"])
+    np.testing.assert_array_equal(values, [5, np.nan, np.nan, 4, np.nan])

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -120,7 +120,7 @@ class SampleGrids(keras.callbacks.Callback):
 class KeepBest(keras.callbacks.Callback):
     """Evaluates the model now and then, and keeps the best one beside the last.
 
-    After every `every` epochs and after the last one, each result is added to the run's
+    After every `every` epochs and after the last one, or after `epochs`, each result is added to the run's
     evaluation.jsonl, and the metric's value to the epoch's logs as `val_` and its name, with NaN in
     the other epochs. The best model so far lies in best.keras, its result in best.json, from where a
     resumed run takes it.
@@ -130,7 +130,8 @@ class KeepBest(keras.callbacks.Callback):
         subject: Makes the `Evaluation` of the model; validation data, not test data.
         metric: A key of `zoo.evaluation.METRICS`; where it gives several values the first counts.
         name: The first value's name.
-        every: Number of epochs between.
+        every: Number of epochs between; 0 for `epochs` alone.
+        epochs: Numbers of further epochs, from 1 on.
         say: Called with a line where the metric has no value.
     """
 
@@ -141,17 +142,20 @@ class KeepBest(keras.callbacks.Callback):
         metric: str,
         name: str,
         every: int = 1,
+        epochs: Sequence[int] = (),
         say: Callable[[str], None] = print,
     ):
         super().__init__()
-        self.run, self.subject, self.every, self.say = run, subject, every, say
+        self.run, self.subject, self.say = run, subject, say
+        self.every, self.epochs = every, epochs
         self.metric, self.name = metric, name
         (self.kind, *_) = METRICS[metric].gives
         self.higher_is_better = metrics.HIGHER_IS_BETTER[self.kind]
 
     def on_epoch_end(self, epoch, logs=None):
         value = math.nan
-        if (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]:
+        done, last = epoch + 1, self.params["epochs"]
+        if done in self.epochs or (self.every and (done % self.every == 0 or done == last)):
             with self.model.best_weights():
                 results = list(self.subject(self.model).run([self.metric]))
             for result in results:

@@ -676,9 +676,11 @@ _DEFAULTS = {
     "deterministic": False,
     "jit_compile": True,
     "steps_per_execution": 50,
-    # Every so many epochs (0: never) on validation images; the best model by `metric` is kept.
+    # Every so many epochs (0: never) and after the last one, or after these epochs, on validation
+    # images; the best model by `metric` is kept.
     "evaluation": {
         "every": 0,
+        "at": (),
         "metric": "fid",
         "num_samples": 2000,
         "extractor": config_dict.placeholder(str),

@@ -81,7 +81,11 @@ def train(
         model.steps_per_execution = max(
             n for n in range(1, config.steps_per_execution + 1) if steps % n == 0
         )
-        best = [_keep_best(config, run, data, model, say)] if config.evaluation.every else []
+        best = (
+            [_keep_best(config, run, data, model, say)]
+            if config.evaluation.every or config.evaluation.at
+            else []
+        )
         if chief and not resume:
             run.begin(config)
         return _train(config, run, strategy, data, model, steps, resume, progress, say, best)
@@ -108,7 +112,7 @@ def check(config: ConfigDict) -> None:
             )
     if config.data.image_size is not None and config.data.image_size < 1:
         raise ValueError(f"`image_size` must be at least 1. Received: {config.data.image_size}.")
-    if config.evaluation.every:
+    if config.evaluation.every or config.evaluation.at:
         _check_evaluation(config)
     datasets.check(config.data.name, config.data.data_dir)
     binary = config.data.binarize is not None or config.data.name == "binarized_mnist"
@@ -127,10 +131,11 @@ def check(config: ConfigDict) -> None:
 
 def _check_evaluation(config):
     settings = config.evaluation
-    if settings.every < 0 or settings.num_samples < 2:
+    if settings.every < 0 or settings.num_samples < 2 or min(settings.at, default=1) < 1:
         raise ValueError(
-            "`evaluation.every` must be at least 0 and `evaluation.num_samples` at least 2. "
-            f"Received: {settings.every} and {settings.num_samples}."
+            "`evaluation.every` must be at least 0, `evaluation.at` at least 1 each, and "
+            f"`evaluation.num_samples` at least 2. Received: {settings.every}, {settings.at} "
+            f"and {settings.num_samples}."
         )
     metric = look_up(evaluation.METRICS, settings.metric, "metric")
     if metric.gives[0] not in metrics.HIGHER_IS_BETTER:
@@ -189,7 +194,7 @@ def _keep_best(config, run, data, model, say):
     if reason := subject(model).lacks(metric):
         raise ValueError(f"evaluation.metric='{settings.metric}' has no value here. {reason}")
     name = extractor.name_of(metric.gives[0]) if extractor else metric.gives[0]
-    return KeepBest(run, subject, settings.metric, name, settings.every, say)
+    return KeepBest(run, subject, settings.metric, name, settings.every, settings.at, say)
 
 
 def _build(config, strategy, image_shape, levels):

@@ -181,9 +181,9 @@ def frechet_bias(covariance: np.ndarray, n_real: int, n_fake: int) -> float:
     n examples has Var Δᵢⱼ = λᵢλⱼ (1 + [i = j]) / (n - 1), so that what is expected is
     ½ (1/(n_real - 1) + 1/(n_fake - 1)) (Σᵢⱼ λᵢλⱼ / (λᵢ + λⱼ) + ½ tr C).
 
-    Simulated with d = 32, it holds within 1.5 % for N > d, but is a third too high at N = d / 2
-    and lower. What it is given matters more: a covariance estimated from N examples has too
-    unequal eigenvalues, which lowers the result by 1, 4 and 20 % at N = 50 d, 10 d and 2 d (C = I).
+    It holds for N > d, and is too high for fewer examples. What it is given matters more: a
+    covariance estimated from N examples has too unequal eigenvalues, which lowers the result, the
+    more the nearer N is to d.
 
     Args:
         covariance: C, `[d, d]`.

@@ -126,8 +126,7 @@ def maximum_mean_discrepancy(
     (Hoeffding's decomposition; see Sutherland and Deka, "Unbiased estimators for the variance of
     MMD estimators", 2019, https://arxiv.org/abs/1906.02104). Each term is estimated without bias
     from row means and sums of squares of the kernel's matrices; one below 0 counts as 0. Where the
-    distributions are equal the square of the standard error is therefore too large, by 20 to 40 %
-    in simulations.
+    distributions are equal the square of the standard error is therefore too large.
 
     Args:
         x: `[N, d]`, N at least 2.
