@@ -222,7 +222,7 @@ def test_the_slope_of_the_continuous_bernoulli_is_x_minus_its_mean(logit, x):
 
 
 def rounded(loc, scale, levels):
-    return distributions.RoundedLogistic(
+    return distributions.families.RoundedLogistic(
         tf.constant(loc, tf.float32), tf.constant(scale, tf.float32), levels
     )
 
@@ -350,6 +350,43 @@ def test_without_a_formula_the_kl_is_estimated_at_the_z_given():
         integral = (np.exp(log_density) * (log_density - log_petals)).sum() * (10 / 800) ** 2
         error = estimates[:, i].std() / 200
         assert abs(estimates[:, i].mean() - integral) < 5 * error + 1e-3
+
+
+# Categorical ----------------------------------------------------------------------------------
+
+
+def test_a_categorical_value_has_the_softmax_of_its_own_logits():
+    params = RNG.normal(size=(2, 3, 1, 2 * 4)).astype(np.float32)  # 2 channels, 4 levels.
+    levels = RNG.integers(0, 4, size=(2, 3, 1, 2))
+    logits = params.reshape(2, 3, 1, 4, 2)  # Logits of both channels' first level come first.
+    log_probs = scipy.special.log_softmax(logits, 3)
+    expected = np.take_along_axis(log_probs, levels[..., None, :], 3).sum((1, 2, 3, 4))
+    p = zoo.Categorical(4)(tf.constant(params), 3)
+    x = (levels / 3).astype(np.float32)
+    np.testing.assert_allclose(p.log_prob(x), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        p.mean(), (np.exp(log_probs) * np.arange(4)[:, None] / 3).sum(3), rtol=1e-5
+    )
+
+
+def test_masses_of_categorical_levels_sum_to_one_and_draws_are_as_frequent():
+    p = zoo.Categorical(17)(tf.constant(RNG.normal(size=17), tf.float32), 0)
+    mass = np.exp(np.float64(p.log_prob(np.arange(17, dtype=np.float32) / 16)))
+    assert mass.sum() == pytest.approx(1, rel=1e-5)
+    draws = p.sample(20_000, seed=[1, 2]).numpy() * 16
+    np.testing.assert_allclose(draws, np.round(draws), atol=1e-4)
+    counts = np.bincount(np.round(draws).astype(int).ravel(), minlength=17)
+    assert scipy.stats.chisquare(counts, 20_000 * mass / mass.sum()).pvalue > 1e-3
+
+
+def test_leading_axes_of_categorical_parameters_go_with_one_image():
+    params = tf.constant(RNG.normal(size=(6, 2, 3, 1, 5)), tf.float32)
+    x = tf.constant(RNG.integers(0, 5, size=(2, 3, 1, 1)) / 4, tf.float32)
+    together = zoo.Categorical(5)(params, 3).log_prob(x)
+    for k in range(6):
+        np.testing.assert_allclose(
+            together[k], zoo.Categorical(5)(params[k], 3).log_prob(x), rtol=1e-5
+        )
 
 
 # Conditionals ---------------------------------------------------------------------------------
@@ -818,6 +855,7 @@ def test_what_no_mixture_can_be_is_refused_in_a_sentence(make, message):
     ("family", "expected"),
     [
         (zoo.Bernoulli(), 5),
+        (zoo.Categorical(3), 15),
         (zoo.DiagonalNormal(), 10),
         (zoo.FullCovarianceNormal(), 5 + 15),
         (zoo.InverseAutoregressiveNormal(5, context=7), 17),
@@ -840,6 +878,7 @@ def test_a_family_says_how_many_parameters_it_takes_and_takes_them(family, expec
         zoo.FullCovarianceNormal(0.02),
         zoo.SharedScaleNormal(0.7, 0.2),
         zoo.DiscretizedLogistic(9, 0.02, 0.3),
+        zoo.Categorical(4),
         zoo.StandardNormal(4),
         zoo.IsotropicNormal(4, 3.0),
         zoo.Uniform(4, -2.0, 0.5),

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo import draws
 from zoo.config import FromArguments, look_up
 
 
@@ -65,7 +66,7 @@ class Minimax(AdversarialLoss):
 
     def _cross_entropy(self, logits, targets, seed):
         if self.label_noise:
-            noise = tf.random.stateless_uniform(tf.shape(logits), tfp.random.sanitize_seed(seed))
+            noise = draws.uniform(tf.shape(logits), tfp.random.sanitize_seed(seed))
             wrong = tf.where(targets > 0, 0.0, self.real_label)
             targets = tf.where(noise < self.label_noise, wrong, targets)
         return tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)

@@ -25,6 +25,7 @@ from zoo.distributions import (
     StandardNormal,
     VampPrior,
 )
+from zoo.draws import Normal
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 
@@ -205,7 +206,7 @@ class FlowNormal(tfd.Distribution):
 
     @property
     def base(self) -> tfd.Distribution:
-        return tfd.Independent(tfd.Normal(self.loc, self.scale), 1)
+        return tfd.Independent(Normal(self.loc, self.scale), 1)
 
     def _call_sample_n(self, sample_shape, seed, **kwargs):
         # Not `_sample_n`, whose result is reshaped: a draw is known again by being the same tensor.
@@ -461,7 +462,7 @@ class FlowPrior(Prior):
         return network(x)
 
     def call(self, y=None):
-        base = tfd.Independent(tfd.Normal(tf.zeros(self.dim), 1.0), 1)
+        base = tfd.Independent(Normal(tf.zeros(self.dim), 1.0), 1)
         return tfd.TransformedDistribution(base, self.bijector)
 
 

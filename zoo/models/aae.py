@@ -12,6 +12,7 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import AdversarialLoss, NonSaturating
+from zoo.config import look_up
 from zoo.distributions import (
     Conditional,
     Deterministic,
@@ -21,7 +22,6 @@ from zoo.distributions import (
     Prior,
     SwissRoll,
     likelihood_family,
-    look_up,
 )
 from zoo.model import GenerativeModel, Round, as_images
 

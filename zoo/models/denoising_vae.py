@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from zoo import draws
 from zoo.config import FromArguments
 from zoo.distributions import Conditional, Prior
 from zoo.models.iwae import IWAE
@@ -44,7 +45,7 @@ class SaltAndPepper(Corruption):
         self.probability = probability
 
     def __call__(self, x, seed):
-        chance = tf.random.stateless_uniform(tf.shape(x), seed)
+        chance = draws.uniform(tf.shape(x), seed)
         noisy = tf.where(chance < 0.5 * self.probability, 1.0, 0.0)
         return tf.where(chance < self.probability, noisy, x)
 
@@ -63,7 +64,7 @@ class GaussianNoise(Corruption):
         self.scale = scale
 
     def __call__(self, x, seed):
-        return x + self.scale * tf.random.stateless_normal(tf.shape(x), seed)
+        return x + self.scale * draws.normal(tf.shape(x), seed)
 
 
 @keras.saving.register_keras_serializable("zoo")

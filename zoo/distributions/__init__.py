@@ -1,0 +1,59 @@
+"""Families (parameters to a distribution), conditionals (context to a distribution), priors.
+
+All of them hand out `tfp.distributions.Distribution`s: `sample`, `log_prob`, `mean`, and exact
+KL divergences where TFP knows them. Nothing here computes a loss.
+"""
+
+from zoo.distributions.conditional import Completion, Conditional
+from zoo.distributions.families import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    Deterministic,
+    DiagonalNormal,
+    DiscretizedLogistic,
+    Family,
+    FullCovarianceNormal,
+    SharedScaleNormal,
+    UnitNormal,
+    likelihood_family,
+)
+from zoo.distributions.part import Part, kl
+from zoo.distributions.priors import (
+    ConditionalPrior,
+    IsotropicNormal,
+    MixturePrior,
+    NormalPetals,
+    Prior,
+    StandardNormal,
+    SwissRoll,
+    Uniform,
+    VampPrior,
+)
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Completion",
+    "Conditional",
+    "ConditionalPrior",
+    "ContinuousBernoulli",
+    "Deterministic",
+    "DiagonalNormal",
+    "DiscretizedLogistic",
+    "Family",
+    "FullCovarianceNormal",
+    "IsotropicNormal",
+    "MixturePrior",
+    "NormalPetals",
+    "Part",
+    "Prior",
+    "SharedScaleNormal",
+    "StandardNormal",
+    "SwissRoll",
+    "Uniform",
+    "UnitNormal",
+    "VampPrior",
+    "kl",
+    "likelihood_family",
+]

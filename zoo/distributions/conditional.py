@@ -1,0 +1,105 @@
+"""A network and a family: a distribution given something."""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo.distributions.families import Family
+from zoo.distributions.part import Part
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Conditional(Part):
+    """p(. | context): a network, and the family that its output parameterises.
+
+    A network with two inputs also takes a condition `y[B, ...]`; one with a single input does
+    without, whatever the data brings. It returns a distribution, which is no tensor: call it in a
+    model's methods, not in a functional graph.
+
+    Args:
+        network: A built `keras.Model` from a context to parameters,
+            `[B, *event[:-1], family.num_params(event[-1])]`.
+        family: A `Family`.
+
+    Example:
+        >>> q = zoo.Conditional(zoo.networks.mlp_encoder((8, 8, 1), 2 * 5), zoo.DiagonalNormal())
+        >>> q(tf.zeros([3, 8, 8, 1])).sample(7).shape
+        TensorShape([7, 3, 5])
+    """
+
+    def __init__(self, network: keras.Model, family: Family, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+        self.family = family
+
+    def call(self, context, y=None, training=False) -> tfd.Distribution:
+        """The distribution given `context[..., B, *network.input_shape[1:]]`.
+
+        Leading sample axes (`z[K, B, D]`) are folded into the batch around the network, and `y`
+        serves each of them.
+        """
+        if len(self.network.inputs) > 1 and y is None:
+            raise ValueError(
+                f"The network '{self.network.name}' takes a condition `y` beside its context: "
+                "train on (x, y), and pass `y` to the model's methods. Received: y=None."
+            )
+        context = tf.cast(context, tf.float32)
+        rank = len(self.network.inputs[0].shape)
+        shape = tf.shape(context)
+        lead = shape[: tf.rank(context) - rank + 1]
+        folded = context.shape.rank > rank
+        inputs = [context]
+        if len(self.network.inputs) > 1:
+            inputs.append(tf.convert_to_tensor(y))
+        if folded:
+            inputs[0] = tf.reshape(context, tf.concat([[-1], shape[-rank + 1 :]], 0))
+            inputs[1:] = [tf.tile(t, [tf.reduce_prod(lead[:-1])] + [1] * (t.shape.rank - 1))
+                          for t in inputs[1:]]  # fmt: skip
+        params = self.network(inputs if len(inputs) > 1 else inputs[0], training=training)
+        params = tf.cast(params, tf.float32)
+        if folded:
+            event = params.shape[1:]
+            params = tf.reshape(params, tf.concat([lead, event], 0))
+            params = tf.ensure_shape(params, context.shape[: -rank + 1] + event)
+        return self.family(params, len(self.network.output_shape) - 1)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Completion(Conditional):
+    """p(x | ., y) of an image of which `y` shows a part: of the values that `y` hides, and no other.
+
+    `y[B, H, W, C]` holds the seen values, and -1 where the image is hidden, as `zoo.datasets` makes
+    it (`seen_quadrants`). `log_prob(x)` is the sum over the hidden values; what was seen has no share
+    in it, and none in any gradient. `mean()` and `sample()` are whole images, which show the seen
+    values as they are.
+
+    The network takes the condition as any other `Conditional`'s does, or may do without it. One
+    whose only input is `y` itself is called `part(y, y)`.
+
+    Args:
+        network: As for `Conditional`, to the parameters of a whole image.
+        family: A `Family` of independent values.
+
+    Example:
+        >>> part = zoo.Completion(zoo.networks.mlp_decoder(2, (2, 2, 1)), zoo.Bernoulli())
+        >>> part.network.set_weights([np.zeros_like(w) for w in part.network.get_weights()])
+        >>> y = tf.constant([[[[-1.0], [1.0]], [[-1.0], [0.0]]]])
+        >>> p = part(tf.zeros([1, 2]), y)  # log 1/2 for each of two hidden pixels
+        >>> float(p.log_prob(tf.zeros([1, 2, 2, 1]))[0])
+        -1.38...
+        >>> p.mean().numpy().ravel()
+        array([0.5, 1. , 0.5, 0. ], dtype=float32)
+    """
+
+    def call(self, context, y=None, training=False):
+        if y is None:
+            raise ValueError(
+                "A completion needs the seen part `y` of the image: train on (x, y), and pass `y` to "
+                "the model's methods. Received: y=None."
+            )
+        whole = super().call(context, y, training)
+        y = tf.cast(y, tf.float32)
+        hidden = tfd.Masked(whole.distribution, y < 0, safe_sample_fn=lambda _: y)
+        return tfd.Independent(hidden, whole.event_shape.rank)

@@ -1,0 +1,411 @@
+"""Families: what a network puts out, made a distribution."""
+
+import math
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo.config import look_up
+from zoo.distributions.part import Part
+from zoo.draws import Normal
+
+tfd = tfp.distributions
+
+
+class Family(Part):
+    """Maps the output of a network to a distribution over what the network describes.
+
+    Called on `params[..., *event[:-1], num_params(event[-1])]` and the number of axes of one event;
+    returns a distribution with batch shape `[...]` and that event shape. Where a value has several
+    parameters, they lie one after the other on the last axis.
+
+    A family of independent values says `params_per_value`. One over vectors, whose values depend on
+    each other, overrides `num_params` instead.
+    """
+
+    params_per_value = 1
+    has_density_everywhere = True
+    """Whether `log_prob` takes any value, or only what the same distribution drew."""
+
+    def num_params(self, dim: int) -> int:
+        """Number of parameters of an event whose last axis has `dim` values."""
+        return self.params_per_value * dim
+
+    def call(self, params, event_ndims: int) -> tfd.Distribution:
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Deterministic(Family):
+    """All mass on the network's output: the encoder of an autoencoder as a distribution."""
+
+    def call(self, params, event_ndims):
+        return tfd.Independent(tfd.Deterministic(params), event_ndims)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Bernoulli(Family):
+    """Independent Bernoulli variables; the parameters are logits.
+
+    For data in {0, 1}. On grey values its `log_prob` is the cross-entropy, which is no
+    log-likelihood; see `ContinuousBernoulli`.
+    """
+
+    def call(self, params, event_ndims):
+        return tfd.Independent(tfd.Bernoulli(logits=params, dtype=tf.float32), event_ndims)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class ContinuousBernoulli(Family):
+    """Independent continuous Bernoulli variables on [0, 1]; the parameters are logits.
+
+    Loaiza-Ganem and Cunningham, "The continuous Bernoulli", 2019, eq. 5: the cross-entropy with
+    the normaliser that makes it a density on [0, 1]. https://arxiv.org/abs/1907.06845
+    """
+
+    def call(self, params, event_ndims):
+        return tfd.Independent(tfd.ContinuousBernoulli(logits=params), event_ndims)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class DiagonalNormal(Family):
+    """A normal with diagonal covariance; the parameters are the means, then the raw scales.
+
+    Without `max_scale`, scale = min_scale + softplus(raw), as suits a posterior. With it, log scale
+    moves smoothly between the logs of both bounds (a sigmoid), as a likelihood needs: where a pixel
+    is the same in all images, the likelihood of an unbounded scale goes to infinity.
+
+    Args:
+        min_scale: Lower bound of the standard deviation, > 0.
+        max_scale: Upper bound, > min_scale, or `None` for no bound.
+    """
+
+    params_per_value = 2
+
+    def __init__(self, min_scale: float = 1e-4, max_scale: float | None = None, **kwargs):
+        super().__init__(**kwargs)
+        if min_scale <= 0 or (max_scale is not None and max_scale <= min_scale):
+            raise ValueError(
+                "`min_scale` must be positive and `max_scale` larger than it (or None). "
+                f"Received: min_scale={min_scale}, max_scale={max_scale}."
+            )
+        self.min_scale = min_scale
+        self.max_scale = max_scale
+
+    def call(self, params, event_ndims):
+        loc, raw = tf.split(params, 2, axis=-1)
+        if self.max_scale is None:
+            scale = self.min_scale + tf.nn.softplus(raw)
+        else:
+            low, high = math.log(self.min_scale), math.log(self.max_scale)
+            scale = tf.exp(low + (high - low) * tf.sigmoid(raw))
+        return tfd.Independent(Normal(loc, scale), event_ndims)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class FullCovarianceNormal(Family):
+    """A normal over vectors `[D]` with any covariance L L^T: z = loc + L eps.
+
+    Kingma and Welling, "An Introduction to Variational Autoencoders", 2019, section 2.5.1,
+    algorithm 2. The parameters are the D means, the D raw values of L's diagonal (which is
+    min_scale + softplus(raw)), and the D (D - 1) / 2 entries below it. The paper has the network
+    put out a whole matrix and masks it; the same matrix is filled here from what the mask lets
+    through. https://arxiv.org/abs/1906.02691
+
+    The KL to a normal of independent values is exact:
+
+        KL(q || N(m, diag(s^2))) = 1/2 sum_i (|L_i|^2 + (loc_i - m_i)^2) / s_i^2 - D/2
+                                   + sum_i log s_i - sum_i log L_ii,    L_i the rows of L.
+
+    Args:
+        min_scale: Lower bound of the diagonal of L, > 0.
+
+    Example:
+        >>> family = zoo.FullCovarianceNormal()
+        >>> q = zoo.Conditional(zoo.networks.mlp(4, family.num_params(3)), family)
+        >>> q(tf.zeros([2, 4])).covariance().shape
+        TensorShape([2, 3, 3])
+    """
+
+    def __init__(self, min_scale: float = 1e-4, **kwargs):
+        super().__init__(**kwargs)
+        if min_scale <= 0:
+            raise ValueError(f"`min_scale` must be positive. Received: min_scale={min_scale}.")
+        self.min_scale = min_scale
+
+    def num_params(self, dim):
+        return 2 * dim + dim * (dim - 1) // 2
+
+    def call(self, params, event_ndims):
+        size = params.shape[-1]
+        dim = (math.isqrt(9 + 8 * size) - 3) // 2
+        if event_ndims != 1 or self.num_params(dim) != size:
+            raise ValueError(
+                "A FullCovarianceNormal over vectors of D values takes D (D + 3) / 2 parameters, on "
+                f"one axis. Received: parameters of shape {tuple(params.shape)} for events of "
+                f"{event_ndims} axes."
+            )
+        loc, raw, below = tf.split(params, [dim, dim, size - 2 * dim], -1)
+        scale_tril = tf.linalg.diag(self.min_scale + tf.nn.softplus(raw))
+        if dim > 1:
+            below = tfp.math.fill_triangular(below)
+            scale_tril += tf.pad(below, [[0, 0]] * (len(params.shape) - 1) + [[1, 0], [0, 1]])
+        return CorrelatedNormal(loc, scale_tril)
+
+
+class CorrelatedNormal(tfd.MultivariateNormalTriL):
+    """What `FullCovarianceNormal` hands out: TFP's, with an exact KL to independent normals."""
+
+
+@tfd.RegisterKL(CorrelatedNormal, tfd.Independent)
+def _kl_to_independent_normals(q, p, name=None):
+    normal = p.distribution
+    if not isinstance(normal, tfd.Normal) or p.event_shape.rank != 1:
+        raise NotImplementedError("Known for a vector of independent normals only.")
+    scale_tril = q.scale_tril
+    squares = tf.reduce_sum(scale_tril**2, -1) + (q.loc - normal.loc) ** 2
+    logs = tf.math.log(normal.scale) - tf.math.log(tf.linalg.diag_part(scale_tril))
+    return tf.reduce_sum(0.5 * (squares / normal.scale**2 - 1) + logs, -1)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class UnitNormal(Family):
+    """A normal with identity covariance; the parameters are the means.
+
+    Its -log_prob is what "mean squared error" stands for: half the squared error, summed, plus
+    D/2 log(2 pi).
+    """
+
+    def call(self, params, event_ndims):
+        return tfd.Independent(Normal(params, 1.0), event_ndims)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class SharedScaleNormal(Family):
+    """A normal whose one standard deviation, shared by all values, is learned.
+
+    At the optimum its square is the mean squared error: Rybkin et al., "Simple and Effective VAE
+    Training with Calibrated Decoders", 2021, section 4.1 ("sigma-VAE"; theirs is set to the
+    optimum of each batch, ours is learned). https://arxiv.org/abs/2006.13202
+
+    Args:
+        initial_scale: Standard deviation to start from, > min_scale.
+        min_scale: Lower bound, > 0: data that can be reproduced exactly has no optimum.
+    """
+
+    def __init__(self, initial_scale: float = 1.0, min_scale: float = 1e-3, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 < min_scale < initial_scale:
+            raise ValueError(
+                "`initial_scale` must be larger than `min_scale`, and both positive. Received: "
+                f"initial_scale={initial_scale}, min_scale={min_scale}."
+            )
+        self.initial_scale = initial_scale
+        self.min_scale = min_scale
+        self.raw_scale = self.add_weight(
+            name="raw_scale",
+            initializer=keras.initializers.Constant(math.log(initial_scale - min_scale)),
+        )
+
+    @property
+    def scale(self):
+        return self.min_scale + tf.exp(tf.convert_to_tensor(self.raw_scale))
+
+    def call(self, params, event_ndims):
+        return tfd.Independent(Normal(params, self.scale), event_ndims)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class DiscretizedLogistic(Family):
+    """A logistic, rounded to the `levels` equally spaced values of [0, 1]; a mass function.
+
+    Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", 2016,
+    section 5.2; the outermost levels take the tails, as in Salimans et al., "PixelCNN++", 2017,
+    section 2.1. The parameters are the means, less 1/2, then the raw scales; log scale is bounded
+    smoothly as in `DiagonalNormal`. Parameters of zero, with which a network begins, spread their
+    mass over the whole range. https://arxiv.org/abs/1606.04934, https://arxiv.org/abs/1701.05517
+
+    Args:
+        levels: Number of values, 256 for 8-bit images: 0, 1/255, ..., 1.
+        min_scale: Lower bound of the logistic's scale, > 0, in units of the [0, 1] range.
+        max_scale: Upper bound.
+    """
+
+    params_per_value = 2
+
+    def __init__(
+        self, levels: int = 256, min_scale: float = 1e-3, max_scale: float = 1.0, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if levels < 2 or not 0 < min_scale < max_scale:
+            raise ValueError(
+                "`levels` must be at least 2 and 0 < min_scale < max_scale. Received: "
+                f"levels={levels}, min_scale={min_scale}, max_scale={max_scale}."
+            )
+        self.levels = levels
+        self.min_scale = min_scale
+        self.max_scale = max_scale
+
+    def call(self, params, event_ndims):
+        loc, raw = tf.split(params, 2, axis=-1)
+        low, high = math.log(self.min_scale), math.log(self.max_scale)
+        scale = tf.exp(low + (high - low) * tf.sigmoid(raw + 1.0))
+        return tfd.Independent(RoundedLogistic(loc + 0.5, scale, self.levels), event_ndims)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Categorical(Family):
+    """A probability of its own for each of the `levels` equally spaced values of [0, 1].
+
+    The softmax likelihood of van den Oord et al., "Pixel Recurrent Neural Networks", 2016, section
+    3.4. It knows nothing of which levels are near each other, and costs `levels` parameters a value:
+    for images of few levels. https://arxiv.org/abs/1601.06759
+
+    The parameters are the logits of all values' first level, then those of the second, and so on.
+    A value counts as the level nearest to it.
+
+    Args:
+        levels: Number of values: 0, 1 / (levels - 1), ..., 1.
+    """
+
+    def __init__(self, levels: int = 256, **kwargs):
+        super().__init__(**kwargs)
+        if levels < 2:
+            raise ValueError(f"`levels` must be at least 2. Received: {levels}.")
+        self.levels = levels
+
+    @property
+    def params_per_value(self):
+        return self.levels
+
+    def call(self, params, event_ndims):
+        logits = tf.stack(tf.split(params, self.levels, axis=-1), -1)
+        return tfd.Independent(CategoricalLevels(logits), event_ndims)
+
+
+class CategoricalLevels(tfd.Distribution):
+    """Values `k / (K - 1)` with the probabilities `softmax(logits[..., K])`."""
+
+    def __init__(self, logits: tf.Tensor):
+        parameters = dict(locals())
+        self.logits = logits
+        self.levels = logits.shape[-1]
+        super().__init__(
+            dtype=logits.dtype,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return {"logits": tfp.util.ParameterProperties(event_ndims=1)}
+
+    def _event_shape(self):
+        return tf.TensorShape([])
+
+    def _event_shape_tensor(self):
+        return tf.constant([], tf.int32)
+
+    def _sample_n(self, n, seed=None):
+        level = tfd.Categorical(self.logits).sample(n, seed=seed)
+        return tf.cast(level, self.dtype) / (self.levels - 1)
+
+    def _log_prob(self, x):
+        level = tf.cast(tf.round(x * (self.levels - 1)), tf.int32)
+        return tfd.Categorical(self.logits).log_prob(level)
+
+    def _mean(self):
+        values = tf.linspace(0.0, 1.0, self.levels)
+        return tf.reduce_sum(tf.nn.softmax(self.logits) * values, -1)
+
+
+def likelihood_family(name: str, levels: int = 256) -> Family:
+    """The family of p(x | z) of that name, as presets and command lines call it.
+
+    Args:
+        name: "bernoulli", "continuous_bernoulli", "normal" (a variance per value, bounded),
+            "shared_scale_normal", "unit_normal", "discretized_logistic" or "categorical".
+        levels: Number of grey levels of the data, for the last two.
+    """
+    families = {
+        "bernoulli": Bernoulli,
+        "continuous_bernoulli": ContinuousBernoulli,
+        "normal": lambda: DiagonalNormal(min_scale=0.05, max_scale=1.0),
+        "shared_scale_normal": SharedScaleNormal,
+        "unit_normal": UnitNormal,
+        "discretized_logistic": lambda: DiscretizedLogistic(levels),
+        "categorical": lambda: Categorical(levels),
+    }
+    return look_up(families, name, "likelihood")()
+
+
+class RoundedLogistic(tfd.Distribution):
+    """Logistic(loc, scale) rounded to {0, 1/(levels-1), ..., 1}, tails to the ends.
+
+    `tfd.QuantizedDistribution` is the general form. This one uses the logistic's own identity
+
+        sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)),
+
+    so that the log of a bin's mass neither underflows nor cancels, however far the bin lies from
+    `loc` and however small it is against `scale`.
+    """
+
+    def __init__(self, loc, scale, levels, name="RoundedLogistic"):
+        parameters = dict(locals())
+        self.loc = tf.convert_to_tensor(loc)
+        self.scale = tf.convert_to_tensor(scale)
+        self.levels = levels
+        super().__init__(
+            dtype=self.loc.dtype,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return {
+            "loc": tfp.util.ParameterProperties(),
+            "scale": tfp.util.ParameterProperties(),
+            "levels": tfp.util.ParameterProperties(event_ndims=None),
+        }
+
+    def _event_shape(self):
+        return tf.TensorShape([])
+
+    def _event_shape_tensor(self):
+        return tf.constant([], tf.int32)
+
+    def _log_prob(self, value):
+        half = 0.5 / (self.levels - 1)
+        above = (value + half - self.loc) / self.scale
+        below = (value - half - self.loc) / self.scale
+        log_cdf = -tf.nn.softplus(-above)  # log P(X < value + half)
+        log_survival = -tf.nn.softplus(below)  # log P(X > value - half)
+        inside = log_cdf + log_survival + tf.math.log(-tf.math.expm1(-2 * half / self.scale))
+        return tf.where(value < half, log_cdf, tf.where(value > 1 - half, log_survival, inside))
+
+    def _sample_n(self, n, seed=None):
+        shape = tf.concat([[n], self.batch_shape_tensor()], 0)
+        logistic = tfd.Logistic(tf.zeros([], self.dtype), 1.0).sample(shape, seed=seed)
+        raw = self.loc + self.scale * logistic
+        return tf.round(tf.clip_by_value(raw, 0.0, 1.0) * (self.levels - 1)) / (self.levels - 1)
+
+    def _mean(self):
+        # E[X] = sum over the edges between levels of P(X beyond the edge), one edge at a time.
+        steps = self.levels - 1
+        loc, scale = tf.broadcast_to(self.loc, self.batch_shape_tensor()), self.scale
+
+        def beyond(edge, total):
+            position = (tf.cast(edge, self.dtype) + 0.5) / steps
+            return edge + 1, total + tf.sigmoid((loc - position) / scale)
+
+        _, total = tf.while_loop(
+            lambda edge, _: edge < steps, beyond, (0, tf.zeros_like(loc)), parallel_iterations=1
+        )
+        return total / steps

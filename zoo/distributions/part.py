@@ -1,0 +1,33 @@
+"""What families, conditionals and priors have in common, and their divergence."""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo.config import FromArguments
+
+tfd = tfp.distributions
+
+
+class Part(FromArguments, keras.layers.Layer):
+    """A layer that computes in float32 whatever the global precision is.
+
+    Log-densities and samples lose their meaning in half precision; the networks inside keep the
+    precision they were built with.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.built = True
+
+    def __call__(self, *args, **kwargs):
+        # Of what Keras does around `call`, nothing suits a function that returns a distribution.
+        return self.call(*args, **kwargs)
+
+
+def kl(q: tfd.Distribution, p: tfd.Distribution, z) -> tf.Tensor:
+    """KL(q || p): exact where TFP has a formula for the pair, else its estimate at `z` ~ q."""
+    try:
+        return tfd.kl_divergence(q, p)
+    except NotImplementedError:
+        return q.log_prob(z) - p.log_prob(z)

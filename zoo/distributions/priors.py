@@ -1,0 +1,386 @@
+"""Priors over latents, fixed and learned."""
+
+import math
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo.distributions.conditional import Conditional
+from zoo.distributions.families import Family
+from zoo.distributions.part import Part
+from zoo.draws import Normal
+
+tfd = tfp.distributions
+
+
+class Prior(Part):
+    """p(z). Called with no tensor, or with a condition `y` that it may ignore.
+
+    Returns a distribution over `z[dim]`. To train a model adversarially a prior need only be
+    sampled; a likelihood model also needs `log_prob`.
+    """
+
+    def call(self, y=None) -> tfd.Distribution:
+        raise NotImplementedError
+
+    def bind(self, posterior: Conditional) -> None:
+        """Told by a model which q(z | x) is its own. Of use to a prior that is made from it."""
+
+
+@keras.saving.register_keras_serializable("zoo")
+class StandardNormal(Prior):
+    """N(0, I) in `dim` dimensions.
+
+    Example:
+        >>> zoo.StandardNormal(2)().log_prob([0.0, 0.0])  # -log(2 pi)
+    """
+
+    def __init__(self, dim: int, **kwargs):
+        super().__init__(**kwargs)
+        self.dim = dim
+
+    def call(self, y=None):
+        return tfd.Independent(Normal(tf.zeros(self.dim), 1.0), 1)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class IsotropicNormal(Prior):
+    """N(0, scale^2 I) in `dim` dimensions."""
+
+    def __init__(self, dim: int, scale: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.dim = dim
+        self.scale = scale
+
+    def call(self, y=None):
+        return tfd.Independent(Normal(tf.zeros(self.dim), self.scale), 1)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Uniform(Prior):
+    """Uniform on [low, high]^dim; [-1, 1]^100 is the DCGAN paper's."""
+
+    def __init__(self, dim: int, low: float = -1.0, high: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.dim = dim
+        self.low = low
+        self.high = high
+
+    def call(self, y=None):
+        return tfd.Independent(tfd.Uniform(tf.fill([self.dim], self.low), self.high), 1)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class ConditionalPrior(Prior):
+    """p(z | y): a network of the condition, and the family that its output parameterises.
+
+    The prior network of Sohn et al., "Learning Structured Output Representation using Deep
+    Conditional Generative Models", 2015, section 4 (their p(z | x): what is seen is their x, our y).
+    It gives one distribution for each condition, with the batch shape `[B]`.
+    https://papers.nips.cc/paper/5775
+
+    With a `baseline`, a deterministic network's guess at the image, the prior network sees that guess
+    too, as in the paper's section 4 (its "recurrent connection"). The guess comes without a
+    gradient: nothing that is asked of the prior changes the baseline.
+
+    Args:
+        network: A built `keras.Model` from `y[B, ...]`, with a baseline from `[y, guess]`, to
+            parameters of `z[D]`.
+        family: A `Family` over vectors.
+        baseline: `None`, or p(x | y) as a `Completion` whose network's only input is `y`; its mean
+            is the guess.
+
+    Example:
+        >>> prior = zoo.ConditionalPrior(zoo.networks.mlp(10, 2 * 3), zoo.DiagonalNormal())
+        >>> prior(tf.eye(10)).sample().shape
+        TensorShape([10, 3])
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        family: Family,
+        baseline: Conditional | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        wanted = 1 if baseline is None else 2
+        if len(network.inputs) != wanted:
+            raise ValueError(
+                f"The network of this prior takes {'y' if wanted == 1 else '[y, guess]'}. "
+                f"Received: a network of {len(network.inputs)} inputs."
+            )
+        self.network = network
+        self.family = family
+        self.baseline = baseline
+
+    def call(self, y=None):
+        if y is None:
+            raise ValueError(
+                "A ConditionalPrior is p(z | y): train on (x, y), and pass `y` to the model's "
+                "methods. Received: y=None."
+            )
+        y = tf.convert_to_tensor(y)
+        inputs = y
+        if self.baseline is not None:
+            inputs = [y, tf.stop_gradient(self.baseline(y, y).mean())]
+        return self.family(tf.cast(self.network(inputs), tf.float32), 1)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class NormalPetals(Prior):
+    """A mixture of `components` 2-D normals, laid out like the petals of a flower.
+
+    Makhzani et al., "Adversarial Autoencoders", 2016, section 2.3 and figure 4. The paper gives
+    no numbers: these are the ones that public codes share. Component k lies at angle
+    2 pi k / components, `shift` from the origin, and is `scales` wide along and across its ray.
+    https://arxiv.org/abs/1511.05644
+
+    Args:
+        components: Number of petals.
+        shift: Distance of the centres from the origin.
+        scales: Standard deviations along and across the ray.
+    """
+
+    def __init__(
+        self,
+        components: int = 10,
+        shift: float = 1.4,
+        scales: Sequence[float] = (0.5, 0.1),
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.components = components
+        self.shift = shift
+        self.scales = tuple(scales)
+
+    def call(self, y=None):
+        angle = tf.linspace(0.0, 2 * math.pi, self.components + 1)[:-1]
+        ray = tf.stack([tf.cos(angle), tf.sin(angle)], -1)  # [K, 2]
+        across = tf.stack([-tf.sin(angle), tf.cos(angle)], -1)
+        along = self.scales[0] * ray[..., None]
+        factor = tf.concat([along, self.scales[1] * across[..., None]], -1)  # [K, 2, 2]
+        covariance = tf.matmul(factor, factor, transpose_b=True)
+        return tfd.MixtureSameFamily(
+            tfd.Categorical(logits=tf.zeros(self.components)),
+            tfd.MultivariateNormalTriL(self.shift * ray, tf.linalg.cholesky(covariance)),
+        )
+
+
+@keras.saving.register_keras_serializable("zoo")
+class MixturePrior(Prior):
+    """A mixture of `components` normals with diagonal covariances; all of it is learned.
+
+        log p(z) = log sum_k w_k prod_d N(z_d; loc_kd, scale_kd^2)
+
+    The mixture of Gaussians that Tomczak and Welling, "VAE with a VampPrior", 2018, compare theirs
+    with, here with weights that are learned too. The sum over dimensions is inside that over components: a mixture in
+    each dimension by itself would be another, larger one. https://arxiv.org/abs/1705.07120
+
+    Args:
+        dim: D of the latents.
+        components: K.
+        min_scale: Lower bound of the standard deviations, > 0, which keeps a component from
+            collapsing onto one point.
+    """
+
+    def __init__(self, dim: int, components: int = 10, min_scale: float = 1e-2, **kwargs):
+        super().__init__(**kwargs)
+        _check_components(components)
+        if not 0 < min_scale < 1:
+            raise ValueError(
+                f"`min_scale` must be between 0 and 1. Received: min_scale={min_scale}."
+            )
+        self.dim = dim
+        self.components = components
+        self.min_scale = min_scale
+        self.logits = self.add_weight(name="logits", shape=(components,), initializer="zeros")
+        # Spread like N(0, I), where posteriors start, each as wide as the whole.
+        self.loc = self.add_weight(
+            name="loc",
+            shape=(components, dim),
+            initializer=keras.initializers.RandomNormal(stddev=1.0),
+        )
+        self.raw_scale = self.add_weight(
+            name="raw_scale",
+            shape=(components, dim),
+            initializer=keras.initializers.Constant(math.log(math.expm1(1 - min_scale))),
+        )
+
+    def call(self, y=None):
+        loc = tf.convert_to_tensor(self.loc)
+        scale = self.min_scale + tf.nn.softplus(tf.convert_to_tensor(self.raw_scale))
+        return tfd.MixtureSameFamily(
+            tfd.Categorical(logits=tf.convert_to_tensor(self.logits)),
+            tfd.Independent(Normal(loc, scale), 1),
+        )
+
+
+@keras.saving.register_keras_serializable("zoo")
+class VampPrior(Prior):
+    """The posterior, averaged over `components` learned pseudo-inputs: 1/K sum_k q(z | u_k).
+
+    Tomczak and Welling, "VAE with a VampPrior", 2018, section 3. The network is the model's own
+    encoder, which therefore learns from the prior's side too. https://arxiv.org/abs/1705.07120
+
+    Pseudo-inputs are kept in [0, 1] by projection after each step. The paper's code clips them
+    where they are used, so that a value that has once left the interval has no gradient to return
+    by. They start evenly spread at random, or from data; see `initialize`.
+
+    The posterior's networks are used as outside of training (no dropout), and must not take a
+    condition.
+
+    Args:
+        image_shape: Height, width, channels of a pseudo-input.
+        components: K; 500 in the paper for MNIST.
+
+    Example:
+        >>> vae = zoo.models.vae.vae_mlp((8, 8, 1), 2, prior="vamp", prior_components=20)
+        >>> x, _ = zoo.datasets.load("digits").arrays("train")
+        >>> vae.prior.initialize(x)
+        >>> vae.prior().log_prob(tf.zeros([3, 2])).shape
+        TensorShape([3])
+    """
+
+    def __init__(self, image_shape: Sequence[int], components: int = 100, **kwargs):
+        super().__init__(**kwargs)
+        _check_components(components)
+        self.image_shape = tuple(image_shape)
+        self.components = components
+        self.pseudo_inputs = self.add_weight(
+            name="pseudo_inputs",
+            shape=(components, *self.image_shape),
+            initializer=keras.initializers.RandomUniform(0.0, 1.0),
+            constraint=_clip_to_unit_interval,
+        )
+        self._posterior = None
+
+    def bind(self, posterior):
+        if len(posterior.network.inputs) > 1:
+            raise ValueError(
+                "A VampPrior averages q(z | u) over its pseudo-inputs u alone: it goes with a "
+                "posterior without a condition. Received: a posterior whose network takes "
+                f"{len(posterior.network.inputs)} inputs."
+            )
+        if not posterior.family.has_density_everywhere:
+            raise ValueError(
+                "A VampPrior needs the density of q(z | u) at draws of q(z | x). Received: a "
+                f"{type(posterior.family).__name__}, which knows it at its own draws only."
+            )
+        shape = tuple(posterior.network.inputs[0].shape[1:])
+        if shape != self.image_shape:
+            raise ValueError(
+                "Pseudo-inputs have the shape of the posterior's images. Received: "
+                f"image_shape={self.image_shape}, and a posterior on {shape}."
+            )
+        # In a function, so that Keras does not take the model's posterior for a part of the prior,
+        # to be counted and saved with it.
+        self._posterior = lambda: posterior
+
+    def initialize(self, x) -> None:
+        """Makes the first K of the images `x[N, H, W, C]` the pseudo-inputs.
+
+        Raises:
+            ValueError: If there are fewer than K, or they are no images in [0, 1] of that shape.
+        """
+        x = np.asarray(x, np.float32)[: self.components]
+        if x.shape != (self.components, *self.image_shape):
+            raise ValueError(
+                f"Expected at least {self.components} images of shape {self.image_shape}. "
+                f"Received: an array of which the first have the shape {x.shape}."
+            )
+        if not (x.min() >= 0 and x.max() <= 1):
+            raise ValueError(
+                f"Expected images in [0, 1]. Received: values from {x.min()} to {x.max()}."
+            )
+        self.pseudo_inputs.assign(x)
+
+    def call(self, y=None):
+        if self._posterior is None:
+            raise ValueError(
+                "A VampPrior is made from a posterior: call it as a part of a `VAE`, or after "
+                "`prior.bind(posterior)`. Received: a call before either."
+            )
+        q = self._posterior()(tf.convert_to_tensor(self.pseudo_inputs))
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.components)), q)
+
+
+def _clip_to_unit_interval(values):
+    return keras.ops.clip(values, 0.0, 1.0)
+
+
+def _check_components(components):
+    if components < 1:
+        raise ValueError(
+            f"A mixture needs at least one component. Received: components={components}."
+        )
+
+
+@keras.saving.register_keras_serializable("zoo")
+class SwissRoll(Prior):
+    """A 2-D Swiss roll: a spiral whose arc is covered evenly, with Gaussian thickness.
+
+    Makhzani et al., "Adversarial Autoencoders", 2016, figure 4. With t uniform on [0, 1],
+    angle = 2 pi turns sqrt(t) and radius = `radius` sqrt(t), as public codes have it: the arc
+    length of a spiral grows with the square of its angle. It can be sampled, and has no density.
+    https://arxiv.org/abs/1511.05644
+
+    Args:
+        turns: Number of turns.
+        radius: Radius of the outer end.
+        noise: Standard deviation of the thickness.
+    """
+
+    def __init__(self, turns: float = 2.0, radius: float = 3.0, noise: float = 0.05, **kwargs):
+        super().__init__(**kwargs)
+        self.turns = turns
+        self.radius = radius
+        self.noise = noise
+
+    def call(self, y=None):
+        return NoisySpiral(self.turns, self.radius, self.noise)
+
+
+class NoisySpiral(tfd.Distribution):
+    """What `SwissRoll` hands out: `sample` only."""
+
+    def __init__(self, turns, radius, noise, name="NoisySpiral"):
+        parameters = dict(locals())
+        self.turns, self.radius, self.noise = turns, radius, noise
+        super().__init__(
+            dtype=tf.float32,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return {
+            name: tfp.util.ParameterProperties(event_ndims=None)
+            for name in ("turns", "radius", "noise")
+        }
+
+    def _batch_shape(self):
+        return tf.TensorShape([])
+
+    def _batch_shape_tensor(self):
+        return tf.constant([], tf.int32)
+
+    def _event_shape(self):
+        return tf.TensorShape([2])
+
+    def _event_shape_tensor(self):
+        return tf.constant([2], tf.int32)
+
+    def _sample_n(self, n, seed=None):
+        place_seed, noise_seed = tfp.random.split_seed(seed)
+        root = tf.sqrt(tfd.Uniform().sample(n, seed=place_seed))
+        angle = 2 * math.pi * self.turns * root
+        spiral = self.radius * root[:, None] * tf.stack([tf.cos(angle), tf.sin(angle)], -1)
+        return spiral + Normal(0.0, self.noise).sample([n, 2], seed=noise_seed)
