@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.callbacks import Checkpoints, SampleGrids
+from zoo.callbacks import DECAYS, Checkpoints, LearningRateDecay, SampleGrids
 
 BUILD = zoo.presets.BUILDERS
 SIZE = (8, 8, 1)
@@ -123,3 +123,37 @@ def test_a_grid_of_the_same_latents_follows_each_epoch(digits, tmp_path):
     grids = sorted((tmp_path / "grids").iterdir())
     assert [path.name for path in grids] == ["epoch-0001.png", "epoch-0002.png"]
     assert grids[0].read_bytes() != grids[1].read_bytes()
+
+
+class Rates(keras.callbacks.Callback):
+    """Notes each player's learning rate in each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        rates = {p: float(o.learning_rate) for p, o in self.model.optimizers.items()}
+        if not self.seen or self.seen[-1] != rates:
+            self.seen.append(rates)
+
+
+def test_learning_rates_fall_by_the_share_of_epochs_done_also_after_a_break(digits):
+    rates = {"discriminator": 0.01, "generator": 0.04}
+    seen = Rates()
+    fit(gan(), digits, LearningRateDecay("cosine", rates), seen, epochs=4)
+    expected = 0.5 * (1 + np.cos(np.pi * np.arange(4) / 4))
+    for player, rate in rates.items():
+        np.testing.assert_allclose([r[player] for r in seen.seen], rate * expected, rtol=1e-5)
+    later = Rates()
+    fit(gan(), digits, LearningRateDecay("cosine", rates), later, epochs=4, first=2)
+    assert later.seen == seen.seen[2:]
+
+
+def test_the_falls_begin_at_one_and_end_at_zero():
+    for name, factor in DECAYS.items():
+        assert factor(0.0) == 1.0
+        assert factor(1.0) == pytest.approx(1.0 if name == "none" else 0.0)
+    assert DECAYS["linear"](0.25) == 0.75
+    with pytest.raises(ValueError, match="Did you mean 'cosine'"):
+        LearningRateDecay("cosin", {})

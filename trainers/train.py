@@ -67,7 +67,9 @@ def main() -> None:
     presets.override(config, given + FLAGS.set)
     if FLAGS.resume:
         changed = presets.differences(before, config)
-        if fixed := [path for path in changed if path not in _MAY_CHANGE]:
+        # Where learning rates fall with the share of the epochs that is done, so do the finished ones.
+        decays = {"epochs"} if before.learning_rate_decay != "none" else set()
+        if fixed := [path for path in changed if path not in set(_MAY_CHANGE) - decays]:
             raise ValueError(
                 f"The run in '{run.path}' was begun with "
                 + ", ".join(f"{path}={changed[path][0]!r}" for path in fixed)

@@ -4,12 +4,13 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
 from zoo import metrics, pictures
+from zoo.config import look_up
 from zoo.evaluation import METRICS, Evaluation
 from zoo.model import GenerativeModel
 from zoo.runs import Run, write_json
@@ -80,6 +81,41 @@ class Checkpoints(keras.callbacks.Callback):
             self.manager.save(checkpoint_number=epoch + 1)
 
 
+DECAYS = {
+    "none": lambda progress: 1.0,
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
+}
+"""What learning rates are multiplied by, for the share of the epochs that is done, in [0, 1)."""
+
+
+class LearningRateDecay(keras.callbacks.Callback):
+    """Lets the learning rates of all players fall, epoch by epoch, from those given.
+
+    Epoch e of E (from 0 on) is trained at `rates[player] * DECAYS[decay](e / E)`: a function of the
+    epoch alone, so that a resumed run has the rates of the uninterrupted one. "cosine" is the fall of
+    Loshchilov and Hutter, "SGDR", 2017, eq. 5, without restarts. https://arxiv.org/abs/1608.03983
+
+    Args:
+        decay: A key of `DECAYS`.
+        rates: The players' learning rates at the start.
+
+    Raises:
+        ValueError: For a decay that there is not.
+    """
+
+    def __init__(self, decay: str, rates: Mapping[str, float]):
+        super().__init__()
+        self.factor = look_up(DECAYS, decay, "learning_rate_decay")
+        self.rates = rates
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for player, optimizer in self.model.optimizers.items():
+            optimizer.learning_rate = self.rates[player] * self.factor(
+                epoch / self.params["epochs"]
+            )
+
+
 class EpochLines(keras.callbacks.Callback):
     """Says the results of the first, the last and some twenty epochs between.
 
@@ -104,17 +140,19 @@ class SampleGrids(keras.callbacks.Callback):
     Args:
         folder: Where the pictures go.
         latents: `[N, D]`.
+        y: A condition for each, `[N, ...]`, where the model takes one.
     """
 
-    def __init__(self, folder: pathlib.Path, latents):
+    def __init__(self, folder: pathlib.Path, latents, y=None):
         super().__init__()
         self.folder = pathlib.Path(folder)
-        self.latents = latents
+        self.latents, self.y = latents, y
 
     def on_epoch_end(self, epoch, logs=None):
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.model.best_weights():
-            pictures.samples(self.model, self.latents, self.folder / f"epoch-{epoch + 1:04}.png")
+            path = self.folder / f"epoch-{epoch + 1:04}.png"
+            pictures.samples(self.model, self.latents, path, y=self.y)
 
 
 class KeepBest(keras.callbacks.Callback):
