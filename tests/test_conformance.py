@@ -34,6 +34,12 @@ CONFIGS = {
         "dvae_digits",
         ["hidden=32", "importance_weighted=true", "model.num_samples=3"],
     ),
+    "ConditionalVAE": ("cvae_digits", ["hidden=32"]),
+    "ConditionalVAE-quadrants": (
+        "cvae_quadrants_digits",
+        ["model.hidden=32", "baseline_hidden=16", "alpha=0.5"],
+    ),
+    "Predictor": ("predictor_quadrants_digits", ["hidden=32"]),
     # Dropout, batch normalization, several steps of the discriminator, smoothed and noisy labels.
     "GAN": (
         "gan_digits",
@@ -48,6 +54,11 @@ CONFIGS = {
     ),
     "AAE": ("aae_digits", ["hidden=32", "discriminator_hidden=32", "posterior=normal"]),
     "VAEGAN": ("vaegan_digits", ["hidden=32", "discriminator_hidden=32"]),
+    "InfoVAE": ("infovae_digits", ["hidden=32"]),
+    "SemiSupervisedVAE": ("m2_digits", ["model.hidden=32", "classifier_hidden=32"]),
+    "StackedSemiSupervisedVAE": ("m1m2_digits", ["model.hidden=32", "classifier_hidden=32"]),
+    "WAE": ("wae_digits", ["hidden=32", "lambda_=100.0"]),
+    "WAE-normal": ("wae_digits", ["hidden=32", "posterior=normal", "kernel=rbf"]),
 }
 
 
@@ -72,8 +83,26 @@ def images():
     return zoo.datasets.load("digits", binarize="fixed").arrays("train", limit=160)[0]
 
 
-def batches(images, size=32):
-    return tf.data.Dataset.from_tensor_slices(images).batch(size, drop_remainder=True)
+def given(model, images):
+    """A condition for each image, where the model takes one: a class, or its lower left quadrant."""
+    if model.condition is None:
+        return None
+    if model.condition.shape.rank == 1:
+        return np.arange(len(images)) % 10
+    seen = np.zeros([8, 8, 1], bool)
+    seen[4:, :4] = True
+    return np.where(seen, images, -1).astype(np.float32)
+
+
+def data(model, images):
+    """`(images, conditions)`, or the images alone."""
+    y = given(model, images)
+    return images if y is None else (images, y)
+
+
+def batches(images, model=None, size=32):
+    examples = images if model is None else data(model, images)
+    return tf.data.Dataset.from_tensor_slices(examples).batch(size, drop_remainder=True)
 
 
 def state(model):
@@ -122,9 +151,12 @@ def test_training_lowers_what_is_minimised_against_no_opponent(name, images):
     # Adversarial losses need not fall; what each model has in common is that its images get closer
     # to the data, or in a GAN's case that the discriminator learns at all.
     model = build(name)
-    before = model.evaluate(images, verbose=0, return_dict=True)
-    history = model.fit(images, batch_size=32, epochs=12, verbose=0, validation_data=images).history
-    after = model.evaluate(images, verbose=0, return_dict=True)
+    y, held_out = given(model, images), data(model, images)
+    before = model.evaluate(images, y, verbose=0, return_dict=True)
+    history = model.fit(
+        images, y, batch_size=32, epochs=12, verbose=0, validation_data=held_out
+    ).history
+    after = model.evaluate(images, y, verbose=0, return_dict=True)
     assert all(np.isfinite(v).all() for v in history.values())
     assert {f"val_{k}" for k in before} <= history.keys()
     falls = {
@@ -134,9 +166,15 @@ def test_training_lowers_what_is_minimised_against_no_opponent(name, images):
         "IWAE": "loss",
         "DenoisingVAE": "loss",
         "DenoisingIWAE": "loss",
+        "ConditionalVAE": "distortion",
+        "Predictor": "loss",
         "GAN": "discriminator_loss",
         "AAE": "autoencoder_loss",
         "VAEGAN": "discriminator_loss",
+        "InfoVAE": "loss",
+        "SemiSupervisedVAE": "loss",
+        "StackedSemiSupervisedVAE": "loss",
+        "WAE": "loss",
     }[class_of(name)]
     assert after[falls] < 0.97 * before[falls]
 
@@ -146,12 +184,12 @@ def test_a_keras_file_keeps_everything_and_training_goes_on_as_if_nothing_had_ha
     name, images, tmp_path
 ):
     model = build(name)
-    model.fit(batches(images), epochs=2, verbose=0)
+    model.fit(batches(images, model), epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert_same(model, loaded)
     for m in (model, loaded):
-        m.fit(batches(images), epochs=2, verbose=0)
+        m.fit(batches(images, m), epochs=2, verbose=0)
     assert_same(model, loaded)
 
 
@@ -178,9 +216,10 @@ def test_configs_survive_json(name):
 def test_the_same_seed_gives_the_same_training_and_another_seed_another(name, images):
     runs = [build(name, f"seed={seed}") for seed in (0, 0, 1)]
     for model in runs:
-        model.fit(batches(images), epochs=1, verbose=0)
+        model.fit(batches(images, model), epochs=1, verbose=0)
     assert_same(runs[0], runs[1])
-    if name != "Autoencoder":  # Which has no noise; its weights are drawn outside of the model.
+    # Which have no noise; their weights are drawn outside of the model.
+    if name not in ("Autoencoder", "Predictor"):
         with pytest.raises(AssertionError):
             assert_same(runs[0], runs[2])
 
@@ -196,11 +235,11 @@ def test_each_move_changes_the_movers_and_nobody_else(name, images):
     for variable in {id(v): v for p in players for v in model.variables_of(p)}.values():
         # Layers that start at zero let no gradient through to those before them.
         variable.assign_add(rng.normal(0, 0.01, variable.shape))
-    moved = set()
+    moved, y = set(), given(model, images[:32])
     for round in model.rounds():
         before = {id(v): np.array(v) for v in everything}
         losses, _ = tf.function(
-            lambda round=round: model._play(round, tf.constant(images[:32]), None, [3, 4])
+            lambda round=round: model._play(round, tf.constant(images[:32]), y, [3, 4])
         )()
         mine = {id(v) for p in losses for layer in players[p] for v in layer.variables}
         changed = {id(v) for v in everything if (np.array(v) != before[id(v)]).any()}
@@ -223,21 +262,27 @@ def test_abilities_work_on_arrays(name, images):
     model = build(name)
     can = model.abilities()
     z = np.zeros([3, model.latent_dim], np.float32)
-    results = {"decode": model.decode(z)}
+    y = given(model, images[:3])
+    conditions = {} if y is None else {"y": y}
+    results = {"decode": model.decode(z, **conditions)}
     if "encode" in can:
-        assert model.encode(images[:3]).shape == z.shape
-        results["reconstruct"] = model.reconstruct(images[:3])
+        assert model.encode(images[:3], **conditions).shape == z.shape
+        results["reconstruct"] = model.reconstruct(images[:3], **conditions)
         np.testing.assert_allclose(
-            model.predict(images[:3], verbose=0), results["reconstruct"], rtol=1e-5, atol=1e-6
+            model.predict(images[:3] if y is None else [images[:3], y], verbose=0),
+            results["reconstruct"],
+            rtol=1e-5,
+            atol=1e-6,
         )
-        ends = model.interpolate(images[0], images[1], 3)
+        ends = model.interpolate(images[0], images[1], 3, y=None if y is None else y[0])
         np.testing.assert_allclose(ends[0], results["reconstruct"][0], rtol=1e-4, atol=1e-5)
     if "sample" in can:
-        results["sample"] = model.sample(3, seed=1)
-        np.testing.assert_array_equal(results["sample"], model.sample(3, seed=1))
-        assert (np.asarray(model.sample(3)) != np.asarray(model.sample(3))).any()
+        results["sample"] = model.sample(3, seed=1, **conditions)
+        np.testing.assert_array_equal(results["sample"], model.sample(3, seed=1, **conditions))
+        one, other = (np.asarray(model.sample(3, **conditions)) for _ in range(2))
+        assert (one != other).any()
     if "log_prob" in can:
-        assert model.log_prob(images[:3], 5).shape == (3,)
+        assert model.log_prob(images[:3], 5, **conditions).shape == (3,)
     for result in results.values():
         assert result.shape == (3, *SHAPE)
         assert result.dtype == tf.float32
@@ -248,14 +293,17 @@ def test_abilities_work_on_arrays(name, images):
 @every_model
 def test_labels_may_come_along(name, images):
     model = build(name)
-    model.fit(images, np.arange(len(images)), batch_size=32, verbose=0)
+    y = given(model, images)
+    y = np.arange(len(images)) if y is None else y
+    model.fit(images, y, batch_size=32, verbose=0)
 
 
 @every_model
 def test_two_replicas_train_and_stay_equal(name, images, mirrored):
     with mirrored.scope():
         model = build(name)
-    history = model.fit(batches(images), epochs=2, verbose=0, validation_data=batches(images))
+    examples = batches(images, model)
+    history = model.fit(examples, epochs=2, verbose=0, validation_data=examples)
     assert all(np.isfinite(v).all() for v in history.history.values())
     for variable in model.weights:
         copies = mirrored.experimental_local_results(variable.value)
@@ -302,7 +350,7 @@ def test_dropout_follows_the_seed_and_differs_between_replicas(images, mirrored)
 @pytest.mark.slow
 def test_xla_trains_too(name, images):
     model = build(name, "jit_compile=true", "steps_per_execution=5")
-    history = model.fit(batches(images), epochs=2, verbose=0).history
+    history = model.fit(batches(images, model), epochs=2, verbose=0).history
     assert model.jit_compile
     assert all(np.isfinite(v).all() for v in history.values())
 
@@ -318,9 +366,11 @@ def test_bfloat16_computes_in_half_and_keeps_weights_and_results_in_full(name, i
     assert "bfloat16" in computes
     full = build(name)
     for m in (model, full):
-        m.fit(batches(images), epochs=3, verbose=0)
+        m.fit(batches(images, m), epochs=3, verbose=0)
     assert all(v.dtype == "float32" for v in model.trainable_variables)
-    scores = [m.evaluate(images, verbose=0, return_dict=True) for m in (model, full)]
+    scores = [
+        m.evaluate(images, given(m, images), verbose=0, return_dict=True) for m in (model, full)
+    ]
     for key in scores[0]:
         assert np.isfinite(scores[0][key])
         if key.endswith("loss") and "GAN" not in name:

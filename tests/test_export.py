@@ -116,6 +116,11 @@ MODELS = {
         SIZE, (2, 1), hidden=(16,), hidden_between=(8,)
     ),
     "hvae_mlp": lambda digits: BUILD["hvae_mlp"](SIZE, (2, 1), hidden=(16,)),
+    "conditional_vae_mlp": lambda digits: BUILD["conditional_vae_mlp"](SIZE, **SMALL_MLP),
+    "conditional_vae_quadrants": lambda digits: BUILD["conditional_vae_mlp"](
+        SIZE, **SMALL_MLP, condition="seen", prior="conditional", baseline_hidden=(8,)
+    ),
+    "predictor_mlp": lambda digits: BUILD["predictor_mlp"](SIZE, (16,)),
     "gan_mlp": averaged_gan,
     "dcgan": lambda digits: trained(BUILD["dcgan"](SIZE, 3, 4), digits),
     "aae_mlp": lambda digits: BUILD["aae_mlp"](SIZE, **SMALL_AAE, posterior="normal"),
@@ -125,14 +130,25 @@ MODELS = {
         BUILD["vaegan_mlp"](SIZE, **SMALL_MLP, discriminator_hidden=(8,)), digits
     ),
     "vaegan_conv": lambda digits: BUILD["vaegan_conv"](SIZE, **SMALL_CONV, width=4),
+    "m2_mlp": lambda digits: BUILD["m2_mlp"](SIZE, **SMALL_MLP, classifier_hidden=(16,)),
+    "m2_conv": lambda digits: BUILD["m2_conv"](
+        SIZE, latent_dim=3, hidden=(16,), filters=(4, 8), classifier_hidden=16
+    ),
+    "m1_m2_mlp": lambda digits: BUILD["m1_m2_mlp"](
+        SIZE, BUILD["vae_mlp"](SIZE, **SMALL_MLP), **SMALL_MLP, classifier_hidden=(16,)
+    ),
+    "info_vae_mlp": lambda digits: BUILD["info_vae_mlp"](SIZE, **SMALL_MLP),
+    "info_vae_conv": lambda digits: BUILD["info_vae_conv"](SIZE, **SMALL_CONV),
+    "wae_mlp": lambda digits: trained(BUILD["wae_mlp"](SIZE, **SMALL_MLP), digits),
+    "wae_conv": lambda digits: BUILD["wae_conv"](SIZE, **SMALL_CONV, width=4),
     "mixed_bfloat16": mixed,
     "half_precision": half_precision,
     "conditional": conditional,
     "conditional_decoder": conditional_decoder,
 }
 AVERAGED = "gan_mlp"
-SAMPLERS = [name for name in MODELS if not name.startswith(("autoencoder", "half"))]
-WITHOUT = ("autoencoder", "half", "gan", "dcgan", "aae", "vaegan")
+SAMPLERS = [name for name in MODELS if not name.startswith(("autoencoder", "half", "predictor"))]
+WITHOUT = ("autoencoder", "half", "gan", "dcgan", "aae", "vaegan", "wae", "predictor")
 LIKELIHOODS = [name for name in MODELS if not name.startswith(WITHOUT)]
 
 # What a server does: every signature of every model, and functions called as in Python.
@@ -194,16 +210,26 @@ def finish(process):
 @pytest.fixture(scope="module")
 def inputs(digits):
     z = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
-    y = tf.eye(10)[:5]
-    return {"x": digits[:5], "z3": z, "z2": z[:, :2], "y": y}
+    y = tf.eye(10)[:5].numpy()
+    seen = np.where(np.arange(8)[:, None] < 4, digits[:5], -1).astype(np.float32)
+    given = {"y": y, "labels": np.arange(5, dtype=np.int32), "seen": seen}
+    return {"x": digits[:5], "z3": z, "z2": z[:, :2], "z0": z[:, :0]} | given
+
+
+def condition(model, inputs):
+    """The `y` for five images, where the model takes one."""
+    if model.condition is None:
+        return {}
+    return {"y": inputs[{1: "labels", 2: "y", 4: "seen"}[model.condition.shape.rank]]}
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, digits, inputs):
     """`(folder, models, descriptions)`: all models, each exported to a folder of its name."""
     folder = tmp_path_factory.mktemp("exported")
-    x, z3, z2, y = inputs.values()
-    np.savez(folder / "inputs.npz", x1=x, z3=z3, z2=z2, y10=y)
+    # By what the signatures call them and the last axis of their shape.
+    named = {"x": "x1", "y": "y10", "labels": "yNone", "seen": "y1"}
+    np.savez(folder / "inputs.npz", **{named.get(k, k): v for k, v in inputs.items()})
     models, descriptions = {}, {}
     for name, make in MODELS.items():
         keras.utils.set_random_seed(0)
@@ -234,14 +260,13 @@ def test_serves_what_the_model_computes(name, exported, inputs, served):
     model, description = exported[1][name], exported[2][name]
     z = inputs[f"z{model.latent_dim}"]
     with model.averaged_weights() if name == AVERAGED else model.best_weights():
-        for ability in ("encode", "decode", "reconstruct"):
+        for ability in ("encode", "decode", "reconstruct", "classify"):
             if ability not in model.abilities():
                 assert ability not in description
                 continue
-            y = {"y": inputs["y"]} if "y" in description[ability]["inputs"] else {}
             # The class is given to the model in any case: what is not asked for must not matter.
-            here = {"y": inputs["y"]} if name.startswith("conditional") else {}
-            assert y in ({}, here)
+            here = {} if ability == "classify" else condition(model, inputs)
+            assert here or "y" not in description[ability]["inputs"]
             expected = getattr(model, ability)(z if ability == "decode" else inputs["x"], **here)
             assert np.ptp(expected) > 1e-4
             for way in ("", "/function", "/named"):
@@ -288,7 +313,7 @@ def test_samples_follow_the_model(tmp_path):
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_log_prob_is_the_models_estimate(name, exported, inputs, served):
     model, description = exported[1][name], exported[2][name]
-    y = {"y": inputs["y"]} if "y" in description["log_prob"]["inputs"] else {}
+    y = condition(model, inputs) if "y" in description["log_prob"]["inputs"] else {}
     estimate = tf.function(
         lambda seed: model.log_prob(tf.constant(inputs["x"]), 200, seed=seed, **y)
     )
@@ -306,9 +331,9 @@ def test_log_prob_is_the_models_estimate(name, exported, inputs, served):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_describes_its_signatures(name, exported):
+def test_describes_its_signatures(name, exported, inputs):
     folder, models, descriptions = exported
-    model, description = models[name], descriptions[name]
+    model, description, given = models[name], descriptions[name], inputs
     assert json.loads((folder / name / "abilities.json").read_text()) == description
     assert description.keys() == {*model.abilities(), "serving_default"}
     image = {"shape": [None, *SIZE], "dtype": "float32"}
@@ -320,12 +345,17 @@ def test_describes_its_signatures(name, exported):
         "reconstruct": ({"x": image}, {"x": image}),
         "sample": ({"n": count}, {"x": image}),
         "log_prob": ({"x": image, "num_samples": count}, {"log_prob": number}),
+        "classify": ({"x": image}, {"probabilities": {"shape": [None, 10], "dtype": "float32"}}),
     }
-    conditions = {"conditional": model.abilities(), "conditional_decoder": model.abilities()[1:]}
+    # The encoder of "conditional_decoder" does without.
+    without = ("encode", "classify") if name == "conditional_decoder" else ("classify",)
     for ability in model.abilities():
         inputs, outputs = expected[ability]
-        if ability in conditions.get(name, ()):
-            inputs = inputs | {"y": {"shape": [None, 10], "dtype": "float32"}}
+        if ability not in without:
+            inputs = inputs | {
+                name: {"shape": [None, *y.shape[1:]], "dtype": y.dtype.name}
+                for name, y in condition(model, given).items()
+            }
         assert description[ability] == {"inputs": inputs, "outputs": outputs}
 
 

@@ -56,7 +56,7 @@ def test_every_preset_survives_json(name):
     assert json.loads(config.to_json_best_effort()) == json.loads(json.dumps(config.to_dict()))
     loaded = presets.from_dict(json.loads(config.to_json_best_effort()))
     assert loaded == config and not presets.differences(loaded, config)
-    assert loaded.model.to_dict() == presets.PRESETS[name]["model"]  # tuples and all
+    assert loaded.model.to_dict().items() >= presets.PRESETS[name]["model"].items()  # tuples too
 
 
 @EVERY_PRESET

@@ -5,10 +5,12 @@ import pathlib
 import sys
 from collections.abc import Callable
 
+import numpy as np
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from zoo import runs
+from zoo import conditions, runs, training
+from zoo.config import look_up
 from zoo.model import GenerativeModel, NonFiniteError
 from zoo.strategies import WorkerLostError
 
@@ -66,6 +68,52 @@ def define_model_flags(required: bool) -> None:
         None,
         "Use the moving averages of the weights, or do not. Default: use them if the model has them.",
     )
+
+
+def define_condition_flags() -> None:
+    """The flags that say what a conditional model is given."""
+    flags.DEFINE_list(
+        "y",
+        None,
+        "Labels, as names or numbers, in turn, for a model that takes one. Default: all in turn. A "
+        "model that takes anything else is given what the run's test data have, in turn.",
+    )
+    flags.DEFINE_string("data_dir", None, "Where the run's data set lies, if it has moved.")
+
+
+def conditions_for(model: GenerativeModel, run: runs.Run | None, n: int) -> np.ndarray | None:
+    """Conditions `[n, ...]` as `--y` says, or `None` where the model takes none.
+
+    Raises:
+        ValueError: If the model takes no condition, none that can be written as `--y`, or none that
+            is known without the data of a run.
+    """
+    spec, given = model.condition, FLAGS.y
+    if spec is None:
+        if given is not None:
+            raise ValueError(f"A {type(model).__name__} takes no condition. Received: --y.")
+        return None
+    if spec.shape.rank > 1 and given is not None:
+        raise ValueError(
+            f"--y takes labels, and a condition of this {type(model).__name__} is of shape "
+            f"{list(spec.shape[1:])}: leave --y out, and the run's test data are used."
+        )
+    if run is None and (given is None or not all(_is_number(label) for label in given)):
+        raise ValueError(
+            "A .keras file does not say which data set it was trained on: give labels as numbers, "
+            "such as --y=0,1,2, or give a run's folder."
+        )
+    if given is not None and all(_is_number(label) for label in given):
+        return np.resize(np.array(given, np.int32), n)
+    data = training.load_data(run.read_config(), data_dir=FLAGS.data_dir)
+    if given is None:
+        return conditions.in_turn(model, data, n)
+    names = {name: i for i, name in enumerate(data.label_names)}
+    return np.resize(np.array([look_up(names, label, "label") for label in given], np.int32), n)
+
+
+def _is_number(text):
+    return text.strip().isdigit()
 
 
 def output_path(default: str) -> pathlib.Path:

@@ -4,11 +4,12 @@ import tensorflow as tf
 from absl import flags
 
 from trainers import cli
-from zoo import datasets, pictures, training
+from zoo import conditions, datasets, pictures, training
 
 FLAGS = flags.FLAGS
 
 cli.define_flags_of_users("A .png. Default: walks.png in the run's folder.")
+cli.define_condition_flags()
 flags.adopt_module_key_flags(cli)
 flags.DEFINE_integer("n", 10, "Points on each way, both ends included.", lower_bound=2)
 flags.DEFINE_integer("pairs", 5, "Number of ways.", lower_bound=1)
@@ -17,7 +18,6 @@ flags.DEFINE_enum(
     "between", "latents", ["latents", "images"], "Draws of the prior, or test images."
 )
 flags.DEFINE_list("images", None, "Two image files to go between.")
-flags.DEFINE_string("data_dir", None, "Where the run's data set lies, if it has moved.")
 
 
 def main() -> None:
@@ -25,6 +25,7 @@ def main() -> None:
     if FLAGS.images and len(FLAGS.images) != 2:
         raise ValueError(f"--images takes two files, A,B. Received: {len(FLAGS.images)}.")
     model, run = cli.open_run()
+    y = None
     if FLAGS.images:
         pairs = [[datasets.read_image(name, model.image_shape) for name in FLAGS.images]]
     elif FLAGS.between == "images":
@@ -35,21 +36,27 @@ def main() -> None:
         config = run.read_config()
         if FLAGS.data_dir:
             config.data.data_dir = FLAGS.data_dir
-        x, _ = training.load_data(config).arrays("test")
-        pairs = [
-            (x[(FLAGS.seed + 2 * i) % len(x)], x[(FLAGS.seed + 2 * i + 1) % len(x)])
-            for i in range(FLAGS.pairs)
-        ]
+        data = training.load_data(config)
+        x, labels = data.arrays("test")
+        rows = [(FLAGS.seed + 2 * i) % len(x) for i in range(FLAGS.pairs)]
+        pairs = [(x[row], x[(row + 1) % len(x)]) for row in rows]
+        conditions.check(model, data)
+        if model.condition is not None and FLAGS.y is None:
+            y = labels[rows]  # Those of the first ends, all along the way.
     else:
         if "sample" not in model.abilities():
             raise NotImplementedError(
                 f"A {type(model).__name__} has no prior to draw latents from. Go between images: "
                 "--between=images, or --images=A,B."
             )
-        latents = training.fixed_latents(model, 2 * FLAGS.pairs, FLAGS.seed)
+        y = cli.conditions_for(model, run, FLAGS.pairs)
+        both = None if y is None else y.repeat(2, 0)
+        latents = training.fixed_latents(model, 2 * FLAGS.pairs, FLAGS.seed, both)
         pairs = [tuple(pair) for pair in tf.reshape(latents, [FLAGS.pairs, 2, -1])]
+    if y is None:
+        y = cli.conditions_for(model, run, len(pairs))
     with cli.weights(model):
-        pictures.interpolations(pairs, model, path, n=FLAGS.n)
+        pictures.interpolations(pairs, model, path, n=FLAGS.n, y=y)
     print(f"{len(pairs)} ways of {FLAGS.n} points: {path}")
 
 

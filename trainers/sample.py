@@ -14,6 +14,7 @@ cli.define_flags_of_users(
     "A .png for a grid, a .npy for the array [n, H, W, C] in [0, 1], a folder (any other name) for a "
     "file for each image. Default: drawn.png in the run's folder."
 )
+cli.define_condition_flags()
 flags.adopt_module_key_flags(cli)
 flags.DEFINE_integer("n", 100, "Number of images.", lower_bound=1)
 flags.DEFINE_integer("seed", None, "For the same images each time. Default: fresh ones.")
@@ -21,11 +22,16 @@ flags.DEFINE_integer("seed", None, "For the same images each time. Default: fres
 
 def main() -> None:
     path = cli.output_path("drawn.png")
-    model, _ = cli.open_run()
+    model, run = cli.open_run()
+    y = cli.conditions_for(model, run, FLAGS.n)
     with cli.weights(model):
         # In parts, so that ten thousand images fit; each part with a seed of its own.
         seeds = tfp.random.split_seed(as_seed(FLAGS.seed), -(-FLAGS.n // 500))
-        parts = [model.sample(min(500, FLAGS.n - 500 * i), seed=s) for i, s in enumerate(seeds)]
+        starts = [500 * i for i in range(len(seeds))]
+        parts = [
+            model.sample(min(500, FLAGS.n - i), None if y is None else y[i : i + 500], seed=s)
+            for i, s in zip(starts, seeds, strict=True)
+        ]
     images = np.concatenate(parts)
     pictures.write_images(images, path)
     print(f"{FLAGS.n} images: {path}")

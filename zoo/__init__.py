@@ -8,6 +8,7 @@ distributions; each model's paper has a file in `zoo/models/`. `zoo.presets` has
 from zoo import (
     adversarial,
     datasets,
+    discrepancies,
     evaluation,
     export,
     features,
@@ -20,7 +21,10 @@ from zoo import (
 )
 from zoo.distributions import (
     Bernoulli,
+    Categorical,
+    Completion,
     Conditional,
+    ConditionalPrior,
     ContinuousBernoulli,
     Deterministic,
     DiagonalNormal,
@@ -43,12 +47,16 @@ from zoo.model import GenerativeModel, NonFiniteError, Round
 from zoo.models.aae import AAE
 from zoo.models.autoencoder import Autoencoder
 from zoo.models.beta_vae import BetaVAE
+from zoo.models.conditional_vae import ConditionalVAE, Predictor
 from zoo.models.denoising_vae import DenoisingIWAE, DenoisingVAE, GaussianNoise, SaltAndPepper
 from zoo.models.gan import GAN
 from zoo.models.hierarchical_vae import HierarchicalPosterior, HierarchicalPrior
+from zoo.models.info_vae import InfoVAE
 from zoo.models.iwae import IWAE
+from zoo.models.semi_supervised import SemiSupervisedVAE, StackedSemiSupervisedVAE
 from zoo.models.vae import VAE
 from zoo.models.vae_gan import VAEGAN
+from zoo.models.wae import WAE
 
 __version__ = "0.1.0"
 
@@ -58,10 +66,15 @@ __all__ = [
     "IWAE",
     "VAE",
     "VAEGAN",
+    "WAE",
     "Autoencoder",
     "Bernoulli",
     "BetaVAE",
+    "Categorical",
+    "Completion",
     "Conditional",
+    "ConditionalPrior",
+    "ConditionalVAE",
     "ContinuousBernoulli",
     "DenoisingIWAE",
     "DenoisingVAE",
@@ -74,6 +87,7 @@ __all__ = [
     "GenerativeModel",
     "HierarchicalPosterior",
     "HierarchicalPrior",
+    "InfoVAE",
     "InverseAutoregressiveNormal",
     "IsotropicNormal",
     "MAFPrior",
@@ -81,11 +95,14 @@ __all__ = [
     "NonFiniteError",
     "NormalPetals",
     "PlanarNormal",
+    "Predictor",
     "Prior",
     "RealNVPPrior",
     "Round",
     "SaltAndPepper",
+    "SemiSupervisedVAE",
     "SharedScaleNormal",
+    "StackedSemiSupervisedVAE",
     "StandardNormal",
     "SwissRoll",
     "Uniform",
@@ -93,6 +110,7 @@ __all__ = [
     "VampPrior",
     "adversarial",
     "datasets",
+    "discrepancies",
     "evaluation",
     "export",
     "features",

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from zoo.distributions import Conditional
 from zoo.model import GenerativeModel
 
 # What each ability takes, and the name of what it gives.
@@ -25,6 +24,7 @@ _ABILITIES = {
     "reconstruct": (("x",), "x"),
     "sample": (("n",), "x"),
     "log_prob": (("x", "num_samples"), "log_prob"),
+    "classify": (("x",), "probabilities"),
 }
 
 
@@ -36,10 +36,10 @@ def export(
 ) -> dict[str, dict]:
     """Writes a SavedModel with one function and one signature of the same name for each ability.
 
-    `encode(x) -> z`, `decode(z) -> x`, `reconstruct(x) -> x`, `sample(n) -> x` and
-    `log_prob(x, num_samples) -> log_prob`, as far as the model has them, with images
-    `x[B, H, W, C]` in [0, 1], latents `z[B, D]`, both float32, scalar int32 `n` and `num_samples`,
-    and `log_prob[B]`. Where the model's networks use a condition, `y[B, ...]` comes last. The
+    `encode(x) -> z`, `decode(z) -> x`, `reconstruct(x) -> x`, `sample(n) -> x`,
+    `log_prob(x, num_samples) -> log_prob` and `classify(x) -> probabilities`, as far as the model
+    has them, with images `x[B, H, W, C]` in [0, 1], latents `z[B, D]`, both float32, scalar int32
+    `n` and `num_samples`, `log_prob[B]`, and `probabilities[B, classes]`. Where the model's networks use a condition, `y[B, ...]` comes last. The
     signature "serving_default" is "reconstruct", or "decode" where the model cannot encode.
 
     `sample` and `log_prob` draw afresh at each call, in each process. Only the variables that the
@@ -118,8 +118,10 @@ def _module(model):
         "num_samples": tf.TensorSpec([], tf.int32, "num_samples"),
         "log_prob": tf.TensorSpec([None], tf.float32, "log_prob"),
     }
-    if (condition := _condition(model)) is not None:
+    if (condition := model.condition) is not None:
         specs["y"] = tf.TensorSpec(condition.shape, condition.dtype, "y")
+    if "classify" in model.abilities():
+        specs["probabilities"] = tf.TensorSpec([None, model.num_classes], tf.float32)
     module, signatures, variables = tf.Module(), {}, {}
     for name in model.abilities():
         function = _function(getattr(model, name), name, specs)
@@ -129,14 +131,6 @@ def _module(model):
     module.used_variables = list(variables.values())
     default = "reconstruct" if "reconstruct" in signatures else "decode"
     return module, signatures | {"serving_default": signatures[default]}
-
-
-def _condition(model):
-    """The input that the model's networks take beside their context, or `None`."""
-    for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, Conditional) and len(layer.network.inputs) > 1:
-            return layer.network.inputs[1]
-    return None
 
 
 def _function(method, name, specs):

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.config import FromArguments
+from zoo.distributions import Conditional
 
 
 class Round(NamedTuple):
@@ -58,6 +59,9 @@ class GenerativeModel(FromArguments, keras.Model):
     terms: tuple[str, ...] = ()
     """What the rounds report besides the players' losses."""
 
+    condition_is_optional: bool = False
+    """Whether a model that takes a condition is also one of p(x), without. It is evaluated as such."""
+
     def __init__(self, seed: int = 0, **kwargs):
         # The networks have a precision of their own; images, losses and densities are float32.
         super().__init__(**({"dtype": "float32"} | kwargs))
@@ -88,9 +92,28 @@ class GenerativeModel(FromArguments, keras.Model):
         raise NotImplementedError
 
     @property
+    def condition(self) -> tf.TensorSpec | None:
+        """Shape `[B, ...]` and type of the `y` that networks take beside their context, or `None`.
+
+        Data may bring a `y` in any case; without a condition it is ignored.
+        """
+        # Not what parts have inside, such as one latent given another.
+        for part in map(self.__dict__.get, self._argument_names()):
+            if isinstance(part, Conditional) and len(part.network.inputs) > 1:
+                taken = part.network.inputs[1]
+                return tf.TensorSpec(taken.shape, taken.dtype)
+        return None
+
+    @property
     def latent_dim(self) -> int:
         """Number of latent dimensions, D."""
         return int(self.prior().event_shape[-1])
+
+    def adapt(self, data) -> None:
+        """Takes from an `ImageData` what the model must know of it before it is trained.
+
+        `zoo.training` calls it; by default it does nothing.
+        """
 
     def result_names(self) -> list[str]:
         """Names of all that is logged: the players' losses, then the terms."""
@@ -388,8 +411,11 @@ class GenerativeModel(FromArguments, keras.Model):
     # Using -------------------------------------------------------------------------------------
 
     def call(self, x, training=False):
-        """Reconstructions, where the model can encode; `model.predict(x)` is this in batches."""
-        return self.reconstruct(x)
+        """Reconstructions, where the model can encode; `model.predict(x)` is this in batches.
+
+        Where the model takes a condition, `x` is `[x, y]`.
+        """
+        return self.reconstruct(*x) if isinstance(x, list | tuple) else self.reconstruct(x)
 
     def abilities(self) -> tuple[str, ...]:
         """Which of `encode`, `decode`, `reconstruct`, `sample`, `log_prob` the model has."""
@@ -428,15 +454,47 @@ class GenerativeModel(FromArguments, keras.Model):
 
         Args:
             n: Number of images.
-            y: A condition for each, where the model takes one.
+            y: A condition for each, where the model takes one, or one for all.
             seed: An int or a `[2]` int tensor for a repeatable draw; `None` for a fresh one.
+
+        Raises:
+            NotImplementedError: If the model has no prior.
+            ValueError: If the model takes a condition, and `y` is none for `n` images.
         """
+        y = self.conditions(n, y)
+        return self.decode(self.sample_latents(n, y, seed), y)
+
+    def sample_latents(self, n: int, y=None, seed=None) -> tf.Tensor:
+        """`n` draws from the prior, `[n, D]`. The arguments are those of `sample`."""
         if "sample" not in self.abilities():
             raise NotImplementedError(
                 f"A {type(self).__name__} has no prior to sample from. "
                 f"It can: {', '.join(self.abilities())}."
             )
-        return self.decode(self.prior(y).sample(n, seed=as_seed(seed)), y)
+        prior, seed = self.prior(self.conditions(n, y)), as_seed(seed)
+        # One that depends on the condition is a distribution for each.
+        return prior.sample(seed=seed) if prior.batch_shape.rank else prior.sample(n, seed=seed)
+
+    def conditions(self, n: int, y):
+        """`y` for `n` images in the shape and the type that the networks take: see `sample`."""
+        if (spec := self.condition) is None:
+            return y
+        shape = f"[{', '.join(['n', *map(str, spec.shape[1:])])}]"
+        if y is None:
+            raise ValueError(
+                f"A {type(self).__name__} takes a condition: pass `y`, {spec.dtype.name} of shape "
+                f"{shape} for n images, or one for all of them. Received: y=None."
+            )
+        y = tf.cast(y, spec.dtype)
+        if y.shape.rank == spec.shape.rank - 1:
+            y = tf.repeat(y[None], n, 0)
+        known = tf.get_static_value(n)
+        if not tf.TensorShape([known, *spec.shape[1:]]).is_compatible_with(y.shape):
+            raise ValueError(
+                f"Expected `y` of shape {shape} with n={known}, or one condition for all. "
+                f"Received: shape {tuple(y.shape)}."
+            )
+        return y
 
     def interpolate(self, a, b, n: int = 10, spherical: bool = False, y=None) -> tf.Tensor:
         """Decodes `n` latents on the way from `a` to `b`, both ends included: `[n, H, W, C]`.

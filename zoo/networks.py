@@ -249,6 +249,45 @@ def halves(image_shape: Shape, times: int) -> tuple[int, int]:
     return height // 2**times, width // 2**times
 
 
+@keras.saving.register_keras_serializable("zoo")
+class OneHot(keras.layers.Layer):
+    """Labels `[B]`, ints from 0 to `classes` - 1, as vectors `[B, classes]` of a one and zeros.
+
+    Args:
+        classes: Number of labels.
+
+    Raises:
+        ValueError: When called, outside of a graph, on a label that there is not.
+
+    Example:
+        >>> zoo.networks.OneHot(3)(np.array([2, 0])).numpy()
+        array([[0., 0., 1.],
+               [1., 0., 0.]], dtype=float32)
+    """
+
+    def __init__(self, classes: int, **kwargs):
+        super().__init__(**kwargs)
+        if classes < 1:
+            raise ValueError(f"There is at least one class. Received: classes={classes}.")
+        self.classes = classes
+
+    def call(self, labels):
+        if hasattr(labels, "numpy") and len(labels):
+            low, high = labels.numpy().min(), labels.numpy().max()
+            if low < 0 or high >= self.classes:
+                raise ValueError(
+                    f"Labels are the numbers from 0 to {self.classes - 1}. "
+                    f"Received: labels from {low} to {high}."
+                )
+        return keras.ops.one_hot(labels, self.classes, dtype=self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape, self.classes)
+
+    def get_config(self):
+        return super().get_config() | {"classes": self.classes}
+
+
 def _need_one(widths, name, what):
     if not len(widths):
         raise ValueError(f"{what} needs at least one layer in `{name}`. Received: {widths!r}.")

@@ -143,13 +143,27 @@ def samples(
         latents: `[N, D]`, such as draws of the prior.
         path: Of the file to write.
         columns: Images in a row, of which a lesser number of images needs fewer.
-        y: A condition for each latent, where the model takes one.
+        y: A condition for each latent, where the model takes one. If it is the seen part of an image
+            (`[N, H, W, C]`, -1 elsewhere) and each row has one of its own, this stands left of the
+            row, hidden values in grey.
 
     Raises:
         ValueError: If the latents are not `[N, D]`, or what the model makes of them is not finite.
     """
     latents = _latents(model, latents)
-    save(path, grid(_decoded(model, latents, y), min(columns, len(latents))))
+    columns = min(columns, len(latents))
+    images = _decoded(model, latents, y)
+    heads = None if y is None else np.asarray(y)[::columns]
+    if (
+        heads is None
+        or heads.shape[1:] != images.shape[1:]
+        or not np.array_equal(heads.repeat(columns, 0)[: len(images)], y)
+    ):
+        save(path, grid(images, columns))
+        return
+    seen = _tiles(np.where(heads < 0, 0.5, heads).astype(np.float32))
+    rows = np.concatenate([seen[:, None], _in_rows(_tiles(images), columns)], 1)
+    save(path, _sheet(rows, _PADDING, [_GAP, *[_PADDING] * (columns - 1)]))
 
 
 def reconstructions(model: GenerativeModel, x, path: str | os.PathLike, y=None) -> None:
@@ -208,7 +222,7 @@ def interpolations(
         model: Any model of the zoo; one that can encode, for images.
         path: Of the file to write.
         n: Images in a row, the decoded ends included, at least 2.
-        y: A condition for all of them, where the model takes one.
+        y: A condition for each pair, `[len(ends), ...]`, or one for all, where the model takes one.
 
     Raises:
         ValueError: If the ends are neither latents nor images of the model, or are not alike.
@@ -221,12 +235,21 @@ def interpolations(
             "Expected pairs of ends, all of them latents [D] or all of them images [H, W, C]. "
             f"Received: shapes {[(a.shape, b.shape) for a, b in ends]}."
         )
+    given = [y] * len(ends)
+    if y is not None and model.condition is not None:
+        y = np.asarray(y)
+        given = y if y.ndim == model.condition.shape.rank else given
+        if len(given) != len(ends):
+            raise ValueError(
+                "Expected a condition for each pair of ends, or one for all. "
+                f"Received: {len(given)} for {len(ends)} pairs."
+            )
     if ranks == {1}:
         for end in (end for pair in ends for end in pair):
             _latents(model, end[None])
         tiles = [
-            _tiles(np.asarray(model.interpolate(a, b, n, spherical, y)))
-            for a, b in ends
+            _tiles(np.asarray(model.interpolate(a, b, n, spherical, c)))
+            for (a, b), c in zip(ends, given, strict=True)
             for spherical in (False, True)
         ]
         row_gaps = [_GAP if row % 2 else _PADDING for row in range(len(tiles) - 1)]
@@ -235,8 +258,8 @@ def interpolations(
         for end in (end for pair in ends for end in pair):
             model.check_images(end[None])
         tiles = [
-            _tiles(np.concatenate([a[None], np.asarray(model.interpolate(a, b, n, y=y)), b[None]]))
-            for a, b in ends
+            _tiles(np.concatenate([a[None], np.asarray(model.interpolate(a, b, n, y=c)), b[None]]))
+            for (a, b), c in zip(ends, given, strict=True)
         ]
         row_gaps = _PADDING
         column_gaps = [_GAP, *[_PADDING] * (n - 1), _GAP]

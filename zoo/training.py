@@ -12,11 +12,18 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 from tqdm.keras import TqdmCallback
 
-from zoo import datasets, evaluation, features, metrics, pictures, presets, strategies
-from zoo.callbacks import Checkpoints, EpochLines, KeepBest, SampleGrids
+from zoo import conditions, datasets, evaluation, features, metrics, pictures, presets, strategies
+from zoo.callbacks import (
+    DECAYS,
+    Checkpoints,
+    EpochLines,
+    KeepBest,
+    LearningRateDecay,
+    SampleGrids,
+)
 from zoo.config import look_up
 from zoo.datasets import ImageData
-from zoo.model import GenerativeModel, as_seed
+from zoo.model import GenerativeModel
 from zoo.runs import Run, versions, write_json
 
 
@@ -71,6 +78,9 @@ def train(
         data = load_data(config)
         if model is None:
             model = _build(config, strategy, data.image_shape, data.levels)
+        conditions.check(model, data)
+        with strategy.scope():
+            model.adapt(data)
         steps = data.steps_per_epoch(config.batch_size)
         if steps < 1:
             raise ValueError(
@@ -91,17 +101,15 @@ def train(
         return _train(config, run, strategy, data, model, steps, resume, progress, say, best)
 
 
-_MAY_BE_ZERO = ("warm_up_steps", "capacity_steps")
-
-
 def check(config: ConfigDict) -> None:
     """Raises a sentence for values that no run can have, and for data that is known to be missing."""
     for name in ("batch_size", "epochs", "steps_per_execution"):
         if config[name] < 1:
             raise ValueError(f"`{name}` must be at least 1. Received: {config[name]}.")
+    defaults = presets.defaults(config.builder)
     for name, value in config.model.items():
         counts = value if isinstance(value, tuple) else (value,)
-        least = 0 if name in _MAY_BE_ZERO else 1
+        least = 0 if defaults[name] == 0 else 1  # An argument may be 0 that is so by default.
         if any(type(count) is int and count < least for count in counts):
             raise ValueError(f"`{name}` must be at least {least}. Received: {value}.")
     for player, optimizer in config.optimizers.items():
@@ -110,11 +118,25 @@ def check(config: ConfigDict) -> None:
                 f"`optimizers.{player}.learning_rate` must be above 0. "
                 f"Received: {optimizer.learning_rate}."
             )
+    look_up(DECAYS, config.learning_rate_decay, "learning_rate_decay")
     if config.data.image_size is not None and config.data.image_size < 1:
         raise ValueError(f"`image_size` must be at least 1. Received: {config.data.image_size}.")
     if config.evaluation.every or config.evaluation.at:
         _check_evaluation(config)
+    if config.data.seen_quadrants not in (None, 1, 2, 3):
+        raise ValueError(
+            "`seen_quadrants` must be None, or 1, 2 or 3 of the image's four. "
+            f"Received: {config.data.seen_quadrants}."
+        )
     datasets.check(config.data.name, config.data.data_dir)
+    datasets.check_num_labels(config.data.num_labels)
+    if config.model.get("first") == "":
+        data = config.data.name
+        raise ValueError(
+            f"The preset '{config.preset}' builds on a trained VAE, M1. Train one (python -m "
+            f"trainers.train --preset=m1_{data}), and name its folder: --set first=runs/m1_{data}. "
+            "Received: first=''."
+        )
     binary = config.data.binarize is not None or config.data.name == "binarized_mnist"
     if binary and config.model.get("likelihood") == "continuous_bernoulli":
         raise ValueError(
@@ -237,7 +259,8 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
         )
     if done:
         say(f"Going on after epoch {done} of {config.epochs}.")
-    callbacks = []
+    rates = {player: optimizer.learning_rate for player, optimizer in config.optimizers.items()}
+    callbacks = [LearningRateDecay(config.learning_rate_decay, rates)]
     if chief:
         run.write_config(config)
         run.truncate_metrics(done)
@@ -248,7 +271,9 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
             keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
         ]
         if "sample" in model.abilities():
-            callbacks.append(SampleGrids(run.samples, fixed_latents(model, 64, config.seed)))
+            given = conditions.in_turn(model, data, 60, 10, "validation")
+            latents = fixed_latents(model, 60 if given is not None else 64, config.seed, given)
+            callbacks.append(SampleGrids(run.samples, latents, given))
     callbacks.append(checkpoints)
     if progress and chief and sys.stderr.isatty():
         callbacks.append(TqdmCallback(verbose=0 if steps < 50 else 1))
@@ -281,8 +306,10 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
     with model.best_weights():
         results["test"] = evaluate(model, data, config.batch_size)
         if chief and "log_prob" in model.abilities():
-            x, _ = data.arrays("test", limit=1000)
-            results["likelihood"] = _likelihood(model, x)
+            x, y = data.arrays("test", limit=1000)
+            results["likelihood"] = _likelihood(
+                model, x, None if model.condition_is_optional else y
+            )
     if chief:
         results["versions"] = versions()
         run.save_model(model)
@@ -336,6 +363,8 @@ def load_data(
         data_dir=data_dir or (None if given else old.data_dir),
         image_size=image_shape[0] if image_shape else old.get("image_size"),
         binarize=None if binarize == "none" else binarize,
+        seen_quadrants=old.get("seen_quadrants"),
+        num_labels=None if given else old.get("num_labels"),
         seed=config.seed if config else seed,
     )
     if image_shape and data.image_shape != tuple(image_shape):
@@ -354,14 +383,14 @@ def evaluate(
     return {name: float(np.squeeze(value)) for name, value in scores.items()}
 
 
-def fixed_latents(model: GenerativeModel, n: int, seed: int) -> tf.Tensor:
-    """`n` draws from the prior, `[n, D]`, the same for the same seed."""
+def fixed_latents(model: GenerativeModel, n: int, seed: int, y=None) -> tf.Tensor:
+    """`n` draws from the prior, given `y[n, ...]` if need be: `[n, D]`, the same for the same seed."""
     if "sample" not in model.abilities():
         raise NotImplementedError(
             f"A {type(model).__name__} has no prior to draw latents from. "
             f"It can: {', '.join(model.abilities())}."
         )
-    return model.prior().sample(n, seed=as_seed(seed))
+    return model.sample_latents(n, y, seed)
 
 
 def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
@@ -369,24 +398,40 @@ def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
     folder = run.path
     with model.best_weights():
         if "sample" in model.abilities():
-            pictures.samples(model, fixed_latents(model, 100, seed), folder / "samples.png")
-            ends = tf.split(fixed_latents(model, 8, seed + 1), 4)
-            pictures.interpolations(ends, model, folder / "interpolations.png")
+            given = conditions.in_turn(model, data, 100, 10)
+            latents = fixed_latents(model, 100, seed, given)
+            pictures.samples(model, latents, folder / "samples.png", y=given)
+            given = conditions.in_turn(model, data, 4)
+            both = None if given is None else given.repeat(2, 0)  # The same for both ends.
+            ends = tf.split(fixed_latents(model, 8, seed + 1, both), 4)
+            pictures.interpolations(ends, model, folder / "interpolations.png", y=given)
+        elif model.latent_dim == 0:
+            given = conditions.in_turn(model, data, 10)
+            none = np.zeros([10, 0])
+            pictures.samples(model, none, folder / "completions.png", columns=1, y=given)
         if model.can_encode:
             x, y = data.arrays("test", limit=2000)
-            pictures.reconstructions(model, x[:30], folder / "reconstructions.png")
+            given = None if model.condition is None else y
+
+            def of(rows):
+                return None if given is None else given[rows]
+
+            pictures.reconstructions(model, x[:30], folder / "reconstructions.png", of(slice(30)))
             pairs = [(x[i], x[(i + 1) % len(x)]) for i in range(0, min(8, len(x)), 2)]
-            pictures.interpolations(pairs, model, folder / "interpolations_images.png")
+            pictures.interpolations(
+                pairs, model, folder / "interpolations_images.png", y=of(slice(0, 8, 2))
+            )
             if model.latent_dim > 1 and len(x) > 1:
-                codes = np.concatenate(
-                    [model.encode(part) for part in np.array_split(x, min(4, len(x)))]
-                )
+                parts = np.array_split(np.arange(len(x)), min(4, len(x)))
+                codes = np.concatenate([model.encode(x[rows], of(rows)) for rows in parts])
                 pictures.latent_scatter(
                     codes,
                     y if y is not None and y.ndim == 1 else None,
                     folder / "latents.png",
                     label_names=data.label_names,
-                    prior_samples=np.asarray(fixed_latents(model, 2000, seed + 2))
+                    prior_samples=np.asarray(
+                        fixed_latents(model, 2000, seed + 2, conditions.in_turn(model, data, 2000))
+                    )
                     if "sample" in model.abilities()
                     else None,
                 )
@@ -414,9 +459,9 @@ def _summary(run, results):
         yield f"    {path.name}{'/' if path.is_dir() else ''}"
 
 
-def _likelihood(model, x, num_samples=100):
+def _likelihood(model, x, y=None, num_samples=100):
     try:
-        nll = metrics.negative_log_likelihood(model, x, num_samples)
+        nll = metrics.negative_log_likelihood(model, x, num_samples, y=y)
     except ValueError as error:
         return {"nll": None, "reason": str(error)}
     return {

@@ -4,12 +4,14 @@ from zoo.datasets.catalog import check, expected, load, names
 from zoo.datasets.errors import DatasetNotFound
 from zoo.datasets.folder import read_image, read_images
 from zoo.datasets.images import BINARIZATIONS, ImageData
+from zoo.datasets.labelled import check_num_labels
 
 __all__ = [
     "BINARIZATIONS",
     "DatasetNotFound",
     "ImageData",
     "check",
+    "check_num_labels",
     "expected",
     "load",
     "names",

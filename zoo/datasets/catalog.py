@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 
 from zoo.datasets import folder, tfds_sets
 from zoo.datasets.images import ImageData, Split, check_options, resized
+from zoo.datasets.labelled import check_num_labels
 
 
 def names() -> list[str]:
@@ -69,6 +70,8 @@ def load(
     data_dir: str | None = None,
     image_size: int | None = None,
     binarize: str | None = None,
+    seen_quadrants: int | None = None,
+    num_labels: int | None = None,
     seed: int = 0,
 ) -> ImageData:
     """Loads a data set by name.
@@ -97,7 +100,11 @@ def load(
             is built from its original files in `data_dir`/downloads/manual, or is downloaded.
         image_size: side of the images; they are resized with antialiasing. None: the set's own.
         binarize: None, "dynamic", "dynamic_all", "fixed" or "threshold"; see `ImageData`.
-        seed: seed of the order, of the draws, and of the splits of `folder`.
+        seen_quadrants: 1, 2 or 3 to make `y` the image as far as it is seen: so many quadrants of it,
+            and -1 elsewhere; see `ImageData`. None: the set's own `y`.
+        num_labels: how many training images keep their label, as many of each class; the others
+            have -1. None: all. See `ImageData`.
+        seed: seed of the order, of the draws, of the labels kept, and of the splits of `folder`.
 
     Returns:
         An `ImageData`.
@@ -114,7 +121,8 @@ def load(
         train = data.batches("train", 100, shuffle=True, repeat=True)
         x, y = next(iter(train))  # [100, 8, 8, 1] zeros and ones, [100] digits
     """
-    check_options(image_size, binarize)
+    check_options(image_size, binarize, seen_quadrants)
+    check_num_labels(num_labels)
     check(name, data_dir)
     if name == "binarized_mnist" and (binarize or image_size not in (None, 28)):
         raise ValueError(
@@ -123,6 +131,8 @@ def load(
             f"image_size={image_size!r}. Use 'mnist' for these."
         )
     options = {"image_size": image_size, "binarize": binarize, "seed": seed}
+    options["seen_quadrants"] = seen_quadrants
+    options["num_labels"] = num_labels
     if name == "digits":
         return _digits(**options)
     if name == "folder":

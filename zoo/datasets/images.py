@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from zoo.datasets.labelled import LEAST_SHARE, check_num_labels, hide_labels, labelled_rows
 from zoo.datasets.pixels import square
 
 BINARIZATIONS = ("dynamic", "dynamic_all", "fixed", "threshold")
@@ -21,8 +22,10 @@ class Split(NamedTuple):
     labels: np.ndarray | tf.Tensor | None = None
 
 
-def check_options(image_size: int | None, binarize: str | None) -> None:
-    """Raises ValueError for an image size or a way of binarising that does not exist."""
+def check_options(
+    image_size: int | None, binarize: str | None, seen_quadrants: int | None = None
+) -> None:
+    """Raises ValueError for an image size or a way of binarising that does not exist, and the like."""
     integral = isinstance(image_size, int | np.integer) and not isinstance(image_size, bool)
     if image_size is not None and not (integral and image_size > 0):
         raise ValueError(
@@ -34,6 +37,28 @@ def check_options(image_size: int | None, binarize: str | None) -> None:
             f"`binarize` must be None or one of {', '.join(map(repr, BINARIZATIONS))}. "
             f"Received: binarize={binarize!r}."
         )
+    if seen_quadrants is not None and seen_quadrants not in (1, 2, 3):
+        raise ValueError(
+            "`seen_quadrants` must be None, or 1, 2 or 3 of the image's four. "
+            f"Received: seen_quadrants={seen_quadrants!r}."
+        )
+    if seen_quadrants and image_size and image_size % 2:
+        raise ValueError(
+            "An image of four quadrants has an even side. "
+            f"Received: image_size={image_size}, seen_quadrants={seen_quadrants}."
+        )
+
+
+def seen_mask(height: int, width: int, quadrants: int) -> np.ndarray:
+    """Where an image is seen whose first `quadrants` quadrants are, bool `[H, W, 1]`.
+
+    The first is the lower left, as in the figures of Sohn et al., "Learning Structured Output
+    Representation using Deep Conditional Generative Models", 2015; then it goes on clockwise: upper
+    left, upper right. The lower right is never seen.
+    """
+    low, left = np.arange(height)[:, None] >= height // 2, np.arange(width) < width // 2
+    order = [low & left, ~low & left, ~low & ~left]
+    return np.any(order[:quadrants], axis=0)[..., None]
 
 
 def _seed(seed: int, purpose: int, epoch: tf.Tensor | int) -> tf.Tensor:
@@ -83,6 +108,11 @@ class ImageData:
         levels: number of grey levels that pixels have.
         label_names: names of the integer labels, or None.
         attribute_names: names of the columns of `y` where `y` is a vector, or None.
+        seen_quadrants: where it is not None, `y` is the image itself as far as it is seen: so many of
+            its quadrants, with -1 in all others; see `seen_mask`. Of a binarised image it shows the
+            same draw.
+        num_labels: where it is not None, so many training images keep their label, as many of each
+            class, and the others have -1. Validation and test keep theirs.
         sizes: number of examples of each split.
         binarize: None, or one of `BINARIZATIONS`:
             "dynamic": Bernoulli draws with the pixel as probability, anew in each training epoch;
@@ -109,10 +139,34 @@ class ImageData:
         label_names: tuple[str, ...] | None = None,
         attribute_names: tuple[str, ...] | None = None,
         binarize: str | None = None,
+        seen_quadrants: int | None = None,
+        num_labels: int | None = None,
         seed: int = 0,
     ):
-        check_options(None, binarize)
+        check_options(None, binarize, seen_quadrants)
+        check_num_labels(num_labels)
+        if num_labels is not None:
+            if seen_quadrants:
+                raise ValueError(
+                    "`y` is either the label or the image's seen part. Received: "
+                    f"num_labels={num_labels}, seen_quadrants={seen_quadrants}."
+                )
+            train = splits["train"]
+            hidden = hide_labels(train.labels, num_labels, seed)
+            splits = {**splits, "train": train._replace(labels=hidden)}
+            self._with_label = np.flatnonzero(hidden >= 0).astype(np.int32)
+            self._without = np.flatnonzero(hidden < 0).astype(np.int32)
+        self.num_labels = num_labels
+        if seen_quadrants and (image_shape[0] % 2 or image_shape[1] % 2):
+            raise ValueError(
+                "An image of four quadrants has an even height and an even width. "
+                f"Received: {image_shape[0]}x{image_shape[1]}."
+            )
         self.name, self.image_shape, self.binarize, self.seed = name, image_shape, binarize, seed
+        self.seen_quadrants = seen_quadrants
+        if seen_quadrants:  # `y` is neither a label nor attributes then.
+            label_names = attribute_names = None
+            self._seen = seen_mask(*image_shape[:2], seen_quadrants)
         self.label_names, self.attribute_names = label_names, attribute_names
         self.sizes = {split: len(part.images) for split, part in splits.items()}
         self.levels, self._decode = levels, decode
@@ -129,8 +183,23 @@ class ImageData:
 
     @property
     def has_labels(self) -> bool:
-        """Whether there is a `y`: integer labels, or a vector of attributes."""
-        return self._splits["train"].labels is not None
+        """Whether there is a `y`: integer labels, a vector of attributes, or the image's seen part."""
+        return self.seen_quadrants is not None or self._splits["train"].labels is not None
+
+    @property
+    def labelled_share(self) -> float:
+        """Share of the training images that have a label, in [0, 1]."""
+        if self.num_labels is None:
+            return float(self.has_labels)
+        return self.num_labels / self.sizes["train"]
+
+    @property
+    def labelled_rows(self) -> float | None:
+        """Share of each training batch, its last rows, that has a label; None where all have one.
+
+        At least a tenth, so that the few labels are seen in every batch: see `batches`.
+        """
+        return None if self.num_labels is None else max(LEAST_SHARE, self.labelled_share)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Number of full training batches in an epoch."""
@@ -153,6 +222,12 @@ class ImageData:
         Without `repeat` the dataset is exactly one epoch, `first_epoch`, each time it is
         iterated; to train for several epochs use `repeat=True` and `steps_per_epoch`.
 
+        With `num_labels` a shuffled training batch holds two streams, the unlabelled images and
+        then, as its last rows, the labelled ones: `labelled_rows` of it, rounded up, in each
+        replica's part the same. An epoch has as many batches as it would have without. In it no
+        unlabelled image comes twice, and the labelled ones come over and over, all of them before
+        any comes again.
+
         Args:
             split: "train", "validation" or "test".
             batch_size: the global batch size, over all workers and replicas.
@@ -167,7 +242,8 @@ class ImageData:
 
         Returns:
             Dataset of `x`, or of `(x, y)` where there are labels. `x`: float32 `[B, H, W, C]` in
-            [0, 1]. `y`: int32 `[B]`, or float32 `[B, A]` attributes which are 0 or 1.
+            [0, 1]. `y`: int32 `[B]`, or float32 `[B, A]` attributes which are 0 or 1, or float32
+            `[B, H, W, C]`, the seen part of `x` and -1 elsewhere.
 
         Raises:
             ValueError: for an unknown split, a batch larger than the split where the remainder
@@ -204,19 +280,37 @@ class ImageData:
             )
         steps = size // batch_size if drop else -(-size // batch_size)
         each = batch_size // parts
+        few = 0
+        if self.num_labels is not None and split == "train" and shuffle:
+            few = labelled_rows(each, self.labelled_rows)
+            if not drop or few == each:
+                raise ValueError(
+                    "Each batch of shuffled training images has labelled and unlabelled rows: it "
+                    "needs `drop_remainder=True`, and room for both in the part of each replica. "
+                    f"Received: drop_remainder={drop}, batch_size={batch_size}, shard={shard}, "
+                    f"of which {few} row(s) in {each} are labelled."
+                )
 
         anew = self._draws_anew(split)
 
         def one_epoch(epoch):
             order = tf.range(size)
-            if shuffle:
+            if few:
+                labelled, unlabelled = self._streams(epoch, steps * parts * few)
+            elif shuffle:
                 order = tf.random.experimental.stateless_shuffle(order, _seed(self.seed, 0, epoch))
             keys = self._keys(split)
 
             def rows(turn):
                 step, place = turn // replicas, (worker * replicas + turn % replicas) * each
                 start = step * batch_size + place
-                row = order[start : start + each]
+                if few:
+                    part = step * parts + worker * replicas + turn % replicas
+                    first = part * (each - few)
+                    row = unlabelled[first : first + each - few]
+                    row = tf.concat([row, labelled[part * few : (part + 1) * few]], 0)
+                else:
+                    row = order[start : start + each]
                 # A fresh draw is one of the global batch, of which each shard takes its part.
                 seed = _seed(self.seed, 1 + SPLITS.index(split), epoch)
                 seed = tf.random.experimental.stateless_fold_in(seed, step)
@@ -263,6 +357,8 @@ class ImageData:
         for start in range(0, len(rows), 1024):
             row = rows[start : start + 1024]
             x[start : start + 1024] = self._examples(split, row, tf.gather(keys, row))[0]
+        if self.seen_quadrants:
+            return x, self._seen_part(x).numpy()
         labels = self._splits[split].labels
         return x, None if labels is None else labels[: len(rows)].numpy()
 
@@ -285,6 +381,17 @@ class ImageData:
                 f"{self.name!r} has the splits {', '.join(self.sizes)}. Received: split={split!r}."
             )
         return self.sizes[split]
+
+    def _streams(self, epoch: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Rows of `count` labelled images, each pass in an order of its own, and of all others."""
+        passes = -(-count // len(self._with_label))
+        # Purposes 0 to 3 are the order's and the draws'.
+        keys = tf.random.stateless_uniform(
+            [passes, len(self._with_label)], _seed(self.seed, 4, epoch)
+        )
+        labelled = tf.gather(self._with_label, tf.reshape(tf.argsort(keys), [-1]))
+        seed = _seed(self.seed, 0, epoch)
+        return labelled, tf.random.experimental.stateless_shuffle(self._without, seed)
 
     def _draws_anew(self, split: str) -> bool:
         """Whether each epoch of the split has a draw of its own."""
@@ -311,7 +418,12 @@ class ImageData:
         elif self.binarize:
             uniform = _uniform(keys, self.image_shape) if uniform is None else uniform
             x = tf.cast(uniform < x, tf.float32)
+        if self.seen_quadrants:
+            return x, self._seen_part(x)
         return x, None if labels is None else tf.gather(labels, row)
+
+    def _seen_part(self, x):
+        return tf.ensure_shape(tf.where(self._seen, x, -1.0), [None, *self.image_shape])
 
 
 def resized(images: np.ndarray, size: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from zoo import metrics, pictures, runs
+from zoo import conditions, metrics, pictures, runs
 from zoo.datasets import ImageData
 from zoo.evaluation.images import Images, Progress, samples, sha256, silent
 from zoo.evaluation.table import METRICS, Metric, resolve
@@ -153,7 +153,12 @@ class Evaluation:
         # With the error: it is found once, and is that of each metric.
         start = time.monotonic()
         try:
-            drawn = samples(self.model, self.num_samples, self.seed, self.batch_size, self.progress)
+            pool = None
+            if self.data is not None:
+                pool = self.given(conditions.of_data(self.model, self.data, self.split))
+            drawn = samples(
+                self.model, self.num_samples, self.seed, self.batch_size, self.progress, pool
+            )
         except ValueError as error:
             return None, str(error)
         self.sampling["seconds"] = round(time.monotonic() - start, 3)
@@ -182,7 +187,21 @@ class Evaluation:
     @functools.cached_property
     def x(self) -> np.ndarray:
         """The first `limit` images of the split as the model takes them."""
-        return self.data.arrays(self.split, self.limit)[0]
+        return self._first[0]
+
+    @functools.cached_property
+    def y(self) -> np.ndarray | None:
+        """The conditions of `x`, where the model takes one."""
+        return self.given(self._first[1])
+
+    @functools.cached_property
+    def _first(self):
+        return self.data.arrays(self.split, self.limit)
+
+    def given(self, y: np.ndarray | None) -> np.ndarray | None:
+        """The data's `y` for the model, if that needs a condition."""
+        needed = self.model.condition is not None and not self.model.condition_is_optional
+        return y if needed else None
 
     @functools.cached_property
     def labelled(self) -> tuple[np.ndarray, np.ndarray | None]:
@@ -193,22 +212,25 @@ class Evaluation:
     def latents(self) -> np.ndarray:
         """A draw from q(z | x) for each image of the split, `[N, D]`."""
         return metrics.aggregate_posterior(
-            self.model, self.labelled[0], self.batch_size, seed=self.seed
+            self.model, self.labelled[0], self.batch_size, self.seed, self.given(self.labelled[1])
         )
 
     @functools.cached_property
     def reconstructions(self) -> np.ndarray:
         """Of all images of the split."""
-        return self.in_batches(self.model.reconstruct, self.labelled[0])
+        return self.in_batches(self.model.reconstruct, *self.labelled)
 
-    def means(self, x: np.ndarray) -> np.ndarray:
-        """The means of q(z | x), `[N, D]`."""
-        return self.in_batches(self.model.encode, x)
+    def means(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
+        """The means of q(z | x), `[N, D]`; of q(z | x, y), where the model takes a condition."""
+        return self.in_batches(self.model.encode, x, y)
 
-    def in_batches(self, function: Callable, x: np.ndarray) -> np.ndarray:
-        """`function(x)`, computed from `batch_size` images at a time."""
+    def in_batches(self, function: Callable, x: np.ndarray, y=None) -> np.ndarray:
+        """`function(x)` or `function(x, y)`, as the model takes it, `batch_size` images at a time."""
+        parts = [x] if (y := self.given(y)) is None else [x, y]
         starts = range(0, len(x), self.batch_size)
-        return np.concatenate([function(x[i : i + self.batch_size]) for i in starts])
+        return np.concatenate(
+            [function(*(p[i : i + self.batch_size] for p in parts)) for i in starts]
+        )
 
     def draw_neighbours(self, path: str | os.PathLike, n: int = 10, k: int = 8) -> None:
         """A picture of the first `n` samples, each with the `k` training images nearest to it.
@@ -354,6 +376,8 @@ class Evaluation:
         sampling = self.sampling | {"seed": self.seed, "batch_size": self.batch_size}
         if metric.generated and self.model is not None:
             sampling["images"] = "means of p(x | z)"
+            if self.given(self.model.condition) is not None:
+                sampling["conditions"] = f"drawn from those of {self.data.name} {self.split}"
         content = {
             "metric": self.extractor.name_of(kind) if by_network else kind,
             "kind": kind,

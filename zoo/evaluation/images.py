@@ -160,17 +160,22 @@ def samples(
     seed: int = 0,
     batch_size: int = 500,
     progress: Progress = silent,
+    y: np.ndarray | None = None,
 ) -> np.ndarray:
     """`n` samples of a model in 8 bits, uint8 `[n, H, W, C]`: rounded before anything else is done.
 
     They are what `model.sample` gives, the means of p(x | z). The draws follow from `seed` and
-    `batch_size`.
+    `batch_size`. Where the model takes a condition, each image has one that is drawn from `y[N, ...]`,
+    also by `seed`: the conditions are then as frequent as they are there.
     """
+    size = -(-n // batch_size) * batch_size
+    rows = None if y is None else np.random.default_rng(seed).integers(len(y), size=size)
     images = np.empty([n, *model.image_shape], np.uint8)
     for start in range(0, n, batch_size):
         count = min(batch_size, n - start)
         # Always a full batch, so that a graph that the model may keep is traced once.
-        drawn = model.sample(batch_size, seed=tf.constant([seed, start], tf.int32))[:count]
+        given = None if y is None else y[rows[start : start + batch_size]]
+        drawn = model.sample(batch_size, given, seed=tf.constant([seed, start], tf.int32))[:count]
         if not np.isfinite(drawn).all():
             raise ValueError("The model's samples are NaN or infinite: its weights are of no use.")
         images[start : start + count] = np.round(np.asarray(drawn) * 255.0)

@@ -10,7 +10,6 @@ from zoo import metrics
 from zoo.config import look_up
 from zoo.evaluation.images import Images
 from zoo.metrics import Estimate
-from zoo.model import as_seed
 
 if TYPE_CHECKING:
     from zoo.evaluation.evaluation import Evaluation
@@ -99,6 +98,7 @@ def _nll(e):
             e.batch_size,
             e.seed,
             progress=functools.partial(e.progress, "nll"),
+            y=e.y,
         )
     }
 
@@ -128,7 +128,7 @@ def _parzen(e):
 
 
 def _latent_mmd(e):
-    prior = e.model.prior().sample(len(e.latents), seed=as_seed(e.seed)).numpy()
+    prior = e.model.sample_latents(len(e.latents), e.given(e.labelled[1]), e.seed).numpy()
     return {"latent_mmd": metrics.maximum_mean_discrepancy(e.latents, prior)}
 
 
@@ -139,18 +139,20 @@ def _reconstruction(metric):
 def _factors(y):
     if y is None:
         raise ValueError("The data set has no labels, and no factors are known.")
+    if y.ndim > 2:
+        raise ValueError("The data's y is a part of the image itself, and no factors are known.")
     return y.astype(int).reshape(len(y), -1)
 
 
 def _codes_and_factors(e):
     x, y = e.labelled
-    return e.means(x), _factors(y)
+    return e.means(x, y), _factors(y)
 
 
 def _learned(e):
     """Codes and factors to learn from, of another split, and those of this one."""
     x, y = e.data.arrays("train" if e.split != "train" else "validation", 10_000)
-    return e.means(x), _factors(y), *_codes_and_factors(e)
+    return e.means(x, y), _factors(y), *_codes_and_factors(e)
 
 
 def _fits_in_memory(e):
@@ -206,7 +208,7 @@ METRICS: dict[str, Metric] = {
         needs=("data",),
     ),
     "nll": Metric(
-        "-log p(x) by importance sampling, nats per image.",
+        "-log p(x), or -log p(x | y), by importance sampling, nats per image.",
         "likelihood",
         ("nll",),
         _nll,
@@ -236,7 +238,7 @@ METRICS: dict[str, Metric] = {
         "KL(q(z | x) || p(z)) and -E log p(x | z), nats per image.",
         "latent",
         ("rate", "distortion"),
-        lambda e: metrics.rate_and_distortion(e.model, e.x, e.batch_size, e.seed),
+        lambda e: metrics.rate_and_distortion(e.model, e.x, e.batch_size, e.seed, e.y),
         needs=("data", "log_prob"),
         reference="x",
     ),
@@ -244,7 +246,7 @@ METRICS: dict[str, Metric] = {
         "Number of latents whose posterior mean varies over images.",
         "latent",
         ("active_units",),
-        lambda e: {"active_units": metrics.active_units(e.means(e.labelled[0]))},
+        lambda e: {"active_units": metrics.active_units(e.means(*e.labelled))},
         needs=("data", "encode"),
     ),
     "latent_mmd": Metric(

@@ -210,6 +210,11 @@ def annealed_nll(
             "Annealing takes a model with a likelihood p(x | z) and a prior p(z). Received: a "
             f"{type(model).__name__}, which lacks them. Its samples can be scored instead."
         )
+    if model.condition is not None and not model.condition_is_optional:
+        raise ValueError(
+            "Annealing is of models without a condition. Received: a "
+            f"{type(model).__name__}, which takes one; `negative_log_likelihood` does too."
+        )
     x = check_observations(model, x)
     starts = {"prior": None, "posterior": getattr(model, "posterior", None)}
     if initial not in starts:

@@ -9,14 +9,20 @@ import tensorflow_probability as tfp
 
 from zoo.distributions import Deterministic, kl
 from zoo.metrics.estimate import Estimate, as_features
-from zoo.metrics.likelihood import check_positive, is_cross_entropy, measured, over_images
+from zoo.metrics.likelihood import (
+    check_conditions,
+    check_positive,
+    is_cross_entropy,
+    measured,
+    over_images,
+)
 from zoo.model import GenerativeModel
 
 tfd = tfp.distributions
 
 
 def rate_and_distortion(
-    model: GenerativeModel, x: np.ndarray, batch_size: int = 500, seed: int = 0
+    model: GenerativeModel, x: np.ndarray, batch_size: int = 500, seed: int = 0, y=None
 ) -> dict[str, Estimate]:
     """The two terms of the ELBO, in nats per image: KL(q(z | x) || p(z)) and -E_q log p(x | z).
 
@@ -28,6 +34,7 @@ def rate_and_distortion(
         batch_size: Images at a time. A batch is drawn for as a whole, so the noise of the estimates
             depends on it.
         seed: Of the one draw of z for each image.
+        y: The images' conditions `[N, ...]`, where the model takes one; else without effect.
 
     Returns:
         "rate" and "distortion", means over images with their standard errors. The rate is exact
@@ -52,13 +59,13 @@ def rate_and_distortion(
         )
     _check_posterior_density(model)
 
-    def terms(images, seed):
-        q, p = model.posterior(images), model.prior()
+    def terms(images, seed, y=None):
+        q, p = model.posterior(images, y), model.prior(y)
         z = q.sample(seed=seed)
-        return kl(q, p, z), -model.likelihood(z).log_prob(images)
+        return kl(q, p, z), -model.likelihood(z, y).log_prob(images)
 
     try:
-        rate, distortion = _over_batches(model, terms, x, batch_size, seed)
+        rate, distortion = _over_batches(model, terms, x, batch_size, seed, y)
     except NotImplementedError as error:
         raise ValueError(
             f"A rate takes a prior with a density. Received: {type(model.prior).__name__}, which "
@@ -66,7 +73,7 @@ def rate_and_distortion(
         ) from error
     about = {"batch_size": batch_size, "seed": seed}
     return {
-        "rate": over_images(rate, {"method": _rate_method(model, x[:1])} | about),
+        "rate": over_images(rate, {"method": _rate_method(model, x[:1], y)} | about),
         "distortion": over_images(
             distortion,
             {"method": "one draw", "of": measured(model, x)} | about,
@@ -76,7 +83,7 @@ def rate_and_distortion(
 
 
 def aggregate_posterior(
-    model: GenerativeModel, x: np.ndarray, batch_size: int = 500, seed: int = 0
+    model: GenerativeModel, x: np.ndarray, batch_size: int = 500, seed: int = 0, y=None
 ) -> np.ndarray:
     """One draw from q(z | x) for each image, float32 `[N, D]`; of a deterministic encoder, codes.
 
@@ -87,6 +94,7 @@ def aggregate_posterior(
         x: Images `[N, H, W, C]` in [0, 1].
         batch_size: Images at a time. A batch is drawn for as a whole, so the draws depend on it.
         seed: Of the draws.
+        y: The images' conditions `[N, ...]`, where the model takes one; else without effect.
 
     Raises:
         ValueError: If the model has no posterior.
@@ -102,10 +110,11 @@ def aggregate_posterior(
         )
     (draws,) = _over_batches(
         model,
-        lambda images, seed: (model.posterior(images).sample(seed=seed),),
+        lambda images, seed, y=None: (model.posterior(images, y).sample(seed=seed),),
         x,
         batch_size,
         seed,
+        y,
     )
     return draws.astype(np.float32)
 
@@ -208,9 +217,10 @@ def _check_posterior_density(model):
         )
 
 
-def _rate_method(model, x):
+def _rate_method(model, x, y):
+    y = None if model.condition is None or y is None else y[:1]
     try:
-        tfd.kl_divergence(model.posterior(x), model.prior())
+        tfd.kl_divergence(model.posterior(x, y), model.prior(y))
     except NotImplementedError:
         return "one draw"
     return "exact"
@@ -218,22 +228,25 @@ def _rate_method(model, x):
 
 def _over_batches(
     model: GenerativeModel,
-    function: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]],
+    function: Callable[..., tuple[tf.Tensor, ...]],
     x: np.ndarray,
     batch_size: int,
     seed: int,
+    y=None,
 ) -> Iterator[Any]:
-    """What `function(images, seed)` gives for all batches, each result as one float64 array."""
+    """What `function(images, seed)`, with a third argument if the model takes a condition, gives for all batches, each result as one float64 array."""
     check_positive(batch_size=batch_size)
     x = np.asarray(x)
     model.check_images(x)
     if not len(x):
         raise ValueError("Expected at least 1 image. Received: none.")
+    y = check_conditions(model, x, y)
     compiled = tf.function(function, reduce_retracing=True)
     parts = [
         compiled(
             tf.convert_to_tensor(x[start : start + batch_size], tf.float32),
             tf.constant([seed, start], tf.int32),
+            *([] if y is None else [y[start : start + batch_size]]),
         )
         for start in range(0, len(x), batch_size)
     ]

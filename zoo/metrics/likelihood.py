@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from zoo.distributions import Bernoulli, DiscretizedLogistic, Family
+from zoo.distributions import Bernoulli, Categorical, Completion, DiscretizedLogistic, Family
 from zoo.metrics.estimate import Estimate
 from zoo.model import GenerativeModel
 
@@ -20,8 +20,9 @@ def negative_log_likelihood(
     batch_size: int = 500,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    y: np.ndarray | None = None,
 ) -> Estimate:
-    """-log p(x) by importance sampling, in nats per image, averaged over images.
+    """-log p(x), or -log p(x | y), by importance sampling, in nats per image, averaged over images.
 
     The estimate is an upper bound in expectation, which falls with the number of samples, K: Burda
     et al., "Importance Weighted Autoencoders", 2016, theorem 1. https://arxiv.org/abs/1509.00519
@@ -35,6 +36,7 @@ def negative_log_likelihood(
             and nothing else, depends on it.
         seed: Of the importance samples.
         progress: Called with the number of samples drawn and that of all, N K.
+        y: The images' conditions `[N, ...]`, where the model takes one; else without effect.
 
     Returns:
         The mean over images, its standard error over images; in `estimator["of"]` whether it is of
@@ -58,23 +60,28 @@ def negative_log_likelihood(
         )
     check_positive(num_samples=num_samples, batch_size=batch_size)
     x = check_observations(model, x)
+    y = check_conditions(model, x, y)
     log_prob = tf.function(
-        lambda images, draws, seed: model.log_prob(images, draws, seed=seed),
+        lambda images, draws, seed, *y: model.log_prob(
+            images, draws, seed=seed, **({"y": y[0]} if y else {})
+        ),
         input_signature=[
             tf.TensorSpec([None, *x.shape[1:]]),  # Traced once, whatever the last batch's size.
             tf.TensorSpec([], tf.int32),
             tf.TensorSpec([2], tf.int32),
+            *([] if y is None else [tf.TensorSpec([None, *y.shape[1:]], y.dtype)]),
         ],
         jit_compile=model.jit_compile if model.compiled else None,
     )
     values = []
     for start in range(0, len(x), batch_size):
         images = tf.convert_to_tensor(x[start : start + batch_size], tf.float32)
+        given = [] if y is None else [y[start : start + batch_size]]
         total = np.full(len(images), -np.inf)
         for drawn in range(0, num_samples, _DRAWS):
             draws = min(_DRAWS, num_samples - drawn)
             here = tf.random.experimental.stateless_fold_in([seed, start], drawn)
-            mean = log_prob(images, tf.constant(draws), here).numpy().astype(np.float64)
+            mean = log_prob(images, tf.constant(draws), here, *given).numpy().astype(np.float64)
             with np.errstate(invalid="ignore"):  # What is NaN is refused at the end.
                 total = np.logaddexp(total, mean + np.log(draws))
             if progress:
@@ -88,7 +95,7 @@ def negative_log_likelihood(
         "seed": seed,
     }
     nats = -np.concatenate(values)
-    return over_images(nats, about, **bits_per_dim(model, nats.mean(), x[0].size))
+    return over_images(nats, about, **bits_per_dim(model, nats.mean(), _num_values(model, x, y)))
 
 
 def check_observations(model: GenerativeModel, x: np.ndarray) -> np.ndarray:
@@ -109,7 +116,7 @@ def check_observations(model: GenerativeModel, x: np.ndarray) -> np.ndarray:
             "cross-entropy is no log-likelihood. Binarise the data, or train with a likelihood for "
             "grey values."
         )
-    if isinstance(family, DiscretizedLogistic):
+    if isinstance(family, DiscretizedLogistic | Categorical):
         steps = x.astype(np.float64) * (family.levels - 1)
         # float32 places 1/255 and its like to within 1e-5 of a level.
         if np.abs(steps - np.round(steps)).max() > 0.01:
@@ -119,6 +126,28 @@ def check_observations(model: GenerativeModel, x: np.ndarray) -> np.ndarray:
                 "or train with a likelihood of continuous values."
             )
     return x
+
+
+def check_conditions(model: GenerativeModel, x: np.ndarray, y) -> tf.Tensor | None:
+    """`y[N, ...]` for the images `x` in the form that the model takes; `None` if it takes none.
+
+    Raises:
+        ValueError: If it takes a condition, and `y` is none for each image.
+    """
+    if model.condition is None or (y is None and model.condition_is_optional):
+        return None
+    if y is not None and len(y) != len(x):
+        raise ValueError(
+            f"Expected a condition for each of {len(x)} images. Received: {len(y)} conditions."
+        )
+    return model.conditions(len(x), y)
+
+
+def _num_values(model, x, y):
+    """Of how many values the likelihood of an image is, on average."""
+    if isinstance(getattr(model, "likelihood", None), Completion):
+        return float(tf.reduce_mean(tf.reduce_sum(tf.cast(y < 0, tf.float32), [1, 2, 3])))
+    return x[0].size
 
 
 def is_cross_entropy(family: Family | None, x: np.ndarray) -> bool:
@@ -131,17 +160,21 @@ def measured(model: GenerativeModel, x: np.ndarray) -> str:
     family = _family(model)
     if is_cross_entropy(family, x):
         return "a cross-entropy"
+    given = ""
+    if model.condition is not None and not model.condition_is_optional:
+        completes = isinstance(model.likelihood, Completion)
+        given = " of the hidden values, given y" if completes else ", given y"
     if isinstance(family, Bernoulli):
-        return "probabilities of 0 and 1"
-    if isinstance(family, DiscretizedLogistic):
-        return f"probabilities of {family.levels} levels"
-    return "a density"
+        return f"probabilities of 0 and 1{given}"
+    if isinstance(family, DiscretizedLogistic | Categorical):
+        return f"probabilities of {family.levels} levels{given}"
+    return f"a density{given}"
 
 
 def bits_per_dim(model: GenerativeModel, nats: float, values: int) -> dict:
     """`bits_per_dim` of `nats` over so many pixel values, or the `reason` why there is none."""
     family = _family(model)
-    if isinstance(family, Bernoulli | DiscretizedLogistic):
+    if isinstance(family, Bernoulli | DiscretizedLogistic | Categorical):
         return {"bits_per_dim": float(nats / (values * np.log(2)))}
     reason = (
         f"{type(family).__name__} is not known to give probabilities of pixel values; a density "
@@ -177,4 +210,6 @@ def check_positive(**numbers: int) -> None:
 
 
 def _family(model):
-    return getattr(getattr(model, "likelihood", None), "family", None)
+    # Of images: where one model stands on the codes of another, that of the other.
+    likelihood = getattr(model, "first_likelihood", getattr(model, "likelihood", None))
+    return getattr(likelihood, "family", None)

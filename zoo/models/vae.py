@@ -143,11 +143,14 @@ class VAE(GenerativeModel):
 
         For many samples call it in a `tf.function`, as `zoo.metrics.negative_log_likelihood` does.
         """
+        x = self._images(x)
+        return self.importance_sampled(x, y, self.posterior(x, y), num_samples, seed)
+
+    def importance_sampled(self, x, y, q, num_samples, seed=None) -> tf.Tensor:
+        """`log_prob` with draws from any distribution `q` over `z[B, D]` as wide as the posterior."""
         if isinstance(num_samples, int) and num_samples < 1:
             raise ValueError(f"`num_samples` must be at least 1. Received: {num_samples}.")
-        x = self._images(x)
-        q, p = self.posterior(x, y), self.prior(y)
-        seed = as_seed(seed)
+        p, seed = self.prior(y), as_seed(seed)
 
         def another(k, largest, total):
             # One sample at a time: memory does not grow with K, and a batch fills the machine. The
@@ -225,7 +228,7 @@ def vae_mlp(
         hidden: The encoder's; the decoder's mirrors it.
         activation: Of the hidden layers.
         likelihood: Name of the family of p(x | z).
-        levels: Number of grey levels, for "discretized_logistic".
+        levels: Number of grey levels, for "discretized_logistic" and "categorical".
         num_samples: Draws of z per image.
         warm_up_steps: Training steps in which the weight of the rate rises from 0 to 1.
         free_bits: Nats of rate per latent dimension that cost nothing extra.

@@ -1,0 +1,180 @@
+"""Tables train what they say, go on after a break, and write what was measured."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import zoo
+from benchmarks.paper_tables import TABLES
+from benchmarks.tables import table as tables
+from benchmarks.tables.table import Row, Table, Trained, markdown, negative_log_likelihood
+from zoo import presets, training
+from zoo.metrics.estimate import Estimate
+
+ROOT = pathlib.Path(__file__).parents[2]
+SMALL = ("hidden=8", "latent_dim=2")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_is_a_run_that_can_be_begun(name, monkeypatch):
+    monkeypatch.setattr(zoo.datasets, "check", lambda *_: None)  # Whether the data are here.
+    table = TABLES[name]
+    assert len({row.slug for row in table.rows}) == len({row.name for row in table.rows})
+    trained = [row.name for row in table.rows if row.trained_as is None]
+    for row in table.rows:
+        config = presets.get(row.preset)
+        presets.override(config, [setting.format(runs="runs") for setting in row.settings])
+        training.check(config)
+        assert row.trained_as is None or row.trained_as in trained
+
+
+def scores(trained: Trained):
+    x, _y = trained.data.arrays("test", limit=50)
+    latents = trained.model.latent_dim
+    return {"latents": latents, "mean": Estimate(float(x.mean()), 0.25, len(x))}
+
+
+def small(**changes):
+    rows = (
+        Row("Three latents", "vae_digits", (*SMALL, "latent_dim=3"), {"latents": 2.5}),
+        Row("two: again", "vae_digits", SMALL, {"latents": 2.0}, share=3.0),
+        Row("of the first", "vae_digits", (), {}, trained_as="Three latents"),
+    )
+    table = Table("small", "A small table", "A paper.", "As here.", ("All.",), rows, scores)
+    return dataclasses.replace(table, **changes)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    epochs = {"Three latents": 2, "two: again": 1}
+    said = []
+    return folder, tables.reproduce(small(), 1.0, folder, 3, epochs, say=said.append), said
+
+
+def test_the_record_holds_scores_times_and_what_was_trained(record):
+    folder, content, said = record
+    first, second, third = content["rows"]
+    assert [row["epochs"] for row in content["rows"]] == [2, 1, 2]
+    assert first["scores"]["latents"] == {"value": 3.0, "stderr": None}
+    assert second["scores"]["latents"]["value"] == 2.0
+    assert third["scores"] == first["scores"]  # Of the same model.
+    assert first["scores"]["mean"]["stderr"] == 0.25
+    assert first["times"]["training_seconds_of_all_cores"] > 0
+    assert "training_seconds" not in third["times"]
+    run = zoo.runs.Run(folder / "three_latents")
+    assert run.read_config().seed == 3 and run.read_config().epochs == 2
+    assert content["seed"] == 3 and content["machine"]["cores"] >= 1
+    assert any("Three latents: latents 3.00 (paper 2.5)" in line for line in said)
+
+
+def test_what_is_trained_and_scored_is_not_done_again(record, monkeypatch):
+    folder, content, _ = record
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained again"))
+    table = small(score=lambda trained: pytest.fail("scored again"), remarks=("A remark.",))
+    again = tables.reproduce(table, 1.0, folder, 3, say=lambda line: None)
+    assert again["rows"] == content["rows"]
+    assert again["remarks"] == ["A remark."]
+
+
+def test_runs_of_another_seed_or_length_are_not_mixed_with_these(record):
+    folder, *_ = record
+    with pytest.raises(ValueError, match="Choose another --output"):
+        tables.reproduce(small(), 1.0, folder, 4)
+    with pytest.raises(ValueError, match="Choose another --output"):
+        tables.reproduce(small(), 1.0, folder, 3, {"two: again": 5})
+
+
+def test_a_killed_table_goes_on_with_the_epochs_it_had_planned(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_seconds_per_epoch", lambda config: 12.0)
+    train, begun = training.train, []
+
+    def interrupted(config, run, **options):
+        begun.append((run.path.name, config.epochs))
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return train(config, run, **options)
+
+    monkeypatch.setattr(training, "train", interrupted)
+    table = small(scoring=0.2)  # 60 s for training: one part of four, 15 s, and three, 45 s.
+    with pytest.raises(KeyboardInterrupt):
+        tables.reproduce(table, 1.25, tmp_path, say=lambda line: None)
+    monkeypatch.setattr(tables, "_seconds_per_epoch", lambda config: pytest.fail("planned again"))
+    done = tables.reproduce(table, 1.25, tmp_path, say=lambda line: None)
+    assert begun == [("three_latents", 1), ("two_again", 3), ("two_again", 3)]
+    assert [row["epochs"] for row in done["rows"]] == [1, 3, 1]
+
+
+def test_equal_epochs_share_the_budget_by_what_each_row_costs(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        tables, "_seconds_per_epoch", lambda config: 10.0 * (config.model.latent_dim - 1)
+    )
+    table = small(equal_epochs=True, scoring=0.5)  # 60 s, and 10 + 20 s an epoch.
+    done = tables.reproduce(table, 2.0, tmp_path, settings=("batch_size=500",))
+    assert [row["epochs"] for row in done["rows"]] == [2, 2, 2]
+
+
+def test_the_page_has_the_differences_and_the_command(record):
+    _, content, _ = record
+    page = markdown(content | {"remarks": ["A remark."]}, "python -m something")
+    assert (
+        "| row | parameters | epochs | minutes | latents, here | paper | difference | mean, here |"
+        in page
+    )
+    [first] = [line for line in page.splitlines() if line.startswith("| Three latents")]
+    assert "| 3.00 | 2.5 | +0.50 |" in first and "± 0.25" in first
+    [third] = [line for line in page.splitlines() if line.startswith("| of the first")]
+    assert "| 3.00 |  |  |" in third
+    assert "- All." in page and "- A remark." in page and "python -m something" in page
+
+
+def test_the_nll_with_fewer_samples_for_most_is_corrected_by_those_with_all(monkeypatch):
+    """A stand-in for the estimate: image i with K samples has -log p = i + 1 / K."""
+
+    def nll(model, x, num_samples, **options):
+        return Estimate(float(x.mean() + 1 / num_samples), 0.1, len(x))
+
+    monkeypatch.setattr(tables.metrics, "negative_log_likelihood", nll)
+    x = np.arange(200.0)
+    data = type("Data", (), {"arrays": lambda self, split: (x, None)})()
+    trained = Trained(None, None, data, presets.get("vae_digits"), None)
+    estimate = negative_log_likelihood(trained, num_samples=50, fewer=10, some=20)
+    assert estimate.value == pytest.approx(x.mean() + 1 / 50)
+    assert estimate.stderr == 0.1
+    assert estimate.estimator["method"] == "importance sampling, K = 50 on 20 images, 10 on all"
+    assert negative_log_likelihood(trained, 5, 10).value == pytest.approx(x.mean() + 1 / 5)
+
+
+def test_the_calibration_measures_steps_of_the_preset_itself():
+    slow = presets.get("vae_digits")
+    presets.override(slow, ["hidden=8", "batch_size=10"])
+    fast = presets.get("vae_digits")
+    presets.override(fast, ["hidden=8", "batch_size=500"])
+    assert tables._seconds_per_epoch(slow) > tables._seconds_per_epoch(fast) > 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--table=digit"], "Did you mean 'digits'?"),
+        (["--budget=0"], "above 0"),
+        (["--epochs_of={record}"], "takes a record of table 'digits'"),
+    ],
+)
+def test_the_program_refuses_in_a_sentence(flags, said, tmp_path):
+    (tmp_path / "record.json").write_text(json.dumps({"table": "iwae", "rows": []}))
+    flags = [flag.format(record=tmp_path / "record.json") for flag in flags]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.paper_tables", *flags, f"--output={tmp_path}"],
+        cwd=ROOT,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0 and said in done.stderr and "Traceback" not in done.stderr
