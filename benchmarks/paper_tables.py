@@ -1,0 +1,78 @@
+"""Trains and scores the rows of papers' tables, and prints ours beside the papers'.
+
+python -m benchmarks.paper_tables --table=iwae --budget=30
+
+The runs lie in --output, so that a killed table goes on where it stood; the record goes to --results
+as JSON and Markdown. --epochs_of=FILE takes each row's number of epochs from a record, in place of
+the budget, and so repeats it on a machine of another speed.
+"""
+
+import json
+import pathlib
+import shlex
+
+from absl import flags
+
+from benchmarks.tables import denoising, digits, iwae, priors, quadrants, semi_supervised
+from benchmarks.tables.table import check_budget, folder_of, markdown, reproduce
+from trainers import cli
+from zoo.config import look_up
+
+FLAGS = flags.FLAGS
+
+TABLES = {
+    module.TABLE.name: module.TABLE
+    for module in (iwae, priors, quadrants, semi_supervised, denoising, digits)
+}
+
+
+def main() -> None:
+    if FLAGS.list_tables:
+        for table in TABLES.values():
+            print(f"{table.name:16}  {table.title}. {table.reference}")
+        return
+    table = look_up(TABLES, FLAGS.table, "table")
+    check_budget(FLAGS.budget)
+    epochs = _epochs_of(FLAGS.epochs_of, table) if FLAGS.epochs_of else None
+    folder = folder_of(FLAGS.output, table)
+    record = reproduce(table, FLAGS.budget, folder, FLAGS.seed, epochs, tuple(FLAGS.set))
+    results = pathlib.Path(FLAGS.results)
+    results.mkdir(parents=True, exist_ok=True)
+    record["command"] = _command(table)
+    page = markdown(record, record["command"])
+    (results / f"{table.name}.json").write_text(json.dumps(record, indent=2) + "\n")
+    (results / f"{table.name}.md").write_text(page)
+    print(page)
+
+
+def _epochs_of(path, table):
+    record = json.loads(pathlib.Path(path).read_text())
+    if record.get("table") != table.name:
+        raise ValueError(
+            f"--epochs_of takes a record of table '{table.name}'. Received: '{path}', a record of "
+            f"{record.get('table')!r}."
+        )
+    return {row["row"]: row["epochs"] for row in record["rows"]}
+
+
+def _command(table):
+    words = ["python", "-m", "benchmarks.paper_tables", f"--table={table.name}"]
+    words += [f"--epochs_of={FLAGS.results}/{table.name}.json", f"--seed={FLAGS.seed}"]
+    words += [f"--set={shlex.quote(setting)}" for setting in FLAGS.set]
+    return " ".join(words)
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("table", "digits", "Which table; --list_tables shows all.")
+    flags.DEFINE_bool("list_tables", False, "List the tables and end.")
+    flags.DEFINE_float("budget", 30, "Minutes of all cores, for training and scoring.")
+    flags.DEFINE_integer("seed", 0, "Of weights, order, noise.")
+    flags.DEFINE_string("epochs_of", None, "A record whose numbers of epochs to train for.")
+    flags.DEFINE_multi_string("set", [], "key=value: a change to every row. Repeatable.")
+    flags.DEFINE_string("output", "runs/paper_tables", "Folder of the runs.")
+    flags.DEFINE_string("results", "benchmarks/results", "Folder of the record.")
+
+
+if __name__ == "__main__":
+    _define_flags()
+    cli.start(main)

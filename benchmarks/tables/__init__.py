@@ -1,0 +1,1 @@
+"""Tables of papers: their rows, trained and scored here, beside the papers' numbers."""

@@ -1,0 +1,340 @@
+"""What a table is, and how it is trained within a budget, scored and written down."""
+
+import dataclasses
+import datetime
+import json
+import math
+import os
+import pathlib
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from ml_collections import ConfigDict
+
+from benchmarks.throughput import machine
+from zoo import metrics, presets, runs, training
+from zoo.datasets import ImageData
+from zoo.metrics.estimate import Estimate
+from zoo.model import GenerativeModel
+
+# Beside the training steps there are validation, checkpoints and pictures after each epoch.
+_OVERHEAD = 1.15
+_SECONDS_PER_EPOCH = 0.4
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row: what is trained, and what the paper reports for it.
+
+    Attributes:
+        name: What it is called; unique in its table.
+        preset: What it is trained from.
+        settings: "key=value" changes to the preset. `{runs}` stands for the folder of the table's
+            runs, in which each row's lies under its `slug`.
+        paper: The paper's number by the score's name; a score without one is missing.
+        share: Its part of the training time, relative to the other rows'.
+        trained_as: The name of a former row whose model this one scores; it trains none.
+    """
+
+    name: str
+    preset: str
+    settings: tuple[str, ...] = ()
+    paper: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    share: float = 1.0
+    trained_as: str | None = None
+
+    @property
+    def slug(self) -> str:
+        """Its folder's name."""
+        return re.sub("[^a-z0-9]+", "_", self.name.lower()).strip("_")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A row's trained model, and what goes with it."""
+
+    row: Row
+    model: GenerativeModel
+    data: ImageData
+    config: ConfigDict
+    runs: pathlib.Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of a paper.
+
+    Attributes:
+        name: What `--table` calls it.
+        title: A line.
+        reference: The paper, and the table in it.
+        protocol: How rows are trained and scored, in words.
+        differs: What is otherwise than in the paper.
+        rows: In the order in which they are trained.
+        score: The scores of a trained row, by name. On test data: nothing is chosen by them.
+        unit: Of the scores.
+        equal_epochs: Whether all rows are trained for the same number of epochs, the most that the
+            budget allows them; else each gets its share of the time.
+        scoring: The part of the budget kept for scoring.
+        remarks: What the numbers show, and why one is missed.
+    """
+
+    name: str
+    title: str
+    reference: str
+    protocol: str
+    differs: tuple[str, ...]
+    rows: tuple[Row, ...]
+    score: Callable[[Trained], dict[str, Estimate | float]]
+    unit: str = "nats"
+    equal_epochs: bool = False
+    scoring: float = 0.25
+    remarks: tuple[str, ...] = ()
+
+
+def reproduce(
+    table: Table,
+    minutes: float,
+    folder: pathlib.Path,
+    seed: int = 0,
+    epochs: Mapping[str, int] | None = None,
+    settings: tuple[str, ...] = (),
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Trains and scores what is not yet trained or scored in `folder`; returns the record.
+
+    Minutes are of all cores: a second of processor time counts 1 / cores seconds. Other work on the
+    machine thus changes the wait, not the training.
+
+    Args:
+        table: Which.
+        minutes: For all rows, training and scoring.
+        folder: Of the runs; a killed table goes on from there.
+        seed: Of weights, order, noise.
+        epochs: Of each row by its name, as a record holds them, in place of a budget.
+        settings: Further changes to every row, such as a smaller data set's name.
+        say: Called with each line of the report.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = _Plan(folder / "plan.json", table, seed, epochs, settings)
+    rows = [row for row in table.rows if row.trained_as is None]
+    if table.equal_epochs and not all(row.name in plan.epochs for row in rows):
+        costs = [_seconds_per_epoch(plan.config(row, folder)) for row in rows]
+        equal = max(1, int(60 * minutes * (1 - table.scoring) / sum(costs)))
+        plan.keep({row.name: equal for row in rows})
+    results = []
+    for row in table.rows:
+        source = next(r for r in table.rows if r.name == (row.trained_as or row.name))
+        if source.name not in plan.epochs:
+            seconds = 60 * minutes * (1 - table.scoring) * row.share / sum(r.share for r in rows)
+            cost = _seconds_per_epoch(plan.config(source, folder))
+            plan.keep({source.name: max(1, int(seconds / cost))})
+        result = _result(table, row, source, plan, folder, say)
+        results.append(result)
+        say(f"{row.name}: " + ", ".join(_score(name, result) for name in result["scores"]))
+        keras.backend.clear_session()
+    return {
+        "table": table.name,
+        "title": table.title,
+        "reference": table.reference,
+        "protocol": table.protocol,
+        "differs": list(table.differs),
+        "remarks": list(table.remarks),
+        "unit": table.unit,
+        "seed": seed,
+        "settings": list(settings),
+        "budget_minutes": minutes,
+        "date": datetime.date.today().isoformat(),
+        "machine": machine() | runs.versions(),
+        "rows": results,
+    }
+
+
+class _Plan:
+    """How long each row is trained: kept beside the runs, so that a killed table goes on as begun."""
+
+    def __init__(self, path, table, seed, epochs, settings):
+        self.path, self.seed, self.settings = path, seed, settings
+        about = {"table": table.name, "seed": seed, "settings": list(settings)}
+        self.content = about | {"epochs": dict(epochs or {})}
+        if path.is_file():
+            former = json.loads(path.read_text())
+            other = {k: former.get(k) for k in about}
+            if other != about or any(
+                former["epochs"].get(k, v) != v for k, v in self.content["epochs"].items()
+            ):
+                raise ValueError(
+                    f"The runs in '{path.parent}' were begun with {other} and epochs "
+                    f"{former['epochs']}. Received: {self.content}. Choose another --output."
+                )
+            self.content = former
+        self.keep({})
+
+    @property
+    def epochs(self):
+        return self.content["epochs"]
+
+    def keep(self, epochs):
+        self.content["epochs"] |= epochs
+        runs.write_json(self.path, self.content)
+
+    def config(self, row, folder):
+        config = presets.get(row.preset)
+        given = [setting.format(runs=folder) for setting in row.settings]
+        presets.override(config, [*given, *self.settings, f"seed={self.seed}"])
+        if row.name in self.epochs:
+            config.epochs = self.epochs[row.name]
+        return config
+
+
+def _seconds_per_epoch(config: ConfigDict) -> float:
+    """What an epoch takes on all cores, from some steps of it."""
+    keras.utils.set_random_seed(config.seed)
+    data = training.load_data(config)
+    model = presets.build(config, data.image_shape, data.levels)
+    batches = data.batches("train", config.batch_size, shuffle=True, repeat=True)
+    chunk = min(20, data.steps_per_epoch(config.batch_size))
+    model.adapt(data)
+    model.steps_per_execution = chunk
+    options = {"epochs": 1, "verbose": 0}
+    model.fit(batches, steps_per_epoch=chunk, **options)  # Compiles.
+    done, start = 0, time.process_time()
+    while time.process_time() - start < 4:
+        model.fit(batches, steps_per_epoch=chunk, **options)
+        done += chunk
+    step = (time.process_time() - start) / done / machine()["cores"]
+    return _OVERHEAD * step * data.steps_per_epoch(config.batch_size) + _SECONDS_PER_EPOCH
+
+
+def _result(table, row, source, plan, folder, say):
+    """A row of the record, from its file if it was scored before."""
+    path = folder / row.slug / "scores.json"
+    config = plan.config(source, folder)
+    if not path.is_file():
+        run = runs.Run(folder / source.slug)
+        times = _train(run, config, say) if row.trained_as is None else {}
+        model, data = run.load_model(), training.load_data(config)
+        start = time.monotonic(), time.process_time()
+        scores = table.score(Trained(row, model, data, config, folder))
+        times |= _elapsed("scoring", *start)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scores = {
+            name: {"value": float(s), "stderr": None}
+            if isinstance(s, int | float)
+            else {"value": s.value, "stderr": s.stderr} | s.estimator
+            for name, s in scores.items()
+        }
+        size = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+        runs.write_json(path, {"scores": scores, "parameters": size, "times": times})
+    return {
+        "row": row.name,
+        "preset": source.preset,
+        "settings": list(source.settings),
+        "epochs": config.epochs,
+        "paper": dict(row.paper),
+    } | json.loads(path.read_text())
+
+
+def _train(run, config, say):
+    start = time.monotonic(), time.process_time()
+    if not run.results.is_file():
+        training.train(config, run, resume=run.exists, progress=False, say=lambda line: None)
+    say(f"Trained for {config.epochs} epochs: {run.path}")
+    return _elapsed("training", *start)
+
+
+def _elapsed(what, wall, processor):
+    return {
+        f"{what}_seconds": round(time.monotonic() - wall, 1),
+        f"{what}_seconds_of_all_cores": round(
+            (time.process_time() - processor) / machine()["cores"], 1
+        ),
+    }
+
+
+def negative_log_likelihood(
+    trained: Trained, num_samples: int = 5000, fewer: int = 1000, some: int = 1000, **options
+) -> Estimate:
+    """The test set's NLL by importance samples, in nats per image.
+
+    `num_samples` for each image would cost as much as the training. So all images get `fewer`, and
+    the first `some` of them both: their mean difference, whose standard error is far below the
+    other's, is added. In expectation it is the estimate with `num_samples`.
+    """
+    x, _ = trained.data.arrays("test")
+
+    def measure(images, draws):
+        return metrics.negative_log_likelihood(
+            trained.model, images, draws, batch_size=500, seed=trained.config.seed, **options
+        )
+
+    nll = measure(x, min(fewer, num_samples))
+    about = {"method": f"importance sampling, K = {num_samples}", "images": len(x)}
+    value = nll.value
+    if num_samples > fewer:
+        part = x[:some]
+        value += measure(part, num_samples).value - measure(part, fewer).value
+        about["method"] += f" on {len(part)} images, {fewer} on all"
+    return dataclasses.replace(nll, value=value, estimator=about)
+
+
+def markdown(record: Mapping[str, Any], command: str) -> str:
+    """The record as a page of Markdown."""
+    names = list(dict.fromkeys(name for row in record["rows"] for name in row["scores"]))
+    head = ["row", "parameters", "epochs", "minutes"]
+    for name in names:
+        head.append(f"{name}, here")
+        if any(name in row["paper"] for row in record["rows"]):
+            head += ["paper", "difference"]
+    lines = [f"# {record['title']}", "", f"{record['reference']}", "", record["protocol"], ""]
+    lines += [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for row in record["rows"]:
+        minutes = row["times"].get("training_seconds_of_all_cores")
+        cells = [row["row"], f"{row['parameters']:,}", str(row["epochs"])]
+        cells.append("" if minutes is None else f"{minutes / 60:.1f}")
+        for name in names:
+            score = row["scores"].get(name)
+            cells.append("" if score is None else _value(score))
+            if f"{name}, here" in head and any(name in r["paper"] for r in record["rows"]):
+                paper = row["paper"].get(name)
+                cells.append("" if paper is None else f"{paper:g}")
+                both = paper is not None and score is not None
+                cells.append(f"{score['value'] - paper:+.2f}" if both else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"Scores in {record['unit']}; ± is one standard error over the test images."]
+    lines += ["Minutes of training, of all cores: processor time divided by the number of cores."]
+    lines += ["", "What differs from the paper:", ""]
+    lines += [f"- {line}" for line in record["differs"]]
+    if record["remarks"]:
+        lines += ["", "What the numbers show:", "", *(f"- {line}" for line in record["remarks"])]
+    about = record["machine"] | {"seed": record["seed"], "date": record["date"]}
+    lines += ["", ", ".join(f"{k} {v}" for k, v in about.items())]
+    lines += ["", "```sh", command, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _value(score):
+    error = score["stderr"]
+    return f"{score['value']:.2f}" + ("" if error is None else f" ± {error:.2f}")
+
+
+def _score(name, result):
+    paper = result["paper"].get(name)
+    return f"{name} {_value(result['scores'][name])}" + (
+        "" if paper is None else f" (paper {paper:g})"
+    )
+
+
+def check_budget(minutes: float) -> None:
+    """Raises a ValueError for a budget that is no time."""
+    if not 0 < minutes < math.inf:
+        raise ValueError(f"`budget` must be a number of minutes above 0. Received: {minutes}.")
+
+
+def folder_of(output: str, table: Table) -> pathlib.Path:
+    """Where a table's runs lie."""
+    return pathlib.Path(os.path.expanduser(output)) / table.name
