@@ -2,7 +2,12 @@
 
 from benchmarks.tables.table import Row, Table, negative_log_likelihood
 
-_SETTINGS = ("learning_rate_decay=cosine", "steps_per_execution=100")
+_SETTINGS = (
+    "batch_size=100",
+    "optimizers.vae.learning_rate=3e-3",
+    "learning_rate_decay=cosine",
+    "steps_per_execution=100",
+)
 
 
 def _score(trained):
@@ -14,16 +19,19 @@ TABLE = Table(
     title="Importance-weighted autoencoder on MNIST, one stochastic layer",
     reference="Burda et al., 2016, table 1. https://arxiv.org/abs/1509.00519",
     protocol=(
-        "784-200-200-50 and its mirror, tanh, batches of 20, Adam from 1e-3 with epsilon 1e-4, "
-        "dynamic binarisation. NLL of the 10,000 test images, one fixed draw of them, with 5,000 "
-        "importance samples on 1,000 images and 1,000 on all, joined by their difference."
+        "784-200-200-50 and its mirror, tanh, batches of 100, Adam from 3e-3 with epsilon 1e-4 and a "
+        "cosine fall to 0, dynamic binarisation. NLL of the 10,000 test images, one fixed draw of "
+        "them, with 5,000 importance samples on 200 images and 500 on all, joined by their "
+        "difference."
     ),
     differs=(
-        "3,280 epochs in eight stages of falling learning rate; here as many as the table says, "
-        "with a cosine fall to 0.",
+        "3,280 epochs in batches of 20, at a learning rate that falls in eight stages from 1e-3 to "
+        "1e-4, in the paper; here as many as the table says, and settings that learn more in few: of "
+        "the batch sizes 20, 100, 200 and rates from 1e-3 to 5e-3 those with the best bound on "
+        "validation images after some minutes.",
         "59,600 training images; here 50,000, since 10,000 are for validation.",
         "The output's bias starts at the mean image; here at 0.",
-        "5,000 samples for every test image.",
+        "5,000 samples for every test image in the paper.",
     ),
     rows=(
         Row(

@@ -257,7 +257,7 @@ def _elapsed(what, wall, processor):
 
 
 def negative_log_likelihood(
-    trained: Trained, num_samples: int = 5000, fewer: int = 1000, some: int = 1000, **options
+    trained: Trained, num_samples: int = 5000, fewer: int = 500, some: int = 200, **options
 ) -> Estimate:
     """The test set's NLL by importance samples, in nats per image.
 
