@@ -57,8 +57,10 @@ def _epochs_of(path, table):
 
 def _command(table):
     words = ["python", "-m", "benchmarks.paper_tables", f"--table={table.name}"]
-    words += [f"--epochs_of={FLAGS.results}/{table.name}.json", f"--seed={FLAGS.seed}"]
+    record = pathlib.Path(FLAGS.results) / f"{table.name}.json"
+    words += [f"--epochs_of={shlex.quote(str(record))}", f"--seed={FLAGS.seed}"]
     words += [f"--set={shlex.quote(setting)}" for setting in FLAGS.set]
+    words += ["--results=repeated"]
     return " ".join(words)
 
 

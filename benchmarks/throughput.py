@@ -166,6 +166,7 @@ class Case:
         self.config = config
         self.data = _data(config)
         self.model = presets.build(config, self.data.image_shape, self.data.levels)
+        self.model.adapt(self.data)
         self.batches = self.data.batches("train", config.batch_size, shuffle=True, repeat=True)
         self.batch = next(iter(self.batches))
         self.constant = tf.data.Dataset.from_tensors(self.batch).repeat()
@@ -203,14 +204,21 @@ class Case:
 
 def _data(config) -> ImageData:
     """The preset's data; where it is not part of the installation, random pixels in its place."""
+    options = {
+        "binarize": config.data.binarize,
+        "seen_quadrants": config.data.seen_quadrants,
+        "num_labels": config.data.num_labels,
+        "seed": config.seed,
+    }
     if config.data.name == "digits":
-        return datasets.load("digits", binarize=config.data.binarize, seed=config.seed)
+        return datasets.load("digits", **options)
     shape, levels = datasets.expected(config.data.name, config.data.image_size)
     rng = np.random.default_rng(0)
     images = rng.integers(0, levels, [10_000, *shape], np.uint8)
-    split = Split(images, rng.integers(0, 10, len(images), np.int32))
+    split = Split(images, rng.permutation(np.arange(len(images), dtype=np.int32) % 10))
+    names = tuple(map(str, range(10)))
     return ImageData(
-        config.data.name, {"train": split}, shape, levels=levels, binarize=config.data.binarize
+        config.data.name, {"train": split}, shape, levels=levels, label_names=names, **options
     )
 
 
@@ -381,6 +389,9 @@ def main() -> None:
     for config in configs:
         if FLAGS.set:
             presets.override(config, FLAGS.set)
+        if config.model.get("first") == "":
+            print(f"{config.preset}: left out, it builds on a trained model (--set=first=FOLDER).")
+            continue
         keras.utils.set_random_seed(config.seed)
         print(f"{config.preset} ...", flush=True)
         if FLAGS.sweep:
@@ -391,7 +402,8 @@ def main() -> None:
         text = sweep_table(results) if FLAGS.sweep else table(results)
         if FLAGS.output:
             write(FLAGS.output, results, text)  # After each: what is measured is not lost.
-    print(text)
+    if results:
+        print(text)
 
 
 def _define_flags() -> None:

@@ -543,7 +543,7 @@ def correlated(batch=3, dim=4, seed=2):
     loc, raw, below = np.split(params, [dim, 2 * dim], -1)
     factor = np.zeros((batch, dim, dim))
     factor[:, range(dim), range(dim)] = 0.01 + np.log1p(np.exp(raw))
-    entries = tfp.math.fill_triangular(below).numpy()
+    entries = tfp.math.fill_triangular(below).numpy() / dim
     factor[:, 1:, :-1] += entries
     return family(tf.constant(params, tf.float32), 1), loc, factor
 
@@ -649,7 +649,7 @@ def test_with_the_exact_full_covariance_posterior_the_elbo_is_log_p_where_a_diag
         return np.log(np.expm1(scale - 1e-4))
 
     factor = np.linalg.cholesky(np.linalg.inv(precision))
-    bound, error = elbo(zoo.FullCovarianceNormal(), [*raw(np.diag(factor)), factor[1, 0]])
+    bound, error = elbo(zoo.FullCovarianceNormal(), [*raw(np.diag(factor)), 2 * factor[1, 0]])
     marginal = scipy.stats.multivariate_normal(mean, w @ w.T + noise**2 * np.eye(4))
     log_p = marginal.logpdf(x.reshape(5, 4))
     assert (np.abs(bound - log_p) < 4.5 * error).all()

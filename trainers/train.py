@@ -44,8 +44,6 @@ _PATHS = {
     "jit_compile": "jit_compile",
     "deterministic": "deterministic",
 }
-# What may change when a run goes on: nothing that the finished epochs depend on.
-_MAY_CHANGE = ("epochs", "data.data_dir", "strategy", "jit_compile", "steps_per_execution")
 
 
 def main() -> None:
@@ -60,21 +58,10 @@ def main() -> None:
     run = runs.Run(FLAGS.output or f"runs/{config.preset}")
     if FLAGS.resume:
         config = _begun(run, config)
-    before = config.copy_and_resolve_references()
     if FLAGS.data_dir:  # So that the run finds it from any other folder.
         FLAGS.data_dir = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
     given = [f"{path}={FLAGS[flag].value}" for flag, path in _PATHS.items() if FLAGS[flag].present]
     presets.override(config, given + FLAGS.set)
-    if FLAGS.resume:
-        changed = presets.differences(before, config)
-        # Where learning rates fall with the share of the epochs that is done, so do the finished ones.
-        decays = {"epochs"} if before.learning_rate_decay != "none" else set()
-        if fixed := [path for path in changed if path not in set(_MAY_CHANGE) - decays]:
-            raise ValueError(
-                f"The run in '{run.path}' was begun with "
-                + ", ".join(f"{path}={changed[path][0]!r}" for path in fixed)
-                + ", which a resumed run keeps. Train anew in another --output."
-            )
     training.train(config, run, FLAGS.resume, FLAGS.overwrite, FLAGS.progress)
 
 

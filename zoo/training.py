@@ -57,6 +57,8 @@ def train(
         zoo.NonFiniteError: If a loss becomes NaN or infinite. The last good checkpoint stays.
         zoo.strategies.WorkerLostError: If another worker of the cluster ended before its time.
     """
+    if resume and run.exists:
+        check_unchanged(run, config)
     check(config)
     strategy = strategies.make(config.strategy)
     chief = strategies.is_chief(strategy)
@@ -101,6 +103,24 @@ def train(
         return _train(config, run, strategy, data, model, steps, resume, progress, say, best)
 
 
+# What may change when a run goes on: nothing that the finished epochs depend on.
+_MAY_CHANGE = ("epochs", "data.data_dir", "strategy", "jit_compile", "steps_per_execution")
+
+
+def check_unchanged(run: Run, config: ConfigDict) -> None:
+    """Raises a ValueError if the run was begun with settings that its going on would change."""
+    begun = run.read_config()
+    # Where learning rates fall with the share of the epochs that is done, so do the finished ones.
+    depends = () if begun.learning_rate_decay == "none" else ("epochs",)
+    changed = presets.differences(begun, config)
+    if fixed := [k for k in changed if k not in _MAY_CHANGE or k in depends]:
+        raise ValueError(
+            f"The run in '{run.path}' was begun with "
+            + ", ".join(f"{path}={changed[path][0]!r}" for path in fixed)
+            + ", which a resumed run keeps. Train anew in another --output."
+        )
+
+
 def check(config: ConfigDict) -> None:
     """Raises a sentence for values that no run can have, and for data that is known to be missing."""
     for name in ("batch_size", "epochs", "steps_per_execution"):
@@ -131,11 +151,12 @@ def check(config: ConfigDict) -> None:
     datasets.check(config.data.name, config.data.data_dir)
     datasets.check_num_labels(config.data.num_labels)
     if config.model.get("first") == "":
-        data = config.data.name
+        first, data = config.preset.replace("m1m2_", "m1_"), config.data.name
+        dataset = "" if data == presets.get(first).data.name else f" --dataset={data}"
         raise ValueError(
             f"The preset '{config.preset}' builds on a trained VAE, M1. Train one (python -m "
-            f"trainers.train --preset=m1_{data}), and name its folder: --set first=runs/m1_{data}. "
-            "Received: first=''."
+            f"trainers.train --preset={first}{dataset}), and name its folder: "
+            f"--set first=runs/{first}. Received: first=''."
         )
     binary = config.data.binarize is not None or config.data.name == "binarized_mnist"
     if binary and config.model.get("likelihood") == "continuous_bernoulli":
@@ -282,7 +303,7 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
     start = time.monotonic()
     try:
         model.fit(
-            _training_batches(data, config.batch_size, strategy, done),
+            _training_batches(data, config.batch_size, strategy, done, model.stratified_batches),
             initial_epoch=done,
             epochs=config.epochs,
             steps_per_epoch=steps,
@@ -320,8 +341,9 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
     return results
 
 
-def _training_batches(data, batch_size, strategy, first_epoch):
+def _training_batches(data, batch_size, strategy, first_epoch, stratified):
     options = {"shuffle": True, "repeat": True, "first_epoch": first_epoch}
+    options["stratified"] = stratified
     if strategy.num_replicas_in_sync == 1:
         return data.batches("train", batch_size, **options)
     # Each worker reads its own share, already cut into the batches of its replicas.

@@ -1,7 +1,7 @@
 """Errors with few labels of MNIST, after Kingma et al., 2014."""
 
 from benchmarks.tables.table import Row, Table
-from zoo import training
+from zoo import presets, training
 from zoo.models import semi_supervised
 
 _M1 = Row("M1, its codes", "m1_mnist", ("learning_rate_decay=cosine",), share=1.0)
@@ -13,7 +13,7 @@ def _score(trained):
     if trained.row is _M1:
         return {}
     config = trained.config.copy_and_resolve_references()
-    config.data.num_labels = int(trained.row.name.split()[-2].replace(",", ""))
+    presets.override(config, trained.row.settings)
     data = training.load_data(config)
     return {"error": 100 * semi_supervised.svm_on_codes(trained.model, data)}
 
@@ -24,7 +24,13 @@ def _rows(labels, m1, m2, both, hidden, shares):
     first = f"first={{runs}}/{_M1.slug}"
     sizes = (f"model.hidden=({hidden},)", f"classifier_hidden=({hidden},)")
     return (
-        Row(f"M1 + SVM, {name}", "m1_mnist", paper={"error": m1}, trained_as=_M1.name),
+        Row(
+            f"M1 + SVM, {name}",
+            "m1_mnist",
+            settings[:1],
+            {"error": m1},
+            trained_as=_M1.name,
+        ),
         Row(f"M2, {name}", "m2_mnist", settings, {"error": m2}, shares[0]),
         Row(f"M1+M2, {name}", "m1m2_mnist", (*settings, first, *sizes), {"error": both}, shares[1]),
     )

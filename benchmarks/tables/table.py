@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from ml_collections import ConfigDict
 
 from benchmarks.throughput import machine
@@ -24,6 +25,7 @@ from zoo.model import GenerativeModel
 # Beside the training steps there are validation, checkpoints and pictures after each epoch.
 _OVERHEAD = 1.15
 _SECONDS_PER_EPOCH = 0.4
+_TIMES = "times.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Row:
             runs, in which each row's lies under its `slug`.
         paper: The paper's number by the score's name; a score without one is missing.
         share: Its part of the training time, relative to the other rows'.
-        trained_as: The name of a former row whose model this one scores; it trains none.
+        trained_as: The name of a former row whose model this one scores; it trains none. Its own
+            `settings` are for the score.
     """
 
     name: str
@@ -108,7 +111,7 @@ def reproduce(
     """Trains and scores what is not yet trained or scored in `folder`; returns the record.
 
     Minutes are of all cores: a second of processor time counts 1 / cores seconds. Other work on the
-    machine thus changes the wait, not the training.
+    machine thus changes the wait, and little else. Where there is a GPU they are minutes of the clock.
 
     Args:
         table: Which.
@@ -118,12 +121,21 @@ def reproduce(
         epochs: Of each row by its name, as a record holds them, in place of a budget.
         settings: Further changes to every row, such as a smaller data set's name.
         say: Called with each line of the report.
+
+    Raises:
+        ValueError: For settings that no run can have, or that are not those of the runs in `folder`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    plan = _Plan(folder / "plan.json", table, seed, epochs, settings)
     rows = [row for row in table.rows if row.trained_as is None]
+    if epochs is not None and (lacking := {row.name for row in rows} - epochs.keys()):
+        raise ValueError(
+            f"Expected a number of epochs for each row of table '{table.name}'. Received: none for "
+            f"{', '.join(sorted(lacking))}."
+        )
+    plan = _Plan(folder / "plan.json", table, seed, settings, minutes, epochs)
+    for row in rows:
+        training.check(plan.config(row))
     if table.equal_epochs and not all(row.name in plan.epochs for row in rows):
-        costs = [_seconds_per_epoch(plan.config(row, folder)) for row in rows]
+        costs = [_seconds_per_epoch(plan.config(row)) for row in rows]
         equal = max(1, int(60 * minutes * (1 - table.scoring) / sum(costs)))
         plan.keep({row.name: equal for row in rows})
     results = []
@@ -131,9 +143,8 @@ def reproduce(
         source = next(r for r in table.rows if r.name == (row.trained_as or row.name))
         if source.name not in plan.epochs:
             seconds = 60 * minutes * (1 - table.scoring) * row.share / sum(r.share for r in rows)
-            cost = _seconds_per_epoch(plan.config(source, folder))
-            plan.keep({source.name: max(1, int(seconds / cost))})
-        result = _result(table, row, source, plan, folder, say)
+            plan.keep({source.name: max(1, int(seconds / _seconds_per_epoch(plan.config(source))))})
+        result = _result(table, row, source, plan, say)
         results.append(result)
         say(f"{row.name}: " + ", ".join(_score(name, result) for name in result["scores"]))
         keras.backend.clear_session()
@@ -147,7 +158,7 @@ def reproduce(
         "unit": table.unit,
         "seed": seed,
         "settings": list(settings),
-        "budget_minutes": minutes,
+        "budget_minutes": plan.content["budget_minutes"],
         "date": datetime.date.today().isoformat(),
         "machine": machine() | runs.versions(),
         "rows": results,
@@ -157,22 +168,23 @@ def reproduce(
 class _Plan:
     """How long each row is trained: kept beside the runs, so that a killed table goes on as begun."""
 
-    def __init__(self, path, table, seed, epochs, settings):
-        self.path, self.seed, self.settings = path, seed, settings
+    def __init__(self, path, table, seed, settings, minutes, epochs):
+        self.path, self.folder, self.seed, self.settings = path, path.parent, seed, settings
         about = {"table": table.name, "seed": seed, "settings": list(settings)}
-        self.content = about | {"epochs": dict(epochs or {})}
+        self.content = about | {"budget_minutes": None if epochs else minutes, "epochs": {}}
         if path.is_file():
             former = json.loads(path.read_text())
-            other = {k: former.get(k) for k in about}
-            if other != about or any(
-                former["epochs"].get(k, v) != v for k, v in self.content["epochs"].items()
+            begun = {k: former.get(k) for k in about}
+            if begun != about or any(
+                former["epochs"].get(k, v) != v for k, v in (epochs or {}).items()
             ):
                 raise ValueError(
-                    f"The runs in '{path.parent}' were begun with {other} and epochs "
-                    f"{former['epochs']}. Received: {self.content}. Choose another --output."
+                    f"The runs in '{path.parent}' were begun with {begun} and epochs "
+                    f"{former['epochs']}. Received: {about} and epochs {dict(epochs or {})}. "
+                    "Choose another --output."
                 )
             self.content = former
-        self.keep({})
+        self.content["epochs"] |= epochs or {}
 
     @property
     def epochs(self):
@@ -180,11 +192,15 @@ class _Plan:
 
     def keep(self, epochs):
         self.content["epochs"] |= epochs
+        self.write()
+
+    def write(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
         runs.write_json(self.path, self.content)
 
-    def config(self, row, folder):
+    def config(self, row):
         config = presets.get(row.preset)
-        given = [setting.format(runs=folder) for setting in row.settings]
+        given = [setting.format(runs=self.folder) for setting in row.settings]
         presets.override(config, [*given, *self.settings, f"seed={self.seed}"])
         if row.name in self.epochs:
             config.epochs = self.epochs[row.name]
@@ -202,57 +218,81 @@ def _seconds_per_epoch(config: ConfigDict) -> float:
     model.steps_per_execution = chunk
     options = {"epochs": 1, "verbose": 0}
     model.fit(batches, steps_per_epoch=chunk, **options)  # Compiles.
-    done, start = 0, time.process_time()
-    while time.process_time() - start < 4:
+    done, start = 0, _clock()
+    while _clock() - start < 2:
         model.fit(batches, steps_per_epoch=chunk, **options)
         done += chunk
-    step = (time.process_time() - start) / done / machine()["cores"]
+    step = (_clock() - start) / done
     return _OVERHEAD * step * data.steps_per_epoch(config.batch_size) + _SECONDS_PER_EPOCH
 
 
-def _result(table, row, source, plan, folder, say):
-    """A row of the record, from its file if it was scored before."""
-    path = folder / row.slug / "scores.json"
-    config = plan.config(source, folder)
-    if not path.is_file():
-        run = runs.Run(folder / source.slug)
-        times = _train(run, config, say) if row.trained_as is None else {}
+def _clock():
+    """Seconds: of all cores, or where a GPU does the work those of the clock on the wall."""
+    if tf.config.list_physical_devices("GPU"):
+        return time.monotonic()
+    return time.process_time() / machine()["cores"]
+
+
+def _result(table, row, source, plan, say):
+    """A row of the record; what was trained and scored by the same settings is not done again."""
+    folder, config = plan.folder / row.slug, plan.config(source)
+    run = runs.Run(plan.folder / source.slug)
+    plan.write()
+    if row.trained_as is None:
+        _train(run, config, say)
+    path = folder / "scores.json"
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    if content.get("protocol") != table.protocol:
         model, data = run.load_model(), training.load_data(config)
-        start = time.monotonic(), time.process_time()
-        scores = table.score(Trained(row, model, data, config, folder))
-        times |= _elapsed("scoring", *start)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scores = {
-            name: {"value": float(s), "stderr": None}
-            if isinstance(s, int | float)
-            else {"value": s.value, "stderr": s.stderr} | s.estimator
-            for name, s in scores.items()
+        start = time.monotonic(), _clock()
+        scores = table.score(Trained(row, model, data, config, plan.folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        moving = {id(v): v for player in model.players() for v in model.variables_of(player)}
+        content = {
+            "protocol": table.protocol,
+            "scores": {name: _plain(score) for name, score in scores.items()},
+            "parameters": sum(int(np.prod(v.shape)) for v in moving.values()),
+            "times": _elapsed("scoring", *start),
         }
-        size = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-        runs.write_json(path, {"scores": scores, "parameters": size, "times": times})
+        runs.write_json(path, content)
+    times = folder / _TIMES
+    trained = json.loads(times.read_text()) if times.is_file() else {}
     return {
         "row": row.name,
         "preset": source.preset,
-        "settings": list(source.settings),
+        "settings": list(row.settings if row.trained_as is None else source.settings),
         "epochs": config.epochs,
         "paper": dict(row.paper),
-    } | json.loads(path.read_text())
+        "scores": content["scores"],
+        "parameters": content["parameters"],
+        "times": content["times"] | trained,
+    }
+
+
+def _plain(score):
+    if isinstance(score, int | float):
+        return {"value": float(score), "stderr": None}
+    return {"value": score.value, "stderr": score.stderr} | score.estimator
 
 
 def _train(run, config, say):
-    start = time.monotonic(), time.process_time()
-    if not run.results.is_file():
-        training.train(config, run, resume=run.exists, progress=False, say=lambda line: None)
+    """Trains what is not trained. The time is noted of a run that was never interrupted."""
+    begun = run.exists
+    if begun:
+        training.check_unchanged(run, config)
+    if run.results.is_file():
+        return
+    start = time.monotonic(), _clock()
+    training.train(config, run, resume=begun, progress=False, say=lambda line: None)
+    if not begun:
+        runs.write_json(run.path / _TIMES, _elapsed("training", *start))
     say(f"Trained for {config.epochs} epochs: {run.path}")
-    return _elapsed("training", *start)
 
 
-def _elapsed(what, wall, processor):
+def _elapsed(what, wall, start):
     return {
         f"{what}_seconds": round(time.monotonic() - wall, 1),
-        f"{what}_seconds_of_all_cores": round(
-            (time.process_time() - processor) / machine()["cores"], 1
-        ),
+        f"{what}_seconds_of_all_cores": round(_clock() - start, 1),
     }
 
 
@@ -306,7 +346,10 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
                 cells.append(f"{score['value'] - paper:+.2f}" if both else "")
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"Scores in {record['unit']}; ± is one standard error over the test images."]
-    lines += ["Minutes of training, of all cores: processor time divided by the number of cores."]
+    lines += [
+        "Minutes of training, of all cores: processor time divided by the number of cores; empty for a "
+        "run that was interrupted."
+    ]
     lines += ["", "What differs from the paper:", ""]
     lines += [f"- {line}" for line in record["differs"]]
     if record["remarks"]:

@@ -109,9 +109,11 @@ class FullCovarianceNormal(Family):
 
     Kingma and Welling, "An Introduction to Variational Autoencoders", 2019, section 2.5.1,
     algorithm 2. The parameters are the D means, the D raw values of L's diagonal (which is
-    min_scale + softplus(raw)), and the D (D - 1) / 2 entries below it. The paper has the network
+    min_scale + softplus(raw)), and D times the D (D - 1) / 2 entries below it. The paper has the network
     put out a whole matrix and masks it; the same matrix is filled here from what the mask lets
-    through. https://arxiv.org/abs/1906.02691
+    through. Those entries are divided by D: else their noise, D to a row, which a new network puts
+    out at random, drowns the diagonal, and latents collapse before they are learned.
+    https://arxiv.org/abs/1906.02691
 
     The KL to a normal of independent values is exact:
 
@@ -149,7 +151,7 @@ class FullCovarianceNormal(Family):
         loc, raw, below = tf.split(params, [dim, dim, size - 2 * dim], -1)
         scale_tril = tf.linalg.diag(self.min_scale + tf.nn.softplus(raw))
         if dim > 1:
-            below = tfp.math.fill_triangular(below)
+            below = tfp.math.fill_triangular(below) / dim
             scale_tril += tf.pad(below, [[0, 0]] * (len(params.shape) - 1) + [[1, 0], [0, 1]])
         return CorrelatedNormal(loc, scale_tril)
 
