@@ -167,7 +167,13 @@ class Case:
         self.data = _data(config)
         self.model = presets.build(config, self.data.image_shape, self.data.levels)
         self.model.adapt(self.data)
-        self.batches = self.data.batches("train", config.batch_size, shuffle=True, repeat=True)
+        self.batches = self.data.batches(
+            "train",
+            config.batch_size,
+            shuffle=True,
+            repeat=True,
+            stratified=self.model.stratified_batches,
+        )
         self.batch = next(iter(self.batches))
         self.constant = tf.data.Dataset.from_tensors(self.batch).repeat()
         self._bare = bare_steps(self.model, self.batch, config.jit_compile)

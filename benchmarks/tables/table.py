@@ -25,6 +25,7 @@ from zoo.model import GenerativeModel
 # Beside the training steps there are validation, checkpoints and pictures after each epoch.
 _OVERHEAD = 1.15
 _SECONDS_PER_EPOCH = 0.4
+_CALIBRATION_SECONDS = 2
 _TIMES = "times.json"
 
 
@@ -212,14 +213,20 @@ def _seconds_per_epoch(config: ConfigDict) -> float:
     keras.utils.set_random_seed(config.seed)
     data = training.load_data(config)
     model = presets.build(config, data.image_shape, data.levels)
-    batches = data.batches("train", config.batch_size, shuffle=True, repeat=True)
+    batches = data.batches(
+        "train",
+        config.batch_size,
+        shuffle=True,
+        repeat=True,
+        stratified=model.stratified_batches,
+    )
     chunk = min(20, data.steps_per_epoch(config.batch_size))
     model.adapt(data)
     model.steps_per_execution = chunk
     options = {"epochs": 1, "verbose": 0}
     model.fit(batches, steps_per_epoch=chunk, **options)  # Compiles.
     done, start = 0, _clock()
-    while _clock() - start < 2:
+    while _clock() - start < _CALIBRATION_SECONDS:
         model.fit(batches, steps_per_epoch=chunk, **options)
         done += chunk
     step = (_clock() - start) / done

@@ -50,6 +50,22 @@ def small(**changes):
     return dataclasses.replace(table, **changes)
 
 
+@pytest.fixture
+def at_once(monkeypatch):
+    """In place of training: a run that has ended, of a model that has learned nothing."""
+    begun = []
+
+    def train(config, run, resume, **options):
+        begun.append((run.path.name, config.epochs))
+        if not resume:
+            run.begin(config)
+        run.save_model(presets.build(config, (8, 8, 1), 17))
+        zoo.runs.write_json(run.results, {"epochs": config.epochs})
+
+    monkeypatch.setattr(training, "train", train)
+    return begun
+
+
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
@@ -83,21 +99,54 @@ def test_what_is_trained_and_scored_is_not_done_again(record, monkeypatch):
     assert again["remarks"] == ["A remark."]
 
 
+def test_another_protocol_scores_anew_without_training_anew(record, monkeypatch):
+    folder, content, _ = record
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained again"))
+    table = small(protocol="Otherwise.", score=lambda trained: {"latents": 7.0})
+    again = tables.reproduce(table, 1.0, folder, 3, say=lambda line: None)
+    assert [row["scores"]["latents"]["value"] for row in again["rows"]] == [7.0] * 3
+    assert (
+        again["rows"][0]["times"]["training_seconds"]
+        == (content["rows"][0]["times"]["training_seconds"])
+    )
+    tables.reproduce(small(), 1.0, folder, 3, say=lambda line: None)
+
+
+def test_rows_of_other_settings_are_not_taken_for_these(record):
+    folder, *_ = record
+    first, *others = small().rows
+    changed = dataclasses.replace(first, settings=(*SMALL, "latent_dim=5"))
+    with pytest.raises(ValueError, match=r"begun with model\.latent_dim=3"):
+        tables.reproduce(small(rows=(changed, *others)), 1.0, folder, 3)
+
+
+def test_a_wrong_setting_leaves_nothing_behind(tmp_path):
+    with pytest.raises(ValueError, match="no 'latent_dims'"):
+        tables.reproduce(small(), 1.0, tmp_path / "new", settings=("latent_dims=3",))
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+        tables.reproduce(small(), 1.0, tmp_path / "new", settings=("batch_size=0",))
+    assert not (tmp_path / "new").exists()
+
+
+def test_epochs_are_given_for_all_rows_or_for_none(tmp_path):
+    with pytest.raises(ValueError, match="none for two: again"):
+        tables.reproduce(small(), 1.0, tmp_path, epochs={"Three latents": 2})
+
+
 def test_runs_of_another_seed_or_length_are_not_mixed_with_these(record):
     folder, *_ = record
     with pytest.raises(ValueError, match="Choose another --output"):
         tables.reproduce(small(), 1.0, folder, 4)
     with pytest.raises(ValueError, match="Choose another --output"):
-        tables.reproduce(small(), 1.0, folder, 3, {"two: again": 5})
+        tables.reproduce(small(), 1.0, folder, 3, {"Three latents": 2, "two: again": 5})
 
 
-def test_a_killed_table_goes_on_with_the_epochs_it_had_planned(tmp_path, monkeypatch):
+def test_a_killed_table_goes_on_with_the_epochs_it_had_planned(tmp_path, monkeypatch, at_once):
     monkeypatch.setattr(tables, "_seconds_per_epoch", lambda config: 12.0)
-    train, begun = training.train, []
+    train = training.train
 
     def interrupted(config, run, **options):
-        begun.append((run.path.name, config.epochs))
-        if len(begun) == 2:
+        if len(at_once) == 1:
             raise KeyboardInterrupt
         return train(config, run, **options)
 
@@ -105,13 +154,53 @@ def test_a_killed_table_goes_on_with_the_epochs_it_had_planned(tmp_path, monkeyp
     table = small(scoring=0.2)  # 60 s for training: one part of four, 15 s, and three, 45 s.
     with pytest.raises(KeyboardInterrupt):
         tables.reproduce(table, 1.25, tmp_path, say=lambda line: None)
+    monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(tables, "_seconds_per_epoch", lambda config: pytest.fail("planned again"))
     done = tables.reproduce(table, 1.25, tmp_path, say=lambda line: None)
-    assert begun == [("three_latents", 1), ("two_again", 3), ("two_again", 3)]
+    assert at_once == [("three_latents", 1), ("two_again", 3)]
     assert [row["epochs"] for row in done["rows"]] == [1, 3, 1]
+    assert done["budget_minutes"] == 1.25
 
 
-def test_equal_epochs_share_the_budget_by_what_each_row_costs(tmp_path, monkeypatch):
+def test_the_time_of_an_interrupted_run_is_not_made_up(tmp_path, monkeypatch, at_once):
+    train = training.train
+
+    def killed(config, run, **options):
+        run.begin(config)
+        raise ZeroDivisionError
+
+    epochs = {"Three latents": 1, "two: again": 1}
+    monkeypatch.setattr(training, "train", killed)
+    with pytest.raises(ZeroDivisionError):
+        tables.reproduce(small(), 1.0, tmp_path, epochs=epochs, say=lambda line: None)
+    monkeypatch.setattr(training, "train", train)
+    done = tables.reproduce(small(), 1.0, tmp_path, epochs=epochs, say=lambda line: None)
+    assert "training_seconds" not in done["rows"][0]["times"]
+    assert done["rows"][1]["times"]["training_seconds"] > 0
+    assert done["budget_minutes"] is None
+
+
+def test_a_table_killed_while_scoring_keeps_the_time_of_training(tmp_path, at_once):
+    epochs = {"Three latents": 1, "two: again": 1}
+    with pytest.raises(ZeroDivisionError):
+        broken = small(score=lambda trained: 1 / 0)
+        tables.reproduce(broken, 1.0, tmp_path, epochs=epochs, say=lambda line: None)
+    done = tables.reproduce(small(), 1.0, tmp_path, epochs=epochs, say=lambda line: None)
+    assert done["rows"][0]["times"]["training_seconds"] > 0
+    assert len(at_once) == 2
+
+
+def test_parameters_are_those_that_a_player_may_change(tmp_path, at_once):
+    rows = (Row("GSNN", "cvae_digits", ("model.hidden=8", "latent_dim=2", "alpha=0.0")),)
+    table = small(rows=rows, score=lambda trained: {"latents": 2})
+    [row] = tables.reproduce(table, 1.0, tmp_path, epochs={"GSNN": 1}, say=lambda line: None)[
+        "rows"
+    ]
+    decoder = (2 + 10) * 8 + 8 + 8 * 64 + 64
+    assert row["parameters"] == decoder  # The prior is N(0, I), and the posterior learns nothing.
+
+
+def test_equal_epochs_share_the_budget_by_what_each_row_costs(tmp_path, monkeypatch, at_once):
     monkeypatch.setattr(
         tables, "_seconds_per_epoch", lambda config: 10.0 * (config.model.latent_dim - 1)
     )
@@ -151,7 +240,8 @@ def test_the_nll_with_fewer_samples_for_most_is_corrected_by_those_with_all(monk
     assert negative_log_likelihood(trained, 5, 10).value == pytest.approx(x.mean() + 1 / 5)
 
 
-def test_the_calibration_measures_steps_of_the_preset_itself():
+def test_the_calibration_measures_steps_of_the_preset_itself(monkeypatch):
+    monkeypatch.setattr(tables, "_CALIBRATION_SECONDS", 0.2)
     slow = presets.get("vae_digits")
     presets.override(slow, ["hidden=8", "batch_size=10"])
     fast = presets.get("vae_digits")

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
+import zoo.conditions
 from benchmarks import throughput
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -121,6 +123,29 @@ def test_the_bare_step_keeps_the_state_of_those_who_rest(digits):
     throughput.bare_steps(model, tf.constant(digits[:20]), False)(1)
     # A running variance of 1, once moved by 0.1 towards that of the batch; twice would be < 0.9.
     assert 0.9 < norm.moving_variance.numpy().min() < 1.0
+
+
+@pytest.mark.parametrize(
+    "preset", [n for n in zoo.presets.names() if n.startswith(("cvae", "predictor", "m2", "m1_"))]
+)
+def test_data_are_what_the_preset_asks_for(preset):
+    config = zoo.presets.get(preset)
+    zoo.presets.override(config, ["jit_compile=False", "steps_per_execution=1", "model.hidden=4"])
+    case = throughput.Case(config)
+    zoo.conditions.check(case.model, case.data)
+    assert case.data.num_labels == config.data.num_labels
+    assert case.data.seen_quadrants == config.data.seen_quadrants
+    if "m2" in preset:
+        assert case.model.labelled_share == case.data.labelled_share < 1
+    if config.data.name == "digits":
+        assert case.bare(1) > 0
+
+
+def test_a_preset_on_a_trained_model_is_left_out(capsys, monkeypatch):
+    settings = {"presets": ["m1m2_digits"], "set": [], "repeats": 1, "seconds": 1.0}
+    monkeypatch.setattr(throughput, "FLAGS", types.SimpleNamespace(**settings))
+    throughput.main()
+    assert capsys.readouterr().out.startswith("m1m2_digits: left out, it builds on a trained")
 
 
 def test_in_turn_interleaves():
