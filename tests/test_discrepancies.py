@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -248,6 +249,19 @@ def test_draws_of_the_prior_itself_are_on_average_at_zero_and_others_further():
     for scale, low, high in ((1.0, -4, 4), (0.5, 10, np.inf), (2.0, 10, np.inf)):
         values = tf.reduce_mean(mmd_to_prior(scale * z, prior, seed=[2, 2]), -1).numpy()
         assert low < values.mean() / (values.std() / math.sqrt(300)) < high
+
+
+def test_of_a_prior_that_depends_on_conditions_there_is_one_draw_for_each():
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4, use_bias=False)])
+    network.set_weights([np.concatenate([np.eye(2), np.zeros((2, 2))], 1)])
+    tight = zoo.DiagonalNormal(min_scale=1e-7, max_scale=1e-6)
+    prior = zoo.ConditionalPrior(network, tight)  # Next to all mass on y itself.
+    rng = np.random.default_rng(0)
+    y, z = (rng.normal(size=s).astype(np.float32) for s in ((6, 2), (3, 6, 2)))
+    rows = mmd_to_prior(z, prior, y, RBF(), seed=[1, 2])
+    assert rows.shape == (3, 6)
+    want = [squared_mmd(one, y, RBF()) for one in z]
+    np.testing.assert_allclose(tf.reduce_mean(rows, -1), want, rtol=1e-3, atol=1e-5)
 
 
 def test_a_prior_learns_if_its_draws_are_differentiable():

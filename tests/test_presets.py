@@ -244,6 +244,22 @@ def test_what_one_asks_for_and_the_optimizer_does_not_take_is_refused():
         presets.override(config, [f"{beta}=0.9"])
 
 
+def test_optimizers_follow_the_players_that_hyperparameters_make():
+    quadrants = "cvae_quadrants_digits"
+    small = ("model.hidden=4", "optimizers.vae.learning_rate=0.25")
+    without = presets.build(changed(quadrants, *small, "baseline_hidden=()"), (8, 8, 1))
+    assert without.optimizers.keys() == {"vae"}
+    assert float(without.optimizers["vae"].learning_rate) == 0.25
+    with pytest.raises(ValueError, match=r"no player 'baseline'; it has: vae. Received: other"):
+        own = "optimizers.baseline.learning_rate=0.5"
+        presets.build(changed(quadrants, *small, "baseline_hidden=()", own), (8, 8, 1))
+    seen = ("condition=seen", "condition_size=0", "prior=conditional", "baseline_hidden=4")
+    model = presets.build(changed("cvae_digits", *small, *seen), (8, 8, 1))
+    assert model.optimizers.keys() == {"vae", "baseline"}
+    rates = {float(optimizer.learning_rate) for optimizer in model.optimizers.values()}
+    assert rates == {0.25} and len(set(map(id, model.optimizers.values()))) == 2
+
+
 def test_names_that_no_builder_knows_are_refused_when_building():
     with pytest.raises(ValueError, match="Unknown likelihood 'bernouli'"):
         presets.build(changed("vae_digits", "likelihood=bernouli"), (8, 8, 1))

@@ -9,7 +9,7 @@ import numpy as np
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from zoo import conditions, runs, training
+from zoo import conditions, datasets, runs, training
 from zoo.config import look_up
 from zoo.model import GenerativeModel, NonFiniteError
 from zoo.strategies import WorkerLostError
@@ -75,8 +75,9 @@ def define_condition_flags() -> None:
     flags.DEFINE_list(
         "y",
         None,
-        "Labels, as names or numbers, in turn, for a model that takes one. Default: all in turn. A "
-        "model that takes anything else is given what the run's test data have, in turn.",
+        "Labels, as names or numbers (a name comes first), in turn, for a model that takes one. "
+        "Default: all in turn. A model that takes anything else is given what the run's test data "
+        "have, in turn.",
     )
     flags.DEFINE_string("data_dir", None, "Where the run's data set lies, if it has moved.")
 
@@ -84,9 +85,11 @@ def define_condition_flags() -> None:
 def conditions_for(model: GenerativeModel, run: runs.Run | None, n: int) -> np.ndarray | None:
     """Conditions `[n, ...]` as `--y` says, or `None` where the model takes none.
 
+    Also `None` where it can do without, and there is nothing to choose from: no `--y`, and no run.
+
     Raises:
         ValueError: If the model takes no condition, none that can be written as `--y`, or none that
-            is known without the data of a run.
+            is known without the data of a run, or for a label that there is not.
     """
     spec, given = model.condition, FLAGS.y
     if spec is None:
@@ -98,22 +101,46 @@ def conditions_for(model: GenerativeModel, run: runs.Run | None, n: int) -> np.n
             f"--y takes labels, and a condition of this {type(model).__name__} is of shape "
             f"{list(spec.shape[1:])}: leave --y out, and the run's test data are used."
         )
+    if run is None and given is None and model.condition_is_optional:
+        return None
     if run is None and (given is None or not all(_is_number(label) for label in given)):
         raise ValueError(
             "A .keras file does not say which data set it was trained on: give labels as numbers, "
             "such as --y=0,1,2, or give a run's folder."
         )
-    if given is not None and all(_is_number(label) for label in given):
-        return np.resize(np.array(given, np.int32), n)
-    data = training.load_data(run.read_config(), data_dir=FLAGS.data_dir)
     if given is None:
+        data = training.load_data(run.read_config(), data_dir=FLAGS.data_dir)
         return conditions.in_turn(model, data, n)
-    names = {name: i for i, name in enumerate(data.label_names)}
-    return np.resize(np.array([look_up(names, label, "label") for label in given], np.int32), n)
+    names = {} if run is None else _label_names(run)
+    labels = np.array([_label(text, names) for text in given], np.int32)
+    classes = getattr(model, "num_classes", None)
+    if classes is not None and labels.max() >= classes:
+        raise ValueError(
+            f"Labels are the numbers from 0 to {classes - 1}. Received: --y={','.join(given)}."
+        )
+    return np.resize(labels, n)
+
+
+def _label_names(run):
+    """The numbers of the labels of a run's data by their names, as far as the data is there."""
+    config = run.read_config()
+    try:
+        data = training.load_data(config, data_dir=FLAGS.data_dir)
+    except datasets.DatasetNotFound:
+        # Of the sets that are not the user's own, a name that is a number is its label's number.
+        if config.data.name == "folder" or not all(_is_number(label) for label in FLAGS.y):
+            raise
+        return {}
+    return {name: i for i, name in enumerate(data.label_names or ())}
+
+
+def _label(text, names):
+    text = text.strip()
+    return int(text) if text not in names and _is_number(text) else look_up(names, text, "label")
 
 
 def _is_number(text):
-    return text.strip().isdigit()
+    return text.strip().isdecimal()
 
 
 def output_path(default: str) -> pathlib.Path:

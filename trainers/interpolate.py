@@ -1,10 +1,12 @@
 """Walks from one latent to another: `python -m trainers.interpolate --run=runs/vae_mnist`."""
 
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from trainers import cli
 from zoo import conditions, datasets, pictures, training
+from zoo.datasets.images import seen_mask
 
 FLAGS = flags.FLAGS
 
@@ -28,6 +30,7 @@ def main() -> None:
     y = None
     if FLAGS.images:
         pairs = [[datasets.read_image(name, model.image_shape) for name in FLAGS.images]]
+        y = _condition_of(pairs[0][0], model, run) if FLAGS.y is None else None
     elif FLAGS.between == "images":
         if run is None:
             raise ValueError(
@@ -41,7 +44,8 @@ def main() -> None:
         rows = [(FLAGS.seed + 2 * i) % len(x) for i in range(FLAGS.pairs)]
         pairs = [(x[row], x[(row + 1) % len(x)]) for row in rows]
         conditions.check(model, data)
-        if model.condition is not None and FLAGS.y is None:
+        needed = model.condition is not None and not model.condition_is_optional
+        if needed and FLAGS.y is None:
             y = labels[rows]  # Those of the first ends, all along the way.
     else:
         if "sample" not in model.abilities():
@@ -53,11 +57,31 @@ def main() -> None:
         both = None if y is None else y.repeat(2, 0)
         latents = training.fixed_latents(model, 2 * FLAGS.pairs, FLAGS.seed, both)
         pairs = [tuple(pair) for pair in tf.reshape(latents, [FLAGS.pairs, 2, -1])]
-    if y is None:
+    if FLAGS.y is not None:
         y = cli.conditions_for(model, run, len(pairs))
     with cli.weights(model):
         pictures.interpolations(pairs, model, path, n=FLAGS.n, y=y)
     print(f"{len(pairs)} ways of {FLAGS.n} points: {path}")
+
+
+def _condition_of(image, model, run):
+    """What an image file itself says of its condition, `[1, ...]`; `None` if none is needed."""
+    spec = model.condition
+    if spec is None or model.condition_is_optional:
+        return None
+    if spec.shape.rank == 1:
+        raise ValueError(
+            f"A {type(model).__name__} takes a label, which no image file has: give it, such as "
+            "--y=3. Received: --images without --y."
+        )
+    quadrants = None if run is None else run.read_config().data.seen_quadrants
+    if spec.shape[1:] != image.shape or quadrants is None:
+        raise ValueError(
+            f"A {type(model).__name__} takes a condition of shape {list(spec.shape[1:])}, which "
+            "cannot be told from image files alone: give the folder of a run whose condition is the "
+            "seen part, or go between test images with --between=images."
+        )
+    return np.where(seen_mask(*image.shape[:2], quadrants), image, np.float32(-1))[None]
 
 
 if __name__ == "__main__":

@@ -10,10 +10,20 @@ from zoo.networks import OneHot
 def check(model: GenerativeModel, data: ImageData) -> None:
     """Raises a `ValueError` unless the data's `y` is what the model takes as its condition.
 
-    A model without a condition takes any data.
+    A model without a condition takes any data, and so does one whose condition is optional.
     """
-    if (spec := model.condition) is None:
-        return
+    if model.condition is not None and not model.condition_is_optional:
+        _check(model, data)
+        if data.num_labels is not None:
+            raise ValueError(
+                f"A {type(model).__name__} needs the label of every image. Received: "
+                f"'{data.name}' with num_labels={data.num_labels}, whose other training images have "
+                "none; set data.num_labels to None."
+            )
+
+
+def _check(model, data):
+    spec = model.condition
     _, y = data.arrays("train", 1)
     expected = (
         f"A {type(model).__name__} is trained on (x, y), here with y {spec.dtype.name} of shape "
@@ -42,12 +52,19 @@ def check(model: GenerativeModel, data: ImageData) -> None:
 def of_data(model: GenerativeModel, data: ImageData, split: str = "test") -> np.ndarray | None:
     """All conditions `[N, ...]` that a split has, or `None` where the model takes none.
 
+    Also where it can do without, and the data has none of the kind.
+
     Raises:
         ValueError: As `check` does.
     """
     if model.condition is None:
         return None
-    check(model, data)
+    try:
+        _check(model, data)
+    except ValueError:
+        if model.condition_is_optional:
+            return None
+        raise
     _, y = data.arrays(split)
     # Of labels that were held back there is nothing to be made.
     return y[y >= 0] if y.ndim == 1 else y

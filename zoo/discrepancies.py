@@ -193,7 +193,13 @@ def squared_mmd_per_example(x, y, kernel: Kernel, unbiased: bool = True) -> tf.T
 
 
 def mmd_to_prior(
-    z, prior: Prior, y=None, kernel: Kernel | None = None, unbiased: bool = True, seed=None
+    z,
+    prior: Prior,
+    y=None,
+    kernel: Kernel | None = None,
+    unbiased: bool = True,
+    seed=None,
+    training: bool = False,
 ) -> tf.Tensor:
     """`squared_mmd_per_example` of codes `z[..., B, D]` and as many draws of the prior: `[..., B]`.
 
@@ -202,22 +208,26 @@ def mmd_to_prior(
     Args:
         z: Codes; leading axes are sets of their own.
         prior: A `Prior` over `z[D]`.
-        y: A condition, which the prior may ignore.
+        y: Conditions `[B, ...]`, which the prior may ignore. Of one that depends on them, one draw
+            for each: together they are draws of the mean of p(z | y) over the conditions.
         kernel: A `Kernel`; `InverseMultiquadric()` if `None`.
         unbiased: See `squared_mmd`.
         seed: Of the draws.
+        training: Whether the prior is called as in training.
 
     Raises:
         ValueError: If the prior has weights that its draws have no gradient for.
     """
-    p = prior(y)
+    p = prior(y, training=training)
     if prior.trainable_variables and p.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
         raise ValueError(
             "A prior that learns from a discrepancy must have draws that are differentiable "
             "functions of its weights, as flows have and mixtures have not. "
             f"Received: {type(prior).__name__}."
         )
-    draws = tf.ensure_shape(p.sample(tf.shape(z)[:-1], seed=seed), z.shape)
+    # One that depends on the condition is a distribution for each of the B.
+    sets = tf.shape(z)[:-2] if p.batch_shape.rank else tf.shape(z)[:-1]
+    draws = tf.ensure_shape(p.sample(sets, seed=seed), z.shape)
     return squared_mmd_per_example(z, draws, kernel or InverseMultiquadric(), unbiased)
 
 

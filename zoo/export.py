@@ -39,8 +39,10 @@ def export(
     `encode(x) -> z`, `decode(z) -> x`, `reconstruct(x) -> x`, `sample(n) -> x`,
     `log_prob(x, num_samples) -> log_prob` and `classify(x) -> probabilities`, as far as the model
     has them, with images `x[B, H, W, C]` in [0, 1], latents `z[B, D]`, both float32, scalar int32
-    `n` and `num_samples`, `log_prob[B]`, and `probabilities[B, classes]`. Where the model's networks use a condition, `y[B, ...]` comes last. The
-    signature "serving_default" is "reconstruct", or "decode" where the model cannot encode.
+    `n` and `num_samples`, `log_prob[B]`, and `probabilities[B, classes]`. Where the model's
+    networks use a condition, `y[B, ...]` comes last; of a model of labelled and unlabelled images it
+    is -1 where there is no label. The signature "serving_default" is "reconstruct", or "decode"
+    where the model cannot encode.
 
     `sample` and `log_prob` draw afresh at each call, in each process. Only the variables that the
     abilities use are written, so no discriminator and no optimizer.

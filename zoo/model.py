@@ -11,14 +11,16 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.config import FromArguments
-from zoo.distributions import Conditional
+from zoo.distributions.part import Part
+from zoo.networks import OneHot
 
 
 class Round(NamedTuple):
     """One forward pass, and what each player who moves on it minimises.
 
     `objective(x, y, seed, training)` returns `({player: loss}, terms)`: for each moving player one
-    number per example, `[B]`, and further numbers to report. All its randomness comes from `seed`,
+    number per example, `[B]`, and further numbers to report, or `(numbers, weights)` where these do
+    not all count alike. All its randomness comes from `seed`,
     so that it is a pure function of weights, batch and seed. (Dropout and its kin, which draw from
     generators of their own, are given seeds that follow from it.)
 
@@ -62,6 +64,12 @@ class GenerativeModel(FromArguments, keras.Model):
     condition_is_optional: bool = False
     """Whether a model that takes a condition is also one of p(x), without. It is evaluated as such."""
 
+    stratified_batches: bool = False
+    """Whether it is trained on the batches that `ImageData.batches` gives for `stratified`."""
+
+    log_prob_method: str = "importance sampling"
+    """How a model with `log_prob` comes by it: or "Monte Carlo", from the prior, or "exact"."""
+
     def __init__(self, seed: int = 0, **kwargs):
         # The networks have a precision of their own; images, losses and densities are float32.
         super().__init__(**({"dtype": "float32"} | kwargs))
@@ -99,15 +107,16 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         # Not what parts have inside, such as one latent given another.
         for part in map(self.__dict__.get, self._argument_names()):
-            if isinstance(part, Conditional) and len(part.network.inputs) > 1:
-                taken = part.network.inputs[1]
-                return tf.TensorSpec(taken.shape, taken.dtype)
+            if isinstance(part, Part) and part.condition is not None:
+                return part.condition
         return None
 
     @property
     def latent_dim(self) -> int:
         """Number of latent dimensions, D."""
-        return int(self.prior().event_shape[-1])
+        spec = self.condition
+        y = None if spec is None else tf.zeros([1, *spec.shape[1:]], spec.dtype)
+        return int(self.prior(y).event_shape[-1])
 
     def adapt(self, data) -> None:
         """Takes from an `ImageData` what the model must know of it before it is trained.
@@ -399,7 +408,8 @@ class GenerativeModel(FromArguments, keras.Model):
 
     def _track(self, results):
         for name, value in results.items():
-            self.trackers[name].update_state(value)
+            # A term may come with weights.
+            self.trackers[name].update_state(*(value if isinstance(value, tuple) else (value,)))
 
     def _report(self):
         results = {name: tracker.result() for name, tracker in self.trackers.items()}
@@ -434,12 +444,16 @@ class GenerativeModel(FromArguments, keras.Model):
         return hasattr(self, "posterior")
 
     def encode(self, x, y=None) -> tf.Tensor:
-        """The mean of q(z | x), `[B, D]`, for images `x[B, H, W, C]` in [0, 1]."""
+        """The mean of q(z | x), `[B, D]`, for images `x[B, H, W, C]` in [0, 1].
+
+        Here as in all that follows `y` is a condition for each image, or one for all of them.
+        """
         if not self.can_encode:
             raise NotImplementedError(
                 f"A {type(self).__name__} has no encoder. It can: {', '.join(self.abilities())}."
             )
-        return self.posterior(self._images(x), y).mean()
+        x = self._images(x)
+        return self.posterior(x, self.given(x, y)).mean()
 
     def decode(self, z, y=None) -> tf.Tensor:
         """The images `[B, H, W, C]` in [0, 1] that latents `z[B, D]` stand for: means, not draws."""
@@ -477,7 +491,9 @@ class GenerativeModel(FromArguments, keras.Model):
 
     def conditions(self, n: int, y):
         """`y` for `n` images in the shape and the type that the networks take: see `sample`."""
-        if (spec := self.condition) is None:
+        # Two statements: AutoGraph, which exports go through, cannot read an assignment in a test.
+        spec = self.condition
+        if spec is None:
             return y
         shape = f"[{', '.join(['n', *map(str, spec.shape[1:])])}]"
         if y is None:
@@ -485,6 +501,14 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"A {type(self).__name__} takes a condition: pass `y`, {spec.dtype.name} of shape "
                 f"{shape} for n images, or one for all of them. Received: y=None."
             )
+        y = y if tf.is_tensor(y) else np.asarray(y)
+        if spec.dtype.is_integer and not tf.as_dtype(y.dtype).is_integer:
+            raise ValueError(
+                f"A condition of this {type(self).__name__} is a label, an int. "
+                f"Received: y of type {tf.as_dtype(y.dtype).name}."
+            )
+        if not self.condition_is_optional:  # Then -1 may mean that there is none.
+            self._check_labels(tf.get_static_value(y) if tf.is_tensor(y) else y)
         y = tf.cast(y, spec.dtype)
         if y.shape.rank == spec.shape.rank - 1:
             y = tf.repeat(y[None], n, 0)
@@ -495,6 +519,27 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"Received: shape {tuple(y.shape)}."
             )
         return y
+
+    def _check_labels(self, y):
+        """Refuses labels beyond the classes that a network knows: they would be zeros to it."""
+        if y is None or not y.size or not np.issubdtype(y.dtype, np.integer):
+            return
+        for layer in self._flatten_layers(include_self=False):
+            if isinstance(layer, OneHot) and not 0 <= y.min() <= y.max() < layer.classes:
+                raise ValueError(
+                    f"Labels are the numbers from 0 to {layer.classes - 1}. "
+                    f"Received: labels from {y.min()} to {y.max()}."
+                )
+
+    def given(self, context, y, rank: int = 4):
+        """`y`, one for each row of images or, with rank=2, latents `[..., B, D]`; see `conditions`.
+
+        A `y` that is `None` stays so: parts that need one say so.
+        """
+        if y is None or self.condition is None:
+            return y
+        n = (context if tf.is_tensor(context) else np.asarray(context)).shape[-rank]
+        return self.conditions(tf.shape(context)[-rank] if n is None else n, y)
 
     def interpolate(self, a, b, n: int = 10, spherical: bool = False, y=None) -> tf.Tensor:
         """Decodes `n` latents on the way from `a` to `b`, both ends included: `[n, H, W, C]`.

@@ -1170,7 +1170,9 @@ def build(
 ) -> GenerativeModel:
     """The compiled model of a configuration, for images of that shape.
 
-    Call it in the scope of the strategy that shall train it.
+    Call it in the scope of the strategy that shall train it. Where hyperparameters take a player
+    away, such as baseline_hidden=(), the preset's settings of its optimizer have no effect; one
+    that they add has the settings of the others.
 
     Args:
         config: What `get` returns.
@@ -1187,11 +1189,39 @@ def build(
     model = builder(image_shape, **arguments)
     model.seed = config.seed
     model.compile(
-        {player: _optimizer(dict(o)) for player, o in config.optimizers.items()},
+        {player: _optimizer(dict(o)) for player, o in _settings_of(model, config).items()},
         jit_compile=config.jit_compile,
         steps_per_execution=config.steps_per_execution,
     )
     return model
+
+
+def _settings_of(model, config):
+    """The settings of each player's optimizer. Hyperparameters decide which players there are.
+
+    The preset's own settings of one that the model lacks go. One that has none gets those of the
+    others, where these are all the same.
+    """
+    players, optimizers = model.players(), dict(config.optimizers)
+    own = get(config.preset).optimizers
+    for player in sorted(optimizers.keys() - players.keys()):
+        settings = optimizers.pop(player)
+        if any(own[player].get(key) != value for key, value in settings.items()):
+            raise ValueError(
+                f"The model of these hyperparameters has no player '{player}'; it has: "
+                f"{', '.join(players)}. Received: other settings of optimizers.{player} than the "
+                "preset's; leave them out."
+            )
+    for player in sorted(players.keys() - optimizers.keys()):
+        first, *others = map(dict, optimizers.values())
+        if any(other != first for other in others):
+            raise ValueError(
+                f"There are no settings for the optimizer of player '{player}' in preset "
+                f"'{config.preset}', and those of {', '.join(optimizers)} differ. Use a preset that "
+                "has such a player, or the same settings for all."
+            )
+        optimizers[player] = first
+    return optimizers
 
 
 def _optimizer(settings):

@@ -1,42 +1,23 @@
 """Completion of MNIST from one, two or three quadrants, after Sohn et al., 2015."""
 
-import dataclasses
-
-import numpy as np
-import tensorflow as tf
-
-from benchmarks.tables.table import Row, Table, Trained
-from zoo import metrics
-from zoo.metrics.estimate import Estimate
-from zoo.metrics.likelihood import over_images
+from benchmarks.tables.table import Row, Table
+from zoo.metrics import negative_log_likelihood
 
 _DRAWS = 100
 
 
 def _score(trained):
     x, y = trained.data.arrays("test")
-    nll = metrics.negative_log_likelihood(
-        trained.model, x, _DRAWS, batch_size=500, seed=trained.config.seed, y=y
-    )
+
+    def nll(proposal):
+        return negative_log_likelihood(
+            trained.model, x, _DRAWS, seed=trained.config.seed, y=y, proposal=proposal
+        )
+
     if trained.config.builder == "predictor_mlp":
-        return {"NLL": dataclasses.replace(nll, estimator={"method": "exact", "images": len(x)})}
-    from_prior = _from_prior(trained, x, y)
-    if not trained.model.can_encode:
-        return {"NLL, from the prior": from_prior}
-    return {"NLL, from the prior": from_prior, "NLL": nll}
-
-
-def _from_prior(trained: Trained, x: np.ndarray, y: np.ndarray, batch: int = 500) -> Estimate:
-    """-log p(hidden | seen) by plain Monte Carlo over p(z | seen)."""
-    log_prob = tf.function(
-        lambda x, y, seed: trained.model.log_prob_from_prior(x, _DRAWS, y, seed), jit_compile=True
-    )
-    values = []
-    for start in range(0, len(x), batch):
-        part = slice(start, start + batch)
-        values.append(log_prob(x[part], y[part], tf.constant([trained.config.seed, start])))
-    about = {"method": f"plain Monte Carlo, {_DRAWS} draws of the prior", "images": len(x)}
-    return over_images(-np.concatenate(values).astype(np.float64), about)
+        return {"NLL": nll("posterior")}
+    scores = {"NLL, from the prior": nll("prior")}
+    return scores | ({"NLL": nll("posterior")} if trained.model.can_encode else {})
 
 
 def _rows(seen, network, gsnn, from_prior, importance):

@@ -24,7 +24,7 @@ def rows_of(x):
 
 
 def batches(data, size, take=None, **options):
-    whole = data.batches("train", size, shuffle=True, repeat=True, **options)
+    whole = data.batches("train", size, shuffle=True, repeat=True, stratified=True, **options)
     steps = data.steps_per_epoch(size) * options.get("shard", (0, 1, 1))[2]
     return [(rows_of(x), y.numpy()) for x, y in whole.take(take or steps)]
 
@@ -112,7 +112,7 @@ def test_each_replicas_part_has_its_share_and_together_they_are_the_batch():
 
 def test_a_dynamic_draw_goes_with_the_image_not_its_place():
     data = counting(binarize="dynamic")
-    x, y = next(iter(data.batches("train", 20, shuffle=True, repeat=True)))
+    x, y = next(iter(data.batches("train", 20, shuffle=True, repeat=True, stratified=True)))
     assert x.shape == (20, 2, 2, 1) and set(np.unique(x)) <= {0.0, 1.0} and y.shape == (20,)
 
 
@@ -154,7 +154,17 @@ def test_a_batch_has_room_for_both():
     with pytest.raises(ValueError, match="labelled and unlabelled rows"):
         batches(counting(), 1)
     with pytest.raises(ValueError, match="needs `drop_remainder=True`"):
-        counting().batches("train", 20, shuffle=True)
+        counting().batches("train", 20, shuffle=True, stratified=True)
+    for wrong in ({"split": "test", "shuffle": True}, {"split": "train"}):
+        with pytest.raises(ValueError, match=r"for shuffled training images. Received"):
+            counting().batches(batch_size=20, stratified=True, **wrong)
+
+
+def test_unless_asked_for_an_epoch_has_each_image_once():
+    rows = [rows_of(x) for x, _ in counting().batches("train", 20, shuffle=True)]
+    assert sorted(np.concatenate(rows)) == list(range(200))
+    whole = batches(counting(num_labels=None), 20)  # Where all have a label, no difference.
+    np.testing.assert_array_equal(np.concatenate([r for r, _ in whole]), np.concatenate(rows))
 
 
 def test_digits_by_name():

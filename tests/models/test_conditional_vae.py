@@ -254,6 +254,35 @@ def test_a_gsnn_estimates_its_likelihood_from_the_prior():
     np.testing.assert_allclose(gsnn.log_prob(X, 50, y=Y, seed=1), want, rtol=1e-5)
 
 
+def test_a_likelihood_is_from_the_posterior_or_the_prior_as_its_record_says(quadrants):
+    nll = zoo.metrics.negative_log_likelihood
+    many = {"y": Y, "num_samples": 3000}
+    sampled = nll(linear(), X, y=Y, num_samples=2)  # The posterior is exact: any number will do.
+    plain = nll(linear(), X, proposal="prior", **many)
+    gsnn = nll(linear(alpha=0.0), X, **many)
+    assert sampled.value == pytest.approx(-exact().mean(), abs=1e-3)
+    assert plain.value == pytest.approx(-exact().mean(), abs=0.3)
+    assert plain.value != pytest.approx(sampled.value, abs=1e-3)
+    assert gsnn.value == plain.value
+    methods = [estimate.estimator["method"] for estimate in (sampled, plain, gsnn)]
+    assert methods == ["importance sampling", "Monte Carlo", "Monte Carlo"]
+    x, y = quadrants
+    predictor, seen = predictor_mlp(SHAPE, (6,)), []
+    once = nll(predictor, x, y=y, progress=lambda *at: seen.append(at))
+    assert once.value == pytest.approx(-np.mean(predictor.log_prob(x, y=y)), rel=1e-5)
+    assert once.estimator == {
+        "method": "exact",
+        "of": "probabilities of 0 and 1 of the hidden values, given y",
+    }
+    assert seen == [(7, 7)]
+    for model, proposal, sentence in (
+        (predictor, "prior", r"`log_prob_from_prior`.* Received: a Predictor"),
+        (linear(), "Prior", "Unknown proposal 'Prior'"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            nll(model, x, y=y, proposal=proposal)
+
+
 def test_plain_monte_carlo_draws_for_each_image_from_a_prior_that_ignores_y():
     model = conditional_vae_mlp(SHAPE, 2, (4,))
     x = np.repeat(np.round(np.random.default_rng(0).uniform(size=(1, *SHAPE))), 50, 0)
@@ -441,13 +470,142 @@ def test_latents_are_drawn_from_the_prior_of_each_condition():
     [
         (None, r"takes a condition: pass `y`, int32 of shape \[n\].*Received: y=None"),
         ([1, 2], r"shape \[n\] with n=3.*Received: shape \(2,\)"),
-        (np.eye(10)[:3], r"Received: shape \(3, 10\)"),
+        (np.eye(10, dtype=int)[:3], r"Received: shape \(3, 10\)"),
         ([1, 2, 10], r"from 0 to 9. Received: labels from 1 to 10"),
+        ([-1, 2, 3], r"from 0 to 9. Received: labels from -1 to 3"),
+        ([0.9, 3.7, 1.0], r"is a label, an int. Received: y of type float64"),
     ],
 )
 def test_conditions_that_do_not_fit_are_refused(y, sentence):
     with pytest.raises(ValueError, match=sentence):
         conditional_vae_mlp(SHAPE, 2, (4,)).sample(3, y)
+
+
+def test_labels_that_there_are_not_are_refused_before_a_likelihood_is_traced(digits):
+    model = conditional_vae_mlp((8, 8, 1), 2, (4,))
+    x = np.round(digits[:2])
+    with pytest.raises(ValueError, match=r"from 0 to 9. Received: labels from 3 to 12"):
+        zoo.metrics.negative_log_likelihood(model, x, 2, y=np.array([3, 12]))
+
+
+def test_one_condition_serves_all_wherever_a_model_takes_one(digits, quadrants):
+    x = np.round(digits[:3])
+    by_label = conditional_vae_mlp((8, 8, 1), 2, (4,))
+    z, four = np.ones([3, 2], np.float32), np.full(3, 4)
+    for call in (
+        lambda y: by_label.decode(z, y),
+        lambda y: by_label.encode(x, y),
+        lambda y: by_label.reconstruct(x, y),
+        lambda y: by_label.log_prob(x, 2, y, seed=1),
+        lambda y: by_label.log_prob_from_prior(x, 2, y, seed=1),
+    ):
+        np.testing.assert_array_equal(call(4), call(four))
+        assert np.abs(call(4) - call(np.array([4, 4, 5])))[2].max() > 0
+    with pytest.raises(ValueError, match=r"shape \[n\] with n=3.*Received: shape \(2,\)"):
+        by_label.encode(x, [1, 2])
+    x, y = quadrants
+    predictor, same = predictor_mlp(SHAPE, (4,)), np.repeat(y[:1], 7, 0)
+    np.testing.assert_array_equal(predictor.log_prob(x, y=y[0]), predictor.log_prob(x, y=same))
+    none = np.zeros([7, 0])
+    np.testing.assert_array_equal(predictor.decode(none, y[0]), predictor.decode(none, same))
+
+
+def test_what_an_export_traces_can_be_read_by_autograph():
+    for method in ("conditions", "given", "sample", "encode"):
+        tf.autograph.to_code(getattr(zoo.model.GenerativeModel, method))
+
+
+def plain_parts(prior):
+    """q(z | x) and p(x | z) of a VAE, with a prior of labels."""
+    vae = zoo.models.vae.vae_mlp(SHAPE, 2, (4,))
+    labels = keras.Input((), dtype="int32")
+    h = keras.layers.Dense(4)(zoo.networks.OneHot(10)(labels))
+    p = zoo.ConditionalPrior(keras.Model(labels, h), zoo.DiagonalNormal())
+    return vae.posterior, vae.likelihood, p if prior else vae.prior
+
+
+@pytest.mark.parametrize("kind", [zoo.VAE, zoo.ConditionalVAE])
+def test_a_condition_of_the_prior_alone_is_the_models(kind, quadrants, tmp_path):
+    model = kind(*plain_parts(prior=True))
+    assert model.condition == tf.TensorSpec([None], tf.int32) and model.latent_dim == 2
+    with pytest.raises(ValueError, match="takes a condition: pass `y`, int32"):
+        model.sample(4)
+    np.testing.assert_array_equal(model.sample(4, 3, seed=0), model.sample(4, [3, 3, 3, 3], seed=0))
+    x, labels = quadrants[0], np.arange(7)
+    want = -np.mean(model.log_prob(x, 5, labels, seed=[0, 0]))
+    have = zoo.metrics.negative_log_likelihood(model, x, 2000, y=labels).value
+    assert have == pytest.approx(want, abs=3)
+    given = zoo.export.export(model, tmp_path / "served")
+    takes_y = {name for name, about in given.items() if "y" in about["inputs"]}
+    assert takes_y == {"sample", "log_prob"}
+
+
+def test_a_completion_needs_the_seen_part_also_where_its_network_does_without(quadrants):
+    x, y = quadrants
+    posterior, likelihood, prior = plain_parts(prior=False)
+    model = zoo.VAE(posterior, zoo.Completion(likelihood.network, zoo.Bernoulli()), prior)
+    assert model.condition == tf.TensorSpec([None, *SHAPE], tf.float32)
+    drawn = np.asarray(model.sample(7, y, seed=0))
+    np.testing.assert_array_equal(drawn[y >= 0], y[y >= 0])
+    assert zoo.metrics.negative_log_likelihood(model, x, 2, y=y).value > 0
+
+
+def test_a_prior_with_dropout_drops_out_in_training_alone(quadrants):
+    x, labels = tf.constant(quadrants[0]), tf.range(7)
+    inputs = keras.Input((), dtype="int32")
+    h = keras.layers.Dropout(0.5)(zoo.networks.OneHot(10)(inputs))
+    h = keras.layers.Dense(4)(keras.layers.BatchNormalization(momentum=0.5)(h))
+    prior = zoo.ConditionalPrior(keras.Model(inputs, h), zoo.DiagonalNormal())
+    posterior, likelihood, _ = plain_parts(prior=False)
+    mean = lambda training: np.asarray(prior(labels, training=training).mean())  # noqa: E731
+    np.testing.assert_array_equal(mean(False), mean(False))
+    assert np.abs(mean(True) - mean(True)).max() > 0
+    for model, term in (
+        (zoo.VAE(posterior, likelihood, prior), "rate"),
+        (zoo.ConditionalVAE(posterior, likelihood, prior), "rate"),
+        (zoo.ConditionalVAE(posterior, likelihood, prior, alpha=0.0), "prior_distortion"),
+        (zoo.InfoVAE(posterior, likelihood, prior), "rate"),
+    ):
+        one, two = (
+            [model.objective(x, labels, SEED, training)[1][term] for _ in range(2)]
+            for training in (True, False)
+        )
+        assert np.abs(one[0] - one[1]).max() > 0, type(model)
+        np.testing.assert_array_equal(*two)
+    statistics = prior.network.layers[-2].moving_mean.numpy()
+    model.compile("sgd", jit_compile=False)
+    model.fit(quadrants[0], labels, verbose=0)
+    assert np.abs(prior.network.layers[-2].moving_mean.numpy() - statistics).max() > 0
+
+
+def network(*shapes, out=(4, 4, 1)):
+    inputs = [keras.Input(s) for s in shapes]
+    flat = [keras.layers.Flatten()(t) for t in inputs]
+    h = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
+    return keras.Model(inputs, keras.layers.Reshape(out)(keras.layers.Dense(int(np.prod(out)))(h)))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "out", "family", "sentence"),
+    [
+        ([SHAPE, SHAPE], SHAPE, zoo.Bernoulli, r"only input is the seen part.*\(4, 4, 1\), \(4"),
+        ([(3,)], SHAPE, zoo.Bernoulli, r"only input is the seen part.*shapes \[\(3,\)\]"),
+        ([(2, 2, 1)], SHAPE, zoo.Bernoulli, r"only input is the seen part.*\(2, 2, 1\)"),
+        ([SHAPE], (16,), zoo.Bernoulli, r"parameters of an image.*Received.*\(None, 16\)"),
+        ([SHAPE], (4, 4, 3), zoo.DiagonalNormal, r"\[B, H, W, 2 C\] for a DiagonalNormal"),
+        ([SHAPE], (4, 4, 2), zoo.FullCovarianceNormal, "independent values. Received: a FullC"),
+    ],
+)
+def test_a_guess_at_what_is_hidden_is_of_the_seen_part_alone(shapes, out, family, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        zoo.Predictor(zoo.Completion(network(*shapes, out=out), family()))
+    prior = network(SHAPE, SHAPE, out=(4,))
+    with pytest.raises(ValueError, match=sentence):
+        part = zoo.Completion(network(*shapes, out=out), family())
+        zoo.ConditionalPrior(prior, zoo.DiagonalNormal(), part)
+    with pytest.raises(ValueError, match="`baseline` of a ConditionalPrior is a `Completion`"):
+        plain = zoo.Conditional(network(SHAPE), zoo.Bernoulli())
+        zoo.ConditionalPrior(prior, zoo.DiagonalNormal(), plain)
 
 
 def test_training_without_y_is_refused(quadrants):
@@ -460,6 +618,8 @@ def test_training_without_y_is_refused(quadrants):
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
+        ({"alpha": 0.0, "warm_up_steps": 5}, r"alpha=0 .*`warm_up_steps`.* Received"),
+        ({"alpha": 0.0, "free_bits": 0.1}, r"alpha=0 .*Received: .*free_bits=0.1"),
         ({"alpha": 1.1}, r"`alpha` must be in \[0, 1\]. Received: 1.1"),
         ({"condition_size": 3}, r"takes no `condition_size`. Received"),
         (

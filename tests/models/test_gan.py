@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 from scipy.stats import norm
 
 import zoo
@@ -148,7 +149,7 @@ class Passing(zoo.distributions.Prior):
         self.shift = shift
 
     def call(self, y=None):
-        tfd = zoo.distributions.tfd
+        tfd = tfp.distributions
         return tfd.Independent(tfd.Normal(tf.fill([1], self.shift), 1.0), 1)
 
 

@@ -6,6 +6,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 import zoo
 from zoo.models.iwae import iwae_mlp
@@ -86,7 +87,7 @@ class Sampled(zoo.distributions.Prior):
         self.dim = dim
 
     def call(self, y=None):
-        tfd = zoo.distributions.tfd
+        tfd = tfp.distributions
         return tfd.MultivariateNormalTriL(scale_tril=tf.eye(self.dim))
 
 
@@ -142,7 +143,7 @@ def test_the_doubly_reparameterised_gradient_is_the_papers_by_hand():
     weights = scipy.special.softmax(log_weights_by_hand(model, X), 0).astype(np.float32)
     q = model.posterior(x)
     noise = (q.sample(4, seed=SEED) - q.mean()) / q.stddev()
-    fixed = zoo.distributions.tfd.Normal(tf.constant(q.mean()), tf.constant(q.stddev()))
+    fixed = tfp.distributions.Normal(tf.constant(q.mean()), tf.constant(q.stddev()))
     kernel = [v.numpy() for v in model.likelihood.network.trainable_variables]
     with tf.GradientTape() as tape:
         # q's parameters are constants in its density, and the decoder is one altogether.

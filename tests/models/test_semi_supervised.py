@@ -18,6 +18,7 @@ from zoo.models.semi_supervised import (
     AddClass,
     error,
     m1_m2_mlp,
+    m2_conv,
     m2_mlp,
     svm_on_codes,
 )
@@ -146,15 +147,27 @@ def test_a_stratified_batch_has_the_weights_of_the_data_set(known, x):
 def test_one_epoch_of_the_data_adds_up_to_the_objective_whatever_the_share_of_labelled_rows():
     """The weights times the counts of the pipeline: s, 1 - s and alpha, in each image's own part."""
     data = zoo.datasets.load("digits", num_labels=50)
+    model = m2_mlp(SIZE, latent_dim=2, hidden=(3,), classifier_hidden=())
+    model.adapt(data)
     for size in (50, 40):
-        n = data.labelled_rows * size
-        steps = data.steps_per_epoch(size)
-        model = m2_mlp(SIZE, latent_dim=2, hidden=(3,), classifier_hidden=())
-        model.adapt(data)
-        s, r = model.labelled_share, n / size
-        assert (s, r, model.labelled_rows) == (0.05, 0.1, 0.1)
-        assert steps * n * (s / r) / (steps * size) == pytest.approx(s)
-        assert steps * (size - n) * (1 - s) / (1 - r) / (steps * size) == pytest.approx(1 - s)
+        sums = dict.fromkeys(("labelled", "unlabelled", "classified"), 0.0)
+        epoch = data.batches("train", size, shuffle=True, repeat=True, stratified=True)
+        for x, y in epoch.take(data.steps_per_epoch(size)):
+            known = y.numpy() >= 0
+            model.alpha = 0.0
+            losses, terms = model.objective(x, y, SEED, True)
+            weights = np.asarray(losses["vae"] / (terms["distortion"] + terms["rate"]))
+            sums["labelled"] += weights[known].sum()
+            sums["unlabelled"] += weights[~known].sum()
+            model.alpha = 3.0
+            more = np.asarray(model.objective(x, y, SEED, True)[0]["vae"] - losses["vae"])
+            np.testing.assert_array_equal(more[~known], 0)
+            error = -log_q_by_hand(model, x[known])[np.arange(known.sum()), y[known]]
+            sums["classified"] += (more[known] / error).sum()
+        # Of 1,000 images: N_l labelled, N - N_l without, and alpha N.
+        assert sums == pytest.approx(
+            {"labelled": 50, "unlabelled": 950, "classified": 3.0 * 1000}, rel=1e-3
+        )
 
 
 def test_labelled_rows_are_looked_at_with_their_own_class_alone(known, x, monkeypatch):
@@ -241,10 +254,11 @@ def gradients(model, x, y, parts, training=True):
 @pytest.mark.parametrize("labelled_rows", [None, 1.0])
 def test_of_labelled_images_the_classifier_learns_by_alpha_alone(known, x, labelled_rows):
     y = tf.constant([0, 1, 2, 0, 1, 2])
-    without = m2(known, alpha=0.0, labelled_rows=labelled_rows)
+    shares = {"labelled_rows": labelled_rows, "labelled_share": labelled_rows}
+    without = m2(known, alpha=0.0, **shares)
     for gradient in gradients(without, x, y, [without.classifier]):
         np.testing.assert_array_equal(gradient, 0)
-    model = m2(known, alpha=0.7, labelled_rows=labelled_rows)
+    model = m2(known, alpha=0.7, **shares)
     with tf.GradientTape() as tape:
         entropy = keras.losses.sparse_categorical_crossentropy(
             y, model.classifier(x), from_logits=True
@@ -369,7 +383,72 @@ def test_with_exact_posteriors_the_bounds_are_the_densities_on_average():
         assert (np.abs(losses.mean(0) + expected) < 4.5 * stderr).all() and stderr.max() < 0.05
 
 
+def test_rows_without_a_label_have_the_density_over_all_classes():
+    model, exact = linear(), exact_by_class()
+    marginal = logsumexp(exact, 1) - math.log(CLASSES)
+    y = np.array([0, -1, 2, -7, 1])
+    expected = np.where(y < 0, marginal, exact[np.arange(5), np.maximum(y, 0)])
+    assert np.abs(exact - marginal[:, None]).min() > 0.01
+    np.testing.assert_allclose(model.log_prob(X, 2, y=y), expected, atol=1e-4)
+    np.testing.assert_allclose(density(model, 2, [1, 1], y=y), expected, atol=1e-4)
+    np.testing.assert_allclose(model.log_prob(X, 2, y=np.full(5, -1)), marginal, atol=1e-4)
+
+
+def test_an_exported_model_has_all_of_it_with_minus_one_for_no_label(tmp_path):
+    model, exact = linear(), exact_by_class()
+    model.likelihood.network.weights[2].assign(0.1 * CENTRES + 0.4)
+    zoo.export.export(model, tmp_path / "m2")
+    served = tf.saved_model.load(str(tmp_path / "m2"))
+    signatures = served.signatures
+    z = np.random.default_rng(0).normal(0, 0.3, size=(5, 2)).astype(np.float32)
+    y = np.array([0, -1, 2, -1, 1], np.int32)
+    x, z, none = tf.constant(X), tf.constant(z), tf.fill([5], -1)
+
+    def decoded(y):
+        return signatures["decode"](z=z, y=tf.constant(y))["x"]
+
+    np.testing.assert_allclose(decoded(none), model.decode(z), rtol=1e-5)
+    own = model.decode(z, np.maximum(y, 0)).numpy()
+    want = np.where((y < 0)[:, None, None, None], model.decode(z), own)
+    np.testing.assert_allclose(decoded(y), want, rtol=1e-5)
+    assert np.abs(want - own)[y < 0].max() > 1e-3
+    for name, output in (("encode", "z"), ("reconstruct", "x")):
+        have = signatures[name](x=x, y=none)[output]
+        np.testing.assert_allclose(have, getattr(model, name)(X), atol=1e-6)
+    model.likelihood.network.weights[2].assign(CENTRES)
+    zoo.export.export(model, tmp_path / "exact")
+    exactly = tf.saved_model.load(str(tmp_path / "exact")).signatures["log_prob"]
+    marginal = logsumexp(exact, 1) - math.log(CLASSES)
+    for labels in (y, none):
+        have = exactly(x=x, num_samples=tf.constant(2), y=tf.constant(labels))["log_prob"]
+        known = np.asarray(labels) >= 0
+        want = np.where(known, exact[np.arange(5), np.asarray(labels)], marginal)
+        np.testing.assert_allclose(have, want, atol=1e-4)
+    for function in (lambda y: decoded(y), lambda y: signatures["encode"](x=x, y=y)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="an int below 3"):
+            function(tf.fill([5], 3))
+
+
 # Abilities ------------------------------------------------------------------------------------
+
+
+def test_labels_of_no_class_are_refused_everywhere(known, x):
+    model = m2(known)
+    model.compile("adam", jit_compile=False)
+    z, y = np.zeros([6, LATENTS], np.float32), np.array([0, 1, 2, 99, -1, 0])
+    for call in (
+        lambda: model.encode(x, y),
+        lambda: model.decode(z, y),
+        lambda: model.reconstruct(x, y),
+        lambda: model.sample(6, y),
+        lambda: model.log_prob(x, 2, y=y),
+        lambda: model.fit(x, y, verbose=0),
+        lambda: model.evaluate(x, y, verbose=0),
+    ):
+        with pytest.raises(
+            ValueError, match=r"an int below 3, the number of classes.*Received: 99"
+        ):
+            call()
 
 
 def test_what_is_not_known_of_a_class_is_filled_in(known, x):
@@ -403,7 +482,11 @@ def test_without_a_class_the_mean_over_classes_is_decoded(known):
         np.testing.assert_allclose(
             np.reshape(model.decode(z, np.full(4, c)), (4, -1)), each[c], rtol=1e-4
         )
-    np.testing.assert_allclose(np.reshape(model.decode(z), (4, -1)), np.mean(each, 0), rtol=1e-4)
+    mean = np.mean(each, 0)
+    np.testing.assert_allclose(np.reshape(model.decode(z), (4, -1)), mean, rtol=1e-4)
+    mixed = np.reshape(model.decode(z, [1, -1, 2, -1]), (4, -1))
+    want = np.stack([each[1][0], mean[1], each[2][2], mean[3]])
+    np.testing.assert_allclose(mixed, want, rtol=1e-4)
 
 
 def test_samples_are_of_the_class_that_is_asked_for_or_of_any():
@@ -439,7 +522,7 @@ def train(model, data, epochs, rate=2e-3):
     model.adapt(data)
     model.compile(keras.optimizers.Adam(rate), jit_compile=True, steps_per_execution=20)
     return model.fit(
-        data.batches("train", 50, shuffle=True, repeat=True),
+        data.batches("train", 50, shuffle=True, repeat=True, stratified=True),
         steps_per_epoch=20,
         epochs=epochs,
         verbose=0,
@@ -476,8 +559,23 @@ def test_accuracy_counts_labelled_images_alone_wherever_they_are(digits):
         pytest.approx(0.8)
     )
     _, terms = model.objective(tf.constant(digits[:40]), tf.constant(y), SEED, True)
-    assert np.mean(terms["accuracy"]) == pytest.approx(0.8)
+    right, weights = terms["accuracy"]
+    assert np.average(right, weights=weights) == pytest.approx(0.8)
     assert model.evaluate(digits[:40], verbose=0, return_dict=True)["accuracy"] == 0
+
+
+def test_accuracy_is_of_all_labelled_images_however_they_lie_in_batches(digits):
+    model = m2_mlp(SIZE, CLASSES, 2, (5,), (5,), alpha=0.0)
+    model.labelled_share = 0.25
+    model.compile(keras.optimizers.SGD(1e-12), jit_compile=False)
+    y = np.full(40, -1)
+    y[:9] = np.argmax(model.classify(digits[:9]), 1)
+    y[[0, 12]] = (np.argmax(model.classify(digits[[0, 12]]), 1) + 1) % CLASSES
+    # Of the batches of 8 one has eight labels, one has two, the others none: 8 of 10 are right.
+    evaluated = model.evaluate(digits[:40], y, batch_size=8, verbose=0, return_dict=True)
+    assert evaluated["accuracy"] == pytest.approx(0.8)
+    trained = model.fit(digits[:40], y, batch_size=8, shuffle=False, verbose=0).history
+    assert trained["accuracy"][0] == pytest.approx(0.8)
 
 
 # M1, and M1+M2 --------------------------------------------------------------------------------
@@ -708,12 +806,118 @@ def test_a_labelled_row_without_a_label_is_noticed(known, x):
     model = m2(known, labelled_share=0.1, labelled_rows=1 / 3)
     model.compile("adam", jit_compile=False)
     batches = tf.data.Dataset.from_tensors((x, np.array([0, 0, -1, -1, 1, -1])))
-    with pytest.raises(zoo.NonFiniteError):
+    with pytest.raises(zoo.NonFiniteError, match=r"step 0 a row has no label.*stratified=True"):
         model.fit(batches, verbose=0)
 
 
+def test_rows_without_a_label_whose_share_is_not_known_are_noticed(known, x):
+    y = np.array([0, 0, -1, -1, 1, -1])
+    batches = tf.data.Dataset.from_tensors((x, y))
+    model = m2(known)
+    model.compile("adam", jit_compile=False)
+    with pytest.raises(zoo.NonFiniteError, match=r"step 0 a row has no label.*labelled_share=None"):
+        model.fit(batches, verbose=0)
+    model = m2(known, labelled_share=0.5)
+    model.compile("adam", jit_compile=False)
+    model.fit(batches, verbose=0)
+
+
+def test_another_loss_that_is_not_finite_is_not_blamed_on_labels(known, x):
+    model = m2(known, labelled_share=0.5)
+    model.compile("adam", jit_compile=False)
+    model.likelihood.network.weights[0].assign_add(np.full((LATENTS, 5), np.nan))
+    batches = tf.data.Dataset.from_tensors((x, np.array([0, 0, -1, -1, 1, -1])))
+    with pytest.raises(zoo.NonFiniteError, match="A lower learning rate"):
+        model.fit(batches, verbose=0)
+
+
+def test_arrays_that_it_cannot_be_trained_on_are_refused_before_training(few_labels):
+    x, y = few_labels.arrays("train", 300)
+    count = (y < 0).sum()
+    model = m2_mlp(SIZE, latent_dim=2, hidden=(3,), classifier_hidden=())
+    model.compile("adam", run_eagerly=True)
+    reason = f"labelled_share=None says that all have one.*Received: {count} of 300 images without"
+    with pytest.raises(ValueError, match=reason):
+        model.fit(x, y, verbose=0)
+    model.adapt(few_labels)
+    with pytest.raises(ValueError, match=r"labelled_rows=0.1 says.*stratified=True.*Received: 2"):
+        model.fit(x, y, batch_size=50, verbose=0)
+    with pytest.raises(ValueError, match="Received: y=None"):
+        model.fit(x, verbose=0)
+    model.labelled_rows = None
+    model.fit(x, y, batch_size=50, verbose=0)
+    assert int(model.step) == 6
+    # All labelled, or none: there is nothing to know.
+    for labels in (np.abs(y), None):
+        model = m2_mlp(SIZE, latent_dim=2, hidden=(3,), classifier_hidden=())
+        model.compile("adam", run_eagerly=True)
+        model.fit(x[:50], None if labels is None else labels[:50], verbose=0)
+
+
+def test_a_layout_without_the_share_of_labels_is_refused(known):
+    with pytest.raises(ValueError, match=r"together. Received: labelled_rows=0.5"):
+        m2(known, labelled_rows=0.5)
+
+
+@pytest.mark.parametrize("builder", [m2_mlp, m2_conv])
+def test_a_model_has_the_parameters_of_its_parts_and_no_others(builder):
+    model = builder(
+        SIZE, latent_dim=2, hidden=(3,), classifier_hidden=(4,) if builder is m2_mlp else 4
+    )
+    everything, parts = model.trainable_variables, model.variables_of("vae")
+    assert {v.path for v in everything} == {v.path for v in parts}
+    assert len(everything) == len(parts)
+
+
+def test_data_without_labels_is_no_hindrance_where_none_is_needed(few_labels):
+    model = m2_mlp(SIZE, latent_dim=2, hidden=(3,), classifier_hidden=())
+    model.compile("adam", jit_compile=False)
+    images = {s: zoo.datasets.images.Split(few_labels.pixels(s, 40)) for s in few_labels.sizes}
+    data = zoo.datasets.ImageData("bare", images, SIZE, binarize="fixed")
+    zoo.conditions.check(model, data)
+    assert zoo.conditions.of_data(model, data) is None
+    assert zoo.conditions.in_turn(model, data, 4) is None
+    subject = zoo.evaluation.Evaluation.of_model(model, data, "test", 20)
+    assert len(subject.fake) == 20
+    (nll,) = subject.run(["nll"])
+    assert nll.status == "ok", nll.error
+
+
+def test_hidden_labels_are_for_models_that_can_do_without(few_labels):
+    keywords = {"condition": "label", "condition_size": 10, "hidden": (8,)}
+    given = zoo.presets.conditional_vae_mlp(SIZE, 2, **keywords)
+    with pytest.raises(
+        ValueError, match=r"label of every image. Received: 'digits' with num_labels"
+    ):
+        zoo.conditions.check(given, few_labels)
+    zoo.conditions.check(given, zoo.datasets.load("digits"))
+    zoo.conditions.check(m2_mlp(SIZE, hidden=(3,)), few_labels)
+    zoo.conditions.check(vae_mlp(SIZE, 2, (4,)), few_labels)
+
+
+class Seen(Exception):
+    """The labels of what a model was to be trained on."""
+
+
+@pytest.mark.parametrize(("preset", "few"), [("m1_digits", False), ("m2_digits", True)])
+def test_only_models_that_know_of_it_get_labelled_images_over_and_over(
+    preset, few, tmp_path, monkeypatch
+):
+    config = zoo.presets.get(preset)
+    zoo.presets.override(config, ["num_labels=50"])
+
+    def fit(model, batches, y=None, *, steps_per_epoch, **kwargs):
+        raise Seen(np.concatenate([y for _, y in batches.take(steps_per_epoch)]))
+
+    monkeypatch.setattr(zoo.GenerativeModel, "fit", fit)
+    with pytest.raises(Seen) as seen:
+        zoo.training.train(config, zoo.runs.Run(tmp_path / "run"), progress=False)
+    (labels,) = seen.value.args
+    assert (labels >= 0).sum() == (100 if few else 50)
+
+
 def test_batches_of_unknown_size_have_no_last_rows(known, x):
-    model = m2(known, labelled_rows=0.5)
+    model = m2(known, labelled_rows=0.5, labelled_share=0.5)
     model.compile("adam", jit_compile=False)
     with pytest.raises(ValueError, match="batch with `drop_remainder=True`"):
         model.fit(tf.data.Dataset.from_tensor_slices((x, np.zeros(6, int))).batch(4), verbose=0)
@@ -739,7 +943,11 @@ def test_what_is_no_m1_is_refused(tmp_path):
 
 def test_a_run_of_m1_and_m2_asks_for_a_trained_m1():
     config = zoo.presets.get("m1m2_digits")
-    with pytest.raises(ValueError, match="--set first=runs/m1_digits"):
+    with pytest.raises(ValueError, match=r"--preset=m1_digits.*, and .*--set first=runs/m1_digits"):
         zoo.training.check(config)
+    zoo.presets.override(config, ["data.name=mnist"])
+    with pytest.raises(ValueError, match=r"--preset=m1_digits --dataset=mnist.*runs/m1_digits"):
+        zoo.training.check(config)
+    zoo.presets.override(config, ["data.name=digits"])
     zoo.presets.override(config, ["first=runs/elsewhere"])
     zoo.training.check(config)

@@ -178,9 +178,7 @@ class LearnedScale(zoo.distributions.Prior):
 
     def call(self, y=None):
         scale = tf.exp(tf.convert_to_tensor(self.log_scale))
-        return zoo.distributions.tfd.Independent(
-            zoo.distributions.tfd.Normal(tf.zeros(self.dim), scale), 1
-        )
+        return tfp.distributions.Independent(tfp.distributions.Normal(tf.zeros(self.dim), scale), 1)
 
 
 def test_a_prior_with_weights_learns_the_scale_that_the_posteriors_have():

@@ -196,6 +196,80 @@ def test_interpolations_go_between_latents_test_images_or_files(vae, root, image
 FEW = ("--extractor=mnist-cnn-v1", "--num_samples=30", "--limit=20", "--importance_samples=5")
 
 
+@pytest.fixture(scope="module")
+def conditional(root):
+    """Runs of models of labels, of seen quadrants, and of labels that may be missing."""
+    runs = {}
+    for preset in ("cvae_digits", "cvae_quadrants_digits", "m2_digits"):
+        runs[preset] = root / preset
+        small = ("--epochs=1", "--set=model.hidden=8", f"--preset={preset}")
+        succeed("train", *small, f"--output={runs[preset]}", *QUICK)
+    return runs
+
+
+def test_ways_between_files_are_of_a_condition_that_is_known(conditional, root, images):
+    pair = f"--images={images}/00.png,{images}/01.png"
+
+    def walk(name, preset, *more):
+        path = root / f"{name}.png"
+        run, few = f"--run={conditional[preset]}", ("--n=3", f"--output={path}")
+        succeed("interpolate", run, *few, pair, *more)
+        return np.asarray(Image.open(path))
+
+    output = f"--output={root}/no.png"
+    by_label = f"--run={conditional['cvae_digits']}"
+    assert "such as --y=3" in sentence(run("interpolate", by_label, output, pair))
+    three, four = (walk(f"walk{y}", "cvae_digits", f"--y={y}") for y in (3, 4))
+    assert not np.array_equal(three, four)
+    # The seen part is that of the first file: there the way ends as it begins, in its quadrant.
+    part = f"--run={conditional['cvae_quadrants_digits']}"
+    file = f"{part}/model.keras"
+    assert "the folder of a run" in sentence(run("interpolate", file, output, pair))
+    model = keras.saving.load_model(conditional["cvae_quadrants_digits"] / "model.keras")
+    a, b = (zoo.datasets.read_image(f"{images}/{i:02}.png", (8, 8, 1)) for i in range(2))
+    y = np.full_like(a, -1)
+    y[4:, :4] = a[4:, :4]
+    zoo.pictures.interpolations([(a, b)], model, root / "want.png", 3, y=y[None])
+    want = np.asarray(Image.open(root / "want.png"))
+    np.testing.assert_array_equal(walk("seen", "cvae_quadrants_digits"), want)
+    # Where it is optional, the model itself decides: the most probable class of the first file.
+    model = keras.saving.load_model(conditional["m2_digits"] / "model.keras")
+    zoo.pictures.interpolations([(a, b)], model, root / "want2.png", 3)
+    want = np.asarray(Image.open(root / "want2.png"))
+    np.testing.assert_array_equal(walk("optional", "m2_digits"), want)
+    succeed("interpolate", f"--run={conditional['m2_digits']}", "--between=images", "--n=3")
+
+
+def test_labels_on_the_command_line_are_names_or_numbers_that_there_are(conditional, root):
+    m2, cvae = (conditional[name] for name in ("m2_digits", "cvae_digits"))
+
+    def draw(model, name, *more):
+        succeed(
+            "sample", f"--run={model}", "--n=4", f"--output={root}/{name}.npy", "--seed=1", *more
+        )
+        return np.load(root / f"{name}.npy")
+
+    draw(m2 / "model.keras", "no_y")
+    assert not np.array_equal(draw(m2, "m3", "--y=3"), draw(m2, "m4", "--y=4"))
+    np.testing.assert_array_equal(
+        draw(m2, "m3_too", "--y=3"), draw(m2 / "model.keras", "m3_file", "--y=3")
+    )
+
+    for model in (m2, m2 / "model.keras", cvae):
+        said = sentence(run("sample", f"--run={model}", f"--output={root}/no.png", "--y=3,12"))
+        assert "numbers from 0 to 9. Received" in said
+    said = sentence(run("sample", f"--run={cvae}/model.keras", f"--output={root}/no.png"))
+    assert "give labels as numbers" in said
+
+
+def test_a_label_whose_name_is_a_number_is_meant_by_name():
+    from trainers import cli
+
+    assert [cli._label(t, {"10": 0, "2": 1, "x": 2}) for t in ("10", "2", "x", "0")] == [0, 1, 2, 0]
+    with pytest.raises(ValueError, match="Unknown label 'y'"):
+        cli._label("y", {"x": 0})
+
+
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 

@@ -195,7 +195,7 @@ class ImageData:
 
     @property
     def labelled_rows(self) -> float | None:
-        """Share of each training batch, its last rows, that has a label; None where all have one.
+        """Share of each stratified batch, its last rows, that has a label; None where all have one.
 
         At least a tenth, so that the few labels are seen in every batch: see `batches`.
         """
@@ -216,17 +216,19 @@ class ImageData:
         drop_remainder: bool | None = None,
         shard: tuple[int, int, int] = (0, 1, 1),
         labels: bool = True,
+        stratified: bool = False,
     ) -> tf.data.Dataset:
         """A pipeline over one split.
 
         Without `repeat` the dataset is exactly one epoch, `first_epoch`, each time it is
         iterated; to train for several epochs use `repeat=True` and `steps_per_epoch`.
 
-        With `num_labels` a shuffled training batch holds two streams, the unlabelled images and
-        then, as its last rows, the labelled ones: `labelled_rows` of it, rounded up, in each
-        replica's part the same. An epoch has as many batches as it would have without. In it no
-        unlabelled image comes twice, and the labelled ones come over and over, all of them before
-        any comes again.
+        With `stratified` a batch holds two streams, the unlabelled images and then, as its last
+        rows, the labelled ones: `labelled_rows` of it, rounded up, in each replica's part the same.
+        An epoch has as many batches as it would have without. In it no unlabelled image comes twice,
+        and the labelled ones come over and over, all of them before any comes again. This is for
+        models that know it and undo it by weights, as those of `zoo.models.semi_supervised` do; to
+        all others the few labelled images would be a large part of the data.
 
         Args:
             split: "train", "validation" or "test".
@@ -239,6 +241,8 @@ class ImageData:
                 worker's replicas in turn, each `batch_size / (workers * replicas)`; over all
                 workers and replicas, in this order, they make up the global batch.
             labels: False leaves out `y`.
+            stratified: of shuffled training images, whether each batch has its share of labelled
+                ones, where `num_labels` leaves others without.
 
         Returns:
             Dataset of `x`, or of `(x, y)` where there are labels. `x`: float32 `[B, H, W, C]` in
@@ -281,11 +285,16 @@ class ImageData:
         steps = size // batch_size if drop else -(-size // batch_size)
         each = batch_size // parts
         few = 0
-        if self.num_labels is not None and split == "train" and shuffle:
+        if stratified and not (split == "train" and shuffle):
+            raise ValueError(
+                "`stratified` is for shuffled training images. "
+                f"Received: split={split!r}, shuffle={shuffle}."
+            )
+        if stratified and self.num_labels is not None:
             few = labelled_rows(each, self.labelled_rows)
             if not drop or few == each:
                 raise ValueError(
-                    "Each batch of shuffled training images has labelled and unlabelled rows: it "
+                    "Each stratified batch has labelled and unlabelled rows: it "
                     "needs `drop_remainder=True`, and room for both in the part of each replica. "
                     f"Received: drop_remainder={drop}, batch_size={batch_size}, shard={shard}, "
                     f"of which {few} row(s) in {each} are labelled."

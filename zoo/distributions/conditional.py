@@ -34,6 +34,13 @@ class Conditional(Part):
         self.network = network
         self.family = family
 
+    @property
+    def condition(self):
+        if len(self.network.inputs) == 1:
+            return None
+        taken = self.network.inputs[1]
+        return tf.TensorSpec(taken.shape, taken.dtype)
+
     def call(self, context, y=None, training=False) -> tfd.Distribution:
         """The distribution given `context[..., B, *network.input_shape[1:]]`.
 
@@ -82,6 +89,10 @@ class Completion(Conditional):
         network: As for `Conditional`, to the parameters of a whole image.
         family: A `Family` of independent values.
 
+    Raises:
+        ValueError: If the network does not end in an image's parameters, or the family is one over
+            vectors.
+
     Example:
         >>> part = zoo.Completion(zoo.networks.mlp_decoder(2, (2, 2, 1)), zoo.Bernoulli())
         >>> part.network.set_weights([np.zeros_like(w) for w in part.network.get_weights()])
@@ -92,6 +103,43 @@ class Completion(Conditional):
         >>> p.mean().numpy().ravel()
         array([0.5, 1. , 0.5, 0. ], dtype=float32)
     """
+
+    def __init__(self, network: keras.Model, family: Family, **kwargs):
+        super().__init__(network, family, **kwargs)
+        # By what families over vectors, whose values depend on each other, have to override.
+        if type(family).num_params is not Family.num_params:
+            raise ValueError(
+                "A Completion leaves values out one by one: it takes a family of independent "
+                f"values. Received: a {type(family).__name__}, which is over vectors."
+            )
+        shape = network.output_shape
+        if len(shape) != 4 or shape[-1] % family.params_per_value:
+            raise ValueError(
+                "The network of a Completion gives the parameters of an image, [B, H, W, "
+                f"{family.params_per_value} C] for a {type(family).__name__}. Received: a network "
+                f"with outputs of shape {shape}."
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        _, height, width, params = self.network.output_shape
+        return height, width, params // self.family.params_per_value
+
+    @property
+    def condition(self):
+        # What is seen is needed also where the network does without.
+        return super().condition or tf.TensorSpec([None, *self.image_shape], tf.float32)
+
+    def check_context_is_y(self) -> None:
+        """Raises a `ValueError` unless the network's only input can be `y`: for `part(y, y)`."""
+        inputs = [tuple(t.shape[1:]) for t in self.network.inputs]
+        if inputs != [self.image_shape]:
+            raise ValueError(
+                "A guess at what is hidden is a `Completion` whose network's only input is the seen "
+                f"part `y`, of shape {self.image_shape}. Received: a network with inputs of the "
+                f"shapes {inputs}."
+            )
 
     def call(self, context, y=None, training=False):
         if y is None:

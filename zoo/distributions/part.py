@@ -20,6 +20,11 @@ class Part(FromArguments, keras.layers.Layer):
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.built = True
 
+    @property
+    def condition(self) -> tf.TensorSpec | None:
+        """Shape `[B, ...]` and type of the `y` that the part makes use of, or `None`."""
+        return None
+
     def __call__(self, *args, **kwargs):
         # Of what Keras does around `call`, nothing suits a function that returns a distribution.
         return self.call(*args, **kwargs)

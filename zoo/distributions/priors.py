@@ -1,5 +1,6 @@
 """Priors over latents, fixed and learned."""
 
+import inspect
 import math
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo.distributions.conditional import Conditional
+from zoo.distributions.conditional import Completion, Conditional
 from zoo.distributions.families import Family
 from zoo.distributions.part import Part
 from zoo.draws import Normal
@@ -21,7 +22,14 @@ class Prior(Part):
 
     Returns a distribution over `z[dim]`. To train a model adversarially a prior need only be
     sampled; a likelihood model also needs `log_prob`.
+
+    `call` may take `training` too, where the prior has layers to which it makes a difference.
     """
+
+    def __call__(self, y=None, training=False):
+        if "training" in inspect.signature(self.call).parameters:
+            return self.call(y, training=training)
+        return self.call(y)
 
     def call(self, y=None) -> tfd.Distribution:
         raise NotImplementedError
@@ -84,7 +92,8 @@ class ConditionalPrior(Prior):
 
     With a `baseline`, a deterministic network's guess at the image, the prior network sees that guess
     too, as in the paper's section 4 (its "recurrent connection"). The guess comes without a
-    gradient: nothing that is asked of the prior changes the baseline.
+    gradient, and as outside of training (no dropout): nothing that is asked of the prior changes
+    the baseline.
 
     Args:
         network: A built `keras.Model` from `y[B, ...]`, with a baseline from `[y, guess]`, to
@@ -92,6 +101,9 @@ class ConditionalPrior(Prior):
         family: A `Family` over vectors.
         baseline: `None`, or p(x | y) as a `Completion` whose network's only input is `y`; its mean
             is the guess.
+
+    Raises:
+        ValueError: If the networks do not take that, and, when called, for y=None.
 
     Example:
         >>> prior = zoo.ConditionalPrior(zoo.networks.mlp(10, 2 * 3), zoo.DiagonalNormal())
@@ -103,7 +115,7 @@ class ConditionalPrior(Prior):
         self,
         network: keras.Model,
         family: Family,
-        baseline: Conditional | None = None,
+        baseline: Completion | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -113,11 +125,23 @@ class ConditionalPrior(Prior):
                 f"The network of this prior takes {'y' if wanted == 1 else '[y, guess]'}. "
                 f"Received: a network of {len(network.inputs)} inputs."
             )
+        if baseline is not None:
+            if not isinstance(baseline, Completion):
+                raise ValueError(
+                    "The `baseline` of a ConditionalPrior is a `Completion`, p(x | y). "
+                    f"Received: a {type(baseline).__name__}."
+                )
+            baseline.check_context_is_y()
         self.network = network
         self.family = family
         self.baseline = baseline
 
-    def call(self, y=None):
+    @property
+    def condition(self):
+        taken = self.network.inputs[0]
+        return tf.TensorSpec(taken.shape, taken.dtype)
+
+    def call(self, y=None, training=False):
         if y is None:
             raise ValueError(
                 "A ConditionalPrior is p(z | y): train on (x, y), and pass `y` to the model's "
@@ -127,7 +151,7 @@ class ConditionalPrior(Prior):
         inputs = y
         if self.baseline is not None:
             inputs = [y, tf.stop_gradient(self.baseline(y, y).mean())]
-        return self.family(tf.cast(self.network(inputs), tf.float32), 1)
+        return self.family(tf.cast(self.network(inputs, training=training), tf.float32), 1)
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -177,8 +201,9 @@ class MixturePrior(Prior):
         log p(z) = log sum_k w_k prod_d N(z_d; loc_kd, scale_kd^2)
 
     The mixture of Gaussians that Tomczak and Welling, "VAE with a VampPrior", 2018, compare theirs
-    with, here with weights that are learned too. The sum over dimensions is inside that over components: a mixture in
-    each dimension by itself would be another, larger one. https://arxiv.org/abs/1705.07120
+    with, here with weights that are learned too. The sum over dimensions is inside that over
+    components: a mixture in each dimension by itself would be another, larger one.
+    https://arxiv.org/abs/1705.07120
 
     Args:
         dim: D of the latents.

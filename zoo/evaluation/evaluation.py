@@ -154,8 +154,8 @@ class Evaluation:
         start = time.monotonic()
         try:
             pool = None
-            if self.data is not None:
-                pool = self.given(conditions.of_data(self.model, self.data, self.split))
+            if self.data is not None and self._needs_condition:
+                pool = conditions.of_data(self.model, self.data, self.split)
             drawn = samples(
                 self.model, self.num_samples, self.seed, self.batch_size, self.progress, pool
             )
@@ -200,8 +200,11 @@ class Evaluation:
 
     def given(self, y: np.ndarray | None) -> np.ndarray | None:
         """The data's `y` for the model, if that needs a condition."""
-        needed = self.model.condition is not None and not self.model.condition_is_optional
-        return y if needed else None
+        return y if self._needs_condition else None
+
+    @property
+    def _needs_condition(self):
+        return self.model.condition is not None and not self.model.condition_is_optional
 
     @functools.cached_property
     def labelled(self) -> tuple[np.ndarray, np.ndarray | None]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from zoo.config import look_up
 from zoo.distributions import Bernoulli, Categorical, Completion, DiscretizedLogistic, Family
 from zoo.metrics.estimate import Estimate
 from zoo.model import GenerativeModel
@@ -21,11 +22,14 @@ def negative_log_likelihood(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     y: np.ndarray | None = None,
+    proposal: str = "posterior",
 ) -> Estimate:
     """-log p(x), or -log p(x | y), by importance sampling, in nats per image, averaged over images.
 
     The estimate is an upper bound in expectation, which falls with the number of samples, K: Burda
     et al., "Importance Weighted Autoencoders", 2016, theorem 1. https://arxiv.org/abs/1509.00519
+
+    A model without latents, such as a `Predictor`, is scored exactly, and once.
 
     Args:
         model: One with `log_prob`.
@@ -35,16 +39,22 @@ def negative_log_likelihood(
         batch_size: Images at a time. A batch is drawn for as a whole, so the noise of the estimate,
             and nothing else, depends on it.
         seed: Of the importance samples.
-        progress: Called with the number of samples drawn and that of all, N K.
+        progress: Called with the number of samples drawn and that of all, N K (N if exact).
         y: The images' conditions `[N, ...]`, where the model takes one; else without effect.
+        proposal: Where samples are drawn from. "posterior" is the model's `log_prob`: importance
+            sampling from q(z | x), or what the model has in place of it. "prior" is its
+            `log_prob_from_prior`: plain Monte Carlo from p(z | y), which takes many more samples.
 
     Returns:
-        The mean over images, its standard error over images; in `estimator["of"]` whether it is of
-        probabilities or of a density; and in `details` `bits_per_dim`: the value over the number of pixel values and log 2. A density has no such number on values that
-        lie on levels; there it is `None`, and `reason` says so.
+        The mean over images, its standard error over images; in `estimator["method"]` "importance
+        sampling", "Monte Carlo" (from the prior) or "exact" (then without settings of samples), and
+        in `estimator["of"]` whether it is of probabilities or of a density; and in `details`
+        `bits_per_dim`: the value over the number of pixel values and log 2. A density has no such
+        number on values that lie on levels; there it is `None`, and `reason` says so.
 
     Raises:
-        ValueError: If the model has no likelihood, or the images are not of its likelihood's kind.
+        ValueError: If the model has no likelihood, or none by that proposal, or the images are not
+            of its likelihood's kind.
 
     Example:
         >>> x = np.ones((2, 8, 8, 1), "float32")
@@ -59,10 +69,20 @@ def negative_log_likelihood(
             f"{', '.join(model.abilities())}."
         )
     check_positive(num_samples=num_samples, batch_size=batch_size)
+    look_up({"posterior": None, "prior": None}, proposal, "proposal")
+    if proposal == "prior" and not hasattr(model, "log_prob_from_prior"):
+        raise ValueError(
+            "proposal='prior' takes a model with `log_prob_from_prior`, such as a ConditionalVAE. "
+            f"Received: a {type(model).__name__}."
+        )
+    method = "Monte Carlo" if proposal == "prior" else model.log_prob_method
+    if method == "exact":
+        num_samples = 1
     x = check_observations(model, x)
     y = check_conditions(model, x, y)
+    estimate = model.log_prob_from_prior if proposal == "prior" else model.log_prob
     log_prob = tf.function(
-        lambda images, draws, seed, *y: model.log_prob(
+        lambda images, draws, seed, *y: estimate(
             images, draws, seed=seed, **({"y": y[0]} if y else {})
         ),
         input_signature=[
@@ -87,13 +107,9 @@ def negative_log_likelihood(
             if progress:
                 progress(start * num_samples + len(images) * (drawn + draws), len(x) * num_samples)
         values.append(total - np.log(num_samples))
-    about = {
-        "method": "importance sampling",
-        "of": measured(model, x),
-        "K": num_samples,
-        "batch_size": batch_size,
-        "seed": seed,
-    }
+    about = {"method": method, "of": measured(model, x)}
+    if method != "exact":
+        about |= {"K": num_samples, "batch_size": batch_size, "seed": seed}
     nats = -np.concatenate(values)
     return over_images(nats, about, **bits_per_dim(model, nats.mean(), _num_values(model, x, y)))
 

@@ -29,6 +29,7 @@ from zoo.distributions import (
 )
 from zoo.model import GenerativeModel, as_images
 from zoo.models.vae import VAE, mean_over_draws, warm_up
+from zoo.schedules import Schedule
 
 tfd = tfp.distributions
 
@@ -64,10 +65,11 @@ class ConditionalVAE(VAE):
         likelihood: p(x | z, y), a `Conditional` on `z[..., B, D]`, or a `Completion`.
         prior: p(z | y), a `ConditionalPrior`, or any other `Prior` for one that ignores y.
         alpha: Weight of L_CVAE, in [0, 1].
+        num_samples, rate_weight, free_bits: As for `VAE`; the last two are of L_CVAE alone.
         **kwargs: As for `VAE`.
 
     Raises:
-        ValueError: If `alpha` is not in [0, 1].
+        ValueError: If `alpha` is not in [0, 1], or is 0 and the rate is to be charged otherwise.
 
     Example:
         >>> cvae = zoo.models.conditional_vae.conditional_vae_mlp((8, 8, 1), 4, (16,))
@@ -84,11 +86,22 @@ class ConditionalVAE(VAE):
         likelihood: Conditional,
         prior: Prior,
         alpha: float = 1.0,
+        num_samples: int = 1,
+        rate_weight: float | Schedule = 1.0,
+        free_bits: float = 0.0,
         **kwargs,
     ):
-        super().__init__(posterior, likelihood, prior, **kwargs)
+        super().__init__(
+            posterior, likelihood, prior, num_samples, rate_weight, free_bits, **kwargs
+        )
         if not 0 <= alpha <= 1:
             raise ValueError(f"`alpha` must be in [0, 1]. Received: {alpha}.")
+        if alpha == 0 and (rate_weight != 1 or free_bits):
+            raise ValueError(
+                "With alpha=0 there is no rate, and nothing for `rate_weight`, `warm_up_steps` or "
+                f"`free_bits` to do: leave them out. Received: rate_weight={rate_weight}, "
+                f"free_bits={free_bits}."
+            )
         self.alpha = alpha
 
     @property
@@ -117,7 +130,7 @@ class ConditionalVAE(VAE):
         if self.alpha < 1:
             # A seed beside that of the posterior's draws.
             seed = tf.random.experimental.stateless_fold_in(seed, 1)
-            z = self._prior_over(x, y).sample(self.num_samples, seed=seed)
+            z = self._prior_over(x, y, training).sample(self.num_samples, seed=seed)
             log_prob = self.likelihood(z, y, training=training).log_prob(x)
             terms = terms | {"prior_distortion": -mean_over_draws(log_prob)}
             loss += (1 - self.alpha) * terms["prior_distortion"]
@@ -126,9 +139,9 @@ class ConditionalVAE(VAE):
             losses["baseline"] = -baseline(y, y, training=training).log_prob(x)
         return losses, terms
 
-    def _prior_over(self, x, y):
+    def _prior_over(self, x, y, training=False):
         """p(z | y) with a batch shape `[B]`, also where it is the same for all y."""
-        p = self.prior(y)
+        p = self.prior(y, training=training)
         return p if p.batch_shape.rank else tfd.BatchBroadcast(p, tf.shape(x)[:1])
 
     @property
@@ -138,6 +151,10 @@ class ConditionalVAE(VAE):
     @property
     def latent_dim(self):
         return int(self.likelihood.network.inputs[0].shape[-1])
+
+    @property
+    def log_prob_method(self):
+        return "importance sampling" if self.alpha > 0 else "Monte Carlo"
 
     def log_prob(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
         """log p(x | y) `[B]` in nats, estimated with `num_samples` importance samples.
@@ -156,6 +173,7 @@ class ConditionalVAE(VAE):
         that is, and of far larger variance. It takes many samples.
         """
         x = self._images(x)
+        y = self.given(x, y)
         return self.importance_sampled(x, y, self._prior_over(x, y), num_samples, seed)
 
 
@@ -171,12 +189,17 @@ class Predictor(GenerativeModel):
     Args:
         likelihood: p(x | y), a `Completion` whose network's only input is `y[B, H, W, C]`.
 
+    Raises:
+        ValueError: If it is anything else.
+
     Example:
         >>> predictor = zoo.models.conditional_vae.predictor_mlp((8, 8, 1), (16,))
         >>> predictor.compile("adam")
         >>> data = zoo.datasets.load("digits", binarize="fixed", seen_quadrants=1)
         >>> history = predictor.fit(*data.arrays("train"), verbose=0)
     """
+
+    log_prob_method = "exact"
 
     def __init__(self, likelihood: Completion, **kwargs):
         super().__init__(**kwargs)
@@ -185,6 +208,7 @@ class Predictor(GenerativeModel):
                 "A Predictor takes a `Completion`, p(x | y) of what y hides. "
                 f"Received: a {type(likelihood).__name__}."
             )
+        likelihood.check_context_is_y()
         self.likelihood = likelihood
 
     def players(self):
@@ -195,23 +219,22 @@ class Predictor(GenerativeModel):
 
     @property
     def image_shape(self):
-        return tuple(self.likelihood.network.inputs[0].shape[1:])
+        return self.likelihood.image_shape
 
     @property
     def latent_dim(self):
         return 0
 
-    @property
-    def condition(self):
-        return tf.TensorSpec([None, *self.image_shape], tf.float32)
-
     def decode(self, z, y=None):
         """The images that `y` shows, completed by the means of their hidden parts; `z` is not used."""
+        y = self.given(z, y, 2)
         return as_images(self.likelihood(y, y).mean())
 
     def log_prob(self, x, num_samples: int = 1, y=None, seed=None) -> tf.Tensor:
         """log p(hidden part | y) `[B]` in nats. It is exact, whatever `num_samples` and `seed`."""
-        return self.likelihood(y, y).log_prob(self._images(x))
+        x = self._images(x)
+        y = self.given(x, y)
+        return self.likelihood(y, y).log_prob(x)
 
 
 def conditional_vae_mlp(
@@ -250,8 +273,9 @@ def conditional_vae_mlp(
             none. For the condition "seen".
         alpha: 1 for the CVAE, 0 for the GSNN, or between.
         num_samples: Draws of z per image.
-        warm_up_steps: Training steps in which the weight of the rate rises from 0 to 1.
-        free_bits: Nats of rate per latent dimension that cost nothing extra.
+        warm_up_steps: Training steps in which the weight of the rate rises from 0 to 1; not with
+            alpha=0, which has no rate.
+        free_bits: Nats of rate per latent dimension that cost nothing extra; likewise.
 
     Raises:
         ValueError: For names that there are not, or settings that do not go together.

@@ -93,14 +93,14 @@ class InfoVAE(VAE):
 
     def objective(self, x, y, seed, training):
         q, z = self.draw(x, y, seed, training)
-        p = self.prior(y)
+        p = self.prior(y, training=training)
         distortion = -mean_over_draws(self.likelihood(z, y, training=training).log_prob(x))
         rate = mean_over_draws(kl(q, p, z))
         charged = with_free_bits(q, p, self.free_bits) if training and self.free_bits else rate
         # The posterior's draws are the VAE's of the same seed; the prior's have one of their own.
         prior_seed = tf.random.experimental.stateless_fold_in(seed, 1)
         discrepancy = mean_over_draws(
-            mmd_to_prior(z, self.prior, y, self.kernel, self.unbiased, prior_seed)
+            mmd_to_prior(z, self.prior, y, self.kernel, self.unbiased, prior_seed, training)
         )
         loss = (
             distortion

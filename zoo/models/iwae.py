@@ -79,7 +79,7 @@ class IWAE(VAE):
 
     def objective(self, x, y, seed, training):
         q, z = self.draw(x, y, seed, training)
-        p, weight = self.prior(y), self.weight_of_rate(training)
+        p, weight = self.prior(y, training=training), self.weight_of_rate(training)
 
         def terms_at(z):
             distortion = -self.likelihood(z, y, training=training).log_prob(x)

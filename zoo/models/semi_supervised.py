@@ -28,8 +28,8 @@ from zoo.distributions import (
     kl,
     likelihood_family,
 )
-from zoo.model import GenerativeModel, as_images, as_seed
-from zoo.models.vae import VAE, vae_mlp
+from zoo.model import GenerativeModel, NonFiniteError, as_images, as_seed
+from zoo.models.vae import VAE, log_mean_weight, vae_mlp
 
 tfd = tfp.distributions
 
@@ -87,10 +87,11 @@ class SemiSupervisedVAE(GenerativeModel):
     rows in each batch, a labelled row costs (s / r) L + (alpha / r) (-log q(y | x)), an unlabelled
     row (1 - s) / (1 - r) U, and the expected mean over a batch is J / N for any r.
 
-    `y[B]` is the class, an int in 0..C-1; any other number, such as -1, is no label, and y=None says
-    so of all images. In evaluation the loss is U for every image, and labels serve for `accuracy`
-    alone, which is 0 where there are none. `distortion` and `rate` are those under q(y | x), or of
-    the label in training; the rate is that of y and z, so that U = distortion + rate.
+    `y[B]` is the class, an int in 0..C-1; -1, or any number below 0, is no label, and y=None says so
+    of all images; it is the same in every method, row by row. A number from C on is an error. In
+    evaluation the loss is U for every image, and labels serve for `accuracy` alone: the share of the
+    labelled images whose class is the most probable one, 0 where there are none. `distortion` and
+    `rate` are those under q(y | x), or of the label in training; the rate is that of y and z, so that U = distortion + rate.
 
     Args:
         classifier: Network from `x[B, ...]` to the logits `[B, C]` of q(y | x).
@@ -99,23 +100,23 @@ class SemiSupervisedVAE(GenerativeModel):
         likelihood: p(x | y, z), a `Conditional` whose network takes `z[B, D]` and `y`.
         prior: p(z), a `Prior` over `z[D]`.
         labelled_share: s, the share of the training images that have a label, in (0, 1]. Set by
-            `adapt`.
+            `adapt`. `None` where all have one, or none has.
         labelled_rows: r, the share of each training batch that has a label, in (0, 1], rounded up to
-            whole rows, which are the last ones: so `zoo.datasets` lays batches out, and then no
-            class but its own is looked at for a labelled row. `None` where labelled rows may lie
-            anywhere, in the share s in the mean. Set by `adapt`.
+            whole rows, which are the last ones: so `zoo.datasets` lays `stratified` batches out, and
+            then no class but its own is looked at for a labelled row. `None` where labelled rows may
+            lie anywhere, in the share s in the mean. Set by `adapt`.
         alpha: Weight of the classification loss relative to the size of the data set, from 0 on;
             0.1 in the paper.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or `labelled_rows` is given alone.
 
     Example:
         >>> data = zoo.datasets.load("digits", binarize="dynamic", num_labels=50)
         >>> m2 = zoo.models.semi_supervised.m2_mlp((8, 8, 1), latent_dim=5, hidden=(32,))
         >>> m2.adapt(data)
         >>> m2.compile("adam")
-        >>> batches = data.batches("train", 100, shuffle=True, repeat=True)
+        >>> batches = data.batches("train", 100, shuffle=True, repeat=True, stratified=True)
         >>> history = m2.fit(batches, steps_per_epoch=10, verbose=0)
         >>> m2.classify(data.arrays("test")[0]).shape
         TensorShape([447, 10])
@@ -123,6 +124,7 @@ class SemiSupervisedVAE(GenerativeModel):
 
     terms = ("distortion", "rate", "accuracy")
     condition_is_optional = True
+    stratified_batches = True
 
     def __init__(
         self,
@@ -130,7 +132,7 @@ class SemiSupervisedVAE(GenerativeModel):
         posterior: Conditional,
         likelihood: Conditional,
         prior: Prior,
-        labelled_share: float = 1.0,
+        labelled_share: float | None = None,
         labelled_rows: float | None = None,
         alpha: float = 0.1,
         **kwargs,
@@ -142,6 +144,11 @@ class SemiSupervisedVAE(GenerativeModel):
         }.items():
             if share is not None and not 0 < share <= 1:
                 raise ValueError(f"`{name}` must be a share in (0, 1]. Received: {share}.")
+        if labelled_rows is not None and labelled_share is None:
+            raise ValueError(
+                "The weights of rows follow from `labelled_rows` and `labelled_share` together. "
+                f"Received: labelled_rows={labelled_rows}, labelled_share=None."
+            )
         if not 0 <= alpha < math.inf:
             raise ValueError(f"`alpha` must be a number from 0 on. Received: {alpha}.")
         self.classifier = classifier
@@ -180,12 +187,67 @@ class SemiSupervisedVAE(GenerativeModel):
         self.labelled_share = data.labelled_share
         self.labelled_rows = data.labelled_rows or 1.0
 
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """As for any model.
+
+        Raises:
+            ValueError: Also for arrays with labels that the model has no class for, or without
+                labels where it cannot be trained on them.
+            zoo.NonFiniteError: Also if a row of a batch has no label where one must be.
+        """
+        if hasattr(x, "shape"):
+            self._check_arrays(y)
+        try:
+            return super().fit(x, y, *args, **kwargs)
+        except NonFiniteError as error:
+            if (step := self._label_missing_at()) is None:
+                raise
+            raise NonFiniteError(
+                f"Training stopped: at step {step} a row has no label, or that of no class, where "
+                f"{self._wanted()}"
+            ) from error
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """As for any model; refuses arrays with labels that it has no class for."""
+        if y is not None:
+            self._refuse_other_classes(y)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def _check_arrays(self, y):
+        if y is not None:
+            self._refuse_other_classes(y)
+        missing = y is None or int(np.sum(np.asarray(y) < 0))
+        needed = self.labelled_rows is not None or (y is not None and self.labelled_share is None)
+        if needed and missing:
+            count = "y=None" if y is None else f"{missing} of {len(y)} images without a label"
+            raise ValueError(f"Images have no label, where {self._wanted()} Received: {count}.")
+
+    def _wanted(self):
+        reason = "labelled_share=None says that all have one."
+        if self.labelled_rows is not None:
+            rows = f"labelled_rows={self.labelled_rows}"
+            reason = f"{rows} says that the last rows of each batch have one."
+        return (
+            f"{reason} Train on data.batches('train', batch_size, shuffle=True, repeat=True, "
+            "stratified=True) after adapt(data); or on any batches with labelled_rows=None and "
+            "labelled_share, the share of images that have a label."
+        )
+
+    def _label_missing_at(self):
+        """The step at which the loss was made NaN by `objective`, all else being finite, or None."""
+        steps = self.first_non_finite.result().numpy()
+        first = dict(zip(self.first_non_finite.names, steps, strict=True))
+        loss = first.pop("loss")
+        return int(loss) if loss >= 0 and loss not in first.values() else None
+
     def objective(self, x, y, seed, training):
-        y = tf.fill(tf.shape(x)[:1], NO_LABEL) if y is None else tf.cast(y, tf.int32)
+        some_known = y is not None
+        y = tf.cast(y, tf.int32) if some_known else tf.fill(tf.shape(x)[:1], NO_LABEL)
         logits = tf.cast(self.classifier(x, training=training), tf.float32)
         log_q = tf.nn.log_softmax(logits)
         right = tf.cast(tf.argmax(logits, -1, tf.int32) == y, tf.float32)
         known = (y >= 0) & (y < self.num_classes)
+        accuracy = (right, tf.cast(known, tf.float32))
         few = self._labelled_last(x) if training else 0
         # Rows to look at with every class, and those to look at with their own alone.
         many = tf.shape(x)[0] if x.shape[0] is None else x.shape[0] - few
@@ -196,8 +258,6 @@ class SemiSupervisedVAE(GenerativeModel):
             "rate": tf.reduce_sum(q * (rate + log_q[:many]), -1) + log_c,
         }
         if not training:
-            labelled = tf.cast(known, tf.float32)
-            accuracy = tf.math.divide_no_nan(right, tf.reduce_mean(labelled))
             return {"vae": free["distortion"] + free["rate"]}, free | {"accuracy": accuracy}
         error = -tf.reduce_sum(log_q * tf.one_hot(y, self.num_classes), -1)
         if not few:
@@ -206,8 +266,15 @@ class SemiSupervisedVAE(GenerativeModel):
                 name: tf.where(known, tf.reduce_sum(mine * cost, -1) + constant, free[name])
                 for name, cost, constant in (("distortion", distortion, 0), ("rate", rate, log_c))
             }
-            loss = terms["distortion"] + terms["rate"] + self.alpha / self.labelled_share * error
-            return {"vae": loss}, terms | {"accuracy": right / self.labelled_share}
+            loss = (
+                terms["distortion"]
+                + terms["rate"]
+                + self.alpha / (self.labelled_share or 1.0) * error
+            )
+            if some_known and self.labelled_share is None:
+                # The weight of the others is not known, and no cost would be right.
+                loss = tf.where(known, loss, np.nan)
+            return {"vae": loss}, terms | {"accuracy": accuracy}
         s, r = self.labelled_share, few / (many + few)
         terms = {
             "distortion": tf.concat([free["distortion"], own[0]], 0),
@@ -291,13 +358,17 @@ class SemiSupervisedVAE(GenerativeModel):
         return self.posterior(codes, self._or_most_probable(codes, y)).mean()
 
     def decode(self, z, y=None):
-        """The means `[B, H, W, C]` of p(x | y, z); with y=None of p(x | z), over all classes."""
-        if y is not None:
-            return self._decode(z, tf.cast(y, tf.int32))
+        """The means `[B, H, W, C]` of p(x | y, z); where y is not known of p(x | z), over classes."""
         z = tf.cast(z, tf.float32)
         rows = tf.shape(z)[0]
-        images = self._decode(tf.tile(z, [self.num_classes, 1]), self._every_class(rows))
-        return tf.reduce_mean(tf.reshape(images, [self.num_classes, rows, *self.image_shape]), 0)
+
+        def of_all():
+            images = self._decode(tf.tile(z, [self.num_classes, 1]), self._every_class(rows))
+            return tf.reduce_mean(
+                tf.reshape(images, [self.num_classes, rows, *self.image_shape]), 0
+            )
+
+        return self._where_known(rows, y, lambda labels: self._decode(z, labels), of_all)
 
     def _decode(self, z, y):
         return as_images(self.likelihood(z, y).mean())
@@ -319,7 +390,7 @@ class SemiSupervisedVAE(GenerativeModel):
         """
         class_seed, seed = tfp.random.split_seed(as_seed(seed))
         drawn = tf.random.stateless_uniform([n], class_seed, 0, self.num_classes, tf.int32)
-        y = drawn if y is None else self._filled(self.conditions(n, y), drawn)
+        y = self._filled(y, drawn)
         return self._decode(self.prior(y).sample(n, seed=seed), y)
 
     def interpolate(self, a, b, n=10, spherical=False, y=None):
@@ -331,36 +402,22 @@ class SemiSupervisedVAE(GenerativeModel):
     def log_prob(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
         """log p(x), or log p(x | y), `[B]` in nats, with `num_samples` importance samples of z.
 
-        Without y: log sum_y p(y) p(x | y), the sum over classes exact, and each p(x | y) estimated
-        as a `VAE` does. In expectation a lower bound that rises with the number of samples.
+        Where y is not known: log sum_y p(y) p(x | y), the sum over classes exact, and each p(x | y)
+        estimated as a `VAE` does. In expectation a lower bound that rises with the number of samples.
         """
-        if isinstance(num_samples, int) and num_samples < 1:
-            raise ValueError(f"`num_samples` must be at least 1. Received: {num_samples}.")
         x, seed = self._images(x), as_seed(seed)
         rows = tf.shape(x)[0]
-        labels = self._every_class(rows) if y is None else tf.cast(y, tf.int32)
 
-        def another(k, largest, total):
-            # As in `VAE.log_prob`: one sample at a time, relative to the largest term.
-            here = tf.random.experimental.stateless_fold_in(seed, k)
-            log_weight = self._log_weight(x, labels, here)
-            higher = tf.maximum(largest, log_weight)
-            total = total * tf.exp(largest - higher) + tf.exp(log_weight - higher)
-            return k + 1, higher, total
+        def given(labels):
+            return log_mean_weight(
+                lambda here: self._log_weight(x, labels, here), tf.size(labels), num_samples, seed
+            )
 
-        start = tf.fill(tf.shape(labels), tf.float32.min)
-        shape = tf.TensorShape([None])
-        _, largest, total = tf.while_loop(
-            lambda k, *_: k < num_samples,
-            another,
-            (0, start, tf.zeros_like(start)),
-            shape_invariants=(tf.TensorShape([]), shape, shape),
-        )
-        estimate = largest + tf.math.log(total / tf.cast(num_samples, tf.float32))
-        if y is None:
-            estimate = tf.reshape(estimate, [self.num_classes, rows])
-            estimate = tf.reduce_logsumexp(estimate, 0) - math.log(self.num_classes)
-        return tf.ensure_shape(estimate, x.shape[:1])
+        def of_all():
+            estimate = tf.reshape(given(self._every_class(rows)), [self.num_classes, rows])
+            return tf.reduce_logsumexp(estimate, 0) - math.log(self.num_classes)
+
+        return tf.ensure_shape(self._where_known(rows, y, given, of_all), x.shape[:1])
 
     def _log_weight(self, x, y, seed):
         """log p(x, z | y) / q(z | x, y) at one draw of z, for each of the labels `y[K * B]`."""
@@ -375,8 +432,35 @@ class SemiSupervisedVAE(GenerativeModel):
     def _filled(self, y, other):
         if y is None:
             return other
-        y = tf.cast(y, tf.int32)
-        return tf.where((y >= 0) & (y < self.num_classes), y, other)
+        y = self._labels(tf.size(other), y)
+        return tf.where(y >= 0, y, other)
+
+    def _where_known(self, rows, y, of_class, of_all):
+        """`of_class(y)` for rows with a label and `of_all()` for those without, `[rows, ...]`."""
+        if y is None:
+            return of_all()
+        y = self._labels(rows, y)
+        known = y >= 0
+
+        def both():
+            own, other = of_class(y), of_all()
+            return tf.where(tf.reshape(known, [-1] + [1] * (own.shape.rank - 1)), own, other)
+
+        # All classes take C times as long: not where there is no need.
+        return tf.cond(tf.reduce_all(known), lambda: of_class(y), both)
+
+    def _labels(self, rows, y):
+        """`y` as `[rows]` int32, of classes that there are, or below 0."""
+        y = self.conditions(rows, y)
+        self._refuse_other_classes(y)
+        return y
+
+    def _refuse_other_classes(self, y):
+        expected = f"A label is an int below {self.num_classes}, the number of classes; -1 is none."
+        if (values := tf.get_static_value(tf.convert_to_tensor(y))) is None:
+            tf.debugging.assert_less(y, self.num_classes, expected)
+        elif (values >= self.num_classes).any():
+            raise ValueError(f"{expected} Received: {values.max()}.")
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -568,9 +652,26 @@ def m2_mlp(
         levels: Number of grey levels, for "discretized_logistic".
         alpha: Weight of the classification loss.
     """
+    classifier = networks.mlp_encoder(image_shape, num_classes, classifier_hidden, activation)
+    return _m2(
+        classifier,
+        image_shape,
+        num_classes,
+        latent_dim,
+        hidden,
+        activation,
+        likelihood,
+        levels,
+        alpha,
+    )
+
+
+def _m2(
+    classifier, image_shape, num_classes, latent_dim, hidden, activation, likelihood, levels, alpha
+):
     family = likelihood_family(likelihood, levels)
     return SemiSupervisedVAE(
-        networks.mlp_encoder(image_shape, num_classes, classifier_hidden, activation),
+        classifier,
         _of_class(
             image_shape, (2 * latent_dim,), num_classes, hidden, activation, DiagonalNormal()
         ),
@@ -611,9 +712,6 @@ def m2_conv(
         classifier_hidden: Units of its dense layer.
         dropout: Share of values dropped in training before and after that layer, in [0, 1).
     """
-    model = m2_mlp(
-        image_shape, num_classes, latent_dim, hidden, (), activation, likelihood, levels, alpha
-    )
     classifier = networks.conv_encoder(
         image_shape, num_classes, filters, classifier_hidden, activation
     )
@@ -621,8 +719,18 @@ def m2_conv(
     drop = keras.layers.Dropout
     layers = [*body, drop(dropout), dense, drop(dropout), last] if dropout else classifier.layers
     inputs = keras.Input(tuple(image_shape))
-    model.classifier = keras.Sequential([inputs, *layers], name="classifier")
-    return model
+    classifier = keras.Sequential([inputs, *layers], name="classifier")
+    return _m2(
+        classifier,
+        image_shape,
+        num_classes,
+        latent_dim,
+        hidden,
+        activation,
+        likelihood,
+        levels,
+        alpha,
+    )
 
 
 def m1_m2_mlp(

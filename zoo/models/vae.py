@@ -7,7 +7,7 @@ Rezende et al., "Stochastic Backpropagation and Approximate Inference in Deep Ge
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -107,7 +107,7 @@ class VAE(GenerativeModel):
 
     def objective(self, x, y, seed, training):
         q, z = self.draw(x, y, seed, training)
-        p = self.prior(y)
+        p = self.prior(y, training=training)
         distortion = -mean_over_draws(self.likelihood(z, y, training=training).log_prob(x))
         rate = mean_over_draws(kl(q, p, z))
         charged = with_free_bits(q, p, self.free_bits) if training and self.free_bits else rate
@@ -132,7 +132,7 @@ class VAE(GenerativeModel):
         return tuple(self.posterior.network.inputs[0].shape[1:])
 
     def decode(self, z, y=None):
-        return as_images(self.likelihood(z, y).mean())
+        return as_images(self.likelihood(z, self.given(z, y, 2)).mean())
 
     def log_prob(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
         """log p(x) `[B]` in nats, estimated with `num_samples` importance samples from q(z | x).
@@ -144,30 +144,52 @@ class VAE(GenerativeModel):
         For many samples call it in a `tf.function`, as `zoo.metrics.negative_log_likelihood` does.
         """
         x = self._images(x)
+        y = self.given(x, y)
         return self.importance_sampled(x, y, self.posterior(x, y), num_samples, seed)
 
     def importance_sampled(self, x, y, q, num_samples, seed=None) -> tf.Tensor:
         """`log_prob` with draws from any distribution `q` over `z[B, D]` as wide as the posterior."""
-        if isinstance(num_samples, int) and num_samples < 1:
-            raise ValueError(f"`num_samples` must be at least 1. Received: {num_samples}.")
-        p, seed = self.prior(y), as_seed(seed)
+        p = self.prior(y)
 
-        def another(k, largest, total):
-            # One sample at a time: memory does not grow with K, and a batch fills the machine. The
-            # sum is kept relative to its largest term: its log would lose what float32 cannot add
-            # to thousands of nats.
-            z = q.sample(seed=tf.random.experimental.stateless_fold_in(seed, k))
-            log_weight = self.likelihood(z, y).log_prob(x) + p.log_prob(z) - q.log_prob(z)
-            higher = tf.maximum(largest, log_weight)
-            total = total * tf.exp(largest - higher) + tf.exp(log_weight - higher)
-            return k + 1, higher, total
+        def log_weight(seed):
+            z = q.sample(seed=seed)
+            return self.likelihood(z, y).log_prob(x) + p.log_prob(z) - q.log_prob(z)
 
-        start = tf.fill(tf.shape(x)[:1], tf.float32.min)
-        start.set_shape(x.shape[:1])
-        _, largest, total = tf.while_loop(
-            lambda k, *_: k < num_samples, another, (0, start, tf.zeros_like(start))
-        )
-        return largest + tf.math.log(total / tf.cast(num_samples, tf.float32))
+        estimate = log_mean_weight(log_weight, tf.shape(x)[0], num_samples, seed)
+        return tf.ensure_shape(estimate, x.shape[:1])
+
+
+def log_mean_weight(log_weight: Callable, rows, num_samples, seed=None) -> tf.Tensor:
+    """log (1/K) sum_k exp(log_weight(seed_k)), `[rows]`, of K = `num_samples` draws.
+
+    Args:
+        log_weight: From a seed to the log of one draw's weight, `[rows]`.
+        rows: Their number.
+        num_samples: K, an int, at least 1, or a tensor.
+        seed: An int or a `[2]` int tensor for repeatable draws; `None` for fresh ones.
+    """
+    if isinstance(num_samples, int) and num_samples < 1:
+        raise ValueError(f"`num_samples` must be at least 1. Received: {num_samples}.")
+    seed = as_seed(seed)
+
+    def another(k, largest, total):
+        # One sample at a time: memory does not grow with K, and a batch fills the machine. The
+        # sum is kept relative to its largest term: its log would lose what float32 cannot add
+        # to thousands of nats.
+        here = log_weight(tf.random.experimental.stateless_fold_in(seed, k))
+        higher = tf.maximum(largest, here)
+        total = total * tf.exp(largest - higher) + tf.exp(here - higher)
+        return k + 1, higher, total
+
+    start = tf.fill([rows], tf.float32.min)
+    shape = tf.TensorShape([None])
+    _, largest, total = tf.while_loop(
+        lambda k, *_: k < num_samples,
+        another,
+        (0, start, tf.zeros_like(start)),
+        shape_invariants=(tf.TensorShape([]), shape, shape),
+    )
+    return largest + tf.math.log(total / tf.cast(num_samples, tf.float32))
 
 
 def mean_over_draws(values: tf.Tensor) -> tf.Tensor:

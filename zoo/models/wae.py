@@ -92,7 +92,9 @@ class WAE(GenerativeModel):
         z = self.posterior(x, y, training=training).sample(seed=code_seed)
         made = tf.cast(self.generator(z, training=training), tf.float32)
         cost = tf.reduce_sum(tf.math.squared_difference(x, made), [1, 2, 3])
-        discrepancy = mmd_to_prior(z, self.prior, y, self.kernel, self.unbiased, prior_seed)
+        discrepancy = mmd_to_prior(
+            z, self.prior, y, self.kernel, self.unbiased, prior_seed, training
+        )
         loss = cost + self.lambda_ * discrepancy
         return {"autoencoder": loss}, {"cost": cost, "discrepancy": discrepancy}
 
