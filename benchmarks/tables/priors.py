@@ -34,7 +34,7 @@ TABLE = Table(
         "images and 500 on all, joined by their difference."
     ),
     differs=(
-        "Gated layers in the paper; here ReLU.",
+        "Gated layers in the paper; here ReLU. Its 88.56 was not checked against its text.",
         "Up to 2,000 epochs, stopped by the validation set, in the paper.",
         "The paper has the standard prior and the VampPrior of this network; the other rows have no "
         "published number on it.",
@@ -51,4 +51,11 @@ TABLE = Table(
     score=_score,
     equal_epochs=True,
     scoring=0.35,
+    remarks=(
+        "Every learned prior is better than the standard one at equal training: the mixture by 2.4 "
+        "nats, the VampPrior by 3.9, the RealNVP prior by 4.6. So is each richer posterior: IAF by "
+        "1.6, full covariance by 1.4.",
+        "The standard prior misses the paper's number by 3.4 nats, the VampPrior by 2.5. We think "
+        "that it is the length of training: 30 epochs against up to 2,000.",
+    ),
 )

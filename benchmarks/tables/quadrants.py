@@ -55,8 +55,8 @@ TABLE = Table(
         f"posterior, by {_DRAWS} draws of the prior, and for the network exactly."
     ),
     differs=(
-        "The paper has its own network sizes and numbers of draws and epochs; its numbers are "
-        "quoted at second hand.",
+        "Network sizes and numbers of draws and epochs are not the paper's; its numbers were not "
+        "checked against its text.",
         "The network and the CVAE are trained for the epochs of the table, not stopped by the "
         "validation set.",
     ),
