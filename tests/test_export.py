@@ -325,9 +325,10 @@ def test_log_prob_is_the_models_estimate(name, exported, inputs, served):
     ]
     assert np.std(drawn, 0).min() > 0
     assert len(np.unique(np.round(drawn, 6), axis=0)) == 6
-    error = np.sqrt((np.var(estimates, 0, ddof=1) + np.var(drawn, 0, ddof=1)) / 6)
+    # By ranges, because log weights of untrained posteriors have long tails.
+    allowed = np.ptp(estimates, 0) + np.ptp(drawn, 0)
     gap = np.abs(np.mean(estimates, 0) - np.mean(drawn, 0))
-    assert (gap < 6 * error + 1e-3).all(), (gap, error)
+    assert (gap < allowed + 1e-3).all(), (gap, allowed)
 
 
 @pytest.mark.parametrize("name", MODELS)
