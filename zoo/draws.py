@@ -1,8 +1,8 @@
 """Random numbers by an algorithm of our choice, which XLA on a CPU draws several times as fast.
 
-Where TensorFlow chooses, XLA on a CPU takes some 120 ns for a number; of Philox, asked for by name,
-some 25 (without XLA it is Philox in any case). A step draws thousands. XLA's order of Philox's
-numbers is not TensorFlow's: a compiled step draws other numbers than one that is not.
+Where TensorFlow chooses, XLA on a CPU takes a slow one; without XLA it is Philox in any case. A step
+draws thousands of numbers, of which the slow one makes a good part of a small network's time. XLA's order
+of Philox's numbers is not TensorFlow's: a compiled step draws other numbers than one that is not.
 """
 
 import tensorflow as tf

@@ -805,7 +805,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 50,
     },
-    # Sizes of the public reproduction in Pyro's examples; the paper gives none for this task.
+    # Sizes of the public reproduction in Pyro's examples.
     "cvae_quadrants_mnist": {
         "about": "Conditional VAE that completes binarised MNIST from one quadrant.",
         "builder": "conditional_vae_mlp",

@@ -46,7 +46,7 @@ def _rows(seen, network, gsnn, from_prior, importance):
 TABLE = Table(
     name="quadrants",
     title="Conditional VAE: MNIST from one, two and three quadrants",
-    reference="Sohn et al., 2015, section 5.1 and table 1. https://papers.nips.cc/paper/5775",
+    reference="Sohn et al., 2015, the quadrants of MNIST. https://papers.nips.cc/paper/5775",
     protocol=(
         "500-500 hidden units in each network, ReLU, 200 latents, batches of 100, Adam from 1e-3 "
         "with a cosine fall to 0, dynamic binarisation; the prior sees the guess of a network that "

@@ -260,8 +260,8 @@ class DiscretizedLogistic(Family):
 class Categorical(Family):
     """A probability of its own for each of the `levels` equally spaced values of [0, 1].
 
-    The softmax likelihood of van den Oord et al., "Pixel Recurrent Neural Networks", 2016, section
-    3.4. It knows nothing of which levels are near each other, and costs `levels` parameters a value:
+    The softmax likelihood of van den Oord et al., "Pixel Recurrent Neural Networks", 2016. It
+    knows nothing of which levels are near each other, and costs `levels` parameters a value:
     for images of few levels. https://arxiv.org/abs/1601.06759
 
     The parameters are the logits of all values' first level, then those of the second, and so on.
