@@ -88,6 +88,21 @@ def averaged_gan(digits):
     return trained(BUILD["gan_mlp"](SIZE, 3, **arguments), digits, use_ema=True, ema_momentum=0.9)
 
 
+def stacked(digits):
+    """M1+M2 whose distributions depend little on what they are given.
+
+    The importance weights of a chain of untrained ones have tails too long for a standard error.
+    """
+    model = BUILD["m1_m2_mlp"](
+        SIZE, BUILD["vae_mlp"](SIZE, **SMALL_MLP), **SMALL_MLP, classifier_hidden=(16,)
+    )
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, zoo.Conditional):
+            *_, last = (n for n in layer.network.layers if isinstance(n, keras.layers.Dense))
+            last.kernel.assign(0.1 * last.kernel)
+    return model
+
+
 MODELS = {
     "autoencoder_mlp": lambda digits: BUILD["autoencoder_mlp"](SIZE, **SMALL_MLP),
     "autoencoder_conv": lambda digits: BUILD["autoencoder_conv"](SIZE, **SMALL_CONV),
@@ -134,9 +149,7 @@ MODELS = {
     "m2_conv": lambda digits: BUILD["m2_conv"](
         SIZE, latent_dim=3, hidden=(16,), filters=(4, 8), classifier_hidden=16
     ),
-    "m1_m2_mlp": lambda digits: BUILD["m1_m2_mlp"](
-        SIZE, BUILD["vae_mlp"](SIZE, **SMALL_MLP), **SMALL_MLP, classifier_hidden=(16,)
-    ),
+    "m1_m2_mlp": stacked,
     "info_vae_mlp": lambda digits: BUILD["info_vae_mlp"](SIZE, **SMALL_MLP),
     "info_vae_conv": lambda digits: BUILD["info_vae_conv"](SIZE, **SMALL_CONV),
     "wae_mlp": lambda digits: trained(BUILD["wae_mlp"](SIZE, **SMALL_MLP), digits),
@@ -325,10 +338,9 @@ def test_log_prob_is_the_models_estimate(name, exported, inputs, served):
     ]
     assert np.std(drawn, 0).min() > 0
     assert len(np.unique(np.round(drawn, 6), axis=0)) == 6
-    # By ranges, because log weights of untrained posteriors have long tails.
-    allowed = np.ptp(estimates, 0) + np.ptp(drawn, 0)
+    error = np.sqrt((np.var(estimates, 0, ddof=1) + np.var(drawn, 0, ddof=1)) / 6)
     gap = np.abs(np.mean(estimates, 0) - np.mean(drawn, 0))
-    assert (gap < allowed + 1e-3).all(), (gap, allowed)
+    assert (gap < 6 * error + 1e-3).all(), (gap, error)
 
 
 @pytest.mark.parametrize("name", MODELS)
