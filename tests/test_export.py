@@ -89,7 +89,7 @@ def averaged_gan(digits):
 
 
 def stacked(digits):
-    """M1+M2 whose distributions depend little on what they are given.
+    """M1+M2 whose distributions of latents depend little on what they are given.
 
     The importance weights of a chain of untrained ones have tails too long for a standard error.
     """
@@ -99,7 +99,9 @@ def stacked(digits):
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, zoo.Conditional):
             *_, last = (n for n in layer.network.layers if isinstance(n, keras.layers.Dense))
-            last.kernel.assign(0.1 * last.kernel)
+            # Not that of the pixels: samples of another latent are to be other images.
+            if last.units < 64:
+                last.kernel.assign(0.1 * last.kernel)
     return model
 
 
