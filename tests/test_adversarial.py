@@ -6,11 +6,21 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.integrate import quad
+from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit
 from scipy.stats import norm
 
 import zoo
-from zoo.adversarial import Minimax, NonSaturating, adversarial_loss
+from zoo.adversarial import (
+    FDivergence,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    Wasserstein,
+    adversarial_loss,
+)
 
 LOGITS = np.array([-100, -20, -3, -0.5, 0, 0.5, 3, 20, 100], np.float32)
 BOTH = pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_sat"])
@@ -96,7 +106,7 @@ def densities():
     return (p / p.sum()).astype(np.float32), (q / q.sum()).astype(np.float32)
 
 
-def optimal(loss, p, q):
+def optimal(loss, p, q, rate=3):
     """The discriminator's optimal logits, by gradient descent, and what it then pays."""
     logits = tf.Variable(tf.zeros(len(p)))
 
@@ -104,7 +114,7 @@ def optimal(loss, p, q):
     def descend():
         with tf.GradientTape() as tape:
             paid = tf.reduce_sum(p * loss.real(logits) + q * loss.fake(logits))
-        logits.assign_sub(3 * tape.gradient(paid, logits) / (p + q))
+        logits.assign_sub(rate * tape.gradient(paid, logits) / (p + q))
         return paid
 
     for _ in range(600):
@@ -160,3 +170,279 @@ def test_losses_are_found_by_name_and_come_back_from_their_config():
     assert (copy.real_label, copy.label_noise) == (0.9, 0.1)
     with pytest.raises(ValueError, match="Did you mean 'minimax'"):
         zoo.adversarial.adversarial_loss("minmax")
+
+
+# Least squares, hinge, Wasserstein ----------------------------------------------------------------
+
+
+def test_least_squares_pulls_logits_to_its_targets():
+    v = np.array([-2.0, -0.5, 0.0, 0.7, 3.0], np.float32)
+    for arguments, (a, b, c) in (((), (0, 1, 1)), ((-1.0, 1.0, 0.0), (-1, 1, 0))):
+        loss = LeastSquares(*arguments)
+        np.testing.assert_allclose(loss.real(v), (v - b) ** 2 / 2, rtol=1e-6)
+        np.testing.assert_allclose(loss.fake(v), (v - a) ** 2 / 2, rtol=1e-6)
+        np.testing.assert_allclose(loss.fool(v), (v - c) ** 2 / 2, rtol=1e-6)
+        np.testing.assert_allclose(slope(loss.fool, v), v - c, rtol=1e-6, atol=1e-7)
+    for name in ("fake_target", "real_target", "fool_target"):
+        assert name in adversarial_loss("least_squares_pearson").get_config()
+    pearson = adversarial_loss("least_squares_pearson")
+    assert (pearson.fake_target, pearson.real_target, pearson.fool_target) == (-1, 1, 0)
+
+
+def test_the_best_least_squares_discriminator_leaves_pearsons_divergence():
+    # Mao et al., 2017, section 3.2.2: D = (b p + a q) / (p + q), and twice what the generator then
+    # pays, on real and fake examples, is the chi^2 divergence of p + q and 2 q.
+    p, q = densities()
+    loss = adversarial_loss("least_squares_pearson")
+    logits, _ = optimal(loss, p, q, rate=0.3)
+    np.testing.assert_allclose(logits, (p - q) / (p + q), atol=1e-4)
+    paid = 2 * np.sum((p + q) * loss.fool(tf.constant(logits)).numpy())
+    assert paid == pytest.approx(np.sum((2 * q - (p + q)) ** 2 / (p + q)), rel=1e-3)
+    assert paid > 0.1
+
+
+def test_the_hinge_asks_for_a_margin_and_nothing_beyond_it():
+    v = np.array([-3.0, -1.0, -0.25, 0.0, 0.5, 1.5], np.float32)
+    np.testing.assert_allclose(Hinge().real(v), [4.0, 2.0, 1.25, 1.0, 0.5, 0.0])
+    np.testing.assert_allclose(Hinge().fake(v), [0.0, 0.0, 0.75, 1.0, 1.5, 2.5])
+    np.testing.assert_allclose(Hinge().fool(v), -v)
+    np.testing.assert_allclose(slope(Hinge().real, v), [-1, -1, -1, -1, -1, 0])
+    np.testing.assert_allclose(slope(Hinge().fake, v), [0, 0, 1, 1, 1, 1])
+
+
+def test_the_best_hinge_discriminator_leaves_the_total_variation():
+    # D = sign(p - q) is optimal, and costs 2 min(p, q) in sum: 2 (1 - TV).
+    p, q = densities()
+    tv = np.abs(p - q).sum() / 2
+    paid = np.sum(p * Hinge().real(np.sign(p - q)) + q * Hinge().fake(np.sign(p - q)))
+    assert paid == pytest.approx(2 * (1 - tv), rel=1e-5)
+    for other in np.random.default_rng(0).normal(size=(20, len(p))).astype(np.float32):
+        assert np.sum(p * Hinge().real(other) + q * Hinge().fake(other)) > paid
+
+
+def test_the_best_critic_of_two_points_pays_minus_their_distance():
+    # Of Lipschitz functions, D(x) = -x tells a point at 0 from one at 3 best.
+    loss, points = Wasserstein(), np.float32([0.0, 3.0])
+    critic = -points
+    assert float(loss.real(critic)[0] + loss.fake(critic)[1]) == -3.0
+    np.testing.assert_allclose(loss.fool(critic), points)
+    np.testing.assert_allclose(slope(loss.fool, points), [-1, -1])
+
+
+# f-divergences ------------------------------------------------------------------------------------
+
+# f, its derivative, and the domain of its conjugate: Nowozin et al., 2016, tables 1 and 2.
+F = {
+    "kl": (lambda u: u * np.log(u), lambda u: 1 + np.log(u), (-np.inf, np.inf)),
+    "reverse_kl": (lambda u: -np.log(u), lambda u: -1 / u, (-np.inf, 0)),
+    "pearson": (lambda u: (u - 1) ** 2, lambda u: 2 * (u - 1), (-np.inf, np.inf)),
+    "neyman": (lambda u: (1 - u) ** 2 / u, lambda u: 1 - u**-2, (-np.inf, 1)),
+    "squared_hellinger": (lambda u: (np.sqrt(u) - 1) ** 2, lambda u: 1 - u**-0.5, (-np.inf, 1)),
+    "jeffrey": (
+        lambda u: (u - 1) * np.log(u),
+        lambda u: np.log(u) + 1 - 1 / u,
+        (-np.inf, np.inf),
+    ),
+    "jensen_shannon": (
+        lambda u: u * np.log(u) - (u + 1) * np.log((1 + u) / 2),
+        lambda u: np.log(2 * u / (1 + u)),
+        (-np.inf, np.log(2)),
+    ),
+    "gan": (
+        lambda u: u * np.log(u) - (u + 1) * np.log(u + 1),
+        lambda u: np.log(u / (1 + u)),
+        (-np.inf, 0),
+    ),
+    "total_variation": (lambda u: np.abs(u - 1) / 2, lambda u: np.sign(u - 1) / 2, (-0.5, 0.5)),
+}
+# Logits of an optimal T = f'(u): the inverse of each activation.
+LOGIT = {
+    "kl": lambda t: t,
+    "reverse_kl": lambda t: -np.log(-t),
+    "pearson": lambda t: t,
+    "neyman": lambda t: -np.log1p(-t),
+    "squared_hellinger": lambda t: -np.log1p(-t),
+    "jeffrey": lambda t: t,
+    "jensen_shannon": lambda t: t - np.log(2 - np.exp(t)),
+    "gan": lambda t: t - np.log1p(-np.exp(t)),
+    "total_variation": lambda t: np.clip(100 * t, -20, 20),
+}
+EVERY_F = pytest.mark.parametrize("name", F)
+
+
+def numeric_conjugate(name, t):
+    """sup over u > 0 of u t - f(u), by a search over log u."""
+    f, _, _ = F[name]
+    found = minimize_scalar(
+        lambda log_u: f(np.exp(log_u)) - np.exp(log_u) * t,
+        bounds=(-14, 14),
+        method="bounded",
+        options={"xatol": 1e-10},
+    )
+    return -found.fun
+
+
+@EVERY_F
+def test_the_conjugate_is_the_supremum_that_defines_it(name):
+    loss = FDivergence(name)
+    for v in np.linspace(-1.5, 3, 10).astype(np.float32):
+        t = float(loss.output(v))
+        # Pearson's is that of f on all reals, and differs where the supremum is at u < 0.
+        if name == "pearson" and t < -2:
+            continue
+        assert float(loss.fake(v)) == pytest.approx(numeric_conjugate(name, t), rel=2e-5, abs=2e-5)
+
+
+@EVERY_F
+def test_activations_rise_with_the_logit_and_stay_in_the_conjugates_domain(name):
+    loss, (low, high) = FDivergence(name), F[name][2]
+    v = np.linspace(-6, 6, 200).astype(np.float32)
+    t = loss.output(tf.constant(v)).numpy()
+    assert (np.diff(t) > 0).all() and t.min() >= low and t.max() <= high
+    np.testing.assert_allclose(loss.real(v), -t)
+    # Reached but for rounding: nothing of the domain is given away.
+    wide = loss.output(tf.constant([-40.0, 40.0])).numpy()
+    for end, have in zip((low, high), wide, strict=True):
+        assert (abs(have) > 30) if np.isinf(end) else have == pytest.approx(end, abs=1e-6)
+
+
+@EVERY_F
+def test_the_threshold_is_the_slope_of_f_at_equal_densities(name):
+    f, _, _ = F[name]
+    if name == "total_variation":  # Which has a corner there: 0 is in the middle of its slopes.
+        assert FDivergence(name).threshold == 0.0
+        return
+    slope_at_one = (f(1 + 1e-5) - f(1 - 1e-5)) / 2e-5
+    assert FDivergence(name).threshold == pytest.approx(slope_at_one, abs=1e-4)
+
+
+def divergence_of_normals(name, a, b):
+    f, _, _ = F[name]
+    return quad(lambda x: b.pdf(x) * f(a.pdf(x) / b.pdf(x)), -12, 13, limit=300)[0]
+
+
+@EVERY_F
+def test_the_best_discriminator_has_the_divergence_and_every_other_less(name):
+    # Of two normals; the heavier tails are where the ratio's moments need them.
+    a, b = norm(0, 1.0), norm(0.7, 1.1)
+    if name == "neyman":
+        a, b = b, a
+    x = np.linspace(-9, 10, 20001)
+    loss, ratio = FDivergence(name), a.pdf(x) / b.pdf(x)
+    _, derivative, _ = F[name]
+
+    def bound(logits):
+        logits = tf.constant(logits, tf.float32)
+        real, fake = (np.asarray(part(logits), np.float64) for part in (loss.real, loss.fake))
+        return np.trapezoid(-a.pdf(x) * real - b.pdf(x) * fake, x)
+
+    best = LOGIT[name](derivative(ratio))
+    expected = divergence_of_normals(name, a, b)
+    assert bound(best) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        other = best + rng.normal(0, 0.5) + rng.normal(0, 0.5) * np.sin(x * rng.uniform(0.5, 3))
+        assert bound(other) < bound(best) - 1e-7
+
+
+def test_divergences_agree_with_those_of_textbooks():
+    a, b = norm(0, 1.0), norm(0.7, 1.1)
+    kl = math.log(1.1) + (1 + 0.49) / (2 * 1.21) - 0.5
+    reverse = -math.log(1.1) + (1.21 + 0.49) / 2 - 0.5
+    hellinger = 2 - 2 * math.sqrt(2 * 1.1 / (1 + 1.21)) * math.exp(-0.49 / (4 * (1 + 1.21)))
+    for name, expected in (
+        ("kl", kl),
+        ("reverse_kl", reverse),
+        ("jeffrey", kl + reverse),
+        ("squared_hellinger", hellinger),
+    ):
+        assert divergence_of_normals(name, a, b) == pytest.approx(expected, rel=1e-6)
+    jensen_shannon = divergence_of_normals("jensen_shannon", a, b)
+    assert divergence_of_normals("gan", a, b) == pytest.approx(jensen_shannon - math.log(4))
+
+
+@EVERY_F
+def test_nothing_overflows_for_logits_up_to_80_nor_do_slopes(name):
+    wide = np.array([-80, -30, -5, 5, 30, 80], np.float32)
+    for alternative in (True, False):
+        loss = FDivergence(name, alternative)
+        for role in (loss.real, loss.fake, loss.fool):
+            for function in (role, tf.function(role, jit_compile=True)):
+                assert np.isfinite(function(tf.constant(wide))).all()
+                assert np.isfinite(slope(function, wide)).all()
+
+
+@EVERY_F
+def test_slopes_are_those_of_finite_differences_in_double_precision(name):
+    # d f*(g(v)) / dv = u g'(v), with u = (f')^-1(g(v)): here by differences of what was checked above.
+    v = np.linspace(-4, 4, 33)
+    loss = FDivergence(name, alternative=False)
+    h = 1e-5
+    ends = [loss.fake(tf.constant(v + sign * h, tf.float64)).numpy() for sign in (1, -1)]
+    np.testing.assert_allclose(
+        slope(loss.fake, v), (ends[0] - ends[1]) / (2 * h), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_jeffreys_conjugate_is_the_one_with_lamberts_function():
+    from scipy.special import lambertw
+
+    v = np.concatenate([np.linspace(-80, 80, 41), np.linspace(-2, 4, 25)])
+    w = np.where(v < -600, np.nan, lambertw(np.exp(1 - v)).real)
+    have = FDivergence("jeffrey").fake(tf.constant(v, tf.float32)).numpy()
+    # By the definition as it stands, but where its terms cancel: W + v is 1 - log W.
+    want = 1 / w + 1 - np.log(w) - 2
+    np.testing.assert_allclose(have, want, rtol=2e-5, atol=2e-5)
+    # Its slope is the u at which f' is v.
+    u = slope(FDivergence("jeffrey").fake, v)
+    near = np.abs(v) < 30
+    np.testing.assert_allclose(np.log(u[near]) + 1 - 1 / u[near], v[near], rtol=2e-4, atol=2e-4)
+
+
+def test_the_generator_minimises_the_bound_or_maximises_its_first_function():
+    v = tf.constant(np.linspace(-3, 3, 13), tf.float32)
+    for name in F:
+        saddle, other = (adversarial_loss(f"f_{name}{end}") for end in ("_saddle", "")) if (
+            name != "total_variation"
+        ) else (FDivergence(name, False), adversarial_loss(f"f_{name}"))
+        np.testing.assert_array_equal(saddle.fool(v), -saddle.fake(v).numpy())
+        np.testing.assert_array_equal(other.fool(v), -other.output(v).numpy())
+        np.testing.assert_array_equal(other.fool(v), other.real(v))
+        for role in ("real", "fake"):  # The discriminator's game is the same.
+            np.testing.assert_array_equal(getattr(saddle, role)(v), getattr(other, role)(v))
+        # Both ways the generator's images are to have higher logits.
+        assert (slope(saddle.fool, v) < 0).all() and (slope(other.fool, v) < 0).all()
+
+
+def test_the_f_gan_of_the_gans_divergence_is_the_gan():
+    for name, other in (("f_gan", NonSaturating()), ("f_gan_saddle", Minimax())):
+        for role in ("real", "fake", "fool"):
+            np.testing.assert_allclose(
+                getattr(adversarial_loss(name), role)(LOGITS), getattr(other, role)(LOGITS)
+            )
+
+
+@pytest.mark.parametrize("name", ["least_squares", "hinge", "wasserstein", "f_kl"])
+def test_losses_without_labels_refuse_to_have_them_changed(name):
+    for arguments in ({"real_label": 0.9}, {"label_noise": 0.1}):
+        with pytest.raises(ValueError, match=f"'{name}' has none of.*Received: real_label="):
+            adversarial_loss(name, **arguments)
+    adversarial_loss(name, real_label=1.0, label_noise=0.0)
+
+
+def test_every_loss_by_name_survives_its_config():
+    v = tf.constant([-1.5, 0.0, 2.0])
+    for name in zoo.adversarial._LOSSES:
+        loss = adversarial_loss(name)
+        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+        for role in ("real", "fake", "fool"):
+            np.testing.assert_array_equal(getattr(copy, role)(v), getattr(loss, role)(v))
+
+
+def test_nonsense_is_refused():
+    with pytest.raises(ValueError, match="Unknown divergence 'kk'.*Did you mean 'kl'"):
+        FDivergence("kk")
+    with pytest.raises(ValueError, match="above `fake_target`.*Received: real_target=0.0"):
+        LeastSquares(real_target=0.0)
+    with pytest.raises(ValueError, match="above `fake_target`"):
+        LeastSquares(-1.0, 1.0, -1.0)

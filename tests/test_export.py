@@ -152,10 +152,51 @@ MODELS = {
         SIZE, latent_dim=3, hidden=(16,), filters=(4, 8), classifier_hidden=16
     ),
     "m1_m2_mlp": stacked,
+    "avb_mlp": lambda digits: BUILD["avb_mlp"](SIZE, **SMALL_MLP, discriminator_hidden=(8,)),
+    "avb_noise_bases": lambda digits: BUILD["avb_mlp"](
+        SIZE,
+        **SMALL_MLP,
+        posterior="noise_bases",
+        noise_bases=2,
+        noise_hidden=(8,),
+        adaptive_contrast=True,
+        discriminator="product",
+        discriminator_hidden=(8,),
+        discriminator_features=4,
+    ),
+    "alphagan_mlp": lambda digits: trained(
+        BUILD["alphagan_mlp"](
+            SIZE, **SMALL_MLP, discriminator_hidden=(8,), code_discriminator_hidden=(8,)
+        ),
+        digits,
+    ),
+    "alphagan_conv": lambda digits: trained(
+        BUILD["alphagan_conv"](SIZE, **SMALL_CONV, width=4, code_discriminator_hidden=(8,)), digits
+    ),
     "info_vae_mlp": lambda digits: BUILD["info_vae_mlp"](SIZE, **SMALL_MLP),
     "info_vae_conv": lambda digits: BUILD["info_vae_conv"](SIZE, **SMALL_CONV),
     "wae_mlp": lambda digits: trained(BUILD["wae_mlp"](SIZE, **SMALL_MLP), digits),
     "wae_conv": lambda digits: BUILD["wae_conv"](SIZE, **SMALL_CONV, width=4),
+    "wae_gan_mlp": lambda digits: BUILD["wae_gan_mlp"](
+        SIZE, **SMALL_MLP, discriminator_hidden=(8,)
+    ),
+    "wae_gan_conv": lambda digits: BUILD["wae_gan_conv"](
+        SIZE, **SMALL_CONV, width=4, discriminator_hidden=(8,)
+    ),
+    "factor_vae_mlp": lambda digits: BUILD["factor_vae_mlp"](
+        SIZE, **SMALL_MLP, discriminator_hidden=(8,)
+    ),
+    "factor_vae_conv": lambda digits: BUILD["factor_vae_conv"](
+        SIZE, **SMALL_CONV, discriminator_hidden=(8,)
+    ),
+    "bigan_mlp": lambda digits: trained(BUILD["bigan_mlp"](SIZE, 3, (16,)), digits),
+    "bigan_conv": lambda digits: trained(BUILD["bigan_conv"](SIZE, 3, 4, 8), digits),
+    "vaegan_label": lambda digits: BUILD["vaegan_mlp"](
+        SIZE, **SMALL_MLP, discriminator_hidden=(8,), condition="label"
+    ),
+    "vaegan_attributes": lambda digits: BUILD["vaegan_conv"](
+        SIZE, **SMALL_CONV, width=4, condition="attributes", condition_size=10
+    ),
     "mixed_bfloat16": mixed,
     "half_precision": half_precision,
     "conditional": conditional,
@@ -163,7 +204,19 @@ MODELS = {
 }
 AVERAGED = "gan_mlp"
 SAMPLERS = [name for name in MODELS if not name.startswith(("autoencoder", "half", "predictor"))]
-WITHOUT = ("autoencoder", "half", "gan", "dcgan", "aae", "vaegan", "wae", "predictor")
+WITHOUT = (
+    "autoencoder",
+    "half",
+    "gan",
+    "dcgan",
+    "aae",
+    "vaegan",
+    "wae",
+    "predictor",
+    "avb",
+    "alphagan",
+    "bigan",
+)
 LIKELIHOODS = [name for name in MODELS if not name.startswith(WITHOUT)]
 
 # What a server does: every signature of every model, and functions called as in Python.

@@ -15,6 +15,7 @@ from zoo import (
     flows,
     metrics,
     networks,
+    penalties,
     pictures,
     presets,
     schedules,
@@ -31,48 +32,72 @@ from zoo.distributions import (
     DiscretizedLogistic,
     Family,
     FullCovarianceNormal,
+    ImplicitConditional,
     IsotropicNormal,
     MixturePrior,
+    NoiseBasisConditional,
     NormalPetals,
     Prior,
     SharedScaleNormal,
     StandardNormal,
     SwissRoll,
     Uniform,
+    UniformOnSphere,
     UnitNormal,
     VampPrior,
 )
 from zoo.flows import InverseAutoregressiveNormal, MAFPrior, PlanarNormal, RealNVPPrior
 from zoo.model import GenerativeModel, NonFiniteError, Round
 from zoo.models.aae import AAE
+from zoo.models.alpha_gan import AlphaGAN
 from zoo.models.autoencoder import Autoencoder
+from zoo.models.avb import AVB
 from zoo.models.beta_vae import BetaVAE
+from zoo.models.bigan import BiGAN
+from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, SoftmaxAndStyle
+from zoo.models.conditional_gan import ConditionalGAN
 from zoo.models.conditional_vae import ConditionalVAE, Predictor
 from zoo.models.denoising_vae import DenoisingIWAE, DenoisingVAE, GaussianNoise, SaltAndPepper
+from zoo.models.dimension_reduction_aae import (
+    ClusterHeads,
+    DimensionReductionAAE,
+    SemiSupervisedDimensionReductionAAE,
+)
+from zoo.models.factor_vae import FactorVAE
 from zoo.models.gan import GAN
 from zoo.models.hierarchical_vae import HierarchicalPosterior, HierarchicalPrior
 from zoo.models.info_vae import InfoVAE
 from zoo.models.iwae import IWAE
+from zoo.models.label_informed_aae import LabelInformedAAE
 from zoo.models.semi_supervised import SemiSupervisedVAE, StackedSemiSupervisedVAE
+from zoo.models.semi_supervised_aae import SemiSupervisedAAE
 from zoo.models.vae import VAE
-from zoo.models.vae_gan import VAEGAN
-from zoo.models.wae import WAE
+from zoo.models.vae_gan import VAEGAN, Equilibrium
+from zoo.models.wae import WAE, WAEGAN
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AAE",
+    "AVB",
     "GAN",
     "IWAE",
     "VAE",
     "VAEGAN",
     "WAE",
+    "WAEGAN",
+    "AlphaGAN",
     "Autoencoder",
     "Bernoulli",
     "BetaVAE",
+    "BiGAN",
     "Categorical",
+    "CategoryAndStyle",
+    "ClusterHeads",
+    "ClusteringAAE",
     "Completion",
     "Conditional",
+    "ConditionalGAN",
     "ConditionalPrior",
     "ConditionalVAE",
     "ContinuousBernoulli",
@@ -80,18 +105,24 @@ __all__ = [
     "DenoisingVAE",
     "Deterministic",
     "DiagonalNormal",
+    "DimensionReductionAAE",
     "DiscretizedLogistic",
+    "Equilibrium",
+    "FactorVAE",
     "Family",
     "FullCovarianceNormal",
     "GaussianNoise",
     "GenerativeModel",
     "HierarchicalPosterior",
     "HierarchicalPrior",
+    "ImplicitConditional",
     "InfoVAE",
     "InverseAutoregressiveNormal",
     "IsotropicNormal",
+    "LabelInformedAAE",
     "MAFPrior",
     "MixturePrior",
+    "NoiseBasisConditional",
     "NonFiniteError",
     "NormalPetals",
     "PlanarNormal",
@@ -100,12 +131,16 @@ __all__ = [
     "RealNVPPrior",
     "Round",
     "SaltAndPepper",
+    "SemiSupervisedAAE",
+    "SemiSupervisedDimensionReductionAAE",
     "SemiSupervisedVAE",
     "SharedScaleNormal",
+    "SoftmaxAndStyle",
     "StackedSemiSupervisedVAE",
     "StandardNormal",
     "SwissRoll",
     "Uniform",
+    "UniformOnSphere",
     "UnitNormal",
     "VampPrior",
     "adversarial",
@@ -117,6 +152,7 @@ __all__ = [
     "flows",
     "metrics",
     "networks",
+    "penalties",
     "pictures",
     "presets",
     "schedules",

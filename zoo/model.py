@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+import types
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import keras
@@ -26,10 +27,16 @@ class Round(NamedTuple):
 
     A round of `steps` moves is played that often on a batch, each time with fresh seeds and on an
     equal share of the batch's examples.
+
+    `gates` may hold players back, from batch to batch: by a player's name, a function from the means
+    of all the round reports over the global batch, `{name: scalar}`, to a scalar bool, whether the
+    player moves. One who does not move keeps its weights, its optimizer's state and its layers'
+    state, bit by bit. The share of batches on which it moved is reported as "<player>_moves".
     """
 
     objective: Callable
     steps: int = 1
+    gates: Mapping[str, Callable] = types.MappingProxyType({})
 
 
 class NonFiniteError(ArithmeticError):
@@ -125,10 +132,11 @@ class GenerativeModel(FromArguments, keras.Model):
         """
 
     def result_names(self) -> list[str]:
-        """Names of all that is logged: the players' losses, then the terms."""
+        """Names of all that is logged: the players' losses, the terms, the moves of the gated."""
         players = list(self.players())
         losses = ["loss"] if len(players) == 1 else [f"{name}_loss" for name in players]
-        return losses + list(self.terms)
+        moves = {f"{name}_moves": None for round in self.rounds() for name in round.gates}
+        return losses + list(self.terms) + list(moves)
 
     # Compiling ---------------------------------------------------------------------------------
 
@@ -308,10 +316,32 @@ class GenerativeModel(FromArguments, keras.Model):
         variables = {player: self.variables_of(player) for player in means}
         # All gradients before any move: the players of one round move at once.
         grads = {player: tape.gradient(means[player], variables[player]) for player in means}
+        moves = self._gated_moves(round, losses, terms)
         for player in means:
-            self._move(self.optimizers[player], grads[player], variables[player])
-        self._keep_state(scope, means)
-        return losses, terms
+            optimizer = self.optimizers[player]
+            with _undone_unless(moves.get(player), variables[player] + optimizer.variables):
+                self._move(optimizer, grads[player], variables[player])
+        self._keep_state(scope, means, moves)
+        return losses, terms | _as_terms(moves)
+
+    def _gated_moves(self, round, losses, terms):
+        """Whether each player with a gate moves: `{player: bool}`, the same on all replicas."""
+        if not round.gates:
+            return {}
+        sums = {}
+        for name, value in self._named(losses, terms).items():
+            value, weight = value if isinstance(value, tuple) else (value, tf.ones_like(value))
+            sums[name] = tf.stack([tf.reduce_sum(weight * value), tf.reduce_sum(weight)])
+        replicas = tf.distribute.get_replica_context()
+        if replicas.num_replicas_in_sync > 1:
+            # A list: see `_keep_state`.
+            totals = replicas.all_reduce(tf.distribute.ReduceOp.SUM, list(sums.values()))
+            sums = dict(zip(sums, totals, strict=True))
+        means = {
+            name: total / count
+            for name, (total, count) in zip(sums, map(tf.unstack, sums.values()), strict=True)
+        }
+        return {player: gate(means) for player, gate in round.gates.items()}
 
     def _generator_states(self, seed):
         """What the seed generators of all layers shall hold, by their variables."""
@@ -328,14 +358,13 @@ class GenerativeModel(FromArguments, keras.Model):
             for i, generator in enumerate(generators.values())
         ]
 
-    def _keep_state(self, scope, players):
-        """Lets the state of the players' layers be what it became in the scope."""
-        variables = {
-            id(v): v
+    def _keep_state(self, scope, players, moves):
+        """Lets the state of the layers of the players who move be what it became in the scope."""
+        owners = {
+            player: [v for layer in self.players()[player] for v in layer.non_trainable_weights]
             for player in players
-            for layer in self.players()[player]
-            for v in layer.non_trainable_weights
         }
+        variables = {id(v): v for own in owners.values() for v in own}
         news = {i: scope.get_current_value(v) for i, v in variables.items()}
         news = {i: new for i, new in news.items() if new is not None}
         replicas = tf.distribute.get_replica_context()
@@ -345,7 +374,10 @@ class GenerativeModel(FromArguments, keras.Model):
             means = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, list(news.values()))
             news = dict(zip(news, means, strict=True))
         for i, new in news.items():
-            variables[i].assign(new)
+            gates = [moves.get(p) for p, own in owners.items() if any(id(v) == i for v in own)]
+            go = None if None in gates else tf.reduce_any(gates)
+            with _undone_unless(go, [variables[i]]):
+                variables[i].assign(new)
 
     def _refuse_losses_of_layers(self, scope):
         if not scope.losses:
@@ -390,7 +422,9 @@ class GenerativeModel(FromArguments, keras.Model):
         results = {}
         for round in self.rounds():
             seed, here = tfp.random.split_seed(seed)
-            results |= self._named(*round.objective(x, y, here, training=False))
+            losses, terms = round.objective(x, y, here, training=False)
+            moves = self._gated_moves(round, losses, terms)
+            results |= self._named(losses, terms | _as_terms(moves))
         self._track(results)
         return self._report()
 
@@ -764,6 +798,36 @@ def _global_mean(loss: tf.Tensor, player: str) -> tf.Tensor:
         if replicas.num_replicas_in_sync > 1:
             count = replicas.all_reduce(tf.distribute.ReduceOp.SUM, count)
     return tf.reduce_sum(loss) / count
+
+
+@contextlib.contextmanager
+def _undone_unless(go, variables):
+    """Undoes what happens to the variables within it, unless the scalar bool `go` is true or `None`.
+
+    A player who is held back moves and is put back: neither replicas nor an optimizer of Keras's
+    can do something in one branch of a graph only.
+    """
+    if go is None:
+        yield
+        return
+    before = [tf.identity(v) for v in variables]
+    yield
+
+    def put_back(strategy, go, *before):
+        # Each replica its own copy: the mean that an assignment takes over replicas is rounded.
+        for variable, value in zip(variables, before, strict=True):
+            strategy.extended.update(
+                variable.value,
+                lambda v, go, old: v.assign(tf.where(go, v, old)),
+                args=(go, value),
+                group=False,
+            )
+
+    tf.distribute.get_replica_context().merge_call(put_back, args=(go, *before))
+
+
+def _as_terms(moves):
+    return {f"{player}_moves": tf.cast(go, tf.float32) for player, go in moves.items()}
 
 
 class _FirstNonFinite(keras.metrics.Metric):

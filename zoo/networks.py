@@ -173,7 +173,15 @@ def dcgan_generator(latent_dim: int, image_shape: Shape, width: int = 64) -> ker
     return keras.Sequential(layers, name="dcgan_generator")
 
 
-def dcgan_discriminator(image_shape: Shape, width: int = 64, features: bool = False) -> keras.Model:
+def dcgan_discriminator(
+    image_shape: Shape,
+    width: int = 64,
+    features: bool = False,
+    batch_norm: bool = True,
+    spectral_norm: bool = False,
+    classes: int = 0,
+    projection: bool = False,
+) -> keras.Model:
     """The discriminator of DCGAN: the generator's mirror, with leaky ReLU of slope 0.2.
 
     5x5 convolutions of stride 2 that double the channels, batch normalization but for the first,
@@ -184,20 +192,42 @@ def dcgan_discriminator(image_shape: Shape, width: int = 64, features: bool = Fa
         width: Channels after the first layer.
         features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` wants, with the
             last convolution's normalized output, before its activation, as features.
+        batch_norm: Whether there is batch normalization.
+        spectral_norm: Whether all layers have `SpectralNormalization`; without the other one.
+        classes: Number of labels, if the network is to take them: `[x, y]`, with `y[B]` ints. They
+            are one-hot planes beside the image's channels, or as `projection` says.
+        projection: Whether the label is taken into account at the end instead, through an inner
+            product with the last features: see `mlp_discriminator`.
+
+    Raises:
+        ValueError: For sizes that the image has not, both normalizations at once, or a projection of
+            no label.
     """
     halvings = _doublings(image_shape)
     halves(image_shape, halvings)
-    images = keras.Input(tuple(image_shape))
+    _check_discriminator(batch_norm, spectral_norm, classes, projection)
+    images, inputs, code = _judged(image_shape, classes)
     h = keras.layers.Rescaling(2.0, -1.0)(images)
+    if classes and not projection:
+        planes = keras.layers.UpSampling2D(tuple(image_shape[:2]))(
+            keras.layers.Reshape((1, 1, classes))(code)
+        )
+        h = keras.layers.Concatenate()([h, planes])
     for i in range(halvings):
-        h = keras.layers.Conv2D(
-            width * 2**i, 5, 2, "same", use_bias=i == 0, kernel_initializer=_dcgan()
+        normalized = batch_norm and i > 0
+        h = _spectral(
+            lambda bias, i=i: keras.layers.Conv2D(
+                width * 2**i, 5, 2, "same", use_bias=bias, kernel_initializer=_dcgan()
+            ),
+            spectral_norm,
+            not normalized,
         )(h)
-        last = h = _batch_norm()(h) if i else h
+        last = h = _batch_norm()(h) if normalized else h
         h = keras.layers.LeakyReLU(0.2)(h)
-    logits = _linear(1, kernel_initializer=_dcgan())(keras.layers.Flatten()(h))
+    h = keras.layers.Flatten()(h)
+    logits = _logits(h, code if projection else None, spectral_norm, kernel_initializer=_dcgan())
     outputs = (_float32()(keras.layers.Flatten()(last)), logits) if features else logits
-    return keras.Model(images, outputs, name="dcgan_discriminator")
+    return keras.Model(inputs, outputs, name="dcgan_discriminator")
 
 
 def mlp_discriminator(
@@ -205,6 +235,10 @@ def mlp_discriminator(
     hidden: Sequence[int] = (240, 240),
     dropout: float = 0.0,
     features: bool = False,
+    batch_norm: bool = False,
+    spectral_norm: bool = False,
+    classes: int = 0,
+    projection: bool = False,
 ) -> keras.Model:
     """A multilayer perceptron with leaky ReLU of slope 0.2, from images to a logit `[B, 1]`.
 
@@ -214,23 +248,42 @@ def mlp_discriminator(
         dropout: Share of hidden values dropped in training.
         features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` wants, with the
             last hidden layer before its activation as features.
+        batch_norm: Whether to normalize the hidden layers, but for the first, before their
+            activation.
+        spectral_norm: Whether all layers have `SpectralNormalization`; without the other one.
+        classes: Number of labels, if the network is to take them: `[x, y]`, with `y[B]` ints. Their
+            one-hot codes go in beside the image's values, or as `projection` says.
+        projection: Whether the label is taken into account at the end instead: the logit is
+            psi(phi(x)) + <embed(y), phi(x)>, with the last activations phi, a linear psi and a
+            learned vector embed(y) for each label. Miyato and Koyama, "cGANs with Projection
+            Discriminator", 2018, eq. 4. https://arxiv.org/abs/1802.05637
 
     Raises:
-        ValueError: If features are wanted and there is no hidden layer.
+        ValueError: If features or a projection are wanted and there is no hidden layer; for both
+            normalizations at once, or a projection of no label.
     """
-    if features:
+    if features or projection:
         _need_one(hidden, "hidden", "A discriminator with features")
-    images = keras.Input(tuple(image_shape))
+    _check_discriminator(batch_norm, spectral_norm, classes, projection)
+    images, inputs, code = _judged(image_shape, classes)
     h = keras.layers.Flatten()(keras.layers.Rescaling(2.0, -1.0)(images))
+    if classes and not projection:
+        h = keras.layers.Concatenate()([h, code])
     last = h
-    for units in hidden:
-        last = h = keras.layers.Dense(units)(h)
+    for i, units in enumerate(hidden):
+        normalized = batch_norm and i > 0
+        h = _spectral(
+            lambda bias, units=units: keras.layers.Dense(units, use_bias=bias),
+            spectral_norm,
+            not normalized,
+        )(h)
+        last = h = _batch_norm()(h) if normalized else h
         h = keras.layers.LeakyReLU(0.2)(h)
         if dropout:
             h = keras.layers.Dropout(dropout)(h)
-    logits = _linear(1)(h)
+    logits = _logits(h, code if projection else None, spectral_norm)
     outputs = (_float32()(last), logits) if features else logits
-    return keras.Model(images, outputs, name="mlp_discriminator")
+    return keras.Model(inputs, outputs, name="mlp_discriminator")
 
 
 def halves(image_shape: Shape, times: int) -> tuple[int, int]:
@@ -286,6 +339,130 @@ class OneHot(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"classes": self.classes}
+
+
+@keras.saving.register_keras_serializable("zoo")
+class SpectralNormalization(keras.layers.Layer):
+    """A linear layer with the kernel W / sigma(W), whose largest singular value is 1, and a bias.
+
+    Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018, section 2.1
+    and Algorithm 1. sigma(W) = v^T W u, with W as a matrix of a column for each output, and vectors u
+    and v that follow its singular ones by a step of power iteration at each call in training, as in
+    the authors' code. The gradient goes through W and through sigma(W), and takes u and v for
+    constants (eq. 12). https://arxiv.org/abs/1802.05957
+
+    Outside of training u stays as it is, and the kernel is W / sigma(W) all the same. Not so in
+    `keras.layers.SpectralNormalization`, which in training overwrites W by W / sigma(W), and outside
+    of it takes W as it finds it. It would also normalize twice where a network is called twice in a
+    step. That is why it is not used here.
+
+    Args:
+        layer: A `Dense` or `Conv2D` without bias and activation, which come after the division.
+        use_bias: Whether to add a bias.
+
+    Raises:
+        ValueError: If the layer has a bias or an activation.
+    """
+
+    def __init__(self, layer: keras.layers.Layer, use_bias: bool = True, **kwargs):
+        super().__init__(**({"dtype": layer.dtype_policy} | kwargs))
+        if layer.use_bias or layer.activation is not keras.activations.linear:
+            raise ValueError(
+                "Spectral normalization is of a linear map: make the layer with use_bias=False and "
+                "no activation. Received: a layer with "
+                f"use_bias={layer.use_bias}, activation={layer.activation.__name__}."
+            )
+        self.layer = layer
+        self.use_bias = use_bias
+
+    def build(self, input_shape):
+        if not self.layer.built:
+            self.layer.build(input_shape)
+        outputs = self.layer.kernel.shape[-1]
+        # In full precision, and trained by nobody.
+        self.u = self.add_weight(
+            name="u",
+            shape=(outputs,),
+            initializer=keras.initializers.RandomNormal(stddev=1.0),
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(outputs,), initializer="zeros")
+
+    def call(self, inputs, training=False):
+        # A linear map divided is the map of a divided kernel.
+        outputs = self.layer(inputs)
+        sigma = keras.ops.cast(self.sigma(training), outputs.dtype)
+        outputs = keras.ops.divide_no_nan(outputs, sigma)
+        return outputs if self.bias is None else outputs + self.bias
+
+    def sigma(self, training: bool = False):
+        """v^T W u, the estimate of the largest singular value; in training u takes a step first."""
+        ops = keras.ops
+        kernel = ops.cast(ops.reshape(self.layer.kernel, [-1, self.u.shape[0]]), "float32")
+        held, u = ops.stop_gradient(kernel), ops.convert_to_tensor(self.u)
+        v = _unit(ops.matmul(held, _unit(u)))
+        if training:
+            u = _unit(ops.matmul(v, held))
+            self.u.assign(u)
+        return ops.sum(v * ops.matmul(kernel, _unit(u)))
+
+    def compute_output_shape(self, input_shape):
+        return self.layer.compute_output_shape(input_shape)
+
+    def get_config(self):
+        layer = keras.saving.serialize_keras_object(self.layer)
+        return super().get_config() | {"layer": layer, "use_bias": self.use_bias}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        config["layer"] = keras.saving.deserialize_keras_object(config["layer"])
+        return cls(**config)
+
+
+def _unit(vector):
+    """The vector in its direction of length 1. Of zeros, zeros."""
+    return keras.ops.divide_no_nan(vector, keras.ops.norm(vector))
+
+
+def _check_discriminator(batch_norm, spectral_norm, classes, projection):
+    if batch_norm and spectral_norm:
+        raise ValueError(
+            "Batch normalization rescales again what spectral normalization bounds: build the "
+            "discriminator with batch_norm=False, or with spectral_norm=False. Received: both."
+        )
+    if projection and not classes:
+        raise ValueError("A projection is of a label: give the number of `classes`. Received: 0.")
+
+
+def _judged(image_shape, classes):
+    """A discriminator's images, its inputs, and the one-hot codes of the labels among them."""
+    images = keras.Input(tuple(image_shape))
+    if not classes:
+        return images, images, None
+    labels = keras.Input((), dtype="int32")
+    return images, [images, labels], OneHot(classes)(labels)
+
+
+def _spectral(make, spectral_norm, bias):
+    """The layer `make(use_bias)`, normalized or not."""
+    return SpectralNormalization(make(False), bias) if spectral_norm else make(bias)
+
+
+def _logits(h, code, spectral_norm, **kwargs):
+    """A logit `[B, 1]` of the features `h[B, F]` and, projected on them, the labels' codes."""
+    logits = _spectral(lambda bias: _linear(1, use_bias=bias, **kwargs), spectral_norm, True)(h)
+    if code is None:
+        return logits
+    embedded = _spectral(
+        lambda bias: _linear(h.shape[-1], use_bias=bias, **kwargs), spectral_norm, False
+    )(code)
+    inner = keras.layers.Dot(1, dtype="float32")([embedded, _float32()(h)])
+    return keras.layers.Add(dtype="float32")([logits, inner])
 
 
 def _need_one(widths, name, what):

@@ -184,6 +184,38 @@ def reconstructions(model: GenerativeModel, x, path: str | os.PathLike, y=None) 
     save(path, _sheet(tiles, row_gaps, _PADDING))
 
 
+def categories(images, members: Sequence, path: str | os.PathLike, columns: int = 10) -> None:
+    """A row for each category: what it looks like, and behind a gap images that are in it.
+
+    Figure 9 of Makhzani et al., "Adversarial Autoencoders", 2016, with the head of a cluster first.
+
+    Args:
+        images: The categories' own images, `[K, H, W, C]`, floats in [0, 1].
+        members: For each of them images `[M, H, W, C]`, which may be none; the first are shown.
+        path: Of the file to write.
+        columns: How many at most, at least 1.
+
+    Raises:
+        ValueError: If these are not images in [0, 1], or there are not as many members as categories.
+    """
+    images = np.asarray(images)
+    members = [np.asarray(m)[:columns] for m in members]
+    shapes = [m.shape[1:] for m in members]
+    if columns < 1 or len(members) != len(images) or set(shapes) != {images.shape[1:]}:
+        raise ValueError(
+            f"Expected for each of the {len(images)} categories images of the shape "
+            f"{images.shape[1:]}, and columns >= 1. Received: images of the shapes {shapes}, "
+            f"columns={columns}."
+        )
+    own = _tiles(images)
+    rows = np.full((len(own), columns + 1, *own.shape[1:]), 255, np.uint8)
+    rows[:, 0] = own
+    for row, some in zip(rows, members, strict=True):
+        if len(some):
+            row[1 : len(some) + 1] = _tiles(some)
+    save(path, _sheet(rows, _PADDING, [_GAP, *[_PADDING] * (columns - 1)]))
+
+
 def nearest_neighbours(samples, neighbours, path: str | os.PathLike) -> None:
     """Each sample, left of a gap, beside its nearest training images: is it a copy of one?
 
@@ -526,6 +558,69 @@ def learning_curves(
 
 
 def _curves(history, epochs=None, units=None, title=""):
+    epochs, series = _series(history, epochs)
+    names = list(dict.fromkeys(name.removeprefix("val_") for name in series))
+    panels = {
+        name: [
+            (epochs, series[key], look)
+            for key, look in ((name, _TRAIN), (f"val_{name}", _VALIDATION))
+            if key in series
+        ]
+        for name in names
+    }
+    handles = []
+    if any(name in series for name in names):
+        handles.append(Line2D([], [], label="training", **_TRAIN))
+    if any(f"val_{name}" in series for name in names):
+        handles.append(Line2D([], [], label="validation", **_VALIDATION))
+    return _panels(panels, {name: _unit(name, units) for name in names}, handles, title)
+
+
+def compared_curves(
+    histories: Mapping[str, Mapping[str, Sequence[float]]],
+    path: str | os.PathLike,
+    units: Mapping[str, str] | None = None,
+    title: str = "Learning curves",
+) -> None:
+    """A panel for each quantity with the curves of all models that have it.
+
+    A model has one colour in all panels; training is solid, validation (`val_...`) dashed. Ranges
+    and gaps are as in `learning_curves`.
+
+    Args:
+        histories: By the model's name a value for each epoch by the quantity's name, as
+            `keras.callbacks.History` or a run's `read_metrics` has it; "epoch" counts from 0 on, and
+            may be missing.
+        path: Of the file to write.
+        units: The unit of quantities that have one.
+        title: Above the panels.
+
+    Raises:
+        ValueError: If there is nothing to draw, or a model's lists are not equally long.
+    """
+    colours = dict(zip(histories, _colours(len(histories)), strict=False))
+    panels = {}
+    for model, history in histories.items():
+        history = dict(history)
+        counted = history.pop("epoch", None)
+        epochs = None if counted is None else np.asarray(counted) + 1
+        epochs, series = _series(history, epochs)
+        for key, values in series.items():
+            look = {"color": colours[model], "linestyle": "--" if key.startswith("val_") else "-"}
+            panels.setdefault(key.removeprefix("val_"), []).append((epochs, values, look))
+    if not panels:
+        raise ValueError("Expected the history of at least one model. Received: none.")
+    handles = [Line2D([], [], color=colour, label=model) for model, colour in colours.items()]
+    handles += [
+        Line2D([], [], color="0.4", linestyle=style, label=label)
+        for style, label in (("-", "training"), ("--", "validation"))
+    ]
+    known = {name: _unit(name, None) for name in panels} | dict(units or {})
+    _save_figure(path, _panels(panels, known, handles, title))
+
+
+def _series(history, epochs):
+    """The epochs `[E]` and the values `[E]` of each quantity, checked."""
     series = {name: np.asarray(values, float) for name, values in history.items()}
     lengths = {name: len(np.atleast_1d(values)) for name, values in series.items()}
     first = next(iter(lengths.values()), 0) if epochs is None else len(epochs)
@@ -535,39 +630,45 @@ def _curves(history, epochs=None, units=None, title=""):
             f"Received: {'' if epochs is None else f'{first} epochs, and '}lists of the lengths "
             f"{lengths}."
         )
-    epochs = np.arange(1, first + 1) if epochs is None else np.asarray(epochs)
-    names = list(dict.fromkeys(name.removeprefix("val_") for name in series))
-    columns = min(3, len(names))
-    rows = math.ceil(len(names) / columns)
+    return np.arange(1, first + 1) if epochs is None else np.asarray(epochs), series
+
+
+def _panels(panels, units, handles, title):
+    """A figure with a panel for each quantity, of its curves `(epochs, values, look)`."""
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(3.6 * max(columns, 1.4), 2.5 * rows + 0.8), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    axes_of_all = figure.subplots(rows, columns, squeeze=False).ravel()
     beyond = False
-    for axes, name in zip(panels, names, strict=False):
-        beyond |= _panel(axes, name, epochs, series.get(name), series.get(f"val_{name}"))
-        axes.set_ylabel(_unit(name, units))
-    for empty in panels[len(names) :]:
+    for axes, (name, curves) in zip(axes_of_all, panels.items(), strict=False):
+        beyond |= _panel(axes, name, curves)
+        axes.set_ylabel(units.get(name))
+    for empty in axes_of_all[len(panels) :]:
         empty.remove()
-    for axes in panels[max(0, len(names) - columns) : len(names)]:
+    for axes in axes_of_all[max(0, len(panels) - columns) : len(panels)]:
         axes.set_xlabel("epoch", fontsize=9)
-    handles = []
-    if any(name in series for name in names):
-        handles.append(Line2D([], [], label="training", **_TRAIN))
-    if any(f"val_{name}" in series for name in names):
-        handles.append(Line2D([], [], label="validation", **_VALIDATION))
     if beyond:
-        handles.append(Line2D([], [], color="0.4", label="beyond the panel", **_BEYOND))
+        handles = [*handles, Line2D([], [], color="0.4", label="beyond the panel", **_BEYOND)]
     figure.suptitle(title, fontsize=12)
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=3 if len(handles) < 4 else 4,
+        frameon=False,
+        fontsize=9,
+    )
     return figure
 
 
-def _panel(axes: Axes, name, epochs, train, validation) -> bool:
+def _panel(axes: Axes, name, curves) -> bool:
     """Draws one quantity; says whether some of its values lie beyond the panel."""
     _style(axes, name.replace("_", " "))
-    curves = []
-    for values, look in ((train, _TRAIN), (validation, _VALIDATION)):
-        if values is not None and (finite := np.isfinite(values)).any():
-            curves.append((epochs[finite], values[finite], look))
+    epochs = np.concatenate([at for at, _, _ in curves])
+    curves = [
+        (at[finite], values[finite], look)
+        for at, values, look in curves
+        if (finite := np.isfinite(values)).any()
+    ]
     margin = 0.04 * (epochs.max() - epochs.min()) or 0.5
     axes.set_xlim(epochs.min() - margin, epochs.max() + margin)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))

@@ -55,6 +55,32 @@ class LinearWarmUp(Schedule):
 
 
 @keras.saving.register_keras_serializable("zoo")
+class LinearDecay(Schedule):
+    """From `start` in a straight line to 0 in `steps` steps, and 0 from there on.
+
+    Args:
+        steps: Training steps (batches) until 0, at least 1.
+        start: What it begins with.
+
+    Raises:
+        ValueError: If `steps` is less than 1.
+
+    Example:
+        >>> [float(zoo.schedules.LinearDecay(4, 0.5)(step)) for step in (0, 1, 4, 9)]
+        [0.5, 0.375, 0.0, 0.0]
+    """
+
+    def __init__(self, steps: int, start: float = 1.0):
+        if not steps >= 1:
+            raise ValueError(f"`steps` must be at least 1. Received: {steps}.")
+        self.steps = steps
+        self.start = start
+
+    def __call__(self, step):
+        return self.start * tf.maximum(0.0, 1 - tf.cast(step, tf.float32) / self.steps)
+
+
+@keras.saving.register_keras_serializable("zoo")
 class CyclicalWarmUp(Schedule):
     """From 0 to 1 again and again: linear in the first part of each period, 1 in the rest.
 

@@ -427,6 +427,12 @@ def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
             both = None if given is None else given.repeat(2, 0)  # The same for both ends.
             ends = tf.split(fixed_latents(model, 8, seed + 1, both), 4)
             pictures.interpolations(ends, model, folder / "interpolations.png", y=given)
+            if hasattr(model.prior, "walks"):  # Along its own axes.
+                walks = model.prior.walks(10)
+                given = conditions.in_turn(model, data, 1)
+                points = tf.reshape(walks, [-1, model.latent_dim])
+                given = None if given is None else given.repeat(len(points), 0)
+                pictures.samples(model, points, folder / "prior_walks.png", 10, given)
         elif model.latent_dim == 0:
             given = conditions.in_turn(model, data, 10)
             none = np.zeros([10, 0])
@@ -443,6 +449,12 @@ def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
             pictures.interpolations(
                 pairs, model, folder / "interpolations_images.png", y=of(slice(0, 8, 2))
             )
+            if hasattr(model, "category_images"):
+                parts = np.array_split(x, min(4, len(x)))
+                best = np.argmax(np.concatenate([model.classify(part) for part in parts]), -1)
+                images = model.category_images()
+                members = [x[best == k] for k in range(len(images))]
+                pictures.categories(images, members, folder / "categories.png")
             if model.latent_dim > 1 and len(x) > 1:
                 parts = np.array_split(np.arange(len(x)), min(4, len(x)))
                 codes = np.concatenate([model.encode(x[rows], of(rows)) for rows in parts])

@@ -136,7 +136,7 @@ def reproduce(
     for row in rows:
         training.check(plan.config(row))
     if table.equal_epochs and not all(row.name in plan.epochs for row in rows):
-        costs = [_seconds_per_epoch(plan.config(row)) for row in rows]
+        costs = [seconds_per_epoch(plan.config(row)) for row in rows]
         equal = max(1, int(60 * minutes * (1 - table.scoring) / sum(costs)))
         plan.keep({row.name: equal for row in rows})
     results = []
@@ -144,7 +144,7 @@ def reproduce(
         source = next(r for r in table.rows if r.name == (row.trained_as or row.name))
         if source.name not in plan.epochs:
             seconds = 60 * minutes * (1 - table.scoring) * row.share / sum(r.share for r in rows)
-            plan.keep({source.name: max(1, int(seconds / _seconds_per_epoch(plan.config(source))))})
+            plan.keep({source.name: max(1, int(seconds / seconds_per_epoch(plan.config(source))))})
         result = _result(table, row, source, plan, say)
         results.append(result)
         say(f"{row.name}: " + ", ".join(_score(name, result) for name in result["scores"]))
@@ -208,7 +208,7 @@ class _Plan:
         return config
 
 
-def _seconds_per_epoch(config: ConfigDict) -> float:
+def seconds_per_epoch(config: ConfigDict) -> float:
     """What an epoch takes on all cores, from some steps of it."""
     keras.utils.set_random_seed(config.seed)
     data = training.load_data(config)

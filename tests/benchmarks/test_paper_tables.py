@@ -142,7 +142,7 @@ def test_runs_of_another_seed_or_length_are_not_mixed_with_these(record):
 
 
 def test_a_killed_table_goes_on_with_the_epochs_it_had_planned(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(tables, "_seconds_per_epoch", lambda config: 12.0)
+    monkeypatch.setattr(tables, "seconds_per_epoch", lambda config: 12.0)
     train = training.train
 
     def interrupted(config, run, **options):
@@ -155,7 +155,7 @@ def test_a_killed_table_goes_on_with_the_epochs_it_had_planned(tmp_path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         tables.reproduce(table, 1.25, tmp_path, say=lambda line: None)
     monkeypatch.setattr(training, "train", train)
-    monkeypatch.setattr(tables, "_seconds_per_epoch", lambda config: pytest.fail("planned again"))
+    monkeypatch.setattr(tables, "seconds_per_epoch", lambda config: pytest.fail("planned again"))
     done = tables.reproduce(table, 1.25, tmp_path, say=lambda line: None)
     assert at_once == [("three_latents", 1), ("two_again", 3)]
     assert [row["epochs"] for row in done["rows"]] == [1, 3, 1]
@@ -202,7 +202,7 @@ def test_parameters_are_those_that_a_player_may_change(tmp_path, at_once):
 
 def test_equal_epochs_share_the_budget_by_what_each_row_costs(tmp_path, monkeypatch, at_once):
     monkeypatch.setattr(
-        tables, "_seconds_per_epoch", lambda config: 10.0 * (config.model.latent_dim - 1)
+        tables, "seconds_per_epoch", lambda config: 10.0 * (config.model.latent_dim - 1)
     )
     table = small(equal_epochs=True, scoring=0.5)  # 60 s, and 10 + 20 s an epoch.
     done = tables.reproduce(table, 2.0, tmp_path, settings=("batch_size=500",))
@@ -246,7 +246,7 @@ def test_the_calibration_measures_steps_of_the_preset_itself(monkeypatch):
     presets.override(slow, ["hidden=8", "batch_size=10"])
     fast = presets.get("vae_digits")
     presets.override(fast, ["hidden=8", "batch_size=500"])
-    assert tables._seconds_per_epoch(slow) > tables._seconds_per_epoch(fast) > 0
+    assert tables.seconds_per_epoch(slow) > tables.seconds_per_epoch(fast) > 0
 
 
 @pytest.mark.parametrize(

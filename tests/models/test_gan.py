@@ -191,7 +191,7 @@ def test_a_discriminator_of_equal_distributions_learns_to_guess():
 def test_more_than_one_draw_of_fakes_differ_between_examples_and_seeds():
     model = gan_mlp(SHAPE, 3, (4,), (4,))
     x = tf.zeros([5, *SHAPE])
-    fakes = [model._fake(x, tf.constant(seed), False).numpy() for seed in ((1, 2), (1, 3))]
+    fakes = [model._fake(x, None, tf.constant(seed), False).numpy() for seed in ((1, 2), (1, 3))]
     assert fakes[0].shape == (5, *SHAPE)
     assert np.abs(fakes[0] - fakes[1]).max() > 1e-4
     assert np.abs(fakes[0][0] - fakes[0][1]).max() > 1e-4

@@ -18,6 +18,14 @@ from zoo.distributions.families import (
     UnitNormal,
     likelihood_family,
 )
+from zoo.distributions.implicit import (
+    ImplicitConditional,
+    ImplicitPart,
+    NoiseBasisConditional,
+    mean_and_variance,
+    noise_basis,
+    noisy_mlp,
+)
 from zoo.distributions.part import Part, kl
 from zoo.distributions.priors import (
     ConditionalPrior,
@@ -28,6 +36,7 @@ from zoo.distributions.priors import (
     StandardNormal,
     SwissRoll,
     Uniform,
+    UniformOnSphere,
     VampPrior,
 )
 
@@ -43,8 +52,11 @@ __all__ = [
     "DiscretizedLogistic",
     "Family",
     "FullCovarianceNormal",
+    "ImplicitConditional",
+    "ImplicitPart",
     "IsotropicNormal",
     "MixturePrior",
+    "NoiseBasisConditional",
     "NormalPetals",
     "Part",
     "Prior",
@@ -52,8 +64,12 @@ __all__ = [
     "StandardNormal",
     "SwissRoll",
     "Uniform",
+    "UniformOnSphere",
     "UnitNormal",
     "VampPrior",
     "kl",
     "likelihood_family",
+    "mean_and_variance",
+    "noise_basis",
+    "noisy_mlp",
 ]

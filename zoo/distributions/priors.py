@@ -82,6 +82,86 @@ class Uniform(Prior):
 
 
 @keras.saving.register_keras_serializable("zoo")
+class UniformOnSphere(Prior):
+    """Uniform on the sphere of that radius around the origin of R^dim: a "spherical Gaussian" of GANs.
+
+    N(0, I) in many dimensions is nearly this, with the radius sqrt(dim), but here no draw is nearer
+    to the origin than another: White, "Sampling Generative Networks", 2016, section 2, whose
+    interpolation along arcs, `model.interpolate(..., spherical=True)`, stays on it.
+    https://arxiv.org/abs/1609.04468
+
+    The density is with respect to the sphere's own area: -log of that area, for every z on it.
+
+    Args:
+        dim: D of the latents, at least 2.
+        radius: Of the sphere, above 0; `None` for sqrt(dim).
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> float(zoo.UniformOnSphere(3, radius=1.0)().log_prob([0.0, 0.0, 1.0]))  # -log(4 pi)
+        -2.53...
+    """
+
+    def __init__(self, dim: int, radius: float | None = None, **kwargs):
+        super().__init__(**kwargs)
+        if dim < 2:
+            raise ValueError(f"A sphere needs `dim` to be at least 2. Received: dim={dim}.")
+        if radius is not None and not 0 < radius < math.inf:
+            raise ValueError(
+                f"`radius` must be above 0 and finite, or None. Received: radius={radius}."
+            )
+        self.dim = dim
+        self.radius = radius
+
+    def call(self, y=None):
+        return _OnSphere(self.dim, math.sqrt(self.dim) if self.radius is None else self.radius)
+
+
+class _OnSphere(tfd.Distribution):
+    """What `UniformOnSphere` hands out."""
+
+    def __init__(self, dim, radius, name="UniformOnSphere"):
+        parameters = dict(locals())
+        self.dim, self.radius = dim, radius
+        super().__init__(
+            dtype=tf.float32,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return {name: tfp.util.ParameterProperties(event_ndims=None) for name in ("dim", "radius")}
+
+    def _batch_shape(self):
+        return tf.TensorShape([])
+
+    def _batch_shape_tensor(self):
+        return tf.constant([], tf.int32)
+
+    def _event_shape(self):
+        return tf.TensorShape([self.dim])
+
+    def _event_shape_tensor(self):
+        return tf.constant([self.dim], tf.int32)
+
+    def _sample_n(self, n, seed=None):
+        draws = Normal(tf.zeros(self.dim), 1.0).sample(n, seed=seed)
+        return self.radius * tf.linalg.l2_normalize(draws, -1)
+
+    def _log_prob(self, z):
+        half = self.dim / 2
+        area = math.log(2) + half * math.log(math.pi) - math.lgamma(half)
+        area += (self.dim - 1) * math.log(self.radius)
+        return tf.fill(tf.shape(z)[:-1], -area)
+
+
+@keras.saving.register_keras_serializable("zoo")
 class ConditionalPrior(Prior):
     """p(z | y): a network of the condition, and the family that its output parameterises.
 
@@ -167,6 +247,11 @@ class NormalPetals(Prior):
         components: Number of petals.
         shift: Distance of the centres from the origin.
         scales: Standard deviations along and across the ray.
+
+    Example:
+        >>> prior = zoo.NormalPetals(components=10)
+        >>> prior.component(np.array([0, 3, -1])).sample().shape  # Petals 0 and 3, and any.
+        TensorShape([3, 2])
     """
 
     def __init__(
@@ -182,16 +267,58 @@ class NormalPetals(Prior):
         self.scales = tuple(scales)
 
     def call(self, y=None):
+        return self._mixture(tf.zeros(self.components))
+
+    def component(self, y) -> tfd.Distribution:
+        """For each label of `y[B]` its petal, where the label is below 0 the whole: batch shape `[B]`.
+
+        Raises:
+            ValueError: For a label that has no petal.
+        """
+        y = component_labels(y, self.components)
+        return self._mixture(logits_of_labels(y, self.components))
+
+    def walks(self, n: int = 10) -> tf.Tensor:
+        """From end to end of each petal, two standard deviations either way: `[components, n, 2]`."""
+        ray, _ = self._axes()
+        steps = self.shift + self.scales[0] * tf.linspace(-2.0, 2.0, n)
+        return steps[:, None] * ray[:, None]
+
+    def _axes(self):
         angle = tf.linspace(0.0, 2 * math.pi, self.components + 1)[:-1]
         ray = tf.stack([tf.cos(angle), tf.sin(angle)], -1)  # [K, 2]
-        across = tf.stack([-tf.sin(angle), tf.cos(angle)], -1)
+        return ray, tf.stack([-tf.sin(angle), tf.cos(angle)], -1)
+
+    def _mixture(self, logits):
+        ray, across = self._axes()
         along = self.scales[0] * ray[..., None]
         factor = tf.concat([along, self.scales[1] * across[..., None]], -1)  # [K, 2, 2]
         covariance = tf.matmul(factor, factor, transpose_b=True)
         return tfd.MixtureSameFamily(
-            tfd.Categorical(logits=tf.zeros(self.components)),
+            tfd.Categorical(logits=logits),
             tfd.MultivariateNormalTriL(self.shift * ray, tf.linalg.cholesky(covariance)),
         )
+
+
+def component_labels(y, components: int) -> tf.Tensor:
+    """`y[B]` as int32, checked where its values are known: below `components`.
+
+    Raises:
+        ValueError: For a label from `components` on.
+    """
+    values = tf.get_static_value(y) if tf.is_tensor(y) else np.asarray(y)
+    if values is not None and (values >= components).any():
+        raise ValueError(
+            f"The prior's parts have the labels from 0 to {components - 1}, and below 0 is no label. "
+            f"Received: a label of {values.max()}."
+        )
+    return tf.cast(y, tf.int32)
+
+
+def logits_of_labels(y, components: int) -> tf.Tensor:
+    """`[B, components]`: 0 for the label's component, -inf for others; all 0 where it is below 0."""
+    own = tf.one_hot(y, components, on_value=0.0, off_value=-math.inf)
+    return tf.where(y[:, None] < 0, 0.0, own)
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -353,28 +480,65 @@ class SwissRoll(Prior):
     length of a spiral grows with the square of its angle. It can be sampled, and has no density.
     https://arxiv.org/abs/1511.05644
 
+    With labels it has `components` segments of equal weight, counted from the centre: k is where t
+    is in [k, k + 1) / components (section 2.3).
+
     Args:
         turns: Number of turns.
         radius: Radius of the outer end.
         noise: Standard deviation of the thickness.
+        components: Number of segments that labels stand for.
     """
 
-    def __init__(self, turns: float = 2.0, radius: float = 3.0, noise: float = 0.05, **kwargs):
+    def __init__(
+        self,
+        turns: float = 2.0,
+        radius: float = 3.0,
+        noise: float = 0.05,
+        components: int = 10,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        _check_components(components)
         self.turns = turns
         self.radius = radius
         self.noise = noise
+        self.components = components
 
     def call(self, y=None):
-        return NoisySpiral(self.turns, self.radius, self.noise)
+        return NoisySpiral(self.turns, self.radius, self.noise, 0.0, 1.0)
+
+    def component(self, y) -> tfd.Distribution:
+        """For each label of `y[B]` its segment, where the label is below 0 the whole: batch shape `[B]`.
+
+        Raises:
+            ValueError: For a label that has no segment.
+        """
+        y = component_labels(y, self.components)
+        start = tf.cast(tf.maximum(y, 0), tf.float32) / self.components
+        end = tf.where(y < 0, 1.0, start + 1 / self.components)
+        return NoisySpiral(self.turns, self.radius, self.noise, start, end)
+
+    def walks(self, n: int = 10) -> tf.Tensor:
+        """Along the axis from the centre outwards, a segment a row: `[components, n, 2]`."""
+        t = tf.linspace(0.0, 1.0, self.components * n)
+        return tf.reshape(_spiral(t, self.turns, self.radius), [self.components, n, 2])
+
+
+def _spiral(t, turns, radius):
+    """The point at a share `t[...]` of the spiral's length, `[..., 2]`."""
+    root = tf.sqrt(t)
+    angle = 2 * math.pi * turns * root
+    return radius * root[..., None] * tf.stack([tf.cos(angle), tf.sin(angle)], -1)
 
 
 class NoisySpiral(tfd.Distribution):
-    """What `SwissRoll` hands out: `sample` only."""
+    """What `SwissRoll` hands out: `sample` only, for t uniform on [low, high], both `[]` or `[B]`."""
 
-    def __init__(self, turns, radius, noise, name="NoisySpiral"):
+    def __init__(self, turns, radius, noise, low, high, name="NoisySpiral"):
         parameters = dict(locals())
         self.turns, self.radius, self.noise = turns, radius, noise
+        self.low, self.high = tf.convert_to_tensor(low), tf.convert_to_tensor(high)
         super().__init__(
             dtype=tf.float32,
             reparameterization_type=tfd.NOT_REPARAMETERIZED,
@@ -389,13 +553,13 @@ class NoisySpiral(tfd.Distribution):
         return {
             name: tfp.util.ParameterProperties(event_ndims=None)
             for name in ("turns", "radius", "noise")
-        }
+        } | {name: tfp.util.ParameterProperties() for name in ("low", "high")}
 
     def _batch_shape(self):
-        return tf.TensorShape([])
+        return self.low.shape
 
     def _batch_shape_tensor(self):
-        return tf.constant([], tf.int32)
+        return tf.shape(self.low)
 
     def _event_shape(self):
         return tf.TensorShape([2])
@@ -405,7 +569,7 @@ class NoisySpiral(tfd.Distribution):
 
     def _sample_n(self, n, seed=None):
         place_seed, noise_seed = tfp.random.split_seed(seed)
-        root = tf.sqrt(tfd.Uniform().sample(n, seed=place_seed))
-        angle = 2 * math.pi * self.turns * root
-        spiral = self.radius * root[:, None] * tf.stack([tf.cos(angle), tf.sin(angle)], -1)
-        return spiral + Normal(0.0, self.noise).sample([n, 2], seed=noise_seed)
+        place = tfd.Uniform(self.low, self.high).sample(n, seed=place_seed)
+        shape = tf.concat([tf.shape(place), [2]], 0)
+        noise = Normal(0.0, self.noise).sample(shape, seed=noise_seed)
+        return _spiral(place, self.turns, self.radius) + noise

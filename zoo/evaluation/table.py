@@ -8,8 +8,10 @@ import numpy as np
 
 from zoo import metrics
 from zoo.config import look_up
+from zoo.distributions import ImplicitPart
 from zoo.evaluation.images import Images
 from zoo.metrics import Estimate
+from zoo.metrics.likelihood import is_cross_entropy
 
 if TYPE_CHECKING:
     from zoo.evaluation.evaluation import Evaluation
@@ -103,14 +105,27 @@ def _nll(e):
     }
 
 
+def _is_implicit(e):
+    return isinstance(getattr(e.model, "posterior", None), ImplicitPart)
+
+
+def _has_no_other_nll(e):
+    """An implicit posterior keeps a model from importance sampling, and its loss from being a bound."""
+    return (
+        _is_implicit(e)
+        and hasattr(e.model, "likelihood")
+        and not is_cross_entropy(e.model.likelihood.family, e.x)
+    )
+
+
 def _nll_annealed(e):
-    # From a posterior with a density the way to the true one is shorter.
-    has_density = e.has("log_prob")
+    # From a posterior, or a normal like it, the way to the true one is shorter.
+    near = "posterior" if e.has("log_prob") else "normal" if _is_implicit(e) else "prior"
     nll = metrics.annealed_nll(
         e.model,
         e.x[:100],
-        initial="posterior" if has_density else "prior",
-        num_steps=300 if has_density else 500,
+        initial=near,
+        num_steps=500 if near == "prior" else 300,
         num_chains=4,
         seed=e.seed,
         progress=functools.partial(e.progress, "nll_annealed"),
@@ -222,7 +237,7 @@ METRICS: dict[str, Metric] = {
         _nll_annealed,
         needs=("data", "decode"),
         reference="x",
-        usual=_on_request,
+        usual=_has_no_other_nll,
     ),
     "parzen": Metric(
         "Parzen window's log-likelihood; historical, and misleading.",

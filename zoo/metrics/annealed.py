@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo.distributions import Deterministic
+from zoo.distributions import Deterministic, ImplicitPart, mean_and_variance
+from zoo.draws import Normal
 from zoo.metrics.estimate import Estimate
 from zoo.metrics.likelihood import (
     bits_per_dim,
@@ -182,8 +183,10 @@ def annealed_nll(
     Args:
         model: One with `likelihood` and a `prior` that has a density.
         x: Images `[N, H, W, C]`, as `negative_log_likelihood` takes them.
-        initial: Where chains start: "prior", or "posterior" for q(z | x), which is nearer and so
-            takes fewer steps.
+        initial: Where chains start: "prior"; "posterior" for q(z | x), which is nearer and so
+            takes fewer steps; or "normal" for the normal with the mean and variance of q(z | x),
+            where it has no density itself, as in Mescheder et al., "Adversarial Variational Bayes",
+            2017 (https://arxiv.org/abs/1701.04722). To the variance 1e-4 is added.
         num_steps: As there, like all that follow.
         num_chains: Chains for each image.
         leapfrog_steps: Leapfrog steps of one move.
@@ -216,11 +219,18 @@ def annealed_nll(
             f"{type(model).__name__}, which takes one; `negative_log_likelihood` does too."
         )
     x = check_observations(model, x)
-    starts = {"prior": None, "posterior": getattr(model, "posterior", None)}
+    posterior = getattr(model, "posterior", None)
+    starts = {"prior": None, "posterior": posterior, "normal": lambda x: _normal_like(posterior(x))}
     if initial not in starts:
         raise ValueError(f"`initial` must be one of {sorted(starts)}. Received: {initial!r}.")
-    start = starts[initial]
-    if initial == "posterior" and (start is None or isinstance(start.family, Deterministic)):
+    implicit = isinstance(posterior, ImplicitPart)
+    if initial == "posterior" and implicit:
+        raise ValueError(
+            f"The posterior of this {type(model).__name__} can only be sampled. Take "
+            "initial='normal', or 'prior'."
+        )
+    spread = implicit or not (posterior is None or isinstance(posterior.family, Deterministic))
+    if initial != "prior" and not spread:
         raise ValueError(
             f"The posterior of this {type(model).__name__} has no density to start from. "
             "Take initial='prior'."
@@ -229,7 +239,7 @@ def annealed_nll(
         lambda z, images: model.likelihood(z).log_prob(images),
         model.prior(),
         x,
-        initial=start,
+        initial=starts[initial],
         num_steps=num_steps,
         num_chains=num_chains,
         leapfrog_steps=leapfrog_steps,
@@ -244,6 +254,11 @@ def annealed_nll(
         estimator=estimate.estimator | {"initial": initial, "of": measured(model, x)},
         details=estimate.details | bits_per_dim(model, estimate.value, x[0].size),
     )
+
+
+def _normal_like(q):
+    mean, variance = mean_and_variance(q)
+    return tfd.Independent(Normal(mean, tf.sqrt(variance + 1e-4)), 1)
 
 
 class _Path:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo.distributions import Deterministic, kl
+from zoo.distributions import Deterministic, ImplicitPart, kl
 from zoo.metrics.estimate import Estimate, as_features
 from zoo.metrics.likelihood import (
     check_conditions,
@@ -210,6 +210,11 @@ def total_correlation(codes: np.ndarray) -> Estimate:
 
 
 def _check_posterior_density(model):
+    if isinstance(model.posterior, ImplicitPart):
+        raise ValueError(
+            f"The posterior of this {type(model).__name__} can only be sampled: it has no density "
+            "to take its rate from. Compare `aggregate_posterior` with the prior instead."
+        )
     if isinstance(model.posterior.family, Deterministic):
         raise ValueError(
             f"The posterior of this {type(model).__name__} is deterministic: it has no density, "

@@ -4,16 +4,61 @@ Larsen et al., "Autoencoding beyond pixels using a learned similarity metric", 2
 https://arxiv.org/abs/1512.09300
 """
 
+import functools
+import math
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import AdversarialLoss, Minimax, adversarial_loss
+from zoo.config import FromArguments, look_up
 from zoo.distributions import Conditional, DiagonalNormal, Prior, StandardNormal, UnitNormal, kl
-from zoo.model import GenerativeModel, as_images
+from zoo.model import GenerativeModel, Round, as_images
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Equilibrium(FromArguments):
+    """Holds back who of the discriminator and its opponent is too far ahead.
+
+    The rule of the VAE/GAN authors' code. The discriminator's costs are means over the batch: -log D
+    of real images, and -log(1 - D) of made ones; one that guesses pays log 2 = 0.69 for either.
+    Where one of the two is below cost - margin the discriminator rests; where one is above
+    cost + margin its opponent does. Where both would rest, both move.
+
+    Args:
+        cost: What the discriminator pays in a balanced game, finite; 0.68 in the authors' code.
+        margin: How far it may be from that, at least 0; 0.35 there. An infinite one holds nobody.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> rule = zoo.Equilibrium()
+        >>> [bool(moves) for moves in rule(0.7, 0.3)]  # The fakes are known too well: D rests.
+        [False, True]
+    """
+
+    def __init__(self, cost: float = 0.68, margin: float = 0.35):
+        if not math.isfinite(cost):
+            raise ValueError(f"`cost` must be finite. Received: {cost}.")
+        if not margin >= 0:
+            raise ValueError(f"`margin` must be at least 0. Received: {margin}.")
+        self.cost = cost
+        self.margin = margin
+
+    def __call__(self, real_cost, fake_cost) -> tuple[tf.Tensor, tf.Tensor]:
+        """Whether the discriminator moves, and whether its opponent does: two scalar bools."""
+        low, high = self.cost - self.margin, self.cost + self.margin
+        strong = tf.minimum(real_cost, fake_cost) < low
+        weak = tf.maximum(real_cost, fake_cost) > high
+        return weak | ~strong, strong | ~weak
+
+    def get_config(self) -> dict:
+        return {name: getattr(self, name) for name in self._argument_names()}
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -39,6 +84,11 @@ class VAEGAN(GenerativeModel):
     reproduces up to a factor on the whole. Both sum the distortion over features, so the value of
     gamma belongs to their number.
 
+    The networks may take a condition `y[B, ...]` as a second input, such as the attributes or the
+    class of an image, each for itself. Section 4.2's attribute-conditional model is that in which all
+    three do; reconstructions and samples are made, and judged, with the attributes of the batch's
+    images, as in the authors' code.
+
     Args:
         posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`.
         decoder: Network from `z[B, D]` to `x[B, H, W, C]` in [0, 1].
@@ -52,12 +102,25 @@ class VAEGAN(GenerativeModel):
             normalization, takes its last hidden layer.
         adversarial_loss: An `AdversarialLoss`; `Minimax()`, as in the paper, if `None`.
         gamma: Weight of the distortion against fooling, for the decoder, at least 0.
+        equilibrium: An `Equilibrium`, which holds discriminator or decoder back where the other is
+            left behind, as the authors' code does; `None` to move both on every batch. The encoder
+            always moves. With it `real_cost` and `fake_cost` are reported, and on which share of the
+            batches either moved.
 
     Raises:
-        ValueError: If gamma is less than 0.
-    """
+        ValueError: If gamma is less than 0; when called, if a network wants a condition and has none.
 
-    terms = ("distortion", "rate", "real_logit", "reconstruction_logit", "sample_logit")
+    Example:
+        >>> build = zoo.models.vae_gan.vaegan_mlp
+        >>> vaegan = build((8, 8, 1), 4, (16,), (16,), condition="label", margin=0.35)
+        >>> vaegan.compile("adam")
+        >>> x, y = zoo.datasets.load("digits").arrays("train")
+        >>> history = vaegan.fit(x, y, verbose=0)
+        >>> 0 <= history.history["discriminator_moves"][0] <= 1
+        True
+        >>> vaegan.sample(2, y=[3, 7]).shape
+        TensorShape([2, 8, 8, 1])
+    """
 
     def __init__(
         self,
@@ -67,6 +130,7 @@ class VAEGAN(GenerativeModel):
         discriminator: keras.Model,
         adversarial_loss: AdversarialLoss | None = None,
         gamma: float = 1e-3,
+        equilibrium: Equilibrium | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -78,6 +142,12 @@ class VAEGAN(GenerativeModel):
         self.discriminator = discriminator
         self.adversarial_loss = adversarial_loss or Minimax()
         self.gamma = gamma
+        self.equilibrium = equilibrium
+
+    @property
+    def terms(self):
+        costs = () if self.equilibrium is None else ("real_cost", "fake_cost")
+        return ("distortion", "rate", "real_logit", "reconstruction_logit", "sample_logit", *costs)
 
     def players(self):
         return {
@@ -86,42 +156,121 @@ class VAEGAN(GenerativeModel):
             "discriminator": [self.discriminator],
         }
 
+    def rounds(self):
+        if self.equilibrium is None:
+            return [Round(self.objective)]
+
+        def moves(who, means):
+            return self.equilibrium(means["real_cost"], means["fake_cost"])[who]
+
+        players = ("discriminator", "decoder")
+        gates = {player: functools.partial(moves, i) for i, player in enumerate(players)}
+        return [Round(self.objective, gates=gates)]
+
     def objective(self, x, y, seed, training):
         z_seed, prior_seed, *label_seeds = tfp.random.split_seed(seed, 5)
-        q = self.posterior(x, y, training=training)
+        q, p = self.posterior(x, y, training=training), self.prior(y)
         z = q.sample(seed=z_seed)
-        z_prior = self.prior(y).sample(tf.shape(x)[0], seed=prior_seed)
-        made = tf.cast(self.decoder(tf.concat([z, z_prior], 0), training=training), tf.float32)
-        features, logits = self.discriminator(tf.concat([x, made], 0), training=training)
+        count = () if p.batch_shape.rank else tf.shape(x)[0]
+        z_prior = p.sample(count, seed=prior_seed)
+        latents = tf.concat([z, z_prior], 0)
+        made = tf.cast(_called(self.decoder, latents, y, training, copies=2), tf.float32)
+        shown = tf.concat([x, made], 0)
+        features, logits = _called(self.discriminator, shown, y, training, copies=3)
         target, feature, _ = tf.split(tf.cast(features, tf.float32), 3)
         real, reconstruction, sample = tf.split(tf.cast(logits[:, 0], tf.float32), 3)
 
-        rate = kl(q, self.prior(y), z)
+        rate = kl(q, p, z)
         distortion = -UnitNormal()(feature, 1).log_prob(tf.stop_gradient(target))
         fooling = self.adversarial_loss.fool(reconstruction) + self.adversarial_loss.fool(sample)
-        telling = (
-            self.adversarial_loss.real(real, label_seeds[0])
-            + self.adversarial_loss.fake(reconstruction, label_seeds[1])
-            + self.adversarial_loss.fake(sample, label_seeds[2])
-        )
-        return {
-            "encoder": rate + distortion,
-            "decoder": self.gamma * distortion + fooling,
-            "discriminator": telling,
-        }, {
+        real_cost = self.adversarial_loss.real(real, label_seeds[0])
+        fake_costs = self.adversarial_loss.fake(
+            reconstruction, label_seeds[1]
+        ) + self.adversarial_loss.fake(sample, label_seeds[2])
+        terms = {
             "distortion": distortion,
             "rate": rate,
             "real_logit": real,
             "reconstruction_logit": reconstruction,
             "sample_logit": sample,
         }
+        if self.equilibrium is not None:
+            terms |= {"real_cost": real_cost, "fake_cost": fake_costs / 2}
+        return {
+            "encoder": rate + distortion,
+            "decoder": self.gamma * distortion + fooling,
+            "discriminator": real_cost + fake_costs,
+        }, terms
+
+    @property
+    def condition(self):
+        spec = super().condition
+        for network in (self.decoder, self.discriminator):
+            if spec is None and len(network.inputs) > 1:
+                spec = tf.TensorSpec(network.inputs[1].shape, network.inputs[1].dtype)
+        return spec
 
     @property
     def image_shape(self):
         return tuple(self.posterior.network.inputs[0].shape[1:])
 
     def decode(self, z, y=None):
-        return as_images(self.decoder(z))
+        return as_images(_called(self.decoder, z, self.given(z, y, 2)))
+
+
+def _called(network, context, y, training=False, copies=1):
+    """A network's output; one that takes a condition has `y` beside each part of the context."""
+    if len(network.inputs) == 1:
+        return network(context, training=training)
+    if y is None:
+        raise ValueError(
+            f"The network '{network.name}' takes a condition `y` beside its context: train on (x, y), "
+            "and pass `y` to the model's methods. Received: y=None."
+        )
+    y = tf.concat([tf.convert_to_tensor(y)] * copies, 0)
+    return network([context, y], training=training)
+
+
+def attribute_vectors(z, y) -> np.ndarray:
+    """Where in the latent space an attribute leads: `[A, D]`, a vector for each of A attributes.
+
+    Larsen et al., 2016, section 4.1.1: the mean latent of the images that have an attribute, less
+    the mean of those that have not. Added to the latent of an image, it gives the image the
+    attribute; see `zoo.pictures.attributes`.
+
+    Attributes that go together in the data have similar vectors: the mean is over all else that the
+    images have.
+
+    Args:
+        z: Latents `[N, D]`, such as `model.encode(x)` of training images.
+        y: What the images have, `[N, A]`, each 0 or 1; or labels `[N]`, ints from 0 on, of which each
+            is then an attribute.
+
+    Raises:
+        ValueError: If these do not go together, or all or none of the images have an attribute.
+
+    Example:
+        >>> vectors = zoo.models.vae_gan.attribute_vectors([[0.0, 1], [2, 1], [4, 7]], [[0], [1], [1]])
+        >>> vectors  # (3, 4) - (0, 1)
+        array([[3., 3.]])
+    """
+    z, y = np.asarray(z, np.float64), np.asarray(y)
+    if y.ndim == 1 and np.issubdtype(y.dtype, np.integer) and y.size and y.min() >= 0:
+        y = np.eye(y.max() + 1)[y]
+    if z.ndim != 2 or y.ndim != 2 or len(z) != len(y) or not np.isin(y, (0, 1)).all():
+        raise ValueError(
+            "Expected latents [N, D] and attributes [N, A] that are 0 or 1, or labels [N] from 0 on. "
+            f"Received: latents of shape {z.shape}, and {y.dtype.name} of shape {y.shape}."
+        )
+    y = y.astype(np.float64)
+    having = y.sum(0)
+    if (having == 0).any() or (having == len(y)).any():
+        alike = np.flatnonzero((having == 0) | (having == len(y))).tolist()
+        raise ValueError(
+            "A vector leads from images without an attribute to images with it, and needs some of "
+            f"both. Received: {len(y)} images which are alike in the attributes {alike}."
+        )
+    return y.T @ z / having[:, None] - (1 - y).T @ z / (len(y) - having)[:, None]
 
 
 def vaegan_mlp(
@@ -131,17 +280,52 @@ def vaegan_mlp(
     discriminator_hidden: Sequence[int] = (240, 240),
     loss: str = "minimax",
     gamma: float = 0.1,
+    condition: str = "none",
+    condition_size: int = 0,
+    margin: float = 0.0,
 ) -> VAEGAN:
-    """A `VAEGAN` of multilayer perceptrons; features are the discriminator's last hidden layer."""
-    return VAEGAN(
-        Conditional(networks.mlp_encoder(image_shape, 2 * latent_dim, hidden), DiagonalNormal()),
-        networks.mlp_decoder(
-            latent_dim, image_shape, hidden=hidden[::-1], output="sigmoid", batch_norm=True
+    """A `VAEGAN` of multilayer perceptrons; features are the discriminator's last hidden layer.
+
+    Args:
+        image_shape: Height, width, channels.
+        latent_dim: D of the latents.
+        hidden: The encoder's; the decoder's mirrors it.
+        discriminator_hidden: The discriminator's.
+        loss: Name of the adversarial loss; see `zoo.adversarial.adversarial_loss`.
+        gamma: Weight of the distortion against fooling, for the decoder.
+        condition: What y is: "none", "label" (ints `[B]`) or "attributes" (`[B, A]`). It stands
+            beside the input of each of the three networks.
+        condition_size: Number of classes, 10 if 0; or of attributes A, at least 1.
+        margin: Of the authors' `Equilibrium`, 0.35 there; 0 for none.
+
+    Raises:
+        ValueError: For names that there are not, or settings that do not go together.
+    """
+    given, size = _condition(condition, condition_size)
+    values = math.prod(image_shape)
+    flat = (1, 1, values + size) if given else image_shape
+    return _of_parts(
+        _beside(given, networks.mlp_encoder(flat, 2 * latent_dim, hidden), image_shape),
+        _beside(
+            given,
+            networks.mlp_decoder(
+                latent_dim + size,
+                image_shape,
+                hidden=hidden[::-1],
+                output="sigmoid",
+                batch_norm=True,
+            ),
+            (latent_dim,),
         ),
-        StandardNormal(latent_dim),
-        networks.mlp_discriminator(image_shape, discriminator_hidden, features=True),
-        adversarial_loss(loss),
+        latent_dim,
+        _beside(
+            given,
+            networks.mlp_discriminator(flat, discriminator_hidden, features=True),
+            image_shape,
+        ),
+        loss,
         gamma,
+        margin,
     )
 
 
@@ -153,15 +337,80 @@ def vaegan_conv(
     width: int = 32,
     loss: str = "minimax",
     gamma: float = 1e-2,
+    condition: str = "none",
+    condition_size: int = 0,
+    margin: float = 0.0,
 ) -> VAEGAN:
-    """A convolutional `VAEGAN`: DCGAN's networks, features from the last strided convolution."""
-    return VAEGAN(
-        Conditional(
-            networks.conv_encoder(image_shape, 2 * latent_dim, filters, hidden), DiagonalNormal()
+    """A convolutional `VAEGAN`: DCGAN's networks, features from the last strided convolution.
+
+    Args:
+        image_shape: Height, width, channels.
+        latent_dim: D of the latents.
+        filters: Channels of the encoder's convolutions.
+        hidden: Units of its dense layer.
+        width: See `zoo.networks.dcgan_generator`.
+        loss, gamma, condition, condition_size, margin: As for `vaegan_mlp`. Beside an image the
+            condition is so many further channels, each the same all over.
+    """
+    given, size = _condition(condition, condition_size)
+    shape = (*image_shape[:2], image_shape[2] + size)
+    return _of_parts(
+        _beside(given, networks.conv_encoder(shape, 2 * latent_dim, filters, hidden), image_shape),
+        _beside(
+            given, networks.dcgan_generator(latent_dim + size, image_shape, width), (latent_dim,)
         ),
-        networks.dcgan_generator(latent_dim, image_shape, width),
+        latent_dim,
+        _beside(given, networks.dcgan_discriminator(shape, width, features=True), image_shape),
+        loss,
+        gamma,
+        margin,
+    )
+
+
+def _of_parts(encoder, decoder, latent_dim, discriminator, loss, gamma, margin):
+    return VAEGAN(
+        Conditional(encoder, DiagonalNormal()),
+        decoder,
         StandardNormal(latent_dim),
-        networks.dcgan_discriminator(image_shape, width, features=True),
+        discriminator,
         adversarial_loss(loss),
         gamma,
+        Equilibrium(margin=margin) if margin else None,
     )
+
+
+def _condition(name, size):
+    """What makes an input of conditions and its code, or `None`; and how many values a code has."""
+    look_up(dict.fromkeys(("none", "label", "attributes")), name, "condition")
+    if size < (name == "attributes") or (size and name == "none"):
+        raise ValueError(
+            "`condition_size` is 0 without a condition, the number of classes or 0 for 10 of them, or "
+            f"the number of attributes. Received: condition='{name}', condition_size={size}."
+        )
+    if name == "none":
+        return None, 0
+    if name == "attributes":
+        return lambda: [keras.Input((size,))] * 2, size
+    classes = size or 10
+
+    def given():
+        y = keras.Input((), dtype="int32")
+        return y, networks.OneHot(classes)(y)
+
+    return given, classes
+
+
+def _beside(given, network, shape):
+    """The network with a condition beside its context of that shape: in one vector, or as channels."""
+    if given is None:
+        return network
+    context, (y, code) = keras.Input(tuple(shape)), given()
+    height, width, _ = (1, 1, *network.input_shape[1:])[-3:]
+    if height * width > 1:
+        code = keras.layers.RepeatVector(height * width)(code)
+        code = keras.layers.Reshape((height, width, code.shape[-1]))(code)
+        joined = keras.layers.Concatenate()([context, code])
+    else:
+        joined = keras.layers.Concatenate()([keras.layers.Flatten()(context), code])
+        joined = keras.layers.Reshape(network.input_shape[1:])(joined)
+    return keras.Model([context, y], network(joined), name=network.name)

@@ -1,0 +1,150 @@
+"""Trains what is missing, scores presets by one protocol, and writes a report.
+
+python -m benchmarks.compare --presets=vae_mnist,vae_flow_mnist,gan_mnist --output=comparison
+
+The folder then holds report.html (one file, to be read anywhere), report.md with its pictures,
+scores.json and scores.csv, and the runs. The same command goes on where a killed one stood.
+"""
+
+import csv
+import datetime
+import io
+import os
+import pathlib
+import shlex
+
+from absl import flags
+
+from benchmarks.comparison import report
+from benchmarks.comparison.page import Picture, as_html, as_markdown
+from benchmarks.comparison.scores import Protocol, csv_rows, score, summary
+from benchmarks.comparison.subjects import prepare, train
+from benchmarks.throughput import machine
+from trainers import cli
+from zoo import features, pictures, runs, training
+
+FLAGS = flags.FLAGS
+
+# What the report's own command repeats; the rest says where things lie.
+_OF_THE_RESULT = (
+    "presets",
+    "seeds",
+    "budget",
+    "num_samples",
+    "importance_samples",
+    "limit",
+    "extractor",
+)
+
+
+def main() -> None:
+    folder = pathlib.Path(os.path.expanduser(FLAGS.output))
+    _check_free(folder)
+    protocol = Protocol(FLAGS.num_samples, FLAGS.importance_samples, FLAGS.limit)
+    settings = list(FLAGS.set)
+    if FLAGS.data_dir:
+        settings.append(f"data.data_dir={os.path.abspath(os.path.expanduser(FLAGS.data_dir))}")
+    inception = [features.get(FLAGS.extractor, FLAGS.weights)] if FLAGS.extractor else []
+    seeds = [_number(seed) for seed in FLAGS.seeds]
+    subjects = prepare(FLAGS.presets, seeds, folder, FLAGS.budget, settings, FLAGS.reuse or ())
+    name = subjects[0].config.data.name
+    own = features.for_dataset(name)
+    extractors = [*([features.get(own)] if own else []), *inception]
+    for subject in subjects:
+        train(subject)
+    scored = [s for subject in subjects for s in score(subject, protocol, extractors, folder)]
+    rows = summary(scored)
+    _write(folder, subjects, scored, rows, protocol, extractors)
+
+
+def _check_free(folder):
+    if folder.is_file():
+        raise FileExistsError(f"'{folder}' is a file. Choose another --output.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "plan.json").is_file():
+        raise FileExistsError(
+            f"The folder '{folder}' holds something else than a comparison, which is left alone. "
+            "Choose another --output."
+        )
+
+
+def _number(text):
+    if not text.strip().isdecimal():
+        raise ValueError(f"Seeds are numbers from 0 on, such as --seeds=0,1,2. Received: {text!r}.")
+    return int(text)
+
+
+def _write(folder, subjects, scored, rows, protocol, extractors):
+    data = training.load_data(subjects[0].run.read_config())
+    height, width, channels = data.image_shape
+    missing = (
+        []
+        if extractors
+        else [
+            f"The zoo has no feature network for '{data.name}', so distances in features, precision and "
+            f"recall are missing. With --extractor they use another: {', '.join(features.names())}."
+        ]
+    )
+    about = {
+        "data": data.name,
+        "sizes": dict(data.sizes),
+        "images": f"{height}x{width}, {'grey' if channels == 1 else 'colour'}",
+        "networks": [
+            {"id": e.id, "dim": e.dim, "layer": e.layer, "train_data": e.train_data}
+            for e in extractors
+        ],
+        "missing": missing,
+        "command": _command(),
+        "date": datetime.date.today().isoformat(),
+        "machine": machine() | runs.versions(),
+    }
+    curves = folder / "pictures" / "learning_curves.png"
+    first = {s.preset: s for s in reversed(subjects)}
+    pictures.compared_curves(
+        {
+            name: first[name].run.read_metrics()
+            for name in dict.fromkeys(s.preset for s in subjects)
+        },
+        curves,
+    )
+    words = f"Of seed {subjects[0].seed}"
+    page = report.blocks(scored, rows, about, Picture(curves, words), protocol)
+    (folder / "report.html").write_text(as_html(page))
+    (folder / "report.md").write_text(as_markdown(page, folder))
+    runs.write_json(folder / "scores.json", about | {"models": rows})
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(csv_rows(scored))
+    (folder / "scores.csv").write_text(table.getvalue())
+    print(f"The report: {folder / 'report.html'}")
+
+
+def _command():
+    given = [
+        f"--{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
+        for name in _OF_THE_RESULT
+        if FLAGS[name].present and (value := FLAGS[name].value) is not None
+    ]
+    given += [f"--set={setting}" for setting in FLAGS.set]
+    words = ["python", "-m", "benchmarks.compare", *map(shlex.quote, given)]
+    return " ".join([*words, "--output=comparison"])
+
+
+def _define_flags() -> None:
+    flags.DEFINE_list("presets", None, "Presets of one data set.", required=True)
+    flags.DEFINE_list("seeds", ["0"], "Each preset is trained with each of these.")
+    flags.DEFINE_string("output", None, "Folder of the comparison.", required=True)
+    flags.DEFINE_list("reuse", None, "Folders of finished runs, not to be trained again.")
+    flags.DEFINE_float(
+        "budget", None, "Minutes for all training. Default: as many epochs as the presets have."
+    )
+    flags.DEFINE_multi_string("set", [], "key=value: a change to every preset. Repeatable.")
+    flags.DEFINE_string("data_dir", None, "Where the data set lies.")
+    flags.DEFINE_integer("num_samples", 10_000, "Number of images to generate.", lower_bound=2)
+    flags.DEFINE_integer("importance_samples", 1000, "For each likelihood.", lower_bound=1)
+    flags.DEFINE_integer("limit", 1000, "Number of test images for likelihoods.", lower_bound=2)
+    flags.DEFINE_string("extractor", None, "A further feature network, such as inception-clean.")
+    flags.DEFINE_string("weights", None, "File with its weights.")
+
+
+if __name__ == "__main__":
+    _define_flags()
+    cli.start(main)

@@ -1,0 +1,179 @@
+"""Pages of headings, tables and pictures, written as HTML in one file and as Markdown."""
+
+import base64
+import html
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class Heading(NamedTuple):
+    """A section's title; level 1 is the page's own."""
+
+    text: str
+    level: int = 2
+
+
+class Text(NamedTuple):
+    """A paragraph."""
+
+    text: str
+
+
+class Items(NamedTuple):
+    """A list of lines."""
+
+    lines: Sequence[str]
+
+
+class Code(NamedTuple):
+    """Command lines."""
+
+    text: str
+
+
+class Cell(NamedTuple):
+    """What stands in a table: a value, whether it is the best, and a remark beside it."""
+
+    text: str
+    best: bool = False
+    remark: str = ""
+
+
+class Table(NamedTuple):
+    """A header and rows of `Cell`s or texts."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell | str]]
+
+
+class Picture(NamedTuple):
+    """A PNG file with the words that belong to it."""
+
+    path: pathlib.Path
+    caption: str
+
+
+class Pictures(NamedTuple):
+    """Pictures side by side, as many as fit; or each as wide as the page."""
+
+    pictures: Sequence[Picture]
+    wide: bool = False
+
+
+Block = Heading | Text | Items | Code | Table | Pictures
+
+_STYLE = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 1360px; color: #1c1c1c; background: #fff;
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
+h1 { font-size: 1.6rem; line-height: 1.25; }
+h2 { margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
+nav a { display: inline-block; margin: 0 1em .3em 0; }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3em .7em; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top;
+  white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+td small { display: block; max-width: 16em; white-space: normal; color: #8a4b00; }
+pre { padding: .7em; background: #f4f4f4; white-space: pre-wrap; overflow-wrap: anywhere;
+  font-size: .85rem; }
+figure { margin: 0; }
+figcaption { font-size: .9rem; }
+img { max-width: 100%; height: auto; }
+.pictures { display: grid; gap: 1.2rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
+.wide { grid-template-columns: 1fr; }
+"""
+
+
+def as_html(blocks: Sequence[Block]) -> str:
+    """The page as one file of HTML: pictures are in it, and nothing else is loaded, no script run."""
+    titles = [b.text for b in blocks if isinstance(b, Heading) and b.level == 1]
+    links = "".join(
+        f'<a href="#{_anchor(b.text)}">{html.escape(b.text)}</a>'
+        for b in blocks
+        if isinstance(b, Heading) and b.level == 2
+    )
+    body = []
+    for block in blocks:
+        body.append(_html(block))
+        if isinstance(block, Heading) and block.level == 1:
+            body.append(f"<nav>{links}</nav>")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(' '.join(titles))}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _html(block):
+    text = html.escape
+    if isinstance(block, Heading):
+        return f'<h{block.level} id="{_anchor(block.text)}">{text(block.text)}</h{block.level}>'
+    if isinstance(block, Text):
+        return f"<p>{text(block.text)}</p>"
+    if isinstance(block, Items):
+        return "<ul>" + "".join(f"<li>{text(line)}</li>" for line in block.lines) + "</ul>"
+    if isinstance(block, Code):
+        return f"<pre>{text(block.text)}</pre>"
+    if isinstance(block, Table):
+        head = "".join(f"<th>{text(name)}</th>" for name in block.header)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{_html_cell(cell)}</td>" for cell in row) + "</tr>\n"
+            for row in block.rows
+        )
+        return f'<div class="table"><table>\n<tr>{head}</tr>\n{rows}</table></div>'
+    figures = "".join(
+        f'<figure><figcaption>{text(p.caption)}</figcaption><img alt="{text(p.caption)}" '
+        f'src="data:image/png;base64,{base64.b64encode(p.path.read_bytes()).decode()}"></figure>\n'
+        for p in block.pictures
+    )
+    return f'<div class="pictures{" wide" if block.wide else ""}">\n{figures}</div>'
+
+
+def _html_cell(cell):
+    if isinstance(cell, str):
+        return html.escape(cell)
+    value = html.escape(cell.text)
+    value = f"<strong>{value}</strong>" if cell.best else value
+    return value + (f"<small>{html.escape(cell.remark)}</small>" if cell.remark else "")
+
+
+def as_markdown(blocks: Iterable[Block], folder: str | os.PathLike) -> str:
+    """The page in Markdown; pictures by their paths as seen from `folder`, where it is to lie."""
+    return "\n\n".join(_markdown(block, folder) for block in blocks) + "\n"
+
+
+def _markdown(block, folder):
+    if isinstance(block, Heading):
+        return f"{'#' * block.level} {block.text}"
+    if isinstance(block, Text):
+        return block.text
+    if isinstance(block, Items):
+        return "\n".join(f"- {line}" for line in block.lines)
+    if isinstance(block, Code):
+        return f"```sh\n{block.text}\n```"
+    if isinstance(block, Table):
+        rows = [block.header, ["---"] * len(block.header)]
+        rows += [[_markdown_cell(cell) for cell in row] for row in block.rows]
+        return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return "\n\n".join(
+        f"{p.caption}:\n\n![{p.caption}]({pathlib.PurePath(os.path.relpath(p.path, folder)).as_posix()})"
+        for p in block.pictures
+    )
+
+
+def _markdown_cell(cell):
+    if isinstance(cell, str):
+        return cell
+    value = f"**{cell.text}**" if cell.best else cell.text
+    return value + (f" ({cell.remark})" if cell.remark else "")
+
+
+def _anchor(text):
+    return "".join(c if c.isalnum() else "-" for c in text.lower())

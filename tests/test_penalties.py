@@ -1,0 +1,190 @@
+"""Penalties against slopes known by hand, and against finite differences of them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo.penalties import R1, GradientPenalty, penalty, squared_slope
+
+RNG = np.random.default_rng(0)
+SEED = (1, 2)
+BOTH = pytest.mark.parametrize("part", [GradientPenalty(3.0, 0.5), R1(3.0)], ids=["gp", "r1"])
+
+
+def batch(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def linear(w):
+    return lambda x: tf.tensordot(tf.reshape(x, [len(x), -1]), w, 1)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (5, 2, 3, 1)], ids=["latents", "images"])
+def test_of_a_linear_critic_the_slope_is_its_weights_wherever_it_is_taken(shape):
+    w = batch(6)
+    real, fake = batch(*shape), batch(*shape)
+    norm = np.linalg.norm(w)
+    for target in (0.0, 1.0, 2.5):
+        paid = GradientPenalty(7.0, target)(linear(w), real, fake, SEED)
+        np.testing.assert_allclose(paid, np.full(5, 7 * (norm - target) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(R1(7.0)(linear(w), real, fake, SEED), 3.5 * norm**2, rtol=1e-5)
+
+
+def test_r1_looks_at_each_real_example_and_at_no_fake_one():
+    matrix, real = batch(3, 3), batch(4, 3)
+    symmetric = matrix + matrix.T
+
+    def quadratic(x):  # x^T A x, with the slope (A + A^T) x
+        return tf.reduce_sum(x * tf.matmul(x, tf.constant(matrix)), 1)
+
+    expected = 1.0 * ((real @ symmetric) ** 2).sum(1)
+    for fake in (batch(4, 3), np.full((4, 3), np.nan, np.float32)):
+        np.testing.assert_allclose(R1(2.0)(quadratic, real, fake, SEED), expected, rtol=1e-4)
+
+
+def test_points_lie_between_each_examples_pair_at_a_share_of_its_own():
+    n = 4000
+    real, fake, seen = np.full((n, 2, 3, 1), 2.0), np.full((n, 2, 3, 1), -1.0), []
+
+    def judge(x):
+        seen.append(x.numpy())
+        return tf.reduce_sum(x, [1, 2, 3])
+
+    part = GradientPenalty()
+    part(judge, real.astype(np.float32), fake.astype(np.float32), SEED)
+    share = (seen[0] + 1) / 3
+    np.testing.assert_allclose(share, share[:, :1, :1].repeat(2, 1).repeat(3, 2), atol=1e-6)
+    share = np.sort(share[:, 0, 0, 0])
+    # Kolmogorov and Smirnov's distance to U(0, 1), which exceeds 1.95 / sqrt(n) once in a thousand.
+    assert np.abs(share - (np.arange(n) + 0.5) / n).max() < 1.95 / np.sqrt(n)
+    assert len(np.unique(share)) > 0.99 * n
+    for seed in (SEED, (1, 3)):
+        part(judge, real.astype(np.float32), fake.astype(np.float32), seed)
+    np.testing.assert_array_equal(seen[0], seen[1])
+    assert (seen[0] != seen[2]).mean() > 0.99
+
+
+def quadratic_penalty_by_hand(matrix, points, target):
+    return 10 * (np.linalg.norm(points @ (matrix + matrix.T), axis=1) - target) ** 2
+
+
+def test_of_a_quadratic_critic_the_slope_at_a_point_is_linear_in_it():
+    matrix, real, fake = batch(3, 3), batch(50, 3), batch(50, 3)
+    seen = []
+
+    def quadratic(x):
+        seen.append(x.numpy())
+        return tf.reduce_sum(x * tf.matmul(x, tf.constant(matrix)), 1)
+
+    paid = GradientPenalty()(quadratic, real, fake, SEED)
+    np.testing.assert_allclose(paid, quadratic_penalty_by_hand(matrix, seen[0], 1), rtol=1e-3)
+
+
+def test_the_penalties_slope_in_the_weights_is_the_closed_form_of_a_linear_critic():
+    w = tf.Variable(batch(6))
+    real, fake = batch(5, 6), batch(5, 6)
+    norm = np.linalg.norm(w.numpy())
+    for part, expected in (
+        (GradientPenalty(7.0, 0.5), 14 * (norm - 0.5) * w.numpy() / norm),
+        (R1(7.0), 7 * w.numpy()),
+    ):
+        with tf.GradientTape() as tape:
+            paid = tf.reduce_mean(part(linear(w), real, fake, SEED))
+        np.testing.assert_allclose(tape.gradient(paid, w), expected, rtol=1e-4)
+
+
+@BOTH
+def test_the_penalties_slope_in_a_networks_weights_is_that_of_finite_differences(part):
+    # Of a smooth network: a leaky ReLU's second derivative is zero wherever it has one.
+    network = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(6, "tanh"), keras.layers.Dense(1)]
+    )
+    real, fake = 2 * batch(8, 4), 2 * batch(8, 4)
+
+    def paid():
+        return tf.reduce_mean(part(lambda x: network(x)[:, 0], real, fake, SEED))
+
+    kernel = network.trainable_variables[0]
+    with tf.GradientTape() as tape:
+        value = paid()
+    slope = tape.gradient(value, kernel.value).numpy()
+    start, h = kernel.numpy(), 3e-3
+    for _ in range(4):
+        direction = batch(*start.shape)
+        direction /= np.linalg.norm(direction)
+        ends = []
+        for sign in (1, -1):
+            kernel.assign(start + sign * h * direction)
+            ends.append(float(paid()))
+        kernel.assign(start)
+        difference = (ends[0] - ends[1]) / (2 * h)
+        assert (slope * direction).sum() == pytest.approx(difference, rel=0.02, abs=2e-3)
+    assert np.abs(slope).max() > 0.01
+
+
+def test_a_critic_that_is_flat_pays_its_whole_target_and_has_a_finite_slope():
+    w = tf.Variable(tf.zeros(6))
+    with tf.GradientTape() as tape:
+        paid = GradientPenalty(10.0, 1.0)(linear(w), batch(5, 6), batch(5, 6), SEED)
+        total = tf.reduce_sum(paid)
+    np.testing.assert_allclose(paid, 10.0)
+    assert np.isfinite(tape.gradient(total, w)).all()
+    assert (squared_slope(lambda x: tf.zeros(len(x)), tf.ones([3, 2])).numpy() == 0).all()
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_penalties_compile_with_xla_and_give_what_they_give_without(part, kind):
+    shape = (8, 8, 1)
+    network = {
+        "dense": lambda: zoo.networks.mlp_discriminator(shape, (5,)),
+        "conv": lambda: zoo.networks.dcgan_discriminator(shape, 2, batch_norm=False),
+    }[kind]()
+    network.set_weights([w + 0.3 * batch(*w.shape) for w in network.get_weights()])
+    x = tf.constant(RNG.uniform(size=(4, *shape)).astype(np.float32))
+
+    def step():
+        with tf.GradientTape() as tape:
+            # Between two of the same there is one point: XLA draws other numbers.
+            paid = part(lambda x: network(x)[:, 0], x, x, SEED)
+            total = tf.reduce_sum(paid)
+        return paid, tape.gradient(total, [v.value for v in network.trainable_variables])[0]
+
+    for have, want in zip(tf.function(step, jit_compile=True)(), step(), strict=True):
+        np.testing.assert_allclose(have, want, rtol=1e-3, atol=1e-4)
+
+
+def test_a_discriminator_whose_logits_depend_on_the_whole_batch_is_refused():
+    network = zoo.networks.dcgan_discriminator((16, 16, 1), 2)
+    for part in (GradientPenalty(), R1()):
+        with pytest.raises(ValueError, match=r"batch_norm=False\. Received: .*batch_normalization"):
+            part.check(network)
+        part.check(zoo.networks.dcgan_discriminator((16, 16, 1), 2, batch_norm=False))
+
+
+def test_penalties_are_found_by_their_weights_and_come_back_from_their_config():
+    assert penalty() is None
+    assert type(penalty(gradient_penalty=3.0)) is GradientPenalty
+    assert type(penalty(r1=3.0)) is R1 and penalty(r1=3.0).weight == 3.0
+    with pytest.raises(ValueError, match="one penalty.*Received: gradient_penalty=1.0, r1=2.0"):
+        penalty(1.0, 2.0)
+    part = GradientPenalty(3.0, 0.5)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(part))
+    assert type(copy) is GradientPenalty and (copy.weight, copy.target) == (3.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: R1(0.0), "weight"),
+        (lambda: GradientPenalty(-1.0), "weight"),
+        (lambda: GradientPenalty(float("inf")), "weight"),
+        (lambda: GradientPenalty(1.0, -1.0), "target"),
+        (lambda: penalty(r1=-1.0), "weight"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(make, message):
+    with pytest.raises(ValueError, match=rf"{message}.*Received: "):
+        make()
