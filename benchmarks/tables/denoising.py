@@ -39,4 +39,11 @@ TABLE = Table(
     score=_score,
     equal_epochs=True,
     scoring=0.25,
+    remarks=(
+        "Here noise does not help: each 5 % cost 2 to 5 nats, of the bound and of NLL. The paper finds "
+        "a little noise better than none.",
+        "Why, we think: noise is there against a posterior that fits too closely, and 60 epochs are "
+        "too few for that. Without noise the bound on validation images is 2.4 nats behind that on "
+        "training images, with 5 % it is 0.8, with 15 % 0.3.",
+    ),
 )
