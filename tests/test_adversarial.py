@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_expit
+from scipy.special import expit, lambertw, log_expit
 from scipy.stats import norm
 
 import zoo
@@ -265,7 +265,7 @@ LOGIT = {
     "jeffrey": lambda t: t,
     "jensen_shannon": lambda t: t - np.log(2 - np.exp(t)),
     "gan": lambda t: t - np.log1p(-np.exp(t)),
-    "total_variation": lambda t: np.clip(100 * t, -20, 20),
+    "total_variation": lambda t: 20 * t,
 }
 EVERY_F = pytest.mark.parametrize("name", F)
 
@@ -340,10 +340,10 @@ def test_the_best_discriminator_has_the_divergence_and_every_other_less(name):
     expected = divergence_of_normals(name, a, b)
     assert bound(best) == pytest.approx(expected, rel=1e-3, abs=1e-4)
     rng = np.random.default_rng(0)
+    # The best of the total variation are infinite; large ones of the right sign are as good.
+    near = best / 10 if name == "total_variation" else best
     for _ in range(10):
-        # Total variation's best logits are at the ends, where a step outwards changes nothing.
-        other = np.clip(best, -2, 2) if name == "total_variation" else best
-        other = other + rng.normal(0, 0.5) + rng.normal(0, 0.5) * np.sin(x * rng.uniform(0.5, 3))
+        other = near + rng.normal(0, 0.5) + rng.normal(0, 0.5) * np.sin(x * rng.uniform(0.5, 3))
         assert bound(other) < bound(best) - 1e-7
 
 
@@ -369,9 +369,8 @@ def test_nothing_overflows_for_logits_up_to_80_nor_do_slopes(name):
     for alternative in (True, False):
         loss = FDivergence(name, alternative)
         for role in (loss.real, loss.fake, loss.fool):
-            for function in (role, tf.function(role, jit_compile=True)):
-                assert np.isfinite(function(tf.constant(wide))).all()
-                assert np.isfinite(slope(function, wide)).all()
+            assert np.isfinite(role(tf.constant(wide))).all()
+            assert np.isfinite(slope(role, wide)).all()
 
 
 @EVERY_F
@@ -387,14 +386,14 @@ def test_slopes_are_those_of_finite_differences_in_double_precision(name):
 
 
 def test_jeffreys_conjugate_is_the_one_with_lamberts_function():
-    from scipy.special import lambertw
-
     v = np.concatenate([np.linspace(-80, 80, 41), np.linspace(-2, 4, 25)])
-    w = np.where(v < -600, np.nan, lambertw(np.exp(1 - v)).real)
+    w = lambertw(np.exp(1 - v)).real
     have = FDivergence("jeffrey").fake(tf.constant(v, tf.float32)).numpy()
     # By the definition as it stands, but where its terms cancel: W + v is 1 - log W.
     want = 1 / w + 1 - np.log(w) - 2
     np.testing.assert_allclose(have, want, rtol=2e-5, atol=2e-5)
+    compiled = tf.function(FDivergence("jeffrey").fake, jit_compile=True)
+    np.testing.assert_allclose(compiled(tf.constant(v, tf.float32)), have, rtol=2e-5, atol=2e-5)
     # Its slope is the u at which f' is v.
     u = slope(FDivergence("jeffrey").fake, v)
     near = np.abs(v) < 30
@@ -402,13 +401,12 @@ def test_jeffreys_conjugate_is_the_one_with_lamberts_function():
 
 
 def test_the_generator_minimises_the_bound_or_maximises_its_first_function():
-    v = tf.constant(np.linspace(-3, 3, 13), tf.float32)
+    # Pearson's conjugate, on all reals, rises from -2 on.
+    v = tf.constant(np.linspace(-1.9, 3, 13), tf.float32)
     for name in F:
-        saddle, other = (
-            (adversarial_loss(f"f_{name}{end}") for end in ("_saddle", ""))
-            if (name != "total_variation")
-            else (FDivergence(name, False), adversarial_loss(f"f_{name}"))
-        )
+        other, saddle = adversarial_loss(f"f_{name}"), FDivergence(name, alternative=False)
+        if name != "total_variation":
+            assert adversarial_loss(f"f_{name}_saddle").get_config() == saddle.get_config()
         np.testing.assert_array_equal(saddle.fool(v), -saddle.fake(v).numpy())
         np.testing.assert_array_equal(other.fool(v), -other.output(v).numpy())
         np.testing.assert_array_equal(other.fool(v), other.real(v))
@@ -444,9 +442,9 @@ def test_every_loss_by_name_survives_its_config():
 
 
 def test_nonsense_is_refused():
-    with pytest.raises(ValueError, match=r"Unknown divergence 'kk'.*Did you mean 'kl'"):
-        FDivergence("kk")
-    with pytest.raises(ValueError, match=r"above `fake_target`.*Received: real_target=0.0"):
+    with pytest.raises(ValueError, match=r"Unknown divergence.*Did you mean 'neyman'"):
+        FDivergence("neymann")
+    with pytest.raises(ValueError, match=r"above `fake_target`.*Received: real_target=0\.0"):
         LeastSquares(real_target=0.0)
     with pytest.raises(ValueError, match="above `fake_target`"):
         LeastSquares(-1.0, 1.0, -1.0)

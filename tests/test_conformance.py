@@ -52,6 +52,25 @@ CONFIGS = {
             "optimizers.discriminator.global_clipnorm=5.0",
         ],
     ),
+    # A penalty and spectral normalization, instance noise that falls. (The losses of real and fake
+    # examples under the Wasserstein loss and the hinge cancel in the slope of the last bias.)
+    "GAN-penalty": (
+        "wgan_gp_digits",
+        [
+            "loss=least_squares",
+            "generator_hidden=32",
+            "discriminator_hidden=32",
+            "discriminator_steps=2",
+            "spectral_norm=true",
+            "latents=sphere",
+            "instance_noise=0.2",
+            "instance_noise_steps=20",
+        ],
+    ),
+    "ConditionalGAN": (
+        "cgan_digits",
+        ["generator_hidden=32", "discriminator_hidden=32", "discriminator=projection"],
+    ),
     "AAE": ("aae_digits", ["hidden=32", "discriminator_hidden=32", "posterior=normal"]),
     "VAEGAN": ("vaegan_digits", ["hidden=32", "discriminator_hidden=32"]),
     # A condition, and players who rest on some batches.
@@ -191,6 +210,7 @@ def test_training_lowers_what_is_minimised_against_no_opponent(name, images):
         "ConditionalVAE": "distortion",
         "Predictor": "loss",
         "GAN": "discriminator_loss",
+        "ConditionalGAN": "discriminator_loss",
         "AAE": "autoencoder_loss",
         "VAEGAN": "discriminator_loss",
         "FactorVAE": "distortion",

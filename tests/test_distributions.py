@@ -499,6 +499,37 @@ def test_draws_of_petals_follow_their_density():
     assert -np.log(petal_density(z, **PETALS)).mean() == pytest.approx(entropy, abs=0.03)
 
 
+@pytest.mark.parametrize(("dim", "radius"), [(2, None), (3, 1.0), (5, 2.5)])
+def test_draws_on_a_sphere_have_its_radius_and_no_direction(dim, radius):
+    p = zoo.UniformOnSphere(dim, radius)()
+    z = p.sample(20_000, seed=(1, 2)).numpy()
+    radius = np.sqrt(dim) if radius is None else radius
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1), radius, rtol=1e-5)
+    # A coordinate's square, as a share of the radius, is Beta(1/2, (D - 1) / 2) distributed.
+    for column in z.T:
+        share = scipy.stats.beta(0.5, (dim - 1) / 2)
+        assert scipy.stats.kstest(column**2 / radius**2, share.cdf).pvalue > 1e-4
+        assert abs((column > 0).mean() - 0.5) < 4 * 0.5 / np.sqrt(len(z))
+
+
+def test_the_density_on_a_sphere_is_one_over_its_area():
+    for dim, area in ((2, lambda r: 2 * np.pi * r), (3, lambda r: 4 * np.pi * r**2)):
+        for radius in (0.5, 1.0, 3.0):
+            p = zoo.UniformOnSphere(dim, radius)()
+            z = p.sample([4, 5], seed=(1, 2))
+            np.testing.assert_allclose(
+                p.log_prob(z), np.full([4, 5], -np.log(area(radius))), rtol=1e-5
+            )
+    density = zoo.UniformOnSphere(7, 1.0)().log_prob(np.eye(7, dtype=np.float32))
+    np.testing.assert_allclose(density, np.full(7, -np.log(16 * np.pi**3 / 15)), rtol=1e-5)
+
+
+def test_spheres_that_there_are_not_are_refused():
+    for arguments in ({"dim": 1}, {"dim": 3, "radius": 0.0}):
+        with pytest.raises(ValueError, match="Received: "):
+            zoo.UniformOnSphere(**arguments)
+
+
 def test_the_swiss_roll_turns_as_it_widens():
     z = zoo.SwissRoll(turns=2.0, radius=3.0, noise=0.0)().sample(500, seed=[1, 2]).numpy()
     radius = np.hypot(*z.T)

@@ -237,3 +237,197 @@ def test_without_hidden_layers_multilayer_perceptrons_are_linear():
         kernel, bias = network.get_weights()
         expected = (scale * x - (scale - 1)).reshape(len(x), -1) @ kernel + bias
         np.testing.assert_allclose(network(x), expected, rtol=1e-5, atol=1e-5)
+
+
+# Spectral normalization ---------------------------------------------------------------------------
+
+
+def normalized(kind, use_bias=True):
+    """A normalized layer, an input for it, and its raw kernel."""
+    if kind == "dense":
+        inner, shape = keras.layers.Dense(5, use_bias=False), (4,)
+    else:
+        inner, shape = keras.layers.Conv2D(5, 3, 2, "same", use_bias=False), (6, 6, 2)
+    layer = networks.SpectralNormalization(inner, use_bias)
+    layer.build((None, *shape))
+    layer.layer.kernel.assign(RNG.normal(size=layer.layer.kernel.shape))
+    if use_bias:
+        layer.bias.assign(RNG.normal(size=5))
+    return layer, tf.constant(RNG.normal(size=(3, *shape)).astype(np.float32))
+
+
+def largest(kernel):
+    return np.linalg.svd(np.reshape(kernel, [-1, kernel.shape[-1]]), compute_uv=False)[0]
+
+
+KINDS = pytest.mark.parametrize("kind", ["dense", "conv"])
+
+
+@KINDS
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+def test_after_some_steps_the_kernel_in_use_has_a_largest_singular_value_of_one(kind, training):
+    layer, x = normalized(kind)
+    raw = layer.layer.kernel.numpy()
+    for _ in range(200):
+        layer(x, training=True)
+    np.testing.assert_array_equal(layer.layer.kernel, raw)  # Keras's own would overwrite it.
+    np.testing.assert_allclose(layer.sigma(), largest(raw), rtol=1e-5)
+    expected = keras.ops.convert_to_tensor(raw / largest(raw))
+    outputs = x @ expected if kind == "dense" else tf.nn.conv2d(x, expected, 2, "SAME")
+    np.testing.assert_allclose(
+        layer(x, training=training), outputs + layer.bias.numpy(), rtol=1e-4, atol=1e-4
+    )
+
+
+@KINDS
+def test_one_call_in_training_is_one_step_of_power_iteration_and_others_are_none(kind):
+    layer, x = normalized(kind)
+    matrix = layer.layer.kernel.numpy().reshape(-1, 5)
+    u = layer.u.numpy()
+    layer(x)
+    np.testing.assert_array_equal(layer.u, u)
+    layer(x, training=True)
+    v = matrix @ u / np.linalg.norm(matrix @ u)
+    u = v @ matrix / np.linalg.norm(v @ matrix)
+    np.testing.assert_allclose(layer.u, u, rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_goes_through_the_singular_value_and_takes_its_vectors_for_constants():
+    layer, x = normalized("dense", use_bias=False)
+    for _ in range(200):
+        layer(x, training=True)
+    weights = RNG.normal(size=(3, 5)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(weights * layer(x, training=True))
+    slope = tape.gradient(value, layer.layer.kernel.value).numpy()
+    kernel = layer.layer.kernel.numpy()
+    left, values, right = np.linalg.svd(kernel)
+    by_kernel = x.numpy().T @ weights  # Of sum(weights * x W), linear in W.
+    # Miyato et al., eq. 12: (G - <G, W / sigma> u v^T) / sigma.
+    share = (by_kernel * kernel / values[0]).sum()
+    expected = (by_kernel - share * np.outer(left[:, 0], right[0])) / values[0]
+    np.testing.assert_allclose(slope, expected, rtol=1e-3, atol=1e-4)
+    assert abs(share) > 0.1
+
+
+def test_of_a_kernel_of_zeros_the_outputs_and_their_slopes_are_finite():
+    layer, x = normalized("dense")
+    layer.layer.kernel.assign(tf.zeros_like(layer.layer.kernel))
+    with tf.GradientTape() as tape:
+        outputs = layer(x, training=True)
+    np.testing.assert_allclose(outputs, np.broadcast_to(layer.bias, (3, 5)))
+    assert np.isfinite(tape.gradient(outputs, layer.layer.kernel.value)).all()
+    assert np.isfinite(layer.u).all()
+
+
+def test_only_a_linear_map_is_normalized_spectrally():
+    for bad in (keras.layers.Dense(2), keras.layers.Dense(2, "relu", use_bias=False)):
+        with pytest.raises(ValueError, match=r"use_bias=False and no activation\. Received: "):
+            networks.SpectralNormalization(bad)
+
+
+@pytest.mark.parametrize(
+    "build", [networks.mlp_discriminator, networks.dcgan_discriminator], ids=["mlp", "dcgan"]
+)
+def test_every_kernel_of_a_spectral_discriminator_is_normalized(build):
+    for options in ({}, {"classes": 4}, {"classes": 4, "projection": True}):
+        network = build((16, 16, 1), batch_norm=False, spectral_norm=True, **options)
+        layers = layers_of(network, networks.SpectralNormalization)
+        kernels = [v for v in network.trainable_variables if len(v.shape) > 1]
+        assert {id(layer.layer.kernel) for layer in layers} == set(map(id, kernels))
+        # A label's vector has none.
+        assert sum(layer.use_bias for layer in layers) == len(layers) - options.get("projection", 0)
+        assert not layers_of(network, keras.layers.BatchNormalization)
+        # A bound of the slope: 2 of the rescaling to [-1, 1], and 1 of every dense layer.
+        if build is networks.mlp_discriminator and not options:
+            x, y = tf.constant(images(16, 1, 40)), tf.constant(images(16, 1, 40))
+            for _ in range(30):
+                network(x, training=True)
+            distance = np.linalg.norm((x - y).numpy().reshape(40, -1), axis=1)
+            assert (np.abs(network(x) - network(y))[:, 0] <= 2.02 * distance).all()
+
+
+def test_normalizations_of_discriminators_are_there_if_asked_for_and_exclude_each_other():
+    normalization = keras.layers.BatchNormalization
+    network = networks.mlp_discriminator((4, 4, 1), (3, 3, 3), batch_norm=True)
+    assert len(layers_of(network, normalization)) == 2
+    dense = layers_of(network, keras.layers.Dense)
+    assert [layer.use_bias for layer in dense] == [True, False, False, True]
+    network = networks.dcgan_discriminator((16, 16, 1), 2, batch_norm=False)
+    assert not layers_of(network, normalization)
+    assert all(layer.use_bias for layer in layers_of(network, keras.layers.Conv2D))
+    for build in (networks.mlp_discriminator, networks.dcgan_discriminator):
+        with pytest.raises(ValueError, match=r"batch_norm=False.*Received: both"):
+            build((16, 16, 1), batch_norm=True, spectral_norm=True)
+
+
+def test_spectral_normalization_survives_half_precision_and_a_file(half_precision, tmp_path):
+    network = networks.dcgan_discriminator(SHAPE, 2, batch_norm=False, spectral_norm=True)
+    x = images(8, 1)
+    for _ in range(3):
+        network(x, training=True)
+    assert all(
+        layer.u.numpy().dtype == np.float32 for layer in network.layers if hasattr(layer, "u")
+    )
+    network.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    np.testing.assert_array_equal(network(x), loaded(x))
+    np.testing.assert_array_equal(network(x, training=True), loaded(x, training=True))
+
+
+# Labels -------------------------------------------------------------------------------------------
+
+
+def leaky(h):
+    return np.where(h > 0, h, 0.2 * h)
+
+
+def test_a_label_beside_the_image_adds_its_row_of_the_kernel():
+    network = networks.mlp_discriminator((4, 4, 1), (6,), classes=3)
+    x, y = images(4, 1), np.array([2, 0, 2])
+    w1, b1, w2, b2 = network.get_weights()
+    assert w1.shape == (16 + 3, 6)
+    hidden = (2 * x.reshape(3, -1) - 1) @ w1[:16] + w1[16:][y] + b1
+    np.testing.assert_allclose(network([x, y]), leaky(hidden) @ w2 + b2, rtol=1e-4, atol=1e-5)
+
+
+def test_a_projection_adds_the_inner_product_of_features_and_the_labels_vector():
+    network = networks.mlp_discriminator((4, 4, 1), (6, 5), classes=3, projection=True)
+    x, y = images(4, 1), np.array([2, 0, 1])
+    w1, b1, w2, b2, *rest = network.get_weights()
+    [embedding] = [w for w in rest if w.shape == (3, 5)]
+    [psi] = [w for w in rest if w.shape == (5, 1)]
+    [bias] = [w for w in rest if w.shape == (1,)]
+    phi = leaky(leaky((2 * x.reshape(3, -1) - 1) @ w1 + b1) @ w2 + b2)
+    expected = phi @ psi + bias + np.einsum("bf,bf->b", embedding[y], phi)[:, None]
+    np.testing.assert_allclose(network([x, y]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_convolutional_discriminator_takes_labels_as_planes_or_by_projection():
+    x, y = images(16, 1), np.array([2, 0, 1])
+    network = networks.dcgan_discriminator((16, 16, 1), 2, classes=3)
+    first = layers_of(network, keras.layers.Conv2D)[0]
+    planes = np.broadcast_to(np.eye(3, dtype=np.float32)[y][:, None, None], (3, 16, 16, 3))
+    expected = first(np.concatenate([2 * x - 1, planes], -1))
+    seen = keras.Model(network.input, first.output)([x, y])
+    np.testing.assert_allclose(seen, expected, rtol=1e-5, atol=1e-6)
+
+    network = networks.dcgan_discriminator(
+        (16, 16, 1), 2, batch_norm=False, classes=3, projection=True
+    )
+    [embedding] = [w for w in network.get_weights() if w.shape == (3, 4 * 4 * 4)]
+    flat = layers_of(network, keras.layers.Flatten)[0].output
+    phi = keras.Model(network.input, flat)([x, y]).numpy()
+    differences = network([x, y]) - network([x, np.zeros_like(y)])
+    np.testing.assert_allclose(
+        differences[:, 0], ((embedding[y] - embedding[0]) * phi).sum(1), rtol=1e-3, atol=1e-7
+    )
+    assert np.abs(differences[0, 0]) > 1e-5
+
+
+def test_a_projection_without_labels_or_features_is_refused():
+    for build in (networks.mlp_discriminator, networks.dcgan_discriminator):
+        with pytest.raises(ValueError, match=r"number of `classes`\. Received: 0"):
+            build((16, 16, 1), projection=True)
+    with pytest.raises(ValueError, match="at least one layer in `hidden`"):
+        networks.mlp_discriminator((8, 8, 1), (), classes=3, projection=True)

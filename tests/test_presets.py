@@ -9,7 +9,12 @@ from ml_collections import ConfigDict
 from zoo import presets
 
 EVERY_PRESET = pytest.mark.parametrize("name", presets.names())
-SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1)}
+SHAPES = {
+    "digits": (8, 8, 1),
+    "mnist": (28, 28, 1),
+    "fashion_mnist": (28, 28, 1),
+    "cifar10": (32, 32, 3),
+}
 SMALL = {"hidden", "generator_hidden", "discriminator_hidden", "width", "filters"}
 
 

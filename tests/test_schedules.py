@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from zoo.schedules import CyclicalWarmUp, LinearWarmUp, Schedule, check_weight, value_at
+from zoo.schedules import (
+    CyclicalWarmUp,
+    LinearDecay,
+    LinearWarmUp,
+    Schedule,
+    check_weight,
+    value_at,
+)
 
 EVERY = pytest.mark.parametrize(
-    "schedule", [LinearWarmUp(5), LinearWarmUp(5, 3.0), CyclicalWarmUp(10, 0.25)]
+    "schedule",
+    [LinearWarmUp(5), LinearWarmUp(5, 3.0), LinearDecay(5, 0.5), CyclicalWarmUp(10, 0.25)],
 )
 
 
@@ -18,6 +26,14 @@ def test_a_linear_warm_up_rises_in_a_line_and_stays():
     steps = np.arange(20)
     values = [float(LinearWarmUp(8, end=2.5)(s)) for s in steps]
     np.testing.assert_allclose(values, np.interp(steps, [0, 8], [0, 2.5]), rtol=1e-6)
+
+
+def test_a_linear_decay_falls_in_a_line_and_stays():
+    steps = np.arange(20)
+    values = [float(LinearDecay(8, start=2.5)(s)) for s in steps]
+    np.testing.assert_allclose(values, np.interp(steps, [0, 8], [2.5, 0]), rtol=1e-6, atol=1e-7)
+    with pytest.raises(ValueError, match=r"`steps` must be at least 1\. Received: 0"):
+        LinearDecay(0)
 
 
 def test_a_cyclical_warm_up_repeats_the_papers_cycle():

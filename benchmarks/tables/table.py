@@ -20,7 +20,7 @@ from benchmarks.throughput import machine
 from zoo import metrics, presets, runs, training
 from zoo.datasets import ImageData
 from zoo.metrics.estimate import Estimate
-from zoo.model import GenerativeModel
+from zoo.model import GenerativeModel, NonFiniteError
 
 # Beside the training steps there are validation, checkpoints and pictures after each epoch.
 _OVERHEAD = 1.15
@@ -66,6 +66,7 @@ class Trained:
     data: ImageData
     config: ConfigDict
     runs: pathlib.Path
+    run: runs.Run | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,9 @@ class Table:
             budget allows them; else each gets its share of the time.
         scoring: The part of the budget kept for scoring.
         remarks: What the numbers show, and why one is missed.
+        seeds: How often each row is trained, with seeds from the table's on. Of several, scores are
+            means, with the standard error over the seeds; a seed under which a loss became NaN or
+            infinite is told and left out.
     """
 
     name: str
@@ -98,6 +102,7 @@ class Table:
     equal_epochs: bool = False
     scoring: float = 0.25
     remarks: tuple[str, ...] = ()
+    seeds: int = 1
 
 
 def reproduce(
@@ -137,15 +142,18 @@ def reproduce(
         training.check(plan.config(row))
     if table.equal_epochs and not all(row.name in plan.epochs for row in rows):
         costs = [seconds_per_epoch(plan.config(row)) for row in rows]
-        equal = max(1, int(60 * minutes * (1 - table.scoring) / sum(costs)))
+        seconds = 60 * minutes * (1 - table.scoring) / table.seeds
+        equal = max(1, int(seconds / sum(costs)))
         plan.keep({row.name: equal for row in rows})
     results = []
     for row in table.rows:
         source = next(r for r in table.rows if r.name == (row.trained_as or row.name))
         if source.name not in plan.epochs:
-            seconds = 60 * minutes * (1 - table.scoring) * row.share / sum(r.share for r in rows)
+            seconds = 60 * minutes * (1 - table.scoring) / table.seeds
+            seconds *= row.share / sum(r.share for r in rows)
             plan.keep({source.name: max(1, int(seconds / seconds_per_epoch(plan.config(source))))})
-        result = _result(table, row, source, plan, say)
+        parts = [_result(table, row, source, plan, n, say) for n in range(table.seeds)]
+        result = parts[0] if table.seeds == 1 else _over_seeds(parts)
         results.append(result)
         say(f"{row.name}: " + ", ".join(_score(name, result) for name in result["scores"]))
         keras.backend.clear_session()
@@ -158,6 +166,7 @@ def reproduce(
         "remarks": list(table.remarks),
         "unit": table.unit,
         "seed": seed,
+        "seeds": table.seeds,
         "settings": list(settings),
         "budget_minutes": plan.content["budget_minutes"],
         "date": datetime.date.today().isoformat(),
@@ -199,10 +208,10 @@ class _Plan:
         self.folder.mkdir(parents=True, exist_ok=True)
         runs.write_json(self.path, self.content)
 
-    def config(self, row):
+    def config(self, row, n=0):
         config = presets.get(row.preset)
         given = [setting.format(runs=self.folder) for setting in row.settings]
-        presets.override(config, [*given, *self.settings, f"seed={self.seed}"])
+        presets.override(config, [*given, *self.settings, f"seed={self.seed + n}"])
         if row.name in self.epochs:
             config.epochs = self.epochs[row.name]
         return config
@@ -240,19 +249,27 @@ def _clock():
     return time.process_time() / machine()["cores"]
 
 
-def _result(table, row, source, plan, say):
+def _result(table, row, source, plan, n, say):
     """A row of the record; what was trained and scored by the same settings is not done again."""
-    folder, config = plan.folder / row.slug, plan.config(source)
-    run = runs.Run(plan.folder / source.slug)
+    end = f"_seed_{plan.seed + n}" if n else ""
+    folder, config = plan.folder / (row.slug + end), plan.config(source, n)
+    run = runs.Run(plan.folder / (source.slug + end))
     plan.write()
-    if row.trained_as is None:
-        _train(run, config, say)
     path = folder / "scores.json"
     content = json.loads(path.read_text()) if path.is_file() else {}
-    if content.get("protocol") != table.protocol:
+    try:
+        if row.trained_as is None and "failed" not in content:
+            _train(run, config, say)
+    except NonFiniteError as error:
+        if table.seeds == 1:
+            raise
+        content = {"failed": str(error), "scores": {}, "parameters": 0, "times": {}}
+        runs.write_json(path, content)
+        say(f"{row.name}, seed {config.seed}: {error}")
+    if "failed" not in content and content.get("protocol") != table.protocol:
         model, data = run.load_model(), training.load_data(config)
         start = time.monotonic(), _clock()
-        scores = table.score(Trained(row, model, data, config, plan.folder))
+        scores = table.score(Trained(row, model, data, config, plan.folder, run))
         folder.mkdir(parents=True, exist_ok=True)
         moving = {id(v): v for player in model.players() for v in model.variables_of(player)}
         content = {
@@ -273,6 +290,27 @@ def _result(table, row, source, plan, say):
         "scores": content["scores"],
         "parameters": content["parameters"],
         "times": content["times"] | trained,
+    } | ({"failed": content["failed"]} if "failed" in content else {})
+
+
+def _over_seeds(parts):
+    """One row of the record from those of each seed: means, and the standard error over the seeds."""
+    done = [part for part in parts if "failed" not in part]
+    scores = {}
+    for name in done[0]["scores"] if done else ():
+        values = [part["scores"][name]["value"] for part in done]
+        error = float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+        own = {"value": float(np.mean(values)), "stderr": error, "values": values}
+        scores[name] = done[0]["scores"][name] | own
+    times = {}
+    for part in parts:
+        for key, seconds in part["times"].items():
+            times[key] = round(times.get(key, 0.0) + seconds, 1)
+    return parts[0] | {
+        "scores": scores,
+        "parameters": max(part["parameters"] for part in parts),
+        "times": times,
+        "failed": [part["failed"] for part in parts if "failed" in part],
     }
 
 
@@ -345,14 +383,19 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
         cells.append("" if minutes is None else f"{minutes / 60:.1f}")
         for name in names:
             score = row["scores"].get(name)
-            cells.append("" if score is None else _value(score))
+            left_out = f" ({len(row['failed'])} failed)" if row.get("failed") else ""
+            cells.append(("" if score is None else _value(score)) + left_out)
             if f"{name}, here" in head and any(name in r["paper"] for r in record["rows"]):
                 paper = row["paper"].get(name)
                 cells.append("" if paper is None else f"{paper:g}")
                 both = paper is not None and score is not None
                 cells.append(f"{score['value'] - paper:+.2f}" if both else "")
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"Scores in {record['unit']}; ± is one standard error over the test images."]
+    seeds = record.get("seeds", 1)
+    over = "the test images" if seeds == 1 else f"{seeds} seeds, of which the scores are means"
+    lines += ["", f"Scores in {record['unit']}; ± is one standard error over {over}."]
+    if any(row.get("failed") for row in record["rows"]):
+        lines += ["Failed: a loss became NaN or infinite with that many of the seeds, left out."]
     lines += [
         "Minutes of training, of all cores: processor time divided by the number of cores; empty for a "
         "run that was interrupted."

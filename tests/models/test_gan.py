@@ -10,8 +10,10 @@ import tensorflow_probability as tfp
 from scipy.stats import norm
 
 import zoo
-from zoo.adversarial import Minimax, NonSaturating
+from zoo.adversarial import FDivergence, Hinge, Minimax, NonSaturating, Wasserstein
 from zoo.models.gan import dcgan, gan_mlp
+from zoo.penalties import R1, GradientPenalty
+from zoo.schedules import LinearDecay
 
 SHAPE = (8, 8, 1)
 SEED = (3, 4)
@@ -208,3 +210,220 @@ def test_predict_makes_images_of_latents():
 def test_fewer_than_one_step_of_the_discriminator_is_refused():
     with pytest.raises(ValueError, match=r"at least 1\. Received: 0"):
         gan_mlp(SHAPE, 3, discriminator_steps=0)
+
+
+# Penalties ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("penalty", [GradientPenalty(5.0, 0.3), R1(5.0)], ids=["gp", "r1"])
+def test_a_penalty_is_paid_by_the_discriminator_alone(
+    known, digits, penalty, moves, assert_descends
+):
+    model, x = small(known, Hinge(), penalty=penalty), tf.constant(digits[:9])
+    assert set(model.terms) == {"real_logit", "fake_logit", "penalty"}
+    plain = zoo.GAN(model.generator, model.discriminator, model.prior, Hinge())
+    assert "penalty" not in plain.terms
+    with_it, terms = model.discriminator_objective(x, None, tf.constant(SEED), True)
+    without, _ = plain.discriminator_objective(x, None, tf.constant(SEED), True)
+    paid = terms["penalty"]
+    assert paid.shape == (9,) and (paid.numpy() > 0).all()
+    np.testing.assert_allclose(
+        with_it["discriminator"], without["discriminator"] + paid, rtol=1e-5, atol=1e-6
+    )
+    for m in (model, plain):
+        m.compile(keras.optimizers.SGD(1.0))
+    turns = [m.rounds()[1] for m in (model, plain)]
+    kept, change = model.get_weights(), []
+    for m, turn in zip((model, plain), turns, strict=True):
+        model.set_weights(kept)
+        change.append(
+            moves(m, lambda m=m, turn=turn: m._play(turn, x, None, tf.constant(SEED)))["generator"]
+        )
+    for a, b in zip(*change, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_penalty_moves_the_discriminator_along_its_own_slope(known, digits, moves):
+    # A discriminator of no hidden layer: its slope in x is its kernel, times 2 for [-1, 1].
+    model = zoo.GAN(
+        zoo.networks.mlp_decoder(3, SHAPE, 1, (6,), "tanh", "sigmoid"),
+        zoo.networks.mlp_discriminator(SHAPE, ()),
+        known.Prior(3),
+        Wasserstein(),
+        penalty=GradientPenalty(5.0),
+    )
+    model.compile(keras.optimizers.SGD(1.0))
+    x = tf.constant(digits[:9])
+    fake = model.generator(known.noise(9, 3)).numpy()
+    kernel = model.discriminator.get_weights()[0]
+    norm = 2 * np.linalg.norm(kernel)
+    turn = model.rounds()[0]
+    change = moves(model, lambda: model._play(turn, x, None, tf.constant(SEED)))["discriminator"]
+    by_images = 2 * (fake.mean(0) - x.numpy().mean(0)).reshape(-1, 1)
+    by_penalty = 10 * (norm - 1) * 2 * kernel / np.linalg.norm(kernel)
+    np.testing.assert_allclose(change[0], -(by_images + by_penalty), rtol=1e-3, atol=1e-4)
+
+
+def test_a_penalised_critic_of_shifted_normals_finds_the_distance_that_the_penalty_lets_it():
+    # A slope s pays 10 (s - 1)^2 and gains 3 s: at best s = 1 + 3 / 20, and the loss is -3.225.
+    shift, weight = 3.0, 10.0
+    passing = keras.Sequential([keras.Input((1,)), keras.layers.Reshape((1, 1, 1))])
+    model = zoo.GAN(
+        passing,
+        zoo.networks.mlp_encoder((1, 1, 1), 1, ()),
+        Passing(shift),
+        Wasserstein(),
+        penalty=GradientPenalty(weight),
+    )
+    x = tf.random.stateless_normal([4000, 1, 1, 1], [1, 1])
+    # Not from a slope of the other sign, where the penalty alone has another valley.
+    model.discriminator.set_weights([np.array([[-0.1]]), np.zeros(1)])
+    model.compile({"discriminator": keras.optimizers.SGD(0.02), "generator": "sgd"})
+    data = tf.data.Dataset.from_tensors(x).repeat()
+    model.fit(data, steps_per_epoch=60, epochs=1, verbose=0)
+    best = 1 + shift / (2 * weight)
+    assert float(model.discriminator.weights[0][0, 0]) == pytest.approx(-best, abs=0.02)
+    loss = model.evaluate(data, steps=5, verbose=0, return_dict=True)["discriminator_loss"]
+    assert loss == pytest.approx(-(shift * best - weight * (best - 1) ** 2), abs=0.1)
+
+
+def test_nothing_of_the_discriminators_round_leads_back_into_the_generator(known, digits):
+    model = small(known, Hinge(), penalty=GradientPenalty(), instance_noise=0.1)
+    with tf.GradientTape() as tape:
+        losses, _ = model.discriminator_objective(digits[:5], None, tf.constant(SEED), True)
+        loss = tf.reduce_sum(losses["discriminator"])
+    assert tape.gradient(loss, [v.value for v in model.variables_of("generator")]) == [None] * 4
+
+
+def test_spectral_vectors_move_in_the_discriminators_round_alone(snapshot):
+    model = dcgan((16, 16, 1), 3, width=2, batch_norm=False, spectral_norm=True)
+    model.compile(keras.optimizers.SGD(0.01))
+    x = tf.random.stateless_uniform([6, 16, 16, 1], [1, 2])
+    names = [v.path for v in model.discriminator.variables]
+    vectors = [name.endswith("/u") for name in names]
+    assert sum(vectors) == 3
+    before = snapshot(model)["discriminator"]
+    model._play(model.rounds()[1], x, None, tf.constant(SEED))
+    for old, new in zip(before, snapshot(model)["discriminator"], strict=True):
+        np.testing.assert_array_equal(old, new)
+    model.evaluate(x, verbose=0)
+    for old, new in zip(before, snapshot(model)["discriminator"], strict=True):
+        np.testing.assert_array_equal(old, new)
+    model._play(model.rounds()[0], x, None, tf.constant(SEED))
+    for name, old, new in zip(names, before, snapshot(model)["discriminator"], strict=True):
+        assert not np.array_equal(old, new), name
+
+
+def test_a_discriminator_trained_with_spectral_normalization_has_singular_values_of_one(digits):
+    model = gan_mlp(SHAPE, 3, (8,), (8, 8), loss="hinge", dropout=0.0, spectral_norm=True)
+    model.compile(keras.optimizers.Adam(1e-3))
+    model.fit(digits, batch_size=50, epochs=20, verbose=0)
+    for layer in model.discriminator.layers:
+        if isinstance(layer, zoo.networks.SpectralNormalization):
+            kernel = layer.layer.kernel.numpy() / float(layer.sigma())
+            assert np.linalg.svd(kernel, compute_uv=False)[0] == pytest.approx(1, abs=0.01)
+
+
+# Instance noise -----------------------------------------------------------------------------------
+
+
+def watched(model):
+    """What the discriminator sees from now on."""
+    seen, judge = [], model._judge
+
+    def see(x, y, training):
+        seen.append(np.asarray(x))
+        return judge(x, y, training)
+
+    model._judge = see
+    return seen
+
+
+def test_instance_noise_is_on_all_that_the_discriminator_sees_and_falls_to_nothing(known):
+    model = small(known, NonSaturating(), instance_noise=LinearDecay(10, 0.5))
+    x = tf.fill([200, *SHAPE], 0.25)
+    fake = model.generator(known.noise(200, 3)).numpy()
+    seen = watched(model)
+    for step, scale in ((0, 0.5), (6, 0.2), (10, 0.0), (11, 0.0)):
+        model.step.assign(step)
+        seen.clear()
+        model.discriminator_objective(x, None, tf.constant(SEED), True)
+        model.generator_objective(x, None, tf.constant(SEED), True)
+        noises = [have - clean for have, clean in zip(seen, (0.25, fake, fake), strict=True)]
+        for noise in noises:
+            assert noise.std() == pytest.approx(scale, rel=0.03, abs=1e-6)
+            assert abs(noise.mean()) < 4 * max(scale, 1e-6) / np.sqrt(noise.size)
+        if scale:
+            for i, j in ((0, 1), (0, 2), (1, 2)):
+                assert abs(np.corrcoef(noises[i].ravel(), noises[j].ravel())[0, 1]) < 0.05
+
+
+def test_noise_of_no_size_is_no_noise(known, digits):
+    x = tf.constant(digits[:5])
+    model = small(known, NonSaturating(), instance_noise=LinearDecay(3, 0.7))
+    plain = zoo.GAN(model.generator, model.discriminator, model.prior)
+    model.step.assign(3)
+    for role in ("discriminator_objective", "generator_objective"):
+        have, want = (getattr(m, role)(x, None, tf.constant(SEED), True)[0] for m in (model, plain))
+        for player in want:
+            np.testing.assert_allclose(have[player], want[player], rtol=1e-6)
+
+
+def test_the_penalty_is_taken_where_the_noisy_images_are(known):
+    model = small(known, NonSaturating(), instance_noise=0.3, penalty=R1())
+    seen = watched(model)
+    model.discriminator_objective(tf.fill([20, *SHAPE], 0.5), None, tf.constant(SEED), True)
+    real, _, point = seen
+    np.testing.assert_array_equal(real, point)
+
+
+# Builders -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", [gan_mlp, dcgan])
+def test_builders_put_together_what_they_are_told(build):
+    options = {"generator_hidden": (4,), "discriminator_hidden": (4,)} if build is gan_mlp else {"width": 2}  # fmt: skip
+    model = build(
+        SHAPE, 3, **options, loss="f_pearson", r1=2.0, batch_norm=False, spectral_norm=True,
+        latents="sphere", instance_noise=0.2, instance_noise_steps=7, discriminator_steps=3,
+    )  # fmt: skip
+    assert type(model.adversarial_loss) is FDivergence
+    assert model.adversarial_loss.divergence == "pearson"
+    assert type(model.penalty) is R1 and model.penalty.weight == 2.0
+    assert type(model.prior) is zoo.UniformOnSphere and model.discriminator_steps == 3
+    assert (model.instance_noise.steps, model.instance_noise.start) == (7, 0.2)
+    kinds = {type(layer) for layer in model.discriminator.layers}
+    assert zoo.networks.SpectralNormalization in kinds
+    assert build(SHAPE, 3, **options, batch_norm=False, gradient_penalty=3.0).penalty.weight == 3.0
+    norms = {
+        flag: any(
+            isinstance(layer, keras.layers.BatchNormalization)
+            for layer in gan_mlp(SHAPE, 3, (4,), (4, 4), batch_norm=flag).discriminator.layers
+        )
+        for flag in (True, False)
+    }
+    assert norms == {True: True, False: False}
+
+
+def test_on_a_sphere_paths_between_latents_stay_on_it():
+    model = gan_mlp(SHAPE, 4, (4,), (4,), latents="sphere")
+    z = model.sample_latents(2, seed=1)
+    path = zoo.model.path_between(z[0], z[1], 5, spherical=True)
+    np.testing.assert_allclose(np.linalg.norm(path, axis=1), 2.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: dcgan((16, 16, 1), 3, 2, r1=1.0), r"batch_norm=False\. Received: a R1"),
+        (lambda: dcgan((16, 16, 1), 3, 2, spectral_norm=True), "batch_norm=False.*Received: both"),
+        (lambda: gan_mlp(SHAPE, 3, r1=1.0, gradient_penalty=1.0), "one penalty"),
+        (lambda: gan_mlp(SHAPE, 3, instance_noise_steps=5), "no instance noise to fall"),
+        (lambda: gan_mlp(SHAPE, 3, instance_noise=-0.1), "`instance_noise` must be"),
+        (lambda: gan_mlp(SHAPE, 3, latents="sphere_"), "Did you mean 'sphere'"),
+        (lambda: gan_mlp(SHAPE, 3, loss="hinge", real_label=0.9), "'hinge' has none of"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

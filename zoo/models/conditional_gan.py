@@ -96,7 +96,8 @@ class ConditionalGAN(GAN):
         return self.generator([self._noise(x, seed), self._given(y)], training=training)
 
     def _judge(self, x, y, training):
-        logits = self.discriminator([x, self._given(y)], training=training)
+        inputs = [tf.convert_to_tensor(x), self._given(y)]  # Keras takes no mixed list.
+        logits = self.discriminator(inputs, training=training)
         return tf.cast(logits[:, 0], tf.float32)
 
     def _given(self, y):
@@ -112,6 +113,7 @@ class ConditionalGAN(GAN):
         return self.decode(*inputs)
 
     def decode(self, z, y=None):
+        z = tf.cast(z, tf.float32)
         return as_images(self.generator([z, self._given(self.given(z, y, 2))]))
 
 
