@@ -14,10 +14,13 @@ import shlex
 from absl import flags
 
 from benchmarks.tables import (
+    aae,
     denoising,
     digits,
+    four_points,
     gan_objectives,
     iwae,
+    parzen,
     priors,
     quadrants,
     semi_supervised,
@@ -30,7 +33,17 @@ FLAGS = flags.FLAGS
 
 TABLES = {
     module.TABLE.name: module.TABLE
-    for module in (iwae, priors, quadrants, semi_supervised, denoising, digits)
+    for module in (
+        iwae,
+        priors,
+        quadrants,
+        semi_supervised,
+        denoising,
+        digits,
+        four_points,
+        parzen,
+        aae,
+    )
 } | {table.name: table for table in gan_objectives.TABLES}
 
 

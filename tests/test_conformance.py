@@ -72,6 +72,26 @@ CONFIGS = {
         ["generator_hidden=32", "discriminator_hidden=32", "discriminator=projection"],
     ),
     "AAE": ("aae_digits", ["hidden=32", "discriminator_hidden=32", "posterior=normal"]),
+    "LabelInformedAAE": (
+        "aae_labels_petals_digits",
+        ["model.hidden=32", "discriminator_hidden=32"],
+    ),
+    "ClusteringAAE": (
+        "aae_clustering_digits",
+        ["model.hidden=32", "discriminator_hidden=32", "latent_dim=2"],
+    ),
+    "SemiSupervisedAAE": (
+        "aae_semi_supervised_digits",
+        ["model.hidden=32", "discriminator_hidden=32", "batch_norm=false"],
+    ),
+    "DimensionReductionAAE": (
+        "aae_reduction_digits",
+        ["model.hidden=32", "discriminator_hidden=32", "batch_norm=false", "input_noise=0.0"],
+    ),
+    "SemiSupervisedDimensionReductionAAE": (
+        "aae_reduction_semi_supervised_digits",
+        ["model.hidden=32", "discriminator_hidden=32", "batch_norm=false", "input_noise=0.0"],
+    ),
     "VAEGAN": ("vaegan_digits", ["hidden=32", "discriminator_hidden=32"]),
     # A condition, and players who rest on some batches.
     "VAEGAN-label": (
@@ -212,6 +232,11 @@ def test_training_lowers_what_is_minimised_against_no_opponent(name, images):
         "GAN": "discriminator_loss",
         "ConditionalGAN": "discriminator_loss",
         "AAE": "autoencoder_loss",
+        "LabelInformedAAE": "autoencoder_loss",
+        "ClusteringAAE": "autoencoder_loss",
+        "SemiSupervisedAAE": "classifier_loss",
+        "DimensionReductionAAE": "autoencoder_loss",
+        "SemiSupervisedDimensionReductionAAE": "classifier_loss",
         "VAEGAN": "discriminator_loss",
         "FactorVAE": "distortion",
         "BiGAN": "discriminator_loss",

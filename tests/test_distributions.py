@@ -914,7 +914,7 @@ def test_a_family_says_how_many_parameters_it_takes_and_takes_them(family, expec
         zoo.IsotropicNormal(4, 3.0),
         zoo.Uniform(4, -2.0, 0.5),
         zoo.NormalPetals(4, 3.0, (0.3, 0.2)),
-        zoo.SwissRoll(1.5, 2.0, 0.1),
+        zoo.SwissRoll(1.5, 2.0, 0.1, 7),
         zoo.MixturePrior(3, 4, 0.1),
     ],
     ids=lambda part: type(part).__name__,

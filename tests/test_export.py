@@ -157,6 +157,25 @@ MODELS = {
     "aae_mlp": lambda digits: BUILD["aae_mlp"](SIZE, **SMALL_AAE, posterior="normal"),
     "aae_petals": lambda digits: BUILD["aae_mlp"](SIZE, **SMALL_AAE, prior="petals"),
     "aae_swiss_roll": lambda digits: BUILD["aae_mlp"](SIZE, **SMALL_AAE, prior="swiss_roll"),
+    "aae_supervised": lambda digits: BUILD["aae_mlp"](
+        SIZE, **SMALL_AAE, condition_size=10, posterior="universal", noise_dim=2
+    ),
+    "label_informed_aae_mlp": lambda digits: BUILD["label_informed_aae_mlp"](
+        SIZE, (16,), discriminator_hidden=(8,)
+    ),
+    "clustering_aae_mlp": lambda digits: trained(
+        BUILD["clustering_aae_mlp"](SIZE, 10, 2, (16,), (8,), input_noise=0.1, batch_norm=True),
+        digits,
+    ),
+    "semi_supervised_aae_mlp": lambda digits: BUILD["semi_supervised_aae_mlp"](
+        SIZE, 10, 2, (16,), (8,)
+    ),
+    "semi_supervised_aae_conv": lambda digits: BUILD["semi_supervised_aae_conv"](
+        SIZE, 10, 2, (4, 8), 16, (8,), input_noise=0.1
+    ),
+    "dimension_reduction_aae_mlp": lambda digits: BUILD["dimension_reduction_aae_mlp"](
+        SIZE, 10, 2, 2.0, True, (16,), (8,)
+    ),
     "vaegan_mlp": lambda digits: trained(
         BUILD["vaegan_mlp"](SIZE, **SMALL_MLP, discriminator_hidden=(8,)), digits
     ),
@@ -232,7 +251,20 @@ WITHOUT = (
     "avb",
     "alphagan",
     "bigan",
+    "label_informed",
+    "clustering",
+    "semi_supervised",
+    "dimension_reduction",
 )
+# What does not need the condition that the model takes.
+WITHOUT_CONDITION = {
+    "conditional_decoder": ("encode",),
+    "aae_supervised": ("encode",),
+    "semi_supervised_aae_mlp": ("encode",),
+    "semi_supervised_aae_conv": ("encode",),
+    "label_informed_aae_mlp": ("encode", "decode", "reconstruct"),
+    "dimension_reduction_aae_mlp": ("encode", "decode", "reconstruct"),
+}
 LIKELIHOODS = [name for name in MODELS if not name.startswith(WITHOUT)]
 
 # What a server does: every signature of every model, and functions called as in Python.
@@ -297,7 +329,8 @@ def inputs(digits):
     y = tf.eye(10)[:5].numpy()
     seen = np.where(np.arange(8)[:, None] < 4, digits[:5], -1).astype(np.float32)
     given = {"y": y, "labels": np.arange(5, dtype=np.int32), "seen": seen}
-    return {"x": digits[:5], "z3": z, "z2": z[:, :2], "z0": z[:, :0]} | given
+    latents = {f"z{dim}": np.tile(z, 4)[:, :dim] for dim in (0, 2, 3, 12)}
+    return {"x": digits[:5]} | latents | given
 
 
 def condition(model, inputs):
@@ -431,8 +464,7 @@ def test_describes_its_signatures(name, exported, inputs):
         "log_prob": ({"x": image, "num_samples": count}, {"log_prob": number}),
         "classify": ({"x": image}, {"probabilities": {"shape": [None, 10], "dtype": "float32"}}),
     }
-    # The encoder of "conditional_decoder" does without.
-    without = ("encode", "classify") if name == "conditional_decoder" else ("classify",)
+    without = ("classify", *WITHOUT_CONDITION.get(name, ()))
     for ability in model.abilities():
         inputs, outputs = expected[ability]
         if ability not in without:

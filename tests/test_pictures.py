@@ -293,6 +293,29 @@ def test_traversal_around_an_image_and_of_chosen_dimensions(tmp_path):
         pictures.traversal(model, tmp_path / "p.png", centre=np.zeros(3))
 
 
+def test_categories_stand_left_of_a_gap_and_their_members_right_of_it(tmp_path):
+    members = [IMAGES[2:5], IMAGES[5:5], IMAGES[5:6]]
+    pictures.categories(IMAGES[:3], members, tmp_path / "c.png", columns=2)
+    picture = read(tmp_path / "c.png")
+    assert picture.shape == (3 * TILE + 2 * 2, 3 * TILE + 10 + 2, 3)
+    expected = {(0, 0): 0, (0, 1): 2, (0, 2): 3, (1, 0): 1, (2, 0): 2, (2, 1): 5}
+    for row in range(3):
+        for column in range(3):
+            top, left = row * (TILE + 2), column * (TILE + 2) + (8 if column else 0)
+            tile = picture[top : top + TILE, left : left + TILE]
+            if (row, column) in expected:
+                np.testing.assert_array_equal(tile, shown(IMAGES[expected[row, column]][None])[0])
+            else:
+                assert (tile == 255).all()
+    assert (picture[:, TILE : TILE + 10] == 255).all()
+
+
+def test_categories_need_members_of_their_own_shape_for_each(tmp_path):
+    for members in ([IMAGES[:1]], [IMAGES[:1], IMAGES[:1, :4]]):
+        with pytest.raises(ValueError, match=r"for each of the 2 categories.*Received"):
+            pictures.categories(IMAGES[:2], members, tmp_path / "c.png")
+
+
 # Scatter ----------------------------------------------------------------------------------------
 
 

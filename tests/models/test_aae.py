@@ -159,6 +159,25 @@ def test_the_encoder_learns_to_place_its_codes_where_the_prior_is():
     assert abs(float(model.encode(np.zeros((1, 1, 1, 1), np.float32))[0, 0])) < 1.0
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_where_codes_are_draws_of_the_prior_and_the_discriminator_cannot_tell_nobody_is_drawn(
+    apart,
+):
+    model = one_dimensional(1.0 if apart else 0.0, slope=0.0, offset=0.0)
+    x = tf.zeros([40_000, 1, 1, 1])
+    with tf.GradientTape(persistent=True) as tape:
+        losses, _ = model.discriminator_objective(x, None, tf.constant([1, 2]), training=True)
+        told = tf.reduce_mean(losses["discriminator"])
+        losses, _ = model.encoder_objective(x, None, tf.constant([3, 4]), training=True)
+        fooled = tf.reduce_mean(losses["encoder"])
+    assert float(told) == pytest.approx(2 * math.log(2), abs=1e-4)
+    slope, offset = tape.gradient(told, model.variables_of("discriminator"))
+    # Of a linear discriminator: half the difference of the means. Codes elsewhere do draw it.
+    assert float(slope[0, 0]) == pytest.approx(0.5 if apart else 0.0, abs=0.02)
+    assert float(offset[0]) == pytest.approx(0.0, abs=1e-4)
+    assert all(np.abs(g).max() < 1e-6 for g in tape.gradient(fooled, model.variables_of("encoder")))
+
+
 @pytest.mark.parametrize("posterior", ["deterministic", "normal"])
 def test_a_deterministic_code_has_no_noise_and_a_gaussian_one_has(posterior, digits):
     model = aae_mlp(SHAPE, LATENTS, (4,), posterior=posterior, discriminator_hidden=(4,))
@@ -191,3 +210,73 @@ def test_priors_with_scales_of_their_own_take_none(prior):
     with pytest.raises(ValueError, match=rf"'{prior}' has scales of its own.*prior_scale=5\.0"):
         aae_mlp(SHAPE, 2, (4,), prior=prior, prior_scale=5.0)
     assert aae_mlp(SHAPE, 2, (4,), prior=prior, prior_scale=1.0).latent_dim == 2
+
+
+# A universal approximator for a posterior (section 2.1) -------------------------------------------
+
+
+def test_the_universal_posterior_is_a_network_of_image_and_noise(digits):
+    model = aae_mlp(
+        SHAPE, LATENTS, (6,), posterior="universal", noise_dim=2, discriminator_hidden=(4,)
+    )
+    x = tf.constant(digits[:3])
+    one, other = (model._code(x, None, tf.constant([0, i]), True) for i in range(2))
+    assert np.abs(one - other).min() > 0
+    # Given the noise it is no more random.
+    network = model.posterior.network
+    np.testing.assert_array_equal(*(network([x, tf.ones([3, 2])]) for _ in range(2)))
+    np.testing.assert_array_equal(model.encode(digits[:3]), model.encode(digits[:3]))
+
+
+@pytest.mark.parametrize(
+    ("posterior", "noise_dim"), [("universal", 0), ("universal", -1), ("normal", 3)]
+)
+def test_noise_goes_with_the_universal_posterior_and_no_other(posterior, noise_dim):
+    with pytest.raises(ValueError, match=rf"posterior='{posterior}', noise_dim={noise_dim}\."):
+        aae_mlp(SHAPE, LATENTS, (4,), posterior=posterior, noise_dim=noise_dim)
+
+
+# Label and style apart (section 4) ----------------------------------------------------------------
+
+
+def supervised():
+    model = aae_mlp(SHAPE, LATENTS, (5,), discriminator_hidden=(4,), condition_size=4)
+    model.compile(keras.optimizers.SGD(1.0))
+    return model
+
+
+def test_the_supervised_decoder_sees_latents_and_the_labels_one_hot_code(
+    digits, moves, assert_descends
+):
+    model, x, y = supervised(), tf.constant(digits[:5]), tf.constant([3, 0, 1, 1, 2])
+    with tf.GradientTape() as tape:
+        z = model.posterior.network(x)
+        kernel, bias, last, offset = model.likelihood.network.trainable_variables
+        h = tf.nn.relu(tf.matmul(tf.concat([z, np.eye(4, dtype=np.float32)[y]], 1), kernel) + bias)
+        logits = tf.reshape(tf.matmul(h, last) + offset, [5, *SHAPE])
+        loss = tf.reduce_mean(tf.reduce_sum(tf.nn.softplus(logits) - x * logits, [1, 2, 3]))
+    np.testing.assert_allclose(model.decode(z, y), tf.sigmoid(logits), atol=1e-5)
+    expected = tape.gradient(loss, model.variables_of("autoencoder"))
+    change = moves(model, lambda: model._play(model.rounds()[0], x, y, tf.constant([1, 2])))
+    assert_descends(change["autoencoder"], expected)
+
+
+def test_labels_reach_the_supervised_decoder_alone(digits):
+    model, x, seed = supervised(), tf.constant(digits[:5]), tf.constant([1, 2])
+    ys = [tf.constant(y) for y in ([0, 1, 2, 3, 0], [3, 2, 1, 0, 3])]
+    for turn, same in zip(model.rounds(), (False, True, True), strict=True):
+        (one, _), (other, _) = (turn.objective(x, y, seed, True) for y in ys)
+        assert all(np.array_equal(one[p], other[p]) for p in one) == same
+    np.testing.assert_array_equal(model.encode(digits[:5]), model.encode(digits[:5], ys[0]))
+
+
+def test_a_supervised_model_makes_any_class_in_the_same_style(digits):
+    model = supervised()
+    z = model.sample_latents(4, 0, seed=3)
+    np.testing.assert_array_equal(z, model.sample_latents(4, 2, seed=3))
+    np.testing.assert_allclose(model.sample(4, 2, seed=3), model.decode(z, 2), atol=1e-6)
+    assert np.abs(model.decode(z, 2) - model.decode(z, 1)).min(axis=(1, 2, 3)).max() > 0
+    with pytest.raises(ValueError, match=r"takes a condition.*Received: y=None"):
+        model.sample(4)
+    with pytest.raises(ValueError, match=r"`condition_size` must be at least 0\. Received: -1"):
+        aae_mlp(SHAPE, LATENTS, (4,), condition_size=-1)

@@ -354,5 +354,7 @@ def _encoder(image_shape, outputs, hidden, input_noise, batch_norm):
         if batch_norm:
             layers.append(keras.layers.BatchNormalization(momentum=0.9))
         layers.append(keras.layers.ReLU())
-    last = keras.layers.Dense(outputs, dtype="float32")
-    return keras.Sequential([keras.Input(tuple(image_shape)), *layers, last], name="encoder")
+    layers.append(keras.layers.Dense(outputs, dtype="float32"))
+    if batch_norm:
+        layers.append(keras.layers.BatchNormalization(momentum=0.9, dtype="float32"))
+    return keras.Sequential([keras.Input(tuple(image_shape)), *layers], name="encoder")

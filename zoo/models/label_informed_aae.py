@@ -20,6 +20,7 @@ from zoo.distributions import (
     SwissRoll,
     likelihood_family,
 )
+from zoo.model import as_seed
 from zoo.models.aae import AAE, beside_label, check_classes, refuse_other_labels
 
 
@@ -98,7 +99,7 @@ class LabelInformedAAE(AAE):
     def sample_latents(self, n, y=None, seed=None):
         """`n` draws, `[n, D]`: of the label's component where `y` has one, else of the whole prior."""
         y = tf.fill([n], -1) if y is None else self.conditions(n, y)
-        return self.prior.component(y).sample(seed=seed)
+        return self.prior.component(y).sample(seed=as_seed(seed))
 
     def _judge(self, z, y, training):
         unlabelled = self.prior.components

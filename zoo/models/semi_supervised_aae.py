@@ -31,8 +31,9 @@ class SemiSupervisedAAE(ClusteringAAE):
     on labelled images the encoder lowers the cross-entropy -log q(y | x), in nats, as a player with an
     optimizer of its own, "classifier". Its loss is averaged over the labelled rows of a batch.
 
-    Of a `stratified` batch the labelled rows are the minibatch of the classification phase, and all
-    others that of the other phases. Else, or where all images have a label, all rows are in all phases.
+    Of a `stratified` batch the labelled rows are the minibatch of the classification phase (the others
+    are seen there by batch normalization alone), and all others that of the other phases. Else, or where
+    all images have a label, all rows are in all phases.
 
     `y[B]` is the class, an int in 0..K-1; -1, or any number below 0, is no label, and y=None says so
     of all images. In evaluation labels serve for the cross-entropy and for `accuracy` alone: the share
@@ -130,10 +131,10 @@ class SemiSupervisedAAE(ClusteringAAE):
     def classification_objective(self, x, y, seed, training):
         few = self._labelled_last(x) if training else 0
         y = tf.fill(tf.shape(x)[:1], -1) if y is None else tf.cast(y, tf.int32)
-        if few:
-            x, y = x[-few:], y[-few:]
-        logits = self.posterior.network(x, training=training)[..., : self.num_classes]
+        # On all images: the few labelled ones alone make poor statistics for batch normalization.
+        logits = self.posterior.network(x, training=training)[:, : self.num_classes]
         log_q = tf.nn.log_softmax(tf.cast(logits, tf.float32))
+        log_q, y = log_q[-few:], y[-few:]
         known = tf.cast((y >= 0) & (y < self.num_classes), tf.float32)
         loss = -tf.reduce_sum(log_q * tf.one_hot(y, self.num_classes), -1)
         right = tf.cast(tf.argmax(log_q, -1, tf.int32) == y, tf.float32)

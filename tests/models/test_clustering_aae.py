@@ -1,0 +1,262 @@
+"""Clustering with an adversarial autoencoder: category and style, two discriminators, the error."""
+
+import math
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+from scipy import stats
+from scipy.special import softmax
+
+import zoo
+from zoo.models.clustering_aae import (
+    CategoryAndStyle,
+    ClusteringAAE,
+    SoftmaxAndStyle,
+    cluster_error,
+    clustering_aae_mlp,
+    label_clusters,
+)
+
+SHAPE, K, STYLE, BATCH = (8, 8, 1), 4, 3, 6
+PHASES = [["autoencoder"], ["discriminator", "category_discriminator"], ["encoder"]]
+
+
+def small(**arguments):
+    model = clustering_aae_mlp(SHAPE, K, STYLE, (7,), discriminator_hidden=(6,), **arguments)
+    model.compile(keras.optimizers.SGD(1.0))
+    return model
+
+
+def test_the_family_is_a_softmax_and_the_values_beside_it():
+    params = np.random.default_rng(0).normal(size=(5, K + STYLE)).astype(np.float32)
+    code = SoftmaxAndStyle(K)(tf.constant(params), 1)
+    assert code.event_shape == (K + STYLE,)
+    for values in (code.sample(seed=1), code.mean()):
+        np.testing.assert_allclose(values[:, :K], softmax(params[:, :K], -1), rtol=1e-5)
+        np.testing.assert_array_equal(values[:, K:], params[:, K:])
+
+
+def test_the_prior_is_a_uniform_category_and_an_independent_style():
+    prior = CategoryAndStyle(K, zoo.StandardNormal(STYLE))
+    z = prior().sample(6000, seed=[1, 2]).numpy()
+    y = z[:, :K].argmax(1)
+    np.testing.assert_array_equal(z[:, :K], np.eye(K)[y])
+    assert stats.chisquare(np.bincount(y, minlength=K)).pvalue > 1e-3
+    for values in z[:, K:].T:
+        for k in range(K):
+            assert stats.kstest(values[y == k], "norm").pvalue > 1e-4
+    log_prob = prior().log_prob(z[:5])
+    expected = stats.norm.logpdf(z[:5, K:]).sum(1) - math.log(K)
+    np.testing.assert_allclose(log_prob, expected, rtol=1e-4)
+
+
+def test_of_a_given_category_only_the_style_is_drawn():
+    prior = CategoryAndStyle(K, zoo.IsotropicNormal(STYLE, 2.0))
+    y = np.repeat([2, 0, -1], 2000)
+    z = tf.function(lambda: prior.component(tf.constant(y)).sample(seed=[3, 4]), jit_compile=True)()
+    z = z.numpy()
+    np.testing.assert_array_equal(z[:4000, :K], np.eye(K)[y[:4000]])
+    assert stats.chisquare(z[4000:, :K].sum(0)).pvalue > 1e-3
+    assert stats.kstest(z[:, K], stats.norm(0, 2).cdf).pvalue > 1e-3
+    with pytest.raises(ValueError, match=r"labels from 0 to 3.*Received: a label of 4"):
+        prior.component([4])
+
+
+# The game ---------------------------------------------------------------------------------------
+
+
+def judged(network, values):
+    hidden, bias, last, offset = network.trainable_variables
+    return tf.matmul(tf.nn.relu(tf.matmul(values, hidden) + bias), last) + offset
+
+
+def losses_by_hand(model, x, seed):
+    """Of each player, with matrices."""
+    params = model.posterior.network(x)
+    y, z = tf.nn.softmax(params[:, :K]), params[:, K:]
+    logits = model.likelihood.network(tf.concat([y, z], 1))
+    distortion = tf.reduce_sum(tf.nn.softplus(logits) - x * logits, [1, 2, 3])
+    drawn = model.prior().sample(len(x), seed=tfp.random.split_seed(seed, 6)[1])
+    real_y, real_z = (
+        judged(model.category_discriminator, drawn[:, :K]),
+        judged(model.discriminator, drawn[:, K:]),
+    )
+    fake_y, fake_z = judged(model.category_discriminator, y), judged(model.discriminator, z)
+
+    def cost(logit):
+        return tf.reduce_mean(tf.math.log1p(tf.exp(logit)))
+
+    return {
+        "autoencoder": tf.reduce_mean(distortion),
+        "discriminator": cost(-real_z) + cost(fake_z),
+        "category_discriminator": cost(-real_y) + cost(fake_y),
+        "encoder": cost(-fake_y) + cost(-fake_z),
+    }
+
+
+@pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase[0])
+def test_each_phase_moves_exactly_its_variables_along_its_loss(
+    phase, digits, moves, assert_descends
+):
+    model, x, seed = small(), tf.constant(digits[:BATCH]), tf.constant([1, 2])
+    with tf.GradientTape(persistent=True) as tape:
+        losses = losses_by_hand(model, x, seed)
+    expected = {
+        player: tape.gradient(losses[player], model.variables_of(player)) for player in phase
+    }
+    moving = {id(v) for player in phase for v in model.variables_of(player)}
+    still = [(v, v.numpy()) for v in model.trainable_variables if id(v) not in moving]
+    assert still
+    turn = model.rounds()[PHASES.index(phase)]
+    change = moves(model, lambda: model._play(turn, x, None, seed))
+    for player in phase:
+        assert_descends(change[player], expected[player])
+    assert all(np.array_equal(v, before) for v, before in still)
+
+
+def test_no_label_reaches_anything(digits):
+    x, seed = tf.constant(digits[:BATCH]), tf.constant([1, 2])
+    model = small()
+    for turn in model.rounds():
+        results = [turn.objective(x, y, seed, True) for y in (None, tf.range(BATCH))]
+        for one, other in zip(*map(keras.tree.flatten, results), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert model.condition is None
+
+
+def test_codes_that_are_draws_of_the_prior_are_the_fixed_point():
+    encoder = keras.Sequential([keras.Input((1, K + STYLE, 1)), keras.layers.Flatten()])
+    parts = clustering_aae_mlp((1, K + STYLE, 1), K, STYLE, (4,), discriminator_hidden=(30,))
+    model = ClusteringAAE(
+        zoo.Conditional(encoder, SoftmaxAndStyle(K)),
+        parts.likelihood,
+        parts.prior,
+        parts.discriminator,
+        parts.category_discriminator,
+    )
+    lasts = [d.trainable_variables[-2] for d in (model.discriminator, model.category_discriminator)]
+    for last in lasts:
+        last.assign(tf.zeros_like(last))
+    z = parts.prior().sample(30_000, seed=[7, 8]).numpy()
+    z[:, :K] *= 50  # Logits whose softmax is one-hot.
+    for categories, styles in ((1, 1), (1, 2), (2, 1)):
+        x = z.copy()
+        x[:, K:] *= styles
+        if categories > 1:
+            x[:, 0] += 60 * (x[:, 1] > 0)  # Of the second cluster all are in the first.
+        with tf.GradientTape() as tape:
+            losses, _ = model.discriminator_objective(
+                tf.constant(x.reshape(-1, 1, K + STYLE, 1)), None, tf.constant([1, 2]), True
+            )
+            means = [tf.reduce_mean(loss) for loss in losses.values()]
+            total = tf.add_n(means)
+        for mean in means:
+            assert float(mean) == pytest.approx(2 * math.log(2), abs=1e-5)
+        slopes = [np.abs(g).max() for g in tape.gradient(total, lasts)]
+        assert [slope > 0.03 for slope in slopes] == [styles > 1, categories > 1]
+
+
+def test_the_noise_of_the_input_and_the_statistics_of_batches_are_of_training_alone(digits):
+    model, x = small(input_noise=0.3, batch_norm=True), tf.constant(digits[:BATCH])
+    quiet = [model._code(x, None, [0, i], False) for i in range(2)]
+    np.testing.assert_array_equal(*quiet)
+    loud = [
+        model.reconstruction_objective(x, None, tf.constant([0, i]), True)[0]["autoencoder"]
+        for i in range(2)
+    ]
+    assert np.abs(loud[0] - loud[1]).min() > 0
+    noise = model.posterior.network.layers[0]
+    wide = tf.zeros([20_000, *SHAPE])
+    assert np.std(noise(wide, training=True)) == pytest.approx(0.3, rel=0.01)
+    # What a batch leaves the encoder with has mean 0 and variance 1, logits and style.
+    params = model.posterior.network(x, training=True)
+    np.testing.assert_allclose(np.mean(params, 0), 0, atol=1e-4)
+    np.testing.assert_allclose(np.var(params, 0), 1, atol=0.02)
+
+
+# Using ------------------------------------------------------------------------------------------
+
+
+def test_latents_are_category_and_style(digits):
+    model, x = small(), digits[:BATCH]
+    params = model.posterior.network(x).numpy()
+    np.testing.assert_allclose(model.classify(x), softmax(params[:, :K], -1), rtol=1e-5)
+    np.testing.assert_allclose(model.encode(x)[:, K:], params[:, K:], rtol=1e-5)
+    z = model.sample_latents(50, [1] * 20 + [-1] * 30, seed=3).numpy()
+    np.testing.assert_array_equal(z[:20, :K], np.eye(K)[[1] * 20])
+    assert len(np.unique(z[20:, :K], axis=0)) == K
+    np.testing.assert_array_equal(model.sample_latents(5, 2, seed=3)[:, 2], np.ones(5))
+    assert model.latent_dim == K + STYLE and model.num_classes == K
+
+
+def test_a_cluster_given_replaces_that_of_the_latents(digits):
+    model = small()
+    z = model.encode(digits[:3]).numpy()
+    given = model.decode(z, [2, -1, 0])
+    for row, y in enumerate([2, -1, 0]):
+        own = z[row].copy()
+        if y >= 0:
+            own[:K] = np.eye(K)[y]
+        image = tf.sigmoid(model.likelihood.network(own[None]))[0]
+        np.testing.assert_allclose(given[row], image, atol=1e-5)
+    np.testing.assert_array_equal(model.decode(z, 1), model.decode(z, [1, 1, 1]))
+    np.testing.assert_allclose(model.reconstruct(digits[:3], 1), model.decode(z, 1), atol=1e-6)
+    with pytest.raises(ValueError, match=r"labels from 0 to 3.*Received: a label of 4"):
+        model.decode(z, 4)
+
+
+def test_the_image_of_a_category_has_the_style_0():
+    model = small()
+    codes = np.concatenate([np.eye(K), np.zeros((K, STYLE))], 1).astype(np.float32)
+    np.testing.assert_allclose(model.category_images(), model.decode(codes), atol=1e-6)
+
+
+def test_a_cluster_has_the_label_of_the_example_surest_to_be_in_it():
+    q = [[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.3, 0.3, 0.4], [0.0, 0.99, 0.01]]
+    # Cluster 0 from the second, 1 from the last, 2 from the third example.
+    np.testing.assert_array_equal(label_clusters(q, [5, 7, 1, 3]), [7, 3, 1])
+    # Without the label of the second and the last: from the first, the first and the third.
+    np.testing.assert_array_equal(label_clusters(q, [5, -1, 1, -1]), [5, 5, 1])
+    with pytest.raises(ValueError, match="Received: 4 without"):
+        label_clusters(q, [-1] * 4)
+
+
+def test_the_error_is_that_of_a_search_through_all_examples():
+    rng = np.random.default_rng(3)
+    q = {
+        split: rng.dirichlet(np.ones(5), 40).astype(np.float32) for split in ("validation", "test")
+    }
+    y = {split: rng.integers(0, 3, 40) for split in q}
+    y["test"][:4] = -1
+    data = types.SimpleNamespace(arrays=lambda split: (q[split], y[split]), name="toy")
+    model = types.SimpleNamespace(classify=lambda x: x)
+    wrong = total = 0
+    for row, label in zip(q["test"], y["test"], strict=True):
+        if label < 0:
+            continue
+        cluster = max(range(5), key=lambda k: row[k])
+        surest = max(range(40), key=lambda n: q["validation"][n][cluster])
+        wrong += y["validation"][surest] != label
+        total += 1
+    assert total == 36
+    assert cluster_error(model, data, batch_size=7) == pytest.approx(wrong / total)
+    none = types.SimpleNamespace(arrays=lambda split: (q[split], None), name="toy")
+    with pytest.raises(ValueError, match="Received: 'toy', which has none"):
+        cluster_error(model, none)
+
+
+def test_parts_that_do_not_go_together_are_refused():
+    parts = small()
+    rest = (parts.discriminator, parts.category_discriminator)
+    for prior, said in (
+        (CategoryAndStyle(K + 1, zoo.StandardNormal(2)), "of 4 and a CategoryAndStyle of 5"),
+        (zoo.StandardNormal(7), "a StandardNormal of None"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            ClusteringAAE(parts.posterior, parts.likelihood, prior, *rest)
+    with pytest.raises(ValueError, match=r"at least two categories\. Received: categories=1"):
+        clustering_aae_mlp(SHAPE, 1)

@@ -1,0 +1,158 @@
+"""Dimensionality reduction: heads, what it costs that they are near, and representations."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+from scipy.spatial.distance import pdist
+from scipy.special import softmax
+
+from zoo.models.dimension_reduction_aae import (
+    ClusterHeads,
+    DimensionReductionAAE,
+    dimension_reduction_aae_mlp,
+)
+
+SHAPE, K, D = (8, 8, 1), 5, 2
+SEED = tf.constant([1, 2])
+
+
+def small(semi_supervised=False, **arguments):
+    model = dimension_reduction_aae_mlp(
+        SHAPE,
+        K,
+        D,
+        semi_supervised=semi_supervised,
+        hidden=(7,),
+        discriminator_hidden=(6,),
+        **arguments,
+    )
+    model.compile(keras.optimizers.SGD(1.0))
+    return model
+
+
+def heads_at(*points, distance=5.0):
+    heads = ClusterHeads(len(points), len(points[0]), distance)
+    heads.kernel.assign(np.array(points, np.float32))
+    return heads
+
+
+def test_near_heads_cost_what_they_lack_in_distance():
+    # 3-4-5: distances 3, 4, 5; below 5 are two of them.
+    assert float(heads_at((0, 0), (3, 0), (0, 4)).cost()) == pytest.approx((5 - 3) + (5 - 4))
+    assert float(heads_at((0, 0), (3, 0), (0, 4), distance=3.0).cost()) == 0
+    assert float(heads_at((0, 0), (3, 0), (0, 4), distance=4.5).cost()) == pytest.approx(2.0)
+    points = np.random.default_rng(0).normal(size=(7, 3))
+    expected = np.maximum(0, 2.0 - pdist(points)).sum()
+    assert float(heads_at(*points, distance=2.0).cost()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_near_heads_are_pushed_apart_along_their_line_and_far_ones_are_left():
+    heads = heads_at((0, 0), (3, 4), (100, 0), distance=6.0)
+    with tf.GradientTape() as tape:
+        cost = heads.cost()
+    slope = tape.gradient(cost, heads.kernel.value)
+    np.testing.assert_allclose(slope, [[0.6, 0.8], [-0.6, -0.8], [0, 0]], atol=1e-6)
+
+
+def test_heads_in_one_place_have_a_finite_slope():
+    heads = heads_at((1, 1), (1, 1))
+    with tf.GradientTape() as tape:
+        cost = heads.cost()
+    assert float(cost) == pytest.approx(5, abs=1e-4)
+    assert np.isfinite(tape.gradient(cost, heads.kernel.value)).all()
+
+
+def test_the_representation_is_the_probable_head_and_the_style(digits):
+    model = small()
+    params = model.posterior.network(digits[:4]).numpy()
+    expected = softmax(params[:, :K], -1) @ model.heads.kernel.numpy() + params[:, K:]
+    np.testing.assert_allclose(model.encode(digits[:4]), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        model.reconstruct(digits[:4]), tf.sigmoid(model.likelihood.network(expected)), atol=1e-5
+    )
+    assert model.latent_dim == D
+
+
+def test_draws_are_normal_around_the_heads():
+    model = small()
+    r = model.sample_latents(2000, 3, seed=1).numpy()
+    for values, head in zip(r.T, model.heads.kernel.numpy()[3], strict=True):
+        assert stats.kstest(values, stats.norm(head, 1).cdf).pvalue > 1e-3
+    # Of all heads: the mean is theirs, and the variance theirs and the style's.
+    r = model.sample_latents(20_000, seed=1).numpy()
+    kernel = model.heads.kernel.numpy()
+    np.testing.assert_allclose(r.mean(0), kernel.mean(0), atol=0.15)
+    np.testing.assert_allclose(r.var(0), kernel.var(0) + 1, rtol=0.05)
+    np.testing.assert_allclose(model.category_images(), model.decode(kernel), atol=1e-6)
+
+
+def test_reconstruction_moves_the_heads_along_distortion_and_cost(digits, moves, assert_descends):
+    model, x = small(head_distance=20.0), tf.constant(digits[:6])
+    with tf.GradientTape() as tape:
+        params = model.posterior.network(x)
+        w = tf.convert_to_tensor(model.heads.kernel)
+        r = tf.matmul(tf.nn.softmax(params[:, :K]), w) + params[:, K:]
+        logits = model.likelihood.network(r)
+        loss = tf.reduce_mean(tf.reduce_sum(tf.nn.softplus(logits) - x * logits, [1, 2, 3]))
+        for i in range(K):
+            for j in range(i):
+                apart = tf.norm(w[i] - w[j])
+                loss += tf.maximum(0.0, 20.0 - apart)
+    expected = tape.gradient(loss, model.variables_of("autoencoder"))
+    turns = model.rounds()
+    change = moves(model, lambda: model._play(turns[0], x, None, SEED))
+    assert_descends(change["autoencoder"], expected)
+    assert any(v is model.heads.kernel for v in model.variables_of("autoencoder"))
+    for turn in turns[1:]:
+        before = model.heads.kernel.numpy()
+        model._play(turn, x, None, SEED)
+        np.testing.assert_array_equal(before, model.heads.kernel)
+
+
+def test_the_cost_is_reported_and_part_of_the_loss(digits):
+    model = small()
+    losses, terms = model.reconstruction_objective(tf.constant(digits[:4]), None, SEED, True)
+    r = model.encode(digits[:4])
+    distortion = -model.likelihood(r).log_prob(digits[:4])
+    np.testing.assert_allclose(terms["head_cost"], np.full(4, model.heads.cost()), rtol=1e-6)
+    np.testing.assert_allclose(losses["autoencoder"], distortion + terms["head_cost"], rtol=1e-5)
+
+
+def test_with_labels_there_is_a_classification_phase_which_leaves_the_heads(digits):
+    plain, model = small(), small(semi_supervised=True)
+    assert len(plain.rounds()) == 3 and len(model.rounds()) == 4
+    assert "classifier" in model.players() and "classifier" not in plain.players()
+    x, y = tf.constant(digits[:6]), tf.constant([0, 1, 2, 3, 4, -1])
+    before = model.heads.kernel.numpy()
+    encoder = model.posterior.network.get_weights()
+    model._play(model.rounds()[-1], x, y, SEED)
+    np.testing.assert_array_equal(before, model.heads.kernel)
+    assert any(
+        (a != b).any() for a, b in zip(encoder, model.posterior.network.get_weights(), strict=True)
+    )
+    # A label says which head to draw around, and nothing of an image's representation.
+    np.testing.assert_array_equal(model.encode(digits[:2], [0, 1]), model.encode(digits[:2]))
+    np.testing.assert_array_equal(
+        model.reconstruct(digits[:2], [0, 1]), model.reconstruct(digits[:2])
+    )
+    # Terms and losses of both.
+    assert {"head_cost", "accuracy", "classifier_loss"} <= set(model.result_names())
+
+
+def test_heads_that_do_not_fit_are_refused():
+    model = small()
+    parts = (
+        model.posterior, model.likelihood, model.prior, model.discriminator,
+        model.category_discriminator,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"5 heads in the 2 dimension.*Received: 4 in 2"):
+        DimensionReductionAAE(*parts, ClusterHeads(4, D))
+    with pytest.raises(ValueError, match=r"Received: 5 in 3"):
+        DimensionReductionAAE(*parts, ClusterHeads(K, 3))
+    for distance in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match=r"above 0\. Received"):
+            ClusterHeads(K, D, distance)
