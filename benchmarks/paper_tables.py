@@ -13,7 +13,15 @@ import shlex
 
 from absl import flags
 
-from benchmarks.tables import denoising, digits, iwae, priors, quadrants, semi_supervised
+from benchmarks.tables import (
+    denoising,
+    digits,
+    four_points,
+    iwae,
+    priors,
+    quadrants,
+    semi_supervised,
+)
 from benchmarks.tables.table import check_budget, folder_of, markdown, reproduce
 from trainers import cli
 from zoo.config import look_up
@@ -22,7 +30,7 @@ FLAGS = flags.FLAGS
 
 TABLES = {
     module.TABLE.name: module.TABLE
-    for module in (iwae, priors, quadrants, semi_supervised, denoising, digits)
+    for module in (iwae, priors, quadrants, semi_supervised, denoising, digits, four_points)
 }
 
 
