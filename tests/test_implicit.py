@@ -1,6 +1,5 @@
 """Implicit posteriors: draws and moments against closed forms of linear networks."""
 
-import keras
 import numpy as np
 import pytest
 import scipy.stats
@@ -42,7 +41,7 @@ def test_draws_of_a_linear_network_are_those_of_the_normal_that_they_must_be():
     assert np.abs(np.corrcoef(residual[:, 0, 0], residual[:, 1, 0])[0, 1]) < 0.06
 
 
-@pytest.mark.parametrize("moment_draws", [2, 500])
+@pytest.mark.parametrize("moment_draws", [2, 150])
 def test_moments_are_those_of_as_many_fixed_draws(moment_draws):
     noise = np.random.default_rng(0).standard_normal((moment_draws, NOISE)).astype(np.float32) @ A
     q = linear(moment_draws)(X)
@@ -50,8 +49,8 @@ def test_moments_are_those_of_as_many_fixed_draws(moment_draws):
     variance = np.broadcast_to(noise.var(0), (3, LATENTS))
     np.testing.assert_allclose(q.variance(), variance, rtol=1e-4)
     np.testing.assert_allclose(q.stddev() ** 2, variance, rtol=1e-4)
-    if moment_draws == 500:
-        np.testing.assert_allclose(variance[0], (A**2).sum(0), rtol=0.2)
+    if moment_draws == 150:
+        np.testing.assert_allclose(variance[0], (A**2).sum(0), rtol=0.3)
 
 
 def basis(moment_draws=20_000, count=3):
@@ -98,7 +97,7 @@ def test_a_basis_sees_its_own_noise_alone():
 
 
 def test_new_bases_are_as_wide_as_new_dense_layers():
-    wide = noise_basis(4, 50, 60, ()).get_weights()[0]
+    wide, _ = noise_basis(4, 50, 60, ()).get_weights()
     assert wide.shape == (4, 50, 60)
     assert np.abs(wide).max() == pytest.approx(np.sqrt(6 / 110), rel=0.01)  # Glorot's limit.
 
@@ -158,7 +157,7 @@ def test_what_has_no_density_says_so(digits):
     with pytest.raises(NotImplementedError):
         linear()(X).log_prob(tf.zeros([3, LATENTS]))
     model = zoo.presets.avb_mlp((8, 8, 1), 2, (4,), discriminator_hidden=(4,))
-    with pytest.raises(ValueError, match="an AVB|this AVB can only be sampled"):
+    with pytest.raises(ValueError, match="of this AVB can only be sampled"):
         rate_and_distortion(model, np.round(digits[:2]))
 
 
@@ -175,7 +174,7 @@ def test_what_has_no_density_says_so(digits):
             r"shape \(7,\)",
         ),
         (
-            lambda: zoo.NoiseBasisConditional(keras.Sequential([keras.Input((4,))]),
+            lambda: zoo.NoiseBasisConditional(zoo.networks.mlp(4, 8),
                                               zoo.networks.mlp(3, 2)),
             r"Received: a basis with outputs of the shape \(2,\)",
         ),

@@ -239,3 +239,17 @@ def test_omniglot_is_ink_on_zero(prepared):
     assert (x[:, 0, 0, 0] == 0).mean() > 0.95
     assert y.max() < len(data.label_names)
     assert prepared("omniglot", image_size=105).arrays("test", 5)[0].shape == (5, 105, 105, 1)
+
+
+def test_four_points_are_four_lit_pixels_each_as_often():
+    data = datasets.load("four_points")
+    assert datasets.expected("four_points") == (data.image_shape, data.levels) == ((2, 2, 1), 2)
+    for split in ("validation", "test"):
+        x, y = data.arrays(split)
+        np.testing.assert_array_equal(x.reshape(512, 4), np.eye(4)[y])
+        assert (np.bincount(y) == 128).all()
+    x, y = next(iter(data.batches("train", 4000, shuffle=True)))
+    np.testing.assert_array_equal(x.numpy().reshape(-1, 4), np.eye(4)[y])
+    assert np.abs(np.bincount(y) - 1000).max() < 150 and data.sizes["train"] == 512_000
+    with pytest.raises(ValueError, match=r"2x2 pixels\. Received: image_size=4"):
+        datasets.load("four_points", image_size=4)

@@ -12,7 +12,7 @@ from zoo.datasets.labelled import check_num_labels
 
 def names() -> list[str]:
     """The names of all data sets, sorted."""
-    return sorted(["digits", "folder", *tfds_sets.RECIPES])
+    return sorted(["digits", "folder", "four_points", *tfds_sets.RECIPES])
 
 
 def check(name: str, data_dir: str | None = None) -> None:
@@ -50,6 +50,20 @@ def _digits(*, image_size: int | None, **options) -> ImageData:
     )
 
 
+def _four_points(*, image_size: int | None, **options) -> ImageData:
+    """Images of 2x2 pixels of which one is lit, all four as often."""
+    if image_size not in (None, 2):
+        raise ValueError(
+            f"The images of 'four_points' have 2x2 pixels. Received: image_size={image_size}."
+        )
+    points = np.eye(4, dtype=np.uint8).reshape(4, 2, 2, 1)
+    # So many that an epoch of small batches is long against what comes after it.
+    sizes = {"train": 512_000, "validation": 512, "test": 512}
+    rows = {split: np.arange(n, dtype=np.int32) % 4 for split, n in sizes.items()}
+    splits = {split: Split(points[labels], labels) for split, labels in rows.items()}
+    return ImageData("four_points", splits, (2, 2, 1), levels=2, **options)
+
+
 def expected(name: str, image_size: int | None = None) -> tuple[tuple[int, int, int], int] | None:
     """The shape of a set's images and their number of grey levels, without loading it.
 
@@ -58,7 +72,8 @@ def expected(name: str, image_size: int | None = None) -> tuple[tuple[int, int, 
     if name == "folder":
         return None
     recipe = tfds_sets.RECIPES.get(name)
-    shape, levels = (recipe.shape, recipe.levels) if recipe else ((8, 8, 1), 17)
+    embedded = {"digits": ((8, 8, 1), 17), "four_points": ((2, 2, 1), 2)}
+    shape, levels = (recipe.shape, recipe.levels) if recipe else embedded[name]
     if image_size in (None, shape[0]):
         return shape, levels
     return (image_size, image_size, shape[-1]), 256
@@ -79,6 +94,7 @@ def load(
     | name | images | train / validation / test | y |
     |---|---|---|---|
     | digits | 8x8x1, 17 levels; part of scikit-learn | 1000 / 350 / 447 | digit |
+    | four_points | 2x2x1, 0 and 1: one of four pixels is lit | 512000 / 512 / 512 | which |
     | mnist, fashion_mnist | 28x28x1 | 50000 / 10000 / 10000 | class |
     | binarized_mnist | 28x28x1, 0 and 1 | 50000 / 10000 / 10000 | none |
     | svhn_cropped, cifar10 | 32x32x3 | train[:90%] / train[90%:] / test | class |
@@ -135,6 +151,8 @@ def load(
     options["num_labels"] = num_labels
     if name == "digits":
         return _digits(**options)
+    if name == "four_points":
+        return _four_points(**options)
     if name == "folder":
         return folder.load(data_dir, **options)
     return tfds_sets.load(name, data_dir, **options)

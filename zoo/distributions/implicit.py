@@ -1,5 +1,6 @@
 """Posteriors that can be sampled and have no known density: networks of a context and of noise."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import keras
@@ -303,23 +304,23 @@ def noise_basis(
     _need_noise(noise_dim)
     if count < 1:
         raise ValueError(f"There is at least one basis. Received: count={count}.")
-    layers = [_side_by_side(count, units, activation=activation) for units in hidden]
-    return keras.Sequential(
-        [
-            keras.Input((count, noise_dim)),
-            *layers,
-            _side_by_side(count, outputs, dtype="float32"),
-        ],
-        name="noise_basis",
-    )
+    layers, inputs = [keras.Input((count, noise_dim))], noise_dim
+    for units in hidden:
+        layers.append(_side_by_side(count, inputs, units, activation=activation))
+        inputs = units
+    layers.append(_side_by_side(count, inputs, outputs, dtype="float32"))
+    return keras.Sequential(layers, name="noise_basis")
 
 
-def _side_by_side(count, units, **kwargs):
-    # The kernel [m, inputs, units] is taken for a convolution's, m times as wide, by Keras's
-    # initializers: that factor makes it Glorot's for each of the m layers.
-    glorot = keras.initializers.VarianceScaling(count, "fan_avg", "uniform")
+def _side_by_side(count, inputs, units, **kwargs):
+    # Glorot's, for each by itself: Keras would count the layers beside it among its units.
+    limit = math.sqrt(6 / (inputs + units))
     return keras.layers.EinsumDense(
-        "bmi,mij->bmj", (count, units), bias_axes="mj", kernel_initializer=glorot, **kwargs
+        "bmi,mij->bmj",
+        (count, units),
+        bias_axes="mj",
+        kernel_initializer=keras.initializers.RandomUniform(-limit, limit),
+        **kwargs,
     )
 
 

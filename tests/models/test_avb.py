@@ -1,0 +1,402 @@
+"""Adversarial variational Bayes: its discriminator against closed forms, its moves by hand."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+import zoo
+from zoo.evaluation import Evaluation
+from zoo.metrics import annealed_nll
+from zoo.models.avb import avb_mlp, joint_discriminator, product_discriminator
+
+SHAPE, BATCH, LATENTS = (8, 8, 1), 7, 3
+DOT = (1, 1, 1)
+
+
+def gaussian(loc, scale, family):
+    """q(z | x) = N(loc, scale^2) whatever the image, of one pixel."""
+    network = zoo.networks.mlp_encoder(DOT, 2, ())
+    raw = np.log(np.expm1(scale - 1e-4)) if type(family) is zoo.DiagonalNormal else np.log(scale)
+    network.set_weights([np.zeros((1, 2)), np.array([loc, raw])])
+    return zoo.Conditional(network, family)
+
+
+@keras.saving.register_keras_serializable("test_avb")
+class Quadratic(keras.layers.Layer):
+    """1, z, z^2."""
+
+    def call(self, z):
+        return keras.ops.concatenate([keras.ops.ones_like(z), z, z**2], -1)
+
+
+def quadratic_discriminator():
+    """T(x, z) = a + b z + c z^2, the only weights being [[a], [b], [c]]."""
+    x, z = keras.Input(DOT), keras.Input((1,))
+    return keras.Model([x, z], keras.layers.Dense(1, use_bias=False)(Quadratic()(z)))
+
+
+def one_dimensional(loc, scale, **options):
+    return zoo.AVB(
+        gaussian(loc, scale, zoo.DiagonalNormal()),
+        zoo.Conditional(zoo.networks.mlp_decoder(1, DOT, 1, ()), zoo.UnitNormal()),
+        zoo.StandardNormal(1),
+        quadratic_discriminator(),
+        **options,
+    )
+
+
+def best_discriminator(model, n=40_000, start=0.0):
+    """Newton's steps on the model's own loss of `n` fixed draws; the weights and their errors."""
+    kernel, x = model.discriminator.trainable_variables[0], tf.zeros([n, *DOT])
+    kernel.assign(np.full((3, 1), start))
+
+    @tf.function
+    def derivatives():
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as tape:
+                losses, _ = model.objective(x, None, tf.constant([1, 2]), training=True)
+                loss = tf.reduce_mean(losses["discriminator"])
+            gradient = tape.gradient(loss, kernel)
+        return loss, gradient, outer.jacobian(gradient, kernel)
+
+    for _ in range(12):
+        loss, gradient, hessian = derivatives()
+        hessian = hessian.numpy().reshape(3, 3)
+        kernel.assign_sub(np.linalg.solve(hessian, gradient.numpy()))
+    assert np.abs(gradient).max() < 1e-4
+    # Of two samples of n each, no more than this (the sandwich's middle is at most the Hessian).
+    return kernel.numpy().ravel(), np.sqrt(np.diag(np.linalg.inv(hessian)) / n), float(loss)
+
+
+@pytest.mark.parametrize(("loc", "scale"), [(0.5, 0.8), (-1.0, 0.5), (0.0, 1.0)])
+def test_the_best_discriminator_is_the_log_ratio_and_its_mean_the_kl(loc, scale):
+    model = one_dimensional(loc, scale)
+    weights, error, loss = best_discriminator(model)
+    exact = [
+        -np.log(scale) - loc**2 / (2 * scale**2), loc / scale**2, 0.5 - 1 / (2 * scale**2),
+    ]  # fmt: skip
+    assert (np.abs(weights - exact) < 4.5 * error).all()
+    model.discriminator.set_weights([np.reshape(exact, (3, 1))])
+    _, terms = model.objective(tf.zeros([40_000, *DOT]), None, tf.constant([3, 4]), training=False)
+    rate = terms["discriminator_rate"].numpy()
+    kl = 0.5 * (loc**2 + scale**2 - 1) - np.log(scale)
+    assert abs(rate.mean() - kl) <= 4.5 * rate.std() / 200 + 1e-6
+    if (loc, scale) == (0.0, 1.0):
+        assert loss == pytest.approx(2 * np.log(2), abs=1e-3)
+    else:
+        assert loss < 2 * np.log(2) - 0.02
+
+
+def test_a_posterior_that_is_the_prior_leaves_nothing_to_tell():
+    model = one_dimensional(0.0, 1.0)
+    model.discriminator.set_weights([np.zeros((3, 1))])
+    losses, terms = model.objective(tf.zeros([9, *DOT]), None, tf.constant([1, 2]), training=True)
+    np.testing.assert_allclose(losses["discriminator"], np.full(9, 2 * np.log(2)), rtol=1e-6)
+    np.testing.assert_array_equal(terms["discriminator_rate"], np.zeros(9))
+
+
+def test_adaptive_contrast_leaves_nothing_to_tell_of_a_normal_posterior_and_has_its_kl():
+    loc, scale = 2.0, 0.3
+    model = one_dimensional(loc, scale, adaptive_contrast=True)
+    weights, error, loss = best_discriminator(model)
+    # 1e-4 on the variance is a thousandth of it.
+    assert (np.abs(weights) < 4.5 * error + 2e-3).all()
+    assert loss == pytest.approx(2 * np.log(2), abs=1e-3)
+    model.discriminator.set_weights([np.zeros((3, 1))])
+    _, terms = model.objective(tf.zeros([40_000, *DOT]), None, tf.constant([3, 4]), training=False)
+    rate = terms["discriminator_rate"].numpy()
+    kl = 0.5 * (loc**2 + scale**2 - 1) - np.log(scale)
+    assert abs(rate.mean() - kl) < 4.5 * rate.std() / 200 + 1e-3
+
+
+@keras.saving.register_keras_serializable("test_avb")
+class Optimal(keras.layers.Layer):
+    """log q(z | x) - log p(z), of an encoder's copy that puts out means and log scales."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def call(self, x, z):
+        loc, log_scale = keras.ops.split(self.encoder(x), 2, -1)
+        log_q = -0.5 * ((z - loc) / keras.ops.exp(log_scale)) ** 2 - log_scale
+        return keras.ops.sum(log_q + 0.5 * z**2, -1, keepdims=True)
+
+
+def with_optimal_discriminator(encoder, decoder, family):
+    x, z = keras.Input(SHAPE), keras.Input((LATENTS,))
+    copy = keras.models.clone_model(encoder)
+    copy.set_weights(encoder.get_weights())
+    model = zoo.AVB(
+        zoo.Conditional(encoder, family),
+        zoo.Conditional(decoder, zoo.UnitNormal()),
+        zoo.StandardNormal(LATENTS),
+        keras.Model([x, z], Optimal(copy)(x, z)),
+    )
+    model.compile(keras.optimizers.SGD(1.0))
+    return model
+
+
+def networks():
+    encoder = zoo.networks.mlp_encoder(SHAPE, 2 * LATENTS, (5,), "tanh")
+    return encoder, zoo.networks.mlp_decoder(LATENTS, SHAPE, 1, (5,), "tanh")
+
+
+def vae_of(encoder, decoder, family):
+    return zoo.VAE(
+        zoo.Conditional(encoder, family),
+        zoo.Conditional(decoder, zoo.UnitNormal()),
+        zoo.StandardNormal(LATENTS),
+    )
+
+
+def test_with_the_optimal_discriminator_and_a_normal_posterior_the_loss_is_the_vaes(known, digits):
+    encoder, decoder = networks()
+    x, seed = tf.constant(digits[:BATCH]), tf.constant([1, 2])
+    model = with_optimal_discriminator(encoder, decoder, known.Posterior())
+    losses, terms = model.objective(x, None, seed, training=True)
+    vae = vae_of(encoder, decoder, known.Posterior())
+    _, expected = vae.objective(x, None, seed, training=True)
+    np.testing.assert_allclose(terms["distortion"], expected["distortion"], rtol=1e-5)
+    # The VAE's rate by the same draw.
+    q = vae.posterior(x)
+    z = q.sample()
+    one_draw = q.log_prob(z) - vae.prior().log_prob(z)
+    np.testing.assert_allclose(terms["discriminator_rate"], one_draw, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        losses["autoencoder"], expected["distortion"] + one_draw, rtol=1e-5, atol=1e-4
+    )
+
+
+@keras.saving.register_keras_serializable("test_avb")
+class LogScale(zoo.Family):
+    """A diagonal normal: means, then log scales."""
+
+    params_per_value = 2
+
+    def call(self, params, event_ndims):
+        loc, log_scale = tf.split(params, 2, axis=-1)
+        normal = zoo.distributions.families.Normal(loc, tf.exp(log_scale))
+        return zoo.distributions.families.tfd.Independent(normal, event_ndims)
+
+
+@pytest.mark.parametrize("adaptive_contrast", [False, True])
+def test_and_its_gradient_is_the_vaes_in_the_mean_over_noise(digits, adaptive_contrast):
+    encoder, decoder = networks()
+    model = with_optimal_discriminator(encoder, decoder, LogScale())
+    if adaptive_contrast:  # Where no discriminator at all is the optimal one.
+        x, z = keras.Input(SHAPE), keras.Input((LATENTS,))
+        none = keras.layers.Dense(1, kernel_initializer="zeros")(keras.layers.Concatenate()(
+            [keras.layers.Flatten()(x), z]
+        ))  # fmt: skip
+        model = zoo.AVB(
+            model.posterior, model.likelihood, model.prior, keras.Model([x, z], none), True
+        )
+    vae = vae_of(encoder, decoder, LogScale())
+    variables = model.variables_of("autoencoder")
+    x = tf.tile(tf.constant(digits[:1]), [4000, 1, 1, 1])
+
+    @tf.function
+    def gradient_of(seed):
+        with tf.GradientTape(persistent=True) as tape:
+            here = tf.reduce_mean(model.objective(x, None, seed, True)[0]["autoencoder"])
+            there = tf.reduce_mean(vae.objective(x, None, seed, True)[0]["vae"])
+        flat = [
+            tf.concat([tf.reshape(g, [-1]) for g in tape.gradient(v, variables)], 0)
+            for v in (here, there)
+        ]
+        return flat[0], flat[1]
+
+    draws = [gradient_of(tf.constant([i, 5])) for i in range(8)]
+    here, there = (np.stack(g) for g in zip(*draws, strict=True))
+    error = np.sqrt(((here - there) ** 2).mean(0).mean() / 8)  # Of any of them, about.
+    gap = np.abs(here.mean(0) - there.mean(0))
+    assert np.sqrt((there.mean(0) ** 2).mean()) > 20 * error
+    assert gap.max() < 6 * error + 1e-3 * np.abs(there).max()
+
+
+@pytest.mark.parametrize("adaptive_contrast", [False, True])
+def test_a_step_moves_both_players_at_once_each_along_its_own_loss(
+    known, digits, adaptive_contrast, moves, assert_descends
+):
+    encoder, decoder = networks()
+    discriminator = joint_discriminator(SHAPE, LATENTS, (6,), "tanh")
+    discriminator.set_weights(  # A new one has no opinion, and no gradient in all its layers.
+        [w + np.random.default_rng(0).normal(0, 0.3, w.shape) for w in discriminator.get_weights()]
+    )
+    model = zoo.AVB(
+        zoo.Conditional(encoder, known.Posterior()),
+        zoo.Conditional(decoder, zoo.UnitNormal()),
+        known.Prior(LATENTS),
+        discriminator,
+        adaptive_contrast,
+    )
+    if adaptive_contrast:
+        other = zoo.draws.normal((BATCH, LATENTS), zoo.models.avb.tfp.random.split_seed([1, 2])[1])
+    else:
+        other = tf.constant(known.noise(BATCH, LATENTS))
+    model.compile(keras.optimizers.SGD(1.0))
+    x = tf.constant(digits[:BATCH])
+    with tf.GradientTape(persistent=True) as tape:
+        loc, log_scale = tf.split(encoder(x), 2, 1)
+        z = loc + tf.exp(log_scale) * known.noise(BATCH, LATENTS)
+        # In NumPy's hands, so that no gradient comes through them.
+        mean, scale = loc.numpy(), np.sqrt(np.exp(2 * log_scale.numpy()) + 1e-4)
+        contrasted = (z - mean) / scale if adaptive_contrast else z
+        logit = discriminator([x, contrasted])[:, 0]
+        rate = logit
+        if adaptive_contrast:
+            log_r = -0.5 * ((z - mean) / scale) ** 2 - np.log(scale)
+            rate = logit + tf.reduce_sum(log_r + 0.5 * z**2, 1)
+        made = decoder(z)
+        distortion = 0.5 * tf.reduce_sum((x - made) ** 2, [1, 2, 3]) + 32 * np.log(2 * np.pi)
+        primal = tf.reduce_mean(distortion + rate)
+        told = tf.reduce_mean(
+            tf.math.log1p(tf.exp(-logit)) + tf.math.log1p(tf.exp(discriminator([x, other])[:, 0]))
+        )
+    expected = {
+        "autoencoder": tape.gradient(primal, model.variables_of("autoencoder")),
+        "discriminator": tape.gradient(told, model.variables_of("discriminator")),
+    }
+    [turn] = model.rounds()
+    values = {}
+
+    def play():
+        losses, terms = model._play(turn, x, None, tf.constant([1, 2]))
+        values.update({k: float(tf.reduce_mean(v)) for k, v in (losses | terms).items()})
+
+    change = moves(model, play)
+    for player, gradients in expected.items():
+        assert_descends(change[player], gradients)
+    assert values["autoencoder"] == pytest.approx(float(primal), rel=1e-4)
+    assert values["discriminator"] == pytest.approx(float(told), rel=1e-4)
+    assert values["discriminator_rate"] == pytest.approx(float(tf.reduce_mean(rate)), rel=1e-3)
+    assert values["distortion"] == pytest.approx(float(tf.reduce_mean(distortion)), rel=1e-4)
+
+
+def small(**changes):
+    sizes = {"latent_dim": LATENTS, "hidden": (5,), "noise_dim": 4, "discriminator_hidden": (5,)}
+    return avb_mlp(SHAPE, **sizes | changes)
+
+
+@pytest.mark.parametrize("adaptive_contrast", [False, True])
+def test_further_moves_are_the_discriminators_alone_and_ask_for_no_other_gradient(
+    digits, adaptive_contrast
+):
+    bases = {"posterior": "noise_bases", "noise_bases": 2, "noise_hidden": (4,)}
+    model = small(discriminator_steps=3, adaptive_contrast=adaptive_contrast, **bases)
+    model.compile("adam")
+    model.train_step((tf.constant(digits[:6]),))
+    assert int(model.optimizers["autoencoder"].iterations) == 1
+    assert int(model.optimizers["discriminator"].iterations) == 3
+    _, further = model.rounds()
+    with tf.GradientTape() as tape:
+        losses, _ = further.objective(tf.constant(digits[:6]), None, tf.constant([1, 2]), True)
+    assert list(losses) == ["discriminator"]
+    gradients = tape.gradient(losses["discriminator"], model.variables_of("autoencoder"))
+    assert all(g is None for g in gradients)
+
+
+@pytest.mark.parametrize("posterior", ["noise", "noise_bases"])
+def test_annealing_from_a_normal_like_the_posterior_finds_log_p_of_a_linear_model(posterior):
+    bases = {"noise_bases": 2, "noise_hidden": (4,)} if posterior == "noise_bases" else {}
+    model = avb_mlp(
+        (2, 2, 1), 2, (), posterior=posterior, noise_dim=3, likelihood="unit_normal",
+        discriminator_hidden=(4,), **bases,
+    )  # fmt: skip
+    rng = np.random.default_rng(1)
+    w, b = rng.normal(size=(2, 4)), rng.normal(size=4)
+    model.likelihood.network.set_weights([w, b])
+    if bases:  # New, they make next to no noise: a start so narrow needs many more steps.
+        kernel, offset = model.posterior.network.get_weights()
+        model.posterior.network.set_weights([kernel, offset + np.array([0, 0, 5, 5, 5, 5])])
+    x = rng.uniform(size=(5, 2, 2, 1)).astype(np.float32)
+    exact = scipy.stats.multivariate_normal(b, w.T @ w + np.eye(4)).logpdf(x.reshape(5, 4))
+    result = annealed_nll(model, x, initial="normal", num_steps=150, num_chains=30)
+    assert result.value == pytest.approx(-exact.mean(), abs=0.05)
+    assert result.estimator["initial"] == "normal"
+    with pytest.raises(ValueError, match="Take initial='normal', or 'prior'"):
+        annealed_nll(model, x, initial="posterior")
+
+
+def test_its_evaluation_has_the_annealed_likelihood_and_no_other():
+    data = zoo.datasets.load("digits", binarize="fixed")
+    usual = Evaluation.of_model(small(), data, num_samples=10).usual()
+    assert "nll_annealed" in usual and not {"nll", "rate"} & set(usual)
+    assert "log_prob" not in small().abilities()
+    grey = Evaluation.of_model(small(), zoo.datasets.load("digits"), num_samples=10).usual()
+    assert "nll_annealed" not in grey  # A cross-entropy is no likelihood.
+    vae = zoo.presets.vae_mlp(SHAPE, 2, (4,))
+    assert "nll_annealed" not in Evaluation.of_model(vae, data, num_samples=10).usual()
+
+
+def test_latents_are_the_posteriors_means(digits):
+    model = small()
+    z = model.posterior(digits[:4]).sample(2000, seed=3).numpy()
+    error = z.std(0) / np.sqrt(model.posterior.moment_draws)
+    assert (np.abs(model.encode(digits[:4]) - z.mean(0)) < 5 * error).all()
+
+
+def weights_of(model, x, z):
+    """What the last layers of a product discriminator say, by NumPy."""
+    names = {layer.name: layer for layer in model.layers}
+    outputs = [keras.Model(model.inputs, layer.output)([x, z]).numpy() for layer in model.layers
+               if isinstance(layer, keras.layers.Dense)]  # fmt: skip
+    assert names
+    return outputs
+
+
+@pytest.mark.parametrize("half_square", [True, False])
+def test_the_product_discriminator_is_the_sum_of_its_four_terms(digits, half_square):
+    model = product_discriminator(SHAPE, LATENTS, (4,), half_square=half_square, features=5)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    x, z = digits[:BATCH], rng.normal(size=(BATCH, LATENTS)).astype(np.float32)
+    outputs = weights_of(model, x, z)
+    theta, s = (o for o in outputs if o.shape[1] == 5)
+    alone = sum(o[:, 0] for o in outputs if o.shape[1] == 1)
+    expected = (theta * s).sum(1) / np.sqrt(5) + alone + half_square * 0.5 * (z**2).sum(1)
+    np.testing.assert_allclose(model([x, z])[:, 0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_new_discriminator_says_half_the_square_of_the_latent_and_nothing_else(digits):
+    z = np.random.default_rng(0).normal(size=(BATCH, LATENTS)).astype(np.float32)
+    model = joint_discriminator(SHAPE, LATENTS, (4,))
+    np.testing.assert_allclose(
+        model([digits[:BATCH], z])[:, 0], 0.5 * (z**2).sum(1), rtol=1e-3, atol=1e-3
+    )
+    for adaptive_contrast in (False, True):
+        layers = small(adaptive_contrast=adaptive_contrast).discriminator.layers
+        squares = any(isinstance(layer, keras.layers.Dot) for layer in layers)
+        assert squares != adaptive_contrast
+
+
+def parts():
+    model = small()
+    return model.posterior, model.likelihood, model.prior, model.discriminator
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: zoo.AVB(*parts(), discriminator_steps=0), r"at least 1\. Received: 0"),
+        (lambda: zoo.AVB(*parts()[:3], zoo.networks.mlp(3, 1)), "a network with 1 inputs"),
+        (
+            lambda: zoo.AVB(*parts()[:2], zoo.MixturePrior(LATENTS, 2), parts()[3]),
+            r"does not learn, such as StandardNormal\. Received: a MixturePrior",
+        ),
+        (
+            lambda: zoo.AVB(*parts()[:2], zoo.SwissRoll(), parts()[3], adaptive_contrast=True),
+            r"prior with a density\. Received: a SwissRoll",
+        ),
+        (lambda: small(posterior="moments"), "Unknown posterior 'moments'"),
+        (lambda: small(noise_bases=3), r"for the posterior 'noise_bases'.*noise_bases=3"),
+        (lambda: small(discriminator="sum"), "Unknown discriminator 'sum'"),
+        (lambda: small(discriminator_features=3), r"for the discriminator 'product'.*features=3"),
+    ],
+)
+def test_what_cannot_serve_is_refused(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
