@@ -168,7 +168,7 @@ def test_penalties_are_found_by_their_weights_and_come_back_from_their_config():
     assert penalty() is None
     assert type(penalty(gradient_penalty=3.0)) is GradientPenalty
     assert type(penalty(r1=3.0)) is R1 and penalty(r1=3.0).weight == 3.0
-    with pytest.raises(ValueError, match=r"one penalty.*Received: gradient_penalty=1.0, r1=2.0"):
+    with pytest.raises(ValueError, match="one penalty.*Received: gradient_penalty=1.0, r1=2.0"):
         penalty(1.0, 2.0)
     part = GradientPenalty(3.0, 0.5)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(part))
