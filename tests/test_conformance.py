@@ -99,7 +99,11 @@ CONFIGS = {
         ["hidden=32", "discriminator_hidden=32", "margin=0.05"],
     ),
     "FactorVAE": ("factor_vae_digits", ["hidden=32", "discriminator_hidden=32"]),
-    "BiGAN": ("bigan_digits", ["hidden=32", "posterior=normal"]),
+    # Without normalization, whose averages are of real and fake pairs alike, in the discriminator.
+    "BiGAN": (
+        "ali_cifar10",
+        ["width=4", "hidden=16", "latent_dim=8", "optimizers.discriminator.learning_rate=0.002"],
+    ),
     "WAEGAN": ("waegan_digits", ["hidden=32", "discriminator_hidden=32", "prior_aware=true"]),
     "AVB": (
         "avb_ac_digits",

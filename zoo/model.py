@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -36,7 +35,7 @@ class Round(NamedTuple):
 
     objective: Callable
     steps: int = 1
-    gates: Mapping[str, Callable] = types.MappingProxyType({})
+    gates: Mapping[str, Callable] = {}
 
 
 class NonFiniteError(ArithmeticError):

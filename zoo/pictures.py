@@ -344,6 +344,37 @@ def traversal(
     save(path, grid(_decoded(model, latents.reshape(-1, size), y), n))
 
 
+def attributes(
+    model: GenerativeModel, x, vectors, path: str | os.PathLike, strength: float = 1.0, y=None
+) -> None:
+    """Each image, behind a gap its reconstruction, then that with each attribute in turn.
+
+    As figure 5 of Larsen et al., "Autoencoding beyond pixels using a learned similarity metric", 2016.
+
+    Args:
+        model: A model that can encode.
+        x: Images `[N, H, W, C]` in [0, 1].
+        vectors: `[A, D]`, such as `zoo.models.vae_gan.attribute_vectors` gives: what is added to the
+            latents.
+        path: Of the file to write.
+        strength: How many times; negative to take the attributes away.
+        y: A condition for each image, or one for all, where the model takes one.
+
+    Raises:
+        ValueError: If the images or the vectors are not the model's.
+        NotImplementedError: If the model cannot encode.
+    """
+    x, vectors = np.asarray(x), _latents(model, vectors)
+    model.check_images(x)
+    z = np.asarray(model.encode(x, y))
+    steps = np.concatenate([np.zeros_like(vectors[:1]), strength * vectors])
+    if y is not None and model.condition is not None:
+        y = model.conditions(len(x), y)
+    made = [_tiles(_decoded(model, z + step, y)) for step in steps]
+    tiles = np.stack([_tiles(x), *made], axis=1)
+    save(path, _sheet(tiles, _PADDING, [_GAP, *[_PADDING] * len(vectors)]))
+
+
 def _tiles(images) -> np.ndarray:
     """Checked, in 8-bit colour, upscaled: uint8 `[N, s H, s W, 3]`."""
     images = np.asarray(images)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import zoo
 from zoo.adversarial import Minimax, NonSaturating
-from zoo.models.vae_gan import vaegan_conv
+from zoo.models.vae_gan import attribute_vectors, vaegan_conv, vaegan_mlp
 
 SHAPE, BATCH, LATENTS = (8, 8, 1), 6, 3
 PLAYERS = ["encoder", "decoder", "discriminator"]
@@ -208,3 +208,346 @@ def test_in_its_one_round_every_player_keeps_its_batch_statistics_up(snapshot):
 def test_a_negative_gamma_is_refused(known, gamma):
     with pytest.raises(ValueError, match=r"`gamma` must be at least 0\. Received: (-|nan)"):
         model_of(known, *networks(), gamma=gamma)
+
+
+# Attributes -----------------------------------------------------------------------------------
+
+
+def attributes_of(n, size=2):
+    return (np.arange(n * size).reshape(n, size) % 3 > 0).astype(np.float32)
+
+
+def conditional(known, condition="attributes", size=2, gamma=0.1):
+    model = vaegan_mlp(SHAPE, LATENTS, (5,), (7,), gamma=gamma, condition=condition, condition_size=size)  # fmt: skip
+    return model_of(known, model.posterior.network, model.decoder, model.discriminator, gamma=gamma)
+
+
+@pytest.mark.parametrize("build", ["mlp", "conv"])
+@pytest.mark.parametrize("condition", ["attributes", "label"])
+def test_each_of_the_three_networks_makes_use_of_the_condition(build, condition, digits):
+    given = {"condition": condition, "condition_size": 3}
+    if build == "mlp":
+        model = vaegan_mlp(SHAPE, LATENTS, (5,), (7,), **given)
+    else:
+        model = vaegan_conv(SHAPE, LATENTS, (4,), 5, 4, **given)
+    x, z = digits[:2], np.ones((2, LATENTS), np.float32)
+    one, other = np.array([0, 1]), np.array([0, 2])
+    if condition == "attributes":
+        one, other = np.eye(3, dtype=np.float32)[one], np.eye(3, dtype=np.float32)[other]
+    for network, context in (
+        (model.posterior.network, x),
+        (model.decoder, z),
+        (model.discriminator, x),
+    ):
+        for a, b in zip(
+            *(keras.tree.flatten(network([context, y])) for y in (one, other)), strict=True
+        ):
+            np.testing.assert_array_equal(a[0], b[0])
+            assert np.abs(a[1] - b[1]).max() > 1e-6
+    assert model.condition.shape.rank == (2 if condition == "attributes" else 1)
+    made = model.sample(2, y=one, seed=1), model.sample(2, y=other, seed=1)
+    np.testing.assert_array_equal(made[0][0], made[1][0])
+    assert np.abs(made[0][1] - made[1][1]).max() > 1e-6
+
+
+def test_channels_of_a_condition_are_the_same_all_over(digits):
+    model = vaegan_conv(SHAPE, LATENTS, (4,), 5, 4, condition="attributes", condition_size=2)
+    network = model.posterior.network
+    inside = keras.Model(network.inputs, network.layers[-1].input)
+    y = np.array([[0.25, 1.0]], np.float32)
+    joined = inside([digits[:1], y]).numpy()
+    np.testing.assert_array_equal(joined[..., :1], digits[:1])
+    np.testing.assert_array_equal(joined[..., 1:], np.broadcast_to(y, (1, 8, 8, 2)))
+
+
+def test_with_attributes_each_player_still_moves_along_its_own_loss(
+    known, digits, moves, assert_descends
+):
+    """Reconstructions and samples are made and judged with the attributes of the batch's images."""
+    model = conditional(known)
+    x, y = tf.constant(digits[:BATCH]), tf.constant(attributes_of(BATCH))
+    with tf.GradientTape(persistent=True) as tape:
+        loc, log_scale = tf.split(model.posterior.network([x, y]), 2, 1)
+        noise = known.noise(BATCH, LATENTS)
+        rate = 0.5 * tf.reduce_sum(loc**2 + tf.exp(2 * log_scale) - 1 - 2 * log_scale, 1)
+        # One pass for both halves, whose batch normalization sees them together.
+        latents = tf.concat([loc + tf.exp(log_scale) * noise, noise], 0)
+        made = model.decoder([latents, tf.concat([y, y], 0)], training=True)
+        target, real = model.discriminator([x, y])
+        feature, reconstruction = model.discriminator([made[:BATCH], y])
+        _, sample = model.discriminator([made[BATCH:], y])
+        distortion = 0.5 * tf.reduce_sum((tf.stop_gradient(target) - feature) ** 2, 1)
+        game = softplus_of(-real) + softplus_of(reconstruction) + softplus_of(sample)
+        fooled = -softplus_of(reconstruction) - softplus_of(sample)
+        losses = {
+            "encoder": tf.reduce_mean(rate + distortion),
+            "decoder": model.gamma * tf.reduce_mean(distortion) + fooled,
+            "discriminator": game,
+        }
+    expected = {p: tape.gradient(losses[p], model.variables_of(p)) for p in PLAYERS}
+    change = moves(model, lambda: model.train_step((x, y)))
+    for player in PLAYERS:
+        assert_descends(change[player], expected[player])
+
+
+def test_a_condition_of_the_decoder_alone_is_asked_for(known, digits):
+    encoder, _, discriminator = networks()
+    decoder = conditional(known).decoder
+    model = model_of(known, encoder, decoder, discriminator)
+    assert model.condition.shape.as_list() == [None, 2]
+    with pytest.raises(ValueError, match=r"takes a condition.*pass `y`.*Received: y=None"):
+        model.sample(3)
+    with pytest.raises(ValueError, match=r"takes a condition `y` beside.*Received: y=None"):
+        model.objective(tf.constant(digits[:3]), None, tf.constant([1, 2]), True)
+
+
+def test_a_prior_of_the_condition_makes_one_sample_for_each_image(digits):
+    encoder, decoder, discriminator = networks()
+    prior = zoo.ConditionalPrior(zoo.networks.mlp(2, 2 * LATENTS, (4,)), zoo.DiagonalNormal())
+    model = zoo.VAEGAN(
+        zoo.Conditional(encoder, zoo.DiagonalNormal()), decoder, prior, discriminator
+    )
+    y = tf.constant(attributes_of(5))
+    _, terms = model.objective(tf.constant(digits[:5]), y, tf.constant([1, 2]), True)
+    assert terms["sample_logit"].shape == (5,)
+
+
+def test_attribute_vectors_of_a_linear_world_are_its_own():
+    """z = base + W a + noise of the mean zero in each group, all 2^3 attributes equally often."""
+    rng = np.random.default_rng(0)
+    y = np.array([[i >> k & 1 for k in range(3)] for i in range(8)]).repeat(6, 0)
+    directions = rng.normal(size=(3, 4))
+    noise = rng.normal(size=(8, 6, 4))
+    noise = (noise - noise.mean(1, keepdims=True)).reshape(48, 4)
+    z = 2.0 + y @ directions + noise
+    np.testing.assert_allclose(attribute_vectors(z, y), directions, atol=1e-12)
+    np.testing.assert_allclose(attribute_vectors(z, y.astype(np.float32)), directions, atol=1e-12)
+
+
+def test_attribute_vectors_of_uneven_groups_and_of_labels():
+    z = np.array([[0.0, 0], [2, 0], [4, 6], [6, 0]])
+    by_hand = [[0 - (2 + 4 + 6) / 3, 0 - 2], [(2 + 6) / 2 - 2, 0 - 3], [4 - 8 / 3, 6]]
+    np.testing.assert_allclose(attribute_vectors(z, np.array([0, 1, 2, 1])), by_hand)
+
+
+@pytest.mark.parametrize(
+    ("z", "y", "message"),
+    [
+        (np.zeros((3, 2)), np.array([[0.5], [0], [1]]), "0 or 1.*Received"),
+        (np.zeros((3, 2)), np.ones((2, 1)), "Expected latents"),
+        (np.zeros(3), np.ones((3, 1)), "Expected latents"),
+        (np.zeros((3, 2)), np.array([-1, 0, 1]), "labels .N. from 0 on"),
+        (
+            np.zeros((2, 2)),
+            np.array([[1, 0], [1, 1]]),
+            r"some of both.*alike in the attributes \[0\]",
+        ),
+    ],
+)
+def test_attribute_vectors_need_attributes(z, y, message):
+    with pytest.raises(ValueError, match=message):
+        attribute_vectors(z, y)
+
+
+def test_a_picture_of_attributes_shows_what_is_decoded(tmp_path, digits, monkeypatch):
+    model = vaegan_mlp(SHAPE, 2, (4,), (4,), condition="label")
+    x, y, vectors = digits[:3], np.array([4, 0, 7]), np.array([[3.0, 0], [0, -3]])
+    kept = {}
+    monkeypatch.setattr(
+        zoo.pictures, "_sheet", lambda tiles, *gaps: kept.setdefault("tiles", tiles)
+    )
+    monkeypatch.setattr(zoo.pictures, "save", lambda *arguments: None)
+    zoo.pictures.attributes(model, x, vectors, tmp_path / "a.png", strength=2.0, y=y)
+    z = model.encode(x, y).numpy()
+    for row in range(3):
+        shown = [x[row]]
+        for step in ([0, 0], [6, 0], [0, -6]):
+            shown.append(model.decode(z[row : row + 1] + np.float32(step), y[row : row + 1])[0])
+        expected = zoo.pictures._tiles(np.stack(shown))
+        assert np.abs(kept["tiles"][row].astype(int) - expected).max() <= 1
+    with pytest.raises(ValueError, match="latents have 2 dimensions"):
+        zoo.pictures.attributes(model, x, np.ones((1, 3)), tmp_path / "a.png", y=y)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"condition": "seen"}, "Unknown condition 'seen'"),
+        ({"condition": "attributes"}, r"`condition_size`.*condition_size=0"),
+        ({"condition_size": 3}, r"condition='none', condition_size=3"),
+        ({"condition": "label", "condition_size": -1}, "condition_size=-1"),
+        ({"margin": -0.1}, r"`margin` must be at least 0\. Received: -0\.1"),
+    ],
+)
+def test_builders_refuse_what_does_not_go_together(given, message):
+    with pytest.raises(ValueError, match=message):
+        vaegan_mlp(SHAPE, LATENTS, (4,), (4,), **given)
+
+
+# Equilibrium ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("real", [0.1, 0.32, 0.34, 0.68, 1.02, 1.04, 3.0])
+@pytest.mark.parametrize("fake", [0.1, 0.32, 0.34, 0.68, 1.02, 1.04, 3.0])
+def test_the_rule_is_that_of_the_authors_trainer(real, fake):
+    dis_update = not (real < 0.68 - 0.35 or fake < 0.68 - 0.35)
+    dec_update = not (real > 0.68 + 0.35 or fake > 0.68 + 0.35)
+    if not (dec_update or dis_update):
+        dec_update = dis_update = True
+    have = zoo.Equilibrium()(tf.constant(real), tf.constant(fake))
+    assert [bool(h) for h in have] == [dis_update, dec_update]
+
+
+def everything_of(model):
+    """By player: weights, batch statistics, and all of the optimizer."""
+    return {
+        player: [v.numpy() for layer in layers for v in layer.variables]
+        + [v.numpy() for v in model.optimizers[player].variables]
+        for player, layers in model.players().items()
+    }
+
+
+def gated(rule):
+    """Decoder and discriminator have batch normalization."""
+    return zoo.VAEGAN(
+        zoo.Conditional(zoo.networks.mlp_encoder(SHAPE, 2 * LATENTS, ()), zoo.DiagonalNormal()),
+        zoo.networks.mlp_decoder(LATENTS, SHAPE, hidden=(4,), output="sigmoid", batch_norm=True),
+        zoo.StandardNormal(LATENTS),
+        zoo.networks.mlp_discriminator(SHAPE, (4, 4), features=True, batch_norm=True),
+        equilibrium=rule,
+    )
+
+
+@pytest.mark.parametrize(
+    ("way", "cost", "rests"),
+    [
+        ("eager", 9.0, "discriminator"),
+        ("eager", -9.0, "decoder"),
+        ("eager", 0.69, None),
+        ("graph", 9.0, "discriminator"),
+        ("xla", -9.0, "decoder"),
+    ],
+)
+def test_who_rests_keeps_weights_statistics_and_optimizer_bit_by_bit(digits, way, cost, rests):
+    """A cost far above what the discriminator pays holds it, one far below its opponent."""
+    model = gated(zoo.Equilibrium(cost, 2.0))
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+    step = model.train_step
+    if way == "eager":
+        optimizer = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5, weight_decay=0.1)
+    else:
+        step = tf.function(model.train_step, jit_compile=way == "xla")
+    model.compile(optimizer, jit_compile=False)
+    x = tf.constant(digits[:6])
+    before = everything_of(model)
+    logs = step((x,))
+    after = everything_of(model)
+    for player in PLAYERS:
+        same = [np.array_equal(a, b) for a, b in zip(before[player], after[player], strict=True)]
+        if player == rests:
+            assert all(same)
+        else:
+            # All but the learning rate.
+            assert sum(same) == 1, player
+        if player != "encoder":
+            assert float(logs[f"{player}_moves"]) == (player != rests)
+    assert int(model.step) == 1
+
+
+def test_who_moves_moves_as_without_the_rule(digits):
+    x = tf.constant(digits[:6])
+    rules = [None, zoo.Equilibrium(9.0, 1.0), zoo.Equilibrium(-9.0, 1.0), zoo.Equilibrium(margin=np.inf)]  # fmt: skip
+    weights = []
+    for rule in rules:
+        keras.utils.set_random_seed(0)
+        model = gated(rule)
+        model.compile(keras.optimizers.Adam(0.01))
+        model.train_step((x,))
+        weights.append(everything_of(model))
+    free, no_discriminator, no_decoder, never = weights
+    for player in PLAYERS:
+        for i, want in enumerate(free[player]):
+            np.testing.assert_array_equal(never[player][i], want)
+            if player != "discriminator":
+                np.testing.assert_array_equal(no_discriminator[player][i], want)
+            if player != "decoder":
+                np.testing.assert_array_equal(no_decoder[player][i], want)
+
+
+def test_costs_and_moves_are_reported(digits):
+    model = vaegan_mlp(SHAPE, LATENTS, (4,), (8,), loss="non_saturating", margin=0.1)
+    model.compile(keras.optimizers.Adam(0.01), jit_compile=False)
+    history = model.fit(
+        digits, batch_size=200, epochs=30, verbose=0, validation_data=digits
+    ).history
+    moved = set()
+    for real, fake, *moves in zip(
+        *(history[k] for k in ("real_cost", "fake_cost", "discriminator_moves", "decoder_moves")),
+        strict=True,
+    ):
+        strong, weak = min(real, fake) < 0.58, max(real, fake) > 0.78
+        assert moves == [weak or not strong, strong or not weak]
+        moved.add(tuple(moves))
+    assert len(moved) >= 2
+    x = tf.constant(digits[:5])
+    losses, terms = model.objective(x, None, tf.constant([1, 2]), True)
+    np.testing.assert_allclose(
+        losses["discriminator"], terms["real_cost"] + 2 * terms["fake_cost"], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        terms["real_cost"], np.log1p(np.exp(-terms["real_logit"])), rtol=1e-5
+    )
+    both = np.log1p(np.exp(terms["reconstruction_logit"])), np.log1p(np.exp(terms["sample_logit"]))
+    np.testing.assert_allclose(terms["fake_cost"], np.mean(both, 0), rtol=1e-5)
+    assert {"val_decoder_moves", "val_real_cost"} <= history.keys()
+    assert "decoder_moves" not in vaegan_mlp(SHAPE, LATENTS, (4,), (4,)).result_names()
+
+
+class Told(zoo.VAEGAN):
+    """Whose costs are the brightness of the images, for the rule's sake."""
+
+    def objective(self, x, y, seed, training):
+        losses, terms = super().objective(x, y, seed, training)
+        cost = tf.reduce_mean(x, [1, 2, 3])
+        return losses, terms | {"real_cost": cost, "fake_cost": cost}
+
+
+@pytest.mark.parametrize(("second", "moves"), [(0.9, False), (1.0, True)])
+def test_replicas_decide_together_on_the_mean_of_the_global_batch(mirrored, second, moves):
+    """By itself the first replica would hold the discriminator back, the second would not."""
+    rule = zoo.Equilibrium(1.0, 0.5)
+    with mirrored.scope():
+        keras.utils.set_random_seed(0)
+        fresh = gated(None)
+        model = Told(fresh.posterior, fresh.decoder, fresh.prior, fresh.discriminator, equilibrium=rule)  # fmt: skip
+        model.compile(keras.optimizers.SGD(0.01, momentum=0.9))
+    x = np.concatenate([np.full([2, *SHAPE], 0.05), np.full([2, *SHAPE], second)])
+    before = everything_of(model)["discriminator"]
+    data = tf.data.Dataset.from_tensors(tf.constant(x, tf.float32))
+    logs = model.fit(data, verbose=0).history
+    assert logs["discriminator_moves"][0] == moves
+    for variable, old in zip(
+        [v for layer in model.players()["discriminator"] for v in layer.variables]
+        + model.optimizers["discriminator"].variables,
+        before,
+        strict=True,
+    ):
+        copies = [c.numpy() for c in mirrored.experimental_local_results(variable.value)]
+        assert len(copies) == 2
+        np.testing.assert_array_equal(*copies)
+        if not moves:
+            np.testing.assert_array_equal(copies[0], old)
+    assert moves == any(not np.array_equal(a, b) for a, b in zip(before, everything_of(model)["discriminator"], strict=True))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"margin": -1.0}, r"`margin` must be at least 0\. Received: -1\.0"),
+        ({"margin": float("nan")}, "`margin`"),
+        ({"cost": float("inf")}, r"`cost` must be finite\. Received: inf"),
+    ],
+)
+def test_a_rule_out_of_range_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        zoo.Equilibrium(**arguments)

@@ -55,7 +55,7 @@ class Equilibrium(FromArguments):
         low, high = self.cost - self.margin, self.cost + self.margin
         strong = tf.minimum(real_cost, fake_cost) < low
         weak = tf.maximum(real_cost, fake_cost) > high
-        return weak | ~strong, strong | ~weak
+        return ~strong, ~weak
 
     def get_config(self) -> dict:
         return {name: getattr(self, name) for name in self._argument_names()}
@@ -228,7 +228,7 @@ def _called(network, context, y, training=False, copies=1):
             "and pass `y` to the model's methods. Received: y=None."
         )
     y = tf.concat([tf.convert_to_tensor(y)] * copies, 0)
-    return network([context, y], training=training)
+    return network([tf.convert_to_tensor(context), y], training=training)
 
 
 def attribute_vectors(z, y) -> np.ndarray:

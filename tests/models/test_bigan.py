@@ -1,0 +1,247 @@
+"""BiGAN and ALI: the game on pairs, who moves along what, and what it leads to."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import zoo
+from zoo.adversarial import Hinge, Minimax, NonSaturating
+from zoo.models.bigan import bigan_conv, bigan_mlp
+
+tfd = tfp.distributions
+SHAPE, LATENTS, BATCH, SEED = (8, 8, 1), 3, 7, tf.constant([1, 2])
+PLAYERS = ["encoder", "generator", "discriminator"]
+
+
+def joint_network(shape, latents, hidden=()):
+    x, z = keras.Input(shape), keras.Input((latents,))
+    h = keras.layers.Concatenate()([keras.layers.Flatten()(x), z])
+    for units in hidden:
+        h = keras.layers.Dense(units, "tanh")(h)
+    return keras.Model([x, z], keras.layers.Dense(1)(h))
+
+
+def small(known, loss=None, gaussian=True):
+    family = known.Posterior() if gaussian else zoo.Deterministic()
+    model = zoo.BiGAN(
+        zoo.Conditional(
+            zoo.networks.mlp_encoder(SHAPE, family.num_params(LATENTS), (5,), "tanh"), family
+        ),
+        zoo.networks.mlp_decoder(LATENTS, SHAPE, 1, (5,), "tanh", "sigmoid"),
+        known.Prior(LATENTS),
+        joint_network(SHAPE, LATENTS, (6,)),
+        loss,
+    )
+    model.compile(keras.optimizers.SGD(1.0))
+    return model
+
+
+def softplus_of(logits):
+    return tf.reduce_mean(tf.math.log1p(tf.exp(logits)))
+
+
+@pytest.mark.parametrize("gaussian", [False, True], ids=["bigan", "ali"])
+@pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
+def test_a_step_moves_all_three_at_once_each_along_its_own_loss(
+    known, digits, loss, gaussian, moves, assert_descends
+):
+    model, x = small(known, loss, gaussian), tf.constant(digits[:BATCH])
+    with tf.GradientTape(persistent=True) as tape:
+        code = model.posterior.network(x)
+        if gaussian:
+            loc, log_scale = tf.split(code, 2, 1)
+            code = loc + tf.exp(log_scale) * known.noise(BATCH, LATENTS)
+        z = tf.constant(known.noise(BATCH, LATENTS))
+        real = model.discriminator([x, code])
+        fake = model.discriminator([model.generator(z), z])
+        # -log D(x, E(x)) - log(1 - D(G(z), z)), which is less V.
+        told = softplus_of(-real) + softplus_of(fake)
+        # With the labels exchanged: -log(1 - D(x, E(x))) - log D(G(z), z).
+        fooled = -told if type(loss) is Minimax else softplus_of(real) + softplus_of(-fake)
+    variables = {p: model.variables_of(p) for p in PLAYERS}
+    expected = {p: tape.gradient(fooled, variables[p]) for p in PLAYERS[:2]}
+    expected["discriminator"] = tape.gradient(told, variables["discriminator"])
+    # The encoder is in real pairs alone, the generator in fake ones.
+    assert all(g is None for g in tape.gradient(real, variables["generator"]))
+    assert all(g is None for g in tape.gradient(fake, variables["encoder"]))
+    change = moves(model, lambda: model.train_step((x,)))
+    for player in PLAYERS:
+        assert_descends(change[player], expected[player])
+
+
+@pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
+def test_encoder_and_generator_are_pushed_to_where_pairs_look_like_the_other_kind(
+    known, digits, loss
+):
+    model, x = small(known, loss, gaussian=False), tf.constant(digits[:BATCH])
+    model.optimizers["encoder"].learning_rate.assign(0.01)
+    model.optimizers["generator"].learning_rate.assign(0.01)
+    model.optimizers["discriminator"].learning_rate.assign(0.0)
+    _, before = model.objective(x, None, SEED, True)
+    model._play(model.rounds()[0], x, None, SEED)
+    _, after = model.objective(x, None, SEED, True)
+    assert np.mean(after["real_logit"]) < np.mean(before["real_logit"])
+    assert np.mean(after["fake_logit"]) > np.mean(before["fake_logit"])
+
+
+class Table(zoo.distributions.Prior):
+    """Latents 0 and 1 with the probabilities 1 - p and p, as vectors of one value."""
+
+    def __init__(self, p, **kwargs):
+        super().__init__(**kwargs)
+        self.p = p
+
+    def call(self, y=None):
+        return tfd.Independent(tfd.Bernoulli(probs=tf.constant([self.p]), dtype=tf.float32), 1)
+
+
+def on_a_table(joint_of_fakes, encoded=(0.0, 1.0), made=(0.0, 1.0)):
+    """x and z in {0, 1}: z = E(x), x = G(z), both linear; D knows the log of the ratio of tables."""
+    identity = keras.Sequential([keras.Input((1, 1, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])  # fmt: skip
+    identity.set_weights([np.array([[encoded[1] - encoded[0]]]), np.array([encoded[0]])])
+    generator = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), keras.layers.Reshape((1, 1, 1))])  # fmt: skip
+    generator.set_weights([np.array([[made[1] - made[0]]]), np.array([made[0]])])
+    return zoo.BiGAN(
+        zoo.Conditional(identity, zoo.Deterministic()),
+        generator,
+        Table(joint_of_fakes),
+        joint_network((1, 1, 1), 1),
+        Minimax(),
+    )
+
+
+@pytest.mark.parametrize(("data", "prior"), [(0.5, 0.5), (0.3, 0.3), (0.2, 0.6)])
+def test_the_best_discriminator_of_two_joint_tables_and_what_it_pays(data, prior):
+    """With z = x in all pairs: tables diag(1 - p, p) against diag(1 - q, q)."""
+    model = on_a_table(prior)
+    n = 20_000
+    x = np.zeros([n, 1, 1, 1], np.float32)
+    x[: int(data * n)] = 1
+    # D* = P / (P + Q): logit log P / Q, where either has mass linear in x + z.
+    low, high = np.log((1 - data) / (1 - prior)), np.log(data / prior)
+    half = (high - low) / 2
+    model.discriminator.set_weights([np.array([[half], [half]]), np.array([low])])
+    losses, terms = model.objective(tf.constant(x), None, SEED, training=False)
+    p, q = np.array([1 - data, data]), np.array([1 - prior, prior])
+    best = p / (p + q)
+    expected = -(p * np.log(best) + q * np.log(1 - best)).sum()
+    mean = np.mean(losses["discriminator"])
+    assert mean == pytest.approx(expected, abs=0.01)
+    jsd = 0.5 * (p * np.log(2 * best) + q * np.log(2 * (1 - best))).sum()
+    assert expected == pytest.approx(2 * np.log(2) - 2 * jsd)
+    np.testing.assert_allclose(tf.sigmoid(terms["real_logit"][-1]), best[0], rtol=1e-5)
+    # No other discriminator pays less.
+    for change in np.eye(3):
+        weights = [half + change[:2, None] * 0.5, np.array([low + 0.5 * change[2]])]
+        model.discriminator.set_weights(weights)
+        other, _ = model.objective(tf.constant(x), None, SEED, training=False)
+        assert np.mean(other["discriminator"]) > mean
+
+
+def test_where_both_joints_are_the_same_it_costs_two_log_2_and_nobody_has_a_slope():
+    model = on_a_table(0.5)
+    # As many of each in the prior's draw as in the data: D's gradient is that of two equal sets.
+    z = model.prior().sample(64, seed=tfp.random.split_seed(SEED, 4)[1]).numpy()
+    x = tf.constant(z[:, :, None, None])
+    model.discriminator.set_weights([np.zeros((2, 1)), np.zeros(1)])
+    with tf.GradientTape(persistent=True) as tape:
+        losses, _ = model.objective(x, None, SEED, training=True)
+    np.testing.assert_allclose(losses["discriminator"], 2 * np.log(2), rtol=1e-6)
+    for player in PLAYERS:
+        for slope in tape.gradient(losses[player], model.variables_of(player)):
+            np.testing.assert_allclose(slope, 0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("slope", [0.4, -0.3])
+def test_the_encoder_learns_to_invert_the_generator(slope):
+    """Theorem 2 of Donahue et al., with G(z) = 1/2 + slope z, which stays: E(x) = (x - 1/2) / slope."""
+    encoder = keras.Sequential([keras.Input((1, 1, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])  # fmt: skip
+    encoder.set_weights([np.array([[0.3]]), np.array([0.5])])
+    generator = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), keras.layers.Reshape((1, 1, 1))])  # fmt: skip
+    generator.set_weights([np.array([[slope]]), np.array([0.5])])
+    model = zoo.BiGAN(
+        zoo.Conditional(encoder, zoo.Deterministic()),
+        generator,
+        zoo.Uniform(1),
+        joint_network((1, 1, 1), 1, (16, 16)),
+    )
+    rates = {"encoder": 0.02, "generator": 0.0, "discriminator": 0.01}
+    model.compile(
+        {p: keras.optimizers.Adam(r, beta_1=0.5) for p, r in rates.items()}, jit_compile=False
+    )
+    z = np.random.default_rng(0).uniform(-1, 1, size=(512, 1))
+    x = (0.5 + slope * z).reshape(-1, 1, 1, 1).astype(np.float32)
+    data = tf.data.Dataset.from_tensors(x).repeat()
+    assert np.abs(model.encode(x) - z).mean() > 0.5
+    model.fit(data, steps_per_epoch=500, verbose=0)
+    assert np.abs(model.encode(x) - z).mean() < 0.15
+    assert np.abs(model.reconstruct(x) - x).mean() < 0.06
+
+
+def test_real_and_fake_pairs_are_normalized_apart(known):
+    x, z = keras.Input(SHAPE), keras.Input((LATENTS,))
+    norm = keras.layers.BatchNormalization(momentum=0.9)
+    h = norm(keras.layers.Concatenate()([keras.layers.Flatten()(x), z]))
+    model = small(known)
+    model.discriminator = keras.Model([x, z], keras.layers.Dense(1)(h))
+    model.compile(keras.optimizers.SGD(0.0))
+    images = np.random.default_rng(0).uniform(size=(9, *SHAPE)).astype(np.float32)
+    loc, log_scale = np.split(model.posterior.network(images).numpy(), 2, 1)
+    code, drawn = loc + np.exp(log_scale) * known.noise(9, LATENTS), known.noise(9, LATENTS)
+    made = model.generator(drawn).numpy()
+    model.train_step((tf.constant(images),))
+    mean = 0.0
+    for pictures, latents in ((images, code), (made, drawn)):
+        mean = 0.9 * mean + 0.1 * np.concatenate([pictures.reshape(9, -1), latents], 1).mean(0)
+    np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-4, atol=1e-6)
+
+
+def test_the_perceptrons_are_the_papers():
+    model = bigan_mlp((28, 28, 1))
+    assert model.latent_dim == 50 and (model.prior.low, model.prior.high) == (-1.0, 1.0)
+    for network in (model.posterior.network, model.generator, model.discriminator):
+        layers = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense)]
+        assert [layer.units for layer in layers[:2]] == [1024, 1024]
+        (norm,) = (n for n in network.layers if isinstance(n, keras.layers.BatchNormalization))
+        assert norm.trainable_variables == []
+        assert norm.input is layers[1].output
+
+
+def test_builders_pass_their_settings_on():
+    model = bigan_mlp(SHAPE, 4, (5,), "normal", "normal", "minimax")
+    assert isinstance(model.posterior.family, zoo.DiagonalNormal)
+    assert isinstance(model.prior, zoo.StandardNormal)
+    assert type(model.adversarial_loss) is Minimax
+    model = bigan_conv(SHAPE, 4, 2, 5, 0.4, "deterministic", "uniform")
+    assert isinstance(model.posterior.family, zoo.Deterministic)
+    assert isinstance(model.prior, zoo.Uniform) and model.prior.dim == 4
+    assert type(model.adversarial_loss) is NonSaturating
+    parts = list(model.discriminator._flatten_layers())
+    assert [p.rate for p in parts if isinstance(p, keras.layers.Dropout)] == [0.4] * 4
+    assert not any(isinstance(p, keras.layers.BatchNormalization) for p in parts)
+    units = [p.units for p in parts if isinstance(p, keras.layers.Dense)]
+    assert sorted(units) == [1, 5, 5, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: bigan_mlp(SHAPE, 3, (4,), posterior="norml"), "Unknown posterior 'norml'"),
+        (lambda: bigan_mlp(SHAPE, 3, (4,), prior="sphere"), "Unknown prior 'sphere'"),
+        (lambda: bigan_mlp(SHAPE, 3, (4,), loss="hinge"), "Unknown loss 'hinge'"),
+    ],
+)
+def test_refuses_names_that_there_are_not(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_refuses_parts_that_do_not_fit(known):
+    model = small(known)
+    parts = (model.posterior, model.generator, model.prior)
+    with pytest.raises(ValueError, match=r"exchanged labels.*Received: a Hinge"):
+        zoo.BiGAN(*parts, model.discriminator, Hinge())
+    with pytest.raises(ValueError, match=r"takes two inputs.*Received: a network with 1"):
+        zoo.BiGAN(*parts, zoo.networks.mlp_discriminator(SHAPE, (4,)))
