@@ -33,6 +33,7 @@ from absl import flags
 from trainers.cli import start
 from zoo import datasets, presets, runs
 from zoo.datasets.images import ImageData, Split
+from zoo.model import turns_of
 
 FLAGS = flags.FLAGS
 MATMUL_SIDE = 2000
@@ -49,18 +50,27 @@ def bare_step(model, x, y, seed) -> None:
         for turn in range(round.steps):
             here = tf.random.experimental.stateless_fold_in(seed, i * shares + turn)
             part = slice(turn, None, shares) if shares > 1 else slice(None)
-            with tf.GradientTape(persistent=True) as tape, keras.StatelessScope() as scope:
-                losses, _ = round.objective(x[part], None if y is None else y[part], here, True)
-                means = {player: tf.reduce_mean(loss) for player, loss in losses.items()}
-            moves = [(p, model.variables_of(p)) for p in means]
-            grads = [tape.gradient(means[player], variables) for player, variables in moves]
-            for (player, variables), gradients in zip(moves, grads, strict=True):
-                model.optimizers[player].apply(gradients, variables)
-                for layer in model.players()[player]:
-                    for variable in layer.non_trainable_variables:
-                        value = scope.get_current_value(variable)
-                        if value is not None:
-                            variable.assign(value)
+            tape, scope = tf.GradientTape(persistent=True), keras.StatelessScope()
+            with tape, scope:
+                turns = _means(round.objective(x[part], None if y is None else y[part], here, True))
+                means = next(turns)
+            while means is not None:
+                moves = [(p, model.variables_of(p)) for p in means]
+                grads = [tape.gradient(means[player], variables) for player, variables in moves]
+                for (player, variables), gradients in zip(moves, grads, strict=True):
+                    model.optimizers[player].apply(gradients, variables)
+                    for layer in model.players()[player]:
+                        for variable in layer.non_trainable_variables:
+                            value = scope.get_current_value(variable)
+                            if value is not None:
+                                variable.assign(value)
+                with tape, scope:
+                    means = next(turns, None)
+
+
+def _means(outcome):
+    for losses, _ in turns_of(outcome):
+        yield {player: tf.reduce_mean(loss) for player, loss in losses.items()}
 
 
 def bare_steps(model, batch, jit_compile: bool):

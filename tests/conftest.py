@@ -14,6 +14,7 @@ import tensorflow_probability as tfp
 from sklearn.datasets import load_digits
 
 import zoo
+from zoo.model import turns_of
 
 tfd = tfp.distributions
 
@@ -134,6 +135,28 @@ def moves():
         }
 
     return measure
+
+
+@pytest.fixture
+def single_turns():
+    """Each turn of a model's rounds as a round of its own: `single_turns(model, x, y=None)`.
+
+    What an objective yields after others have moved is computed as if they had not.
+    """
+
+    def apart(model, x, y=None):
+        rounds = []
+        for round in model.rounds():
+            turns = list(turns_of(round.objective(x, y, tf.constant([1, 2]), True)))
+            for i in range(len(turns)):
+
+                def turn(*args, i=i, objective=round.objective, **kwargs):
+                    return list(turns_of(objective(*args, **kwargs)))[i]
+
+                rounds.append(round._replace(objective=turn))
+        return rounds
+
+    return apart
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The base class, on models so small that each step can be computed by hand."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -368,6 +369,87 @@ def test_predict_on_arrays_is_decoding_the_code_of_each_image(vae, digits):
     np.testing.assert_allclose(
         vae.predict(digits[:10], batch_size=4, verbose=0), expected, atol=1e-6
     )
+
+
+# Turns ----------------------------------------------------------------------------------------
+
+
+class Turns(Lines):
+    """The first line moves; then the second, on what the first made before and makes now."""
+
+    def rounds(self):
+        return [zoo.Round(self.objective)]
+
+    def objective(self, x, y, seed, training):
+        one, two = (functools.partial(line, training=training) for line in self.lines)
+        before, other = one(x[..., 0]), two(x[..., 1])
+        yield {"one": before[:, 0]}, {"inverse": 1 / x[:, 0, 0, 0]}
+        yield {"two": (other * tf.stop_gradient(before + 10 * one(x[..., 0])))[:, 0]}, {}
+
+
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+def test_who_moves_in_a_later_turn_sees_what_was_made_before_and_the_weights_after(how):
+    x, model = images(5, 2), compiled(Turns(2), **how)
+    w, v = weights(model, 0), weights(model, 1)
+    logs = model.fit(x, batch_size=5, verbose=0).history
+    a, b = x[:, 0, :, 0], x[:, 0, :, 1]
+    w_moved = w - a.mean(0)
+    np.testing.assert_allclose(weights(model, 0), w_moved, rtol=1e-5)
+    factor = a @ w + 10 * (a @ w_moved)
+    expected = v - (factor[:, None] * b).mean(0)
+    np.testing.assert_allclose(weights(model, 1), expected, rtol=1e-4, atol=1e-5)
+    assert logs["two_loss"][0] == pytest.approx((factor * (b @ v)).mean(), rel=1e-4)
+    # Where nobody moves, both turns see the same weights.
+    logs = model.evaluate(x, verbose=0, return_dict=True)
+    w, v = weights(model, 0), weights(model, 1)
+    assert logs["two_loss"] == pytest.approx((11 * (a @ w) * (b @ v)).mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("rests", [False, True])
+def test_statistics_of_an_earlier_pass_wait_for_their_owners_turn(rests):
+    norms = [keras.layers.BatchNormalization(momentum=0.5, scale=False) for _ in range(2)]
+
+    class Norms(Turns):
+        def players(self):
+            own = super().players()
+            return {name: [*own[name], norms[i]] for i, name in enumerate(own)}
+
+        def rounds(self):
+            gates = {"two": lambda means: not rests}
+            return [zoo.Round(self.objective, gates=gates)]
+
+        def objective(self, x, y, seed, training):
+            one, two = (norm(x[..., 0], training=training) for norm in norms)
+            turns = super().objective(x, y, seed, training)
+            losses, terms = next(turns)
+            yield {"one": losses["one"] + one[:, 0, 0]}, terms
+            norms[0](10 + x[..., 0], training=training)  # Its owner has moved: of no account.
+            losses, terms = next(turns)
+            yield {"two": losses["two"] + two[:, 0, 0]}, terms
+
+    x = images(5, 2)
+    for norm in norms:
+        norm.build([None, 1, 3])
+    model = compiled(Norms(2), run_eagerly=True)
+    model.fit(x, batch_size=5, verbose=0)
+    expected = 0.5 * x[..., 0].mean((0, 1))
+    np.testing.assert_allclose(norms[0].moving_mean, expected, rtol=1e-5)
+    np.testing.assert_allclose(norms[1].moving_mean, 0 if rests else expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_gate_holds_a_player_back_in_its_turn(gated):
+    class Gated(Turns):
+        def rounds(self):
+            return [zoo.Round(self.objective, gates={"two": lambda means: means["one_loss"] < 0})]
+
+    x, model = images(5, 2), (Gated if gated else Turns)(2)
+    model.lines[0].layers[-1].kernel.assign([[1.0], [1.0], [1.0]])
+    before = weights(compiled(model), 1)
+    logs = model.fit(x, batch_size=5, verbose=0).history
+    assert (weights(model, 1) == before).all() == gated
+    if gated:
+        assert logs["two_moves"] == [0.0]
 
 
 # Seeds ----------------------------------------------------------------------------------------

@@ -24,6 +24,11 @@ class Round(NamedTuple):
     so that it is a pure function of weights, batch and seed. (Dropout and its kin, which draw from
     generators of their own, are given seeds that follow from it.)
 
+    Or it yields such pairs, one after the other: players move in turns on one forward pass. When it
+    goes on, those of the pair before have moved, and the networks it calls next have their new
+    weights; what it has computed before, such as the codes of players who are still to move, need
+    not be computed again. (AutoGraph does not read functions that yield: no `if` on a tensor there.)
+
     A round of `steps` moves is played that often on a batch, each time with fresh seeds and on an
     equal share of the batch's examples.
 
@@ -299,33 +304,48 @@ class GenerativeModel(FromArguments, keras.Model):
         return self._report()
 
     def _play(self, round, x, y, seed):
-        with tf.GradientTape(persistent=True) as tape:
-            # Updates of state are held back, and handed out below to those who move.
-            states = self._generator_states(seed)
-            with keras.StatelessScope(states, collect_losses=True) as scope:
-                losses, terms = round.objective(x, y, seed, training=True)
+        tape = tf.GradientTape(persistent=True)
+        # Updates of state are held back, and handed out below to those who move.
+        scope = keras.StatelessScope(self._generator_states(seed), collect_losses=True)
+        with tape:
+            with scope:
+                turns = iter(turns_of(round.objective(x, y, seed, training=True)))
+                turn = next(turns)
+            means = self._means(turn)
+        losses, terms = {}, {}
+        while turn is not None:
             self._refuse_losses_of_layers(scope)
-            # Scaled, if at all, for the gradients alone: what is reported stays the loss itself.
-            means = {
-                player: self.optimizers[player].scale_loss(
-                    _global_mean(loss, player) + self._regularization(player)
-                )
-                for player, loss in losses.items()
-            }
-        variables = {player: self.variables_of(player) for player in means}
-        # All gradients before any move: the players of one round move at once.
-        grads = {player: tape.gradient(means[player], variables[player]) for player in means}
-        moves = self._gated_moves(round, losses, terms)
-        for player in means:
-            optimizer = self.optimizers[player]
-            with _undone_unless(moves.get(player), variables[player] + optimizer.variables):
-                self._move(optimizer, grads[player], variables[player])
-        self._keep_state(scope, means, moves)
-        return losses, terms | _as_terms(moves)
+            losses, terms = losses | turn[0], terms | turn[1]
+            variables = {player: self.variables_of(player) for player in means}
+            # All gradients before any move: the players of one turn move at once.
+            grads = {player: tape.gradient(means[player], variables[player]) for player in means}
+            moves = self._gated_moves(round, means, losses, terms)
+            for player in means:
+                optimizer = self.optimizers[player]
+                with _undone_unless(moves.get(player), variables[player] + optimizer.variables):
+                    self._move(optimizer, grads[player], variables[player])
+            self._keep_state(scope, means, moves)
+            terms = terms | _as_terms(moves)
+            with tape:
+                with scope:
+                    turn = next(turns, None)
+                means = self._means(turn)
+        return losses, terms
 
-    def _gated_moves(self, round, losses, terms):
-        """Whether each player with a gate moves: `{player: bool}`, the same on all replicas."""
-        if not round.gates:
+    def _means(self, turn):
+        """What each player of a turn minimises."""
+        # Scaled, if at all, for the gradients alone: what is reported stays the loss itself.
+        return {
+            player: self.optimizers[player].scale_loss(
+                _global_mean(loss, player) + self._regularization(player)
+            )
+            for player, loss in (turn or ({}, {}))[0].items()
+        }
+
+    def _gated_moves(self, round, players, losses, terms):
+        """Whether each of the players with a gate moves: `{player: bool}`, alike on all replicas."""
+        gates = {player: gate for player, gate in round.gates.items() if player in players}
+        if not gates:
             return {}
         sums = {}
         for name, value in self._named(losses, terms).items():
@@ -340,7 +360,7 @@ class GenerativeModel(FromArguments, keras.Model):
             name: total / count
             for name, (total, count) in zip(sums, map(tf.unstack, sums.values()), strict=True)
         }
-        return {player: gate(means) for player, gate in round.gates.items()}
+        return {player: gate(means) for player, gate in gates.items()}
 
     def _generator_states(self, seed):
         """What the seed generators of all layers shall hold, by their variables."""
@@ -377,6 +397,8 @@ class GenerativeModel(FromArguments, keras.Model):
             go = None if None in gates else tf.reduce_any(gates)
             with _undone_unless(go, [variables[i]]):
                 variables[i].assign(new)
+            # Who goes on in this scope starts from what has been kept.
+            scope.state_mapping.pop(i)
 
     def _refuse_losses_of_layers(self, scope):
         if not scope.losses:
@@ -421,8 +443,10 @@ class GenerativeModel(FromArguments, keras.Model):
         results = {}
         for round in self.rounds():
             seed, here = tfp.random.split_seed(seed)
-            losses, terms = round.objective(x, y, here, training=False)
-            moves = self._gated_moves(round, losses, terms)
+            losses, terms = {}, {}
+            for turn_losses, turn_terms in turns_of(round.objective(x, y, here, training=False)):
+                losses, terms = losses | turn_losses, terms | turn_terms
+            moves = self._gated_moves(round, losses, losses, terms)
             results |= self._named(losses, terms | _as_terms(moves))
         self._track(results)
         return self._report()
@@ -823,6 +847,11 @@ def _undone_unless(go, variables):
             )
 
     tf.distribute.get_replica_context().merge_call(put_back, args=(go, *before))
+
+
+def turns_of(outcome) -> Iterable[tuple[dict, dict]]:
+    """The pairs of losses and terms of a round's objective, which has returned one or yields more."""
+    return [outcome] if isinstance(outcome, tuple) else outcome
 
 
 def _as_terms(moves):

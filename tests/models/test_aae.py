@@ -56,7 +56,7 @@ def loss_by_hand(model, known, x, phase, gaussian, saturating):
 @pytest.mark.parametrize("gaussian", [False, True], ids=["deterministic", "gaussian"])
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
 def test_each_phase_moves_exactly_its_variables_along_its_loss(
-    known, digits, phase, gaussian, loss, moves, assert_descends
+    known, digits, phase, gaussian, loss, moves, assert_descends, single_turns
 ):
     model, x = small(known, gaussian, loss), tf.constant(digits[:BATCH])
     variables = {
@@ -70,24 +70,26 @@ def test_each_phase_moves_exactly_its_variables_along_its_loss(
     moving = {id(v) for v in variables}
     still = [(v, v.numpy()) for v in model.trainable_variables if id(v) not in moving]
     assert still
-    turn = model.rounds()[PHASES.index(phase)]
+    turn = single_turns(model, x)[PHASES.index(phase)]
     change = moves(model, lambda: model._play(turn, x, None, tf.constant([1, 2])))
     assert_descends(change[phase], expected)
     assert all(np.array_equal(v, before) for v, before in still)
 
 
-def test_a_step_plays_reconstruction_then_the_discriminator_then_the_encoder(known, digits):
+def test_a_step_plays_reconstruction_then_the_discriminator_then_the_encoder(
+    known, digits, single_turns
+):
     x = tf.constant(digits[:BATCH])
     one, other = small(known, True), small(known, True)
     other.set_weights(one.get_weights())
     one.train_step((x,))
-    for phase, turn in zip(PHASES, other.rounds(), strict=True):
+    for phase, turn in zip(PHASES, single_turns(other, x), strict=True):
         assert list(other._play(turn, x, None, tf.constant([1, 2]))[0]) == [phase]
     for a, b in zip(one.trainable_variables, other.trainable_variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_batch_statistics_of_the_encoder_move_in_its_own_phases_only(digits, snapshot):
+def test_batch_statistics_of_the_encoder_move_in_its_own_phases_only(digits, single_turns):
     encoder = keras.Sequential([
         keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.BatchNormalization(),
         keras.layers.Dense(LATENTS),
@@ -95,9 +97,10 @@ def test_batch_statistics_of_the_encoder_move_in_its_own_phases_only(digits, sna
     model = aae_mlp(SHAPE, LATENTS, (5,), discriminator_hidden=(5,))
     model.posterior = zoo.Conditional(encoder, zoo.Deterministic())
     model.compile(keras.optimizers.SGD(0.1))
-    for phase, turn in zip(PHASES, model.rounds(), strict=True):
+    x = tf.constant(digits[:BATCH])
+    for phase, turn in zip(PHASES, single_turns(model, x), strict=True):
         before = encoder.layers[1].moving_mean.numpy()
-        model._play(turn, tf.constant(digits[:BATCH]), None, tf.constant([1, 2]))
+        model._play(turn, x, None, tf.constant([1, 2]))
         moved = not np.array_equal(before, encoder.layers[1].moving_mean.numpy())
         assert moved == (phase != "discriminator")
 
@@ -125,7 +128,7 @@ def test_the_optimal_discriminator_pays_log_4_less_twice_the_jsd_of_prior_and_co
     # log N(z; 0, 1) / N(z; shift, 1) = -shift z + shift^2 / 2: high for the prior.
     model = one_dimensional(shift, -shift, shift**2 / 2)
     x = tf.zeros([40_000, 1, 1, 1])
-    losses, terms = model.discriminator_objective(x, None, tf.constant([1, 2]), training=False)
+    losses, terms = next(model.regularization_objective(x, None, tf.constant([1, 2]), False))
     loss = losses["discriminator"].numpy()
     assert abs(loss.mean() - optimal_value(shift)) < 4 * loss.std() / 200 + 1e-6
     if not shift:
@@ -166,10 +169,9 @@ def test_where_codes_are_draws_of_the_prior_and_the_discriminator_cannot_tell_no
     model = one_dimensional(1.0 if apart else 0.0, slope=0.0, offset=0.0)
     x = tf.zeros([40_000, 1, 1, 1])
     with tf.GradientTape(persistent=True) as tape:
-        losses, _ = model.discriminator_objective(x, None, tf.constant([1, 2]), training=True)
-        told = tf.reduce_mean(losses["discriminator"])
-        losses, _ = model.encoder_objective(x, None, tf.constant([3, 4]), training=True)
-        fooled = tf.reduce_mean(losses["encoder"])
+        first, second = model.regularization_objective(x, None, tf.constant([1, 2]), True)
+        told = tf.reduce_mean(first[0]["discriminator"])
+        fooled = tf.reduce_mean(second[0]["encoder"])
     assert float(told) == pytest.approx(2 * math.log(2), abs=1e-4)
     slope, offset = tape.gradient(told, model.variables_of("discriminator"))
     # Of a linear discriminator: half the difference of the means. Codes elsewhere do draw it.
@@ -261,10 +263,11 @@ def test_the_supervised_decoder_sees_latents_and_the_labels_one_hot_code(
     assert_descends(change["autoencoder"], expected)
 
 
-def test_labels_reach_the_supervised_decoder_alone(digits):
+def test_labels_reach_the_supervised_decoder_alone(digits, single_turns):
     model, x, seed = supervised(), tf.constant(digits[:5]), tf.constant([1, 2])
     ys = [tf.constant(y) for y in ([0, 1, 2, 3, 0], [3, 2, 1, 0, 3])]
-    for turn, same in zip(model.rounds(), (False, True, True), strict=True):
+    turns = single_turns(model, x, ys[0])
+    for turn, same in zip(turns, (False, True, True), strict=True):
         (one, _), (other, _) = (turn.objective(x, y, seed, True) for y in ys)
         assert all(np.array_equal(one[p], other[p]) for p in one) == same
     np.testing.assert_array_equal(model.encode(digits[:5]), model.encode(digits[:5], ys[0]))

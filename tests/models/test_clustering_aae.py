@@ -100,7 +100,7 @@ def losses_by_hand(model, x, seed):
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase[0])
 def test_each_phase_moves_exactly_its_variables_along_its_loss(
-    phase, digits, moves, assert_descends
+    phase, digits, moves, assert_descends, single_turns
 ):
     model, x, seed = small(), tf.constant(digits[:BATCH]), tf.constant([1, 2])
     with tf.GradientTape(persistent=True) as tape:
@@ -111,17 +111,17 @@ def test_each_phase_moves_exactly_its_variables_along_its_loss(
     moving = {id(v) for player in phase for v in model.variables_of(player)}
     still = [(v, v.numpy()) for v in model.trainable_variables if id(v) not in moving]
     assert still
-    turn = model.rounds()[PHASES.index(phase)]
+    turn = single_turns(model, x)[PHASES.index(phase)]
     change = moves(model, lambda: model._play(turn, x, None, seed))
     for player in phase:
         assert_descends(change[player], expected[player])
     assert all(np.array_equal(v, before) for v, before in still)
 
 
-def test_no_label_reaches_anything(digits):
+def test_no_label_reaches_anything(digits, single_turns):
     x, seed = tf.constant(digits[:BATCH]), tf.constant([1, 2])
     model = small()
-    for turn in model.rounds():
+    for turn in single_turns(model, x):
         results = [turn.objective(x, y, seed, True) for y in (None, tf.range(BATCH))]
         for one, other in zip(*map(keras.tree.flatten, results), strict=True):
             np.testing.assert_array_equal(one, other)
@@ -149,9 +149,10 @@ def test_codes_that_are_draws_of_the_prior_are_the_fixed_point():
         if categories > 1:
             x[:, 0] += 60 * (x[:, 1] > 0)  # Of the second cluster all are in the first.
         with tf.GradientTape() as tape:
-            losses, _ = model.discriminator_objective(
+            turns = model.regularization_objective(
                 tf.constant(x.reshape(-1, 1, K + STYLE, 1)), None, tf.constant([1, 2]), True
             )
+            losses, _ = next(turns)
             means = [tf.reduce_mean(loss) for loss in losses.values()]
             total = tf.add_n(means)
         for mean in means:

@@ -122,7 +122,7 @@ def loss_by_hand(model, x, y, phase, seed):
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("phase", ["autoencoder", "discriminator", "encoder"])
 def test_each_phase_moves_its_variables_along_its_loss(
-    prior, phase, digits, moves, assert_descends
+    prior, phase, digits, moves, assert_descends, single_turns
 ):
     model, x, seed = small(prior), tf.constant(digits[:6]), tf.constant([1, 2])
     model.compile(keras.optimizers.SGD(1.0))
@@ -131,7 +131,8 @@ def test_each_phase_moves_its_variables_along_its_loss(
     with tf.GradientTape() as tape:
         value = loss_by_hand(model, x, y, phase, seed)
     expected = tape.gradient(value, variables)
-    turn = model.rounds()[["autoencoder", "discriminator", "encoder"].index(phase)]
+    turns = single_turns(model, x, tf.constant(y))
+    turn = turns[["autoencoder", "discriminator", "encoder"].index(phase)]
     change = moves(model, lambda: model._play(turn, x, tf.constant(y), seed))
     assert_descends(change[phase], expected)
 
@@ -174,7 +175,7 @@ def test_codes_from_the_labels_own_parts_are_the_fixed_point_and_no_other_codes(
         of = tf.roll(y, 3, 0) if shuffled else y
         x = tf.reshape(model.prior.component(of).sample(seed=[5, 6]), [-1, 1, 2, 1])
         with tf.GradientTape() as tape:
-            losses, _ = model.discriminator_objective(x, y, tf.constant([1, 2]), True)
+            losses, _ = next(model.regularization_objective(x, y, tf.constant([1, 2]), True))
             loss = tf.reduce_mean(losses["discriminator"])
         assert float(loss) == pytest.approx(2 * math.log(2), abs=1e-5)
         slope = np.abs(tape.gradient(loss, last)).max()

@@ -25,11 +25,9 @@ def cross_entropies(model, x, y):
     return -log_softmax(model.posterior.network(x).numpy()[:, :K], -1)[np.arange(len(y)), y]
 
 
-def test_the_phases_are_those_of_clustering_and_classification():
-    model = small()
-    played = [
-        list(turn.objective(tf.zeros([4, *SHAPE]), None, SEED, True)[0]) for turn in model.rounds()
-    ]
+def test_the_phases_are_those_of_clustering_and_classification(single_turns):
+    model, x = small(), tf.zeros([4, *SHAPE])
+    played = [list(turn.objective(x, None, SEED, True)[0]) for turn in single_turns(model, x)]
     assert played == [
         ["autoencoder"], ["discriminator", "category_discriminator"], ["encoder"], ["classifier"]
     ]  # fmt: skip
@@ -63,23 +61,24 @@ def test_classification_descends_the_mean_cross_entropy_of_the_labelled_rows(
 
 
 @pytest.mark.parametrize("labelled_rows", [None, 0.4])
-def test_labels_reach_the_classification_phase_and_no_other(labelled_rows, digits):
+def test_labels_reach_the_classification_phase_and_no_other(labelled_rows, digits, single_turns):
     model, x = small(labelled_rows), tf.constant(digits[:5])
     ys = [tf.constant(y) for y in ([-1, -1, -1, 0, 1], [-1, -1, -1, 2, 2])]
-    for i, turn in enumerate(model.rounds()):
+    for i, turn in enumerate(single_turns(model, x, ys[0])):
         one, other = (keras.tree.flatten(turn.objective(x, y, SEED, True)) for y in ys)
         same = all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
         assert same == (i < 3)
 
 
-def test_images_of_a_stratified_batch_are_in_the_phases_of_their_kind(digits):
+def test_images_of_a_stratified_batch_are_in_the_phases_of_their_kind(digits, single_turns):
     model = small(labelled_rows=0.4)
     y = tf.constant([-1, -1, -1, 0, 1])
     plain, other = tf.constant(digits[:5]), digits[:5].copy()
 
     def values(x):
         return [
-            keras.tree.flatten(t.objective(tf.constant(x), y, SEED, True)) for t in model.rounds()
+            keras.tree.flatten(t.objective(tf.constant(x), y, SEED, True))
+            for t in single_turns(model, tf.constant(x), y)
         ]
 
     other[-1] = 0.5
@@ -97,11 +96,11 @@ def test_images_of_a_stratified_batch_are_in_the_phases_of_their_kind(digits):
     assert of_unlabelled == [False, False, False, True]
 
 
-def test_where_all_have_labels_all_images_are_in_all_phases(digits):
+def test_where_all_have_labels_all_images_are_in_all_phases(digits, single_turns):
     model, x = small(), tf.constant(digits[:5])
     sizes = [
         {len(loss) for loss in turn.objective(x, tf.range(5) % K, SEED, True)[0].values()}
-        for turn in model.rounds()
+        for turn in single_turns(model, x)
     ]
     assert sizes == [{5}] * 4
 

@@ -215,8 +215,8 @@ def softplus_of(logits):
 @pytest.mark.parametrize("prior_aware", [False, True])
 @pytest.mark.parametrize("gaussian", [False, True], ids=["deterministic", "gaussian"])
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
-def test_both_rounds_move_along_the_gradients_of_algorithm_1(
-    known, digits, loss, gaussian, prior_aware, moves, assert_descends
+def test_both_players_move_along_the_gradients_of_algorithm_1(
+    known, digits, loss, gaussian, prior_aware, moves, assert_descends, single_turns
 ):
     x, lambda_ = tf.constant(digits[:7]), 3.0
     model = small_gan(known, loss, lambda_, gaussian, prior_aware)
@@ -248,23 +248,23 @@ def test_both_rounds_move_along_the_gradients_of_algorithm_1(
         ("discriminator", tape.gradient(told, model.discriminator.trainable_variables)),
         ("autoencoder", tape.gradient(total, owners)),
     ]
-    for turn, (player, gradients) in zip(model.rounds(), expected, strict=True):
+    for turn, (player, gradients) in zip(single_turns(model, x), expected, strict=True):
         kept = model.get_weights()
         change = moves(model, lambda turn=turn: model._play(turn, x, None, tf.constant([1, 2])))
         assert_descends(change.pop(player), gradients)
         assert all((c == 0).all() for c in next(iter(change.values())))
         model.set_weights(kept)
-    losses, terms = model.autoencoder_objective(x, None, tf.constant([1, 2]), True)
+    _, (losses, terms) = model.objective(x, None, tf.constant([1, 2]), True)
     assert np.mean(terms["cost"]) == pytest.approx(float(cost), rel=1e-5)
     assert np.mean(losses["autoencoder"]) == pytest.approx(float(total), rel=1e-5)
 
 
-def test_the_encoder_answers_to_the_discriminator_that_has_just_moved(known, digits):
+def test_the_encoder_answers_to_the_discriminator_that_has_just_moved(known, digits, single_turns):
     x = tf.constant(digits[:7])
     one, other = small_gan(known), small_gan(known)
     other.set_weights(one.get_weights())
     one.train_step((x,))
-    for player, turn in zip(("discriminator", "autoencoder"), other.rounds(), strict=True):
+    for player, turn in zip(("discriminator", "autoencoder"), single_turns(other, x), strict=True):
         assert list(other._play(turn, x, None, tf.constant([1, 2]))[0]) == [player]
     for a, b in zip(one.trainable_variables, other.trainable_variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -313,7 +313,7 @@ def codes_from(loc, scale, prior_aware):
 def test_the_best_discriminators_cost_and_what_it_does_to_the_codes(loc, scale, prior_aware):
     model, n = codes_from(loc, scale, prior_aware), 40_000
     x = tf.zeros([n, 1, 1, 1])
-    losses, _ = model.discriminator_objective(x, None, tf.constant([1, 2]), training=True)
+    losses, _ = next(model.objective(x, None, tf.constant([1, 2]), training=True))
     loss = losses["discriminator"].numpy() / model.lambda_
     grid = np.linspace(-8, 9, 4001)
     p, q = norm.pdf(grid), norm.pdf(grid, loc, scale)
@@ -321,8 +321,8 @@ def test_the_best_discriminators_cost_and_what_it_does_to_the_codes(loc, scale, 
     assert abs(loss.mean() - expected) < 4 * loss.std() / np.sqrt(n) + 1e-5
     variables = model.posterior.trainable_variables
     with tf.GradientTape() as tape:
-        penalty = model.autoencoder_objective(x, None, tf.constant([1, 2]), True)[1]["penalty"]
-        mean = tf.reduce_mean(penalty)
+        _, (_, terms) = model.objective(x, None, tf.constant([1, 2]), True)
+        mean = tf.reduce_mean(terms["penalty"])
     slopes = tape.gradient(mean, variables)[-1].numpy()
     if (loc, scale) == (0.0, 1.0):
         # Where codes are the prior's, there is nothing to tell and nothing that draws them away.

@@ -80,29 +80,23 @@ class AAE(GenerativeModel):
         }
 
     def rounds(self):
-        return [
-            Round(self.reconstruction_objective),
-            Round(self.discriminator_objective),
-            Round(self.encoder_objective),
-        ]
+        return [Round(self.reconstruction_objective), Round(self.regularization_objective)]
 
     def reconstruction_objective(self, x, y, seed, training):
         z = self._code(x, y, seed, training)
         return {"autoencoder": -self.likelihood(z, y, training=training).log_prob(x)}, {}
 
-    def discriminator_objective(self, x, y, seed, training):
+    def regularization_objective(self, x, y, seed, training):
         code_seed, prior_seed, real_seed, fake_seed = tfp.random.split_seed(seed, 4)
-        code = tf.stop_gradient(self._code(x, y, code_seed, training))
+        code = self._code(x, y, code_seed, training)
         prior_logit = self._judge(self.sample_latents(tf.shape(x)[0], y, prior_seed), y, training)
-        code_logit = self._judge(code, y, training)
+        code_logit = self._judge(tf.stop_gradient(code), y, training)
         loss = self.adversarial_loss.real(prior_logit, real_seed) + self.adversarial_loss.fake(
             code_logit, fake_seed
         )
-        return {"discriminator": loss}, {"prior_logit": prior_logit, "code_logit": code_logit}
-
-    def encoder_objective(self, x, y, seed, training):
-        code_logit = self._judge(self._code(x, y, seed, training), y, training)
-        return {"encoder": self.adversarial_loss.fool(code_logit)}, {}
+        yield {"discriminator": loss}, {"prior_logit": prior_logit, "code_logit": code_logit}
+        # The discriminator has moved, the encoder has not: its codes are the same.
+        yield {"encoder": self.adversarial_loss.fool(self._judge(code, y, training))}, {}
 
     def _code(self, x, y, seed, training):
         return self.posterior(x, y, training=training).sample(seed=seed)

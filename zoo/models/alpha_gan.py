@@ -36,10 +36,10 @@ class AlphaGAN(GenerativeModel):
     the corrected ones.
 
     The four players move one after the other, as the authors' do: the encoder, the generator, then
-    both discriminators, each on the weights that those before left and with noise of its own. Both
-    discriminators share a forward pass, as neither sees what the other judges, so that this is what
-    two passes would do. The encoder's round makes no samples and asks no D; the generator's has no
-    backward pass of the encoder, and the discriminators' none but their own.
+    both discriminators at once, as neither sees what the other judges, each on the weights that those
+    before left. Once the encoder has moved, its codes serve all the others, and so does the prior's
+    draw. The encoder's pass makes no samples and asks no D; the generator's has no backward pass of
+    the encoder, and the discriminators' none but their own.
 
     The L1 distance is summed over pixels and channels of images in [0, 1]; lambda belongs to that
     sum. Code which takes the mean, or images in [-1, 1], wants another lambda for the same game: the
@@ -111,11 +111,7 @@ class AlphaGAN(GenerativeModel):
         }
 
     def rounds(self):
-        return [
-            Round(self.encoder_objective),
-            Round(self.generator_objective),
-            Round(self.discriminators_objective),
-        ]
+        return [Round(self.encoder_objective), Round(self.adversarial_objective)]
 
     def encoder_objective(self, x, y, seed, training):
         code = self._code(x, y, seed, training)
@@ -123,51 +119,46 @@ class AlphaGAN(GenerativeModel):
         fooled = self.adversarial_loss.fool(self._judge_code(code, training))
         return {"encoder": self.lambda_ * distance + fooled}, {}
 
-    def generator_objective(self, x, y, seed, training):
-        code_seed, prior_seed = tfp.random.split_seed(seed)
+    def adversarial_objective(self, x, y, seed, training):
+        code_seed, prior_seed, *label_seeds = tfp.random.split_seed(seed, 7)
         code = tf.stop_gradient(self._code(x, y, code_seed, training))
-        made, sample = self._make(code, training), self._sample(x, y, prior_seed, training)[1]
+        z = tf.ensure_shape(self.prior(y).sample(tf.shape(x)[0], seed=prior_seed), code.shape)
+        made, sample = self._make(code, training), self._make(z, training)
         distance = _l1(x, made)
         fooled = self.adversarial_loss.fool(self._judge(made, training))
         fooled += self.adversarial_loss.fool(self._judge(sample, training))
-        return {"generator": self.lambda_ * distance + fooled}, {"reconstruction": distance}
+        yield {"generator": self.lambda_ * distance + fooled}, {"reconstruction": distance}
 
-    def discriminators_objective(self, x, y, seed, training):
-        code_seed, prior_seed, *label_seeds = tfp.random.split_seed(seed, 7)
-        code = tf.stop_gradient(self._code(x, y, code_seed, training))
-        made = tf.stop_gradient(self._make(code, training))
-        z, sample = self._sample(x, y, prior_seed, training)
+        # The generator has moved: what it makes of the same latents is new.
+        made, sample = (tf.stop_gradient(self._make(latents, training)) for latents in (code, z))
         real_logit = self._judge(x, training)
         made_logit = self._judge(made, training)
-        sample_logit = self._judge(tf.stop_gradient(sample), training)
+        sample_logit = self._judge(sample, training)
         prior_logit = self._judge_code(z, training)
         code_logit = self._judge_code(code, training)
         real, fake = self.adversarial_loss.real, self.adversarial_loss.fake
-        return {
-            "discriminator": real(real_logit, label_seeds[0])
-            + fake(made_logit, label_seeds[1])
-            + fake(sample_logit, label_seeds[2]),
-            "code_discriminator": real(prior_logit, label_seeds[3])
-            + fake(code_logit, label_seeds[4]),
-        }, {
-            "real_logit": real_logit,
-            "reconstruction_logit": made_logit,
-            "sample_logit": sample_logit,
-            "prior_logit": prior_logit,
-            "code_logit": code_logit,
-        }
+        yield (
+            {
+                "discriminator": real(real_logit, label_seeds[0])
+                + fake(made_logit, label_seeds[1])
+                + fake(sample_logit, label_seeds[2]),
+                "code_discriminator": real(prior_logit, label_seeds[3])
+                + fake(code_logit, label_seeds[4]),
+            },
+            {
+                "real_logit": real_logit,
+                "reconstruction_logit": made_logit,
+                "sample_logit": sample_logit,
+                "prior_logit": prior_logit,
+                "code_logit": code_logit,
+            },
+        )
 
     def _code(self, x, y, seed, training):
         return self.posterior(x, y, training=training).sample(seed=seed)
 
     def _make(self, z, training):
         return tf.cast(self.generator(z, training=training), tf.float32)
-
-    def _sample(self, x, y, seed, training):
-        """A draw of the prior for each image, and what the generator makes of it."""
-        z = self.prior(y).sample(tf.shape(x)[0], seed=seed)
-        z = tf.ensure_shape(z, [x.shape[0], None])
-        return z, self._make(z, training)
 
     # Each kind of image apart, so that batch normalization sees either alone.
     def _judge(self, x, training):

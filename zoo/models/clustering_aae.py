@@ -156,28 +156,29 @@ class ClusteringAAE(AAE):
         """K."""
         return self.prior.categories
 
-    def discriminator_objective(self, x, y, seed, training):
+    def regularization_objective(self, x, y, seed, training):
         code_seed, prior_seed, *label_seeds = tfp.random.split_seed(seed, 6)
-        code = tf.stop_gradient(self._code(x, None, code_seed, training))
+        code = self._code(x, None, code_seed, training)
         drawn = self.prior().sample(tf.shape(x)[0], seed=prior_seed)
         real, fake = self.adversarial_loss.real, self.adversarial_loss.fake
         prior_category, prior_style = self._judge_both(drawn, training)
+        category, style = self._judge_both(tf.stop_gradient(code), training)
+        yield (
+            {
+                "discriminator": real(prior_style, label_seeds[0]) + fake(style, label_seeds[1]),
+                "category_discriminator": real(prior_category, label_seeds[2])
+                + fake(category, label_seeds[3]),
+            },
+            {
+                "prior_logit": prior_style,
+                "code_logit": style,
+                "prior_category_logit": prior_category,
+                "category_logit": category,
+            },
+        )
         category, style = self._judge_both(code, training)
-        return {
-            "discriminator": real(prior_style, label_seeds[0]) + fake(style, label_seeds[1]),
-            "category_discriminator": real(prior_category, label_seeds[2])
-            + fake(category, label_seeds[3]),
-        }, {
-            "prior_logit": prior_style,
-            "code_logit": style,
-            "prior_category_logit": prior_category,
-            "category_logit": category,
-        }
-
-    def encoder_objective(self, x, y, seed, training):
-        category, style = self._judge_both(self._code(x, None, seed, training), training)
         fool = self.adversarial_loss.fool
-        return {"encoder": fool(category) + fool(style)}, {}
+        yield {"encoder": fool(category) + fool(style)}, {}
 
     def _judge_both(self, code, training):
         """The logits `[B]` of the category and of the style of `code[B, K + D]`."""

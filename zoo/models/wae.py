@@ -15,7 +15,7 @@ from zoo.adversarial import AdversarialLoss, NonSaturating, adversarial_loss
 from zoo.config import look_up
 from zoo.discrepancies import InverseMultiquadric, Kernel, kernel_named, mmd_to_prior
 from zoo.distributions import Conditional, Deterministic, DiagonalNormal, IsotropicNormal, Prior
-from zoo.model import GenerativeModel, Round, as_images
+from zoo.model import GenerativeModel, as_images
 
 
 class _Transport:
@@ -202,26 +202,22 @@ class WAEGAN(_Transport, GenerativeModel):
             "autoencoder": [self.posterior, self.generator],
         }
 
-    def rounds(self):
-        return [Round(self.discriminator_objective), Round(self.autoencoder_objective)]
-
-    def discriminator_objective(self, x, y, seed, training):
+    def objective(self, x, y, seed, training):
         code_seed, prior_seed, real_seed, fake_seed = tfp.random.split_seed(seed, 4)
-        code = tf.stop_gradient(self._code(x, y, code_seed, training))
+        z = self._code(x, y, code_seed, training)
+        code = tf.stop_gradient(z)
         draw = tf.ensure_shape(self.prior(y).sample(tf.shape(x)[0], seed=prior_seed), code.shape)
         prior_logit, code_logit = (self._judge(z, y, training) for z in (draw, code))
         loss = self.adversarial_loss.real(prior_logit, real_seed) + self.adversarial_loss.fake(
             code_logit, fake_seed
         )
         terms = {"prior_logit": prior_logit, "code_logit": code_logit}
-        return {"discriminator": self.lambda_ * loss}, terms
-
-    def autoencoder_objective(self, x, y, seed, training):
-        z = self._code(x, y, seed, training)
+        yield {"discriminator": self.lambda_ * loss}, terms
+        # The algorithm's z~ of both players are the same.
         cost = self._cost(x, z, training)
         penalty = self.adversarial_loss.fool(self._judge(z, y, training))
         loss = cost + self.lambda_ * penalty
-        return {"autoencoder": loss}, {"cost": cost, "penalty": penalty}
+        yield {"autoencoder": loss}, {"cost": cost, "penalty": penalty}
 
     def _judge(self, z, y, training):
         logit = tf.cast(self.discriminator(z, training=training)[:, 0], tf.float32)
