@@ -55,7 +55,7 @@ class Equilibrium(FromArguments):
         low, high = self.cost - self.margin, self.cost + self.margin
         strong = tf.minimum(real_cost, fake_cost) < low
         weak = tf.maximum(real_cost, fake_cost) > high
-        return ~strong, ~weak
+        return weak | ~strong, strong | ~weak
 
     def get_config(self) -> dict:
         return {name: getattr(self, name) for name in self._argument_names()}
