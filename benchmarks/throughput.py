@@ -1,6 +1,6 @@
 """How fast presets train on this machine, beside what bounds them.
 
-python -m benchmarks.throughput --presets=vae_mnist,dcgan_mnist --output=DIR [--torch] [--sweep]
+python -m benchmarks.throughput --presets=vae_mnist,dcgan_mnist --output=DIR [--torch] [--sweep | --passes]
 
 Times of one training step, measured in turn and repeated:
 
@@ -12,6 +12,10 @@ Times of one training step, measured in turn and repeated:
   2000x2000 float32 matrices, measured in the same turns. The operations are counted in the traced
   step (`count_flops`): matrix products and convolutions, 2 for each multiply-add, also on padding;
   only what the updates depend on, so a gradient that nobody needs counts nothing.
+
+With --passes instead: the bare step beside the passes through networks that its algorithm needs and
+its updates, each timed by itself (`benchmarks.passes`), for autoencoders with discriminators. More
+than their sum is work that is done twice, or that nobody needs.
 
 MNIST presets read random pixels, through the same `ImageData` as the real ones: how fast a step is
 does not depend on what they show.
@@ -50,27 +54,35 @@ def bare_step(model, x, y, seed) -> None:
         for turn in range(round.steps):
             here = tf.random.experimental.stateless_fold_in(seed, i * shares + turn)
             part = slice(turn, None, shares) if shares > 1 else slice(None)
-            tape, scope = tf.GradientTape(persistent=True), keras.StatelessScope()
+            tape, scope, waiting = tf.GradientTape(persistent=True), keras.StatelessScope(), {}
             with tape, scope:
                 turns = _means(round.objective(x[part], None if y is None else y[part], here, True))
                 means = next(turns)
             while means is not None:
                 moves = [(p, model.variables_of(p)) for p in means]
                 grads = [tape.gradient(means[player], variables) for player, variables in moves]
+                waiting |= scope.state_mapping
+                scope.state_mapping.clear()
                 for (player, variables), gradients in zip(moves, grads, strict=True):
                     model.optimizers[player].apply(gradients, variables)
                     for layer in model.players()[player]:
                         for variable in layer.non_trainable_variables:
-                            value = scope.get_current_value(variable)
-                            if value is not None:
-                                variable.assign(value)
+                            if id(variable) in waiting:
+                                variable.assign(waiting.pop(id(variable)))
                 with tape, scope:
                     means = next(turns, None)
 
 
 def _means(outcome):
     for losses, _ in turns_of(outcome):
-        yield {player: tf.reduce_mean(loss) for player, loss in losses.items()}
+        yield {player: _mean(loss) for player, loss in losses.items()}
+
+
+def _mean(loss):
+    if not isinstance(loss, tuple):
+        return tf.reduce_mean(loss)
+    loss, weights = loss
+    return tf.math.divide_no_nan(tf.reduce_sum(weights * loss), tf.reduce_sum(weights))
 
 
 def bare_steps(model, batch, jit_compile: bool):
@@ -136,11 +148,12 @@ def _static(tensor):
 def matmul_rate(repeats: int = 3) -> float:
     """Floating-point operations per second of a float32 matrix product: the best of a few."""
     a = tf.random.stateless_normal([MATMUL_SIDE, MATMUL_SIDE], [0, 1])
-    best = min(_seconds(lambda: tf.matmul(a, a).numpy()) for _ in range(repeats))
+    best = min(elapsed(lambda: tf.matmul(a, a).numpy()) for _ in range(repeats))
     return 2 * MATMUL_SIDE**3 / best
 
 
-def _seconds(function) -> float:
+def elapsed(function) -> float:
+    """Seconds that a function takes."""
     begin = time.perf_counter()
     function()
     return time.perf_counter() - begin
@@ -195,7 +208,7 @@ class Case:
 
     def bare(self, steps: int) -> float:
         self._bare(1)
-        return _seconds(lambda: self._bare(steps)) / steps
+        return elapsed(lambda: self._bare(steps)) / steps
 
     def fit(self, steps: int, data: tf.data.Dataset | None = None) -> float:
         each = self.config.steps_per_execution
@@ -215,7 +228,7 @@ class Case:
         """Seconds for a batch where nothing else happens."""
         batches = iter(self.batches)
         next(batches)
-        return _seconds(lambda: [next(batches) for _ in range(steps)]) / steps
+        return elapsed(lambda: [next(batches) for _ in range(steps)]) / steps
 
 
 def _data(config) -> ImageData:
@@ -272,7 +285,7 @@ def measure(config, repeats: int, seconds: float, torch: bool) -> dict:
 
         if loop := torch_loops.make(config, case.data.image_shape):
             loop(2)
-            ways["torch"] = lambda: _seconds(lambda: loop(steps)) / steps
+            ways["torch"] = lambda: elapsed(lambda: loop(steps)) / steps
     samples = in_turn(ways, repeats)
     rates, flops = samples.pop("matmul"), case.flops()
     samples["floor"] = [flops / rate for rate in rates]
@@ -293,6 +306,31 @@ def measure(config, repeats: int, seconds: float, torch: bool) -> dict:
             "fit_to_bare": ratio(fit, samples["bare"]),
         }
         | ({"fit_to_torch": ratio(fit, samples["torch"])} if "torch" in samples else {}),
+    }
+
+
+def measure_passes(config, repeats: int, seconds: float) -> dict:
+    """A bare step's time and operations beside those of the passes that it needs."""
+    from benchmarks.passes import Passes
+
+    case = Case(config)
+    passes = Passes(case.model, config.batch_size, config.jit_compile)
+    case.bare(1), passes.seconds(1)  # Compiles.
+    steps = max(2, round(seconds / case.bare(3)))
+    ways = {"bare": functools.partial(case.bare, steps)}
+    samples = in_turn(ways | {"passes": functools.partial(passes.seconds, steps)}, repeats)
+    step, needed = case.flops(), passes.flops()
+    return {
+        "preset": config.preset,
+        "jit_compile": config.jit_compile,
+        "batch_size": config.batch_size,
+        "steps": steps,
+        "flops": {"bare": step, "passes": needed},
+        "seconds_per_step": {name: summary(values) for name, values in samples.items()},
+        "ratios": {
+            "seconds": ratio(samples["bare"], samples["passes"]),
+            "flops": step / needed,
+        },
     }
 
 
@@ -358,6 +396,27 @@ def table(results: list[dict]) -> str:
     return _markdown(head, rows)
 
 
+def passes_table(results: list[dict]) -> str:
+    """Rows of `measure_passes`, as Markdown."""
+    head = (
+        "preset", "XLA", "batch", "bare ms", "passes ms", "bare / passes", "bare GFLOP",
+        "passes GFLOP", "bare / passes in operations",
+    )  # fmt: skip
+    rows = [
+        (
+            r["preset"],
+            "yes" if r["jit_compile"] else "no",
+            str(r["batch_size"]),
+            *(f"{1000 * r['seconds_per_step'][k]['median']:.2f}" for k in ("bare", "passes")),
+            f"{r['ratios']['seconds']:.2f}",
+            *(f"{r['flops'][k] / 1e9:.3f}" for k in ("bare", "passes")),
+            f"{r['ratios']['flops']:.3f}",
+        )
+        for r in results
+    ]
+    return _markdown(head, rows)
+
+
 def sweep_table(results: list[dict]) -> str:
     """Rows of `sweep`: for each preset the ways in which it runs, the fastest first."""
     rows = [
@@ -412,10 +471,13 @@ def main() -> None:
         print(f"{config.preset} ...", flush=True)
         if FLAGS.sweep:
             results += sweep(config, FLAGS.repeats, FLAGS.seconds)
+        elif FLAGS.passes:
+            results.append(measure_passes(config, FLAGS.repeats, FLAGS.seconds))
         else:
             results.append(measure(config, FLAGS.repeats, FLAGS.seconds, FLAGS.torch))
         keras.backend.clear_session()
-        text = sweep_table(results) if FLAGS.sweep else table(results)
+        show = sweep_table if FLAGS.sweep else passes_table if FLAGS.passes else table
+        text = show(results)
         if FLAGS.output:
             write(FLAGS.output, results, text)  # After each: what is measured is not lost.
     if results:
@@ -428,6 +490,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer("repeats", 5, "Turns of measuring; the medians are reported.")
     flags.DEFINE_float("seconds", 0.7, "Seconds of each measurement.")
     flags.DEFINE_bool("torch", False, "Also time PyTorch, where `benchmarks.torch_loops` has it.")
+    flags.DEFINE_bool("passes", False, "Time steps beside the passes that they need.")
     flags.DEFINE_bool("sweep", False, "Time `fit` with and without XLA, and by steps at once.")
     flags.DEFINE_string("output", None, "Folder for throughput.json and throughput.md.")
 

@@ -1,6 +1,7 @@
 """The one base class of the zoo: a model is a game of players, trained in rounds."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
@@ -19,10 +20,10 @@ class Round(NamedTuple):
     """One forward pass, and what each player who moves on it minimises.
 
     `objective(x, y, seed, training)` returns `({player: loss}, terms)`: for each moving player one
-    number per example, `[B]`, and further numbers to report, or `(numbers, weights)` where these do
-    not all count alike. All its randomness comes from `seed`,
-    so that it is a pure function of weights, batch and seed. (Dropout and its kin, which draw from
-    generators of their own, are given seeds that follow from it.)
+    number per example, `[B]`, and further numbers to report; either may be `(numbers, weights)`
+    where these do not all count alike in the mean. All its randomness comes from `seed`, so that it is
+    a pure function of weights, batch and seed. (Dropout and its kin, which draw from generators of
+    their own, are given seeds that follow from it.)
 
     Or it yields such pairs, one after the other: players move in turns on one forward pass. When it
     goes on, those of the pair before have moved, and the networks it calls next have their new
@@ -35,7 +36,8 @@ class Round(NamedTuple):
     `gates` may hold players back, from batch to batch: by a player's name, a function from the means
     of all the round reports over the global batch, `{name: scalar}`, to a scalar bool, whether the
     player moves. One who does not move keeps its weights, its optimizer's state and its layers'
-    state, bit by bit. The share of batches on which it moved is reported as "<player>_moves".
+    state, bit by bit. The share of batches on which it moved, at the last of the round's steps, is
+    reported as "<player>_moves".
     """
 
     objective: Callable
@@ -123,6 +125,12 @@ class GenerativeModel(FromArguments, keras.Model):
         return None
 
     @property
+    def num_classes(self) -> int | None:
+        """How many classes a `y` that is a label may be of; `None` where networks do not say."""
+        layers = self._flatten_layers(include_self=False)
+        return min((n.classes for n in layers if isinstance(n, OneHot)), default=None)
+
+    @property
     def latent_dim(self) -> int:
         """Number of latent dimensions, D."""
         spec = self.condition
@@ -187,6 +195,11 @@ class GenerativeModel(FromArguments, keras.Model):
                 "`optimizer` must be one optimizer, or a dict with the players "
                 f"{sorted(players)} as keys. Received: a dict with the keys {sorted(optimizer)}."
             )
+        if unknown := {name for round in self.rounds() for name in round.gates} - players.keys():
+            raise ValueError(
+                f"A gate holds back one of the players {sorted(players)}. "
+                f"Received: gates of {sorted(unknown)}."
+            )
         self.optimizers = {name: keras.optimizers.get(optimizer[name]) for name in players}
         if len(set(map(id, self.optimizers.values()))) < len(players):
             raise ValueError(
@@ -246,8 +259,8 @@ class GenerativeModel(FromArguments, keras.Model):
         """Keras's `fit`, on arrays or a `tf.data.Dataset`, of `x` or `(x, y)`.
 
         Raises:
-            ValueError: If images are not floats in [0, 1] of the model's shape, or examples or
-                classes are to have weights.
+            ValueError: If images are not floats in [0, 1] of the model's shape, labels are of no
+                class that the model knows, or examples or classes are to have weights.
             NonFiniteError: If a loss or term becomes NaN or infinite.
         """
         self.check_images(x)
@@ -256,7 +269,10 @@ class GenerativeModel(FromArguments, keras.Model):
             _refuse_weights(kwargs.get(weights), f"`{weights}`")
         _refuse_third(getattr(x, "element_spec", None))
         _refuse_third(getattr(held_out, "element_spec", held_out), "the validation data")
-        self.check_images(held_out[0] if isinstance(held_out, tuple | list) else held_out)
+        held_out = held_out if isinstance(held_out, tuple | list) else (held_out,)
+        self.check_images(held_out[0])
+        for labels in (y, *held_out[1:2]):
+            self._check_labels(labels)
         if self.compiled:
             self.first_non_finite.reset_state()
         if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
@@ -270,6 +286,7 @@ class GenerativeModel(FromArguments, keras.Model):
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Keras's `evaluate`: the means of all losses and terms. Raises as `fit` does."""
         self.check_images(x)
+        self._check_labels(y)
         # The fifth argument, if not by name.
         weights = args[2] if len(args) > 2 else kwargs.get("sample_weight")
         _refuse_weights(weights, "`sample_weight`")
@@ -312,7 +329,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 turns = iter(turns_of(round.objective(x, y, seed, training=True)))
                 turn = next(turns)
             means = self._means(turn)
-        losses, terms = {}, {}
+        losses, terms, waiting = {}, {}, {}
         while turn is not None:
             self._refuse_losses_of_layers(scope)
             losses, terms = losses | turn[0], terms | turn[1]
@@ -324,7 +341,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 optimizer = self.optimizers[player]
                 with _undone_unless(moves.get(player), variables[player] + optimizer.variables):
                     self._move(optimizer, grads[player], variables[player])
-            self._keep_state(scope, means, moves)
+            self._keep_state(scope, waiting, means, moves)
             terms = terms | _as_terms(moves)
             with tape:
                 with scope:
@@ -377,15 +394,20 @@ class GenerativeModel(FromArguments, keras.Model):
             for i, generator in enumerate(generators.values())
         ]
 
-    def _keep_state(self, scope, players, moves):
-        """Lets the state of the layers of the players who move be what it became in the scope."""
+    def _keep_state(self, scope, waiting, players, moves):
+        """Lets the state of the layers of the players who move be what it became in the scope.
+
+        In this turn, or else in one before it: what others have become is kept `waiting`.
+        """
         owners = {
-            player: [v for layer in self.players()[player] for v in layer.non_trainable_weights]
-            for player in players
+            player: [v for layer in layers for v in layer.non_trainable_weights]
+            for player, layers in self.players().items()
         }
-        variables = {id(v): v for own in owners.values() for v in own}
-        news = {i: scope.get_current_value(v) for i, v in variables.items()}
-        news = {i: new for i, new in news.items() if new is not None}
+        # The next turn starts from what is kept here, not from what is held back.
+        held = {id(v) for own in owners.values() for v in own} & scope.state_mapping.keys()
+        waiting |= {i: scope.state_mapping.pop(i) for i in held}
+        variables = {id(v): v for player in players for v in owners[player]}
+        news = {i: waiting.pop(i) for i in variables if i in waiting}
         replicas = tf.distribute.get_replica_context()
         if news and replicas.num_replicas_in_sync > 1:
             # Keras would let each replica keep its own batch statistics.
@@ -393,12 +415,10 @@ class GenerativeModel(FromArguments, keras.Model):
             means = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, list(news.values()))
             news = dict(zip(news, means, strict=True))
         for i, new in news.items():
-            gates = [moves.get(p) for p, own in owners.items() if any(id(v) == i for v in own)]
+            gates = [moves.get(p) for p in players if any(id(v) == i for v in owners[p])]
             go = None if None in gates else tf.reduce_any(gates)
             with _undone_unless(go, [variables[i]]):
                 variables[i].assign(new)
-            # Who goes on in this scope starts from what has been kept.
-            scope.state_mapping.pop(i)
 
     def _refuse_losses_of_layers(self, scope):
         if not scope.losses:
@@ -444,10 +464,10 @@ class GenerativeModel(FromArguments, keras.Model):
         for round in self.rounds():
             seed, here = tfp.random.split_seed(seed)
             losses, terms = {}, {}
-            for turn_losses, turn_terms in turns_of(round.objective(x, y, here, training=False)):
-                losses, terms = losses | turn_losses, terms | turn_terms
-            moves = self._gated_moves(round, losses, losses, terms)
-            results |= self._named(losses, terms | _as_terms(moves))
+            for turn in turns_of(round.objective(x, y, here, training=False)):
+                losses, terms = losses | turn[0], terms | turn[1]
+                terms = terms | _as_terms(self._gated_moves(round, turn[0], losses, terms))
+            results |= self._named(losses, terms)
         self._track(results)
         return self._report()
 
@@ -564,8 +584,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"A condition of this {type(self).__name__} is a label, an int. "
                 f"Received: y of type {tf.as_dtype(y.dtype).name}."
             )
-        if not self.condition_is_optional:  # Then -1 may mean that there is none.
-            self._check_labels(tf.get_static_value(y) if tf.is_tensor(y) else y)
+        self._check_labels(tf.get_static_value(y) if tf.is_tensor(y) else y)
         y = tf.cast(y, spec.dtype)
         if y.shape.rank == spec.shape.rank - 1:
             y = tf.repeat(y[None], n, 0)
@@ -578,15 +597,23 @@ class GenerativeModel(FromArguments, keras.Model):
         return y
 
     def _check_labels(self, y):
-        """Refuses labels beyond the classes that a network knows: they would be zeros to it."""
-        if y is None or not y.size or not np.issubdtype(y.dtype, np.integer):
+        """Refuses what is no label of a known class: it would be another, or none, to a network."""
+        classes = None if self.condition is None else self.num_classes
+        if y is None or classes is None:
             return
-        for layer in self._flatten_layers(include_self=False):
-            if isinstance(layer, OneHot) and not 0 <= y.min() <= y.max() < layer.classes:
-                raise ValueError(
-                    f"Labels are the numbers from 0 to {layer.classes - 1}. "
-                    f"Received: labels from {y.min()} to {y.max()}."
-                )
+        y = np.asarray(y)
+        if not np.issubdtype(y.dtype, np.integer):
+            raise ValueError(
+                f"A condition of this {type(self).__name__} is a label, an int. "
+                f"Received: y of type {y.dtype.name}."
+            )
+        none = -math.inf if self.condition_is_optional else 0
+        if y.size and not none <= y.min() <= y.max() < classes:
+            less = ", and below 0 is no label" if self.condition_is_optional else ""
+            raise ValueError(
+                f"Labels are the numbers from 0 to {classes - 1}{less}. "
+                f"Received: labels from {y.min()} to {y.max()}."
+            )
 
     def given(self, context, y, rank: int = 4):
         """`y`, one for each row of images or, with rank=2, latents `[..., B, D]`; see `conditions`.
@@ -802,25 +829,27 @@ def _share(batch, turn: int, shares: int):
     return keras.tree.map_structure(rows, batch)
 
 
-def _global_mean(loss: tf.Tensor, player: str) -> tf.Tensor:
+def _global_mean(loss, player: str) -> tf.Tensor:
     """The sum over the replica's examples over the number of examples on all replicas.
 
     Keras's optimizers add up the replicas' gradients, so this makes their sum the gradient of the
-    mean over the global batch, also where replicas have unequal shares of a last, small batch.
+    mean over the global batch, also where replicas have unequal shares of a last, small batch. Of
+    `(loss, weights)` it is the weighted mean, 0 where no example counts.
     """
+    loss, weights = loss if isinstance(loss, tuple) else (loss, None)
     if loss.shape.rank != 1:
         raise ValueError(
             f"The loss of player '{player}' must be one number per example, of shape [B]. "
             f"Received: shape {loss.shape}."
         )
     replicas = tf.distribute.get_replica_context()
-    if loss.shape[0] is not None:
-        count = loss.shape[0] * replicas.num_replicas_in_sync
-    else:
-        count = tf.cast(tf.shape(loss)[0], tf.float32)
-        if replicas.num_replicas_in_sync > 1:
-            count = replicas.all_reduce(tf.distribute.ReduceOp.SUM, count)
-    return tf.reduce_sum(loss) / count
+    if weights is None and loss.shape[0] is not None:
+        return tf.reduce_sum(loss) / (loss.shape[0] * replicas.num_replicas_in_sync)
+    weights = tf.ones_like(loss) if weights is None else weights
+    count = tf.reduce_sum(weights)
+    if replicas.num_replicas_in_sync > 1:
+        count = replicas.all_reduce(tf.distribute.ReduceOp.SUM, count)
+    return tf.math.divide_no_nan(tf.reduce_sum(weights * loss), count)
 
 
 @contextlib.contextmanager

@@ -205,9 +205,15 @@ def test_a_cluster_given_replaces_that_of_the_latents(digits):
         image = tf.sigmoid(model.likelihood.network(own[None]))[0]
         np.testing.assert_allclose(given[row], image, atol=1e-5)
     np.testing.assert_array_equal(model.decode(z, 1), model.decode(z, [1, 1, 1]))
-    np.testing.assert_allclose(model.reconstruct(digits[:3], 1), model.decode(z, 1), atol=1e-6)
+    # A reconstruction is of the category that the image is found in.
+    np.testing.assert_allclose(model.reconstruct(digits[:3], 1), model.decode(z), atol=1e-6)
     with pytest.raises(ValueError, match=r"labels from 0 to 3.*Received: a label of 4"):
         model.decode(z, 4)
+    for y in ([0, 1], [[0]], 2.7):
+        with pytest.raises(ValueError, match="Received: "):
+            model.sample(3, y)
+    with pytest.raises(ValueError, match=r"one for each of 5\. Received: y of shape \(2,\)"):
+        model.decode(tf.zeros([5, z.shape[1]]), [0, 1])
 
 
 def test_the_image_of_a_category_has_the_style_0():

@@ -53,7 +53,7 @@ def test_a_labels_segment_of_the_roll_is_evenly_covered_and_no_other(k):
 
 
 def test_a_label_of_the_roll_leaves_its_thickness():
-    z = zoo.SwissRoll(radius=0.0, noise=0.3).component(np.full(4000, 7)).sample(seed=[1, 2])
+    z = zoo.SwissRoll(radius=1e-6, noise=0.3).component(np.full(4000, 7)).sample(seed=[1, 2])
     for values in z.numpy().T:
         assert stats.kstest(values, stats.norm(0, 0.3).cdf).pvalue > 1e-3
 
@@ -201,7 +201,7 @@ def test_labels_that_no_part_stands_for_are_refused(digits):
     model = small(components=4)
     model.compile("sgd")
     for method in (model.fit, model.evaluate):
-        with pytest.raises(ValueError, match=r"ints below 4, or -1 .* Received: 5\."):
+        with pytest.raises(ValueError, match=r"from 0 to 3, and below 0 .*Received: labels from 0 to 5"):
             method(digits[:8], np.arange(8) % 6, verbose=0)
     with pytest.raises(ValueError, match=r"at most 4 classes\. Received: 'digits' with 10"):
         model.adapt(zoo.datasets.load("digits"))
@@ -216,6 +216,11 @@ def test_parts_that_know_no_labels_are_refused():
     with pytest.raises(ValueError, match=r"takes \[z, y\]\. Received: a network of 1 input"):
         LabelInformedAAE(
             model.posterior, model.likelihood, model.prior, zoo.networks.mlp(2, 1, (3,))
+        )
+    without = zoo.networks.beside_label(zoo.networks.mlp(2 + 4, 1, (3,)), 2, 4)
+    with pytest.raises(ValueError, match=r"of 4 components takes 5 labels.*that takes 4\."):
+        LabelInformedAAE(
+            model.posterior, model.likelihood, zoo.NormalPetals(components=4), without
         )
 
 

@@ -48,8 +48,8 @@ def test_classification_descends_the_mean_cross_entropy_of_the_labelled_rows(
         )
     assert float(loss) == pytest.approx(cross_entropies(model, x, y)[known].mean(), rel=1e-5)
     last = model.rounds()[-1]
-    reported = last.objective(x, tf.constant(y), SEED, True)[0]["classifier"]
-    assert np.mean(reported) == pytest.approx(float(loss), rel=1e-5)
+    values, counts = last.objective(x, tf.constant(y), SEED, True)[0]["classifier"]
+    assert np.average(values, weights=counts) == pytest.approx(float(loss), rel=1e-5)
     # The logits of the style have no part in it: their gradient is 0, and the change too.
     expected = tape.gradient(loss, model.variables_of("classifier"))
     before = {id(v): v.numpy() for v in model.trainable_variables}
@@ -99,20 +99,71 @@ def test_images_of_a_stratified_batch_are_in_the_phases_of_their_kind(digits, si
 def test_where_all_have_labels_all_images_are_in_all_phases(digits, single_turns):
     model, x = small(), tf.constant(digits[:5])
     sizes = [
-        {len(loss) for loss in turn.objective(x, tf.range(5) % K, SEED, True)[0].values()}
+        set(map(len, keras.tree.flatten(turn.objective(x, tf.range(5) % K, SEED, True)[0])))
         for turn in single_turns(model, x)
     ]
     assert sizes == [{5}] * 4
+
+
+@pytest.mark.parametrize("y", [[0, 1, 2, -1, -1, -1, -1, -1], [0, 1, 2, -1, 3, -1, -1, -1]])
+def test_replicas_with_unequal_numbers_of_labels_move_like_one(y, digits, mirrored, moves):
+    x, y = digits[:8], np.array(y)
+    one = small()
+    with mirrored.scope():
+        both = small()
+    for a, b in zip(both.weights, one.weights, strict=True):
+        a.assign(b.numpy())
+    change = moves(one, lambda: one._play(one.rounds()[-1], tf.constant(x), tf.constant(y), SEED))
+    parts = mirrored.experimental_distribute_values_from_function(
+        lambda c: (x[4 * c.replica_id_in_sync_group :][:4], y[4 * c.replica_id_in_sync_group :][:4])
+    )
+
+    @tf.function
+    def step():
+        mirrored.run(lambda part: both._play(both.rounds()[-1], *part, SEED), args=(parts,))
+
+    on_both = moves(both, step)
+    for have, want in zip(on_both["classifier"], change["classifier"], strict=True):
+        np.testing.assert_allclose(have, want, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_images_without_a_label_pass_the_classifier_for_batch_statistics_alone(batch_norm, digits):
+    model = small(labelled_rows=0.4, batch_norm=batch_norm)
+    seen = []
+    call = model.posterior.network.call
+    model.posterior.network.call = lambda x, **k: seen.append(len(x)) or call(x, **k)
+    model.classification_objective(tf.constant(digits[:5]), tf.fill([5], 0), SEED, True)
+    assert seen == [5 if batch_norm else 2]
+
+
+@pytest.mark.parametrize("player", ["autoencoder", "discriminator", "encoder"])
+def test_the_phases_without_labels_move_their_own_networks_alone(
+    player, digits, moves, single_turns
+):
+    model, x = small(labelled_rows=0.4), tf.constant(digits[:5])
+    y = tf.constant([-1, -1, -1, 0, 1])
+    turns = single_turns(model, x, y)
+    turn = turns[["autoencoder", "discriminator", "encoder"].index(player)]
+    movers = {player} | ({"category_discriminator"} if player == "discriminator" else set())
+    own = {id(v) for p in movers for v in model.variables_of(p)}
+    before = [(v, v.numpy()) for v in model.trainable_variables]
+    losses, _ = model._play(turn, x, y, SEED)
+    assert losses.keys() == movers and {len(loss) for loss in losses.values()} == {3}
+    for v, old in before:
+        assert np.array_equal(v, old) == (id(v) not in own)
 
 
 def test_a_row_without_a_label_costs_nothing_wherever_it_is(digits):
     model, x = small(labelled_rows=0.4), tf.constant(digits[:5])
     losses, terms = model.classification_objective(x, tf.constant([-1, 3, -1, -1, 2]), SEED, True)
     expected = cross_entropies(model, digits[4:5], [2])
-    np.testing.assert_allclose(losses["classifier"], [0, 2 * expected[0]], rtol=1e-5)
+    loss, counts = losses["classifier"]
+    np.testing.assert_allclose(loss[1], expected[0], rtol=1e-5)
+    np.testing.assert_array_equal(counts, [0, 1])
     np.testing.assert_array_equal(terms["accuracy"][1], [0, 1])
     none, _ = model.classification_objective(x, None, SEED, True)
-    np.testing.assert_array_equal(none["classifier"], [0, 0])
+    np.testing.assert_array_equal(none["classifier"][1], [0, 0])
 
 
 def test_evaluation_reports_cross_entropy_and_accuracy_of_the_labelled(digits):
@@ -158,9 +209,10 @@ def test_a_style_can_have_any_class(digits):
     model = small()
     z = model.encode(digits[:3], [0, 1, 2])
     np.testing.assert_array_equal(z, model.encode(digits[:3]))
-    images = model.reconstruct(digits[:3], [2, 2, 2])
+    images = model.decode(z, [2, 2, 2])
     np.testing.assert_allclose(images, model.decode(z, 2), atol=1e-6)
-    assert np.abs(images - model.reconstruct(digits[:3], [1, 1, 1])).max() > 1e-3
+    assert np.abs(images - model.decode(z, 1)).max() > 1e-3
+    np.testing.assert_allclose(model.reconstruct(digits[:3], 2), model.decode(z), atol=1e-6)
     drawn = model.sample_latents(3, [3, 0, 1], seed=1)
     np.testing.assert_array_equal(drawn[:, :K], np.eye(K)[[3, 0, 1]])
 
@@ -174,9 +226,9 @@ def test_what_cannot_be_is_refused(digits):
                 model.category_discriminator, labelled_rows=share,
             )  # fmt: skip
     for method in (model.fit, model.evaluate):
-        with pytest.raises(ValueError, match=r"ints below 4, or -1 .* Received: 9\."):
+        with pytest.raises(ValueError, match=r"from 0 to 3, and below 0 .*Received: labels from 0 to 9"):
             method(digits[:10], np.arange(10), verbose=0)
-        with pytest.raises(ValueError, match=r"Received: float64 of shape \(10, 2\)"):
+        with pytest.raises(ValueError, match=r"is a label, an int\. Received: y of type float64"):
             method(digits[:10], np.zeros((10, 2)), verbose=0)
     with pytest.raises(ValueError, match="'digits' with 10 classes"):
         model.adapt(zoo.datasets.load("digits"))

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -112,18 +111,6 @@ class AAE(GenerativeModel):
         return as_images(self.likelihood(z, self.given(z, y, 2)).mean())
 
 
-def refuse_other_labels(y, classes: int) -> None:
-    """Raises a `ValueError` if an array of labels has one from `classes` on; below 0 is no label."""
-    if y is None or not hasattr(y, "shape"):
-        return
-    y = np.asarray(y)
-    if y.ndim != 1 or y.dtype.kind not in "iu" or (y >= classes).any():
-        have = f"{y.dtype.name} of shape {y.shape}" if y.ndim != 1 or y.size == 0 else y.max()
-        raise ValueError(
-            f"Expected labels [N], ints below {classes}, or -1 where there is none. Received: {have}."
-        )
-
-
 def check_classes(model: GenerativeModel, data: ImageData, classes: int) -> None:
     """Raises a `ValueError` unless the data have labels of at most so many classes."""
     names = data.label_names
@@ -179,7 +166,7 @@ def aae_mlp(
         latent_dim + condition_size, image_shape, family.params_per_value, hidden[::-1]
     )
     if condition_size:
-        decoder = beside_label(decoder, latent_dim, condition_size)
+        decoder = networks.beside_label(decoder, latent_dim, condition_size)
     discriminator = networks.mlp(latent_dim, 1, discriminator_hidden)
     return AAE(q, Conditional(decoder, family), p, discriminator)
 
@@ -213,16 +200,3 @@ def _prior(name, latent_dim, scale):
             f"Received: prior_scale={scale}."
         )
     return look_up({"normal": lambda: IsotropicNormal(latent_dim, scale)} | planar, name, "prior")()
-
-
-def beside_label(network: keras.Model, latent_dim: int, classes: int) -> keras.Model:
-    """A network of `[z, y]`, latents `[B, latent_dim]` and labels `[B]`, from one of both in a vector.
-
-    Args:
-        network: From `[B, latent_dim + classes]`; the label comes last, as a one-hot code.
-        latent_dim: D of the latents.
-        classes: Number of labels.
-    """
-    z, y = keras.Input((latent_dim,)), keras.Input((), dtype="int32")
-    both = keras.layers.Concatenate()([z, networks.OneHot(classes)(y)])
-    return keras.Model([z, y], network(both), name=f"{network.name}_beside_label")

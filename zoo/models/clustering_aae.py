@@ -58,6 +58,8 @@ class CategoryAndStyle(Prior):
         TensorShape([2, 5])
     """
 
+    has_density = False  # Categories have probabilities.
+
     def __init__(self, categories: int, style: Prior, **kwargs):
         super().__init__(**kwargs)
         if categories < 2:
@@ -198,6 +200,10 @@ class ClusteringAAE(AAE):
     def _codes(self, x):
         return self.posterior(self._images(x)).mean()
 
+    def reconstruct(self, x, y=None):
+        """`decode(encode(x))`, in the category that the encoder finds: `y` is ignored."""
+        return self.decode(self.encode(x))
+
     def encode(self, x, y=None):
         """q(y | x), then z: `[B, K + D]`, for images `x[B, H, W, C]` in [0, 1]. `y` is ignored."""
         return self._codes(x)
@@ -220,6 +226,13 @@ class ClusteringAAE(AAE):
     def _categories(self, n, y):
         """`y`, one or one for each, as `[n]` int32."""
         y = component_labels(y, self.num_classes)
+        if y.shape.rank > 1 or not y.shape.is_compatible_with(
+            [tf.get_static_value(n)][: y.shape.rank]
+        ):
+            raise ValueError(
+                f"Expected a category, or one for each of {tf.get_static_value(n)}. "
+                f"Received: y of shape {tuple(y.shape)}."
+            )
         return tf.broadcast_to(y, [n]) if y.shape.rank == 0 else y
 
     def category_images(self) -> tf.Tensor:
@@ -301,7 +314,9 @@ def clustering_aae_mlp(
         hidden: The encoder's; the decoder's mirrors it.
         discriminator_hidden: Units of the hidden layers of both discriminators.
         input_noise: Standard deviation of the normal noise that the encoder's input has in training.
-        batch_norm: Whether to normalize the encoder's hidden layers before their activation.
+        batch_norm: Whether to normalize the encoder's hidden layers before their activation, and also
+            what it puts out: else all images fall into one category at the start, where the softmax
+            has no slope to leave it by.
         likelihood: Name of the family of p(x | y, z).
         levels: Number of grey levels, for "discretized_logistic".
     """
@@ -355,7 +370,7 @@ def _encoder(image_shape, outputs, hidden, input_noise, batch_norm):
         if batch_norm:
             layers.append(keras.layers.BatchNormalization(momentum=0.9))
         layers.append(keras.layers.ReLU())
-    layers.append(keras.layers.Dense(outputs, dtype="float32"))
+    layers.append(keras.layers.Dense(outputs, use_bias=not batch_norm, dtype="float32"))
     if batch_norm:
         layers.append(keras.layers.BatchNormalization(momentum=0.9, dtype="float32"))
     return keras.Sequential([keras.Input(tuple(image_shape)), *layers], name="encoder")

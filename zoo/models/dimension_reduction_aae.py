@@ -3,6 +3,7 @@
 Makhzani et al., "Adversarial Autoencoders", 2016, section 7. https://arxiv.org/abs/1511.05644
 """
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -24,7 +25,7 @@ class ClusterHeads(Part):
         categories: K.
         dim: D of the representation.
         distance: The paper's eta: heads nearer to each other than this cost what is missing. Heads
-            begin at random, about as far apart.
+            begin at random, so far apart in the root mean square.
 
     Raises:
         ValueError: If `distance` is not above 0.
@@ -40,7 +41,7 @@ class ClusterHeads(Part):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(categories, dim),
-            initializer=keras.initializers.RandomNormal(stddev=distance),
+            initializer=keras.initializers.RandomNormal(stddev=distance / math.sqrt(2 * dim)),
         )
 
     def call(self, code):

@@ -21,7 +21,7 @@ from zoo.distributions import (
     likelihood_family,
 )
 from zoo.model import as_seed
-from zoo.models.aae import AAE, beside_label, check_classes, refuse_other_labels
+from zoo.models.aae import AAE, check_classes
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -44,7 +44,7 @@ class LabelInformedAAE(AAE):
             `[B, 1]`, high for draws of the prior.
 
     Raises:
-        ValueError: For a prior without components, or a discriminator that takes no label.
+        ValueError: For a prior without components, or a discriminator that takes no label or others.
 
     Example:
         >>> model = zoo.models.label_informed_aae.label_informed_aae_mlp((8, 8, 1), hidden=(32,))
@@ -77,24 +77,25 @@ class LabelInformedAAE(AAE):
                 "The discriminator of labels takes [z, y]. Received: a network of "
                 f"{len(discriminator.inputs)} input(s)."
             )
+        codes = [n for n in discriminator._flatten_layers() if isinstance(n, networks.OneHot)]
+        if any(code.classes != prior.components + 1 for code in codes):
+            raise ValueError(
+                f"A discriminator beside a prior of {prior.components} components takes "
+                f"{prior.components + 1} labels: theirs, and one for none. "
+                f"Received: a network that takes {codes[0].classes}."
+            )
 
     @property
     def condition(self):
         return tf.TensorSpec([None], tf.int32)
 
+    @property
+    def num_classes(self):
+        return self.prior.components
+
     def adapt(self, data):
         """Raises a `ValueError` unless the data have labels, of at most as many classes."""
         check_classes(self, data, self.prior.components)
-
-    def fit(self, x=None, y=None, *args, **kwargs):
-        """As for any model; refuses arrays with labels for which the prior has no component."""
-        refuse_other_labels(y, self.prior.components)
-        return super().fit(x, y, *args, **kwargs)
-
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """As for any model; refuses arrays with labels for which the prior has no component."""
-        refuse_other_labels(y, self.prior.components)
-        return super().evaluate(x, y, *args, **kwargs)
 
     def sample_latents(self, n, y=None, seed=None):
         """`n` draws, `[n, D]`: of the label's component where `y` has one, else of the whole prior."""
@@ -142,5 +143,7 @@ def label_informed_aae_mlp(
             networks.mlp_decoder(2, image_shape, family.params_per_value, hidden[::-1]), family
         ),
         p(components=components),
-        beside_label(networks.mlp(2 + components + 1, 1, discriminator_hidden), 2, components + 1),
+        networks.beside_label(
+            networks.mlp(2 + components + 1, 1, discriminator_hidden), 2, components + 1
+        ),
     )

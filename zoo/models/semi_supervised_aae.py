@@ -14,7 +14,7 @@ from zoo.adversarial import AdversarialLoss
 from zoo.datasets.labelled import labelled_rows as count_labelled
 from zoo.distributions import Conditional, StandardNormal, likelihood_family
 from zoo.model import Round
-from zoo.models.aae import check_classes, refuse_other_labels
+from zoo.models.aae import check_classes
 from zoo.models.clustering_aae import (
     CategoryAndStyle,
     ClusteringAAE,
@@ -114,16 +114,6 @@ class SemiSupervisedAAE(ClusteringAAE):
         check_classes(self, data, self.num_classes)
         self.labelled_rows = data.labelled_rows
 
-    def fit(self, x=None, y=None, *args, **kwargs):
-        """As for any model; refuses arrays with labels that it has no class for."""
-        refuse_other_labels(y, self.num_classes)
-        return super().fit(x, y, *args, **kwargs)
-
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """As for any model; refuses arrays with labels that it has no class for."""
-        refuse_other_labels(y, self.num_classes)
-        return super().evaluate(x, y, *args, **kwargs)
-
     def _without_labels(self, objective, x, y, seed, training):
         few = self._labelled_last(x) if training else 0
         return objective(x[: x.shape[0] - few] if few else x, None, seed, training)
@@ -131,20 +121,20 @@ class SemiSupervisedAAE(ClusteringAAE):
     def classification_objective(self, x, y, seed, training):
         few = self._labelled_last(x) if training else 0
         y = tf.fill(tf.shape(x)[:1], -1) if y is None else tf.cast(y, tf.int32)
-        # On all images: the few labelled ones alone make poor statistics for batch normalization.
-        logits = self.posterior.network(x, training=training)[:, : self.num_classes]
+        y = y[-few:]  # All of them, where `few` is 0.
+        # The few labelled images alone would make poor statistics for batch normalization.
+        shown = x if self._normalizes else x[-few:]
+        logits = self.posterior.network(shown, training=training)[-few:, : self.num_classes]
         log_q = tf.nn.log_softmax(tf.cast(logits, tf.float32))
-        log_q, y = log_q[-few:], y[-few:]
         known = tf.cast((y >= 0) & (y < self.num_classes), tf.float32)
         loss = -tf.reduce_sum(log_q * tf.one_hot(y, self.num_classes), -1)
         right = tf.cast(tf.argmax(log_q, -1, tf.int32) == y, tf.float32)
-        if training:
-            # The mean over rows becomes that over rows with a label.
-            count = tf.maximum(tf.reduce_sum(known), 1.0)
-            loss = loss * (tf.cast(tf.size(y), tf.float32) / count)
-        else:
-            loss = (loss, known)
-        return {"classifier": loss}, {"accuracy": (right, known)}
+        return {"classifier": (loss, known)}, {"accuracy": (right, known)}
+
+    @property
+    def _normalizes(self):
+        layers = self.posterior.network._flatten_layers()
+        return any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
 
     def _labelled_last(self, x) -> int:
         """How many rows of a training batch have a label by their place, the last ones."""
@@ -179,7 +169,7 @@ def semi_supervised_aae_mlp(
         hidden: The encoder's; the decoder's mirrors it.
         discriminator_hidden: Units of the hidden layers of both discriminators.
         input_noise: Standard deviation of the normal noise that the encoder's input has in training.
-        batch_norm: Whether to normalize the encoder's hidden layers before their activation.
+        batch_norm: As for `zoo.models.clustering_aae.clustering_aae_mlp`.
         likelihood: Name of the family of p(x | y, z).
         levels: Number of grey levels, for "discretized_logistic".
     """
