@@ -199,6 +199,8 @@ def test_the_best_least_squares_discriminator_leaves_pearsons_divergence():
     paid = 2 * np.sum((p + q) * loss.fool(tf.constant(logits)).numpy())
     assert paid == pytest.approx(np.sum((2 * q - (p + q)) ** 2 / (p + q)), rel=1e-3)
     assert paid > 0.1
+    # What it pays for its own examples alone is another number.
+    assert abs(2 * np.sum(q * loss.fool(tf.constant(logits)).numpy()) - paid) > 0.05
 
 
 def test_the_hinge_asks_for_a_margin_and_nothing_beyond_it():
@@ -385,8 +387,42 @@ def test_slopes_are_those_of_finite_differences_in_double_precision(name):
     )
 
 
+@EVERY_F
+def test_logits_of_ten_thousand_leave_losses_and_slopes_finite_their_sums_and_squares(name):
+    far = np.array([-1e4, -300, -89, 89, 300, 1e4], np.float32)
+    for alternative in (True, False):
+        loss = FDivergence(name, alternative)
+        for role in (loss.real, loss.fake, loss.fool):
+            paid = role(tf.constant(far.repeat(1000)))
+            assert np.isfinite(paid).all() and np.isfinite(tf.reduce_sum(paid))
+            slopes = slope(role, far)
+            assert np.isfinite(slopes).all() and np.isfinite(slopes**2).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "factor", "rate", "shift"),  # factor e^(rate v + shift)
+    [
+        ("kl", "fake", 1, 1, -1),
+        ("reverse_kl", "real", 1, -1, 0),
+        ("neyman", "real", 1, -1, 0),
+        ("neyman", "fake", -2, -0.5, 0),
+        ("squared_hellinger", "real", 1, -1, 0),
+        ("squared_hellinger", "fake", 1, 1, 0),
+        ("jeffrey", "fake", 1, 1, -1),  # 1 / W(e^(1 - v)), nearly
+    ],
+)
+def test_exponentials_go_on_along_their_tangent_at_e_to_the_40(name, role, factor, rate, shift):
+    function = getattr(FDivergence(name), role)
+    exponent = np.array([20.0, 39.0, 41.0, 60.0, 500.0])
+    v = (exponent - shift) / rate
+    height = np.where(exponent < 40, np.exp(exponent), np.exp(40) * (1 + exponent - 40))
+    np.testing.assert_allclose(function(tf.constant(v, tf.float32)), factor * height, rtol=1e-4)
+    steepness = factor * rate * np.exp(np.minimum(exponent, 40))
+    np.testing.assert_allclose(slope(function, v), steepness, rtol=1e-4)
+
+
 def test_jeffreys_conjugate_is_the_one_with_lamberts_function():
-    v = np.concatenate([np.linspace(-80, 80, 41), np.linspace(-2, 4, 25)])
+    v = np.concatenate([np.linspace(-80, 40, 31), np.linspace(-2, 4, 25)])  # Then comes a tangent.
     w = lambertw(np.exp(1 - v)).real
     have = FDivergence("jeffrey").fake(tf.constant(v, tf.float32)).numpy()
     # By the definition as it stands, but where its terms cancel: W + v is 1 - log W.

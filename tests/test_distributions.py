@@ -550,9 +550,33 @@ def test_the_swiss_roll_covers_its_arc_evenly():
 
 
 def test_the_swiss_roll_is_as_thick_as_its_noise_in_both_directions():
-    z = zoo.SwissRoll(radius=0.0, noise=0.3)().sample(5000, seed=[1, 2]).numpy()
+    z = zoo.SwissRoll(radius=1e-6, noise=0.3)().sample(5000, seed=[1, 2]).numpy()
     for values in (*z.T, (z[:, 0] + z[:, 1]) / np.sqrt(2)):
         assert scipy.stats.kstest(values, scipy.stats.norm(0, 0.3).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: zoo.NormalPetals(components=0), "at least one component"),
+        (lambda: zoo.NormalPetals(shift=float("nan")), "`shift` must be"),
+        (lambda: zoo.NormalPetals(shift=-1.0), "`shift` must be"),
+        (lambda: zoo.NormalPetals(scales=(0.5, 0.0)), "two numbers above 0"),
+        (lambda: zoo.NormalPetals(scales=(-0.5, 0.1)), "two numbers above 0"),
+        (lambda: zoo.NormalPetals(scales=(0.5, 0.1, 0.1)), "two numbers above 0"),
+        (lambda: zoo.SwissRoll(components=0), "at least one component"),
+        (lambda: zoo.SwissRoll(turns=float("nan")), "`turns` and `radius` must be"),
+        (lambda: zoo.SwissRoll(radius=0.0), "`turns` and `radius` must be"),
+        (lambda: zoo.SwissRoll(noise=-0.1), "`noise` at least 0"),
+        (
+            lambda: zoo.models.label_informed_aae.label_informed_aae_mlp((8, 8, 1), components=0),
+            "at least one component",
+        ),
+    ],
+)
+def test_petals_and_rolls_that_there_are_not_are_refused(make, message):
+    with pytest.raises(ValueError, match=rf"{message}.*Received: "):
+        make()
 
 
 @pytest.mark.parametrize("prior", [zoo.NormalPetals(), zoo.SwissRoll(), zoo.Uniform(4)])

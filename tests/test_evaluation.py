@@ -121,6 +121,29 @@ def test_the_usual_metrics_are_those_that_the_model_and_the_images_allow(vae, da
     assert not {"fid", "nll", "latent_mmd"} & set(of_model(ae, data).usual())
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "usual"),
+    [
+        ("aae_mlp", {}, True),
+        ("aae_mlp", {"latent_dim": 2, "prior": "swiss_roll"}, False),  # It has no density.
+        ("clustering_aae_mlp", {"categories": 3}, False),
+        ("label_informed_aae_mlp", {}, True),
+        ("avb_mlp", {}, True),
+        ("conditional_vae_mlp", {}, False),
+        ("gan_mlp", {}, False),
+    ],
+)
+def test_annealing_is_usual_where_nothing_else_gives_a_likelihood_and_it_can(
+    data, name, settings, usual
+):
+    build = zoo.presets.BUILDERS[name]
+    model = build((8, 8, 1), **settings)
+    assert ("nll_annealed" in of_model(model, data).usual()) == usual
+    if not usual:
+        with pytest.raises(ValueError, match="Annealing"):
+            metrics.annealed_nll(model, data.arrays("test", 2)[0])
+
+
 def test_all_usual_metrics_of_a_vae_have_values(vae, data, tmp_path):
     results = list(of_model(vae, data).run())
     assert [r.metric for r in results if r.value is None] == []

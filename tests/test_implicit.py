@@ -137,6 +137,25 @@ def test_draws_are_differentiable_in_the_weights():
     assert not slope[:, 1].any()
 
 
+def test_estimated_moments_have_no_gradient_for_which_passes_would_be_kept():
+    part = linear()
+    with tf.GradientTape() as tape:
+        mean, variance = part(X).moments()
+    gradients = tape.gradient([mean, variance], part.network.trainable_variables)
+    assert all(g is None or not np.any(g) for g in gradients)
+
+
+def test_adaptive_contrast_with_a_network_of_noise_trains_under_xla(digits):
+    model = zoo.presets.avb_mlp(
+        (8, 8, 1), LATENTS, (4,), noise_dim=NOISE, discriminator_hidden=(4,),
+        adaptive_contrast=True, discriminator_steps=2,
+    )  # fmt: skip
+    model.compile("adam", jit_compile=True)
+    history = model.fit(np.round(digits[:20]), batch_size=10, verbose=0).history
+    assert np.isfinite([values[-1] for values in history.values()]).all()
+    assert int(model.optimizers["discriminator"].iterations) == 4
+
+
 def test_an_adversarial_autoencoder_takes_one_for_its_posterior(digits):
     model = zoo.AAE(
         zoo.ImplicitConditional(noisy_mlp((8, 8, 1), 2, LATENTS, (5,))),

@@ -162,6 +162,16 @@ def test_features_of_the_perceptron_are_its_last_hidden_layer_before_the_activat
     np.testing.assert_allclose(logits, activated @ w3 + b3, rtol=1e-4, atol=1e-5)
 
 
+def test_beside_a_latent_a_label_is_a_one_hot_code_that_comes_last():
+    network = networks.mlp(2 + 3, 4, ())
+    beside = networks.beside_label(network, 2, 3)
+    (kernel, bias), z = network.get_weights(), RNG.normal(size=(5, 2)).astype(np.float32)
+    labels = np.array([2, 0, 1, 2, 2])
+    expected = z @ kernel[:2] + kernel[2:][labels] + bias
+    np.testing.assert_allclose(beside([z, labels]), expected, rtol=1e-4, atol=1e-5)
+    assert beside.trainable_variables[0] is network.trainable_variables[0]
+
+
 def test_dropout_acts_in_training_alone():
     network = networks.mlp_discriminator((4, 4, 1), (50,), dropout=0.5)
     x = images(4, 1)

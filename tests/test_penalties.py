@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from zoo.penalties import R1, GradientPenalty, penalty, squared_slope
+from zoo.penalties import R1, GradientPenalty, penalty, with_squared_slope
 
 RNG = np.random.default_rng(0)
 SEED = (1, 2)
@@ -27,9 +27,26 @@ def test_of_a_linear_critic_the_slope_is_its_weights_wherever_it_is_taken(shape)
     real, fake = batch(*shape), batch(*shape)
     norm = np.linalg.norm(w)
     for target in (0.0, 1.0, 2.5):
-        paid = GradientPenalty(7.0, target)(linear(w), real, fake, SEED)
+        _, paid = GradientPenalty(7.0, target)(linear(w), real, fake, SEED)
         np.testing.assert_allclose(paid, np.full(5, 7 * (norm - target) ** 2), rtol=1e-5)
-    np.testing.assert_allclose(R1(7.0)(linear(w), real, fake, SEED), 3.5 * norm**2, rtol=1e-5)
+    _, paid = R1(7.0)(linear(w), real, fake, SEED)
+    np.testing.assert_allclose(paid, np.full(5, 3.5 * norm**2), rtol=1e-5)
+
+
+@BOTH
+def test_the_real_examples_are_judged_once_and_their_logits_handed_on(part):
+    w, real, fake, seen = batch(6), batch(5, 6), batch(5, 6), []
+
+    def judge(x):
+        seen.append(x.numpy())
+        return linear(w)(x)
+
+    logits, _ = part(judge, real, fake, SEED)
+    np.testing.assert_allclose(logits, real @ w, rtol=1e-5)
+    np.testing.assert_array_equal(seen[0], real)
+    # R1 has its slope of that call; the other penalty's points lie elsewhere.
+    assert len(seen) == (1 if type(part) is R1 else 2)
+    assert not any((points == real).all() for points in seen[1:])
 
 
 def test_r1_looks_at_each_real_example_and_at_no_fake_one():
@@ -41,7 +58,7 @@ def test_r1_looks_at_each_real_example_and_at_no_fake_one():
 
     expected = 1.0 * ((real @ symmetric) ** 2).sum(1)
     for fake in (batch(4, 3), np.full((4, 3), np.nan, np.float32)):
-        np.testing.assert_allclose(R1(2.0)(quadratic, real, fake, SEED), expected, rtol=1e-4)
+        np.testing.assert_allclose(R1(2.0)(quadratic, real, fake, SEED)[1], expected, rtol=1e-4)
 
 
 def test_points_lie_between_each_examples_pair_at_a_share_of_its_own():
@@ -54,7 +71,8 @@ def test_points_lie_between_each_examples_pair_at_a_share_of_its_own():
 
     part = GradientPenalty()
     part(judge, real.astype(np.float32), fake.astype(np.float32), SEED)
-    share = (seen[0] + 1) / 3
+    points = seen[1::2]  # Every other call is about the real examples.
+    share = (points[0] + 1) / 3
     np.testing.assert_allclose(share, share[:, :1, :1].repeat(2, 1).repeat(3, 2), atol=1e-6)
     share = np.sort(share[:, 0, 0, 0])
     # Kolmogorov and Smirnov's distance to U(0, 1), which exceeds 1.95 / sqrt(n) once in a thousand.
@@ -62,8 +80,9 @@ def test_points_lie_between_each_examples_pair_at_a_share_of_its_own():
     assert len(np.unique(share)) > 0.99 * n
     for seed in (SEED, (1, 3)):
         part(judge, real.astype(np.float32), fake.astype(np.float32), seed)
-    np.testing.assert_array_equal(seen[0], seen[1])
-    assert (seen[0] != seen[2]).mean() > 0.99
+    points = seen[1::2]
+    np.testing.assert_array_equal(points[0], points[1])
+    assert (points[0] != points[2]).mean() > 0.99
 
 
 def quadratic_penalty_by_hand(matrix, points, target):
@@ -78,8 +97,8 @@ def test_of_a_quadratic_critic_the_slope_at_a_point_is_linear_in_it():
         seen.append(x.numpy())
         return tf.reduce_sum(x * tf.matmul(x, tf.constant(matrix)), 1)
 
-    paid = GradientPenalty()(quadratic, real, fake, SEED)
-    np.testing.assert_allclose(paid, quadratic_penalty_by_hand(matrix, seen[0], 1), rtol=1e-3)
+    _, paid = GradientPenalty()(quadratic, real, fake, SEED)
+    np.testing.assert_allclose(paid, quadratic_penalty_by_hand(matrix, seen[1], 1), rtol=1e-3)
 
 
 def test_the_penalties_slope_in_the_weights_is_the_closed_form_of_a_linear_critic():
@@ -91,7 +110,7 @@ def test_the_penalties_slope_in_the_weights_is_the_closed_form_of_a_linear_criti
         (R1(7.0), 7 * w.numpy()),
     ):
         with tf.GradientTape() as tape:
-            paid = tf.reduce_mean(part(linear(w), real, fake, SEED))
+            paid = tf.reduce_mean(part(linear(w), real, fake, SEED)[1])
         np.testing.assert_allclose(tape.gradient(paid, w), expected, rtol=1e-4)
 
 
@@ -104,7 +123,7 @@ def test_the_penalties_slope_in_a_networks_weights_is_that_of_finite_differences
     real, fake = 2 * batch(8, 4), 2 * batch(8, 4)
 
     def paid():
-        return tf.reduce_mean(part(lambda x: network(x)[:, 0], real, fake, SEED))
+        return tf.reduce_mean(part(lambda x: network(x)[:, 0], real, fake, SEED)[1])
 
     kernel = network.trainable_variables[0]
     with tf.GradientTape() as tape:
@@ -127,11 +146,12 @@ def test_the_penalties_slope_in_a_networks_weights_is_that_of_finite_differences
 def test_a_critic_that_is_flat_pays_its_whole_target_and_has_a_finite_slope():
     w = tf.Variable(tf.zeros(6))
     with tf.GradientTape() as tape:
-        paid = GradientPenalty(10.0, 1.0)(linear(w), batch(5, 6), batch(5, 6), SEED)
+        _, paid = GradientPenalty(10.0, 1.0)(linear(w), batch(5, 6), batch(5, 6), SEED)
         total = tf.reduce_sum(paid)
     np.testing.assert_allclose(paid, 10.0)
     assert np.isfinite(tape.gradient(total, w)).all()
-    assert (squared_slope(lambda x: tf.zeros(len(x)), tf.ones([3, 2])).numpy() == 0).all()
+    _, squares = with_squared_slope(lambda x: tf.zeros(len(x)), tf.ones([3, 2]))
+    assert (squares.numpy() == 0).all()
 
 
 @BOTH
@@ -148,7 +168,7 @@ def test_penalties_compile_with_xla_and_give_what_they_give_without(part, kind):
     def step():
         with tf.GradientTape() as tape:
             # Between two of the same there is one point: XLA draws other numbers.
-            paid = part(lambda x: network(x)[:, 0], x, x, SEED)
+            _, paid = part(lambda x: network(x)[:, 0], x, x, SEED)
             total = tf.reduce_sum(paid)
         return paid, tape.gradient(total, [v.value for v in network.trainable_variables])[0]
 

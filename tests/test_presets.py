@@ -7,6 +7,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from zoo import presets
+from zoo.adversarial import NonSaturating
+from zoo.distributions import Uniform
 
 EVERY_PRESET = pytest.mark.parametrize("name", presets.names())
 SHAPES = {
@@ -14,6 +16,7 @@ SHAPES = {
     "mnist": (28, 28, 1),
     "fashion_mnist": (28, 28, 1),
     "cifar10": (32, 32, 3),
+    "celeb_a": (64, 64, 3),
 }
 SMALL = {"hidden", "generator_hidden", "discriminator_hidden", "width", "filters"}
 
@@ -73,6 +76,31 @@ def test_every_preset_says_what_it_is_and_holds_arguments_of_its_builder_alone(n
         config.model.hiden = (3,)
     with pytest.raises((KeyError, AttributeError)):
         config.epoch = 3
+
+
+@pytest.mark.parametrize(("name", "top"), [("dcgan_celeb_a", 1024), ("dcgan_cifar10", 256)])
+def test_dcgans_are_trained_as_in_the_paper(name, top):
+    # Radford et al., 2016, section 4 and figure 1.
+    config = presets.get(name)
+    model = presets.build(config, SHAPES[config.data.name])
+    assert type(model.adversarial_loss) is NonSaturating and model.penalty is None
+    assert type(model.prior) is Uniform and (model.prior.low, model.prior.high) == (-1.0, 1.0)
+    assert model.latent_dim == 100 and config.batch_size == 128
+    for settings in config.optimizers.values():
+        assert (settings.name, settings.learning_rate, settings.beta_1) == ("adam", 2e-4, 0.5)
+    for network in (model.generator, model.discriminator):
+        maps = [layer.output.shape for layer in network.layers if len(layer.output.shape) == 4]
+        assert max(shape[-1] for shape in maps) == top and min(shape[1] for shape in maps) == 4
+        for kernel in (v for v in network.trainable_variables if v.path.endswith("kernel")):
+            assert float(keras.ops.std(kernel)) == pytest.approx(0.02, rel=0.05)
+
+
+def test_presets_do_not_repeat_what_their_builder_takes_anyway():
+    adversarial = ("gan", "aae", "avb", "ali_")
+    for name, preset in presets.PRESETS.items():
+        if any(word in name for word in adversarial):
+            taken = presets.defaults(preset["builder"])
+            assert not [k for k, v in preset["model"].items() if v == taken[k]], name
 
 
 def test_presets_do_not_share_what_they_hold():

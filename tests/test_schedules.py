@@ -32,7 +32,7 @@ def test_a_linear_decay_falls_in_a_line_and_stays():
     steps = np.arange(20)
     values = [float(LinearDecay(8, start=2.5)(s)) for s in steps]
     np.testing.assert_allclose(values, np.interp(steps, [0, 8], [2.5, 0]), rtol=1e-6, atol=1e-7)
-    with pytest.raises(ValueError, match=r"`steps` must be at least 1\. Received: 0"):
+    with pytest.raises(ValueError, match=r"`steps` must be at least 1.*Received: steps=0"):
         LinearDecay(0)
 
 
@@ -76,6 +76,11 @@ def test_a_number_is_a_schedule_that_never_changes():
     [
         lambda: LinearWarmUp(0),
         lambda: LinearWarmUp(-3),
+        lambda: LinearWarmUp(3, float("nan")),
+        lambda: LinearWarmUp(3, -1.0),
+        lambda: LinearDecay(3, float("nan")),
+        lambda: LinearDecay(3, float("inf")),
+        lambda: LinearDecay(3, -1.0),
         lambda: CyclicalWarmUp(0),
         lambda: CyclicalWarmUp(5, 0.0),
         lambda: CyclicalWarmUp(5, 1.5),

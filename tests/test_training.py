@@ -1,13 +1,17 @@
-"""What a run leaves in its folder is of the weights that it says."""
+"""What a run leaves in its folder is of the weights that it says, and shows what it says."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from zoo import metrics, pictures, presets, training
+from zoo import datasets, metrics, pictures, presets, training
+from zoo.models.vae_gan import vaegan_mlp
 from zoo.runs import Run
+
+TILE = 48  # 8 pixels, six times as large
 
 
 def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
@@ -45,3 +49,149 @@ def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
     assert abs(results["test"]["loss"] - scores["loss"]) > 0.1
     assert abs(results["likelihood"]["nll"] - nll) > 0.1
     assert np.abs(drawn - pixels).max() > 5
+
+
+# Pictures ---------------------------------------------------------------------------------------
+
+
+def drawn(model, data, folder, name):
+    """The picture of that name, as `training.draw` makes it, or `None`."""
+    training.draw(model, data, Run(folder), seed=0)
+    path = folder / f"{name}.png"
+    return np.asarray(Image.open(path).convert("RGB"), int) if path.exists() else None
+
+
+def tile(picture, row, column, gap=0):
+    """That image of a picture; `gap` is what the first column stands apart by, beyond the others."""
+    top, left = row * (TILE + 2), column * (TILE + 2) + (gap if column else 0)
+    return picture[top : top + TILE, left : left + TILE]
+
+
+def shows(have, image):
+    """Up to a bit or two: networks round differently for batches of different sizes."""
+    pixels = np.kron(np.round(np.asarray(image) * 255), np.ones((6, 6, 3)))
+    return np.abs(have - pixels).max() <= 2
+
+
+def petals(part, n=10):
+    angle = 2 * math.pi * part / 10
+    return [
+        ((1.4 + 0.5 * step) * math.cos(angle), (1.4 + 0.5 * step) * math.sin(angle))
+        for step in np.linspace(-2, 2, n)
+    ]
+
+
+def swiss_roll(part, n=10):
+    shares = np.linspace(0, 1, 100)[part * n : (part + 1) * n]
+    return [
+        (3 * math.sqrt(t) * math.cos(angle), 3 * math.sqrt(t) * math.sin(angle))
+        for t in shares
+        for angle in [4 * math.pi * math.sqrt(t)]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("preset", "walk"),
+    [("aae_labels_petals_digits", petals), ("aae_labels_swiss_roll_digits", swiss_roll)],
+)
+def test_walks_of_the_prior_go_along_each_part_in_a_row(tmp_path, preset, walk):
+    data = datasets.load("digits")
+    config = presets.get(preset)
+    presets.override(config, ["hidden=16", "discriminator_hidden=8"])
+    model = presets.build(config, data.image_shape)
+    for variable in model.variables_of("autoencoder"):  # So that places differ in what they show.
+        variable.assign(variable * 3)
+    picture = drawn(model, data, tmp_path, "prior_walks")
+    assert picture.shape == (10 * TILE + 9 * 2, 10 * TILE + 9 * 2, 3)
+    for part in range(10):
+        images = model.decode(np.float32(walk(part)))
+        for column, image in enumerate(images):
+            assert shows(tile(picture, part, column), image)
+        assert not shows(tile(picture, part, 0), images[-1])
+
+
+def test_there_are_walks_where_the_prior_has_parts_alone(tmp_path):
+    model = vaegan_mlp((8, 8, 1), 3, (8,), (8,))
+    assert drawn(model, datasets.load("digits"), tmp_path, "prior_walks") is None
+
+
+def test_categories_are_drawn_with_the_test_images_in_them(tmp_path):
+    data = datasets.load("digits")
+    config = presets.get("aae_clustering_digits")
+    presets.override(config, ["hidden=16", "discriminator_hidden=8", "categories=4"])
+    model = presets.build(config, data.image_shape)
+    for variable in model.variables_of("autoencoder"):
+        variable.assign(variable * 5)
+    picture = drawn(model, data, tmp_path, "categories")
+    x, _ = data.arrays("test")
+    members = model.classify(x).numpy().argmax(-1)
+    assert (np.bincount(members, minlength=4) > 0).sum() > 1
+    heads = model.category_images()
+    for category in range(4):
+        assert shows(tile(picture, category, 0), heads[category])
+        for column, image in enumerate(x[members == category][:10]):
+            assert shows(tile(picture, category, 1 + column, gap=8), image)
+    assert (
+        drawn(vaegan_mlp((8, 8, 1), 3, (8,), (8,)), data, tmp_path / "other", "categories") is None
+    )
+
+
+def attributes_by_hand(model, x, y):
+    """With and without, by a loop."""
+    codes = model.encode(x).numpy()
+    return [codes[y == k].mean(0) - codes[y != k].mean(0) for k in range(10)]
+
+
+def test_attributes_are_drawn_for_a_vaegan_that_is_not_given_them(tmp_path):
+    data = datasets.load("digits")
+    model = vaegan_mlp(data.image_shape, 3, (16,), (8,))
+    for variable in model.variables_of("encoder"):
+        variable.assign(variable * 3)
+    picture = drawn(model, data, tmp_path, "attributes")
+    vectors = attributes_by_hand(model, *data.arrays("train"))
+    x, _ = data.arrays("test", limit=10)
+    codes = model.encode(x).numpy()
+    assert picture.shape == (10 * TILE + 9 * 2, 12 * TILE + 10 + 10 * 2, 3)
+    for row in range(10):
+        assert shows(tile(picture, row, 0), x[row])
+        steps = [np.zeros(3), *vectors]
+        for column, image in enumerate(model.decode(np.float32(codes[row] + steps))):
+            assert shows(tile(picture, row, 1 + column, gap=8), image)
+    given = vaegan_mlp(data.image_shape, 3, (16,), (8,), condition="label")
+    assert drawn(given, data, tmp_path / "given", "attributes") is None
+
+
+class Attributes:
+    """The digits, with three attributes of which nobody lacks the first, or no `y`, or other."""
+
+    def __init__(self, y):
+        self.data, self.y = datasets.load("digits"), y
+
+    def __getattr__(self, name):
+        return getattr(self.data, name)
+
+    def arrays(self, split, limit=None):
+        x, labels = self.data.arrays(split, limit)
+        return x, self.y(labels)
+
+
+@pytest.mark.parametrize(
+    ("y", "columns"),
+    [
+        (lambda y: np.stack([y >= 0, y > 4, y % 2 == 1], -1).astype(int), 2),
+        (lambda y: np.where(np.arange(len(y)) % 3 == 0, y, -1), 10),  # Most labels held back.
+        (lambda y: None, 0),
+        (lambda y: y[:, None] * 0.5, 0),
+        (lambda y: np.arange(len(y)) % 41, 0),  # Too many.
+        (lambda y: np.zeros([len(y), 8, 8, 1]), 0),  # The seen part of images.
+    ],
+)
+def test_attributes_that_some_images_have_and_some_lack_make_a_column(tmp_path, y, columns):
+    model = vaegan_mlp((8, 8, 1), 3, (16,), (8,))
+    x, _ = datasets.load("digits").arrays("test", limit=2)
+    training._draw_attributes(model, Attributes(y), x, tmp_path / "a.png")
+    if columns:
+        picture = np.asarray(Image.open(tmp_path / "a.png"))
+        assert picture.shape[:2] == (2 * TILE + 2, (2 + columns) * TILE + 10 + columns * 2)
+    else:
+        assert not (tmp_path / "a.png").exists()

@@ -108,9 +108,13 @@ class LeastSquares(AdversarialLoss):
     """(D(x) - b)^2 / 2 and (D(G) - a)^2 / 2 for the discriminator, (D(G) - c)^2 / 2 for the generator.
 
     Mao et al., "Least Squares Generative Adversarial Networks", 2017, eq. 2, where D is the logit
-    itself. With (a, b, c) = (0, 1, 1), their eq. 9, the generator's images are to be taken for real;
-    with (-1, 1, 0), their eq. 8, the best discriminator leaves it half of Pearson's chi^2 between
-    p + q and 2 q, up to a factor and a constant. https://arxiv.org/abs/1611.04076
+    itself. With (a, b, c) = (0, 1, 1), their eq. 9, the generator's images are to be taken for real.
+
+    With (-1, 1, 0), their eq. 8, the best discriminator is (p - q) / (p + q), and the costs
+    (D - c)^2 / 2 of real and of fake examples together are half of Pearson's chi^2 divergence of
+    p + q from 2 q (their section 3.2.2). Here, as in eq. 2, the generator pays for its own examples
+    alone: its slope is that of the sum, as it does not make the real ones, but its loss is not the
+    divergence. https://arxiv.org/abs/1611.04076
 
     Args:
         fake_target: a, what the discriminator's output is to be for fake examples.
@@ -196,6 +200,19 @@ class _Divergence(NamedTuple):
     """f'(1): T of examples that are as likely real as fake."""
 
 
+_STRAIGHT = 40.0
+
+
+def _exp(v):
+    """e^v, and beyond 40 its tangent there."""
+    return tf.exp(tf.minimum(v, _STRAIGHT)) + math.exp(_STRAIGHT) * tf.nn.relu(v - _STRAIGHT)
+
+
+def _expm1(v):
+    """e^v - 1 likewise."""
+    return tf.math.expm1(tf.minimum(v, _STRAIGHT)) + math.exp(_STRAIGHT) * tf.nn.relu(v - _STRAIGHT)
+
+
 def _jeffrey_conjugate(v):
     # With l = log W(e^(1 - v)), where W is Lambert's function, W + 1/W + v - 2 = e^-l - l - 1,
     # since W + log W = 1 - v. That equation, e^l + l = a, is solved by Newton's steps, which from
@@ -209,15 +226,15 @@ def _jeffrey_conjugate(v):
     # Once more at the root, which gives it its slope: dl/da = 1 / (1 + e^l).
     w = tf.exp(tf.stop_gradient(log_w))
     log_w = (w * (tf.stop_gradient(log_w) - 1) + a) / (w + 1)
-    return tf.exp(-log_w) - log_w - 1
+    return _exp(-log_w) - log_w - 1
 
 
 _DIVERGENCES = {
-    "kl": _Divergence(tf.identity, lambda v: tf.exp(v - 1), 1.0),
-    "reverse_kl": _Divergence(lambda v: -tf.exp(-v), lambda v: v - 1, -1.0),
+    "kl": _Divergence(tf.identity, lambda v: _exp(v - 1), 1.0),
+    "reverse_kl": _Divergence(lambda v: -_exp(-v), lambda v: v - 1, -1.0),
     "pearson": _Divergence(tf.identity, lambda v: v * v / 4 + v, 0.0),
-    "neyman": _Divergence(lambda v: -tf.math.expm1(-v), lambda v: -2 * tf.math.expm1(-v / 2), 0.0),
-    "squared_hellinger": _Divergence(lambda v: -tf.math.expm1(-v), tf.math.expm1, 0.0),
+    "neyman": _Divergence(lambda v: -_expm1(-v), lambda v: -2 * _expm1(-v / 2), 0.0),
+    "squared_hellinger": _Divergence(lambda v: -_expm1(-v), _expm1, 0.0),
     "jeffrey": _Divergence(tf.identity, _jeffrey_conjugate, 0.0),
     "jensen_shannon": _Divergence(
         lambda v: math.log(2) - tf.nn.softplus(-v),
@@ -254,8 +271,11 @@ class FDivergence(AdversarialLoss):
     | "total_variation" | abs(u - 1) / 2 | tanh(v) / 2 | t | 0 |
 
     Here "jensen_shannon" is twice the usual one, and "gan" that less log 4. W is Lambert's function.
-    Pearson's conjugate is that of f on all reals, as in the paper. The exponentials are those of the
-    divergences: beyond about 88 a logit overflows them.
+    Pearson's conjugate is that of f on all reals, as in the paper.
+
+    Exponentials of a logit go on along their tangent from e^40 on, where they would soon overflow:
+    float32 holds the losses of logits up to 10^4 and beyond, their sum over a batch, and the squares
+    of their slopes, which optimizers keep. Of such logits F is no bound of the divergence any more.
 
     Args:
         divergence: Which, as above.
@@ -268,8 +288,8 @@ class FDivergence(AdversarialLoss):
 
     Example:
         >>> loss = zoo.adversarial.FDivergence("squared_hellinger")
-        >>> loss.output(tf.constant([0.0, 50.0])).numpy()  # T of the undecided, and of the real
-        array([0., 1.], dtype=float32)
+        >>> loss.output(tf.constant([-1.0, 50.0])).numpy()  # 1 - e, and T of the real
+        array([-1.718...,  1.       ], dtype=float32)
     """
 
     def __init__(self, divergence: str = "kl", alternative: bool = True):
@@ -317,11 +337,12 @@ def adversarial_loss(
     """The loss of that name, as presets and command lines call it.
 
     Args:
-        name: "minimax", "non_saturating", "least_squares" or "least_squares_pearson" for its targets
-            (-1, 1, 0), "hinge", "wasserstein", or that of an f-GAN: "f_" and the divergence, such as
-            "f_kl", and with "_saddle" behind it for the generator that minimises the bound itself.
-        real_label, label_noise: As for `Minimax`; for "minimax" and "non_saturating" alone, as they
-            are about a label's probability.
+        name: "minimax", "non_saturating", "log_ratio", "least_squares" or "least_squares_pearson" for
+            its targets (-1, 1, 0), "hinge", "wasserstein", or that of an f-GAN: "f_" and the
+            divergence, such as "f_kl", and with "_saddle" behind it for the generator that minimises
+            the bound itself.
+        real_label, label_noise: As for `Minimax`; for "minimax", "non_saturating" and "log_ratio"
+            alone, as they are about a label's probability.
         **arguments: Others of the loss's class.
 
     Raises:

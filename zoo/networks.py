@@ -256,7 +256,7 @@ def mlp_discriminator(
         projection: Whether the label is taken into account at the end instead: the logit is
             psi(phi(x)) + <embed(y), phi(x)>, with the last activations phi, a linear psi and a
             learned vector embed(y) for each label. Miyato and Koyama, "cGANs with Projection
-            Discriminator", 2018, eq. 4. https://arxiv.org/abs/1802.05637
+            Discriminator", 2018, section 3. https://arxiv.org/abs/1802.05637
 
     Raises:
         ValueError: If features or a projection are wanted and there is no hidden layer; for both
@@ -300,6 +300,19 @@ def halves(image_shape: Shape, times: int) -> tuple[int, int]:
             "layers."
         )
     return height // 2**times, width // 2**times
+
+
+def beside_label(network: keras.Model, latent_dim: int, classes: int) -> keras.Model:
+    """A network of `[z, y]`, latents `[B, latent_dim]` and labels `[B]`, from one of both in a vector.
+
+    Args:
+        network: From `[B, latent_dim + classes]`; the label comes last, as a one-hot code.
+        latent_dim: D of the latents.
+        classes: Number of labels.
+    """
+    z, y = keras.Input((latent_dim,)), keras.Input((), dtype="int32")
+    both = keras.layers.Concatenate()([z, OneHot(classes)(y)])
+    return keras.Model([z, y], network(both), name=f"{network.name}_beside_label")
 
 
 @keras.saving.register_keras_serializable("zoo")

@@ -2,7 +2,8 @@
 
 A penalty is called as `penalty(judge, real, fake, seed)`, with the function `judge` from a batch to
 logits `[B]`, the batches of real and fake examples, `[B, ...]` each, and a seed. It knows nothing of
-who judges what: images, latents, or what else a model's discriminator looks at.
+who judges what: images, latents, or what else a model's discriminator looks at. It returns the
+logits of the real examples too: a penalty on the slope there judges them once for both.
 
 Slopes are per unit of the inputs. Images are in [0, 1]: for a paper that has them in [-1, 1], where
 a slope is half of what it is here, the same penalty is one with twice the `target` and a quarter of
@@ -37,14 +38,16 @@ class Penalty(FromArguments):
             )
         self.weight = weight
 
-    def __call__(self, judge, real, fake, seed) -> tf.Tensor:
-        """What the discriminator pays, `[B]`, weighted."""
+    def __call__(self, judge, real, fake, seed) -> tuple[tf.Tensor, tf.Tensor]:
+        """The logits of the real examples, and what the discriminator pays, weighted: `[B]` each."""
         raise NotImplementedError
 
     def check(self, discriminator: keras.layers.Layer) -> None:
-        """Raises a `ValueError` if an example's logit depends on the others of its batch.
+        """Raises a `ValueError` for a discriminator with batch normalization.
 
-        Their slopes cannot be told apart then: Gulrajani et al., 2017, section 4.
+        Under it an example's logit depends on the others of its batch, and their slopes cannot be
+        told apart: Gulrajani et al., 2017, section 4. Keras's `BatchNormalization` is what is looked
+        for; of other layers it is taken on trust that they keep examples apart.
         """
         for layer in discriminator._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -78,8 +81,9 @@ class GradientPenalty(Penalty):
     Example:
         >>> penalty = zoo.penalties.GradientPenalty()
         >>> x = tf.zeros([2, 3])
-        >>> penalty(lambda x: tf.reduce_sum(4 * x, 1), x, x, [1, 2])  # 10 (4 sqrt(3) - 1)^2
-        <tf.Tensor: shape=(2,), dtype=float32, numpy=array([351.43..., 351.43...], dtype=float32)>
+        >>> logits, paid = penalty(lambda x: tf.reduce_sum(4 * x, 1), x, x, [1, 2])
+        >>> paid.numpy()  # 10 (4 sqrt(3) - 1)^2
+        array([351.43..., 351.43...], dtype=float32)
     """
 
     def __init__(self, weight: float = 10.0, target: float = 1.0):
@@ -92,11 +96,12 @@ class GradientPenalty(Penalty):
         real, fake = tf.convert_to_tensor(real), tf.convert_to_tensor(fake)
         lots = [tf.shape(real)[0]] + [1] * (real.shape.rank - 1)
         share = draws.uniform(lots, tfp.random.sanitize_seed(seed))
-        squares = squared_slope(judge, share * real + (1 - share) * fake)
+        logits = judge(real)
+        _, squares = with_squared_slope(judge, share * real + (1 - share) * fake)
         # The root of 0 has an infinite slope, which times 0 is no number. The norm's is taken for 0.
         flat = squares <= 0
         norm = tf.where(flat, 0.0, tf.sqrt(tf.where(flat, 1.0, squares)))
-        return self.weight * tf.math.squared_difference(norm, self.target)
+        return logits, self.weight * tf.math.squared_difference(norm, self.target)
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -116,18 +121,21 @@ class R1(Penalty):
     """
 
     def __call__(self, judge, real, fake, seed):
-        return self.weight / 2 * squared_slope(judge, real)
+        # Of the very function that has judged them: with dropout, another call is another function.
+        logits, squares = with_squared_slope(judge, real)
+        return logits, self.weight / 2 * squares
 
 
-def squared_slope(judge, x) -> tf.Tensor:
-    """|d judge(x) / d x|^2, `[B]`, of each example by itself; itself differentiable."""
+def with_squared_slope(judge, x) -> tuple[tf.Tensor, tf.Tensor]:
+    """judge(x) and |d judge(x) / d x|^2 of each example by itself, `[B]` each; differentiable."""
     x = tf.convert_to_tensor(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
         logits = judge(x)
     # Of their sum: no logit depends on another example.
     gradient = tape.gradient(logits, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return tf.reduce_sum(tf.cast(gradient, tf.float32) ** 2, list(range(1, x.shape.rank)))
+    squares = tf.reduce_sum(tf.cast(gradient, tf.float32) ** 2, list(range(1, x.shape.rank)))
+    return logits, squares
 
 
 def penalty(gradient_penalty: float = 0.0, r1: float = 0.0) -> Penalty | None:

@@ -34,10 +34,10 @@ class LinearWarmUp(Schedule):
 
     Args:
         steps: Training steps (batches) until `end`, at least 1.
-        end: What it arrives at.
+        end: What it arrives at, at least 0 and finite.
 
     Raises:
-        ValueError: If `steps` is less than 1.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> [float(zoo.schedules.LinearWarmUp(4)(step)) for step in (0, 1, 4, 9)]
@@ -45,8 +45,11 @@ class LinearWarmUp(Schedule):
     """
 
     def __init__(self, steps: int, end: float = 1.0):
-        if not steps >= 1:
-            raise ValueError(f"`steps` must be at least 1. Received: {steps}.")
+        if not steps >= 1 or not 0 <= end < math.inf:
+            raise ValueError(
+                "`steps` must be at least 1, and `end` at least 0 and finite. "
+                f"Received: steps={steps}, end={end}."
+            )
         self.steps = steps
         self.end = end
 
@@ -60,10 +63,10 @@ class LinearDecay(Schedule):
 
     Args:
         steps: Training steps (batches) until 0, at least 1.
-        start: What it begins with.
+        start: What it begins with, at least 0 and finite.
 
     Raises:
-        ValueError: If `steps` is less than 1.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> [float(zoo.schedules.LinearDecay(4, 0.5)(step)) for step in (0, 1, 4, 9)]
@@ -71,8 +74,11 @@ class LinearDecay(Schedule):
     """
 
     def __init__(self, steps: int, start: float = 1.0):
-        if not steps >= 1:
-            raise ValueError(f"`steps` must be at least 1. Received: {steps}.")
+        if not steps >= 1 or not 0 <= start < math.inf:
+            raise ValueError(
+                "`steps` must be at least 1, and `start` at least 0 and finite. "
+                f"Received: steps={steps}, start={start}."
+            )
         self.steps = steps
         self.start = start
 

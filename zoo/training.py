@@ -24,6 +24,7 @@ from zoo.callbacks import (
 from zoo.config import look_up
 from zoo.datasets import ImageData
 from zoo.model import GenerativeModel
+from zoo.models.vae_gan import VAEGAN, attribute_vectors
 from zoo.runs import Run, versions, write_json
 
 
@@ -455,6 +456,8 @@ def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
                 images = model.category_images()
                 members = [x[best == k] for k in range(len(images))]
                 pictures.categories(images, members, folder / "categories.png")
+            if isinstance(model, VAEGAN) and model.condition is None:
+                _draw_attributes(model, data, x[:10], folder / "attributes.png")
             if model.latent_dim > 1 and len(x) > 1:
                 parts = np.array_split(np.arange(len(x)), min(4, len(x)))
                 codes = np.concatenate([model.encode(x[rows], of(rows)) for rows in parts])
@@ -469,6 +472,24 @@ def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
                     if "sample" in model.abilities()
                     else None,
                 )
+
+
+def _draw_attributes(model, data, x, path, limit=40):
+    """Draws `x` with each attribute that some of 2,000 training images have and some lack.
+
+    Labels are attributes too. Of data with neither, or with more than `limit`, there is no picture.
+    """
+    images, y = data.arrays("train", limit=2000)
+    if y is not None and y.ndim == 1:
+        images, y = images[y >= 0], y[y >= 0]  # Other labels have been held back.
+        y = (y[:, None] == np.unique(y)).astype(int)
+    if y is None or y.ndim != 2 or not np.isin(y, (0, 1)).all():
+        return
+    y = y[:, (y == 0).any(0) & (y == 1).any(0)]
+    if 0 < y.shape[1] <= limit:
+        parts = np.array_split(images, min(4, len(images)))
+        codes = np.concatenate([model.encode(part) for part in parts])
+        pictures.attributes(model, x, attribute_vectors(codes, y), path)
 
 
 def _draw_curves(run, model):

@@ -15,6 +15,7 @@ from benchmarks.paper_tables import TABLES
 from benchmarks.tables import table as tables
 from benchmarks.tables.table import Row, Table, Trained, markdown, negative_log_likelihood
 from zoo import presets, training
+from zoo.adversarial import FDivergence, adversarial_loss
 from zoo.metrics.estimate import Estimate
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -32,6 +33,28 @@ def test_every_row_is_a_run_that_can_be_begun(name, monkeypatch):
         presets.override(config, [setting.format(runs="runs") for setting in row.settings])
         training.check(config)
         assert row.trained_as is None or row.trained_as in trained
+
+
+def test_f_gans_differ_by_their_divergence_and_their_generators_move_by_section_3_2():
+    found = {}
+    for row in TABLES["parzen"].rows:
+        if row.name.startswith("f-GAN"):
+            config = presets.get(row.preset)
+            presets.override(config, row.settings)
+            loss = adversarial_loss(config.model.loss, real_label=config.model.real_label)
+            assert isinstance(loss, FDivergence) and loss.alternative
+            found[loss.divergence] = row.paper["log-likelihood"]
+    # Nowozin et al., 2016, table 4.
+    assert found == {
+        "kl": 416,
+        "reverse_kl": 319,
+        "pearson": 429,
+        "neyman": 300,
+        "squared_hellinger": -708,
+        "jeffrey": -2101,
+        "jensen_shannon": 367,
+        "gan": 305,
+    }
 
 
 def scores(trained: Trained):

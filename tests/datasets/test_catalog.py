@@ -251,5 +251,7 @@ def test_four_points_are_four_lit_pixels_each_as_often():
     x, y = next(iter(data.batches("train", 4000, shuffle=True)))
     np.testing.assert_array_equal(x.numpy().reshape(-1, 4), np.eye(4)[y])
     assert np.abs(np.bincount(y) - 1000).max() < 150 and data.sizes["train"] == 512_000
-    with pytest.raises(ValueError, match=r"2x2 pixels\. Received: image_size=4"):
-        datasets.load("four_points", image_size=4)
+    assert datasets.expected("four_points", 2) == ((2, 2, 1), 2)
+    for find in (datasets.load, datasets.expected):
+        with pytest.raises(ValueError, match=r"2x2 pixels\. Received: image_size=4"):
+            find("four_points", image_size=4)

@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 from scipy import stats
 
 import zoo
-from zoo.metrics.annealed import annealed_importance_sampling, annealed_nll
+from zoo.metrics.annealed import annealed_importance_sampling, annealed_nll, nearest_start
 from zoo.metrics.likelihood import negative_log_likelihood
 
 tfd = tfp.distributions
@@ -188,12 +188,46 @@ def test_what_has_no_likelihood_or_density_is_refused(trained):
         annealed_nll(gan, x)
     with pytest.raises(ValueError, match="Binarise"):
         annealed_nll(model, 0.5 * x)
-    with pytest.raises(ValueError, match="can only be sampled"):
+    with pytest.raises(ValueError, match=r"a density over .*Received: a SwissRoll"):
         annealed_nll(aae(prior="swiss_roll"), x)
+    clusters = zoo.presets.BUILDERS["clustering_aae_mlp"]((8, 8, 1), 3, hidden=(8,))
+    with pytest.raises(ValueError, match="Received: a CategoryAndStyle, which has none"):
+        annealed_nll(clusters, x)
     with pytest.raises(ValueError, match="Take initial='prior'"):
         annealed_nll(aae(), x, initial="posterior")
     with pytest.raises(ValueError, match="Received: 'encoder'"):
         annealed_nll(model, x, initial="encoder")
+
+
+class Wrapped(zoo.distributions.Part):
+    """A posterior without a family."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.other = other
+        self.network = other.network  # By which a model knows the shape of its images.
+
+    def call(self, x, y=None, training=False):
+        return self.other(x, y, training=training)
+
+
+def test_a_posterior_that_is_no_conditional_is_asked_for_nothing_it_does_not_have(trained):
+    model, x = trained
+    likelihood, prior = model.likelihood, model.prior
+    discriminator = zoo.models.avb.joint_discriminator((8, 8, 1), 2, (4,))
+    other = zoo.AVB(Wrapped(model.posterior), likelihood, prior, discriminator)
+    for initial in ("prior", "posterior"):
+        settings = {"initial": initial, "num_steps": 10, "num_chains": 2}
+        have, want = (annealed_nll(m, x[:3], **settings) for m in (other, model))
+        assert have.value == pytest.approx(want.value, rel=1e-5)
+
+
+def test_a_density_known_at_its_own_draws_alone_is_no_start(trained):
+    _, x = trained
+    vae = zoo.presets.BUILDERS["vae_mlp"]((8, 8, 1), 2, (8,), posterior="planar")
+    assert nearest_start(vae) == "prior"
+    with pytest.raises(ValueError, match="Take initial='prior'"):
+        annealed_nll(vae, x[:2], initial="posterior")
 
 
 @pytest.mark.parametrize(

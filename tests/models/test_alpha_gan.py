@@ -243,6 +243,56 @@ def test_codes_that_are_the_priors_leave_nothing_to_tell_and_nowhere_to_go():
     assert not ratio.any() and not gradient.any()
 
 
+def test_where_data_reconstructions_and_samples_are_the_same_nothing_draws_the_generator():
+    """x = z of N(0, 1), encoder and generator the identity; D(x) has the logit a + b x + c x^2."""
+    encoder = zoo.networks.mlp_encoder((1, 1, 1), 1, ())
+    encoder.set_weights([np.ones((1, 1)), np.zeros(1)])
+    scale = keras.layers.Dense(1)
+    generator = keras.Sequential([keras.Input((1,)), scale, keras.layers.Reshape((1, 1, 1))])
+    generator.set_weights([np.ones((1, 1)), np.zeros(1)])
+    image = keras.Input((1, 1, 1))
+    powers = Powers()(keras.layers.Flatten()(image))
+    model = zoo.AlphaGAN(
+        zoo.Conditional(encoder, zoo.Deterministic()),
+        generator,
+        zoo.StandardNormal(1),
+        keras.Model(image, keras.layers.Dense(1, use_bias=False)(powers)),
+        zoo.networks.mlp(1, 1, ()),
+        lambda_=0.0,
+    )
+    n = 40_000
+    x = tf.reshape(tf.random.stateless_normal([n], [7, 8]), [n, 1, 1, 1])
+    kernel = model.discriminator.trainable_variables[0]
+    kernel.assign(np.zeros((3, 1)))
+
+    @tf.function
+    def derivatives():
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as tape:
+                _, (losses, _) = model.adversarial_objective(x, None, SEED, training=True)
+                loss = tf.reduce_mean(losses["discriminator"])
+            gradient = tape.gradient(loss, kernel)
+        return loss, gradient, outer.jacobian(gradient, kernel)
+
+    for _ in range(8):
+        loss, gradient, hessian = derivatives()
+        hessian = hessian.numpy().reshape(3, 3)
+        kernel.assign_sub(np.linalg.solve(hessian, gradient.numpy()))
+    best = np.array([-math.log(2), 0, 0])
+    # Of n real and n made draws, and the former once more.
+    error = np.sqrt(np.diag(np.linalg.inv(hessian)) / n)
+    assert (np.abs(kernel.numpy().ravel() - best) < 4.5 * error).all() and error.max() < 0.01
+    pays = 3 * math.log(3) - 2 * math.log(2)
+    assert float(loss) == pytest.approx(pays, abs=1e-3)
+    kernel.assign(best[:, None])
+    with tf.GradientTape() as tape:
+        (losses, _), (told, _) = model.adversarial_objective(x, None, SEED, training=True)
+    np.testing.assert_allclose(told["discriminator"][:9], np.full(9, pays), rtol=1e-5)
+    # R_D of a reconstruction and of a sample, log 2 each, whatever they look like.
+    np.testing.assert_allclose(losses["generator"], np.full(n, 2 * math.log(2)), rtol=1e-5)
+    assert all(not np.any(g) for g in tape.gradient(losses["generator"], scale.trainable_variables))
+
+
 def test_playing_on_leads_the_codes_to_the_prior():
     model = one_dimensional(2.0, 0.5)
     still = keras.optimizers.SGD(0.0)
@@ -290,6 +340,11 @@ def test_the_loss_is_found_by_its_name():
 def test_a_weight_that_is_none_is_refused(lambda_):
     with pytest.raises(ValueError, match=r"`lambda_` must be a number from 0 on\. Received: "):
         alphagan_mlp(SHAPE, 2, (4,), (4,), (4,), lambda_=lambda_)
+
+
+def test_a_prior_that_learns_and_that_nobody_would_move_is_refused(known):
+    with pytest.raises(ValueError, match=r"of an AlphaGAN.*not learn.*Received: a MixturePrior"):
+        small(known, prior=zoo.MixturePrior(LATENTS, 2))
 
 
 def test_a_code_discriminator_with_batch_normalization_is_refused(known):

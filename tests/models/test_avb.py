@@ -9,6 +9,7 @@ import tensorflow as tf
 import zoo
 from zoo.evaluation import Evaluation
 from zoo.metrics import annealed_nll
+from zoo.metrics.annealed import nearest_start
 from zoo.models.avb import avb_mlp, joint_discriminator, product_discriminator
 
 SHAPE, BATCH, LATENTS = (8, 8, 1), 7, 3
@@ -239,11 +240,23 @@ def test_a_step_moves_both_players_at_once_each_along_its_own_loss(
         other = tf.constant(known.noise(BATCH, LATENTS))
     model.compile(keras.optimizers.SGD(1.0))
     x = tf.constant(digits[:BATCH])
-    with tf.GradientTape(persistent=True) as tape:
+
+    def draw():
         loc, log_scale = tf.split(encoder(x), 2, 1)
         z = loc + tf.exp(log_scale) * known.noise(BATCH, LATENTS)
         # In NumPy's hands, so that no gradient comes through them.
-        mean, scale = loc.numpy(), np.sqrt(np.exp(2 * log_scale.numpy()) + 1e-4)
+        return z, loc.numpy(), np.exp(2 * log_scale.numpy())
+
+    check_step(model, x, draw, other, moves, assert_descends)
+
+
+def check_step(model, x, draw, other, moves, assert_descends):
+    """Both players' moves and all that is reported, by formulas."""
+    adaptive_contrast = model.adaptive_contrast
+    discriminator, decoder = model.discriminator, model.likelihood.network
+    with tf.GradientTape(persistent=True) as tape:
+        z, mean, variance = draw()
+        scale = np.sqrt(variance + 1e-4)
         contrasted = (z - mean) / scale if adaptive_contrast else z
         logit = discriminator([x, contrasted])[:, 0]
         rate = logit
@@ -274,6 +287,30 @@ def test_a_step_moves_both_players_at_once_each_along_its_own_loss(
     assert values["discriminator"] == pytest.approx(float(told), rel=1e-4)
     assert values["discriminator_rate"] == pytest.approx(float(tf.reduce_mean(rate)), rel=1e-3)
     assert values["distortion"] == pytest.approx(float(tf.reduce_mean(distortion)), rel=1e-4)
+
+
+@pytest.mark.parametrize("adaptive_contrast", [False, True])
+def test_so_does_a_step_of_a_posterior_of_which_only_draws_are_known(
+    digits, adaptive_contrast, moves, assert_descends
+):
+    model = small(adaptive_contrast=adaptive_contrast, hidden=(5,), likelihood="unit_normal")
+    decoder = model.likelihood.network
+    rng = np.random.default_rng(0)
+    for network in (model.discriminator, decoder):
+        network.set_weights([w + rng.normal(0, 0.3, w.shape) for w in network.get_weights()])
+    model.compile(keras.optimizers.SGD(1.0))
+    network, x = model.posterior.network, tf.constant(digits[:BATCH])
+    z_seed, other_seed = zoo.models.avb.tfp.random.split_seed([1, 2])
+
+    def draw():
+        z = network([x, zoo.draws.normal((BATCH, 4), z_seed)])
+        fixed = np.random.default_rng(0).standard_normal((64, 4)).astype(np.float32)
+        draws = np.stack([network([x, tf.tile(eps[None], [BATCH, 1])]).numpy() for eps in fixed])
+        return z, draws.mean(0), draws.var(0)
+
+    check_step(
+        model, x, draw, zoo.draws.normal((BATCH, LATENTS), other_seed), moves, assert_descends
+    )
 
 
 def small(**changes):
@@ -328,8 +365,14 @@ def test_its_evaluation_has_the_annealed_likelihood_and_no_other():
     assert "log_prob" not in small().abilities()
     grey = Evaluation.of_model(small(), zoo.datasets.load("digits"), num_samples=10).usual()
     assert "nll_annealed" not in grey  # A cross-entropy is no likelihood.
-    vae = zoo.presets.vae_mlp(SHAPE, 2, (4,))
-    assert "nll_annealed" not in Evaluation.of_model(vae, data, num_samples=10).usual()
+    # A density of q makes no likelihood of the discriminator's guess, but a better start.
+    model = zoo.AVB(
+        zoo.Conditional(zoo.networks.mlp_encoder(SHAPE, 2 * LATENTS, ()), zoo.DiagonalNormal()),
+        *parts()[1:],
+    )
+    normal = Evaluation.of_model(model, data, num_samples=10)
+    assert "nll_annealed" in normal.usual() and "nll" not in normal.usual()
+    assert nearest_start(model) == "posterior" and nearest_start(small()) == "normal"
 
 
 def test_latents_are_the_posteriors_means(digits):
@@ -339,13 +382,10 @@ def test_latents_are_the_posteriors_means(digits):
     assert (np.abs(model.encode(digits[:4]) - z.mean(0)) < 5 * error).all()
 
 
-def weights_of(model, x, z):
-    """What the last layers of a product discriminator say, by NumPy."""
-    names = {layer.name: layer for layer in model.layers}
-    outputs = [keras.Model(model.inputs, layer.output)([x, z]).numpy() for layer in model.layers
-               if isinstance(layer, keras.layers.Dense)]  # fmt: skip
-    assert names
-    return outputs
+def outputs_of(model, x, z):
+    """What each dense layer of a discriminator puts out."""
+    return [keras.Model(model.inputs, layer.output)([x, z]).numpy() for layer in model.layers
+            if isinstance(layer, keras.layers.Dense)]  # fmt: skip
 
 
 @pytest.mark.parametrize("half_square", [True, False])
@@ -354,23 +394,50 @@ def test_the_product_discriminator_is_the_sum_of_its_four_terms(digits, half_squ
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
     x, z = digits[:BATCH], rng.normal(size=(BATCH, LATENTS)).astype(np.float32)
-    outputs = weights_of(model, x, z)
+    outputs = outputs_of(model, x, z)
     theta, s = (o for o in outputs if o.shape[1] == 5)
     alone = sum(o[:, 0] for o in outputs if o.shape[1] == 1)
     expected = (theta * s).sum(1) / np.sqrt(5) + alone + half_square * 0.5 * (z**2).sum(1)
     np.testing.assert_allclose(model([x, z])[:, 0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_new_discriminator_says_half_the_square_of_the_latent_and_nothing_else(digits):
-    z = np.random.default_rng(0).normal(size=(BATCH, LATENTS)).astype(np.float32)
-    model = joint_discriminator(SHAPE, LATENTS, (4,))
-    np.testing.assert_allclose(
-        model([digits[:BATCH], z])[:, 0], 0.5 * (z**2).sum(1), rtol=1e-3, atol=1e-3
-    )
+@pytest.mark.parametrize("make", [joint_discriminator, product_discriminator])
+def test_a_new_discriminator_says_half_the_square_of_the_latent_and_nothing_else(make, digits):
+    x, z = digits[:BATCH], np.random.default_rng(0).normal(size=(BATCH, LATENTS))
+    features = {} if make is joint_discriminator else {"features": 16}
+    model = make(SHAPE, LATENTS, (64, 64), **features)
+    np.testing.assert_allclose(model([x, z])[:, 0], 0.5 * (z**2).sum(1), rtol=1e-3, atol=1e-3)
+    # But it can learn one: its last layers have a gradient, of the product one of the two.
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model([x, z]))
+    kernels = [w for w in model.trainable_variables if w.name == "kernel"]
+    slopes = [float(tf.reduce_max(tf.abs(g))) for g in tape.gradient(loss, kernels)]
+    small = [slope < 1e-3 for slope, w in zip(slopes, kernels, strict=True) if w.shape[1] != 64]
+    assert sum(small) == (make is product_discriminator)
+
+
+def test_half_the_square_is_added_where_the_prior_is_contrasted_with():
     for adaptive_contrast in (False, True):
         layers = small(adaptive_contrast=adaptive_contrast).discriminator.layers
         squares = any(isinstance(layer, keras.layers.Dot) for layer in layers)
         assert squares != adaptive_contrast
+
+
+def taking_a_condition():
+    x, y = keras.Input(SHAPE), keras.Input((2,))
+    h = keras.layers.Concatenate()([keras.layers.Flatten()(x), y])
+    network = keras.Model([x, y], keras.layers.Dense(2 * LATENTS)(h))
+    return zoo.Conditional(network, zoo.DiagonalNormal())
+
+
+def frozen_prior_of_the_condition():
+    prior = zoo.ConditionalPrior(zoo.networks.mlp(2, 2 * LATENTS, ()), zoo.DiagonalNormal())
+    prior.trainable = False
+    return prior
+
+
+def certain():
+    return zoo.Conditional(zoo.networks.mlp_encoder(SHAPE, LATENTS, ()), zoo.Deterministic())
 
 
 def parts():
@@ -385,11 +452,23 @@ def parts():
         (lambda: zoo.AVB(*parts()[:3], zoo.networks.mlp(3, 1)), "a network with 1 inputs"),
         (
             lambda: zoo.AVB(*parts()[:2], zoo.MixturePrior(LATENTS, 2), parts()[3]),
-            r"does not learn, such as StandardNormal\. Received: a MixturePrior",
+            r"of an AVB.*does not learn.*Received: a MixturePrior",
+        ),
+        (lambda: zoo.AVB(certain(), *parts()[1:]), r"has noise.*Received: a Deterministic one"),
+        (lambda: zoo.AVB(taking_a_condition(), *parts()[1:]), "Received: a posterior which does"),
+        (
+            lambda: zoo.AVB(*parts()[:2], frozen_prior_of_the_condition(), parts()[3]),
+            "neither takes a condition y. Received: a prior which does",
         ),
         (
             lambda: zoo.AVB(*parts()[:2], zoo.SwissRoll(), parts()[3], adaptive_contrast=True),
-            r"prior with a density\. Received: a SwissRoll",
+            r"a density over .*Received: a SwissRoll",
+        ),
+        (
+            lambda: zoo.AVB(
+                *parts()[:2], zoo.UniformOnSphere(LATENTS), parts()[3], adaptive_contrast=True
+            ),
+            "Received: a UniformOnSphere, which has none",
         ),
         (lambda: small(posterior="moments"), "Unknown posterior 'moments'"),
         (lambda: small(noise_bases=3), r"for the posterior 'noise_bases'.*noise_bases=3"),

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import zoo
-from zoo.adversarial import Hinge, Minimax, NonSaturating
+from zoo.adversarial import Hinge, LogRatio, Minimax, NonSaturating
 from zoo.models.bigan import bigan_conv, bigan_mlp
 
 tfd = tfp.distributions
@@ -140,6 +140,21 @@ def test_the_best_discriminator_of_two_joint_tables_and_what_it_pays(data, prior
         assert np.mean(other["discriminator"]) > mean
 
 
+def test_by_the_log_ratio_either_pays_its_divergence_from_the_other():
+    model = on_a_table(0.6)
+    model.adversarial_loss = LogRatio()
+    n = 20_000
+    x = np.zeros([n, 1, 1, 1], np.float32)
+    x[: n // 5] = 1
+    p, q = np.array([0.8, 0.2]), np.array([0.4, 0.6])
+    low, high = np.log(p / q)
+    half = (high - low) / 2
+    model.discriminator.set_weights([np.array([[half], [half]]), np.array([low])])
+    losses, _ = model.objective(tf.constant(x), None, SEED, training=True)
+    assert np.mean(losses["encoder"]) == pytest.approx((p * np.log(p / q)).sum(), abs=1e-4)
+    assert np.mean(losses["generator"]) == pytest.approx((q * np.log(q / p)).sum(), abs=0.03)
+
+
 def test_where_both_joints_are_the_same_it_costs_two_log_2_and_nobody_has_a_slope():
     model = on_a_table(0.5)
     # As many of each in the prior's draw as in the data: D's gradient is that of two equal sets.
@@ -214,6 +229,7 @@ def test_builders_pass_their_settings_on():
     assert isinstance(model.posterior.family, zoo.DiagonalNormal)
     assert isinstance(model.prior, zoo.StandardNormal)
     assert type(model.adversarial_loss) is Minimax
+    assert type(bigan_mlp(SHAPE, 4, (5,), loss="log_ratio").adversarial_loss) is LogRatio
     model = bigan_conv(SHAPE, 4, 2, 5, 0.4, "deterministic", "uniform")
     assert isinstance(model.posterior.family, zoo.Deterministic)
     assert isinstance(model.prior, zoo.Uniform) and model.prior.dim == 4
@@ -243,5 +259,7 @@ def test_refuses_parts_that_do_not_fit(known):
     parts = (model.posterior, model.generator, model.prior)
     with pytest.raises(ValueError, match=r"exchanged labels.*Received: a Hinge"):
         zoo.BiGAN(*parts, model.discriminator, Hinge())
+    with pytest.raises(ValueError, match=r"of a BiGAN.*not learn.*Received: a MixturePrior"):
+        zoo.BiGAN(*parts[:2], zoo.MixturePrior(LATENTS, 2), model.discriminator)
     with pytest.raises(ValueError, match=r"takes two inputs.*Received: a network with 1"):
         zoo.BiGAN(*parts, zoo.networks.mlp_discriminator(SHAPE, (4,)))

@@ -191,6 +191,7 @@ def test_what_lacks_a_condition_is_refused_in_a_sentence(digits):
         ({"discriminator": "projektion"}, "Did you mean 'projection'"),
         ({"condition_size": -1}, r"at least 0\. Received: -1"),
         ({"loss": "hinge", "label_noise": 0.1}, "'hinge' has none of"),
+        ({"loss": "wasserstein"}, r"bounds the critic's slope.*Received: "),
     ],
 )
 def test_builders_refuse_what_there_is_not(options, message):

@@ -70,7 +70,7 @@ def test_the_logits_mean_over_correlated_normals_is_their_total_correlation(rho)
     logit.set_weights([fitted.coef_.T, fitted.intercept_])
     model = factor_vae_mlp(SHAPE, 2, (4,), discriminator_hidden=())
     model.discriminator = discriminator
-    estimate = model._judge(tf.constant(z[None, :n]), False).numpy()
+    estimate = model._judge(tf.constant(z[:n]), False).numpy()
     expected = -0.5 * np.log(1 - rho**2)
     assert estimate.mean() == pytest.approx(expected, abs=4 * estimate.std() / np.sqrt(n) + 0.005)
     # And at a point: the log of the ratio of the densities.
@@ -144,6 +144,22 @@ def test_without_gamma_it_is_the_vae_bit_for_bit(digits, options, moves):
         vae.set_weights(kept)
     for a, b in zip(*changes, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("draws", "rows"), [(1, 7 + 3), (3, 3 * 7 + 3)])
+def test_the_discriminator_sees_each_code_once_and_half_of_them_permuted(
+    known, digits, draws, rows
+):
+    model, seen = small(known, num_samples=draws), []
+    call = model.discriminator.call
+
+    def watched(z, **kwargs):
+        seen.append(len(z))
+        return call(z, **kwargs)
+
+    model.discriminator.call = watched
+    model.objective(tf.constant(digits[:7]), None, SEED, training=True)
+    assert seen == [rows]
 
 
 def test_the_permutation_follows_the_seed(digits):

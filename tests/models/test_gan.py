@@ -243,6 +243,42 @@ def test_a_penalty_is_paid_by_the_discriminator_alone(
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(
+    ("penalty", "calls"), [(None, 2), (R1(), 2), (GradientPenalty(), 3)], ids=["none", "r1", "gp"]
+)
+def test_r1_costs_no_call_of_the_discriminator(known, digits, penalty, calls):
+    model = small(known, NonSaturating(), penalty=penalty)
+    seen = watched(model)
+    model.discriminator_objective(digits[:9], None, tf.constant(SEED), True)
+    assert len(seen) == calls
+    np.testing.assert_array_equal(seen[0], digits[:9])
+
+
+def test_r1_is_of_the_function_that_has_judged_the_real_images(known, digits):
+    # With the one hidden layer's slopes a and the mask m of dropout, a logit is sum_j v_j m_j a_j h_j,
+    # and its slope in x is 2 W (v m a): which mask it was, the logits tell.
+    units = 3
+    model = zoo.GAN(
+        zoo.networks.mlp_decoder(3, SHAPE, 1, (6,), "tanh", "sigmoid"),
+        zoo.networks.mlp_discriminator(SHAPE, (units,), dropout=0.5),
+        known.Prior(3),
+        penalty=R1(2.0),
+    )
+    x = digits[:40]
+    _, terms = model.discriminator_objective(x, None, tf.constant(SEED), True)
+    w, b, v, c = model.discriminator.get_weights()
+    h = (2 * x.reshape(40, -1) - 1) @ w + b
+    a = np.where(h > 0, 1, 0.2)
+    masks = np.array([[i >> j & 1 for j in range(units)] for i in range(2**units)]) / 0.5
+    logits = (masks[:, None] * a * h) @ v[:, 0] + c  # [masks, images]
+    error = np.abs(logits - terms["real_logit"].numpy())
+    which = error.argmin(0)
+    np.testing.assert_allclose(error.min(0), 0, atol=1e-5)
+    slopes = 2 * (masks[which] * a * v[:, 0]) @ w.T
+    np.testing.assert_allclose(terms["penalty"], (slopes**2).sum(1), rtol=1e-3, atol=1e-6)
+    assert len(np.unique(which)) > 4
+
+
 def test_the_penalty_moves_the_discriminator_along_its_own_slope(known, digits, moves):
     # A discriminator of no hidden layer: its slope in x is its kernel, times 2 for [-1, 1].
     model = zoo.GAN(
@@ -324,6 +360,18 @@ def test_a_discriminator_trained_with_spectral_normalization_has_singular_values
             assert np.linalg.svd(kernel, compute_uv=False)[0] == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.parametrize("loss", ["f_kl", "f_reverse_kl", "f_neyman", "f_squared_hellinger_saddle"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_f_gan_outlives_logits_beyond_what_an_exponential_holds(digits, loss, sign):
+    model = gan_mlp(SHAPE, 3, (8,), (8,), 0.0, loss=loss)
+    *_, bias = model.discriminator.variables
+    bias.assign([300.0 * sign])
+    model.compile(keras.optimizers.Adam(1e-3))
+    model.fit(digits[:40], batch_size=20, verbose=0)  # Which stops where a loss is not finite.
+    for optimizer in model.optimizers.values():  # Infinite second moments would freeze for ever.
+        assert all(np.isfinite(v.numpy()).all() for v in optimizer.variables)
+
+
 # Instance noise -----------------------------------------------------------------------------------
 
 
@@ -370,11 +418,13 @@ def test_noise_of_no_size_is_no_noise(known, digits):
 
 
 def test_the_penalty_is_taken_where_the_noisy_images_are(known):
-    model = small(known, NonSaturating(), instance_noise=0.3, penalty=R1())
+    model = small(known, NonSaturating(), instance_noise=0.3, penalty=GradientPenalty())
     seen = watched(model)
     model.discriminator_objective(tf.fill([20, *SHAPE], 0.5), None, tf.constant(SEED), True)
-    real, _, point = seen
-    np.testing.assert_array_equal(real, point)
+    real, point, fake = seen
+    share = (point - fake) / (real - fake)
+    np.testing.assert_allclose(share, share[:, :1, :1].repeat(8, 1).repeat(8, 2), atol=0.01)
+    assert (real.std((1, 2, 3)) > 0.2).all() and 0 < share.min() < share.max() < 1
 
 
 # Builders -----------------------------------------------------------------------------------------
@@ -419,6 +469,8 @@ def test_on_a_sphere_paths_between_latents_stay_on_it():
         (lambda: dcgan((16, 16, 1), 3, 2, spectral_norm=True), "batch_norm=False.*Received: both"),
         (lambda: gan_mlp(SHAPE, 3, r1=1.0, gradient_penalty=1.0), "one penalty"),
         (lambda: gan_mlp(SHAPE, 3, instance_noise_steps=5), "no instance noise to fall"),
+        (lambda: gan_mlp(SHAPE, 3, loss="wasserstein"), r"bounds the critic.*spectral_norm=False"),
+        (lambda: dcgan(SHAPE, 3, loss="wasserstein"), r"bounds the critic's slope.*Received: "),
         (lambda: gan_mlp(SHAPE, 3, instance_noise=-0.1), "`instance_noise` must be"),
         (lambda: gan_mlp(SHAPE, 3, latents="sphere_"), "Did you mean 'sphere'"),
         (lambda: gan_mlp(SHAPE, 3, loss="hinge", real_label=0.9), "'hinge' has none of"),
@@ -427,3 +479,9 @@ def test_on_a_sphere_paths_between_latents_stay_on_it():
 def test_settings_that_do_not_go_together_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_prior_that_learns_and_that_nobody_would_move_is_refused():
+    model = gan_mlp(SHAPE, 3, (4,), (4,))
+    with pytest.raises(ValueError, match=r"of a GAN.*not learn.*Received: a MixturePrior"):
+        zoo.GAN(model.generator, model.discriminator, zoo.MixturePrior(3, 2))

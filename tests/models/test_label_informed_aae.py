@@ -201,7 +201,9 @@ def test_labels_that_no_part_stands_for_are_refused(digits):
     model = small(components=4)
     model.compile("sgd")
     for method in (model.fit, model.evaluate):
-        with pytest.raises(ValueError, match=r"from 0 to 3, and below 0 .*Received: labels from 0 to 5"):
+        with pytest.raises(
+            ValueError, match=r"from 0 to 3, and below 0 .*Received: labels from 0 to 5"
+        ):
             method(digits[:8], np.arange(8) % 6, verbose=0)
     with pytest.raises(ValueError, match=r"at most 4 classes\. Received: 'digits' with 10"):
         model.adapt(zoo.datasets.load("digits"))
@@ -219,9 +221,7 @@ def test_parts_that_know_no_labels_are_refused():
         )
     without = zoo.networks.beside_label(zoo.networks.mlp(2 + 4, 1, (3,)), 2, 4)
     with pytest.raises(ValueError, match=r"of 4 components takes 5 labels.*that takes 4\."):
-        LabelInformedAAE(
-            model.posterior, model.likelihood, zoo.NormalPetals(components=4), without
-        )
+        LabelInformedAAE(model.posterior, model.likelihood, zoo.NormalPetals(components=4), without)
 
 
 def test_classes_find_their_petals():

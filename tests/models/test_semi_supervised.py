@@ -446,7 +446,8 @@ def test_labels_of_no_class_are_refused_everywhere(known, x):
         lambda: model.evaluate(x, y, verbose=0),
     ):
         with pytest.raises(
-            ValueError, match=r"from 0 to 2, and below 0 is no label.*Received: labels from .* to 99"
+            ValueError,
+            match=r"from 0 to 2, and below 0 is no label.*Received: labels from .* to 99",
         ):
             call()
 

@@ -226,7 +226,9 @@ def test_what_cannot_be_is_refused(digits):
                 model.category_discriminator, labelled_rows=share,
             )  # fmt: skip
     for method in (model.fit, model.evaluate):
-        with pytest.raises(ValueError, match=r"from 0 to 3, and below 0 .*Received: labels from 0 to 9"):
+        with pytest.raises(
+            ValueError, match=r"from 0 to 3, and below 0 .*Received: labels from 0 to 9"
+        ):
             method(digits[:10], np.arange(10), verbose=0)
         with pytest.raises(ValueError, match=r"is a label, an int\. Received: y of type float64"):
             method(digits[:10], np.zeros((10, 2)), verbose=0)

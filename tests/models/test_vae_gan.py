@@ -210,6 +210,13 @@ def test_a_negative_gamma_is_refused(known, gamma):
         model_of(known, *networks(), gamma=gamma)
 
 
+def test_a_prior_that_learns_and_that_nobody_would_move_is_refused(known):
+    encoder, decoder, discriminator = networks()
+    posterior = zoo.Conditional(encoder, known.Posterior())
+    with pytest.raises(ValueError, match=r"of a VAEGAN.*not learn.*Received: a MixturePrior"):
+        zoo.VAEGAN(posterior, decoder, zoo.MixturePrior(LATENTS, 2), discriminator)
+
+
 # Attributes -----------------------------------------------------------------------------------
 
 
@@ -304,6 +311,7 @@ def test_a_condition_of_the_decoder_alone_is_asked_for(known, digits):
 def test_a_prior_of_the_condition_makes_one_sample_for_each_image(digits):
     encoder, decoder, discriminator = networks()
     prior = zoo.ConditionalPrior(zoo.networks.mlp(2, 2 * LATENTS, (4,)), zoo.DiagonalNormal())
+    prior.trainable = False
     model = zoo.VAEGAN(
         zoo.Conditional(encoder, zoo.DiagonalNormal()), decoder, prior, discriminator
     )
@@ -466,9 +474,9 @@ def test_who_moves_moves_as_without_the_rule(digits):
         weights.append(everything_of(model))
     free, no_discriminator, no_decoder, never = weights
     for player in PLAYERS:
-        for i, want in enumerate(free[player]):
-            np.testing.assert_array_equal(never[player][i], want)
+        for i, want in enumerate(never[player]):
             if player != "discriminator":
+                np.testing.assert_array_equal(free[player][i], want)
                 np.testing.assert_array_equal(no_discriminator[player][i], want)
             if player != "decoder":
                 np.testing.assert_array_equal(no_decoder[player][i], want)
@@ -492,7 +500,7 @@ def test_costs_and_moves_are_reported(digits):
     x = tf.constant(digits[:5])
     losses, terms = model.objective(x, None, tf.constant([1, 2]), True)
     np.testing.assert_allclose(
-        losses["discriminator"], terms["real_cost"] + 2 * terms["fake_cost"], rtol=1e-6
+        losses["discriminator"], terms["real_cost"] + terms["fake_cost"], rtol=1e-6
     )
     np.testing.assert_allclose(
         terms["real_cost"], np.log1p(np.exp(-terms["real_logit"])), rtol=1e-5
@@ -501,6 +509,58 @@ def test_costs_and_moves_are_reported(digits):
     np.testing.assert_allclose(terms["fake_cost"], np.mean(both, 0), rtol=1e-5)
     assert {"val_decoder_moves", "val_real_cost"} <= history.keys()
     assert "decoder_moves" not in vaegan_mlp(SHAPE, LATENTS, (4,), (4,)).result_names()
+
+
+def of_one_image(rule=None, loss=None):
+    """Data, reconstructions and samples are grey all over; the discriminator has an offset alone."""
+    encoder = zoo.networks.mlp_encoder(SHAPE, 2 * LATENTS, ())
+    decoder = zoo.networks.mlp_decoder(LATENTS, SHAPE, 1, (), output="sigmoid")
+    for network in (encoder, decoder):
+        network.set_weights([np.zeros_like(w) for w in network.get_weights()])
+    model = zoo.VAEGAN(
+        zoo.Conditional(encoder, zoo.DiagonalNormal()),
+        decoder,
+        zoo.StandardNormal(LATENTS),
+        identity_features(),
+        loss,
+        equilibrium=rule,
+    )
+    still = {player: keras.optimizers.SGD(0.0) for player in PLAYERS}
+    model.compile(still | {"discriminator": keras.optimizers.SGD(0.02)}, jit_compile=False)
+    return model, tf.fill([6, *SHAPE], 0.5)
+
+
+def trained_discriminator(model, x):
+    for _ in range(200):
+        model.train_step((x,))
+    _, logits = model.discriminator(x)
+    np.testing.assert_allclose(logits, np.full([6, 1], logits[0, 0]), atol=1e-6)
+    return float(tf.sigmoid(logits[0, 0]))
+
+
+def test_where_all_images_are_alike_nobody_rests():
+    model, x = of_one_image(zoo.Equilibrium())
+    assert trained_discriminator(model, x) == pytest.approx(1 / 2, abs=1e-3)
+    logs = model.test_step((x,))
+    assert float(logs["real_cost"]) == pytest.approx(np.log(2), abs=2e-3)
+    assert float(logs["fake_cost"]) == pytest.approx(np.log(2), abs=2e-3)
+    assert float(logs["discriminator_moves"]) == float(logs["decoder_moves"]) == 1
+    # By the paper's sum, which a model without the rule has, one of three images is real.
+    assert trained_discriminator(*of_one_image()) == pytest.approx(1 / 3, abs=1e-3)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "minimax"])
+def test_the_rules_costs_are_those_of_a_probability_whatever_is_trained_on(loss):
+    labels = {"real_label": 0.7} if loss == "minimax" else {}
+    model, x = of_one_image(zoo.Equilibrium(), zoo.adversarial.adversarial_loss(loss, **labels))
+    bias = model.discriminator.trainable_variables[1]
+    bias.assign([1.5])
+    losses, terms = model.objective(x, None, tf.constant([1, 2]), True)
+    d = 1 / (1 + np.exp(-1.5))
+    np.testing.assert_allclose(terms["real_cost"], np.full(6, -np.log(d)), rtol=1e-5)
+    np.testing.assert_allclose(terms["fake_cost"], np.full(6, -np.log(1 - d)), rtol=1e-5)
+    paid = {"hinge": 0.0 + 2.5, "minimax": -0.7 * np.log(d) - 0.3 * np.log(1 - d) - np.log(1 - d)}
+    np.testing.assert_allclose(losses["discriminator"], np.full(6, paid[loss]), rtol=1e-5)
 
 
 class Told(zoo.VAEGAN):

@@ -364,8 +364,15 @@ def test_builders_of_the_gan_pass_their_settings_on():
 
 def test_the_gan_refuses_a_prior_that_learns_and_what_makes_no_sense(known):
     parts = small_gan(known)
-    with pytest.raises(ValueError, match=r"does not learn\. Received: a MixturePrior"):
+    with pytest.raises(ValueError, match=r"of a WAEGAN.*not learn.*Received: a MixturePrior"):
         zoo.WAEGAN(parts.posterior, parts.generator, zoo.MixturePrior(3, 2), parts.discriminator)
+    others = parts.posterior, parts.generator
+    for prior in (zoo.SwissRoll(), zoo.UniformOnSphere(3)):
+        zoo.WAEGAN(*others, prior, parts.discriminator)
+        with pytest.raises(
+            ValueError, match=rf"a density over.*Received: a {type(prior).__name__}"
+        ):
+            zoo.WAEGAN(*others, prior, parts.discriminator, prior_aware=True)
     with pytest.raises(ValueError, match=r"`lambda_` must be a number from 0 on. Received: -1"):
         wae_gan_mlp((8, 8, 1), 2, (4,), (4,), lambda_=-1.0)
     with pytest.raises(ValueError, match="`prior_scale` must be above 0"):

@@ -52,10 +52,7 @@ def _digits(*, image_size: int | None, **options) -> ImageData:
 
 def _four_points(*, image_size: int | None, **options) -> ImageData:
     """Images of 2x2 pixels of which one is lit, all four as often."""
-    if image_size not in (None, 2):
-        raise ValueError(
-            f"The images of 'four_points' have 2x2 pixels. Received: image_size={image_size}."
-        )
+    _check_four_points(image_size)
     points = np.eye(4, dtype=np.uint8).reshape(4, 2, 2, 1)
     # So many that an epoch of small batches is long against what comes after it.
     sizes = {"train": 512_000, "validation": 512, "test": 512}
@@ -64,13 +61,25 @@ def _four_points(*, image_size: int | None, **options) -> ImageData:
     return ImageData("four_points", splits, (2, 2, 1), levels=2, **options)
 
 
+def _check_four_points(image_size):
+    if image_size not in (None, 2):
+        raise ValueError(
+            f"The images of 'four_points' have 2x2 pixels. Received: image_size={image_size}."
+        )
+
+
 def expected(name: str, image_size: int | None = None) -> tuple[tuple[int, int, int], int] | None:
     """The shape of a set's images and their number of grey levels, without loading it.
 
     None for `folder`, whose images must be seen first.
+
+    Raises:
+        ValueError: For a size that the images of 'four_points' have not.
     """
     if name == "folder":
         return None
+    if name == "four_points":
+        _check_four_points(image_size)
     recipe = tfds_sets.RECIPES.get(name)
     embedded = {"digits": ((8, 8, 1), 17), "four_points": ((2, 2, 1), 2)}
     shape, levels = (recipe.shape, recipe.levels) if recipe else embedded[name]

@@ -26,7 +26,7 @@ from zoo.distributions.implicit import (
     noise_basis,
     noisy_mlp,
 )
-from zoo.distributions.part import Part, kl
+from zoo.distributions.part import Part, has_log_prob, kl, refuse_learned
 from zoo.distributions.priors import (
     ConditionalPrior,
     IsotropicNormal,
@@ -67,9 +67,11 @@ __all__ = [
     "UniformOnSphere",
     "UnitNormal",
     "VampPrior",
+    "has_log_prob",
     "kl",
     "likelihood_family",
     "mean_and_variance",
     "noise_basis",
     "noisy_mlp",
+    "refuse_learned",
 ]

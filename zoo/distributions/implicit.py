@@ -54,7 +54,7 @@ class ImplicitConditional(ImplicitPart):
     What it hands out is an `Implicit` distribution: `sample` and no `log_prob`. Its `mean()` and
     `variance()` are Monte Carlo estimates with `moment_draws` draws of noise, always the same ones
     and the same for all x, so that they are functions of x and the weights alone. They cost as many
-    passes of the network, in which dropout and its kin are off.
+    passes of the network, in which dropout and its kin are off, and have no gradient.
 
     Args:
         network: A built `keras.Model` with two inputs, the context `[B, ...]` and noise `[B, E]`, to
@@ -100,18 +100,20 @@ class ImplicitConditional(ImplicitPart):
         def moments():
             noise = tf.constant(self._moment_noise())
 
-            # One draw at a time: memory does not grow with their number.
+            # One draw at a time: memory does not grow with their number, as no pass is kept for a
+            # gradient.
             def another(i, mean, squares):
                 eps = tf.tile(noise[i][None], [rows, 1])
-                step = self._value(context, eps, False) - mean
+                step = tf.stop_gradient(self._value(context, eps, False)) - mean
                 mean += step / tf.cast(i + 1, tf.float32)
                 return i + 1, mean, squares + step * (step - step / tf.cast(i + 1, tf.float32))
 
             start = tf.zeros([rows, dim])
             loop = (0, start, start)
             shapes = tuple(tf.TensorShape(s) for s in ([], *[[None, dim]] * 2))
+            # XLA has to know their number.
             _, mean, squares = tf.while_loop(
-                lambda i, *_: i < self.moment_draws, another, loop, shapes
+                lambda *_: True, another, loop, shapes, maximum_iterations=self.moment_draws
             )
             return mean, squares / self.moment_draws
 
@@ -135,7 +137,8 @@ class NoiseBasisConditional(ImplicitPart):
     authors' code, a = elu(raw - 5) + 1, which is positive, and exp(-5) for a new network: nearly no
     noise. Their code takes the moments of the draws that the batch itself makes; here they are those of
     `moment_draws` other draws, as `ImplicitConditional` says, so that q(z | x) does not depend on
-    what else is in the batch. https://arxiv.org/abs/1701.04722
+    what else is in the batch. Their layer of z0 starts with weights of 1e-5, so that a new z0 is
+    next to 0 for all x; here the network is the caller's. https://arxiv.org/abs/1701.04722
 
     Args:
         network: From the context `[B, ...]` to `[B, (1 + m) D]`: z0, then the raw a_1, ..., a_m.
@@ -260,8 +263,10 @@ def noisy_mlp(
 ) -> keras.Model:
     """A perceptron from images and noise to `[B, outputs]`, which takes the noise at every layer.
 
-    The noise is concatenated to each layer's input. That is the encoder of Mescheder et al.'s code for
-    images, which adds a linear map of the noise there, but for the way of writing its weights.
+    The noise is concatenated to each layer's input, the last one's too, so that a linear map of it is
+    added to what each layer makes of the rest. The encoders of Mescheder et al.'s code for images add
+    such a map after each of their convolutions, and after all but the last of these normalize over
+    the batch; their last layer, which is dense, gets no noise.
 
     Args:
         image_shape: Height, width, channels.

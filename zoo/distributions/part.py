@@ -30,6 +30,29 @@ class Part(FromArguments, keras.layers.Layer):
         return self.call(*args, **kwargs)
 
 
+def has_log_prob(distribution: tfd.Distribution) -> bool:
+    """Whether it has one, and not draws alone."""
+    try:
+        distribution.log_prob(distribution.sample(seed=[0, 0]))
+    except NotImplementedError:
+        return False
+    return True
+
+
+def refuse_learned(prior: Part, model: str) -> None:
+    """Raises a `ValueError` for a prior that learns, of a model whose players do not move it.
+
+    Args:
+        prior: A `Prior`.
+        model: The model in words, such as "a GAN".
+    """
+    if prior.trainable_variables:
+        raise ValueError(
+            f"The prior of {model} is one that does not learn, such as StandardNormal: no player "
+            f"moves it. Received: a {type(prior).__name__} with weights that do."
+        )
+
+
 def kl(q: tfd.Distribution, p: tfd.Distribution, z) -> tf.Tensor:
     """KL(q || p): exact where TFP has a formula for the pair, else its estimate at `z` ~ q."""
     try:

@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 
 from zoo.distributions.conditional import Completion, Conditional
 from zoo.distributions.families import Family
-from zoo.distributions.part import Part
+from zoo.distributions.part import Part, has_log_prob
 from zoo.draws import Normal
 
 tfd = tfp.distributions
@@ -33,6 +33,11 @@ class Prior(Part):
 
     def call(self, y=None) -> tfd.Distribution:
         raise NotImplementedError
+
+    @property
+    def has_density(self) -> bool:
+        """Whether its `log_prob` is a density over all of `z[dim]`: not on a part of it, nor none."""
+        return has_log_prob(self())
 
     def bind(self, posterior: Conditional) -> None:
         """Told by a model which q(z | x) is its own. Of use to a prior that is made from it."""
@@ -103,6 +108,8 @@ class UniformOnSphere(Prior):
         >>> float(zoo.UniformOnSphere(3, radius=1.0)().log_prob([0.0, 0.0, 1.0]))  # -log(4 pi)
         -2.53...
     """
+
+    has_density = False
 
     def __init__(self, dim: int, radius: float | None = None, **kwargs):
         super().__init__(**kwargs)
@@ -244,9 +251,12 @@ class NormalPetals(Prior):
     https://arxiv.org/abs/1511.05644
 
     Args:
-        components: Number of petals.
-        shift: Distance of the centres from the origin.
-        scales: Standard deviations along and across the ray.
+        components: Number of petals, at least 1.
+        shift: Distance of the centres from the origin, at least 0.
+        scales: Standard deviations along and across the ray, above 0.
+
+    Raises:
+        ValueError: If an argument is out of range.
 
     Example:
         >>> prior = zoo.NormalPetals(components=10)
@@ -262,9 +272,18 @@ class NormalPetals(Prior):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        _check_components(components)
+        scales = tuple(scales)
+        if not 0 <= shift < math.inf:
+            raise ValueError(f"`shift` must be at least 0 and finite. Received: {shift}.")
+        if len(scales) != 2 or not all(0 < scale < math.inf for scale in scales):
+            raise ValueError(
+                "`scales` are two numbers above 0 and finite, along and across the ray. "
+                f"Received: {scales}."
+            )
         self.components = components
         self.shift = shift
-        self.scales = tuple(scales)
+        self.scales = scales
 
     def call(self, y=None):
         return self._mixture(tf.zeros(self.components))
@@ -304,9 +323,11 @@ def component_labels(y, components: int) -> tf.Tensor:
     """`y[B]` as int32, checked where its values are known: below `components`.
 
     Raises:
-        ValueError: For a label from `components` on.
+        ValueError: For a label from `components` on, or one that is no int.
     """
     values = tf.get_static_value(y) if tf.is_tensor(y) else np.asarray(y)
+    if values is not None and not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"A label is an int. Received: y of type {values.dtype.name}.")
     if values is not None and (values >= components).any():
         raise ValueError(
             f"The prior's parts have the labels from 0 to {components - 1}, and below 0 is no label. "
@@ -484,10 +505,13 @@ class SwissRoll(Prior):
     is in [k, k + 1) / components (section 2.3).
 
     Args:
-        turns: Number of turns.
-        radius: Radius of the outer end.
-        noise: Standard deviation of the thickness.
-        components: Number of segments that labels stand for.
+        turns: Number of turns, above 0.
+        radius: Radius of the outer end, above 0.
+        noise: Standard deviation of the thickness, at least 0.
+        components: Number of segments that labels stand for, at least 1.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     def __init__(
@@ -500,6 +524,11 @@ class SwissRoll(Prior):
     ):
         super().__init__(**kwargs)
         _check_components(components)
+        if not (0 < turns < math.inf and 0 < radius < math.inf and 0 <= noise < math.inf):
+            raise ValueError(
+                "`turns` and `radius` must be above 0, `noise` at least 0, and all finite. "
+                f"Received: turns={turns}, radius={radius}, noise={noise}."
+            )
         self.turns = turns
         self.radius = radius
         self.noise = noise

@@ -8,9 +8,9 @@ import numpy as np
 
 from zoo import metrics
 from zoo.config import look_up
-from zoo.distributions import ImplicitPart
 from zoo.evaluation.images import Images
 from zoo.metrics import Estimate
+from zoo.metrics.annealed import nearest_start
 from zoo.metrics.likelihood import is_cross_entropy
 
 if TYPE_CHECKING:
@@ -105,22 +105,21 @@ def _nll(e):
     }
 
 
-def _is_implicit(e):
-    return isinstance(getattr(e.model, "posterior", None), ImplicitPart)
-
-
 def _has_no_other_nll(e):
-    """An implicit posterior keeps a model from importance sampling, and its loss from being a bound."""
+    """Where p(x, z) is known and importance sampling cannot be had, annealing can."""
+    model = e.model
     return (
-        _is_implicit(e)
-        and hasattr(e.model, "likelihood")
-        and not is_cross_entropy(e.model.likelihood.family, e.x)
+        not e.has("log_prob")
+        and hasattr(model, "likelihood")
+        and hasattr(model, "prior")
+        and (model.condition is None or model.condition_is_optional)
+        and model.prior.has_density
+        and not is_cross_entropy(model.likelihood.family, e.x)
     )
 
 
 def _nll_annealed(e):
-    # From a posterior, or a normal like it, the way to the true one is shorter.
-    near = "posterior" if e.has("log_prob") else "normal" if _is_implicit(e) else "prior"
+    near = nearest_start(e.model)
     nll = metrics.annealed_nll(
         e.model,
         e.x[:100],

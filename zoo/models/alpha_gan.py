@@ -13,7 +13,14 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import AdversarialLoss, LogRatio, adversarial_loss
-from zoo.distributions import Conditional, Deterministic, ImplicitPart, Prior, StandardNormal
+from zoo.distributions import (
+    Conditional,
+    Deterministic,
+    ImplicitPart,
+    Prior,
+    StandardNormal,
+    refuse_learned,
+)
 from zoo.model import GenerativeModel, Round, as_images
 
 
@@ -31,7 +38,12 @@ class AlphaGAN(GenerativeModel):
     where R(.) = -log D + log(1 - D), minus the logit (`zoo.adversarial.LogRatio`): R_C is the ratio
     estimate of log q(z) / p(z) of the codes' distribution q, high where C sees through, and the L1
     distance stands for a Laplace likelihood of scale 1 / lambda. A prior's draw is what C takes for
-    real. The first version on arXiv has prior and code the other way round in the loss of C
+    real. D has two kinds of fake images for one of real ones, so that its best logit is
+    log p_data / (p_rec + p_gen), of the densities of data, reconstructions and samples, and R_D
+    estimates log (p_rec + p_gen) / p_data. Where all three are the same, D is 1/3 for each image and
+    pays 3 log 3 - 2 log 2; R_D is log 2 for any image, and draws the generator nowhere.
+
+    The first version on arXiv has prior and code the other way round in the loss of C
     (equations 16 and 17): with that sign the encoder would be driven away from the prior. These are
     the corrected ones.
 
@@ -49,7 +61,7 @@ class AlphaGAN(GenerativeModel):
         posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`: the encoder. With the
             family `Deterministic` it is the paper's choice; an `ImplicitConditional` does as well.
         generator: Network from `z[B, D]` to `x[B, H, W, C]` in [0, 1].
-        prior: p(z), a `Prior` over `z[D]`. It need only be sampled.
+        prior: p(z), a `Prior` over `z[D]` that does not learn. It need only be sampled.
         discriminator: Network from `x[B, H, W, C]` to logits `[B, 1]`, high for real.
         code_discriminator: Network from `z[B, D]` to logits `[B, 1]`, high for draws of the prior. It
             must do without batch normalization: the authors keep it out of C.
@@ -58,7 +70,8 @@ class AlphaGAN(GenerativeModel):
         lambda_: Weight of the L1 distance, at least 0.
 
     Raises:
-        ValueError: If lambda_ is out of range, or the code discriminator normalizes batches.
+        ValueError: If lambda_ is out of range, the prior learns, or the code discriminator normalizes
+            batches.
     """
 
     terms = (
@@ -96,6 +109,7 @@ class AlphaGAN(GenerativeModel):
             )
         self.posterior = posterior
         self.generator = generator
+        refuse_learned(prior, "an AlphaGAN")
         self.prior = prior
         self.discriminator = discriminator
         self.code_discriminator = code_discriminator

@@ -14,6 +14,7 @@ from zoo import draws, networks
 from zoo.config import look_up
 from zoo.distributions import (
     Conditional,
+    Deterministic,
     ImplicitConditional,
     ImplicitPart,
     NoiseBasisConditional,
@@ -23,6 +24,7 @@ from zoo.distributions import (
     mean_and_variance,
     noise_basis,
     noisy_mlp,
+    refuse_learned,
 )
 from zoo.draws import Normal
 from zoo.model import GenerativeModel, Round, as_images
@@ -77,7 +79,9 @@ class AVB(GenerativeModel):
     Args:
         posterior: q(z | x), such as an `ImplicitConditional` or a `NoiseBasisConditional` on
             `x[B, H, W, C]`. Any part does that hands out a distribution which can be sampled with a
-            gradient, and that has, for adaptive contrast, a mean and a variance.
+            gradient, and that has, for adaptive contrast, a mean and a variance; not a
+            `Deterministic` one, of which T* is infinite. Neither it nor the prior takes a condition,
+            which T would not see.
         likelihood: p(x | z), a `Conditional` on `z[B, D]`.
         prior: p(z), a `Prior` over `z[D]` that does not learn. For adaptive contrast it needs a
             density.
@@ -111,11 +115,22 @@ class AVB(GenerativeModel):
                 "The discriminator of an AVB takes an image and a latent, [x, z]. Received: a "
                 f"network with {len(discriminator.inputs)} inputs."
             )
-        if prior.trainable_variables:
-            # Of its players only draws reach the discriminator, which teach it nothing.
+        if isinstance(getattr(posterior, "family", None), Deterministic):
             raise ValueError(
-                "AVB takes a prior that does not learn, such as StandardNormal. Received: a "
-                f"{type(prior).__name__}."
+                "The posterior of an AVB has noise: of a code without, log q(z | x) is infinite. "
+                "Received: a Deterministic one."
+            )
+        for name, part in (("posterior", posterior), ("prior", prior)):
+            if part.condition is not None:
+                raise ValueError(
+                    "An AVB compares q(z | x) with p(z), by a discriminator of x and z: neither takes "
+                    f"a condition y. Received: a {name} which does."
+                )
+        refuse_learned(prior, "an AVB")
+        if adaptive_contrast and not prior.has_density:
+            raise ValueError(
+                "Adaptive contrast takes a prior with a density over z[D]. Received: a "
+                f"{type(prior).__name__}, which has none."
             )
         self.posterior = posterior
         self.likelihood = likelihood
@@ -123,8 +138,6 @@ class AVB(GenerativeModel):
         self.discriminator = discriminator
         self.adaptive_contrast = adaptive_contrast
         self.discriminator_steps = discriminator_steps
-        if adaptive_contrast:
-            _check_density(prior)
 
     def players(self):
         return {
@@ -189,17 +202,6 @@ def _telling(posterior_logit, other_logit):
     return tf.nn.softplus(-posterior_logit) + tf.nn.softplus(other_logit)
 
 
-def _check_density(prior):
-    p = prior()
-    try:
-        p.log_prob(p.sample(1, seed=[0, 0]))
-    except NotImplementedError as error:
-        raise ValueError(
-            "Adaptive contrast takes a prior with a density. Received: a "
-            f"{type(prior).__name__}, which can only be sampled."
-        ) from error
-
-
 def joint_discriminator(
     image_shape: Sequence[int],
     latent_dim: int,
@@ -232,23 +234,26 @@ def product_discriminator(
     half_square: bool = True,
     features: int = 8192,
 ) -> keras.Model:
-    """T(x, z) = theta(x) . s(z) + T_x(x) + T_z(z) + |z|^2 / 2, the form of the authors' code.
+    """T(x, z) = theta(x) . s(z) / sqrt(F) + T_x(x) + T_z(z) + |z|^2 / 2, with F features.
 
-    A perceptron of the image has the outputs theta and T_x, one of the latent s and T_z.
+    The form of the authors' code, where the product is not scaled, and the four terms are of four
+    networks, those of the image convolutional. Here one perceptron of the image has the outputs theta
+    and T_x, one of the latent s and T_z.
 
     Args:
         image_shape, latent_dim, activation, half_square: As for `joint_discriminator`.
-        hidden: Units of the hidden layers of either; the defaults are the authors'.
-        features: Values of theta and s.
+        hidden: Units of the hidden layers of either perceptron.
+        features: Values of theta and s, F.
     """
     images, z = keras.Input(tuple(image_shape)), keras.Input((latent_dim,))
     sides, alone = [], []
-    for h in (_flat(images), z):
+    # Of theta and s one alone is next to nothing at first, or neither would have a gradient.
+    for h, start in ((_flat(images), _next_to_nothing()), (z, "glorot_uniform")):
         for units in hidden:
             h = keras.layers.Dense(units, activation)(h)
-        sides.append(keras.layers.Dense(features)(h))
+        sides.append(keras.layers.Dense(features, kernel_initializer=start)(h))
         alone.append(_last(1)(h))
-    # Of as many products, none of which is to decide at the start.
+    # Of as many products none is to decide alone.
     product = keras.layers.Rescaling(features**-0.5, dtype="float32")(_dot(*sides))
     return _discriminator(images, z, [product, *alone], half_square)
 
@@ -269,9 +274,12 @@ def _dot(a, b):
 
 
 def _last(outputs):
-    # Next to nothing, as in the authors' code: a new discriminator has no opinion.
-    small = keras.initializers.TruncatedNormal(stddev=1e-5)
-    return keras.layers.Dense(outputs, dtype="float32", kernel_initializer=small)
+    return keras.layers.Dense(outputs, dtype="float32", kernel_initializer=_next_to_nothing())
+
+
+def _next_to_nothing():
+    # A new discriminator has no opinion.
+    return keras.initializers.TruncatedNormal(stddev=1e-5)
 
 
 def avb_mlp(

@@ -21,6 +21,7 @@ from zoo.distributions import (
     Prior,
     StandardNormal,
     Uniform,
+    refuse_learned,
 )
 from zoo.model import GenerativeModel, as_images
 
@@ -41,8 +42,10 @@ class BiGAN(GenerativeModel):
     All three players move at once on one forward pass, as in Algorithm 1 of Dumoulin et al., and as
     Donahue et al.'s code does. As both papers train, encoder and generator do not minimise V but
     maximise what D would lose with the labels exchanged: the encoder pays -log(1 - D(x, E(x))),
-    the generator -log D(G(z), z). Real and fake pairs go through the discriminator apart, so that
-    batch normalization sees either kind alone.
+    the generator -log D(G(z), z). With a `LogRatio`, which neither paper has, they pay the logit of
+    real pairs and minus that of fake ones: with the best discriminator the Kullback-Leibler
+    divergence of either joint distribution from the other. Real and fake pairs go through the
+    discriminator apart, so that batch normalization sees either kind alone.
 
     With a `Deterministic` posterior it is the BiGAN, with a `DiagonalNormal` one ALI, which trains
     on draws of q(z | x); `encode` gives the mean of either. It was not trained to reconstruct:
@@ -51,14 +54,15 @@ class BiGAN(GenerativeModel):
     Args:
         posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`.
         generator: G, a network from `z[B, D]` to `x[B, H, W, C]` in [0, 1].
-        prior: p(z), a `Prior` over `z[D]`. It need only be sampled.
+        prior: p(z), a `Prior` over `z[D]` that does not learn. It need only be sampled.
         discriminator: Network from `[x[B, H, W, C], z[B, D]]` to logits `[B, 1]`, high for images
             with their codes.
-        adversarial_loss: A `Minimax` or `NonSaturating`, to which exchanged labels are a logit of the
-            other sign; `NonSaturating()` if `None`.
+        adversarial_loss: A `Minimax`, `NonSaturating` or `LogRatio`, to which exchanged labels are a
+            logit of the other sign; `NonSaturating()` if `None`.
 
     Raises:
-        ValueError: For another loss, or a discriminator that does not take two inputs.
+        ValueError: For another loss, a prior that learns, or a discriminator that does not take two
+            inputs.
 
     Example:
         >>> bigan = zoo.models.bigan.bigan_mlp((8, 8, 1), 4, (32,))
@@ -88,12 +92,14 @@ class BiGAN(GenerativeModel):
             )
         if not isinstance(adversarial_loss, Minimax | None):
             raise ValueError(
-                "A BiGAN's encoder plays with exchanged labels, which for a `Minimax` or a "
-                "`NonSaturating` loss is a logit of the other sign, and for others is not. "
+                "A BiGAN's encoder plays with exchanged labels, which for a `Minimax`, a "
+                "`NonSaturating` or a `LogRatio` loss is a logit of the other sign, and for others "
+                "is not. "
                 f"Received: a {type(adversarial_loss).__name__}."
             )
         self.posterior = posterior
         self.generator = generator
+        refuse_learned(prior, "a BiGAN")
         self.prior = prior
         self.discriminator = discriminator
         self.adversarial_loss = adversarial_loss or NonSaturating()
@@ -149,7 +155,7 @@ def bigan_mlp(
         hidden: Units of the hidden layers of each of the networks.
         posterior: "deterministic" for the BiGAN, "normal" for ALI.
         prior: "uniform" on [-1, 1]^D, as in the paper, or "normal".
-        loss: "non_saturating" or "minimax".
+        loss: "non_saturating", "minimax" or "log_ratio".
 
     Raises:
         ValueError: For names that there are not.
@@ -219,7 +225,7 @@ def bigan_conv(
 def _families(latent_dim, posterior, prior, loss):
     q = look_up({"deterministic": Deterministic, "normal": DiagonalNormal}, posterior, "posterior")
     p = look_up({"uniform": Uniform, "normal": StandardNormal}, prior, "prior")
-    look_up(dict.fromkeys(("non_saturating", "minimax")), loss, "loss")
+    look_up(dict.fromkeys(("non_saturating", "minimax", "log_ratio")), loss, "loss")
     return q(), p(latent_dim), adversarial_loss(loss)
 
 

@@ -14,7 +14,7 @@ from zoo.adversarial import AdversarialLoss, adversarial_loss
 from zoo.config import look_up
 from zoo.distributions import Prior
 from zoo.model import as_images
-from zoo.models.gan import GAN, decaying, latents_of
+from zoo.models.gan import GAN, check_bounded, decaying, latents_of
 from zoo.penalties import Penalty, penalty
 from zoo.schedules import Schedule
 
@@ -29,7 +29,7 @@ class ConditionalGAN(GAN):
     p_G(x | y)), whatever p(y) is. (Miyato and Koyama draw labels evenly, from data where these are.)
 
     How the discriminator takes the condition is its network's affair: beside the image, as in Mirza
-    and Osindero's figure 1, or by projection, as in Miyato and Koyama's eq. 4; see
+    and Osindero's figure 1, or by projection, as in Miyato and Koyama's section 3; see
     `zoo.networks.mlp_discriminator`. There are generators with one-hot codes beside the noise, as in
     the former; the latter's have batch normalization with parameters for each class, which is not
     here.
@@ -149,6 +149,7 @@ def cgan_mlp(
     Raises:
         ValueError: For names that there are not, or settings that do not go together.
     """
+    check_bounded(loss, gradient_penalty, r1, spectral_norm)
     classes = _classes(condition_size)
     generator = networks.mlp_decoder(
         latent_dim + classes,
@@ -158,7 +159,7 @@ def cgan_mlp(
         batch_norm=True,
     )
     return ConditionalGAN(
-        _labelled(generator, latent_dim, classes),
+        networks.beside_label(generator, latent_dim, classes),
         networks.mlp_discriminator(
             image_shape,
             discriminator_hidden,
@@ -204,10 +205,11 @@ def cdcgan(
     Raises:
         ValueError: For names that there are not, or settings that do not go together.
     """
+    check_bounded(loss, gradient_penalty, r1, spectral_norm)
     classes = _classes(condition_size)
     generator = networks.dcgan_generator(latent_dim + classes, image_shape, width)
     return ConditionalGAN(
-        _labelled(generator, latent_dim, classes),
+        networks.beside_label(generator, latent_dim, classes),
         networks.dcgan_discriminator(
             image_shape,
             width,
@@ -232,10 +234,3 @@ def _classes(condition_size):
     if condition_size < 0:
         raise ValueError(f"`condition_size` must be at least 0. Received: {condition_size}.")
     return condition_size or 10
-
-
-def _labelled(generator, latent_dim, classes):
-    """The generator of `[z, y]`, from one of z and the label's one-hot code in one vector."""
-    z, labels = keras.Input((latent_dim,)), keras.Input((), dtype="int32")
-    code = keras.layers.Concatenate()([z, networks.OneHot(classes)(labels)])
-    return keras.Model([z, labels], generator(code), name="labelled_generator")

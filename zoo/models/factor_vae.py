@@ -82,25 +82,25 @@ class FactorVAE(VAE):
         distortion = -mean_over_draws(self.likelihood(z, y, training=training).log_prob(x))
         rate = mean_over_draws(kl(q, p, z))
         charged = with_free_bits(q, p, self.free_bits) if training and self.free_bits else rate
-        ratio = mean_over_draws(self._judge(z, training))
 
         # A seed beside that of the codes, which are the VAE's of the same seed.
         permute_seed = tf.random.experimental.stateless_fold_in(seed, 1)
-        code = tf.stop_gradient(z[0])
-        half = (tf.shape(code)[0] + 1) // 2
-        shown = tf.concat([code[:half], permute_dims(code[half:], permute_seed)], 0)
-        logit = self._judge(tf.ensure_shape(shown, code.shape), training)
-        joint = tf.range(tf.shape(logit)[0]) < half
+        half = (tf.shape(z)[1] + 1) // 2
+        permuted = permute_dims(tf.stop_gradient(z[0, half:]), permute_seed)
+        codes = tf.reshape(z, [-1, z.shape[-1]])
+        # Once for both players: a code's logit is the VAE's ratio, and the discriminator's guess.
+        logits = self._judge(tf.concat([codes, permuted], 0), training)
+        of_codes, of_permuted = logits[: tf.shape(codes)[0]], logits[tf.shape(codes)[0] :]
+        ratio = mean_over_draws(tf.reshape(of_codes, tf.shape(z)[:2]))
+        told = tf.nn.softplus(tf.concat([-of_codes[:half], of_permuted], 0))
         return {
             "vae": distortion + self.charge(charged, training) + self.gamma * ratio,
-            "discriminator": tf.nn.softplus(tf.where(joint, -logit, logit)),
+            "discriminator": tf.ensure_shape(told, z.shape[1:2]),
         }, {"distortion": distortion, "rate": rate, "total_correlation": ratio}
 
     def _judge(self, z, training):
-        """Logits `[..., B]` of codes `[..., B, D]`."""
-        flat = tf.reshape(z, [-1, z.shape[-1]])
-        logit = tf.cast(self.discriminator(flat, training=training), tf.float32)
-        return tf.reshape(logit, tf.shape(z)[:-1])
+        """Logits `[N]` of codes `[N, D]`."""
+        return tf.cast(self.discriminator(z, training=training)[:, 0], tf.float32)
 
 
 def permute_dims(z, seed) -> tf.Tensor:

@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 from zoo import draws, networks
 from zoo.adversarial import AdversarialLoss, NonSaturating, adversarial_loss
 from zoo.config import look_up
-from zoo.distributions import Prior, StandardNormal, Uniform, UniformOnSphere
+from zoo.distributions import Prior, StandardNormal, Uniform, UniformOnSphere, refuse_learned
 from zoo.model import GenerativeModel, Round, as_images
 from zoo.penalties import Penalty, penalty
 from zoo.schedules import LinearDecay, Schedule, check_weight, value_at
@@ -40,7 +40,7 @@ class GAN(GenerativeModel):
     Args:
         generator: Network from noise `z[B, D]` to `x[B, H, W, C]` in [0, 1].
         discriminator: Network from `x[B, H, W, C]` to logits `[B, 1]`, high for real.
-        prior: p(z), a `Prior` over `z[D]`.
+        prior: p(z), a `Prior` over `z[D]` that does not learn.
         adversarial_loss: An `AdversarialLoss`; `NonSaturating()` if `None`, as the paper trains.
         discriminator_steps: k in the paper.
         penalty: A `zoo.penalties.Penalty`, added to the discriminator's loss and reported as
@@ -50,8 +50,8 @@ class GAN(GenerativeModel):
             schedule's value at the step where training stands.
 
     Raises:
-        ValueError: If a number is out of range, or there is a penalty on the slope at each example
-            and batch normalization in the discriminator.
+        ValueError: If a number is out of range, the prior learns, or there is a penalty on the slope
+            at each example and batch normalization in the discriminator.
 
     Example:
         >>> model = zoo.GAN(
@@ -85,6 +85,7 @@ class GAN(GenerativeModel):
         check_weight(instance_noise, "instance_noise")
         self.generator = generator
         self.discriminator = discriminator
+        refuse_learned(prior, "a GAN")
         self.prior = prior
         self.adversarial_loss = adversarial_loss or NonSaturating()
         self.discriminator_steps = discriminator_steps
@@ -110,17 +111,22 @@ class GAN(GenerativeModel):
         x_seed, made_seed, point_seed = tfp.random.split_seed(_beside(seed), 3)
         real = self._noisy(x, x_seed)
         fake = tf.stop_gradient(self._noisy(self._fake(x, y, noise_seed, training), made_seed))
-        real_logit = self._judge(real, y, training)
-        fake_logit = self._judge(fake, y, training)
+
+        def judge(images):
+            return self._judge(images, y, training)
+
+        if self.penalty is None:
+            real_logit, paid = judge(real), None
+        else:
+            real_logit, paid = self.penalty(judge, real, fake, point_seed)
+        fake_logit = judge(fake)
         loss = self.adversarial_loss.real(real_logit, real_seed) + self.adversarial_loss.fake(
             fake_logit, fake_seed
         )
         terms = {"real_logit": real_logit, "fake_logit": fake_logit}
-        if self.penalty is not None:
-            terms["penalty"] = self.penalty(
-                lambda images: self._judge(images, y, training), real, fake, point_seed
-            )
-            loss += terms["penalty"]
+        if paid is not None:
+            terms["penalty"] = paid
+            loss += paid
         return {"discriminator": loss}, terms
 
     def generator_objective(self, x, y, seed, training):
@@ -191,13 +197,15 @@ def gan_mlp(
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`.
         discriminator_steps: As for `GAN`.
         gradient_penalty, r1: Weight of that penalty: see `zoo.penalties`. 0 for none.
-        batch_norm, spectral_norm: Of the discriminator.
+        batch_norm, spectral_norm: Of the discriminator. The loss "wasserstein" needs a penalty or
+            spectral normalization.
         instance_noise: Standard deviation of the instance noise at the start.
         instance_noise_steps: Training steps in which it falls to 0; 0 for noise that stays.
 
     Raises:
         ValueError: For names that there are not, or settings that do not go together.
     """
+    check_bounded(loss, gradient_penalty, r1, spectral_norm)
     return GAN(
         networks.mlp_decoder(
             latent_dim, image_shape, hidden=generator_hidden, output="sigmoid", batch_norm=True
@@ -248,6 +256,7 @@ def dcgan(
         ValueError: For names that there are not, sizes that images do not have, or settings that do
             not go together, such as a penalty or spectral normalization with `batch_norm`.
     """
+    check_bounded(loss, gradient_penalty, r1, spectral_norm)
     return GAN(
         networks.dcgan_generator(latent_dim, image_shape, width),
         networks.dcgan_discriminator(
@@ -265,6 +274,16 @@ def latents_of(name: str, dim: int) -> Prior:
     """A GAN's prior by name: "normal", "uniform" on [-1, 1]^dim, or "sphere"."""
     priors = {"normal": StandardNormal, "uniform": Uniform, "sphere": UniformOnSphere}
     return look_up(priors, name, "prior")(dim)
+
+
+def check_bounded(loss: str, gradient_penalty: float, r1: float, spectral_norm: bool) -> None:
+    """Raises a `ValueError` for a critic of the loss "wasserstein" with nothing to bound its slope."""
+    if loss == "wasserstein" and not (gradient_penalty or r1 or spectral_norm):
+        raise ValueError(
+            "The loss 'wasserstein' has no lower bound where nothing bounds the critic's slope: give "
+            "`gradient_penalty` (10 in the paper) or `r1`, or set `spectral_norm`. Received: "
+            f"gradient_penalty={gradient_penalty}, r1={r1}, spectral_norm={spectral_norm}."
+        )
 
 
 def decaying(instance_noise: float, steps: int) -> float | Schedule:

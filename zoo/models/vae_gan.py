@@ -16,7 +16,15 @@ import tensorflow_probability as tfp
 from zoo import networks
 from zoo.adversarial import AdversarialLoss, Minimax, adversarial_loss
 from zoo.config import FromArguments, look_up
-from zoo.distributions import Conditional, DiagonalNormal, Prior, StandardNormal, UnitNormal, kl
+from zoo.distributions import (
+    Conditional,
+    DiagonalNormal,
+    Prior,
+    StandardNormal,
+    UnitNormal,
+    kl,
+    refuse_learned,
+)
 from zoo.model import GenerativeModel, Round, as_images
 
 
@@ -25,8 +33,9 @@ class Equilibrium(FromArguments):
     """Holds back who of the discriminator and its opponent is too far ahead.
 
     The rule of the VAE/GAN authors' code. The discriminator's costs are means over the batch: -log D
-    of real images, and -log(1 - D) of made ones; one that guesses pays log 2 = 0.69 for either.
-    Where one of the two is below cost - margin the discriminator rests; where one is above
+    of real images, and -log(1 - D) of made ones, where D = sigmoid(logit), whatever the adversarial
+    loss. One that can only guess, and is trained on as much of either kind, pays log 2 = 0.69 for
+    either. Where one of the two is below cost - margin the discriminator rests; where one is above
     cost + margin its opponent does. Where both would rest, both move.
 
     Args:
@@ -82,7 +91,11 @@ class VAEGAN(GenerativeModel):
     discriminator maximises L_GAN and the decoder minimises it. The code scales the decoder's
     adversarial term by 1 - w and its distortion by w (1e-6 for faces), which gamma = w / (1 - w)
     reproduces up to a factor on the whole. Both sum the distortion over features, so the value of
-    gamma belongs to their number.
+    gamma belongs to their number. Of the discriminator's three terms Algorithm 1 takes the sum, in
+    which made images count twice as much as real ones: where all are alike its best D is 1/3. The
+    code takes the mean over made images of both kinds, so that it is 1/2; by the paper's sum the
+    code's `Equilibrium` would hold the decoder back for good. Here it is the code's with an
+    `equilibrium`, and the paper's without. The decoder's terms are summed in both.
 
     The networks may take a condition `y[B, ...]` as a second input, such as the attributes or the
     class of an image, each for itself. Section 4.2's attribute-conditional model is that in which all
@@ -92,7 +105,7 @@ class VAEGAN(GenerativeModel):
     Args:
         posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`.
         decoder: Network from `z[B, D]` to `x[B, H, W, C]` in [0, 1].
-        prior: p(z), a `Prior` over `z[D]`.
+        prior: p(z), a `Prior` over `z[D]` that does not learn.
         discriminator: Network from `x[B, H, W, C]` to `(features[B, F], logits[B, 1])`: the paper's
             Dis_l(x), and the decision, high for real. Which layer l is the network's choice. The
             authors' code takes the third strided convolution before its normalization; the zoo's
@@ -104,11 +117,12 @@ class VAEGAN(GenerativeModel):
         gamma: Weight of the distortion against fooling, for the decoder, at least 0.
         equilibrium: An `Equilibrium`, which holds discriminator or decoder back where the other is
             left behind, as the authors' code does; `None` to move both on every batch. The encoder
-            always moves. With it `real_cost` and `fake_cost` are reported, and on which share of the
-            batches either moved.
+            always moves. With it the discriminator weighs real and made images alike; `real_cost`
+            and `fake_cost` are reported, and on which share of the batches either moved.
 
     Raises:
-        ValueError: If gamma is less than 0; when called, if a network wants a condition and has none.
+        ValueError: If gamma is less than 0, or the prior learns; when called, if a network wants a
+            condition and has none.
 
     Example:
         >>> build = zoo.models.vae_gan.vaegan_mlp
@@ -138,6 +152,7 @@ class VAEGAN(GenerativeModel):
             raise ValueError(f"`gamma` must be at least 0. Received: {gamma}.")
         self.posterior = posterior
         self.decoder = decoder
+        refuse_learned(prior, "a VAEGAN")
         self.prior = prior
         self.discriminator = discriminator
         self.adversarial_loss = adversarial_loss or Minimax()
@@ -183,10 +198,9 @@ class VAEGAN(GenerativeModel):
         rate = kl(q, p, z)
         distortion = -UnitNormal()(feature, 1).log_prob(tf.stop_gradient(target))
         fooling = self.adversarial_loss.fool(reconstruction) + self.adversarial_loss.fool(sample)
-        real_cost = self.adversarial_loss.real(real, label_seeds[0])
-        fake_costs = self.adversarial_loss.fake(
-            reconstruction, label_seeds[1]
-        ) + self.adversarial_loss.fake(sample, label_seeds[2])
+        of_real = self.adversarial_loss.real(real, label_seeds[0])
+        of_made = self.adversarial_loss.fake(reconstruction, label_seeds[1])
+        of_made += self.adversarial_loss.fake(sample, label_seeds[2])
         terms = {
             "distortion": distortion,
             "rate": rate,
@@ -195,11 +209,14 @@ class VAEGAN(GenerativeModel):
             "sample_logit": sample,
         }
         if self.equilibrium is not None:
-            terms |= {"real_cost": real_cost, "fake_cost": fake_costs / 2}
+            of_made /= 2
+            # Of the rule, whose numbers are those of -log D: no other loss's, and no changed labels'.
+            fake_cost = (tf.nn.softplus(reconstruction) + tf.nn.softplus(sample)) / 2
+            terms |= {"real_cost": tf.nn.softplus(-real), "fake_cost": fake_cost}
         return {
             "encoder": rate + distortion,
             "decoder": self.gamma * distortion + fooling,
-            "discriminator": real_cost + fake_costs,
+            "discriminator": of_real + of_made,
         }, terms
 
     @property

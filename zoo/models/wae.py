@@ -14,7 +14,14 @@ from zoo import networks
 from zoo.adversarial import AdversarialLoss, NonSaturating, adversarial_loss
 from zoo.config import look_up
 from zoo.discrepancies import InverseMultiquadric, Kernel, kernel_named, mmd_to_prior
-from zoo.distributions import Conditional, Deterministic, DiagonalNormal, IsotropicNormal, Prior
+from zoo.distributions import (
+    Conditional,
+    Deterministic,
+    DiagonalNormal,
+    IsotropicNormal,
+    Prior,
+    refuse_learned,
+)
 from zoo.model import GenerativeModel, as_images
 
 
@@ -159,7 +166,8 @@ class WAEGAN(_Transport, GenerativeModel):
             experiments, by their code ("gan_p_trick").
 
     Raises:
-        ValueError: If `lambda_` is negative or not finite, or the prior learns.
+        ValueError: If `lambda_` is negative or not finite, or the prior learns or has no density
+            where it needs one.
 
     Example:
         >>> model = zoo.WAEGAN(
@@ -186,10 +194,11 @@ class WAEGAN(_Transport, GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if prior.trainable_variables:
+        refuse_learned(prior, "a WAEGAN")
+        if prior_aware and not prior.has_density:
             raise ValueError(
-                "The prior of a WAEGAN is what codes are drawn to, and does not learn. "
-                f"Received: a {type(prior).__name__} with weights that do."
+                "`prior_aware` takes a prior with a density over z[D]. Received: a "
+                f"{type(prior).__name__}, which has none."
             )
         self._set(posterior, generator, prior, lambda_)
         self.discriminator = discriminator
