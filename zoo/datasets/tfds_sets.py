@@ -1,6 +1,7 @@
 """Sets which TensorFlow Datasets (TFDS) prepares, read once into memory."""
 
 import contextlib
+import functools
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -141,24 +142,34 @@ def _read(builder, recipe: Recipe, split: str, size: int | None) -> Split:
     for images, labels in data.batch(1024).prefetch(2).as_numpy_iterator():
         x[start : start + len(images)], y[start : start + len(images)] = images, labels
         start += len(images)
+    # The arrays are shared by all that load the set again.
+    x.flags.writeable = y.flags.writeable = False
     return Split(x, None if recipe.label is None else y)
 
 
-def load(name: str, data_dir: str | None, *, image_size: int | None, **options) -> ImageData:
-    """Reads a TFDS set, after preparing it if need be; see `zoo.datasets.load`."""
-    check(name, data_dir)
-    recipe, folder = RECIPES[name], root(data_dir)
+# Decoding takes seconds: who trains and then scores a model, or many on one set, waits once.
+@functools.lru_cache(maxsize=1)
+def _splits(name: str, folder: Path, size: int):
+    """The three splits of a set, prepared if need be, and what its builder tells of it."""
+    recipe = RECIPES[name]
     with _quietly():
         builder = tfds.builder(name, data_dir=folder)
         if not Path(builder.data_dir).is_dir():
             _prepare(builder, folder)
         parts = {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}
-        size = image_size or recipe.shape[0]
         splits = {part: _read(builder, recipe, where, size) for part, where in parts.items()}
-    feature = builder.info.features[recipe.label] if recipe.label else None
+    return splits, builder.info
+
+
+def load(name: str, data_dir: str | None, *, image_size: int | None, **options) -> ImageData:
+    """Reads a TFDS set, after preparing it if need be; see `zoo.datasets.load`."""
+    check(name, data_dir)
+    recipe = RECIPES[name]
+    splits, info = _splits(name, root(data_dir).absolute(), image_size or recipe.shape[0])
+    feature = info.features[recipe.label] if recipe.label else None
     return ImageData(
         name,
-        splits,
+        dict(splits),
         splits["train"].images.shape[1:],
         levels=recipe.levels,
         label_names=tuple(feature.names) if hasattr(feature, "names") else None,
