@@ -136,6 +136,21 @@ def test_categories_are_drawn_with_the_test_images_in_them(tmp_path):
     )
 
 
+def test_reconstructions_are_of_the_class_that_a_model_finds_and_not_of_the_label(tmp_path):
+    data = datasets.load("digits")
+    config = presets.get("aae_semi_supervised_digits")
+    presets.override(config, ["model.hidden=16", "discriminator_hidden=8"])
+    model = presets.build(config, data.image_shape)
+    for variable in model.variables_of("autoencoder"):
+        variable.assign(variable * 5)
+    x, y = data.arrays("test", limit=10)
+    picture = drawn(model, data, tmp_path, "reconstructions")
+    found, told = model.reconstruct(x), model.reconstruct(x, y)
+    i = int(np.argmax(np.abs(found - told).max(axis=(1, 2, 3))))
+    assert shows(tile(picture, 0, i), x[i]) and shows(tile(picture, 1, i), found[i])
+    assert not shows(tile(picture, 1, i), told[i])
+
+
 def attributes_by_hand(model, x, y):
     """With and without, by a loop."""
     codes = model.encode(x).numpy()

@@ -77,6 +77,9 @@ class GenerativeModel(FromArguments, keras.Model):
     condition_is_optional: bool = False
     """Whether a model that takes a condition is also one of p(x), without. It is evaluated as such."""
 
+    condition_in_latents: bool = False
+    """Whether latents hold what the condition says, as far as the model finds it in an image."""
+
     stratified_batches: bool = False
     """Whether it is trained on the batches that `ImageData.batches` gives for `stratified`."""
 

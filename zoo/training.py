@@ -440,7 +440,9 @@ def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
             pictures.samples(model, none, folder / "completions.png", columns=1, y=given)
         if model.can_encode:
             x, y = data.arrays("test", limit=2000)
-            given = None if model.condition is None else y
+            # The label that a model finds in an image is part of what its pictures show.
+            taken = model.condition is not None and not model.condition_in_latents
+            given = y if taken else None
 
             def of(rows):
                 return None if given is None else given[rows]

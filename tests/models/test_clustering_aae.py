@@ -205,8 +205,7 @@ def test_a_cluster_given_replaces_that_of_the_latents(digits):
         image = tf.sigmoid(model.likelihood.network(own[None]))[0]
         np.testing.assert_allclose(given[row], image, atol=1e-5)
     np.testing.assert_array_equal(model.decode(z, 1), model.decode(z, [1, 1, 1]))
-    # A reconstruction is of the category that the image is found in.
-    np.testing.assert_allclose(model.reconstruct(digits[:3], 1), model.decode(z), atol=1e-6)
+    np.testing.assert_allclose(model.reconstruct(digits[:3], 1), model.decode(z, 1), atol=1e-6)
     with pytest.raises(ValueError, match=r"labels from 0 to 3.*Received: a label of 4"):
         model.decode(z, 4)
     for y in ([0, 1], [[0]], 2.7):

@@ -200,10 +200,6 @@ class ClusteringAAE(AAE):
     def _codes(self, x):
         return self.posterior(self._images(x)).mean()
 
-    def reconstruct(self, x, y=None):
-        """`decode(encode(x))`, in the category that the encoder finds: `y` is ignored."""
-        return self.decode(self.encode(x))
-
     def encode(self, x, y=None):
         """q(y | x), then z: `[B, K + D]`, for images `x[B, H, W, C]` in [0, 1]. `y` is ignored."""
         return self._codes(x)

@@ -63,6 +63,7 @@ class SemiSupervisedAAE(ClusteringAAE):
 
     terms = (*ClusteringAAE.terms, "accuracy")
     condition_is_optional = True
+    condition_in_latents = True
     stratified_batches = True
 
     def __init__(
