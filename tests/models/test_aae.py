@@ -283,3 +283,11 @@ def test_a_supervised_model_makes_any_class_in_the_same_style(digits):
         model.sample(4)
     with pytest.raises(ValueError, match=r"`condition_size` must be at least 0\. Received: -1"):
         aae_mlp(SHAPE, LATENTS, (4,), condition_size=-1)
+
+
+def test_a_prior_that_learns_is_refused():
+    model = aae_mlp(SHAPE, LATENTS, (4,), discriminator_hidden=(4,))
+    with pytest.raises(ValueError, match=r"AAE.*Received: a MixturePrior"):
+        zoo.AAE(
+            model.posterior, model.likelihood, zoo.MixturePrior(LATENTS, 2), model.discriminator
+        )

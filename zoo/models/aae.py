@@ -25,6 +25,7 @@ from zoo.distributions import (
     SwissRoll,
     likelihood_family,
     noisy_mlp,
+    refuse_learned,
 )
 from zoo.model import GenerativeModel, Round, as_images
 
@@ -48,9 +49,12 @@ class AAE(GenerativeModel):
             is the paper's main choice, with `DiagonalNormal` its Gaussian posterior; an
             `ImplicitConditional` is its universal approximator (section 2.1).
         likelihood: p(x | z), a `Conditional` on `z[B, D]`; or p(x | z, y).
-        prior: p(z), a `Prior` over `z[D]`. It need only be sampled.
+        prior: p(z), a `Prior` over `z[D]` that does not learn. It need only be sampled.
         discriminator: Network from `z[B, D]` to logits `[B, 1]`, high for draws of the prior.
         adversarial_loss: An `AdversarialLoss`; `NonSaturating()` if `None`.
+
+    Raises:
+        ValueError: If the prior learns.
     """
 
     terms = ("prior_logit", "code_logit")
@@ -65,6 +69,7 @@ class AAE(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        refuse_learned(prior, f"a {type(self).__name__}")
         self.posterior = posterior
         self.likelihood = likelihood
         self.prior = prior

@@ -49,8 +49,8 @@ class AlphaGAN(GenerativeModel):
 
     The four players move one after the other, as the authors' do: the encoder, the generator, then
     both discriminators at once, as neither sees what the other judges, each on the weights that those
-    before left. Once the encoder has moved, its codes serve all the others, and so does the prior's
-    draw. The encoder's pass makes no samples and asks no D; the generator's has no backward pass of
+    before left. Once the encoder has moved, its codes serve all the others; the prior's draws are new
+    for each move. The encoder's pass makes no samples and asks no D; the generator's has no backward pass of
     the encoder, and the discriminators' none but their own.
 
     The L1 distance is summed over pixels and channels of images in [0, 1]; lambda belongs to that
@@ -134,16 +134,17 @@ class AlphaGAN(GenerativeModel):
         return {"encoder": self.lambda_ * distance + fooled}, {}
 
     def adversarial_objective(self, x, y, seed, training):
-        code_seed, prior_seed, *label_seeds = tfp.random.split_seed(seed, 7)
+        code_seed, first_seed, second_seed, *label_seeds = tfp.random.split_seed(seed, 8)
         code = tf.stop_gradient(self._code(x, y, code_seed, training))
-        z = tf.ensure_shape(self.prior(y).sample(tf.shape(x)[0], seed=prior_seed), code.shape)
+        z = self._draws(x, y, first_seed)
         made, sample = self._make(code, training), self._make(z, training)
         distance = _l1(x, made)
         fooled = self.adversarial_loss.fool(self._judge(made, training))
         fooled += self.adversarial_loss.fool(self._judge(sample, training))
         yield {"generator": self.lambda_ * distance + fooled}, {"reconstruction": distance}
 
-        # The generator has moved: what it makes of the same latents is new.
+        # The generator has moved, and makes other images.
+        z = self._draws(x, y, second_seed)
         made, sample = (tf.stop_gradient(self._make(latents, training)) for latents in (code, z))
         real_logit = self._judge(x, training)
         made_logit = self._judge(made, training)
@@ -170,6 +171,11 @@ class AlphaGAN(GenerativeModel):
 
     def _code(self, x, y, seed, training):
         return self.posterior(x, y, training=training).sample(seed=seed)
+
+    def _draws(self, x, y, seed):
+        """Of the prior, one for each image."""
+        z = self.prior(y).sample(tf.shape(x)[0], seed=seed)
+        return tf.ensure_shape(z, [x.shape[0], None])
 
     def _make(self, z, training):
         return tf.cast(self.generator(z, training=training), tf.float32)
