@@ -19,7 +19,7 @@ def _score(trained):
 
 
 def _labels(number, paper):
-    settings = (f"num_labels={number}", "jit_compile=false", *_SETTINGS)
+    settings = (f"num_labels={number}", *_SETTINGS)
     return Row(f"{number:,} labels", "aae_semi_supervised_mnist", settings, {"error": paper})
 
 
