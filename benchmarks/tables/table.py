@@ -82,6 +82,7 @@ class Table:
         rows: In the order in which they are trained.
         score: The scores of a trained row, by name. On test data: nothing is chosen by them.
         unit: Of the scores.
+        digits: Of the scores, behind the point.
         equal_epochs: Whether all rows are trained for the same number of epochs, the most that the
             budget allows them; else each gets its share of the time.
         scoring: The part of the budget kept for scoring.
@@ -103,6 +104,7 @@ class Table:
     scoring: float = 0.25
     remarks: tuple[str, ...] = ()
     seeds: int = 1
+    digits: int = 2
 
 
 def reproduce(
@@ -165,6 +167,7 @@ def reproduce(
         "differs": list(table.differs),
         "remarks": list(table.remarks),
         "unit": table.unit,
+        "digits": table.digits,
         "seed": seed,
         "seeds": table.seeds,
         "settings": list(settings),
@@ -370,7 +373,7 @@ def negative_log_likelihood(
 def markdown(record: Mapping[str, Any], command: str) -> str:
     """The record as a page of Markdown."""
     names = list(dict.fromkeys(name for row in record["rows"] for name in row["scores"]))
-    head = ["row", "parameters", "epochs", "minutes"]
+    head, digits = ["row", "parameters", "epochs", "minutes"], record.get("digits", 2)
     for name in names:
         head.append(f"{name}, here")
         if any(name in row["paper"] for row in record["rows"]):
@@ -384,12 +387,12 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
         for name in names:
             score = row["scores"].get(name)
             left_out = f" ({len(row['failed'])} failed)" if row.get("failed") else ""
-            cells.append(("" if score is None else _value(score)) + left_out)
+            cells.append(("" if score is None else _value(score, digits)) + left_out)
             if f"{name}, here" in head and any(name in r["paper"] for r in record["rows"]):
                 paper = row["paper"].get(name)
                 cells.append("" if paper is None else f"{paper:g}")
                 both = paper is not None and score is not None
-                cells.append(f"{score['value'] - paper:+.2f}" if both else "")
+                cells.append(f"{score['value'] - paper:+.{digits}f}" if both else "")
         lines.append(f"| {' | '.join(cells)} |")
     seeds = record.get("seeds", 1)
     over = "the test images" if seeds == 1 else f"{seeds} seeds, of which the scores are means"
@@ -410,9 +413,9 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _value(score):
+def _value(score, digits=2):
     error = score["stderr"]
-    return f"{score['value']:.2f}" + ("" if error is None else f" ± {error:.2f}")
+    return f"{score['value']:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
 
 def _score(name, result):
