@@ -48,6 +48,12 @@ TABLE = Table(
         "The paper has the mean of ten runs; here it is one, the seed's.",
     ),
     rows=(_labels(100, 1.90), _labels(1000, 1.60), _clusters(16, 9.55), _clusters(30, 4.10)),
+    remarks=(
+        "With 1,000 labels 3.0 % are wrong, where the paper has 1.6; with 100 labels 11.0, far from "
+        "1.9.",
+        "Clusters are worse than the paper's by ten percentage points and more. Those that hold two "
+        "classes are of 4 and 9, and of 3 and 5.",
+    ),
     score=_score,
     unit="percent",
     scoring=0.05,
