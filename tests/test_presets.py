@@ -6,6 +6,7 @@ import keras
 import pytest
 from ml_collections import ConfigDict
 
+import zoo
 from zoo import presets
 from zoo.adversarial import NonSaturating
 from zoo.distributions import Uniform
@@ -46,7 +47,12 @@ def test_every_preset_builds_a_compiled_model_whose_players_have_their_optimizer
     assert model.compiled and model.image_shape == SHAPES[config.data.name]
     assert set(config.optimizers) == set(model.players()) == set(model.optimizers)
     several = config.model.get("latent_dims", ())  # One latent, or layers of them.
-    assert model.latent_dim == config.model.get("latent_dim", sum(several))
+    latents = config.model.get("latent_dim", sum(several))
+    if isinstance(model, zoo.LabelInformedAAE):
+        latents = 2  # Whose prior lies in the plane.
+    elif isinstance(model, zoo.ClusteringAAE) and not isinstance(model, zoo.DimensionReductionAAE):
+        latents += model.num_classes  # The category comes first.
+    assert model.latent_dim == latents
     assert model.jit_compile == config.jit_compile
     assert model.steps_per_execution == config.steps_per_execution
     for player, settings in config.optimizers.items():
