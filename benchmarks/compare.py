@@ -3,10 +3,12 @@
 python -m benchmarks.compare --presets=vae_mnist,vae_flow_mnist,gan_mnist --output=comparison
 
 The folder then holds report.html (one file, to be read anywhere), report.md with its pictures,
-scores.json and scores.csv, and the runs. The same command goes on where a killed one stood.
+scores.json, scores.csv with each seed's values, and the runs. The same command goes on where a killed
+one stood.
 """
 
 import csv
+import dataclasses
 import datetime
 import io
 import os
@@ -17,7 +19,7 @@ from absl import flags
 
 from benchmarks.comparison import report
 from benchmarks.comparison.page import Picture, as_html, as_markdown
-from benchmarks.comparison.scores import Protocol, csv_rows, score, summary
+from benchmarks.comparison.scores import Protocol, csv_rows, score, summary, unranked
 from benchmarks.comparison.subjects import prepare, train
 from benchmarks.throughput import machine
 from trainers import cli
@@ -41,20 +43,17 @@ def main() -> None:
     folder = pathlib.Path(os.path.expanduser(FLAGS.output))
     _check_free(folder)
     protocol = Protocol(FLAGS.num_samples, FLAGS.importance_samples, FLAGS.limit)
-    settings = list(FLAGS.set)
-    if FLAGS.data_dir:
-        settings.append(f"data.data_dir={os.path.abspath(os.path.expanduser(FLAGS.data_dir))}")
-    inception = [features.get(FLAGS.extractor, FLAGS.weights)] if FLAGS.extractor else []
+    given = _named(FLAGS.extractor, FLAGS.weights)
     seeds = [_number(seed) for seed in FLAGS.seeds]
-    subjects = prepare(FLAGS.presets, seeds, folder, FLAGS.budget, settings, FLAGS.reuse or ())
-    name = subjects[0].config.data.name
-    own = features.for_dataset(name)
-    extractors = [*([features.get(own)] if own else []), *inception]
+    data_dir = os.path.abspath(os.path.expanduser(FLAGS.data_dir)) if FLAGS.data_dir else None
+    subjects = prepare(
+        FLAGS.presets, seeds, folder, FLAGS.budget, FLAGS.set, FLAGS.reuse or (), data_dir
+    )
+    extractors = _networks(subjects[0].config.data.name, given)
     for subject in subjects:
         train(subject)
     scored = [s for subject in subjects for s in score(subject, protocol, extractors, folder)]
-    rows = summary(scored)
-    _write(folder, subjects, scored, rows, protocol, extractors)
+    _write(folder, subjects, scored, protocol, extractors)
 
 
 def _check_free(folder):
@@ -67,23 +66,34 @@ def _check_free(folder):
         )
 
 
+def _named(extractor, weights):
+    if weights and not extractor:
+        raise ValueError(f"--weights is a file for an --extractor. Received: {weights!r} alone.")
+    return features.get(extractor, weights) if extractor else None
+
+
+def _networks(data, given):
+    """The zoo's own feature network for a data set, and another one if it is given."""
+    own = features.for_dataset(data)
+    extractors = [features.get(own)] if own else []
+    return extractors if given is None or given.id == own else [*extractors, given]
+
+
 def _number(text):
     if not text.strip().isdecimal():
         raise ValueError(f"Seeds are numbers from 0 on, such as --seeds=0,1,2. Received: {text!r}.")
     return int(text)
 
 
-def _write(folder, subjects, scored, rows, protocol, extractors):
+def _write(folder, subjects, scored, protocol, extractors):
     data = training.load_data(subjects[0].run.read_config())
     height, width, channels = data.image_shape
-    missing = (
-        []
-        if extractors
-        else [
+    remarks = list(unranked(scored).values())
+    if not extractors:
+        remarks.append(
             f"The zoo has no feature network for '{data.name}', so distances in features, precision and "
-            f"recall are missing. With --extractor they use another: {', '.join(features.names())}."
-        ]
-    )
+            f"recall are missing. With `--extractor` they use another: {', '.join(features.names())}."
+        )
     about = {
         "data": data.name,
         "sizes": dict(data.sizes),
@@ -92,28 +102,25 @@ def _write(folder, subjects, scored, rows, protocol, extractors):
             {"id": e.id, "dim": e.dim, "layer": e.layer, "train_data": e.train_data}
             for e in extractors
         ],
-        "missing": missing,
+        "remarks": remarks,
         "command": _command(),
         "date": datetime.date.today().isoformat(),
         "machine": machine() | runs.versions(),
     }
     curves = folder / "pictures" / "learning_curves.png"
-    first = {s.preset: s for s in reversed(subjects)}
+    seed = subjects[0].seed
     pictures.compared_curves(
-        {
-            name: first[name].run.read_metrics()
-            for name in dict.fromkeys(s.preset for s in subjects)
-        },
-        curves,
+        {s.preset: s.run.read_metrics() for s in subjects if s.seed == seed}, curves
     )
-    words = f"Of seed {subjects[0].seed}"
-    page = report.blocks(scored, rows, about, Picture(curves, words), protocol)
-    (folder / "report.html").write_text(as_html(page))
-    (folder / "report.md").write_text(as_markdown(page, folder))
-    runs.write_json(folder / "scores.json", about | {"models": rows})
+    rows = summary(scored)
+    page = report.blocks(scored, rows, about, Picture(curves, f"Of seed {seed}"), protocol)
+    (folder / "report.html").write_text(as_html(page), encoding="utf-8")
+    (folder / "report.md").write_text(as_markdown(page, folder), encoding="utf-8")
+    content = about | {"protocol": dataclasses.asdict(protocol), "models": rows}
+    runs.write_json(folder / "scores.json", content)
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows(csv_rows(scored))
-    (folder / "scores.csv").write_text(table.getvalue())
+    (folder / "scores.csv").write_text(table.getvalue(), encoding="utf-8")
     print(f"The report: {folder / 'report.html'}")
 
 
@@ -134,7 +141,9 @@ def _define_flags() -> None:
     flags.DEFINE_string("output", None, "Folder of the comparison.", required=True)
     flags.DEFINE_list("reuse", None, "Folders of finished runs, not to be trained again.")
     flags.DEFINE_float(
-        "budget", None, "Minutes for all training. Default: as many epochs as the presets have."
+        "budget",
+        None,
+        "Minutes for all training, scores not included. Default: as many epochs as the presets have.",
     )
     flags.DEFINE_multi_string("set", [], "key=value: a change to every preset. Repeatable.")
     flags.DEFINE_string("data_dir", None, "Where the data set lies.")

@@ -4,6 +4,7 @@ import base64
 import html
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ class Heading(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A paragraph."""
+    """A paragraph; what stands between backticks is code."""
 
     text: str
 
@@ -44,7 +45,7 @@ class Cell(NamedTuple):
 class Table(NamedTuple):
     """A header and rows of `Cell`s or texts."""
 
-    header: Sequence[str]
+    header: Sequence[Cell | str]
     rows: Sequence[Sequence[Cell | str]]
 
 
@@ -56,7 +57,7 @@ class Picture(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Pictures side by side, as many as fit; or each as wide as the page."""
+    """Pictures side by side, as many as fit; or each as wide as the page, and never too small."""
 
     pictures: Sequence[Picture]
     wide: bool = False
@@ -73,11 +74,12 @@ h1 { font-size: 1.6rem; line-height: 1.25; }
 h2 { margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
 nav a { display: inline-block; margin: 0 1em .3em 0; }
 .table { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3em .7em; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top;
-  white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-td small { display: block; max-width: 16em; white-space: normal; color: #8a4b00; }
+table { border-collapse: separate; border-spacing: 0; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3em .4em; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+small { display: block; font-weight: normal; color: #666; }
+td small { min-width: 8em; color: #8a4b00; }
+code { font-size: .9em; white-space: nowrap; }
 pre { padding: .7em; background: #f4f4f4; white-space: pre-wrap; overflow-wrap: anywhere;
   font-size: .85rem; }
 figure { margin: 0; }
@@ -85,7 +87,9 @@ figcaption { font-size: .9rem; }
 img { max-width: 100%; height: auto; }
 .pictures { display: grid; gap: 1.2rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
-.wide { grid-template-columns: 1fr; }
+.wide { grid-template-columns: minmax(0, 1fr); }
+.wide figure { overflow-x: auto; }
+.wide img { max-width: max(100%, 800px); }
 """
 
 
@@ -116,13 +120,13 @@ def _html(block):
     if isinstance(block, Heading):
         return f'<h{block.level} id="{_anchor(block.text)}">{text(block.text)}</h{block.level}>'
     if isinstance(block, Text):
-        return f"<p>{text(block.text)}</p>"
+        return f"<p>{_html_text(block.text)}</p>"
     if isinstance(block, Items):
-        return "<ul>" + "".join(f"<li>{text(line)}</li>" for line in block.lines) + "</ul>"
+        return "<ul>" + "".join(f"<li>{_html_text(line)}</li>" for line in block.lines) + "</ul>"
     if isinstance(block, Code):
         return f"<pre>{text(block.text)}</pre>"
     if isinstance(block, Table):
-        head = "".join(f"<th>{text(name)}</th>" for name in block.header)
+        head = "".join(f"<th>{_html_cell(cell)}</th>" for cell in block.header)
         rows = "".join(
             "<tr>" + "".join(f"<td>{_html_cell(cell)}</td>" for cell in row) + "</tr>\n"
             for row in block.rows
@@ -136,9 +140,12 @@ def _html(block):
     return f'<div class="pictures{" wide" if block.wide else ""}">\n{figures}</div>'
 
 
+def _html_text(text):
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
 def _html_cell(cell):
-    if isinstance(cell, str):
-        return html.escape(cell)
+    cell = Cell(cell) if isinstance(cell, str) else cell
     value = html.escape(cell.text)
     value = f"<strong>{value}</strong>" if cell.best else value
     return value + (f"<small>{html.escape(cell.remark)}</small>" if cell.remark else "")
@@ -159,8 +166,8 @@ def _markdown(block, folder):
     if isinstance(block, Code):
         return f"```sh\n{block.text}\n```"
     if isinstance(block, Table):
-        rows = [block.header, ["---"] * len(block.header)]
-        rows += [[_markdown_cell(cell) for cell in row] for row in block.rows]
+        rows = [[_markdown_cell(cell) for cell in row] for row in (block.header, *block.rows)]
+        rows.insert(1, ["---"] * len(block.header))
         return "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return "\n\n".join(
         f"{p.caption}:\n\n![{p.caption}]({pathlib.PurePath(os.path.relpath(p.path, folder)).as_posix()})"
@@ -169,10 +176,10 @@ def _markdown(block, folder):
 
 
 def _markdown_cell(cell):
-    if isinstance(cell, str):
-        return cell
+    cell = Cell(cell) if isinstance(cell, str) else cell
     value = f"**{cell.text}**" if cell.best else cell.text
-    return value + (f" ({cell.remark})" if cell.remark else "")
+    value += f" ({cell.remark})" if cell.remark else ""
+    return value.replace("|", "\\|").replace("\n", " ")
 
 
 def _anchor(text):

@@ -1,6 +1,7 @@
 """The report: what is on the page, in which order, in which words."""
 
 import inspect
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,45 +18,52 @@ from benchmarks.comparison.page import (
     Table,
     Text,
 )
-from benchmarks.comparison.scores import Protocol, Scored, ranks
-from zoo import presets
+from benchmarks.comparison.scores import Protocol, Scored
+from zoo import metrics, presets
+from zoo.evaluation import METRICS
 
 _SECTIONS = (
     (
         "Samples",
-        ("samples",),
+        "samples",
         "A hundred draws of each model, all from latents of the same seed: what p(x | z) has as its "
         "mean, or what the generator makes. None was chosen.",
     ),
     (
         "Reconstructions",
-        ("reconstructions",),
+        "reconstructions",
         "Rows of the same test images, as each model takes them, and below each row what the model "
         "makes of their codes.",
     ),
     (
         "Interpolations between latents",
-        ("interpolations",),
+        "interpolations",
         "Ten points between two draws of the prior, of the same seed for all models: the straight "
-        "line and, below it, the arc.",
+        "line and, below it, the arc. Four times.",
     ),
     (
         "Interpolations between test images",
-        ("interpolations_images",),
+        "interpolations_images",
         "Ten points between the codes of two test images, the same for all models; the images stand "
-        "left and right.",
+        "left and right. Four times.",
     ),
     (
         "Latents",
-        ("latents",),
-        "The codes of 2,000 test images by class, over draws of the prior in grey. More than two "
-        "dimensions are shown by their two principal components.",
+        "latents",
+        "The codes of test images by class, 2,000 at most, over draws of the prior in grey. More "
+        "than two dimensions are shown by their two principal components.",
     ),
     (
         "Nearest training images",
-        ("neighbours",),
+        "neighbours",
         "Ten samples, each followed by the training images nearest to it in pixels: is it a copy?",
     ),
+)
+
+
+_FURTHER = (
+    "What only some models have: walks along each part of a prior, test images by category, "
+    "attributes put on and taken off, completions."
 )
 
 
@@ -71,7 +79,7 @@ def blocks(
     Args:
         scored: All that was scored, in the order of the presets.
         rows: Their summary.
-        about: "data", "sizes", "images", "networks", "missing", "command", "date", "machine".
+        about: "data", "sizes", "images", "networks", "remarks", "command", "date", "machine".
         curves: The learning curves of all.
         protocol: How everything was scored.
     """
@@ -89,22 +97,23 @@ def blocks(
         Pictures([curves], wide=True),
     ]
     shown = _shown(scored)
-    for title, kinds, words in _SECTIONS:
-        found = [
-            Picture(s.pictures[kind], _label(s, shown))
-            for s in shown
-            for kind in kinds
-            if kind in s.pictures
-        ]
-        without = [
-            n
-            for n in names
-            if not any(n == s.subject.preset and set(kinds) & set(s.pictures) for s in shown)
-        ]
+    for title, kind, words in _SECTIONS:
+        found = [Picture(s.pictures[kind], _label(s)) for s in shown if kind in s.pictures]
+        having = {s.subject.preset for s in shown if kind in s.pictures}
         page += [Heading(title), Text(words)]
-        if without:
+        if without := [name for name in names if name not in having]:
             page.append(Text(f"Not to be had of {', '.join(without)}."))
-        page.append(Pictures(found, wide=kinds[0].startswith("interpolations")))
+        if found:
+            page.append(Pictures(found))
+    known = {kind for _, kind, _ in _SECTIONS}
+    further = [
+        Picture(path, f"{kind.replace('_', ' ').capitalize()} of {_label(s)}")
+        for s in shown
+        for kind, path in s.pictures.items()
+        if kind not in known
+    ]
+    if further:
+        page += [Heading("Further pictures"), Text(_FURTHER), Pictures(further)]
     page.append(Heading("Models"))
     for name in names:
         members = [s for s in scored if s.subject.preset == name and s.checkpoint == "last"]
@@ -126,53 +135,56 @@ def _shown(scored):
     return [s for s in scored if s.subject.seed == first[s.subject.preset]]
 
 
-def _label(s, shown):
-    both = sum(other.subject.preset == s.subject.preset for other in shown) > 1
-    if not both:
-        return s.subject.preset
+def _label(s):
     return f"{s.subject.preset}, {s.checkpoint} model (epoch {s.epoch})"
 
 
-def _columns(rows):
-    return list(dict.fromkeys(name for row in rows for name in row["metrics"]))
-
-
 def _table(rows):
-    columns = _columns(rows)
+    columns = {name: found for row in rows for name, found in row["metrics"].items()}
     has_bits = any(m["bits"] is not None for row in rows for m in row["metrics"].values())
     header = ["model", "epochs"]
-    for name in columns:
-        header.append(name)
+    for name, found in columns.items():
+        end = {None: "", True: "\u00a0↑", False: "\u00a0↓"}[
+            metrics.HIGHER_IS_BETTER.get(found["kind"])
+        ]
+        header.append(Cell(name.partition("[")[0] + end, remark=found["network"] or ""))
         if has_bits and name == "nll":
-            header.append("bits per value")
-    header += ["parameters", "training, s", "images/s"]
-    best = {name: ranks(rows, name) for name in columns}
+            header.append("bits per value\u00a0↓")
+    header += ["parameters", "training,\u00a0s", "images/s"]
     lines = []
-    for i, row in enumerate(rows):
+    for row in rows:
+        both = row["checkpoint"] == "last" and _best_is_last(row, rows)
         line = [
-            f"{row['preset']}, {row['checkpoint']}",
+            f"{row['preset']}, {'last and best' if both else row['checkpoint']}",
             "/".join(map(str, dict.fromkeys(row["epochs"]))),
         ]
         for name in columns:
             found = row["metrics"].get(name)
-            line.append(_cell(found, i in best[name]))
+            line.append(_cell(found))
             if has_bits and name == "nll":
                 bits = found and found["bits"]
                 line.append("" if bits is None else f"{bits:.4f}")
-        rate = row["images_per_second"]
-        line += [f"{row['parameters']:,}", f"{row['seconds']:.0f}"]
-        line.append("" if rate is None else f"{rate:,.0f}")
+        line.append(f"{row['parameters']:,}")
+        line += [
+            "" if number is None else f"{number:,.0f}"
+            for number in (row["seconds"], row["images_per_second"])
+        ]
         lines.append(line)
     floors = ["other real images", ""]
     for name in columns:
-        values = {_number(row["metrics"][name]["floor"]) for row in rows if name in row["metrics"]}
+        found = [row["metrics"][name]["floor"] for row in rows if name in row["metrics"]]
+        values = {_number(floor) for floor in found if floor is not None}
         floors.append(values.pop() if len(values) == 1 else "")
         if has_bits and name == "nll":
             floors.append("")
     return Table(header, [*lines, [*floors, "", "", ""]])
 
 
-def _cell(found, best):
+def _best_is_last(row, rows):
+    return row["has_best"] and sum(other["preset"] == row["preset"] for other in rows) == 1
+
+
+def _cell(found):
     if found is None:
         return ""
     if found["value"] is None:
@@ -180,14 +192,13 @@ def _cell(found, best):
     text = _number(found["value"])
     error = found["spread"] if found["spread"] is not None else found["stderr"]
     if error is not None:
-        text += f" ± {_number(error, 2)}"
+        text += f" ±\u00a0{_number(error, 2)}"
     remark = ""
-    if found["kind"] == "fid" and "fewer than ten times" in (found["warning"] or ""):
-        remark = (
-            f"few images ({min(found['n_real'], found['n_fake']):,}); other real images at that "
-            f"number: {_number(found['floor'])}"
-        )
-    return Cell(text, best, remark)
+    if found["few"]:
+        remark = f"few images: {min(found['n_real'], found['n_fake']):,}"
+        if found["floor"] is not None:
+            remark += f"; {found['n_floor']:,} other real ones: {_number(found['floor'])}"
+    return Cell(text, found["best"], remark)
 
 
 def _number(value, digits=4):
@@ -202,13 +213,40 @@ def _remarks(rows, about, protocol):
         f"{about['data']}: {about['sizes']['train']:,} training, {about['sizes']['validation']:,} "
         f"validation and {about['sizes']['test']:,} test images of {about['images']}. Scores are on "
         "the test images; nothing was chosen by them. The best model is the one of the evaluated "
-        "epochs with the best value on validation images."
+        "epochs with the best value on validation images; the last may be the best."
     )
+    if without := list(dict.fromkeys(r["preset"] for r in rows if not r["has_best"])):
+        yield (
+            f"Not evaluated on the way, and thus without a best model: {', '.join(without)}. For "
+            "data that the zoo has no feature network for, name one: "
+            "`--set=evaluation.extractor=...`."
+        )
+    found = [value for row in rows for value in row["metrics"].values()]
+    kinds = {value["kind"] for value in found}
+    about_columns = [
+        f"{key}: {METRICS[key].about}"
+        for key in ("fid", "kid", "copying", "nll", "psnr")
+        if key in kinds
+    ]
+    yield (
+        "The higher the better where there is ↑, the lower where there is ↓. Other real images are "
+        f"validation images in the place of samples. {' '.join(about_columns)}"
+    )
+    if any(value["few"] for value in found):
+        yield (
+            "Few images: a Fréchet distance of fewer images than ten times the features is large by "
+            "their number alone. Beside it stands that of other real images."
+        )
     yield (
         f"{protocol.num_samples:,} samples of each model against all test images, in 8 bits; NLL of "
         f"the first {protocol.limit:,} test images with {protocol.importance_samples:,} importance "
-        "samples, in nats per image, of those images that the model is trained on: binary and grey "
-        "ones have likelihoods that are not to be compared."
+        "samples, in nats per image, of the images as the model takes them: likelihoods of binary "
+        "images and of grey ones are not to be compared."
+    )
+    yield from about["remarks"]
+    yield (
+        "Training times are of the clock, with validation, checkpoints, pictures and evaluations on "
+        "the way; of a run that was interrupted they are at the rate of its last part."
     )
     if len(seeds) > 1:
         yield (
@@ -223,7 +261,6 @@ def _remarks(rows, about, protocol):
             f"{network['train_data']}. Distances in features of different networks are not to be "
             "compared."
         )
-    yield from about["missing"]
     for row in rows:
         for name, found in row["metrics"].items():
             if found["error"]:
@@ -232,11 +269,11 @@ def _remarks(rows, about, protocol):
 
 def _model(name, members):
     config = members[0].subject.run.read_config()
-    cls = getattr(zoo, members[0].results[0].sampling["model"])
+    cls = getattr(zoo, json.loads(members[0].subject.run.results.read_text())["model"])
     settings = presets.to_dict(config)
     return [
         Heading(name, 3),
-        Text(f"{cls.__name__}. {config.about}"),
+        Text(f"`zoo.{cls.__name__}`: {config.about}"),
         Text(f"Objective: {objective(cls)}"),
         Text(f"Reference: {reference(cls)}"),
         Text("Settings: " + _settings(settings["model"] | {"optimizers": settings["optimizers"]})),

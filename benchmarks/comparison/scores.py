@@ -1,8 +1,10 @@
 """The scores and the pictures of a subject, by one protocol for all."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from benchmarks.comparison.subjects import Subject
 from zoo import metrics, runs, training
-from zoo.evaluation import Evaluation
+from zoo.evaluation import METRICS, Evaluation
 from zoo.features import Extractor
 from zoo.metrics import Result
 from zoo.runs import Run
@@ -87,7 +89,7 @@ def _scored(subject, config, checkpoint, epoch, protocol, extractors, folder, sa
     name = f"{subject.name}-{checkpoint}"
     path, pictures = folder / "scores" / f"{name}.json", folder / "pictures" / name
     settings = dataclasses.asdict(protocol) | {
-        "run": str(subject.run.path.resolve()),
+        "model": _sha256(subject.run.best if checkpoint == "best" else subject.run.model),
         "epoch": epoch,
         "extractors": [[e.id, e.weights_sha256] for e in extractors],
         "keys": list(KEYS),
@@ -118,10 +120,14 @@ def _scored(subject, config, checkpoint, epoch, protocol, extractors, folder, sa
     )
 
 
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _results(model, data, protocol, extractors, folder, name, subject, epoch):
     sampling = {"run": name, "preset": subject.preset, "model": type(model).__name__}
     for number, extractor in enumerate(extractors or [None]):
-        subject = Evaluation.of_model(
+        evaluation = Evaluation.of_model(
             model,
             data,
             "test",
@@ -134,20 +140,36 @@ def _results(model, data, protocol, extractors, folder, name, subject, epoch):
             sampling=sampling | {"epoch": epoch},
         )
         # What needs no features is the same for each network.
-        wanted = [key for key in subject.usual() if key in KEYS]
-        yield from subject.run(
-            wanted if not number else [k for k in wanted if k in ("fid", "kid", "prdc")]
-        )
+        wanted = [key for key in evaluation.usual() if key in KEYS]
+        yield from evaluation.run([k for k in wanted if not number or METRICS[k].features])
 
 
-def summary(scored: Iterable[Scored]) -> list[dict[str, Any]]:
+def unranked(scored: Iterable[Scored]) -> dict[str, str]:
+    """For each metric that was not measured in the same way of all, the sentence that says so.
+
+    Such as the likelihoods of a model of binary images and one of grey ones.
+    """
+    first = {}
+    for s in scored:
+        first.setdefault(f"{s.subject.preset}, {s.checkpoint}", s.results)
+    notes = metrics.compare(first).notes if any(first.values()) else {}
+    return {
+        name: re.sub(r"\b([0-9a-f]{8})[0-9a-f]{56}\b", r"\1...", n) for name, n in notes.items()
+    }
+
+
+def summary(scored: Sequence[Scored]) -> list[dict[str, Any]]:
     """A row for each preset and checkpoint: of each metric mean and spread over the seeds.
 
     Returns:
-        Dicts of "preset", "checkpoint", "seeds", "epochs", "parameters", "seconds",
-        "images_per_second" and "metrics": by name the dict of "value", "spread" (the standard
-        deviation over seeds; `None` for a single one), "stderr" (of a single one), "floor", "bits",
-        "warning". Where the best model of a seed is its last, that counts.
+        Dicts of "preset", "checkpoint", "has_best" (whether models were evaluated on the way),
+        "seeds", "epochs", "parameters", "seconds" (`None` where not known), "images_per_second" and
+        "metrics": by name the dict of "kind", "network", "value", "values" of each seed, "spread"
+        (the standard deviation over seeds; `None` for a single one), "stderr" (of a single one),
+        "best" (whether no other row's value is better; never of metrics that are not ranked),
+        "floor", "n_floor", "n_real", "n_fake", "bits", "few" (whether there are fewer images than
+        ten times the features of a Fréchet distance), "warning", "error". Where the best model of a
+        seed is its last, that counts.
     """
     by_key = {(s.subject.preset, s.subject.seed, s.checkpoint): s for s in scored}
     rows = []
@@ -163,11 +185,17 @@ def summary(scored: Iterable[Scored]) -> list[dict[str, Any]]:
                 for seed in seeds
             ]
             rows.append(_row(preset, checkpoint, seeds, members))
+    left_out = unranked(scored)
+    for name in dict.fromkeys(name for row in rows for name in row["metrics"]):
+        best = set() if name in left_out else _best(rows, name)
+        for i, row in enumerate(rows):
+            if name in row["metrics"]:
+                row["metrics"][name]["best"] = i in best
     return rows
 
 
 def _row(preset, checkpoint, seeds, members):
-    trained = [json.loads(m.subject.run.results.read_text()) for m in members]
+    trained = [_trained(member.subject.run) for member in members]
     by_name = {}
     for member in members:
         for result in member.results:
@@ -175,28 +203,49 @@ def _row(preset, checkpoint, seeds, members):
     return {
         "preset": preset,
         "checkpoint": checkpoint,
+        "has_best": all(member.subject.run.best.is_file() for member in members),
         "seeds": seeds,
         "epochs": [member.epoch for member in members],
         "parameters": trained[0]["parameters"],
-        "seconds": float(np.mean([t["seconds"] for t in trained])),
+        "seconds": _mean([t["seconds"] for t in trained]),
         "images_per_second": _mean([t["images_per_second"] for t in trained]),
         "metrics": {name: _over_seeds(found) for name, found in by_name.items()},
     }
+
+
+def _trained(run):
+    """The content of results.json; of a run that was interrupted its seconds are of all epochs.
+
+    They are recorded of the part after the interruption alone, as is the rate that is applied.
+    """
+    results, config = json.loads(run.results.read_text()), run.read_config()
+    rate = results["images_per_second"]
+    if not rate:
+        return results | {"seconds": None}
+    steps = training.load_data(config).steps_per_epoch(config.batch_size)
+    whole = config.epochs * steps * config.batch_size / rate
+    return results if results["seconds"] > 0.98 * whole else results | {"seconds": whole}
 
 
 def _over_seeds(results):
     first = results[0]
     values = [r.value for r in results if r.value is not None]
     bits = [r.details["bits_per_dim"] for r in results if "bits_per_dim" in r.details]
+    images = [n for n in (first.n_real, first.n_fake) if n is not None]
+    floor = first.floor or {}
     return {
         "kind": first.kind,
+        "network": (first.extractor or {}).get("id"),
         "value": _mean(values),
+        "values": [r.value for r in results],
         "spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
         "stderr": first.stderr if len(results) == 1 else None,
         "bits": _mean(bits),
-        "floor": (first.floor or {}).get("value"),
+        "floor": floor.get("value"),
+        "n_floor": floor.get("n_fake"),
         "n_real": first.n_real,
         "n_fake": first.n_fake,
+        "few": first.kind == "fid" and bool(images) and min(images) < 10 * first.extractor["dim"],
         "warning": first.details.get("warning"),
         "error": next((r.error for r in results if r.error), None),
     }
@@ -205,6 +254,17 @@ def _over_seeds(results):
 def _mean(values):
     values = [v for v in values if v is not None]
     return float(np.mean(values)) if values else None
+
+
+def _best(rows, name):
+    """The indices of the rows that are best by a metric; none if it has no better end."""
+    found = {i: row["metrics"][name] for i, row in enumerate(rows) if name in row["metrics"]}
+    values = {i: it["value"] for i, it in found.items() if it["value"] is not None}
+    higher = metrics.HIGHER_IS_BETTER.get(next(iter(found.values()))["kind"])
+    if higher is None or len(values) < 2:
+        return set()
+    best = (max if higher else min)(values.values())
+    return {i for i, value in values.items() if value == best}
 
 
 def csv_rows(scored: Iterable[Scored]) -> list[list[Any]]:
@@ -219,18 +279,3 @@ def csv_rows(scored: Iterable[Scored]) -> list[list[Any]]:
             remark = r.error if r.value is None else r.details.get("warning")
             rows.append([*about, r.metric, r.value, r.stderr, floor, r.n_real, r.n_fake, remark])
     return rows
-
-
-def ranks(rows: Sequence[Mapping[str, Any]], name: str) -> set[int]:
-    """The indices of the rows that are best by a metric; none if it has no better end."""
-    values = {
-        i: row["metrics"][name]["value"]
-        for i, row in enumerate(rows)
-        if row["metrics"].get(name, {}).get("value") is not None
-    }
-    kinds = {rows[i]["metrics"][name]["kind"] for i in values}
-    higher = metrics.HIGHER_IS_BETTER.get(next(iter(kinds), None))
-    if higher is None or len(values) < 2:
-        return set()
-    best = (max if higher else min)(values.values())
-    return {i for i, value in values.items() if value == best}

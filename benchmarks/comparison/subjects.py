@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.tables.table import seconds_per_epoch
 from zoo import features, presets, runs, training
+from zoo.evaluation import METRICS, Evaluation
 from zoo.runs import Run
 
 # What a run may have otherwise and still be the one that is asked for: where it was trained, not how.
@@ -49,7 +50,7 @@ class Subject:
         config = self.run.read_config() if self.run.exists else self.config
         words = ["python", "-m", "trainers.train", f"--preset={self.preset}"]
         for path, (_, value) in presets.differences(presets.get(self.preset), config).items():
-            if path == "data.data_dir":
+            if path in ("about", "data.data_dir"):
                 continue
             flag = f"--{path}={value}" if path in ("seed", "epochs") else f"--set={path}={value}"
             words.append(shlex.quote(flag))
@@ -63,13 +64,14 @@ def prepare(
     minutes: float | None = None,
     settings: Sequence[str] = (),
     reuse: Sequence[str | os.PathLike] = (),
+    data_dir: str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Subject]:
     """A subject for each preset and seed. Trains nothing yet; finds what is wrong.
 
     Runs are evaluated at five epochs on the way, so that there is a best model beside the last, by
     the Fréchet distance in the zoo's own features of the data set; where the zoo has none, by the
-    NLL of models that have one. `settings` may say otherwise.
+    NLL. `settings` may say otherwise. Models that the metric cannot be had of are not evaluated.
 
     Args:
         names: Presets, of one data set.
@@ -77,13 +79,16 @@ def prepare(
         folder: Of the comparison. Its plan.json keeps what was decided, so that a killed comparison
             goes on as it was begun.
         minutes: For all training that is still to be done; each run gets an equal share of them, and
-            no more epochs than its preset has. `None` for the presets' epochs.
+            no more epochs than its preset has. Evaluations on the way and scores come on top. `None`
+            for the presets' epochs.
         settings: "key=value" changes to every preset.
         reuse: Folders of finished runs, which take the place of those with their preset and seed.
+        data_dir: Where the data set lies.
         say: Called with each line of the report.
 
     Raises:
-        ValueError: For a preset, a setting or a folder that does not fit the others.
+        ValueError: For a preset, a setting or a folder that does not fit the others; for a run in
+            `folder` that was begun with other settings.
         FileNotFoundError: If a folder to reuse is none of a run, or of one that has not ended.
     """
     for what, given in (("preset", names), ("seed", seeds)):
@@ -97,6 +102,7 @@ def prepare(
         for seed in seeds:
             config = presets.get(name)
             presets.override(config, [*settings, f"seed={seed}"])
+            config.data.data_dir = data_dir or config.data.data_dir
             training.check(config)
             found = given.take(name, seed, config)
             own = Run(folder / "runs" / f"{name}-seed-{seed}")
@@ -104,6 +110,9 @@ def prepare(
     given.check_all_taken()
     _check_alike(subjects)
     _decide(subjects, folder / "plan.json", minutes, list(settings), say)
+    for subject in subjects:
+        if not subject.reused and subject.run.exists:
+            training.check_unchanged(subject.run, subject.config)
     return subjects
 
 
@@ -115,7 +124,7 @@ class _Reused:
         for place in places:
             run = Run(place)
             config = run.read_config()
-            if not run.results.is_file() or not run.model.is_file():
+            if not _has_ended(run, config):
                 raise FileNotFoundError(
                     f"The run in '{run.path}' has not ended, and cannot be reused. Finish it: python "
                     f"-m trainers.train --resume --output={run.path}"
@@ -157,6 +166,14 @@ class _Reused:
             )
 
 
+def _has_ended(run, config):
+    # One that goes on still has the files of its earlier end.
+    files = run.results, run.model
+    return all(file.is_file() for file in files) and (
+        json.loads(run.results.read_text())["epochs"] >= config.epochs
+    )
+
+
 def _check_alike(subjects):
     first, *others = subjects
     for key in ("name", "image_size"):
@@ -193,27 +210,40 @@ def _decide(subjects, path, minutes, settings, say):
         keras.backend.clear_session()
     path.parent.mkdir(parents=True, exist_ok=True)
     runs.write_json(path, plan)
+    lacking = {}
     for subject in subjects:
         if not subject.reused:
             subject.config.epochs = plan["epochs"][subject.name]
             _evaluate_on_the_way(subject.config)
+            if subject.preset not in lacking:
+                lacking[subject.preset] = _lacks_its_metric(subject.config)
+            if lacking[subject.preset]:
+                subject.config.evaluation.every, subject.config.evaluation.at = 0, ()
 
 
 def _evaluate_on_the_way(config):
     chosen = config.evaluation
     if chosen.every or chosen.at:
         return
-    if not chosen.extractor and features.for_dataset(config.data.name) is None:
-        if not _has_likelihood(config):
-            return
+    if METRICS[chosen.metric].features and _network(config) is None:
         chosen.metric = "nll"
     points = range(1, _ON_THE_WAY + 1)
     chosen.at = tuple(sorted({max(1, config.epochs * i // _ON_THE_WAY) for i in points}))
 
 
-def _has_likelihood(config):
+def _network(config):
+    return config.evaluation.extractor or features.for_dataset(config.data.name)
+
+
+def _lacks_its_metric(config):
+    """Whether the model that is best by a metric cannot be chosen, since it has no such value."""
     data = training.load_data(config)
-    return "log_prob" in presets.build(config, data.image_shape, data.levels).abilities()
+    model = presets.build(config, data.image_shape, data.levels)
+    metric = METRICS[config.evaluation.metric]
+    extractor = features.get(_network(config)) if metric.features else None
+    found = Evaluation.of_model(model, data, "validation", 2, extractor).lacks(metric)
+    keras.backend.clear_session()
+    return found is not None
 
 
 def train(subject: Subject, say: Callable[[str], None] = print) -> None:
@@ -221,9 +251,7 @@ def train(subject: Subject, say: Callable[[str], None] = print) -> None:
     if subject.reused:
         return
     begun = subject.run.exists
-    if begun:
-        training.check_unchanged(subject.run, subject.config)
-    if subject.run.results.is_file():
+    if begun and _has_ended(subject.run, subject.config):
         return
     say(f"{subject.name}: training{' goes on' if begun else ''}")
     training.train(subject.config, subject.run, resume=begun, progress=False, say=lambda line: None)

@@ -179,7 +179,7 @@ class ConditionalVAE(VAE):
 
 @keras.saving.register_keras_serializable("zoo")
 class Predictor(GenerativeModel):
-    """The hidden part of an image from its seen part, deterministic: no latents.
+    """Predicts the hidden part of an image from its seen part; deterministic, without latents.
 
     The "NN baseline" of the paper's section 5: p(x | y), independent values whose parameters a
     network computes from `y`. Its loss is the exact -log p(hidden part | y).
