@@ -73,6 +73,13 @@ def small(**changes):
     return dataclasses.replace(table, **changes)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_calibration():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_CALIBRATION_SECONDS", 0.2)
+        yield
+
+
 @pytest.fixture
 def at_once(monkeypatch):
     """In place of training: a run that has ended, of a model that has learned nothing."""
@@ -263,8 +270,7 @@ def test_the_nll_with_fewer_samples_for_most_is_corrected_by_those_with_all(monk
     assert negative_log_likelihood(trained, 5, 10).value == pytest.approx(x.mean() + 1 / 5)
 
 
-def test_the_calibration_measures_steps_of_the_preset_itself(monkeypatch):
-    monkeypatch.setattr(tables, "_CALIBRATION_SECONDS", 0.2)
+def test_the_calibration_measures_steps_of_the_preset_itself():
     slow = presets.get("vae_digits")
     presets.override(slow, ["hidden=8", "batch_size=10"])
     fast = presets.get("vae_digits")
