@@ -907,6 +907,26 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 10,
     },
+    "waegan_cifar10": {
+        "about": "Wasserstein autoencoder (WAE-GAN) on CIFAR-10, convolutional.",
+        "builder": "wae_gan_conv",
+        "model": {
+            "latent_dim": 64,  # This and the prior's scale are the paper's on CelebA.
+            "prior_scale": 2**0.5,
+            "lambda_": 20.0,
+            "filters": (64, 128, 256),
+            "hidden": 512,
+            "prior_aware": True,
+        },
+        "optimizers": {
+            "discriminator": _adversarial_adam(1e-3),
+            "autoencoder": _adversarial_adam(3e-4),
+        },
+        "data": {"name": "cifar10"},
+        "jit_compile": False,
+        "batch_size": 100,
+        "epochs": 50,
+    },
     "factor_vae_digits": {
         "about": "FactorVAE, Bernoulli likelihood on dynamically binarised digits.",
         "builder": "factor_vae_mlp",
@@ -944,6 +964,23 @@ PRESETS = {
         "data": {"name": "mnist", "binarize": "dynamic"},
         "batch_size": 128,
         "epochs": 30,
+    },
+    "factor_vae_cifar10": {
+        "about": "FactorVAE on CIFAR-10, convolutional, normal likelihood of a shared scale.",
+        "builder": "factor_vae_conv",
+        "model": {
+            "filters": (32, 32, 64),
+            "likelihood": "shared_scale_normal",
+            "gamma": 6.0,
+        },
+        "optimizers": {
+            "vae": _adam(1e-4),
+            "discriminator": _adam(1e-5, beta_1=0.5, beta_2=0.9),
+        },
+        "data": {"name": "cifar10"},
+        "jit_compile": False,
+        "batch_size": 64,
+        "epochs": 50,
     },
     "bigan_digits": {
         "about": "BiGAN, multilayer perceptrons, uniform latents.",
@@ -1653,6 +1690,26 @@ PRESETS = {
         "batch_size": 320,
         "jit_compile": False,
         "epochs": 30,
+    },
+    "wgan_gp_cifar10": {
+        "about": "WGAN-GP on CIFAR-10, DCGAN's networks without the critic's batch normalization.",
+        "builder": "dcgan",
+        "model": {
+            "latent_dim": 128,
+            "latents": "normal",
+            "loss": "wasserstein",
+            "discriminator_steps": 5,
+            "gradient_penalty": 10.0,
+            "batch_norm": False,
+        },
+        "optimizers": {
+            "discriminator": _critic_adam(1e-4),
+            "generator": _critic_adam(1e-4),
+        },
+        "data": {"name": "cifar10"},
+        "batch_size": 320,  # 64 for each of the critic's moves, as in the paper.
+        "jit_compile": False,
+        "epochs": 100,
     },
     "sngan_mnist": {
         "about": "GAN with the hinge loss and spectral normalization, DCGAN's networks.",
