@@ -68,6 +68,15 @@ TABLE = Table(
         _f_gan("GAN's objective", "f_gan", 305),
         Row("VAE", "vae_mnist", ("binarize=None",), {"log-likelihood": 445}),
     ),
+    remarks=(
+        "All are far from converged after about a minute each, the GANs farthest: these are not the "
+        "papers' numbers, and differences of f-GANs are those of the first 5,500 to 6,000 moves.",
+        "Jensen-Shannon and GAN's objective have the same gradients, as their losses differ by "
+        "constants: with one seed they are the same run, where the paper has 367 and 305.",
+        "The order here is Jensen-Shannon and GAN, Kullback-Leibler, its reverse, Jeffrey, Pearson, "
+        "Neyman, squared Hellinger; in the paper Pearson, Kullback-Leibler, Jensen-Shannon, reverse "
+        "Kullback-Leibler, GAN, Neyman, squared Hellinger, Jeffrey.",
+    ),
     score=_score,
     scoring=0.15,
 )
