@@ -371,6 +371,25 @@ def test_predict_on_arrays_is_decoding_the_code_of_each_image(vae, digits):
     )
 
 
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+def test_a_loss_with_weights_is_their_mean_and_nothing_where_none_counts(how):
+    class Weighted(Lines):
+        def objective(self, x, y, seed, training, only=None):
+            losses, terms = super().objective(x, None, seed, training, only)
+            return {"one": (losses["one"], tf.cast(y, tf.float32))}, terms
+
+    x, y = images(4), np.array([0, 1, 3, 0])
+    model = compiled(Weighted(), **how)
+    before = weights(model)
+    logs = model.fit(x, y, batch_size=4, verbose=0).history
+    mean = np.average(x[:, 0, :, 0], axis=0, weights=y)
+    np.testing.assert_allclose(weights(model), before - mean, rtol=1e-5)
+    assert logs["loss"][0] == pytest.approx(mean @ before, rel=1e-4, abs=1e-5)
+    before = weights(model)
+    model.fit(x, 0 * y, batch_size=4, verbose=0)
+    np.testing.assert_array_equal(weights(model), before)
+
+
 # Turns ----------------------------------------------------------------------------------------
 
 

@@ -172,6 +172,8 @@ def test_where_codes_are_draws_of_the_prior_and_the_discriminator_cannot_tell_no
         first, second = model.regularization_objective(x, None, tf.constant([1, 2]), True)
         told = tf.reduce_mean(first[0]["discriminator"])
         fooled = tf.reduce_mean(second[0]["encoder"])
+    # The discriminator's loss does not go back through the encoder.
+    assert all(g is None for g in tape.gradient(told, model.variables_of("encoder")))
     assert float(told) == pytest.approx(2 * math.log(2), abs=1e-4)
     slope, offset = tape.gradient(told, model.variables_of("discriminator"))
     # Of a linear discriminator: half the difference of the means. Codes elsewhere do draw it.

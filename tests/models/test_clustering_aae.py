@@ -118,6 +118,14 @@ def test_each_phase_moves_exactly_its_variables_along_its_loss(
     assert all(np.array_equal(v, before) for v, before in still)
 
 
+def test_the_discriminators_losses_do_not_go_back_through_the_encoder(digits):
+    model, x = small(), tf.constant(digits[:BATCH])
+    with tf.GradientTape(persistent=True) as tape:
+        losses, _ = next(model.regularization_objective(x, None, tf.constant([1, 2]), True))
+    for loss in losses.values():
+        assert all(g is None for g in tape.gradient(loss, model.variables_of("encoder")))
+
+
 def test_no_label_reaches_anything(digits, single_turns):
     x, seed = tf.constant(digits[:BATCH]), tf.constant([1, 2])
     model = small()
