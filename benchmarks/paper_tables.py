@@ -17,6 +17,7 @@ from benchmarks.tables import (
     aae,
     denoising,
     digits,
+    flow_prior,
     four_points,
     gan_objectives,
     iwae,
@@ -43,6 +44,7 @@ TABLES = {
         four_points,
         parzen,
         aae,
+        flow_prior,
     )
 } | {table.name: table for table in gan_objectives.TABLES}
 

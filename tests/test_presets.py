@@ -16,6 +16,7 @@ SHAPES = {
     "digits": (8, 8, 1),
     "mnist": (28, 28, 1),
     "fashion_mnist": (28, 28, 1),
+    "svhn_cropped": (32, 32, 3),
     "cifar10": (32, 32, 3),
     "celeb_a": (64, 64, 3),
 }
@@ -107,6 +108,31 @@ def test_presets_do_not_repeat_what_their_builder_takes_anyway():
         if any(word in name for word in adversarial):
             taken = presets.defaults(preset["builder"])
             assert not [k for k, v in preset["model"].items() if v == taken[k]], name
+
+
+COMPARED = ("vae_mlp", "vae_cnn", "vae_flow", "gan", "dcgan", "aae", "vaegan")
+
+
+@pytest.mark.parametrize("data", ["digits", "mnist", "fashion_mnist", "svhn_cropped", "cifar10"])
+@pytest.mark.parametrize("model", COMPARED)
+def test_the_models_that_are_compared_are_there_for_each_data_set(model, data):
+    config = presets.get(f"{model}_{data}")
+    assert config.data.name == data and config.data.binarize in (None, "dynamic")
+    convolutional = ("vae_cnn", "dcgan") + (() if data == "digits" else ("vaegan",))
+    assert config.builder.endswith(("conv", "dcgan")) == (model in convolutional)
+    if model == "vae_flow":  # The same VAE but for its prior.
+        plain = presets.get(f"vae_mlp_{data}")
+        changed = presets.differences(plain, config)
+        assert config.model.prior == "realnvp" and plain.model.prior == "normal"
+        assert {key for key in changed if not key.startswith("model.prior")} <= {"preset", "about"}
+
+
+def test_a_preset_has_one_name_of_its_own():
+    assert presets.canonical("vae_mlp_mnist") == presets.canonical("vae_mnist") == "vae_mnist"
+    assert presets.get("vae_mlp_mnist") == presets.get("vae_mnist")
+    assert not set(presets.ALIASES) & set(presets.names())
+    with pytest.raises(ValueError, match="Did you mean 'vae_mlp_mnist'"):
+        presets.canonical("vae_mlp_mnits")
 
 
 def test_presets_do_not_share_what_they_hold():

@@ -78,7 +78,9 @@ def _list_presets():
     width = max(map(len, presets.names()))
     for name in presets.names():
         config = presets.get(name)
-        print(f"{name:{width}}  {config.about} {config.epochs} epochs of {config.data.name}.")
+        also = "".join(f" Also: {a}." for a, of in presets.ALIASES.items() if of == name)
+        about = f"{config.about} {config.epochs} epochs of {config.data.name}.{also}"
+        print(f"{name:{width}}  {about}")
 
 
 if __name__ == "__main__":

@@ -282,7 +282,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 20,
     },
-    "ae_conv_mnist": {
+    "ae_cnn_mnist": {
         "about": "Autoencoder, squared error, convolutional.",
         "builder": "autoencoder_conv",
         "model": {
@@ -314,7 +314,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 50,
     },
-    "vae_conv_mnist": {
+    "vae_cnn_mnist": {
         "about": "VAE, Bernoulli likelihood on dynamically binarised MNIST, convolutional.",
         "builder": "vae_conv",
         "model": {
@@ -1773,19 +1773,6 @@ PRESETS = {
         "jit_compile": False,
         "epochs": 10,
     },
-    "gan_fashion_mnist": {
-        "about": "GAN, non-saturating, DCGAN's networks, half as wide as the paper's.",
-        "builder": "dcgan",
-        "model": {"width": 32},
-        "optimizers": {
-            "discriminator": _adversarial_adam(2e-4),
-            "generator": _adversarial_adam(2e-4),
-        },
-        "data": {"name": "fashion_mnist"},
-        "batch_size": 128,
-        "jit_compile": False,
-        "epochs": 15,
-    },
     "sngan_cifar10": {
         "about": "GAN with the hinge loss and spectral normalization, DCGAN's networks, colour.",
         "builder": "dcgan",
@@ -1805,6 +1792,128 @@ PRESETS = {
         "jit_compile": False,
         "epochs": 50,
     },
+}
+
+
+def _on(dataset: str, name: str, about: str, model: dict | None = None, **changes) -> dict:
+    """The preset of that name on another data set, with changes to its model and its settings."""
+    preset = copy.deepcopy(PRESETS[name])
+    data, model = preset["data"] | {"name": dataset}, preset["model"] | (model or {})
+    return preset | {"about": about, "data": data, "model": model} | changes
+
+
+# Seven models on each of five data sets, for comparisons: those that stand above, and these.
+PRESETS |= {
+    "vae_cnn_digits": _on(
+        "digits",
+        "vae_cnn_mnist",
+        "VAE, Bernoulli likelihood on dynamically binarised digits, convolutional.",
+        {"latent_dim": 8, "filters": (16, 32), "hidden": 128},
+        batch_size=50,
+        epochs=150,
+    ),
+    "dcgan_digits": _on(
+        "digits",
+        "dcgan_mnist",
+        "GAN with DCGAN's networks, narrow, for 8 pixels.",
+        {"latent_dim": 16},
+        batch_size=50,
+        epochs=150,
+    ),
+    "vae_fashion_mnist": _on(
+        "fashion_mnist",
+        "vae_mnist",
+        "VAE, Bernoulli likelihood on dynamically binarised Fashion-MNIST.",
+    ),
+    "vae_cnn_fashion_mnist": _on(
+        "fashion_mnist",
+        "vae_cnn_mnist",
+        "VAE, Bernoulli likelihood on dynamically binarised Fashion-MNIST, convolutional.",
+    ),
+    "vae_flow_fashion_mnist": _on(
+        "fashion_mnist",
+        "vae_flow_mnist",
+        "VAE, RealNVP prior, on dynamically binarised Fashion-MNIST.",
+    ),
+    "gan_fashion_mnist": _on(
+        "fashion_mnist", "gan_mnist", "GAN, non-saturating, multilayer perceptrons."
+    ),
+    "dcgan_fashion_mnist": _on(
+        "fashion_mnist", "dcgan_mnist", "GAN with DCGAN's networks, half as wide as the paper's."
+    ),
+    "aae_fashion_mnist": _on(
+        "fashion_mnist",
+        "aae_mnist",
+        "Adversarial autoencoder, deterministic encoder, Gaussian prior.",
+    ),
+    "vaegan_fashion_mnist": _on("fashion_mnist", "vaegan_mnist", "VAE/GAN, convolutional."),
+    "vae_cifar10": {
+        "about": "VAE of CIFAR-10's 256 levels, discretized logistic, multilayer perceptrons.",
+        "builder": "vae_mlp",
+        "model": {"latent_dim": 64, "hidden": (1000,), "likelihood": "discretized_logistic"},
+        "optimizers": {"vae": _adam(5e-4)},
+        "data": {"name": "cifar10"},
+        "batch_size": 100,
+        "epochs": 50,
+    },
+    "vae_cnn_cifar10": {
+        "about": "VAE of CIFAR-10's 256 levels, discretized logistic, convolutional.",
+        "builder": "vae_conv",
+        "model": {
+            "latent_dim": 128,
+            "filters": (64, 128, 256),
+            "hidden": 512,
+            "likelihood": "discretized_logistic",
+        },
+        "optimizers": {"vae": _adam(5e-4)},
+        "data": {"name": "cifar10"},
+        "jit_compile": False,
+        "batch_size": 100,
+        "epochs": 50,
+    },
+    "gan_cifar10": _on(
+        "cifar10",
+        "gan_mnist",
+        "GAN of CIFAR-10, non-saturating, multilayer perceptrons.",
+        {
+            "latent_dim": 128,
+            "generator_hidden": (512, 1024),
+            "discriminator_hidden": (1024, 512),
+        },
+    ),
+    "aae_cifar10": {
+        "about": "Adversarial autoencoder of CIFAR-10, squared error, multilayer perceptrons.",
+        "builder": "aae_mlp",
+        "model": {"latent_dim": 64, "likelihood": "unit_normal"},
+        "optimizers": {
+            "autoencoder": _adam(5e-4),
+            "discriminator": _adversarial_adam(1e-4),
+            "encoder": _adversarial_adam(2.5e-4),
+        },
+        "data": {"name": "cifar10"},
+        "batch_size": 100,
+        "epochs": 50,
+    },
+}
+PRESETS["vae_flow_cifar10"] = _on(
+    "cifar10",
+    "vae_cifar10",
+    "VAE of CIFAR-10's 256 levels, RealNVP prior, multilayer perceptrons.",
+    {"prior": "realnvp", "prior_steps": 6, "prior_hidden": (256, 256)},
+)
+PRESETS |= {
+    f"{model}_svhn_cropped": _on(
+        "svhn_cropped",
+        f"{model}_cifar10",
+        PRESETS[f"{model}_cifar10"]["about"].replace("CIFAR-10", "SVHN"),
+    )
+    for model in ("vae", "vae_cnn", "vae_flow", "gan", "dcgan", "aae", "vaegan")
+}
+
+# Other names: beside `vae_cnn_mnist` there is a `vae_mlp_mnist`.
+ALIASES = {
+    f"vae_mlp_{dataset}": f"vae_{dataset}"
+    for dataset in ("digits", "mnist", "fashion_mnist", "svhn_cropped", "cifar10")
 }
 
 _DEFAULTS = {
@@ -1854,19 +1963,32 @@ _MAY_BE_NONE = (
 
 
 def names() -> list[str]:
-    """The names of all presets."""
+    """The names of all presets, each by its own name."""
     return list(PRESETS)
+
+
+def canonical(name: str) -> str:
+    """A preset's own name, of which "vae_mlp_mnist" is another for "vae_mnist".
+
+    Raises:
+        ValueError: If there is no such preset.
+    """
+    return look_up({name: name for name in PRESETS} | ALIASES, name, "preset")
 
 
 def get(name: str) -> ConfigDict:
     """A preset's full configuration, to read or to change.
+
+    Args:
+        name: Its own name or another: see `canonical`.
 
     Raises:
         ValueError: If there is no such preset.
     """
     # Copies, because placeholders would be shared, and a value of one configuration be that of all.
     config = ConfigDict(copy.deepcopy(_DEFAULTS), type_safe=True)
-    preset = look_up(PRESETS, name, "preset")
+    name = canonical(name)
+    preset = PRESETS[name]
     arguments = defaults(preset["builder"]) | preset["model"]
     config.update(ConfigDict({"preset": name} | preset | {"model": arguments}))
     for player, optimizer in config.optimizers.items():

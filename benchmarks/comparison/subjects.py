@@ -91,6 +91,7 @@ def prepare(
             `folder` that was begun with other settings.
         FileNotFoundError: If a folder to reuse is none of a run, or of one that has not ended.
     """
+    names = [presets.canonical(name) for name in names]
     for what, given in (("preset", names), ("seed", seeds)):
         if not given or len(set(given)) < len(given):
             raise ValueError(f"Name each {what} once, and at least one. Received: {list(given)}.")

@@ -8,14 +8,14 @@ from zoo.metrics.estimate import Estimate
 _SAMPLES = 5000
 _NETWORK = (
     "latent_dim=64",
-    "generator_hidden=(256, 256)",
-    "discriminator_hidden=(256, 256)",
+    "generator_hidden=(128, 128)",
+    "discriminator_hidden=(128, 128)",
     "dropout=0.0",
     "real_label=1.0",
     "batch_size=100",
     "jit_compile=true",
-    "steps_per_execution=50",
-    "evaluation.every=2",
+    "steps_per_execution=100",
+    "evaluation.every=1",
     "evaluation.num_samples=2000",
 )
 
@@ -52,21 +52,12 @@ def _rows(dataset):
     return (
         row("minimax", "loss=minimax"),
         row("non-saturating", "loss=non_saturating"),
-        row("non-saturating, labels 0.9", "loss=non_saturating", "real_label=0.9"),
         row("non-saturating, R1", "loss=non_saturating", "r1=2.5"),
         row("non-saturating, spectral norm", "loss=non_saturating", "spectral_norm=true"),
-        row(
-            "non-saturating, instance noise",
-            "loss=non_saturating",
-            "instance_noise=0.2",
-            "instance_noise_steps=2000",
-        ),
         row("least squares (0, 1, 1)", "loss=least_squares"),
         row("least squares (-1, 1, 0)", "loss=least_squares_pearson"),
         row("hinge", "loss=hinge"),
-        row("hinge, spectral norm", "loss=hinge", "spectral_norm=true"),
         row("Wasserstein, gradient penalty", "loss=wasserstein", "gradient_penalty=10.0"),
-        row("Wasserstein, spectral norm", "loss=wasserstein", "spectral_norm=true"),
         row("f-GAN, Kullback-Leibler", "loss=f_kl"),
         row("f-GAN, reverse Kullback-Leibler", "loss=f_reverse_kl"),
         row("f-GAN, Pearson", "loss=f_pearson"),
@@ -87,13 +78,13 @@ def _table(dataset, title):
             "small. https://arxiv.org/abs/1711.10337"
         ),
         protocol=(
-            "64-256-256-784 with batch normalization against 784-256-256-1, no dropout, N(0, I) "
+            "64-128-128-784 with batch normalization against 784-128-128-1, no dropout, N(0, I) "
             "latents, batches of 100, one move of each player on a batch, Adam from 2e-4 with "
             "beta_1 = 0.5 for all, the same number of epochs, three seeds. Scored by the Fréchet "
             f"distance of {_SAMPLES:,} samples to the test images in the features of the zoo's own "
             "small classifier of that data set, which is no FID. 'last' is of the last weights, "
             "'best' of those with the lowest such distance to validation images, looked at after "
-            "every second epoch. The f-GANs' generators move by section 3.2 of their paper."
+            "every epoch. The f-GANs' generators move by section 3.2 of their paper."
         ),
         differs=(
             "No objective has settings of its own: papers' learning rates, moves of the critic per "
@@ -105,7 +96,7 @@ def _table(dataset, title):
         score=_score,
         unit="squared units of the classifier's features",
         equal_epochs=True,
-        scoring=0.45,
+        scoring=0.35,
         seeds=3,
     )
 

@@ -403,8 +403,8 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
         "Minutes of training, of all cores: processor time divided by the number of cores; empty for a "
         "run that was interrupted."
     ]
-    lines += ["", "What differs from the paper:", ""]
-    lines += [f"- {line}" for line in record["differs"]]
+    if record["differs"]:
+        lines += ["", "What differs from the paper:", "", *(f"- {x}" for x in record["differs"])]
     if record["remarks"]:
         lines += ["", "What the numbers show:", "", *(f"- {line}" for line in record["remarks"])]
     about = record["machine"] | {"seed": record["seed"], "date": record["date"]}

@@ -207,7 +207,7 @@ def test_report_of_a_sweep():
 
 @pytest.mark.parametrize(
     "preset",
-    ["ae_mnist", "ae_conv_mnist", "vae_mnist", "vae_conv_mnist", "gan_mnist", "dcgan_mnist"],
+    ["ae_mnist", "ae_cnn_mnist", "vae_mnist", "vae_cnn_mnist", "gan_mnist", "dcgan_mnist"],
 )
 def test_torch_has_the_same_networks(preset):
     torch = pytest.importorskip("torch")
