@@ -9,7 +9,9 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras
 import numpy as np
 import pytest
+import scipy.io
 import tensorflow as tf
+import tensorflow_datasets as tfds
 import tensorflow_probability as tfp
 from sklearn.datasets import load_digits
 
@@ -60,6 +62,37 @@ def prepared():
         return zoo.datasets.load(name, data_dir=folder, **options)
 
     return load
+
+
+@pytest.fixture
+def manual(tmp_path, monkeypatch):
+    """TFDS's manual folder, where tiny stand-ins pass for the registered files."""
+    manager = tfds.download.DownloadManager
+    monkeypatch.setattr(manager, "_register_or_validate_checksums", lambda *args, **kwargs: None)
+    folder = tmp_path / "downloads" / "manual"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def make_svhn(manual):
+    """A function which makes SVHN's original files of so many random images for each part.
+
+    It returns the digit of each image by its part and pixels.
+    """
+
+    def make(**counts):
+        rng = np.random.default_rng(0)
+        stored = {}
+        for part, count in counts.items():
+            images = rng.integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
+            labels = (np.arange(count) % 10 + 1).astype(np.uint8)[:, None]  # the digit 0 is a 10
+            scipy.io.savemat(manual / f"{part}_32x32.mat", {"X": images, "y": labels})
+            for i in range(count):
+                stored[part, images[..., i].tobytes()] = int(labels[i, 0]) % 10
+        return stored
+
+    return make
 
 
 def known_noise(*shape):

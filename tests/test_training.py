@@ -51,6 +51,25 @@ def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
     assert np.abs(drawn - pixels).max() > 5
 
 
+def test_what_is_compared_trains_on_svhn_from_its_original_files(tmp_path, make_svhn):
+    make_svhn(train=45, test=12, extra=2)
+    for name in [name for name in presets.names() if name.endswith("_svhn_cropped")]:
+        config = presets.get(name)
+        for key in ("hidden", "generator_hidden", "discriminator_hidden", "filters", "width"):
+            if key in config.model:
+                value = config.model[key]
+                config.model[key] = (8,) * len(value) if isinstance(value, tuple) else 8
+        given = ("epochs=1", "batch_size=20", "jit_compile=false", f"data.data_dir={tmp_path}")
+        presets.override(config, given)
+        run = Run(tmp_path / name)
+        results = training.train(config, run, progress=False, say=lambda line: None)
+        assert np.isfinite(list(results["test"].values())).all(), name
+        images = run.load_model().sample(3).numpy()
+        assert images.shape == (3, 32, 32, 3) and 0 <= images.min() < images.max() <= 1, name
+        if "likelihood" in results:  # Of noise no model knows more than that it has 256 levels.
+            assert results["likelihood"]["nll"] / (32 * 32 * 3) > 0.95 * math.log(256), name
+
+
 # Pictures ---------------------------------------------------------------------------------------
 
 

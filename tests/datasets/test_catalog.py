@@ -6,7 +6,6 @@ import zipfile
 import numpy as np
 import pytest
 import requests
-import scipy.io
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
@@ -95,25 +94,8 @@ def test_missing_set_names_the_folder_and_the_remedy(tmp_path, monkeypatch, by):
     assert not list(tmp_path.iterdir())  # a failure leaves nothing behind
 
 
-@pytest.fixture
-def manual(tmp_path, monkeypatch):
-    """TFDS's manual folder, where tiny stand-ins pass for the registered files."""
-    manager = tfds.download.DownloadManager
-    monkeypatch.setattr(manager, "_register_or_validate_checksums", lambda *args, **kwargs: None)
-    folder = tmp_path / "downloads" / "manual"
-    folder.mkdir(parents=True)
-    return folder
-
-
-def test_svhn_from_its_original_files(tmp_path, manual, capfd):
-    rng = np.random.default_rng(0)
-    stored = {}
-    for part, count in {"train": 20, "test": 6, "extra": 2}.items():
-        images = rng.integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
-        labels = (np.arange(count) % 10 + 1).astype(np.uint8)[:, None]  # the digit 0 is a 10
-        scipy.io.savemat(manual / f"{part}_32x32.mat", {"X": images, "y": labels})
-        for i in range(count):
-            stored[part, images[..., i].tobytes()] = int(labels[i, 0]) % 10
+def test_svhn_from_its_original_files(tmp_path, make_svhn, capfd):
+    stored = make_svhn(train=20, test=6, extra=2)
     data = datasets.load("svhn_cropped", data_dir=str(tmp_path))
     assert capfd.readouterr().out == ""
     assert data.sizes == {"train": 18, "validation": 2, "test": 6}
