@@ -20,7 +20,7 @@ from absl import flags
 from benchmarks.comparison import report
 from benchmarks.comparison.page import Picture, as_html, as_markdown
 from benchmarks.comparison.scores import Protocol, csv_rows, score, summary, unranked
-from benchmarks.comparison.subjects import prepare, train
+from benchmarks.comparison.subjects import prepare, train_all
 from benchmarks.throughput import machine
 from trainers import cli
 from zoo import features, pictures, runs, training
@@ -50,10 +50,9 @@ def main() -> None:
         FLAGS.presets, seeds, folder, FLAGS.budget, FLAGS.set, FLAGS.reuse or (), data_dir
     )
     extractors = _networks(subjects[0].config.data.name, given)
-    for subject in subjects:
-        train(subject)
+    subjects, failed = train_all(subjects)
     scored = [s for subject in subjects for s in score(subject, protocol, extractors, folder)]
-    _write(folder, subjects, scored, protocol, extractors)
+    _write(folder, subjects, scored, protocol, extractors, failed)
 
 
 def _check_free(folder):
@@ -85,10 +84,11 @@ def _number(text):
     return int(text)
 
 
-def _write(folder, subjects, scored, protocol, extractors):
+def _write(folder, subjects, scored, protocol, extractors, failed):
     data = training.load_data(subjects[0].run.read_config())
     height, width, channels = data.image_shape
-    remarks = list(unranked(scored).values())
+    remarks = [f"Left out: {name}. {error}" for name, error in failed.items()]
+    remarks += unranked(scored).values()
     if not extractors:
         remarks.append(
             f"The zoo has no feature network for '{data.name}', so distances in features, precision and "
@@ -116,7 +116,19 @@ def _write(folder, subjects, scored, protocol, extractors):
     page = report.blocks(scored, rows, about, Picture(curves, f"Of seed {seed}"), protocol)
     (folder / "report.html").write_text(as_html(page), encoding="utf-8")
     (folder / "report.md").write_text(as_markdown(page, folder), encoding="utf-8")
-    content = about | {"protocol": dataclasses.asdict(protocol), "models": rows}
+    places = {
+        s.name: {
+            # Its own move with it.
+            "path": os.path.abspath(s.run.path) if s.reused else f"runs/{s.name}",
+            "command": s.command,
+        }
+        for s in subjects
+    }
+    content = about | {
+        "protocol": dataclasses.asdict(protocol),
+        "models": rows,
+        "runs": places,
+    }
     runs.write_json(folder / "scores.json", content)
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows(csv_rows(scored))

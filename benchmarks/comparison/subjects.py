@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from benchmarks.tables.table import seconds_per_epoch
 from zoo import features, presets, runs, training
 from zoo.evaluation import METRICS, Evaluation
+from zoo.model import NonFiniteError
 from zoo.runs import Run
 
 # What a run may have otherwise and still be the one that is asked for: where it was trained, not how.
@@ -245,6 +246,31 @@ def _lacks_its_metric(config):
     found = Evaluation.of_model(model, data, "validation", 2, extractor).lacks(metric)
     keras.backend.clear_session()
     return found is not None
+
+
+def train_all(
+    subjects: Sequence[Subject], say: Callable[[str], None] = print
+) -> tuple[list[Subject], dict[str, str]]:
+    """Trains each that is not trained; one whose training fails does not end the comparison.
+
+    Returns:
+        Those that are trained, and for each other one, by its name, what became NaN or infinite.
+
+    Raises:
+        zoo.NonFiniteError: If none is left.
+    """
+    failed = {}
+    for subject in subjects:
+        try:
+            train(subject, say)
+        except NonFiniteError as error:
+            failed[subject.name] = str(error)
+            say(f"{subject.name}: left out. {error}")
+            keras.backend.clear_session()
+    trained = [subject for subject in subjects if subject.name not in failed]
+    if not trained:
+        raise NonFiniteError(" ".join(f"{name}: {error}" for name, error in failed.items()))
+    return trained, failed
 
 
 def train(subject: Subject, say: Callable[[str], None] = print) -> None:

@@ -29,11 +29,11 @@ from benchmarks.comparison import report
 from benchmarks.comparison import scores as scoring
 from benchmarks.comparison.page import Cell, Items, Picture, Pictures, Table, as_html, as_markdown
 from benchmarks.comparison.scores import Protocol, Scored, score, summary, unranked
-from benchmarks.comparison.subjects import Subject, prepare, train
+from benchmarks.comparison.subjects import Subject, prepare, train, train_all
 from zoo import features, metrics, presets, training
 from zoo.evaluation import samples
 from zoo.metrics import Result
-from zoo.model import GenerativeModel
+from zoo.model import GenerativeModel, NonFiniteError
 from zoo.runs import Run, write_json
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -402,6 +402,28 @@ def test_killed_comparison_goes_on_to_what_an_uninterrupted_one_gives(comparison
             assert (x == y == "") or float(x) == pytest.approx(float(y), rel=1e-4, abs=1e-7), a
         a.pop("floor"), b.pop("floor")
         assert a == b
+
+
+def test_a_training_that_fails_is_left_out_and_told(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "c"
+    settings = [s for s in SETTINGS if not s.startswith("epochs")] + ["epochs=1"]
+
+    def build(config, *args):
+        model = presets_build(config, *args)
+        if config.preset == "gan_digits":
+            model.generator.trainable_variables[0].assign(
+                np.full(model.generator.trainable_variables[0].shape, np.nan, np.float32)
+            )
+        return model
+
+    presets_build = presets.build
+    monkeypatch.setattr(presets, "build", build)
+    subjects = prepare(PRESETS, [0], folder, settings=settings)
+    trained, failed = train_all(subjects)
+    assert [s.preset for s in trained] == ["vae_digits"] and list(failed) == ["gan_digits-seed-0"]
+    assert "gan_digits-seed-0: left out." in capsys.readouterr().out
+    with pytest.raises(NonFiniteError, match=r"gan_digits-seed-0: .*NaN"):
+        train_all(subjects[1:])
 
 
 def finished(comparison, settings=SETTINGS, **more):

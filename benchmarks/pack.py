@@ -1,0 +1,283 @@
+"""Makes the trained weights that come with the zoo, with their cards, of the models of a comparison.
+
+python -m benchmarks.pack --comparison=DIR [--output=zoo/weights]
+
+Of each preset the first seed's best model goes there, the last where that is the best or none was
+evaluated on the way. What float16 changes is measured, and stands in the card.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from absl import flags
+
+import zoo
+from benchmarks.comparison import report
+from trainers import cli
+from zoo import features, pretrained, runs, training
+from zoo.datasets import ImageData
+from zoo.evaluation import METRICS, Evaluation
+from zoo.metrics import Result
+from zoo.model import GenerativeModel
+from zoo.runs import Run
+
+FLAGS = flags.FLAGS
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """A model to be packed.
+
+    Attributes:
+        preset: Its name.
+        row: What scores.json has of it.
+        run: Its folder.
+        command: What repeats its training.
+        checkpoint: "last" or "best".
+    """
+
+    preset: str
+    row: Mapping[str, Any]
+    run: Run
+    command: str
+    checkpoint: str
+
+
+def main() -> None:
+    folder = pathlib.Path(os.path.expanduser(FLAGS.comparison))
+    output = pathlib.Path(os.path.expanduser(FLAGS.output)) if FLAGS.output else pretrained.SHIPPED
+    scores = _read(folder)
+    chosen = choose(folder, scores)
+    output.mkdir(parents=True, exist_ok=True)
+    for one in chosen:
+        print(pack(one, scores, folder / "features", output), flush=True)
+        keras.backend.clear_session()
+
+
+def _read(folder):
+    if not (folder / "plan.json").is_file():
+        raise FileNotFoundError(
+            f"There is no comparison in '{folder}': it has no plan.json. Give the folder that `python "
+            "-m benchmarks.compare --output=...` made."
+        )
+    path = folder / "scores.json"
+    scores = json.loads(path.read_text()) if path.is_file() else {}
+    if "runs" not in scores:
+        raise FileNotFoundError(
+            f"The comparison in '{folder}' is not finished: it has no scores.json that says where "
+            "its runs lie. Give its command again, which goes on where it stood."
+        )
+    return scores
+
+
+def choose(folder: pathlib.Path, scores: Mapping[str, Any]) -> list[Chosen]:
+    """The first seed's best model of each preset. Finds what is wrong; writes nothing.
+
+    Args:
+        folder: Of the comparison.
+        scores: Its scores.json.
+
+    Raises:
+        FileNotFoundError: If a run is gone.
+        ValueError: If a model is not the one that was scored, or one that cannot be packed.
+    """
+    # The row of the best comes after that of the last.
+    return [
+        _chosen(folder, scores, row) for row in {r["preset"]: r for r in scores["models"]}.values()
+    ]
+
+
+def _chosen(folder, scores, row):
+    name = f"{row['preset']}-seed-{row['seeds'][0]}"
+    place = scores["runs"][name]
+    run = Run(folder / place["path"])
+    config = run.read_config()
+    pretrained.check(config)
+    # A seed whose last model is its best counts as both.
+    checkpoint = "last" if row["epochs"][0] == config.epochs else "best"
+    model = run.best if checkpoint == "best" else run.model
+    scored = json.loads((folder / "scores" / f"{name}-{checkpoint}.json").read_text())
+    if not model.is_file() or pretrained.sha256(model) != scored["settings"]["model"]:
+        raise ValueError(
+            f"The scores of '{name}' are of another model than '{model}', which has changed or is "
+            "gone. Give the comparison's command again."
+        )
+    return Chosen(row["preset"], row, run, place["command"], checkpoint)
+
+
+def pack(one: Chosen, scores: Mapping[str, Any], cache: pathlib.Path, output: pathlib.Path) -> str:
+    """Writes a model's weights and card, and puts it into index.json.
+
+    Args:
+        one: The model.
+        scores: The comparison's scores.json.
+        cache: Folder for features of real images.
+        output: Where the files go.
+
+    Returns:
+        A line that says what was written.
+    """
+    config = one.run.read_config()
+    data = training.load_data(config)
+    data.seed = 0  # As it was scored.
+    model = one.run.load_model(one.checkpoint)
+    reason = _lacks_distance(model, data)
+    path, distances = output / f"{one.preset}.npz", []
+    with tempfile.TemporaryDirectory(dir=output, prefix=".") as workshop:
+        new = pathlib.Path(workshop) / path.name
+        with model.best_weights():
+            wide = pretrained.save(model, config, data.image_shape, data.levels, new)
+            if reason is None:
+                distances.append(_distance(model, data, scores, cache))
+        packed = pretrained.load(new)
+        if reason is None:
+            distances.append(_distance(packed, data, scores, cache))
+        os.replace(new, path)
+    cost = reason or _cost(distances)
+    text = _card(one, scores, data, model, path, wide, cost)
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    entry = {"sha256": pretrained.sha256(path), "zoo": zoo.__version__}
+    index = pretrained.read_index(output) | {one.preset: entry}
+    runs.write_json(output / pretrained.INDEX, dict(sorted(index.items())))
+    return (
+        f"{one.preset}: {one.checkpoint} model, epoch {one.row['epochs'][0]}, "
+        f"{one.row['parameters']:,} parameters, {path.stat().st_size / 1e6:.2f} MB; {cost}"
+    )
+
+
+def _lacks_distance(model, data):
+    """Why there is no Fréchet distance of the model, or `None`."""
+    network = features.for_dataset(data.name)
+    if network is None:
+        return f"no distance: the zoo has no feature network for '{data.name}'"
+    evaluation = Evaluation.of_model(model, data, extractor=features.get(network))
+    lack = evaluation.lacks(METRICS["fid"])
+    return lack and f"no distance: {lack}"
+
+
+def _distance(model, data, scores, cache) -> Result:
+    protocol = scores["protocol"]
+    [result] = Evaluation.of_model(
+        model,
+        data,
+        "test",
+        protocol["num_samples"],
+        features.get(features.for_dataset(data.name)),
+        cache=cache,
+        seed=protocol["seed"],
+    ).run(["fid"])
+    if result.value is None:
+        raise ValueError(f"The distance of the samples of a model has no value: {result.error}")
+    return result
+
+
+def _cost(distances):
+    whole, packed = distances
+    return (
+        f"{whole.metric} of {whole.n_fake:,} samples {whole.value:.4f} with float32, "
+        f"{packed.value:.4f} with the file"
+    )
+
+
+def _card(
+    one: Chosen,
+    scores: Mapping[str, Any],
+    data: ImageData,
+    model: GenerativeModel,
+    path: pathlib.Path,
+    wide: list[str],
+    cost: str,
+) -> str:
+    """What the weights are, where they come from, and how they score, in Markdown."""
+    config, cls, row = one.run.read_config(), type(model), one.row
+    seeds, protocol = row["seeds"], scores["protocol"]
+    versions = json.loads(one.run.results.read_text())["versions"]
+    made = ", ".join(f"{key} {versions[key]}" for key in ("zoo", "python", "tensorflow", "keras"))
+    seconds = "not known" if row["seconds"] is None else f"{row['seconds']:,.0f} seconds"
+    means = f", the mean over {len(seeds)} seeds" if len(seeds) > 1 else ""
+    binarised = f", binarised ({config.data.binarize})" if config.data.binarize else ""
+    labels = f", {config.data.num_labels} of them with a label" if config.data.num_labels else ""
+    averages = "; moving averages of the weights" if model.keeps_averages else ""
+    kept = f" but for {len(wide)} arrays that it cannot hold, in float32" if wide else ""
+    return f"""# {one.preset}
+
+{config.about} Trained weights of a `zoo.{cls.__name__}`, for `zoo.from_preset("{one.preset}")`.
+
+Objective: {report.objective(cls)}
+
+Reference: {report.reference(cls)}
+
+| | |
+|---|---|
+| file | `{path.name}`, {path.stat().st_size:,} bytes |
+| SHA-256 of the file | `{pretrained.sha256(path)}` |
+| parameters | {row["parameters"]:,} |
+| precision | float16{kept} |
+| what that changes | {cost} |
+| trained on | {data.sizes["train"]:,} training images of {data.name}, \
+{scores["images"]}{binarised}{labels} |
+| held out | {data.sizes["validation"]:,} validation images, {data.sizes["test"]:,} test images |
+| command | `{one.command}` |
+| seed | {config.seed} |
+| epochs | {_epochs(one, config)}{averages} |
+| took | {seconds}{means} |
+| made | {scores["date"]}, {made}, on {versions["devices"]} |
+
+The same command gives other weights of about the same scores when it runs again, because the order
+of the sums on several cores is not fixed.
+
+## Scores
+
+{protocol["num_samples"]:,} samples against all test images, in 8 bits; NLL of the first
+{protocol["limit"]:,} test images with {protocol["importance_samples"]:,} importance samples, in nats
+per image, of the images as the model takes them. Test images had no part in any choice. All is measured
+with float32. ± is the standard error of a score{", or over seeds their standard deviation" * bool(means)}.
+Other real images are validation images in the place of samples.
+
+{_table(row)}
+
+Distances in features are comparable with others in features of the same network only, never with
+published FIDs, which are those of another network.
+"""
+
+
+def _epochs(one, config):
+    epoch = f"{one.row['epochs'][0]} of {config.epochs}"
+    if not one.run.best_result.is_file():
+        return f"{epoch}; none was evaluated on the way"
+    best = json.loads(one.run.best_result.read_text())
+    return f"{epoch}, which of those evaluated was best on validation images by {best['metric']}"
+
+
+def _table(row):
+    several = len(row["seeds"]) > 1
+    over = [f"seeds {', '.join(map(str, row['seeds']))}"] if several else []
+    lines = [["score", "this model", *over, "other real images"]]
+    for name, found in row["metrics"].items():
+        error = f" ± {_number(found['stderr'], 2)}" if found["stderr"] is not None else ""
+        spread = f" ± {_number(found['spread'], 2)}" if found["spread"] is not None else ""
+        lines.append([name, _number(found["values"][0]) + error])
+        lines[-1] += [_number(found["value"]) + spread] if several else []
+        lines[-1].append(_number(found["floor"]))
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _number(value, digits=4):
+    return "-" if value is None else f"{value:.{digits}g}"
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("comparison", None, "Folder of a finished comparison.", required=True)
+    flags.DEFINE_string("output", None, "Folder for the files. Default: the zoo's own.")
+
+
+if __name__ == "__main__":
+    _define_flags()
+    cli.start(main)
