@@ -330,7 +330,7 @@ PRESETS = {
         "data": {"name": "mnist", "binarize": "dynamic"},
         "jit_compile": False,
         "batch_size": 100,
-        "epochs": 10,
+        "epochs": 20,
     },
     "vae_full_covariance_mnist": {
         "about": "VAE, posterior with full covariance, on dynamically binarised MNIST.",
@@ -436,11 +436,13 @@ PRESETS = {
         "epochs": 50,
     },
     "gan_mnist": {
-        "about": "GAN, non-saturating, multilayer perceptrons.",
+        "about": "GAN, non-saturating, R1 penalty, multilayer perceptrons.",
         "builder": "gan_mlp",
         "model": {
             "latent_dim": 64,
+            "dropout": 0.0,
             "real_label": 0.9,
+            "r1": 2.5,
         },
         "optimizers": {
             "discriminator": _adversarial_adam(),
@@ -448,7 +450,6 @@ PRESETS = {
         },
         "data": {"name": "mnist"},
         "batch_size": 100,
-        "jit_compile": False,
         "epochs": 50,
     },
     "dcgan_mnist": {
@@ -504,10 +505,10 @@ PRESETS = {
         },
         "data": {"name": "mnist"},
         "batch_size": 100,
-        "epochs": 15,
+        "epochs": 30,
     },
     "vaegan_mnist": {
-        "about": "VAE/GAN, convolutional.",
+        "about": "VAE/GAN, convolutional, with averaged weights of encoder and decoder.",
         "builder": "vaegan_conv",
         "model": {
             "latent_dim": 10,
@@ -516,8 +517,8 @@ PRESETS = {
             "gamma": 3e-3,
         },
         "optimizers": {
-            "encoder": _adversarial_adam(5e-4),
-            "decoder": _adversarial_adam(5e-4),
+            "encoder": _adversarial_adam(5e-4) | {"use_ema": True},
+            "decoder": _adversarial_adam(5e-4) | {"use_ema": True},
             "discriminator": _adversarial_adam(1e-4),
         },
         "data": {"name": "mnist"},
@@ -1836,7 +1837,9 @@ PRESETS |= {
         "VAE, RealNVP prior, on dynamically binarised Fashion-MNIST.",
     ),
     "gan_fashion_mnist": _on(
-        "fashion_mnist", "gan_mnist", "GAN, non-saturating, multilayer perceptrons."
+        "fashion_mnist",
+        "gan_mnist",
+        "GAN, non-saturating, R1 penalty, multilayer perceptrons.",
     ),
     "dcgan_fashion_mnist": _on(
         "fashion_mnist", "dcgan_mnist", "GAN with DCGAN's networks, half as wide as the paper's."
@@ -1846,7 +1849,11 @@ PRESETS |= {
         "aae_mnist",
         "Adversarial autoencoder, deterministic encoder, Gaussian prior.",
     ),
-    "vaegan_fashion_mnist": _on("fashion_mnist", "vaegan_mnist", "VAE/GAN, convolutional."),
+    "vaegan_fashion_mnist": _on(
+        "fashion_mnist",
+        "vaegan_mnist",
+        "VAE/GAN, convolutional, with averaged weights of encoder and decoder.",
+    ),
     "vae_cifar10": {
         "about": "VAE of CIFAR-10's 256 levels, discretized logistic, multilayer perceptrons.",
         "builder": "vae_mlp",
@@ -1874,7 +1881,7 @@ PRESETS |= {
     "gan_cifar10": _on(
         "cifar10",
         "gan_mnist",
-        "GAN of CIFAR-10, non-saturating, multilayer perceptrons.",
+        "GAN of CIFAR-10, non-saturating, R1 penalty, multilayer perceptrons.",
         {
             "latent_dim": 128,
             "generator_hidden": (512, 1024),

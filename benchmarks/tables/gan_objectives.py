@@ -12,6 +12,7 @@ _NETWORK = (
     "discriminator_hidden=(128, 128)",
     "dropout=0.0",
     "real_label=1.0",
+    "r1=0.0",
     "batch_size=100",
     "jit_compile=true",
     "steps_per_execution=100",
