@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 
 def make(config, image_shape) -> Callable[[int], None] | None:
-    """A function of n that trains for n steps on one random batch; None for other models.
+    """A function of n that trains for n steps on one random batch; None for what is not here.
 
     It uses as many threads as there are cores.
     """
@@ -34,7 +34,19 @@ def make(config, image_shape) -> Callable[[int], None] | None:
         "gan_mlp": _gan,
         "dcgan": _gan,
     }.get(config.builder)
-    return make_loop and make_loop(config, x)
+    return make_loop(config, x) if make_loop and _is_plain(config.model) else None
+
+
+def _is_plain(m):
+    """Whether the settings are those of the loops below, which have no penalty, flow or other loss."""
+    wanted = {
+        "loss": "non_saturating",
+        "discriminator_steps": 1,
+        "posterior": "normal",
+        "prior": "normal",
+        "num_samples": 1,
+    } | dict.fromkeys(("gradient_penalty", "r1", "spectral_norm", "instance_noise"), 0)
+    return all(m[key] == value for key, value in wanted.items() if key in m)
 
 
 def networks(config, shape) -> tuple[nn.Module, nn.Module]:

@@ -207,7 +207,7 @@ def test_report_of_a_sweep():
 
 @pytest.mark.parametrize(
     "preset",
-    ["ae_mnist", "ae_cnn_mnist", "vae_mnist", "vae_cnn_mnist", "gan_mnist", "dcgan_mnist"],
+    ["ae_mnist", "ae_cnn_mnist", "vae_mnist", "vae_cnn_mnist", "gan_digits", "dcgan_mnist"],
 )
 def test_torch_has_the_same_networks(preset):
     torch = pytest.importorskip("torch")
@@ -220,6 +220,14 @@ def test_torch_has_the_same_networks(preset):
     want = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     assert sum(have) == want
     torch_loops.make(config, (28, 28, 1))(1)
+
+
+@pytest.mark.parametrize("preset", ["gan_mnist", "sngan_mnist", "vae_flow_mnist", "aae_mnist"])
+def test_torch_has_no_loop_for_what_it_does_not_do(preset):
+    pytest.importorskip("torch")
+    from benchmarks import torch_loops
+
+    assert torch_loops.make(zoo.presets.get(preset), (28, 28, 1)) is None
 
 
 def run(*flags):
