@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import tempfile
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from absl import flags
 
 import zoo
 from benchmarks.comparison import report
+from benchmarks.comparison.page import Cell, Table, as_markdown
 from trainers import cli
 from zoo import features, pretrained, runs, training
 from zoo.datasets import ImageData
@@ -196,11 +198,10 @@ def _card(
 ) -> str:
     """What the weights are, where they come from, and how they score, in Markdown."""
     config, cls, row = one.run.read_config(), type(model), one.row
-    seeds, protocol = row["seeds"], scores["protocol"]
     versions = json.loads(one.run.results.read_text())["versions"]
     made = ", ".join(f"{key} {versions[key]}" for key in ("zoo", "python", "tensorflow", "keras"))
     seconds = "not known" if row["seconds"] is None else f"{row['seconds']:,.0f} seconds"
-    means = f", the mean over {len(seeds)} seeds" if len(seeds) > 1 else ""
+    means = f", the mean over {len(row['seeds'])} seeds" if len(row["seeds"]) > 1 else ""
     binarised = f", binarised ({config.data.binarize})" if config.data.binarize else ""
     labels = f", {config.data.num_labels} of them with a label" if config.data.num_labels else ""
     averages = "; moving averages of the weights" if model.keeps_averages else ""
@@ -234,11 +235,7 @@ of the sums on several cores is not fixed.
 
 ## Scores
 
-{protocol["num_samples"]:,} samples against all test images, in 8 bits; NLL of the first
-{protocol["limit"]:,} test images with {protocol["importance_samples"]:,} importance samples, in nats
-per image, of the images as the model takes them. Test images had no part in any choice. All is measured
-with float32. ± is the standard error of a score{", or over seeds their standard deviation" * bool(means)}.
-Other real images are validation images in the place of samples.
+{textwrap.fill(_protocol(row, scores["protocol"]), 100)}
 
 {_table(row)}
 
@@ -255,22 +252,38 @@ def _epochs(one, config):
     return f"{epoch}, which of those evaluated was best on validation images by {best['metric']}"
 
 
+def _protocol(row, protocol):
+    text = f"{protocol['num_samples']:,} samples against all test images, in 8 bits. "
+    if "nll" in row["metrics"]:
+        text += (
+            f"NLL of the first {protocol['limit']:,} test images with "
+            f"{protocol['importance_samples']:,} importance samples, in nats per image, of the images "
+            "as the model takes them. "
+        )
+    text += (
+        "Nothing was chosen by the test images. All is measured with float32. Other real images are "
+        "validation images in the place of samples. ± is a standard error of the score alone"
+    )
+    return text + (", over seeds their standard deviation." if len(row["seeds"]) > 1 else ".")
+
+
 def _table(row):
     several = len(row["seeds"]) > 1
     over = [f"seeds {', '.join(map(str, row['seeds']))}"] if several else []
-    lines = [["score", "this model", *over, "other real images"]]
+    lines = []
     for name, found in row["metrics"].items():
-        error = f" ± {_number(found['stderr'], 2)}" if found["stderr"] is not None else ""
-        spread = f" ± {_number(found['spread'], 2)}" if found["spread"] is not None else ""
-        lines.append([name, _number(found["values"][0]) + error])
-        lines[-1] += [_number(found["value"]) + spread] if several else []
-        lines[-1].append(_number(found["floor"]))
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        mine = Cell(_number(found["values"][0], found["stderr"]), remark=found["error"] or "")
+        means = [_number(found["value"], found["spread"])] if several else []
+        lines.append([name, mine, *means, _number(found["floor"])])
+    return as_markdown(
+        [Table(["score", "this model", *over, "other real images"], lines)], "."
+    ).rstrip()
 
 
-def _number(value, digits=4):
-    return "-" if value is None else f"{value:.{digits}g}"
+def _number(value, error=None):
+    if value is None:
+        return "-"
+    return f"{value:.4g}" + ("" if error is None else f" ± {error:.2g}")
 
 
 def _define_flags() -> None:

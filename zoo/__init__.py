@@ -2,7 +2,7 @@
 
 Models are games of players (`GenerativeModel`, `Round`), made of networks (`zoo.networks`) and
 distributions; each model's paper has a file in `zoo/models/`. `zoo.presets` has settings by name,
-`zoo.datasets` the data, `zoo.metrics` the scores.
+`zoo.pretrained` trained weights, `zoo.datasets` the data, `zoo.metrics` the scores.
 """
 
 from zoo import (
@@ -18,6 +18,7 @@ from zoo import (
     penalties,
     pictures,
     presets,
+    pretrained,
     schedules,
 )
 from zoo.distributions import (
@@ -74,6 +75,7 @@ from zoo.models.semi_supervised_aae import SemiSupervisedAAE
 from zoo.models.vae import VAE
 from zoo.models.vae_gan import VAEGAN, Equilibrium
 from zoo.models.wae import WAE, WAEGAN
+from zoo.pretrained import from_preset
 
 __version__ = "0.1.0"
 
@@ -150,10 +152,12 @@ __all__ = [
     "export",
     "features",
     "flows",
+    "from_preset",
     "metrics",
     "networks",
     "penalties",
     "pictures",
     "presets",
+    "pretrained",
     "schedules",
 ]

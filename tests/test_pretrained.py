@@ -1,0 +1,397 @@
+"""Trained weights come out of a file as they went into it, or a sentence says why not."""
+
+import hashlib
+import json
+import pathlib
+import shutil
+import socket
+
+import numpy as np
+import pytest
+
+import zoo
+from zoo import presets, pretrained, training
+from zoo.model import GenerativeModel
+
+DIGITS = ((8, 8, 1), 17)
+# Half precision has 11 binary digits, and below its normal numbers steps of 2^-24.
+HALF = {"rtol": 2.0**-11, "atol": 2.0**-25}
+
+
+def weights(model):
+    """By the player's name; state of layers included, seeds not."""
+    return {
+        player: [v.numpy() for layer in layers for v in layer.weights]
+        for player, layers in model.players().items()
+    } | {"step": [model.step.numpy()]}
+
+
+def assert_close(have, want, **tolerance):
+    assert have.keys() == want.keys()
+    for player in want:
+        assert len(have[player]) == len(want[player])
+        for a, b in zip(have[player], want[player], strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, **({"rtol": 0} | tolerance))
+
+
+def sn_gan():
+    """Batch normalization in the generator, spectral normalization in the discriminator."""
+    config = presets.get("gan_digits")
+    players = ("generator", "discriminator")
+    presets.override(
+        config,
+        [
+            *("generator_hidden=12", "discriminator_hidden=12", "spectral_norm=true"),
+            *("loss=hinge", "real_label=1.0", "latent_dim=3", "steps_per_execution=1"),
+            # Without a state of its own, so that training goes on as if it had not ended.
+            *(f"optimizers.{player}.name=sgd" for player in players),
+            *(f"optimizers.{player}.learning_rate=0.05" for player in players),
+        ],
+    )
+    config.data.data_dir = "/home/somebody"
+    return config
+
+
+@pytest.fixture
+def trained(digits):
+    config = sn_gan()
+    model = presets.build(config, *DIGITS)
+    model.fit(digits, batch_size=50, epochs=2, verbose=0)
+    return model, config
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A file of such a model's weights, not to be changed."""
+    config, path = sn_gan(), tmp_path_factory.mktemp("written") / "gan_digits.npz"
+    write(path, presets.build(config, *DIGITS), config)
+    return path
+
+
+@pytest.fixture
+def file(written, tmp_path):
+    """A copy of it."""
+    return pathlib.Path(shutil.copy(written, tmp_path / "a.npz"))
+
+
+def write(path, model, config, **more):
+    return pretrained.save(model, config, *DIGITS, path, **more)
+
+
+def changed(path, change):
+    """Rewrites a file with `change(content, about)` done to it; both are changed in place."""
+    with np.load(path) as file:
+        content = dict(file)
+    about = json.loads(str(content["about"]))
+    change(content, about)
+    np.savez(path, **(content | {"about": np.array(json.dumps(about))}))
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch, written):
+    """A folder that passes for the zoo's own, with weights of two presets."""
+    folder = tmp_path / "weights"
+    monkeypatch.setattr(pretrained, "SHIPPED", folder)
+    folder.mkdir()
+    shutil.copy(written, folder)
+    vae = presets.get("vae_digits")
+    write(folder / "vae_digits.npz", presets.build(vae, *DIGITS), vae)
+    index = {
+        path.stem: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "zoo": "0.1.0"}
+        for path in folder.glob("*.npz")
+    }
+    (folder / "index.json").write_text(json.dumps(index))
+    return folder
+
+
+# What comes back ---------------------------------------------------------------------------------
+
+
+def test_float32_comes_back_bit_by_bit_and_samples_are_the_same(trained, tmp_path):
+    model, config = trained
+    kept, samples = weights(model), np.array(model.sample(20, seed=3))
+    assert write(tmp_path / "a.npz", model, config, dtype="float32") == []
+    loaded = pretrained.load(tmp_path / "a.npz")
+    assert type(loaded) is zoo.GAN and loaded.image_shape == (8, 8, 1)
+    assert_close(weights(loaded), kept)
+    np.testing.assert_array_equal(loaded.sample(20, seed=3), samples)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_float16_comes_back_within_its_precision(trained, tmp_path):
+    model, config = trained
+    kept = weights(model)
+    write(tmp_path / "a.npz", model, config)
+    loaded = pretrained.load(tmp_path / "a.npz")
+    assert_close(weights(loaded), kept, **HALF)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        types = [file[name].dtype for name in file.files if name != "about"]
+    assert set(types) == {np.dtype("float16"), np.dtype("int64")} and types.count("int64") == 1
+
+
+def test_state_of_layers_is_that_of_training(trained, tmp_path):
+    model, config = trained
+    write(tmp_path / "a.npz", model, config)
+    fresh, loaded = presets.build(config, *DIGITS), pretrained.load(tmp_path / "a.npz")
+    state = {"moving_mean": 0, "moving_variance": 0, "u": 0}
+    for old, new in zip(fresh.weights, loaded.weights, strict=True):
+        if old.name in state and old.shape != (1,):  # A direction of one dimension stays.
+            assert not np.allclose(old, new, atol=1e-3), new.path
+            state[old.name] += 1
+    assert min(state.values()) > 0
+    assert int(loaded.step) == 8  # Two epochs of 200 images, 50 at a time.
+
+
+def test_training_goes_on_as_if_it_had_not_ended(trained, tmp_path, digits):
+    model, config = trained
+    write(tmp_path / "a.npz", model, config, dtype="float32")
+    loaded = pretrained.load(tmp_path / "a.npz")
+    before = weights(model)
+    for one in (model, loaded):
+        one.fit(digits, batch_size=50, verbose=0, shuffle=False)
+    after = weights(loaded)
+    assert_close(after, weights(model), atol=1e-6)
+    assert np.abs(after["generator"][0] - before["generator"][0]).max() > 1e-3
+    assert int(loaded.step) == 12
+
+
+@pytest.mark.parametrize(
+    "name", ["cgan_digits", "vae_flow_digits", "vae_vamp_digits", "aae_clustering_digits"]
+)
+def test_every_variable_finds_its_place(name, tmp_path):
+    config = presets.get(name)
+    model = presets.build(config, *DIGITS)
+    rng = np.random.default_rng(0)
+    for layer in {id(n): n for own in model.players().values() for n in own}.values():
+        for variable in layer.weights:
+            variable.assign(rng.uniform(0.01, 0.1, variable.shape))
+    kept = weights(model)
+    write(tmp_path / "a.npz", model, config)
+    loaded = pretrained.load(tmp_path / "a.npz")
+    assert_close(weights(loaded), kept, **HALF)
+    y = None if model.condition is None else 3
+    assert loaded.sample(2, y).shape == (2, 8, 8, 1)
+
+
+@pytest.mark.parametrize("name", ["m2_digits", "aae_semi_supervised_digits"])
+def test_what_a_model_took_from_its_data_comes_back(name, tmp_path):
+    config = presets.get(name)
+    data = training.load_data(config)
+    model = presets.build(config, data.image_shape, data.levels)
+    model.adapt(data)
+    names = model._argument_names()
+    write(tmp_path / "a.npz", model, config)
+    loaded = pretrained.load(tmp_path / "a.npz")
+    share = config.data.num_labels / data.sizes["train"]
+    assert loaded.labelled_rows == pytest.approx(max(share, zoo.datasets.labelled.LEAST_SHARE))
+    assert getattr(loaded, "labelled_share", share) == pytest.approx(share)
+    plain = (int, float, str, type(None))
+    have, want = (
+        {n: getattr(m, n) for n in names if isinstance(getattr(m, n, ...), plain) and n != "name"}
+        for m in (loaded, model)
+    )
+    assert have == want
+
+
+def test_no_other_model_takes_something_else_from_its_data():
+    """One that does needs its names in `pretrained.ADAPTED`, and a line above."""
+    own = {cls.__name__ for cls in vars(zoo).values() if isinstance(cls, type)}
+    own = {name for name in own if "adapt" in vars(getattr(zoo, name))}
+    # The next to last only checks its data; the last stands on another run, and is refused.
+    known = {"SemiSupervisedVAE", "SemiSupervisedAAE", "LabelInformedAAE"}
+    assert own - {"GenerativeModel"} == known | {"StackedSemiSupervisedVAE"}
+
+
+def test_averaged_weights_are_what_is_written_within_them(digits, tmp_path):
+    config = sn_gan()
+    presets.override(config, ["optimizers.generator.use_ema=true"])
+    model = presets.build(config, *DIGITS)
+    model.fit(digits, batch_size=50, verbose=0)
+    with model.best_weights():
+        kept = weights(model)
+        write(tmp_path / "a.npz", model, config)
+    assert not np.allclose(kept["generator"][0], weights(model)["generator"][0], atol=1e-4)
+    loaded = pretrained.load(tmp_path / "a.npz")
+    with loaded.best_weights():
+        assert_close(weights(loaded), kept, **HALF)
+
+
+def test_what_float16_cannot_hold_stays_float32(trained, tmp_path):
+    model, config = trained
+    by_name = {v.path.rpartition("/")[2]: v for v in model.generator.weights}
+    large, variance, kernel = (by_name[n] for n in ("beta", "moving_variance", "kernel"))
+    large.assign(np.where(np.arange(large.shape[0]), 0.1, 1e5))
+    variance.assign(np.where(np.arange(variance.shape[0]), 1.0, 1e-9))
+    # Of either sign it is a number like others.
+    kernel.assign(np.where(np.eye(*kernel.shape), 1e-9, -0.1))
+    kept = {id(v): v.numpy() for v in (large, variance, kernel)}
+    assert write(tmp_path / "a.npz", model, config) == [large.path, variance.path]
+    loaded = pretrained.load(tmp_path / "a.npz")
+    for old, new in zip(model.generator.weights, loaded.generator.weights, strict=True):
+        if old is kernel:
+            assert new.numpy()[0, 0] == 0
+        elif id(old) in kept:
+            np.testing.assert_array_equal(new.numpy(), kept[id(old)])
+
+
+def test_a_file_does_not_say_where_it_was_made(file):
+    with np.load(file) as content:
+        about = str(content["about"])
+    assert "somebody" not in about
+    assert json.loads(about)["config"]["model"]["latent_dim"] == 3
+
+
+# By name -----------------------------------------------------------------------------------------
+
+
+def test_a_preset_comes_with_its_weights_under_each_of_its_names(shipped):
+    assert pretrained.names() == ["gan_digits", "vae_digits"]
+    with np.load(shipped / "gan_digits.npz") as file:
+        kernel = file["arr_1"]  # After the count of steps.
+    np.testing.assert_array_equal(zoo.from_preset("gan_digits").generator.weights[0], kernel)
+    assert isinstance(zoo.from_preset("vae_mlp_digits"), zoo.VAE)
+
+
+def test_later_changes_of_a_preset_do_not_spoil_its_weights(shipped, monkeypatch):
+    monkeypatch.setitem(presets.PRESETS["gan_digits"]["model"], "latent_dim", 5)
+    assert presets.get("gan_digits").model.latent_dim == 5
+    assert zoo.from_preset("gan_digits").sample(2).shape == (2, 8, 8, 1)
+    assert zoo.from_preset("gan_digits").latent_dim == 3
+
+
+def test_an_unknown_name_and_one_without_weights_are_told(shipped):
+    with pytest.raises(ValueError, match=r"Unknown preset 'gan_digit'.*mean 'gan_digits'"):
+        zoo.from_preset("gan_digit")
+    command = r"python -m trainers\.train --preset=ae_digits --output=runs/ae_digits"
+    with pytest.raises(
+        ValueError, match=rf"of preset 'ae_digits'.* of: gan_digits, vae_digits\..*{command}"
+    ):
+        zoo.from_preset("ae_digits")
+    shutil.rmtree(shipped)
+    assert pretrained.names() == []
+    with pytest.raises(ValueError, match=r"There are of: none\."):
+        zoo.from_preset("gan_digits")
+
+
+def test_another_file_than_the_index_names_is_not_even_opened(shipped, monkeypatch):
+    path = shipped / "gan_digits.npz"
+    want, content = pretrained.sha256(path), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("It was opened."))
+    with pytest.raises(ValueError, match=rf"SHA-256 {want}\. Received: {pretrained.sha256(path)}"):
+        zoo.from_preset("gan_digits")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"is no file.*install it anew"):
+        zoo.from_preset("gan_digits")
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "here", "newer"),
+    [("0.10.0", "0.9.2", True), ("1.0.0", "1.0.0", False), ("1.2.3", "1.10.0", False)],
+)
+def test_weights_of_a_later_version_ask_for_an_update(file, monkeypatch, version, here, newer):
+    changed(file, lambda _, about: about.update(zoo=version))
+    monkeypatch.setattr(zoo, "__version__", here)
+    if newer:
+        # Whatever else has changed with it.
+        changed(file, lambda _, about: about.update(format=7, config=None))
+        with pytest.raises(
+            ValueError, match=rf"version {version} .*version {here}: update the zoo"
+        ):
+            pretrained.load(file)
+    else:
+        pretrained.load(file)
+
+
+def drop(content, about):
+    del content[f"arr_{len(about['variables']) - 1}"]
+    about["variables"].pop()
+
+
+def transpose(content, about):
+    content["arr_1"] = content["arr_1"].T
+
+
+def rename(content, about):
+    about["variables"][1] = about["variables"][1].replace("kernel", "gamma")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (drop, r"kernel' of shape \(12, 1\) next\. Received: nothing"),
+        (transpose, r"kernel' of shape \(3, 12\) next\. Received: '\S+' of shape \(12, 3\)"),
+        (rename, r"kernel' of shape \(3, 12\) next\. Received: '\S+gamma' of shape \(3, 12\)"),
+        (lambda _, about: about["config"]["model"].update(latent_dim=4), r"\(4, 12\).*\(3, 12\)"),
+        (lambda _, about: about.update(format=2), "format 1 .* Received: format 2"),
+        (lambda content, _: content.update(x=np.zeros(3)), "must hold trained weights"),
+        (lambda _, about: about.pop("zoo"), "must hold trained weights"),
+        (lambda _, about: about["config"]["model"].update(first="a.keras"), "of another run"),
+    ],
+)
+def test_what_does_not_fit_is_told(file, change, sentence):
+    changed(file, change)
+    with pytest.raises(ValueError, match=sentence):
+        pretrained.load(file)
+
+
+def test_pickles_and_damaged_files_are_refused(file):
+    whole = file.read_bytes()
+
+    class Trap:
+        def __reduce__(self):
+            return pytest.fail, ("It was unpickled.",)
+
+    np.savez(file, about=np.array([Trap()], dtype=object))
+    with pytest.raises(ValueError, match=r"must hold trained weights.*allow_pickle=False"):
+        pretrained.load(file)
+    for content in (b"", b"no archive", whole[:1000], whole[:600] + b"?" * 200 + whole[800:]):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="must hold trained weights"):
+            pretrained.load(file)
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        pretrained.load(file.with_name("b.npz"))
+
+
+def test_what_cannot_be_packed_is_not_written(tmp_path):
+    config = presets.get("m1m2_digits")
+    with pytest.raises(ValueError, match=r"'m1m2_digits' stands on .* Received: model.first=''"):
+        write(tmp_path / "a.npz", presets.build(config, *DIGITS), config)
+    config = sn_gan()
+    model = presets.build(config, *DIGITS)
+    with pytest.raises(ValueError, match=r"'float16' or 'float32'\. Received: 'int8'"):
+        write(tmp_path / "a.npz", model, config, dtype="int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+# What the zoo comes with -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_weights_of_the_zoo_load_without_a_network(name, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("A connection was asked for.")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    model = zoo.from_preset(name)
+    assert isinstance(model, GenerativeModel) and model.compiled
+    for variable in model.weights:
+        assert np.isfinite(variable.numpy()).all(), variable.path
+    assert int(model.step) > 0
+    card = (pretrained.SHIPPED / f"{name}.md").read_text(encoding="utf-8")
+    assert card.startswith(f"# {name}\n")
+    assert pretrained.sha256(pretrained.SHIPPED / f"{name}.npz") in card
+
+
+def test_weights_of_the_zoo_are_small_and_nothing_else_lies_there():
+    folder = pathlib.Path(zoo.__file__).parent / "weights"
+    files = list(folder.glob("*"))
+    assert sum(path.stat().st_size for path in files) <= 40e6
+    wanted = {f"{name}.{end}" for name in pretrained.names() for end in ("npz", "md")}
+    assert {path.name for path in files} == wanted | ({"index.json"} if wanted else set())
+    assert set(pretrained.names()) <= set(presets.names())
