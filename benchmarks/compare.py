@@ -50,7 +50,7 @@ def main() -> None:
         FLAGS.presets, seeds, folder, FLAGS.budget, FLAGS.set, FLAGS.reuse or (), data_dir
     )
     extractors = _networks(subjects[0].config.data.name, given)
-    subjects, failed = train_all(subjects)
+    subjects, failed = train_all(subjects, folder)
     scored = [s for subject in subjects for s in score(subject, protocol, extractors, folder)]
     _write(folder, subjects, scored, protocol, extractors, failed)
 
@@ -108,12 +108,12 @@ def _write(folder, subjects, scored, protocol, extractors, failed):
         "machine": machine() | runs.versions(),
     }
     curves = folder / "pictures" / "learning_curves.png"
-    seed = subjects[0].seed
-    pictures.compared_curves(
-        {s.preset: s.run.read_metrics() for s in subjects if s.seed == seed}, curves
-    )
+    first = {s.preset: s for s in reversed(subjects)}  # One whose first seed failed has its next.
+    shown = {name: first[name] for name in dict.fromkeys(s.preset for s in subjects)}
+    pictures.compared_curves({name: s.run.read_metrics() for name, s in shown.items()}, curves)
+    of_seeds = ", ".join(map(str, sorted({s.seed for s in shown.values()})))
     rows = summary(scored)
-    page = report.blocks(scored, rows, about, Picture(curves, f"Of seed {seed}"), protocol)
+    page = report.blocks(scored, rows, about, Picture(curves, f"Of seed {of_seeds}"), protocol)
     (folder / "report.html").write_text(as_html(page), encoding="utf-8")
     (folder / "report.md").write_text(as_markdown(page, folder), encoding="utf-8")
     places = {
@@ -128,6 +128,7 @@ def _write(folder, subjects, scored, protocol, extractors, failed):
         "protocol": dataclasses.asdict(protocol),
         "models": rows,
         "runs": places,
+        "failed": failed,
     }
     runs.write_json(folder / "scores.json", content)
     table = io.StringIO()

@@ -1,18 +1,19 @@
 """Makes the trained weights that come with the zoo, with their cards, of the models of a comparison.
 
-python -m benchmarks.pack --comparison=DIR [--output=zoo/weights]
+python -m benchmarks.pack --comparison=DIR [--presets=...] [--output=zoo/weights]
 
 Of each preset the first seed's best model goes there, the last where that is the best or none was
 evaluated on the way. What float16 changes is measured, and stands in the card.
 """
 
 import dataclasses
+import datetime
 import json
 import os
 import pathlib
 import tempfile
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -22,7 +23,8 @@ import zoo
 from benchmarks.comparison import report
 from benchmarks.comparison.page import Cell, Table, as_markdown
 from trainers import cli
-from zoo import features, pretrained, runs, training
+from zoo import features, presets, pretrained, runs, training
+from zoo.config import look_up
 from zoo.datasets import ImageData
 from zoo.evaluation import METRICS, Evaluation
 from zoo.metrics import Result
@@ -55,7 +57,7 @@ def main() -> None:
     folder = pathlib.Path(os.path.expanduser(FLAGS.comparison))
     output = pathlib.Path(os.path.expanduser(FLAGS.output)) if FLAGS.output else pretrained.SHIPPED
     scores = _read(folder)
-    chosen = choose(folder, scores)
+    chosen = choose(folder, scores, FLAGS.presets)
     output.mkdir(parents=True, exist_ok=True)
     for one in chosen:
         print(pack(one, scores, folder / "features", output), flush=True)
@@ -78,21 +80,25 @@ def _read(folder):
     return scores
 
 
-def choose(folder: pathlib.Path, scores: Mapping[str, Any]) -> list[Chosen]:
-    """The first seed's best model of each preset. Finds what is wrong; writes nothing.
+def choose(
+    folder: pathlib.Path, scores: Mapping[str, Any], names: Sequence[str] | None = None
+) -> list[Chosen]:
+    """The best model of each preset's first trained seed. Finds what is wrong; writes nothing.
 
     Args:
         folder: Of the comparison.
         scores: Its scores.json.
+        names: Of the presets; `None` for all of them.
 
     Raises:
         FileNotFoundError: If a run is gone.
-        ValueError: If a model is not the one that was scored, or one that cannot be packed.
+        ValueError: If a preset is not there, or a model is not the one that was scored or one that
+            cannot be packed.
     """
     # The row of the best comes after that of the last.
-    return [
-        _chosen(folder, scores, row) for row in {r["preset"]: r for r in scores["models"]}.values()
-    ]
+    rows = {presets.canonical(row["preset"]): row for row in scores["models"]}
+    wanted = [presets.canonical(name) for name in names] if names else list(rows)
+    return [_chosen(folder, scores, look_up(rows, name, "preset here")) for name in wanted]
 
 
 def _chosen(folder, scores, row):
@@ -102,10 +108,12 @@ def _chosen(folder, scores, row):
     config = run.read_config()
     pretrained.check(config)
     # A seed whose last model is its best counts as both.
-    checkpoint = "last" if row["epochs"][0] == config.epochs else "best"
+    is_last = row["checkpoint"] == "last" or row["epochs"][0] == config.epochs
+    checkpoint = "last" if is_last else "best"
     model = run.best if checkpoint == "best" else run.model
-    scored = json.loads((folder / "scores" / f"{name}-{checkpoint}.json").read_text())
-    if not model.is_file() or pretrained.sha256(model) != scored["settings"]["model"]:
+    path = folder / "scores" / f"{name}-{checkpoint}.json"
+    scored = json.loads(path.read_text())["settings"]["model"] if path.is_file() else None
+    if not model.is_file() or pretrained.sha256(model) != scored:
         raise ValueError(
             f"The scores of '{name}' are of another model than '{model}', which has changed or is "
             "gone. Give the comparison's command again."
@@ -140,17 +148,32 @@ def pack(one: Chosen, scores: Mapping[str, Any], cache: pathlib.Path, output: pa
         packed = pretrained.load(new)
         if reason is None:
             distances.append(_distance(packed, data, scores, cache))
+        cost = reason or _cost(distances)
+        card = new.with_suffix(".md")
+        card.write_text(_card(one, scores, data, model, new, wide, cost), encoding="utf-8")
+        entry = {"sha256": pretrained.sha256(new), "zoo": zoo.__version__}
+        index = pretrained.read_index(output) | {one.preset: entry}
+        _check_room(output, new)
         os.replace(new, path)
-    cost = reason or _cost(distances)
-    text = _card(one, scores, data, model, path, wide, cost)
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
-    entry = {"sha256": pretrained.sha256(path), "zoo": zoo.__version__}
-    index = pretrained.read_index(output) | {one.preset: entry}
-    runs.write_json(output / pretrained.INDEX, dict(sorted(index.items())))
+        os.replace(card, path.with_suffix(".md"))
+        runs.write_json(output / pretrained.INDEX, dict(sorted(index.items())))
     return (
         f"{one.preset}: {one.checkpoint} model, epoch {one.row['epochs'][0]}, "
         f"{one.row['parameters']:,} parameters, {path.stat().st_size / 1e6:.2f} MB; {cost}"
     )
+
+
+def _check_room(output, new):
+    """Raises a `ValueError` if the zoo's own folder would grow beyond what it may hold."""
+    if output.resolve() != pretrained.SHIPPED.resolve():
+        return
+    others = [path for path in output.glob("*.npz") if path.name != new.name]
+    size = sum(path.stat().st_size for path in (*others, new))
+    if size > pretrained.MOST_BYTES:
+        raise ValueError(
+            f"'{output}' may hold {pretrained.MOST_BYTES / 1e6:.0f} MB, and would hold "
+            f"{size / 1e6:.0f} MB with '{new.name}'. Choose fewer --presets, or another --output."
+        )
 
 
 def _lacks_distance(model, data):
@@ -204,6 +227,9 @@ def _card(
     means = f", the mean over {len(row['seeds'])} seeds" if len(row["seeds"]) > 1 else ""
     binarised = f", binarised ({config.data.binarize})" if config.data.binarize else ""
     labels = f", {config.data.num_labels} of them with a label" if config.data.num_labels else ""
+    date = datetime.date.fromtimestamp(one.run.results.stat().st_mtime).isoformat()
+    failed = [t for name, t in scores["failed"].items() if name.startswith(f"{one.preset}-seed-")]
+    left_out = "".join(f"\n| another seed failed | {text} |" for text in failed)
     averages = "; moving averages of the weights" if model.keeps_averages else ""
     kept = f" but for {len(wide)} arrays that it cannot hold, in float32" if wide else ""
     return f"""# {one.preset}
@@ -219,7 +245,7 @@ Reference: {report.reference(cls)}
 | file | `{path.name}`, {path.stat().st_size:,} bytes |
 | SHA-256 of the file | `{pretrained.sha256(path)}` |
 | parameters | {row["parameters"]:,} |
-| precision | float16{kept} |
+| precision | float16{kept}; batch statistics and other state float32 |
 | what that changes | {cost} |
 | trained on | {data.sizes["train"]:,} training images of {data.name}, \
 {scores["images"]}{binarised}{labels} |
@@ -228,7 +254,7 @@ Reference: {report.reference(cls)}
 | seed | {config.seed} |
 | epochs | {_epochs(one, config)}{averages} |
 | took | {seconds}{means} |
-| made | {scores["date"]}, {made}, on {versions["devices"]} |
+| made | {date}, {made}, on {versions["devices"]} |{left_out}
 
 The same command gives other weights of about the same scores when it runs again, because the order
 of the sums on several cores is not fixed.
@@ -288,6 +314,7 @@ def _number(value, error=None):
 
 def _define_flags() -> None:
     flags.DEFINE_string("comparison", None, "Folder of a finished comparison.", required=True)
+    flags.DEFINE_list("presets", None, "Of which; default: all of the comparison.")
     flags.DEFINE_string("output", None, "Folder for the files. Default: the zoo's own.")
 
 

@@ -40,13 +40,15 @@ def make(config, image_shape) -> Callable[[int], None] | None:
 def _is_plain(m):
     """Whether the settings are those of the loops below, which have no penalty, flow or other loss."""
     wanted = {
-        "loss": "non_saturating",
-        "discriminator_steps": 1,
-        "posterior": "normal",
-        "prior": "normal",
-        "num_samples": 1,
-    } | dict.fromkeys(("gradient_penalty", "r1", "spectral_norm", "instance_noise"), 0)
-    return all(m[key] == value for key, value in wanted.items() if key in m)
+        "likelihood": ("bernoulli", "unit_normal"),
+        "loss": ("non_saturating",),
+        "latents": ("normal", "uniform"),
+        "discriminator_steps": (1,),
+        "posterior": ("normal",),
+        "prior": ("normal",),
+        "num_samples": (1,),
+    } | dict.fromkeys(("gradient_penalty", "r1", "spectral_norm", "instance_noise"), (0,))
+    return all(m[key] in values for key, values in wanted.items() if key in m)
 
 
 def networks(config, shape) -> tuple[nn.Module, nn.Module]:

@@ -130,6 +130,8 @@ def test_the_models_that_are_compared_are_there_for_each_data_set(model, data):
 def test_a_preset_has_one_name_of_its_own():
     assert presets.canonical("vae_mlp_mnist") == presets.canonical("vae_mnist") == "vae_mnist"
     assert presets.get("vae_mlp_mnist") == presets.get("vae_mnist")
+    older = presets.to_dict(presets.get("vae_mnist")) | {"preset": "vae_mlp_mnist"}
+    assert presets.from_dict(older) == presets.get("vae_mnist")
     assert not set(presets.ALIASES) & set(presets.names())
     with pytest.raises(ValueError, match="Did you mean 'vae_mlp_mnist'"):
         presets.canonical("vae_mlp_mnits")

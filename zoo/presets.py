@@ -1917,11 +1917,11 @@ PRESETS |= {
     for model in ("vae", "vae_cnn", "vae_flow", "gan", "dcgan", "aae", "vaegan")
 }
 
-# Other names: beside `vae_cnn_mnist` there is a `vae_mlp_mnist`.
+# Other names: beside `vae_cnn_mnist` there is a `vae_mlp_mnist`; and former ones, of older runs.
 ALIASES = {
     f"vae_mlp_{dataset}": f"vae_{dataset}"
     for dataset in ("digits", "mnist", "fashion_mnist", "svhn_cropped", "cifar10")
-}
+} | {"vae_conv_mnist": "vae_cnn_mnist", "ae_conv_mnist": "ae_cnn_mnist"}
 
 _DEFAULTS = {
     "data": {
@@ -2021,6 +2021,7 @@ def from_dict(settings: dict) -> ConfigDict:
         ValueError: If it is not a configuration of a preset that there is.
     """
     try:
+        settings = settings | {"preset": canonical(settings["preset"])}
         config = get(settings["preset"])
         flat = dict(_flatten(ConfigDict(settings)))
         if unknown := flat.keys() - dict(_flatten(config)).keys():

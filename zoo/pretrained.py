@@ -23,6 +23,7 @@ from zoo.model import GenerativeModel
 SHIPPED = Path(__file__).parent / "weights"
 INDEX = "index.json"
 FORMAT = 1
+MOST_BYTES = 40_000_000  # of all weights that come with the zoo
 # What `adapt` sets besides weights, of the models that have it.
 ADAPTED = ("labelled_share", "labelled_rows")
 
@@ -107,15 +108,16 @@ def save(
         image_shape: Height, width, channels.
         levels: Number of grey levels of its data.
         path: Where to write, a name that ends in `.npz`.
-        dtype: "float16" or "float32". Arrays that float16 cannot hold are float32 in any case: those
-            with values beyond its range, and those of variances, which are nowhere negative, with a
-            positive value that would become 0.
+        dtype: "float16" or "float32", of what is trained. Batch statistics and other state are
+            float32, and so is an array that float16 cannot hold: one with values beyond its range,
+            or a nowhere negative one with a positive value that would become 0.
 
     Returns:
-        The paths of the variables that are kept in float32 though `dtype` is float16.
+        The paths of the trained variables that are kept in float32 though `dtype` is float16.
 
     Raises:
-        ValueError: For a model on top of another run's, or another `dtype`.
+        ValueError: For a model on top of another run's, weights that are not finite, or another
+            `dtype`.
 
     Example:
         >>> config = zoo.presets.get("gan_digits")
@@ -128,7 +130,12 @@ def save(
         raise ValueError(f"`dtype` must be 'float16' or 'float32'. Received: {dtype!r}.")
     import zoo  # Not above: it imports this module.
 
-    arrays = [_stored(variable.numpy(), dtype) for variable in model.weights]
+    # State is little, and a batch statistic's rounding would count in units of its deviation.
+    arrays = [_stored(v.numpy(), dtype if v.trainable else "float32") for v in model.weights]
+    if bad := [
+        v.path for v, a in zip(model.weights, arrays, strict=True) if not np.isfinite(a).all()
+    ]:
+        raise ValueError(f"Weights are finite numbers. Received: NaN or infinity in {bad}.")
     settings = presets.to_dict(config)
     about = {
         "format": FORMAT,
@@ -148,14 +155,15 @@ def save(
     return [
         variable.path
         for variable, array in zip(model.weights, arrays, strict=True)
-        if array.dtype == np.float32 != np.dtype(dtype)
+        if variable.trainable and array.dtype == np.float32 != np.dtype(dtype)
     ]
 
 
 def load(path: str | os.PathLike) -> GenerativeModel:
     """The model, compiled, with the weights that `save` wrote. Nothing in the file is run.
 
-    It is built from the configuration in the file, whatever has become of the preset since.
+    It is built from the configuration in the file. What that lacks, since it came later, is as in the
+    preset of that name.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -170,9 +178,12 @@ def load(path: str | os.PathLike) -> GenerativeModel:
         TensorShape([16, 8, 8, 1])
     """
     about, arrays = _read(path)
-    check(about["config"])
-    config = presets.from_dict(about["config"])
-    model = presets.build(config, tuple(about["image_shape"]), about["levels"])
+    try:
+        check(about["config"])
+        config = presets.from_dict(about["config"])
+        model = presets.build(config, tuple(about["image_shape"]), about["levels"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"'{path}' has no configuration that can be built: {error}") from error
     _check_alike(path, about, arrays, model)
     for variable, array in zip(model.weights, arrays, strict=True):
         variable.assign(array.astype(variable.dtype))
@@ -213,7 +224,11 @@ def _read(path):
             content = dict(file)
         about = json.loads(str(content.pop("about")))
         arrays = [content[f"arr_{i}"] for i in range(len(content))]
-        version, form = about["zoo"], about["format"]
+        version, form = str(about["zoo"]), about["format"]
+        if len(about["variables"]) != len(arrays) or not isinstance(about["adapted"], dict):
+            raise ValueError("other arrays than it names")
+        if not all(a.dtype.kind in "fiub" and np.isfinite(a).all() for a in arrays):
+            raise ValueError("arrays that are not of finite numbers")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no file '{path}'.") from error
     except Exception as error:  # A damaged archive has all kinds of them.
@@ -256,7 +271,7 @@ def _check_alike(path, about, arrays, model):
 def _kind(variable):
     # Of a path only the end says what it is; layers are counted in the order they are made.
     path, shape = variable
-    return path.rpartition("/")[2], shape
+    return str(path).rpartition("/")[2], shape
 
 
 def _words(variable):

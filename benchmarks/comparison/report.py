@@ -97,6 +97,10 @@ def blocks(
         Pictures([curves], wide=True),
     ]
     shown = _shown(scored)
+    seeds = {s.subject.preset: s.subject.seed for s in shown}
+    if len(set(seeds.values())) > 1:
+        pairs = ", ".join(f"{name} with seed {seed}" for name, seed in seeds.items())
+        page.append(Text(f"Pictures are of {pairs}."))
     for title, kind, words in _SECTIONS:
         found = [Picture(s.pictures[kind], _label(s)) for s in shown if kind in s.pictures]
         having = {s.subject.preset for s in shown if kind in s.pictures}
@@ -155,7 +159,7 @@ def _table(rows):
     for row in rows:
         both = row["checkpoint"] == "last" and _best_is_last(row, rows)
         line = [
-            f"{row['preset']}, {'last and best' if both else row['checkpoint']}",
+            f"{row['preset']}, {'last and best' if both else row['checkpoint']}{_of_seeds(row, rows)}",
             "/".join(map(str, dict.fromkeys(row["epochs"]))),
         ]
         for name in columns:
@@ -178,6 +182,14 @@ def _table(rows):
         if has_bits and name == "nll":
             floors.append("")
     return Table(header, [*lines, [*floors, "", "", ""]])
+
+
+def _of_seeds(row, rows):
+    """Which seeds a row is of, where not all rows are of the same."""
+    if all(other["seeds"] == row["seeds"] for other in rows):
+        return ""
+    several = "s" if len(row["seeds"]) > 1 else ""
+    return f", seed{several} {', '.join(map(str, row['seeds']))}"
 
 
 def _best_is_last(row, rows):
@@ -250,8 +262,8 @@ def _remarks(rows, about, protocol):
     )
     if len(seeds) > 1:
         yield (
-            f"Means over the seeds {', '.join(map(str, seeds))}; ± is their standard deviation. "
-            "Times are means."
+            f"Means over the seeds {', '.join(map(str, seeds))}, or those that the row names; ± is "
+            "their standard deviation. Times are means."
         )
     else:
         yield f"One seed, {seeds[0]}; ± is a standard error of the score alone."

@@ -185,6 +185,10 @@ def summary(scored: Sequence[Scored]) -> list[dict[str, Any]]:
                 for seed in seeds
             ]
             rows.append(_row(preset, checkpoint, seeds, members))
+    if any(len(row["seeds"]) > 1 for row in rows):  # A spread is of seeds, and one has none.
+        for row in rows:
+            for found in row["metrics"].values():
+                found["stderr"] = None
     left_out = unranked(scored)
     for name in dict.fromkeys(name for row in rows for name in row["metrics"]):
         best = set() if name in left_out else _best(rows, name)

@@ -203,10 +203,13 @@ def _decide(subjects, path, minutes, settings, say):
     for subject in new:
         wanted = subject.config.epochs
         if minutes is not None:
-            if subject.preset not in costs:
-                costs[subject.preset] = seconds_per_epoch(subject.config)
             share = 60 * minutes / len(new)
-            wanted = min(wanted, max(1, int(share / costs[subject.preset])))
+            try:
+                if subject.preset not in costs:
+                    costs[subject.preset] = seconds_per_epoch(subject.config)
+                wanted = min(wanted, max(1, int(share / costs[subject.preset])))
+            except NonFiniteError as error:  # Within the first steps.
+                plan.setdefault("failed", {})[subject.name] = str(error)
         plan["epochs"][subject.name] = wanted
         say(f"{subject.name}: {wanted} epochs")
         keras.backend.clear_session()
@@ -249,9 +252,17 @@ def _lacks_its_metric(config):
 
 
 def train_all(
-    subjects: Sequence[Subject], say: Callable[[str], None] = print
+    subjects: Sequence[Subject], folder: pathlib.Path, say: Callable[[str], None] = print
 ) -> tuple[list[Subject], dict[str, str]]:
     """Trains each that is not trained; one whose training fails does not end the comparison.
+
+    It is not tried again, since a training that goes on from before it failed is no longer the one
+    that was asked for.
+
+    Args:
+        subjects: What `prepare` returns.
+        folder: The same as there. Its plan.json keeps what failed.
+        say: Called with each line of the report.
 
     Returns:
         Those that are trained, and for each other one, by its name, what became NaN or infinite.
@@ -259,14 +270,18 @@ def train_all(
     Raises:
         zoo.NonFiniteError: If none is left.
     """
-    failed = {}
+    plan = json.loads((folder / "plan.json").read_text())
+    failed = plan.setdefault("failed", {})
     for subject in subjects:
         try:
-            train(subject, say)
+            if subject.name not in failed:
+                train(subject, say)
         except NonFiniteError as error:
             failed[subject.name] = str(error)
-            say(f"{subject.name}: left out. {error}")
+            runs.write_json(folder / "plan.json", plan)
             keras.backend.clear_session()
+        if subject.name in failed:
+            say(f"{subject.name}: left out. {failed[subject.name]}")
     trained = [subject for subject in subjects if subject.name not in failed]
     if not trained:
         raise NonFiniteError(" ".join(f"{name}: {error}" for name, error in failed.items()))

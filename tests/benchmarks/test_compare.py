@@ -27,6 +27,7 @@ import zoo.models
 from benchmarks import compare
 from benchmarks.comparison import report
 from benchmarks.comparison import scores as scoring
+from benchmarks.comparison import subjects as subjects_module
 from benchmarks.comparison.page import Cell, Items, Picture, Pictures, Table, as_html, as_markdown
 from benchmarks.comparison.scores import Protocol, Scored, score, summary, unranked
 from benchmarks.comparison.subjects import Subject, prepare, train, train_all
@@ -419,11 +420,55 @@ def test_a_training_that_fails_is_left_out_and_told(tmp_path, monkeypatch, capsy
     presets_build = presets.build
     monkeypatch.setattr(presets, "build", build)
     subjects = prepare(PRESETS, [0], folder, settings=settings)
-    trained, failed = train_all(subjects)
+    trained, failed = train_all(subjects, folder)
     assert [s.preset for s in trained] == ["vae_digits"] and list(failed) == ["gan_digits-seed-0"]
     assert "gan_digits-seed-0: left out." in capsys.readouterr().out
     with pytest.raises(NonFiniteError, match=r"gan_digits-seed-0: .*NaN"):
-        train_all(subjects[1:])
+        train_all(subjects[1:], folder)
+    # It is not gone on with, though now it would not fail.
+    monkeypatch.setattr(presets, "build", presets_build)
+    trained, again = train_all(prepare(PRESETS, [0], folder, settings=settings), folder)
+    assert [s.preset for s in trained] == ["vae_digits"] and again == failed
+
+
+def test_what_fails_while_its_time_is_measured_is_left_out(tmp_path, monkeypatch):
+    def measure(config):
+        if config.seed == 1:
+            raise NonFiniteError("The loss became NaN.")
+        return 10.0
+
+    monkeypatch.setattr(subjects_module, "seconds_per_epoch", measure)
+    monkeypatch.setattr(subjects_module, "train", lambda subject, say: None)
+    found = prepare(["gan_digits"], [1, 2], tmp_path / "c", 1.0)
+    assert [s.config.epochs for s in found] == [250, 3]
+    trained, failed = train_all(found, tmp_path / "c")
+    assert [s.seed for s in trained] == [2]
+    assert failed == {"gan_digits-seed-1": "The loss became NaN."}
+
+
+def test_the_page_says_what_was_left_out(comparison, tmp_path):
+    folder = tmp_path / "c"
+    shutil.copytree(comparison, folder)
+    plan = json.loads((folder / "plan.json").read_text())
+    write_json(folder / "plan.json", plan | {"failed": {"vae_digits-seed-0": "It became NaN."}})
+    finish(start(folder))
+    assert "Left out: vae_digits-seed-0. It became NaN." in (folder / "report.md").read_text()
+    scores = json.loads((folder / "scores.json").read_text())
+    assert {row["preset"] for row in scores["models"]} == {"gan_digits"}
+    assert scores["failed"] == {"vae_digits-seed-0": "It became NaN."}
+
+
+def test_rows_of_other_seeds_say_so_and_have_no_error_of_another_kind(comparison):
+    vae, gan = (
+        [scored(comparison, {"nll": value}, preset, seed) for seed, value in values]
+        for preset, values in (("vae_digits", [(0, 1.0), (1, 3.0)]), ("gan_digits", [(1, 2.0)]))
+    )
+    rows = summary([*vae, *gan])
+    assert rows[0]["metrics"]["nll"]["spread"] == pytest.approx(2**0.5)
+    assert rows[1]["metrics"]["nll"]["stderr"] is rows[1]["metrics"]["nll"]["spread"] is None
+    table = report._table(rows)
+    assert table.rows[0][0] == "vae_digits, last and best, seeds 0, 1"
+    assert table.rows[1][0] == "gan_digits, last and best, seed 1"
 
 
 def finished(comparison, settings=SETTINGS, **more):

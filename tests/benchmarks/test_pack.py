@@ -145,7 +145,7 @@ def test_card_says_what_it_is_and_how_it_scored(comparison, packed):
     generator = 16 * 128 + 128 * 128 + 4 * 128 + 128 * 64 + 64
     discriminator = 64 * 128 + 128 + 128 * 128 + 128 + 128 + 1
     assert rows["parameters"] == [f"{generator + discriminator:,}"]
-    assert rows["seed"] == ["0"] and rows["precision"] == ["float16"]
+    assert rows["seed"] == ["0"] and rows["precision"][0].startswith("float16; ")
     assert rows["trained on"] == ["1,000 training images of digits, 8x8, grey"]
     assert rows["took"] == [f"{row['seconds']:,.0f} seconds, the mean over 2 seeds"]
     lack = "no distance: the zoo has no feature network for 'digits'"
@@ -255,7 +255,49 @@ def test_what_is_no_finished_comparison_is_told_before_anything_is_written(
 
 class Flags:
     def __init__(self, comparison, output):
-        self.comparison, self.output = comparison, output
+        self.comparison, self.output, self.presets = comparison, output, None
+
+
+def test_presets_can_be_chosen(comparison):
+    scores = scores_of(comparison)
+    assert [one.preset for one in pack.choose(comparison, scores, ["gan_digits"])] == ["gan_digits"]
+    with pytest.raises(ValueError, match=r"Unknown preset here 'vae_digits'\. There are: gan"):
+        pack.choose(comparison, scores, ["vae_mlp_digits"])
+
+
+def test_names_in_a_file_are_no_paths(copy, tmp_path):
+    (tmp_path / "x").mkdir()
+    change_scores(copy, lambda s: [row.update(preset="../x/gan") for row in s["models"]])
+    with pytest.raises(ValueError, match="Unknown preset"):
+        pack_all(copy, tmp_path / "new")
+    assert not list((tmp_path / "x").iterdir())
+
+
+def test_a_run_that_was_trained_for_longer_since_is_told(copy):
+    run = Run(copy / "runs" / "gan_digits-seed-0")
+    change_scores(copy, lambda s: s.update(models=s["models"][:1]))  # The last model's row alone.
+    assert [one.checkpoint for one in pack.choose(copy, scores_of(copy))] == ["last"]
+    shutil.copy(run.best, run.model)
+    with pytest.raises(ValueError, match="of another model than"):
+        pack.choose(copy, scores_of(copy))
+
+
+def test_the_zoos_folder_does_not_grow_beyond_what_it_may_hold(comparison, tmp_path, monkeypatch):
+    (tmp_path / "old.npz").write_bytes(b"-" * 1000)
+    (tmp_path / "gan_digits.npz").write_bytes(b"former")
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
+    monkeypatch.setattr(pretrained, "MOST_BYTES", 2000)
+    with pytest.raises(ValueError, match=r"would hold .* MB with 'gan_digits.npz'"):
+        pack_all(comparison, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"old.npz", "gan_digits.npz"}
+    assert (tmp_path / "gan_digits.npz").read_bytes() == b"former"
+
+
+def test_a_seed_that_failed_is_told_in_the_card(copy, tmp_path):
+    change_scores(copy, lambda s: s.update(failed={"gan_digits-seed-7": "It became NaN."}))
+    pack_all(copy, tmp_path)
+    card = (tmp_path / "gan_digits.md").read_text("utf-8")
+    assert cells(card)["another seed failed"] == ["It became NaN."]
 
 
 def test_a_model_on_top_of_another_is_told_before_anything_is_written(copy):

@@ -222,7 +222,9 @@ def test_torch_has_the_same_networks(preset):
     torch_loops.make(config, (28, 28, 1))(1)
 
 
-@pytest.mark.parametrize("preset", ["gan_mnist", "sngan_mnist", "vae_flow_mnist", "aae_mnist"])
+@pytest.mark.parametrize(
+    "preset", ["gan_mnist", "sngan_mnist", "vae_flow_mnist", "vae_cifar10", "aae_mnist"]
+)
 def test_torch_has_no_loop_for_what_it_does_not_do(preset):
     pytest.importorskip("torch")
     from benchmarks import torch_loops
