@@ -544,7 +544,7 @@ def test_unlabelled_images_help(few_labels):
     model = m2_mlp(SIZE, latent_dim=8, hidden=(64,), classifier_hidden=(64,), alpha=1.0)
     history = train(model, few_labels, 40)
     assert error(model, few_labels, "validation") < baseline - 0.02
-    assert history["accuracy"][-1] > 0.85 > 0.3 > history["accuracy"][0]
+    assert history["accuracy"][-1] > 0.9 > 0.3 > history["accuracy"][0]
     evaluated = model.evaluate(others, truth, verbose=0, return_dict=True)
     assert evaluated["accuracy"] == pytest.approx(1 - error(model, few_labels, "validation"))
 
