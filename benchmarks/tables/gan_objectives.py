@@ -96,7 +96,8 @@ def _table(dataset, title):
         rows=_rows(dataset),
         remarks=(
             "What keeps the discriminator smooth counts far more than the divergence: the gradient "
-            "penalty, R1 and spectral normalization are first by a wide margin. Squared Hellinger and Neyman are among the last.",
+            "penalty, R1 and spectral normalization are first by a wide margin. Squared Hellinger and "
+            "Neyman are among the last.",
             "All are far from converged: the last model is nearly always the best. With R1, wider "
             "networks and 50 epochs the preset gan_mnist comes to 2.6.",
         ),
