@@ -28,6 +28,18 @@ tf.config.set_logical_device_configuration(
 )
 
 
+# Files that take minutes. A file is one worker's: what begins last should end soon.
+LONGEST = ("test_conformance", "test_export", "trainers", "benchmarks", "test_training")
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        names = (item.path.stem, item.path.parent.name)
+        return min((LONGEST.index(name) for name in names if name in LONGEST), default=len(LONGEST))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def mirrored():
     """Two replicas. One strategy for all tests: a second one on the same devices breaks models."""
