@@ -21,7 +21,7 @@ def networks():
     )
 
 
-def model_of(known, encoder, decoder, discriminator, loss=None, gamma=0.1):
+def model_of(known, encoder, decoder, discriminator, loss=None, gamma=0.1, **more):
     model = zoo.VAEGAN(
         zoo.Conditional(encoder, known.Posterior()),
         decoder,
@@ -29,6 +29,7 @@ def model_of(known, encoder, decoder, discriminator, loss=None, gamma=0.1):
         discriminator,
         loss,
         gamma,
+        **more,
     )
     model.compile(keras.optimizers.SGD(1.0))
     return model
@@ -61,7 +62,7 @@ def gradients_by_hand(model, known, x, saturating):
         else:
             fooled = softplus_of(-reconstruction) + softplus_of(-sample)
         losses = {
-            "encoder": rate + distortion,
+            "encoder": model.beta * rate + distortion,
             "decoder": model.gamma * distortion + fooled,
             "discriminator": told,
         }
@@ -79,6 +80,41 @@ def test_a_step_moves_all_three_players_at_once_each_along_its_own_loss(
     change = moves(model, lambda: model.train_step((x,)))
     for player in PLAYERS:
         assert_descends(change[player], expected[player])
+
+
+@pytest.mark.parametrize("beta", [0.0, 5.0])
+def test_beta_weighs_the_rate_for_the_encoder_alone(known, digits, beta, moves, assert_descends):
+    model = model_of(known, *networks(), beta=beta)
+    x = tf.constant(digits[:BATCH])
+    expected = gradients_by_hand(model, known, x, True)
+    change = moves(model, lambda: model.train_step((x,)))
+    for player in PLAYERS:
+        assert_descends(change[player], expected[player])
+
+
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_is_of_all_kinds_or_each_kind_is_one(known, digits, joint, training):
+    """Against Keras's own normalization of one batch of 3 N, or of three of N."""
+    normalization = keras.layers.BatchNormalization()
+    images = keras.Input(SHAPE)
+    features = normalization(keras.layers.Flatten()(images))
+    discriminator = keras.Model(images, (features, keras.layers.Dense(1)(features)))
+    encoder, decoder, _ = networks()
+    model = model_of(known, encoder, decoder, discriminator, joint_batch=joint)
+    x = tf.constant(digits[:BATCH])
+    loc, log_scale = tf.split(encoder(x), 2, 1)
+    noise = known.noise(BATCH, LATENTS)
+    kinds = [x, decoder(loc + tf.exp(log_scale) * noise), decoder(tf.constant(noise))]
+    kept = discriminator.get_weights()
+    _, terms = model.objective(x, None, tf.constant([1, 2]), training)
+    have = [terms[f"{name}_logit"] for name in ("real", "reconstruction", "sample")]
+    discriminator.set_weights(kept)
+    if joint or not training:
+        want = tf.split(discriminator(tf.concat(kinds, 0), training=training)[1], 3)
+    else:
+        want = [discriminator(kind, training=training)[1] for kind in kinds]
+    np.testing.assert_allclose(have, tf.stack(want)[..., 0], rtol=1e-3, atol=1e-3)
 
 
 def change_of(known, moves, x, loss, gamma):
@@ -204,10 +240,11 @@ def test_in_its_one_round_every_player_keeps_its_batch_statistics_up(snapshot):
     assert statistics >= 6
 
 
-@pytest.mark.parametrize("gamma", [-1.0, -1e-9, float("nan")])
-def test_a_negative_gamma_is_refused(known, gamma):
-    with pytest.raises(ValueError, match=r"`gamma` must be at least 0\. Received: (-|nan)"):
-        model_of(known, *networks(), gamma=gamma)
+@pytest.mark.parametrize("name", ["gamma", "beta"])
+@pytest.mark.parametrize("weight", [-1.0, -1e-9, float("nan"), float("inf")])
+def test_a_weight_out_of_range_is_refused(known, name, weight):
+    with pytest.raises(ValueError, match=rf"`{name}` must be at least 0 .*Received: (-|nan|inf)"):
+        model_of(known, *networks(), **{name: weight})
 
 
 def test_a_prior_that_learns_and_that_nobody_would_move_is_refused(known):

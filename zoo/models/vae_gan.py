@@ -76,7 +76,7 @@ class VAEGAN(GenerativeModel):
 
     One forward pass serves all three players, as in the paper's Algorithm 1:
 
-    - the encoder minimises rate + distortion;
+    - the encoder minimises beta * rate + distortion, with beta = 1 in the paper;
     - the decoder minimises gamma * distortion + what the adversarial loss asks for making its
       reconstructions and its samples from the prior pass for real;
     - the discriminator tells data from reconstructions and from samples.
@@ -96,6 +96,11 @@ class VAEGAN(GenerativeModel):
     code takes the mean over made images of both kinds, so that it is 1/2; by the paper's sum the
     code's `Equilibrium` would hold the decoder back for good. Here it is the code's with an
     `equilibrium`, and the paper's without. The decoder's terms are summed in both.
+
+    The code's discriminator normalizes images, reconstructions and samples as one batch. Where
+    `joint_batch` is not set, each kind is a batch by itself, as DCGAN's practice has it: then the
+    statistics of a batch are all of one kind, and samples that are too alike are told from data as
+    a batch. It makes no difference to a discriminator without batch normalization.
 
     The networks may take a condition `y[B, ...]` as a second input, such as the attributes or the
     class of an image, each for itself. Section 4.2's attribute-conditional model is that in which all
@@ -119,10 +124,15 @@ class VAEGAN(GenerativeModel):
             left behind, as the authors' code does; `None` to move both on every batch. The encoder
             always moves. With it the discriminator weighs real and made images alike; `real_cost`
             and `fake_cost` are reported, and on which share of the batches either moved.
+        beta: Weight of the rate for the encoder, at least 0: as if each feature had the variance
+            beta. Features are many, and each counts whole, so that with the paper's 1 a posterior
+            of few latents becomes so narrow that their mean over the data is far from the prior.
+        joint_batch: Whether the discriminator sees images, reconstructions and samples as one
+            batch in training, or as three.
 
     Raises:
-        ValueError: If gamma is less than 0, or the prior learns; when called, if a network wants a
-            condition and has none.
+        ValueError: If gamma or beta is less than 0, or the prior learns; when called, if a network
+            wants a condition and has none.
 
     Example:
         >>> build = zoo.models.vae_gan.vaegan_mlp
@@ -145,11 +155,14 @@ class VAEGAN(GenerativeModel):
         adversarial_loss: AdversarialLoss | None = None,
         gamma: float = 1e-3,
         equilibrium: Equilibrium | None = None,
+        beta: float = 1.0,
+        joint_batch: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not gamma >= 0:
-            raise ValueError(f"`gamma` must be at least 0. Received: {gamma}.")
+        for name, weight in (("gamma", gamma), ("beta", beta)):
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"`{name}` must be at least 0 and finite. Received: {weight}.")
         self.posterior = posterior
         self.decoder = decoder
         refuse_learned(prior, "a VAEGAN")
@@ -158,6 +171,8 @@ class VAEGAN(GenerativeModel):
         self.adversarial_loss = adversarial_loss or Minimax()
         self.gamma = gamma
         self.equilibrium = equilibrium
+        self.beta = beta
+        self.joint_batch = joint_batch
 
     @property
     def terms(self):
@@ -190,8 +205,7 @@ class VAEGAN(GenerativeModel):
         z_prior = p.sample(count, seed=prior_seed)
         latents = tf.concat([z, z_prior], 0)
         made = tf.cast(_called(self.decoder, latents, y, training, copies=2), tf.float32)
-        shown = tf.concat([x, made], 0)
-        features, logits = _called(self.discriminator, shown, y, training, copies=3)
+        features, logits = self._judged(x, made, y, training)
         target, feature, _ = tf.split(tf.cast(features, tf.float32), 3)
         real, reconstruction, sample = tf.split(tf.cast(logits[:, 0], tf.float32), 3)
 
@@ -214,10 +228,19 @@ class VAEGAN(GenerativeModel):
             fake_cost = (tf.nn.softplus(reconstruction) + tf.nn.softplus(sample)) / 2
             terms |= {"real_cost": tf.nn.softplus(-real), "fake_cost": fake_cost}
         return {
-            "encoder": rate + distortion,
+            "encoder": self.beta * rate + distortion,
             "decoder": self.gamma * distortion + fooling,
             "discriminator": of_real + of_made,
         }, terms
+
+    def _judged(self, x, made, y, training):
+        """Features and logits of images, reconstructions and samples, in this order."""
+        if self.joint_batch or not training:  # Out of training no example depends on another.
+            shown = tf.concat([x, made], 0)
+            return _called(self.discriminator, shown, y, training, copies=3)
+        kinds = [x, *tf.split(made, 2)]
+        judged = [_called(self.discriminator, kind, y, training) for kind in kinds]
+        return [tf.concat(parts, 0) for parts in zip(*judged, strict=True)]
 
     @property
     def condition(self):
@@ -300,6 +323,7 @@ def vaegan_mlp(
     condition: str = "none",
     condition_size: int = 0,
     margin: float = 0.0,
+    beta: float = 1.0,
 ) -> VAEGAN:
     """A `VAEGAN` of multilayer perceptrons; features are the discriminator's last hidden layer.
 
@@ -314,6 +338,7 @@ def vaegan_mlp(
             beside the input of each of the three networks.
         condition_size: Number of classes, 10 if 0; or of attributes A, at least 1.
         margin: Of the authors' `Equilibrium`, 0.35 there; 0 for none.
+        beta: Weight of the rate, for the encoder; 1 in the paper.
 
     Raises:
         ValueError: For names that there are not, or settings that do not go together.
@@ -343,6 +368,7 @@ def vaegan_mlp(
         loss,
         gamma,
         margin,
+        beta,
     )
 
 
@@ -357,6 +383,8 @@ def vaegan_conv(
     condition: str = "none",
     condition_size: int = 0,
     margin: float = 0.0,
+    beta: float = 1.0,
+    joint_batch: bool = True,
 ) -> VAEGAN:
     """A convolutional `VAEGAN`: DCGAN's networks, features from the last strided convolution.
 
@@ -366,8 +394,10 @@ def vaegan_conv(
         filters: Channels of the encoder's convolutions.
         hidden: Units of its dense layer.
         width: See `zoo.networks.dcgan_generator`.
-        loss, gamma, condition, condition_size, margin: As for `vaegan_mlp`. Beside an image the
-            condition is so many further channels, each the same all over.
+        loss, gamma, condition, condition_size, margin, beta: As for `vaegan_mlp`. Beside an image
+            the condition is so many further channels, each the same all over.
+        joint_batch: Whether the discriminator normalizes images, reconstructions and samples as one
+            batch, like the authors' code, or each kind by itself, like DCGAN.
     """
     given, size = _condition(condition, condition_size)
     shape = (*image_shape[:2], image_shape[2] + size)
@@ -381,10 +411,12 @@ def vaegan_conv(
         loss,
         gamma,
         margin,
+        beta,
+        joint_batch,
     )
 
 
-def _of_parts(encoder, decoder, latent_dim, discriminator, loss, gamma, margin):
+def _of_parts(encoder, decoder, latent_dim, discriminator, loss, gamma, margin, *more):
     return VAEGAN(
         Conditional(encoder, DiagonalNormal()),
         decoder,
@@ -393,6 +425,7 @@ def _of_parts(encoder, decoder, latent_dim, discriminator, loss, gamma, margin):
         adversarial_loss(loss),
         gamma,
         Equilibrium(margin=margin) if margin else None,
+        *more,
     )
 
 
