@@ -60,10 +60,10 @@ def _aae(model):
 
 def _vaegan(model):
     encoder, decoder, judge = model.posterior.network, model.decoder, model.discriminator
-    # Reconstructions and samples are made in one batch, and judged in one with the images. Where such
-    # a batch is normalized, what goes back to some of its rows has to come by all of them.
+    # Reconstructions and samples are made in one batch, and judged in one with the images or each
+    # for itself. Where a batch is normalized, what goes back to some of its rows has to come by all.
     made = 2 if _normalizes(decoder) else 1
-    all_shown, shown = (3, 3) if _normalizes(judge) else (2, 1)
+    all_shown, shown = (3, 3) if _normalizes(judge) and model.joint_batch else (2, 1)
     return [
         Pass(encoder, weights=True),
         Pass(decoder, 2, weights=True),

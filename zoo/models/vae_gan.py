@@ -206,8 +206,8 @@ class VAEGAN(GenerativeModel):
         latents = tf.concat([z, z_prior], 0)
         made = tf.cast(_called(self.decoder, latents, y, training, copies=2), tf.float32)
         features, logits = self._judged(x, made, y, training)
-        target, feature, _ = tf.split(tf.cast(features, tf.float32), 3)
-        real, reconstruction, sample = tf.split(tf.cast(logits[:, 0], tf.float32), 3)
+        target, feature, _ = (tf.cast(of_kind, tf.float32) for of_kind in features)
+        real, reconstruction, sample = (tf.cast(of_kind[:, 0], tf.float32) for of_kind in logits)
 
         rate = kl(q, p, z)
         distortion = -UnitNormal()(feature, 1).log_prob(tf.stop_gradient(target))
@@ -234,13 +234,15 @@ class VAEGAN(GenerativeModel):
         }, terms
 
     def _judged(self, x, made, y, training):
-        """Features and logits of images, reconstructions and samples, in this order."""
+        """Features, and logits, of images, of reconstructions and of samples."""
         if self.joint_batch or not training:  # Out of training no example depends on another.
             shown = tf.concat([x, made], 0)
-            return _called(self.discriminator, shown, y, training, copies=3)
+            judged = _called(self.discriminator, shown, y, training, copies=3)
+            return [tf.split(parts, 3) for parts in judged]
         kinds = [x, *tf.split(made, 2)]
         judged = [_called(self.discriminator, kind, y, training) for kind in kinds]
-        return [tf.concat(parts, 0) for parts in zip(*judged, strict=True)]
+        # Not put together, so that what goes back to one kind does not come by the others.
+        return zip(*judged, strict=True)
 
     @property
     def condition(self):
