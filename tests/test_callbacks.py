@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.callbacks import DECAYS, Checkpoints, LearningRateDecay, SampleGrids
+from zoo.callbacks import DECAYS, Checkpoints, LearningRateDecay, SampleGrids, TrainingTime
 
 BUILD = zoo.presets.BUILDERS
 SIZE = (8, 8, 1)
@@ -136,6 +136,43 @@ class Rates(keras.callbacks.Callback):
         rates = {p: float(o.learning_rate) for p, o in self.model.optimizers.items()}
         if not self.seen or self.seen[-1] != rates:
             self.seen.append(rates)
+
+
+class Clock(keras.callbacks.Callback):
+    """Time goes on by 1 with each training step, 100 with each of validation, 1,000 after an epoch."""
+
+    now = 50.0
+
+    def go_on(self, by):
+        self.now += by
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.go_on(1)
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.go_on(100)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.go_on(1000)
+
+
+@pytest.mark.parametrize("validation", [False, True])
+def test_training_time_is_that_of_the_steps(digits, validation, monkeypatch):
+    clock, training_time = Clock(), TrainingTime()
+    monkeypatch.setattr("zoo.callbacks.time.monotonic", lambda: clock.now)
+    model = zoo.models.autoencoder.autoencoder_mlp((8, 8, 1), 2, (4,))
+    model.compile("adam")
+    for epochs in (3, 2):  # A second training counts anew.
+        model.fit(
+            digits[:40],
+            batch_size=10,
+            epochs=epochs,
+            validation_data=(digits[:20],) if validation else None,
+            callbacks=[training_time, clock],
+            verbose=0,
+        )
+        assert training_time.seconds == 4 * epochs
+    assert clock.now > 5000
 
 
 def test_learning_rates_fall_by_the_share_of_epochs_done_also_after_a_break(digits):

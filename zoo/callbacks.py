@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -132,6 +133,38 @@ class EpochLines(keras.callbacks.Callback):
         if epoch in (0, epochs - 1) or (epoch + 1) % max(1, epochs // 20) == 0:
             results = ", ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
             self.say(f"epoch {epoch + 1} of {epochs}: {results}")
+
+
+class TrainingTime(keras.callbacks.Callback):
+    """Adds up what the steps take: epochs without their validation and what other callbacks do then.
+
+    The first step's time, in which TensorFlow traces and compiles, is part of it.
+
+    Attributes:
+        seconds: Of the last training with this callback.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.seconds = 0.0
+        self._begun = None
+
+    def on_train_begin(self, logs=None):
+        self.seconds = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begun = time.monotonic()
+
+    def on_test_begin(self, logs=None):
+        self._stop()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._stop()
+
+    def _stop(self):
+        if self._begun is not None:
+            self.seconds += time.monotonic() - self._begun
+            self._begun = None
 
 
 class SampleGrids(keras.callbacks.Callback):

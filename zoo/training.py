@@ -20,6 +20,7 @@ from zoo.callbacks import (
     KeepBest,
     LearningRateDecay,
     SampleGrids,
+    TrainingTime,
 )
 from zoo.config import look_up
 from zoo.datasets import ImageData
@@ -49,7 +50,8 @@ def train(
         say: Called with each line of the report.
 
     Returns:
-        What results.json holds.
+        What results.json holds. Of its times, `seconds` are of all epochs with what goes on between
+        them; `images_per_second` is of the steps alone, their compilation included.
 
     Raises:
         ValueError: For settings that do not fit together.
@@ -282,7 +284,8 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
     if done:
         say(f"Going on after epoch {done} of {config.epochs}.")
     rates = {player: optimizer.learning_rate for player, optimizer in config.optimizers.items()}
-    callbacks = [LearningRateDecay(config.learning_rate_decay, rates)]
+    training_time = TrainingTime()
+    callbacks = [training_time, LearningRateDecay(config.learning_rate_decay, rates)]
     if chief:
         run.write_config(config)
         run.truncate_metrics(done)
@@ -323,7 +326,7 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
         "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
         "epochs": config.epochs,
         "seconds": round(seconds, 2),
-        "images_per_second": round(trained / seconds, 1) if trained else None,
+        "images_per_second": round(trained / training_time.seconds, 1) if trained else None,
     }
     with model.best_weights():
         results["test"] = evaluate(model, data, config.batch_size)
