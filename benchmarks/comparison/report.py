@@ -255,6 +255,10 @@ def _remarks(rows, about, protocol):
         "samples, in nats per image, of the images as the model takes them: likelihoods of binary "
         "images and of grey ones are not to be compared."
     )
+    yield (
+        "Training time is of all epochs, with validation and the evaluations between them; images per "
+        "second are of the training steps alone."
+    )
     yield from about["remarks"]
     yield (
         "Training times are of the clock, with validation, checkpoints, pictures and evaluations on "
