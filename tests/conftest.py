@@ -32,6 +32,10 @@ tf.config.set_logical_device_configuration(
 LONGEST = ("test_conformance", "test_export", "trainers", "benchmarks", "test_training")
 
 
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # of pytest-xdist, which would sort by numbers of tests
+
+
 def pytest_collection_modifyitems(items):
     def place(item):
         names = (item.path.stem, item.path.parent.name)

@@ -363,6 +363,15 @@ def test_settings_that_a_written_configuration_lacks_are_the_presets():
     assert presets.from_dict(settings) == presets.get("gan_digits")
 
 
+def test_arguments_that_a_written_configuration_lacks_are_the_builders_defaults():
+    """The preset may have been changed since, and set what came later."""
+    settings = presets.get("vaegan_mnist").to_dict()
+    del settings["model"]["beta"], settings["model"]["joint_batch"]
+    config = presets.from_dict(settings)
+    assert (config.model.beta, config.model.joint_batch) == (1.0, True)
+    assert presets.get("vaegan_mnist").model.beta == 10.0
+
+
 def test_configs_are_config_dicts_that_take_no_new_keys():
     config = presets.get("vae_digits")
     assert isinstance(config, ConfigDict) and config.is_locked

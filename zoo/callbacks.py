@@ -136,9 +136,10 @@ class EpochLines(keras.callbacks.Callback):
 
 
 class TrainingTime(keras.callbacks.Callback):
-    """Adds up what the steps take: epochs without their validation and what other callbacks do then.
+    """Adds up what the steps take, the first one's tracing and compilation included.
 
-    The first step's time, in which TensorFlow traces and compiles, is part of it.
+    Validation, and what callbacks do at the end of an epoch, are left out if this one stands first
+    among them; what they do after a step is not.
 
     Attributes:
         seconds: Of the last training with this callback.

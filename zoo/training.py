@@ -50,8 +50,9 @@ def train(
         say: Called with each line of the report.
 
     Returns:
-        What results.json holds. Of its times, `seconds` are of all epochs with what goes on between
-        them; `images_per_second` is of the steps alone, their compilation included.
+        What results.json holds. Its `seconds` are of the epochs since `resumed_after`, with
+        validation and all that goes on between them; `images_per_second` is of their steps, first
+        compilation included.
 
     Raises:
         ValueError: For settings that do not fit together.
@@ -325,6 +326,7 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
         "model": type(model).__name__,
         "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
         "epochs": config.epochs,
+        "resumed_after": done,
         "seconds": round(seconds, 2),
         "images_per_second": round(trained / training_time.seconds, 1) if trained else None,
     }
@@ -508,7 +510,9 @@ def _draw_curves(run, model):
 def _summary(run, results):
     yield f"{results['model']} '{results['preset']}', {results['parameters']:,} parameters:"
     yield f"  trained to epoch {results['epochs']} in {results['seconds']:.0f} s" + (
-        f" ({results['images_per_second']:,.0f} images/s)" if results["images_per_second"] else ""
+        f" ({results['images_per_second']:,.0f} images/s in its steps)"
+        if results["images_per_second"]
+        else ""
     )
     scores = ", ".join(f"{name} {value:.4g}" for name, value in results["test"].items())
     yield f"  test: {scores}"

@@ -255,14 +255,11 @@ def _remarks(rows, about, protocol):
         "samples, in nats per image, of the images as the model takes them: likelihoods of binary "
         "images and of grey ones are not to be compared."
     )
-    yield (
-        "Training time is of all epochs, with validation and the evaluations between them; images per "
-        "second are of the training steps alone."
-    )
     yield from about["remarks"]
     yield (
         "Training times are of the clock, with validation, checkpoints, pictures and evaluations on "
-        "the way; of a run that was interrupted they are at the rate of its last part."
+        "the way; of a run that was interrupted they are at the rate of its last part. Images per second "
+        "are of the training steps alone."
     )
     if len(seeds) > 1:
         yield (

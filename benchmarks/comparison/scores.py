@@ -220,15 +220,11 @@ def _row(preset, checkpoint, seeds, members):
 def _trained(run):
     """The content of results.json; of a run that was interrupted its seconds are of all epochs.
 
-    They are recorded of the part after the interruption alone, as is the rate that is applied.
+    They are recorded of the epochs after the interruption alone, and taken to be alike before.
     """
-    results, config = json.loads(run.results.read_text()), run.read_config()
-    rate = results["images_per_second"]
-    if not rate:
-        return results | {"seconds": None}
-    steps = training.load_data(config).steps_per_epoch(config.batch_size)
-    whole = config.epochs * steps * config.batch_size / rate
-    return results if results["seconds"] > 0.98 * whole else results | {"seconds": whole}
+    results = json.loads(run.results.read_text())
+    epochs, trained = results["epochs"], results["epochs"] - results["resumed_after"]
+    return results | {"seconds": results["seconds"] * epochs / trained if trained else None}
 
 
 def _over_seeds(results):

@@ -700,10 +700,11 @@ def test_time_of_an_interrupted_run_is_that_of_all_epochs(comparison, a_run):
     assert row["seconds"] == recorded["seconds"]
     subject = Subject("gan_digits", 0, a_run.read_config(), a_run, True)
     one = Scored(subject, "last", 4, (), {})
-    # The last of four epochs, 20 steps of 50 images each.
-    write_json(a_run.results, recorded | {"seconds": 10.0, "images_per_second": 100.0})
+    after_one = {"epochs": 4, "resumed_after": 1, "seconds": 30.0, "images_per_second": 100.0}
+    write_json(a_run.results, recorded | after_one)
     assert summary([one])[0]["seconds"] == pytest.approx(40.0)
-    write_json(a_run.results, recorded | {"seconds": 0.1, "images_per_second": None})
+    after_all = {"epochs": 4, "resumed_after": 4, "seconds": 0.1, "images_per_second": None}
+    write_json(a_run.results, recorded | after_all)
     [row] = summary([one])
     assert row["seconds"] is None and report._table([row]).rows[0][-2:] == ["", ""]
 

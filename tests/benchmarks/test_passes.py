@@ -31,9 +31,18 @@ def test_operations_of_passes_are_those_of_their_products():
     assert Known([Pass(network), Pass(network, 2)], 4).seconds(2) > 0
 
 
-@pytest.mark.parametrize("preset", ["aae_mnist", "vaegan_mnist", "alphagan_mnist"])
-def test_a_step_makes_the_passes_that_it_needs_and_no_other(preset):
+@pytest.mark.parametrize(
+    ("preset", "settings"),
+    [
+        ("aae_mnist", []),
+        ("vaegan_mnist", []),
+        ("vaegan_mnist", ["model.joint_batch=true"]),
+        ("alphagan_mnist", []),
+    ],
+)
+def test_a_step_makes_the_passes_that_it_needs_and_no_other(preset, settings):
     config = presets.get(preset)
+    presets.override(config, settings)
     config.jit_compile, config.batch_size = False, 4
     case = throughput.Case(config)
     passes = Passes(case.model, config.batch_size, False)

@@ -53,7 +53,7 @@ def parts_by_hand(model, known, x):
     return rate, distortion, real, reconstruction, sample
 
 
-def gradients_by_hand(model, known, x, saturating):
+def gradients_by_hand(model, known, x, saturating, gamma, beta=1.0):
     with tf.GradientTape(persistent=True) as tape:
         rate, distortion, real, reconstruction, sample = parts_by_hand(model, known, x)
         told = softplus_of(-real) + softplus_of(reconstruction) + softplus_of(sample)
@@ -62,8 +62,8 @@ def gradients_by_hand(model, known, x, saturating):
         else:
             fooled = softplus_of(-reconstruction) + softplus_of(-sample)
         losses = {
-            "encoder": model.beta * rate + distortion,
-            "decoder": model.gamma * distortion + fooled,
+            "encoder": beta * rate + distortion,
+            "decoder": gamma * distortion + fooled,
             "discriminator": told,
         }
     return {player: tape.gradient(losses[player], model.variables_of(player)) for player in PLAYERS}
@@ -76,7 +76,7 @@ def test_a_step_moves_all_three_players_at_once_each_along_its_own_loss(
 ):
     model = model_of(known, *networks(), loss, gamma)
     x = tf.constant(digits[:BATCH])
-    expected = gradients_by_hand(model, known, x, type(loss) is Minimax)
+    expected = gradients_by_hand(model, known, x, type(loss) is Minimax, gamma)
     change = moves(model, lambda: model.train_step((x,)))
     for player in PLAYERS:
         assert_descends(change[player], expected[player])
@@ -86,7 +86,7 @@ def test_a_step_moves_all_three_players_at_once_each_along_its_own_loss(
 def test_beta_weighs_the_rate_for_the_encoder_alone(known, digits, beta, moves, assert_descends):
     model = model_of(known, *networks(), beta=beta)
     x = tf.constant(digits[:BATCH])
-    expected = gradients_by_hand(model, known, x, True)
+    expected = gradients_by_hand(model, known, x, True, 0.1, beta)
     change = moves(model, lambda: model.train_step((x,)))
     for player in PLAYERS:
         assert_descends(change[player], expected[player])
@@ -115,6 +115,23 @@ def test_a_batch_is_of_all_kinds_or_each_kind_is_one(known, digits, joint, train
     else:
         want = [discriminator(kind, training=training)[1] for kind in kinds]
     np.testing.assert_allclose(have, tf.stack(want)[..., 0], rtol=1e-3, atol=1e-3)
+
+
+def test_the_builders_hand_on_what_they_are_given(digits, snapshot):
+    model = vaegan_mlp(SHAPE, LATENTS, (5,), (7,), beta=3.0)
+    assert model.beta == 3.0 and model.joint_batch
+    given = {"beta": 2.0, "joint_batch": False, "condition": "label", "margin": 0.35}
+    model = vaegan_conv((16, 16, 1), 3, (2,), 4, width=2, **given)
+    again = zoo.VAEGAN.from_config(model.get_config())
+    for one in (model, again):
+        assert one.beta == 2.0 and one.joint_batch is False
+    model.compile(keras.optimizers.SGD(1.0))
+    before = snapshot(model)
+    x = tf.random.stateless_uniform([4, 16, 16, 1], [1, 2])
+    model.train_step((x, tf.constant([0, 3, 9, 3])))
+    after = snapshot(model)
+    for player in PLAYERS:
+        assert not same(before[player], after[player]), player
 
 
 def change_of(known, moves, x, loss, gamma):

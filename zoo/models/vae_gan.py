@@ -97,10 +97,13 @@ class VAEGAN(GenerativeModel):
     code's `Equilibrium` would hold the decoder back for good. Here it is the code's with an
     `equilibrium`, and the paper's without. The decoder's terms are summed in both.
 
-    The code's discriminator normalizes images, reconstructions and samples as one batch. Where
-    `joint_batch` is not set, each kind is a batch by itself, as DCGAN's practice has it: then the
-    statistics of a batch are all of one kind, and samples that are too alike are told from data as
-    a batch. It makes no difference to a discriminator without batch normalization.
+    The code's discriminator normalizes images, reconstructions and samples as one batch for the
+    game, and again images and reconstructions for the features; here one pass serves both. With
+    `joint_batch=False` the discriminator, though not the decoder, normalizes each kind by itself, as
+    DCGAN's public code does. Then samples that are too alike are told from data as a batch, and the
+    distortion leaves out how the mean and the scale of a whole batch of images differ from those of
+    its reconstructions. Out of training the averages over all kinds stand in for either, so that
+    what is reported of validation images differs from training by more than the images.
 
     The networks may take a condition `y[B, ...]` as a second input, such as the attributes or the
     class of an image, each for itself. Section 4.2's attribute-conditional model is that in which all
@@ -124,15 +127,16 @@ class VAEGAN(GenerativeModel):
             left behind, as the authors' code does; `None` to move both on every batch. The encoder
             always moves. With it the discriminator weighs real and made images alike; `real_cost`
             and `fake_cost` are reported, and on which share of the batches either moved.
-        beta: Weight of the rate for the encoder, at least 0: as if each feature had the variance
-            beta. Features are many, and each counts whole, so that with the paper's 1 a posterior
-            of few latents becomes so narrow that their mean over the data is far from the prior.
-        joint_batch: Whether the discriminator sees images, reconstructions and samples as one
+        beta: Weight of the rate for the encoder, at least 0; 1 in the paper. To the encoder, up to
+            the scale of its loss, features then have the variance beta. With many features and
+            beta = 1 the rate hardly counts: posteriors become narrow, and their mixture over the
+            data is far from the prior, which samples come from.
+        joint_batch: Whether the discriminator normalizes images, reconstructions and samples as one
             batch in training, or as three.
 
     Raises:
-        ValueError: If gamma or beta is less than 0, or the prior learns; when called, if a network
-            wants a condition and has none.
+        ValueError: If gamma or beta is less than 0, infinite or NaN, or the prior learns; when
+            called, if a network wants a condition and has none.
 
     Example:
         >>> build = zoo.models.vae_gan.vaegan_mlp
@@ -370,7 +374,7 @@ def vaegan_mlp(
         loss,
         gamma,
         margin,
-        beta,
+        beta=beta,
     )
 
 
@@ -413,12 +417,12 @@ def vaegan_conv(
         loss,
         gamma,
         margin,
-        beta,
-        joint_batch,
+        beta=beta,
+        joint_batch=joint_batch,
     )
 
 
-def _of_parts(encoder, decoder, latent_dim, discriminator, loss, gamma, margin, *more):
+def _of_parts(encoder, decoder, latent_dim, discriminator, loss, gamma, margin, **more):
     return VAEGAN(
         Conditional(encoder, DiagonalNormal()),
         decoder,
@@ -427,7 +431,7 @@ def _of_parts(encoder, decoder, latent_dim, discriminator, loss, gamma, margin, 
         adversarial_loss(loss),
         gamma,
         Equilibrium(margin=margin) if margin else None,
-        *more,
+        **more,
     )
 
 
