@@ -463,7 +463,7 @@ PRESETS = {
         "data": {"name": "mnist"},
         "jit_compile": False,
         "batch_size": 128,
-        "epochs": 10,
+        "epochs": 20,
     },
     "dcgan_cifar10": {
         "about": "GAN with DCGAN's networks, half as wide as the paper's, on CIFAR-10.",
