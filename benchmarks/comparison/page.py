@@ -74,8 +74,8 @@ h1 { font-size: 1.6rem; line-height: 1.25; }
 h2 { margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
 nav a { display: inline-block; margin: 0 1em .3em 0; }
 .table { overflow-x: auto; }
-table { border-collapse: separate; border-spacing: 0; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3em .4em; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
+table { border-collapse: separate; border-spacing: 0; font-size: .82rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3em .3em; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 small { display: block; font-weight: normal; color: #666; }
 td small { min-width: 8em; color: #8a4b00; }
