@@ -28,6 +28,12 @@ tf.config.set_logical_device_configuration(
 )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    # One more than cores: while a test waits for programs that it has started, another can run.
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else None
+
+
 # Files that take minutes. A file is one worker's: what begins last should end soon.
 LONGEST = ("test_conformance", "test_export", "trainers", "benchmarks", "test_training")
 

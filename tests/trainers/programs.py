@@ -27,6 +27,8 @@ Answer = collections.namedtuple("Answer", "status out err")
 
 def _become(target, arguments, environ, out, err):
     os.setpgid(0, 0)
+    # As from a terminal: what a shell starts in the background has interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     os.environ.update(environ)
