@@ -51,6 +51,24 @@ def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
     assert np.abs(drawn - pixels).max() > 5
 
 
+def test_the_rate_is_of_the_steps_of_the_epochs_since_the_run_was_resumed(tmp_path, monkeypatch):
+    class Known(training.TrainingTime):
+        def on_train_end(self, logs=None):
+            self.seconds = 2.0
+
+    monkeypatch.setattr(training, "TrainingTime", Known)
+    config, run = presets.get("vae_digits"), Run(tmp_path / "run")
+    presets.override(config, ["epochs=1", "hidden=16", "jit_compile=false"])
+    for epochs, done in ((1, 0), (4, 1), (4, 4)):
+        config.epochs = epochs
+        results = training.train(
+            config, run, resume=done > 0, progress=False, say=lambda line: None
+        )
+        images = (epochs - done) * training.load_data(config).steps_per_epoch(50) * 50
+        assert results["resumed_after"] == done and results["seconds"] > 0
+        assert results["images_per_second"] == (images / 2 if images else None)
+
+
 def test_what_is_compared_trains_on_svhn_from_its_original_files(tmp_path, make_svhn):
     make_svhn(train=45, test=12, extra=2)
     for name in [name for name in presets.names() if name.endswith("_svhn_cropped")]:

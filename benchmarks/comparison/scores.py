@@ -220,9 +220,12 @@ def _row(preset, checkpoint, seeds, members):
 def _trained(run):
     """The content of results.json; of a run that was interrupted its seconds are of all epochs.
 
-    They are recorded of the epochs after the interruption alone, and taken to be alike before.
+    They are recorded of the epochs after the interruption alone, and taken to be alike before. Of a
+    run that does not say of which epochs they are, since it was made before, no times are known.
     """
     results = json.loads(run.results.read_text())
+    if "resumed_after" not in results:
+        return results | {"seconds": None, "images_per_second": None}
     epochs, trained = results["epochs"], results["epochs"] - results["resumed_after"]
     return results | {"seconds": results["seconds"] * epochs / trained if trained else None}
 

@@ -703,6 +703,9 @@ def test_time_of_an_interrupted_run_is_that_of_all_epochs(comparison, a_run):
     after_one = {"epochs": 4, "resumed_after": 1, "seconds": 30.0, "images_per_second": 100.0}
     write_json(a_run.results, recorded | after_one)
     assert summary([one])[0]["seconds"] == pytest.approx(40.0)
+    del recorded["resumed_after"]
+    write_json(a_run.results, recorded)
+    assert summary([one])[0]["seconds"] is summary([one])[0]["images_per_second"] is None
     after_all = {"epochs": 4, "resumed_after": 4, "seconds": 0.1, "images_per_second": None}
     write_json(a_run.results, recorded | after_all)
     [row] = summary([one])
