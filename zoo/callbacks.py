@@ -64,7 +64,7 @@ class Checkpoints(keras.callbacks.Callback):
         except Exception as error:  # TensorFlow raises all kinds for a damaged file.
             older = [path for path in manager.checkpoints if path != latest]
             raise ValueError(
-                f"The checkpoint '{latest}' cannot be restored: {str(error).splitlines()[0]} "
+                f"The checkpoint '{latest}' cannot be restored: {str(error).splitlines()[0].rstrip('.')}. "
                 + (
                     f"The one before, '{older[-1]}', may be whole: to go on from it, write its name "
                     f"in place of the other into '{self.folder / 'checkpoint'}'."
