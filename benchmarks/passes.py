@@ -9,7 +9,7 @@ import tensorflow as tf
 from benchmarks.throughput import count_flops, elapsed
 from zoo.models.aae import AAE
 from zoo.models.alpha_gan import AlphaGAN
-from zoo.models.vae_gan import VAEGAN
+from zoo.models.vaegan import VAEGAN
 
 
 class Pass(NamedTuple):

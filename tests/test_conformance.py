@@ -17,7 +17,7 @@ from zoo import presets
 
 SHAPE = (8, 8, 1)
 CONFIGS = {
-    "Autoencoder": ("ae_digits", ["hidden=32"]),
+    "Autoencoder": ("autoencoder_digits", ["hidden=32"]),
     "VAE": ("vae_digits", ["hidden=32"]),
     "VAE-iaf-realnvp": (
         "vae_flow_digits",
@@ -30,13 +30,13 @@ CONFIGS = {
     ),
     "BetaVAE": ("beta_vae_digits", ["hidden=32", "capacity=5.0", "capacity_steps=20"]),
     "IWAE": ("iwae_digits", ["hidden=32", "doubly_reparameterised=true", "warm_up_steps=10"]),
-    "DenoisingVAE": ("dvae_digits", ["hidden=32", "salt_and_pepper=0.0", "gaussian=0.1"]),
+    "DenoisingVAE": ("denoising_vae_digits", ["hidden=32", "salt_and_pepper=0.0", "gaussian=0.1"]),
     "DenoisingIWAE": (
-        "dvae_digits",
+        "denoising_vae_digits",
         ["hidden=32", "importance_weighted=true", "model.num_samples=3"],
     ),
-    "ConditionalVAE": ("cvae_digits", ["hidden=32"]),
-    "ConditionalVAE-quadrants": (
+    "CVAE": ("cvae_digits", ["hidden=32"]),
+    "CVAE-quadrants": (
         "cvae_quadrants_digits",
         ["model.hidden=32", "baseline_hidden=16", "alpha=0.5"],
     ),
@@ -68,35 +68,35 @@ CONFIGS = {
             "instance_noise_steps=20",
         ],
     ),
-    "ConditionalGAN": (
+    "CGAN": (
         "cgan_digits",
         ["generator_hidden=32", "discriminator_hidden=32", "discriminator=projection"],
     ),
     "AAE": ("aae_digits", ["hidden=32", "discriminator_hidden=32", "posterior=normal"]),
     "LabelInformedAAE": (
-        "aae_labels_petals_digits",
+        "label_informed_aae_petals_digits",
         ["model.hidden=32", "discriminator_hidden=32"],
     ),
     "ClusteringAAE": (
-        "aae_clustering_digits",
+        "clustering_aae_digits",
         ["model.hidden=32", "discriminator_hidden=32", "latent_dim=2"],
     ),
     "SemiSupervisedAAE": (
-        "aae_semi_supervised_digits",
+        "semi_supervised_aae_digits",
         ["model.hidden=32", "discriminator_hidden=32", "batch_norm=false"],
     ),
     "DimensionReductionAAE": (
-        "aae_reduction_digits",
+        "dimension_reduction_aae_digits",
         ["model.hidden=32", "discriminator_hidden=32", "batch_norm=false", "input_noise=0.0"],
     ),
     "SemiSupervisedDimensionReductionAAE": (
-        "aae_reduction_semi_supervised_digits",
+        "semi_supervised_dimension_reduction_aae_digits",
         ["model.hidden=32", "discriminator_hidden=32", "batch_norm=false", "input_noise=0.0"],
     ),
     "VAEGAN": ("vaegan_digits", ["hidden=32", "discriminator_hidden=32"]),
     # A condition, and players who rest on some batches.
     "VAEGAN-label": (
-        "cvaegan_digits",
+        "vaegan_label_digits",
         ["hidden=32", "discriminator_hidden=32", "margin=0.05"],
     ),
     "FactorVAE": ("factor_vae_digits", ["hidden=32", "discriminator_hidden=32"]),
@@ -117,12 +117,12 @@ CONFIGS = {
         ],
     ),
     "AlphaGAN": (
-        "alphagan_digits",
+        "alpha_gan_digits",
         ["model.hidden=32", "model.discriminator_hidden=32", "code_discriminator_hidden=32"],
     ),
-    "InfoVAE": ("infovae_digits", ["hidden=32"]),
-    "SemiSupervisedVAE": ("m2_digits", ["model.hidden=32", "classifier_hidden=32"]),
-    "StackedSemiSupervisedVAE": ("m1m2_digits", ["model.hidden=32", "classifier_hidden=32"]),
+    "InfoVAE": ("info_vae_digits", ["hidden=32"]),
+    "M2": ("m2_digits", ["model.hidden=32", "classifier_hidden=32"]),
+    "M1M2": ("m1_m2_digits", ["model.hidden=32", "classifier_hidden=32"]),
     "WAE": ("wae_digits", ["hidden=32", "lambda_=100.0"]),
     "WAE-normal": ("wae_digits", ["hidden=32", "posterior=normal", "kernel=rbf"]),
 }
@@ -249,10 +249,10 @@ def test_training_lowers_what_is_minimised_against_no_opponent(name, images):
         "IWAE": "loss",
         "DenoisingVAE": "loss",
         "DenoisingIWAE": "loss",
-        "ConditionalVAE": "distortion",
+        "CVAE": "distortion",
         "Predictor": "loss",
         "GAN": "discriminator_loss",
-        "ConditionalGAN": "discriminator_loss",
+        "CGAN": "discriminator_loss",
         "AAE": "autoencoder_loss",
         "LabelInformedAAE": "autoencoder_loss",
         "ClusteringAAE": "autoencoder_loss",
@@ -266,8 +266,8 @@ def test_training_lowers_what_is_minimised_against_no_opponent(name, images):
         "AVB": "distortion",
         "AlphaGAN": "reconstruction",
         "InfoVAE": "loss",
-        "SemiSupervisedVAE": "loss",
-        "StackedSemiSupervisedVAE": "loss",
+        "M2": "loss",
+        "M1M2": "loss",
         "WAE": "loss",
     }[class_of(name)]
     assert after[falls] < 0.97 * before[falls]

@@ -55,7 +55,7 @@ def half_precision(digits):
     )
 
 
-class ConditionalVAE(zoo.VAE):
+class CVAE(zoo.VAE):
     """A VAE that knows the size of its images, whatever else its encoder takes."""
 
     image_shape = SIZE
@@ -67,7 +67,7 @@ def conditional(digits):
     join = keras.layers.Concatenate()
     code = keras.layers.Dense(6)(join([keras.layers.Flatten()(x), y]))
     logits = keras.layers.Reshape(SIZE)(keras.layers.Dense(64)(join([z, y])))
-    return ConditionalVAE(
+    return CVAE(
         zoo.Conditional(keras.Model([x, y], code), zoo.DiagonalNormal()),
         zoo.Conditional(keras.Model([z, y], logits), zoo.Bernoulli()),
         zoo.StandardNormal(3),
@@ -227,7 +227,7 @@ MODELS = {
     "vaegan_label": lambda digits: BUILD["vaegan_mlp"](
         SIZE, **SMALL_MLP, discriminator_hidden=(8,), condition="label"
     ),
-    "vaegan_attributes": lambda digits: BUILD["vaegan_conv"](
+    "vaegan_attributes_celeb_a": lambda digits: BUILD["vaegan_conv"](
         SIZE, **SMALL_CONV, width=4, condition="attributes", condition_size=10
     ),
     "mixed_bfloat16": mixed,

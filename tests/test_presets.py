@@ -110,7 +110,7 @@ def test_presets_do_not_repeat_what_their_builder_takes_anyway():
             assert not [k for k, v in preset["model"].items() if v == taken[k]], name
 
 
-COMPARED = ("vae_mlp", "vae_cnn", "vae_flow", "gan", "dcgan", "aae", "vaegan")
+COMPARED = ("vae_mlp", "vae_conv", "vae_flow", "gan", "dcgan", "aae", "vaegan")
 
 
 @pytest.mark.parametrize("data", ["digits", "mnist", "fashion_mnist", "svhn_cropped", "cifar10"])
@@ -118,7 +118,7 @@ COMPARED = ("vae_mlp", "vae_cnn", "vae_flow", "gan", "dcgan", "aae", "vaegan")
 def test_the_models_that_are_compared_are_there_for_each_data_set(model, data):
     config = presets.get(f"{model}_{data}")
     assert config.data.name == data and config.data.binarize in (None, "dynamic")
-    convolutional = ("vae_cnn", "dcgan") + (() if data == "digits" else ("vaegan",))
+    convolutional = ("vae_conv", "dcgan") + (() if data == "digits" else ("vaegan",))
     assert config.builder.endswith(("conv", "dcgan")) == (model in convolutional)
     if model == "vae_flow":  # The same VAE but for its prior.
         plain = presets.get(f"vae_mlp_{data}")
@@ -143,7 +143,7 @@ def test_presets_do_not_share_what_they_hold():
     assert presets.get("vae_digits").optimizers.vae.learning_rate == 2e-3
     # Nor what is None by default.
     one = changed("vae_digits", "image_size=5", "global_clipnorm=2.0", "extractor=inception")
-    other = presets.get("ae_digits")
+    other = presets.get("autoencoder_digits")
     assert one.data.binarize == "dynamic" and other.data.binarize is None
     assert one.data.image_size == 5 and other.data.image_size is None
     assert one.evaluation.extractor == "inception" and other.evaluation.extractor is None

@@ -162,7 +162,7 @@ def test_training_goes_on_as_if_it_had_not_ended(trained, tmp_path, digits):
 
 
 @pytest.mark.parametrize(
-    "name", ["cgan_digits", "vae_flow_digits", "vae_vamp_digits", "aae_clustering_digits"]
+    "name", ["cgan_digits", "vae_flow_digits", "vae_vamp_digits", "clustering_aae_digits"]
 )
 def test_every_variable_finds_its_place(name, tmp_path):
     config = presets.get(name)
@@ -179,7 +179,7 @@ def test_every_variable_finds_its_place(name, tmp_path):
     assert loaded.sample(2, y).shape == (2, 8, 8, 1)
 
 
-@pytest.mark.parametrize("name", ["m2_digits", "aae_semi_supervised_digits"])
+@pytest.mark.parametrize("name", ["m2_digits", "semi_supervised_aae_digits"])
 def test_what_a_model_took_from_its_data_comes_back(name, tmp_path):
     config = presets.get(name)
     data = training.load_data(config)
@@ -204,8 +204,8 @@ def test_no_other_model_takes_something_else_from_its_data():
     own = {cls.__name__ for cls in vars(zoo).values() if isinstance(cls, type)}
     own = {name for name in own if "adapt" in vars(getattr(zoo, name))}
     # The next to last only checks its data; the last stands on another run, and is refused.
-    known = {"SemiSupervisedVAE", "SemiSupervisedAAE", "LabelInformedAAE"}
-    assert own - {"GenerativeModel"} == known | {"StackedSemiSupervisedVAE"}
+    known = {"M2", "SemiSupervisedAAE", "LabelInformedAAE"}
+    assert own - {"GenerativeModel"} == known | {"M1M2"}
 
 
 def test_averaged_weights_are_what_is_written_within_them(digits, tmp_path):
@@ -277,11 +277,14 @@ def test_later_changes_of_a_preset_do_not_spoil_its_weights(shipped, monkeypatch
 def test_an_unknown_name_and_one_without_weights_are_told(shipped):
     with pytest.raises(ValueError, match=r"Unknown preset 'gan_digit'.*mean 'gan_digits'"):
         zoo.from_preset("gan_digit")
-    command = r"python -m trainers\.train --preset=ae_digits --output=runs/ae_digits"
+    command = (
+        r"python -m trainers\.train --preset=autoencoder_digits --output=runs/autoencoder_digits"
+    )
     with pytest.raises(
-        ValueError, match=rf"of preset 'ae_digits'.* of: gan_digits, vae_digits\..*{command}"
+        ValueError,
+        match=rf"of preset 'autoencoder_digits'.* of: gan_digits, vae_digits\..*{command}",
     ):
-        zoo.from_preset("ae_digits")
+        zoo.from_preset("autoencoder_digits")
     shutil.rmtree(shipped)
     assert pretrained.names() == []
     with pytest.raises(ValueError, match=r"There are of: none\."):
@@ -380,8 +383,8 @@ def test_pickles_and_damaged_files_are_refused(file):
 
 
 def test_what_cannot_be_packed_is_not_written(tmp_path):
-    config = presets.get("m1m2_digits")
-    with pytest.raises(ValueError, match=r"'m1m2_digits' stands on .* Received: model.first=''"):
+    config = presets.get("m1_m2_digits")
+    with pytest.raises(ValueError, match=r"'m1_m2_digits' stands on .* Received: model.first=''"):
         write(tmp_path / "a.npz", presets.build(config, *DIGITS), config)
     config = sn_gan()
     model = presets.build(config, *DIGITS)

@@ -53,9 +53,9 @@ def test_beginning_again_removes_the_old_run_and_nothing_else(run):
     for path in (*ours, run.path / "samples.png"):
         path.write_text("")
     (run.path / "notes.txt").write_text("mine")
-    run.begin(zoo.presets.get("ae_digits"))
+    run.begin(zoo.presets.get("autoencoder_digits"))
     assert {path.name for path in run.path.iterdir()} == {"config.json", "notes.txt"}
-    assert run.read_config().preset == "ae_digits"
+    assert run.read_config().preset == "autoencoder_digits"
 
 
 @pytest.mark.parametrize(

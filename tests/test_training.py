@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from zoo import datasets, metrics, pictures, presets, training
-from zoo.models.vae_gan import vaegan_mlp
+from zoo.models.vaegan import vaegan_mlp
 from zoo.runs import Run
 
 TILE = 48  # 8 pixels, six times as large
@@ -129,7 +129,10 @@ def swiss_roll(part, n=10):
 
 @pytest.mark.parametrize(
     ("preset", "walk"),
-    [("aae_labels_petals_digits", petals), ("aae_labels_swiss_roll_digits", swiss_roll)],
+    [
+        ("label_informed_aae_petals_digits", petals),
+        ("label_informed_aae_swiss_roll_digits", swiss_roll),
+    ],
 )
 def test_walks_of_the_prior_go_along_each_part_in_a_row(tmp_path, preset, walk):
     data = datasets.load("digits")
@@ -154,7 +157,7 @@ def test_there_are_walks_where_the_prior_has_parts_alone(tmp_path):
 
 def test_categories_are_drawn_with_the_test_images_in_them(tmp_path):
     data = datasets.load("digits")
-    config = presets.get("aae_clustering_digits")
+    config = presets.get("clustering_aae_digits")
     presets.override(config, ["hidden=16", "discriminator_hidden=8", "categories=4"])
     model = presets.build(config, data.image_shape)
     for variable in model.variables_of("autoencoder"):
@@ -175,7 +178,7 @@ def test_categories_are_drawn_with_the_test_images_in_them(tmp_path):
 
 def test_reconstructions_are_of_the_class_that_a_model_finds_and_not_of_the_label(tmp_path):
     data = datasets.load("digits")
-    config = presets.get("aae_semi_supervised_digits")
+    config = presets.get("semi_supervised_aae_digits")
     presets.override(config, ["model.hidden=16", "discriminator_hidden=8"])
     model = presets.build(config, data.image_shape)
     for variable in model.variables_of("autoencoder"):

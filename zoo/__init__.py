@@ -54,10 +54,10 @@ from zoo.models.alpha_gan import AlphaGAN
 from zoo.models.autoencoder import Autoencoder
 from zoo.models.avb import AVB
 from zoo.models.beta_vae import BetaVAE
-from zoo.models.bigan import BiGAN
+from zoo.models.bi_gan import BiGAN
+from zoo.models.cgan import CGAN
 from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, SoftmaxAndStyle
-from zoo.models.conditional_gan import ConditionalGAN
-from zoo.models.conditional_vae import ConditionalVAE, Predictor
+from zoo.models.cvae import CVAE, Predictor
 from zoo.models.denoising_vae import DenoisingIWAE, DenoisingVAE, GaussianNoise, SaltAndPepper
 from zoo.models.dimension_reduction_aae import (
     ClusterHeads,
@@ -66,14 +66,14 @@ from zoo.models.dimension_reduction_aae import (
 )
 from zoo.models.factor_vae import FactorVAE
 from zoo.models.gan import GAN
-from zoo.models.hierarchical_vae import HierarchicalPosterior, HierarchicalPrior
+from zoo.models.hvae import HierarchicalPosterior, HierarchicalPrior
 from zoo.models.info_vae import InfoVAE
 from zoo.models.iwae import IWAE
 from zoo.models.label_informed_aae import LabelInformedAAE
-from zoo.models.semi_supervised import SemiSupervisedVAE, StackedSemiSupervisedVAE
+from zoo.models.m2 import M1M2, M2
 from zoo.models.semi_supervised_aae import SemiSupervisedAAE
 from zoo.models.vae import VAE
-from zoo.models.vae_gan import VAEGAN, Equilibrium
+from zoo.models.vaegan import VAEGAN, Equilibrium
 from zoo.models.wae import WAE, WAEGAN
 from zoo.pretrained import from_preset
 
@@ -82,8 +82,12 @@ __version__ = "0.1.0"
 __all__ = [
     "AAE",
     "AVB",
+    "CGAN",
+    "CVAE",
     "GAN",
     "IWAE",
+    "M1M2",
+    "M2",
     "VAE",
     "VAEGAN",
     "WAE",
@@ -99,9 +103,7 @@ __all__ = [
     "ClusteringAAE",
     "Completion",
     "Conditional",
-    "ConditionalGAN",
     "ConditionalPrior",
-    "ConditionalVAE",
     "ContinuousBernoulli",
     "DenoisingIWAE",
     "DenoisingVAE",
@@ -135,10 +137,8 @@ __all__ = [
     "SaltAndPepper",
     "SemiSupervisedAAE",
     "SemiSupervisedDimensionReductionAAE",
-    "SemiSupervisedVAE",
     "SharedScaleNormal",
     "SoftmaxAndStyle",
-    "StackedSemiSupervisedVAE",
     "StandardNormal",
     "SwissRoll",
     "Uniform",

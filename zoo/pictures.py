@@ -354,7 +354,7 @@ def attributes(
     Args:
         model: A model that can encode.
         x: Images `[N, H, W, C]` in [0, 1].
-        vectors: `[A, D]`, such as `zoo.models.vae_gan.attribute_vectors` gives: what is added to the
+        vectors: `[A, D]`, such as `zoo.models.vaegan.attribute_vectors` gives: what is added to the
             latents.
         path: Of the file to write.
         strength: How many times; negative to take the attributes away.

@@ -21,22 +21,22 @@ from zoo.models.alpha_gan import alphagan_conv, alphagan_mlp
 from zoo.models.autoencoder import autoencoder_conv, autoencoder_mlp
 from zoo.models.avb import avb_mlp
 from zoo.models.beta_vae import beta_vae_conv, beta_vae_mlp
-from zoo.models.bigan import bigan_conv, bigan_mlp
+from zoo.models.bi_gan import bigan_conv, bigan_mlp
+from zoo.models.cgan import cdcgan, cgan_mlp
 from zoo.models.clustering_aae import clustering_aae_mlp
-from zoo.models.conditional_gan import cdcgan, cgan_mlp
-from zoo.models.conditional_vae import conditional_vae_mlp, predictor_mlp
+from zoo.models.cvae import conditional_vae_mlp, predictor_mlp
 from zoo.models.denoising_vae import denoising_vae_mlp
 from zoo.models.dimension_reduction_aae import dimension_reduction_aae_mlp
 from zoo.models.factor_vae import factor_vae_conv, factor_vae_mlp
 from zoo.models.gan import dcgan, gan_mlp
-from zoo.models.hierarchical_vae import hierarchical_iwae_mlp, hvae_mlp
+from zoo.models.hvae import hierarchical_iwae_mlp, hvae_mlp
 from zoo.models.info_vae import info_vae_conv, info_vae_mlp
 from zoo.models.iwae import iwae_mlp
 from zoo.models.label_informed_aae import label_informed_aae_mlp
-from zoo.models.semi_supervised import m1_m2_mlp, m2_conv, m2_mlp
+from zoo.models.m2 import m1_m2_mlp, m2_conv, m2_mlp
 from zoo.models.semi_supervised_aae import semi_supervised_aae_conv, semi_supervised_aae_mlp
 from zoo.models.vae import vae_conv, vae_mlp
-from zoo.models.vae_gan import vaegan_conv, vaegan_mlp
+from zoo.models.vaegan import vaegan_conv, vaegan_mlp
 from zoo.models.wae import wae_conv, wae_gan_conv, wae_gan_mlp, wae_mlp
 
 BUILDERS = {
@@ -104,7 +104,7 @@ def _critic_adam(learning_rate: float = 1e-4) -> dict:
 # Each name leads to what differs from `_DEFAULTS`, in `model` from the builder's own defaults; `about`
 # says in a line what is trained.
 PRESETS = {
-    "ae_digits": {
+    "autoencoder_digits": {
         "about": "Autoencoder, squared error, multilayer perceptron.",
         "builder": "autoencoder_mlp",
         "model": {"latent_dim": 8, "hidden": (128,), "likelihood": "unit_normal"},
@@ -273,7 +273,7 @@ PRESETS = {
         "data": {"name": "digits"},
         "epochs": 300,
     },
-    "ae_mnist": {
+    "autoencoder_mnist": {
         "about": "Autoencoder, squared error, multilayer perceptron.",
         "builder": "autoencoder_mlp",
         "model": {"latent_dim": 32, "hidden": (500,), "likelihood": "unit_normal"},
@@ -282,7 +282,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 20,
     },
-    "ae_cnn_mnist": {
+    "autoencoder_conv_mnist": {
         "about": "Autoencoder, squared error, convolutional.",
         "builder": "autoencoder_conv",
         "model": {
@@ -314,7 +314,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 50,
     },
-    "vae_cnn_mnist": {
+    "vae_conv_mnist": {
         "about": "VAE, Bernoulli likelihood on dynamically binarised MNIST, convolutional.",
         "builder": "vae_conv",
         "model": {
@@ -529,7 +529,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 12,
     },
-    "cvaegan_digits": {
+    "vaegan_label_digits": {
         "about": "VAE/GAN, given the class, multilayer perceptrons.",
         "builder": "vaegan_mlp",
         "model": {
@@ -548,7 +548,7 @@ PRESETS = {
         "data": {"name": "digits"},
         "epochs": 300,
     },
-    "cvaegan_mnist": {
+    "vaegan_label_mnist": {
         "about": "VAE/GAN, given the class, convolutional, with the settings of `vaegan_mnist`.",
         "builder": "vaegan_conv",
         "model": {
@@ -616,7 +616,7 @@ PRESETS = {
         "batch_size": 64,
         "epochs": 20,
     },
-    "vaegan_attributes": {
+    "vaegan_attributes_celeb_a": {
         "about": "VAE/GAN of faces, given CelebA's 40 attributes, with the authors' equilibrium.",
         "builder": "vaegan_conv",
         "model": {
@@ -744,7 +744,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 50,
     },
-    "dvae_digits": {
+    "denoising_vae_digits": {
         "about": "Denoising VAE, 5 % salt and pepper, on dynamically binarised digits.",
         "builder": "denoising_vae_mlp",
         "model": {
@@ -762,7 +762,7 @@ PRESETS = {
         "data": {"name": "digits", "binarize": "dynamic"},
         "epochs": 200,
     },
-    "dvae_mnist": {
+    "denoising_vae_mnist": {
         "about": "Denoising VAE, 5 % salt and pepper, on dynamically binarised MNIST.",
         "builder": "denoising_vae_mlp",
         "model": {
@@ -816,7 +816,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 50,
     },
-    "infovae_digits": {
+    "info_vae_digits": {
         "about": "MMD-VAE (InfoVAE, alpha = 1), on dynamically binarised digits.",
         "builder": "info_vae_mlp",
         "model": {
@@ -832,7 +832,7 @@ PRESETS = {
         "data": {"name": "digits", "binarize": "dynamic"},
         "epochs": 200,
     },
-    "infovae_mnist": {
+    "info_vae_mnist": {
         "about": "MMD-VAE (InfoVAE, alpha = 1), on dynamically binarised MNIST.",
         "builder": "info_vae_mlp",
         "model": {
@@ -989,7 +989,7 @@ PRESETS = {
         "batch_size": 64,
         "epochs": 50,
     },
-    "bigan_digits": {
+    "bi_gan_digits": {
         "about": "BiGAN, multilayer perceptrons, uniform latents.",
         "builder": "bigan_mlp",
         "model": {
@@ -1003,7 +1003,7 @@ PRESETS = {
         "epochs": 300,
     },
     # Donahue et al.'s networks and optimizers, but for their weight decay of 2.5e-5 and falling rate.
-    "bigan_mnist": {
+    "bi_gan_mnist": {
         "about": "BiGAN, multilayer perceptrons, the paper's sizes.",
         "builder": "bigan_mlp",
         "model": {},
@@ -1182,7 +1182,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 30,
     },
-    "m1m2_digits": {
+    "m1_m2_digits": {
         "about": "M1+M2 on a trained M1 (m1_digits), 100 labels.",
         "builder": "m1_m2_mlp",
         "model": {
@@ -1198,7 +1198,7 @@ PRESETS = {
         "data": {"name": "digits", "binarize": "dynamic", "num_labels": 100},
         "epochs": 200,
     },
-    "m1m2_mnist": {
+    "m1_m2_mnist": {
         "about": "M1+M2 on a trained M1 (m1_mnist), 100 labels.",
         "builder": "m1_m2_mlp",
         "model": {
@@ -1286,7 +1286,7 @@ PRESETS = {
         "batch_size": 125,
         "epochs": 100,
     },
-    "alphagan_digits": {
+    "alpha_gan_digits": {
         "about": "alpha-GAN, multilayer perceptrons.",
         "builder": "alphagan_mlp",
         "model": {
@@ -1304,7 +1304,7 @@ PRESETS = {
         "data": {"name": "digits"},
         "epochs": 300,
     },
-    "alphagan_mnist": {
+    "alpha_gan_mnist": {
         "about": "alpha-GAN, DCGAN's networks.",
         "builder": "alphagan_conv",
         "model": {
@@ -1323,7 +1323,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 10,
     },
-    "alphagan_cifar10": {
+    "alpha_gan_cifar10": {
         "about": "alpha-GAN, DCGAN's networks, colour.",
         "builder": "alphagan_conv",
         "model": {
@@ -1341,7 +1341,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 50,
     },
-    "aae_labels_petals_digits": {
+    "label_informed_aae_petals_digits": {
         "about": "Label-informed adversarial autoencoder, ten petals, 300 labels.",
         "builder": "label_informed_aae_mlp",
         "model": {
@@ -1356,7 +1356,7 @@ PRESETS = {
         "data": {"name": "digits", "num_labels": 300},
         "epochs": 200,
     },
-    "aae_labels_swiss_roll_digits": {
+    "label_informed_aae_swiss_roll_digits": {
         "about": "Label-informed adversarial autoencoder, ten segments of a Swiss roll, 300 labels.",
         "builder": "label_informed_aae_mlp",
         "model": {
@@ -1388,7 +1388,7 @@ PRESETS = {
         "data": {"name": "digits"},
         "epochs": 200,
     },
-    "aae_semi_supervised_digits": {
+    "semi_supervised_aae_digits": {
         "about": "Semi-supervised adversarial autoencoder, 100 labels.",
         "builder": "semi_supervised_aae_mlp",
         "model": {
@@ -1408,7 +1408,7 @@ PRESETS = {
         "data": {"name": "digits", "num_labels": 100},
         "epochs": 120,
     },
-    "aae_clustering_digits": {
+    "clustering_aae_digits": {
         "about": "Adversarial autoencoder that clusters, 16 clusters, no labels.",
         "builder": "clustering_aae_mlp",
         "model": {
@@ -1427,7 +1427,7 @@ PRESETS = {
         "data": {"name": "digits"},
         "epochs": 120,
     },
-    "aae_reduction_digits": {
+    "dimension_reduction_aae_digits": {
         "about": "Adversarial autoencoder in the plane, heads of 20 clusters, no labels.",
         "builder": "dimension_reduction_aae_mlp",
         "model": {
@@ -1445,7 +1445,7 @@ PRESETS = {
         "data": {"name": "digits"},
         "epochs": 120,
     },
-    "aae_reduction_semi_supervised_digits": {
+    "semi_supervised_dimension_reduction_aae_digits": {
         "about": "Adversarial autoencoder in the plane, heads of ten classes, 100 labels.",
         "builder": "dimension_reduction_aae_mlp",
         "model": {
@@ -1466,7 +1466,7 @@ PRESETS = {
         "data": {"name": "digits", "num_labels": 100},
         "epochs": 120,
     },
-    "aae_labels_petals_mnist": {
+    "label_informed_aae_petals_mnist": {
         "about": "Label-informed adversarial autoencoder, ten petals, 10,000 labels.",
         "builder": "label_informed_aae_mlp",
         "model": {
@@ -1482,7 +1482,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 15,
     },
-    "aae_labels_swiss_roll_mnist": {
+    "label_informed_aae_swiss_roll_mnist": {
         "about": "Label-informed adversarial autoencoder, ten segments of a Swiss roll, 10,000 labels.",
         "builder": "label_informed_aae_mlp",
         "model": {
@@ -1517,7 +1517,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 15,
     },
-    "aae_semi_supervised_mnist": {
+    "semi_supervised_aae_mnist": {
         "about": "Semi-supervised adversarial autoencoder, 1,000 labels.",
         "builder": "semi_supervised_aae_mlp",
         "model": {
@@ -1538,7 +1538,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 15,
     },
-    "aae_clustering_mnist": {
+    "clustering_aae_mnist": {
         "about": "Adversarial autoencoder that clusters, 16 clusters, no labels.",
         "builder": "clustering_aae_mlp",
         "model": {
@@ -1558,7 +1558,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 15,
     },
-    "aae_reduction_mnist": {
+    "dimension_reduction_aae_mnist": {
         "about": "Adversarial autoencoder in the plane, heads of 20 clusters, no labels.",
         "builder": "dimension_reduction_aae_mlp",
         "model": {
@@ -1577,7 +1577,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 15,
     },
-    "aae_reduction_semi_supervised_mnist": {
+    "semi_supervised_dimension_reduction_aae_mnist": {
         "about": "Adversarial autoencoder in the plane, heads of ten classes, 1,000 labels.",
         "builder": "dimension_reduction_aae_mlp",
         "model": {
@@ -1600,7 +1600,7 @@ PRESETS = {
         "batch_size": 100,
         "epochs": 15,
     },
-    "aae_semi_supervised_cifar10": {
+    "semi_supervised_aae_cifar10": {
         "about": "Semi-supervised adversarial autoencoder, convolutional, 1,000 labels.",
         "builder": "semi_supervised_aae_conv",
         "model": {
@@ -1642,7 +1642,7 @@ PRESETS = {
         "jit_compile": False,
         "epochs": 400,
     },
-    "fgan_digits": {
+    "f_gan_digits": {
         "about": "f-GAN of the squared Hellinger distance, multilayer perceptrons.",
         "builder": "gan_mlp",
         "model": {
@@ -1739,7 +1739,7 @@ PRESETS = {
         "epochs": 10,
     },
     # The paper's discriminator has ELU where this one has leaky ReLU, and its batches are of 4,096.
-    "fgan_mnist": {
+    "f_gan_mnist": {
         "about": "f-GAN of the Kullback-Leibler divergence, of nearly the paper's networks.",
         "builder": "gan_mlp",
         "model": {
@@ -1819,9 +1819,9 @@ def _on(dataset: str, name: str, about: str, model: dict | None = None, **change
 
 # Seven models on each of five data sets, for comparisons: those that stand above, and these.
 PRESETS |= {
-    "vae_cnn_digits": _on(
+    "vae_conv_digits": _on(
         "digits",
-        "vae_cnn_mnist",
+        "vae_conv_mnist",
         "VAE, Bernoulli likelihood on dynamically binarised digits, convolutional.",
         {"latent_dim": 8, "filters": (16, 32), "hidden": 128},
         batch_size=50,
@@ -1840,9 +1840,9 @@ PRESETS |= {
         "vae_mnist",
         "VAE, Bernoulli likelihood on dynamically binarised Fashion-MNIST.",
     ),
-    "vae_cnn_fashion_mnist": _on(
+    "vae_conv_fashion_mnist": _on(
         "fashion_mnist",
-        "vae_cnn_mnist",
+        "vae_conv_mnist",
         "VAE, Bernoulli likelihood on dynamically binarised Fashion-MNIST, convolutional.",
     ),
     "vae_flow_fashion_mnist": _on(
@@ -1885,7 +1885,7 @@ PRESETS |= {
         "batch_size": 100,
         "epochs": 50,
     },
-    "vae_cnn_cifar10": {
+    "vae_conv_cifar10": {
         "about": "VAE of CIFAR-10's 256 levels, discretized logistic, convolutional.",
         "builder": "vae_conv",
         "model": {
@@ -1936,14 +1936,14 @@ PRESETS |= {
         f"{model}_cifar10",
         PRESETS[f"{model}_cifar10"]["about"].replace("CIFAR-10", "SVHN"),
     )
-    for model in ("vae", "vae_cnn", "vae_flow", "gan", "dcgan", "aae", "vaegan")
+    for model in ("vae", "vae_conv", "vae_flow", "gan", "dcgan", "aae", "vaegan")
 }
 
-# Other names: beside `vae_cnn_mnist` there is a `vae_mlp_mnist`; and former ones, of older runs.
+# Other names: beside `vae_conv_mnist` there is a `vae_mlp_mnist`; and former ones, of older runs.
 ALIASES = {
     f"vae_mlp_{dataset}": f"vae_{dataset}"
     for dataset in ("digits", "mnist", "fashion_mnist", "svhn_cropped", "cifar10")
-} | {"vae_conv_mnist": "vae_cnn_mnist", "ae_conv_mnist": "ae_cnn_mnist"}
+}
 
 _DEFAULTS = {
     "data": {

@@ -1,6 +1,6 @@
 """Trained weights that come with the zoo: files of plain arrays, and the models that they are of.
 
-model = zoo.from_preset("vae_cnn_mnist")
+model = zoo.from_preset("vae_conv_mnist")
 
 Beside each file lies its card, which says where the weights come from and how they score.
 `benchmarks.pack` makes both of the models of a comparison.
@@ -61,7 +61,7 @@ def from_preset(name: str) -> GenerativeModel:
         FileNotFoundError: If the file is missing.
 
     Example:
-        >>> zoo.from_preset("vae_cnn_mnist").sample(16).shape
+        >>> zoo.from_preset("vae_conv_mnist").sample(16).shape
         TensorShape([16, 28, 28, 1])
     """
     name = presets.canonical(name)

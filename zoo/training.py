@@ -25,7 +25,7 @@ from zoo.callbacks import (
 from zoo.config import look_up
 from zoo.datasets import ImageData
 from zoo.model import GenerativeModel
-from zoo.models.vae_gan import VAEGAN, attribute_vectors
+from zoo.models.vaegan import VAEGAN, attribute_vectors
 from zoo.runs import Run, versions, write_json
 
 
@@ -155,7 +155,7 @@ def check(config: ConfigDict) -> None:
     datasets.check(config.data.name, config.data.data_dir)
     datasets.check_num_labels(config.data.num_labels)
     if config.model.get("first") == "":
-        first, data = config.preset.replace("m1m2_", "m1_"), config.data.name
+        first, data = config.preset.replace("m1_m2_", "m1_"), config.data.name
         dataset = "" if data == presets.get(first).data.name else f" --dataset={data}"
         raise ValueError(
             f"The preset '{config.preset}' builds on a trained VAE, M1. Train one (python -m "

@@ -13,7 +13,7 @@ def _score(trained):
 
 def _row(percent):
     setting = f"salt_and_pepper={percent / 100}"
-    return Row(f"{percent} % salt and pepper", "dvae_mnist", (*_SETTINGS, setting))
+    return Row(f"{percent} % salt and pepper", "denoising_vae_mnist", (*_SETTINGS, setting))
 
 
 TABLE = Table(

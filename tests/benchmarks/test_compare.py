@@ -511,7 +511,7 @@ def test_a_retrained_run_or_another_protocol_is_scored_again(comparison, tmp_pat
 
 
 def test_runs_are_evaluated_on_the_way_by_what_can_be_had_of_them(tmp_path):
-    names = ["vae_digits", "gan_digits", "ae_digits"]
+    names = ["vae_digits", "gan_digits", "autoencoder_digits"]
     found = prepare(names, [0], tmp_path / "a", settings=["epochs=11"])
     assert [tuple(s.config.evaluation.at) for s in found] == [(2, 4, 6, 8, 11), (), ()]
     assert found[0].config.evaluation.metric == "nll"
@@ -524,7 +524,7 @@ def test_runs_are_evaluated_on_the_way_by_what_can_be_had_of_them(tmp_path):
 
 
 def test_budget_is_shared_out_and_kept(tmp_path, monkeypatch):
-    costs = {"vae_digits": 2.0, "gan_digits": 8.0, "ae_digits": 1e6}
+    costs = {"vae_digits": 2.0, "gan_digits": 8.0, "autoencoder_digits": 1e6}
     monkeypatch.setattr(
         "benchmarks.comparison.subjects.seconds_per_epoch", lambda config: costs.pop(config.preset)
     )

@@ -301,7 +301,7 @@ def test_a_seed_that_failed_is_told_in_the_card(copy, tmp_path):
 
 
 def test_a_model_on_top_of_another_is_told_before_anything_is_written(copy):
-    config = presets.get("m1m2_digits")
+    config = presets.get("m1_m2_digits")
     Run(copy / "runs" / "gan_digits-seed-0").write_config(config)
-    with pytest.raises(ValueError, match="'m1m2_digits' stands on that of another run"):
+    with pytest.raises(ValueError, match="'m1_m2_digits' stands on that of another run"):
         pack.choose(copy, scores_of(copy))

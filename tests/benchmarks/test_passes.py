@@ -37,7 +37,7 @@ def test_operations_of_passes_are_those_of_their_products():
         ("aae_mnist", []),
         ("vaegan_mnist", []),
         ("vaegan_mnist", ["model.joint_batch=true"]),
-        ("alphagan_mnist", []),
+        ("alpha_gan_mnist", []),
     ],
 )
 def test_a_step_makes_the_passes_that_it_needs_and_no_other(preset, settings):

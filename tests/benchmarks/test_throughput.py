@@ -142,10 +142,10 @@ def test_data_are_what_the_preset_asks_for(preset):
 
 
 def test_a_preset_on_a_trained_model_is_left_out(capsys, monkeypatch):
-    settings = {"presets": ["m1m2_digits"], "set": [], "repeats": 1, "seconds": 1.0}
+    settings = {"presets": ["m1_m2_digits"], "set": [], "repeats": 1, "seconds": 1.0}
     monkeypatch.setattr(throughput, "FLAGS", types.SimpleNamespace(**settings))
     throughput.main()
-    assert capsys.readouterr().out.startswith("m1m2_digits: left out, it builds on a trained")
+    assert capsys.readouterr().out.startswith("m1_m2_digits: left out, it builds on a trained")
 
 
 def test_in_turn_interleaves():
@@ -207,7 +207,14 @@ def test_report_of_a_sweep():
 
 @pytest.mark.parametrize(
     "preset",
-    ["ae_mnist", "ae_cnn_mnist", "vae_mnist", "vae_cnn_mnist", "gan_digits", "dcgan_mnist"],
+    [
+        "autoencoder_mnist",
+        "autoencoder_conv_mnist",
+        "vae_mnist",
+        "vae_conv_mnist",
+        "gan_digits",
+        "dcgan_mnist",
+    ],
 )
 def test_torch_has_the_same_networks(preset):
     torch = pytest.importorskip("torch")

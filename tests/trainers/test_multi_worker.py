@@ -7,7 +7,7 @@ import pytest
 from programs import cluster, sentence, start, succeed, until, weights
 
 FLAGS = {
-    "ae_digits": ["--set=hidden=16"],
+    "autoencoder_digits": ["--set=hidden=16"],
     "vae_digits": ["--set=hidden=16"],
     "gan_digits": ["--set=generator_hidden=16", "--set=discriminator_hidden=16"],
 }
@@ -100,8 +100,8 @@ def test_both_workers_end_with_the_same_weights(preset, on_two):
 
 def test_two_workers_train_as_one_process_does_on_the_same_batches(on_two, tmp_path):
     path = tmp_path / "one"
-    succeed("train", *flags("ae_digits", path))
-    two, _ = on_two("ae_digits")
+    succeed("train", *flags("autoencoder_digits", path))
+    two, _ = on_two("autoencoder_digits")
     for one_row, two_row in zip(rows(path), rows(two), strict=True):
         assert one_row.keys() == two_row.keys()
         assert two_row == pytest.approx(one_row, rel=1e-5)
@@ -112,7 +112,7 @@ def test_two_workers_train_as_one_process_does_on_the_same_batches(on_two, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("lost", "preset"), [(0, "ae_digits"), (1, "gan_digits")])
+@pytest.mark.parametrize(("lost", "preset"), [(0, "autoencoder_digits"), (1, "gan_digits")])
 def test_a_lost_worker_ends_the_other_and_both_go_on_from_the_checkpoint(
     lost, preset, on_two, tmp_path
 ):
@@ -135,7 +135,10 @@ def test_a_lost_worker_ends_the_other_and_both_go_on_from_the_checkpoint(
 
 
 def test_a_worker_waits_for_the_other(tmp_path):
-    arguments = [*flags("ae_digits", tmp_path / "run", epochs=1), "--strategy=multi_worker"]
+    arguments = [
+        *flags("autoencoder_digits", tmp_path / "run", epochs=1),
+        "--strategy=multi_worker",
+    ]
     first, second = cluster(2)
     with start("train", *arguments, environ=second) as early:
         early.process.join(12)
@@ -146,9 +149,11 @@ def test_a_worker_waits_for_the_other(tmp_path):
 
 
 def test_an_output_in_use_ends_both_workers(on_two):
-    path, _ = on_two("ae_digits")
+    path, _ = on_two("autoencoder_digits")
     before = (path / "metrics.csv").read_bytes()
-    with Workers("train", *flags("ae_digits", path), "--strategy=multi_worker") as programs:
+    with Workers(
+        "train", *flags("autoencoder_digits", path), "--strategy=multi_worker"
+    ) as programs:
         said = [sentence(program.wait(75)) for program in programs]
     assert "There is a run in" in said[0]
     assert "Another worker" in said[1] or "There is a run in" in said[1]
@@ -157,8 +162,8 @@ def test_an_output_in_use_ends_both_workers(on_two):
 
 def test_an_overwritten_run_begins_anew_on_both_workers(on_two, tmp_path):
     path = tmp_path / "run"
-    succeed("train", *flags("ae_digits", path, epochs=2, more=["--seed=5"]))
-    a, b = train_on_two("ae_digits", path, tmp_path, more=["--overwrite"])
-    _, (want, _) = on_two("ae_digits")
+    succeed("train", *flags("autoencoder_digits", path, epochs=2, more=["--seed=5"]))
+    a, b = train_on_two("autoencoder_digits", path, tmp_path, more=["--overwrite"])
+    _, (want, _) = on_two("autoencoder_digits")
     assert all(np.array_equal(a[name], want[name]) for name in want)
     assert all(np.array_equal(b[name], want[name]) for name in want)

@@ -438,7 +438,7 @@ def test_a_gan_cannot_go_between_images(gan):
 
 def test_an_autoencoder_goes_between_images_and_says_so_of_latents(root):
     path = root / "ae"
-    small = ("--preset=ae_digits", "--set=hidden=16", "--epochs=1", *QUICK)
+    small = ("--preset=autoencoder_digits", "--set=hidden=16", "--epochs=1", *QUICK)
     succeed("train", *small, f"--output={path}")
     said = sentence(run("interpolate", f"--run={path}"))
     assert re.search("An? Autoencoder has no prior .*--between=images", said)
@@ -464,7 +464,7 @@ def test_an_optimizer_may_be_exchanged_and_the_run_goes_on(root):
 def test_a_folder_of_images_trains(images, root):
     path = root / "own"
     data = ("--dataset=folder", f"--data_dir={images}", "--set=image_size=8", "--batch_size=8")
-    small = ("--preset=ae_digits", "--set=hidden=16", "--epochs=1")
+    small = ("--preset=autoencoder_digits", "--set=hidden=16", "--epochs=1")
     succeed("train", *small, *data, f"--output={path}", *QUICK)
     assert keras.saving.load_model(path / "model.keras").image_shape == (8, 8, 1)
 
@@ -500,7 +500,10 @@ TF_CONFIG = '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker",
         (["--set=hidden=(8,-1)"], r"`hidden` must be at least 1. Received: \(8, -1\)"),
         (["--set=learning_rate=-1"], "`optimizers.vae.learning_rate` must be above 0"),
         (["--set=activation=rellu"], "rellu"),
-        (["--preset=ae_cnn_mnist", "--set=filters=()"], "at least one layer in `filters`"),
+        (
+            ["--preset=autoencoder_conv_mnist", "--set=filters=()"],
+            "at least one layer in `filters`",
+        ),
         (["--preset=aae_digits", "--set=prior_scale=-1.0"], "`prior_scale` must be above 0"),
         (["--preset=vaegan_digits", "--set=gamma=-1.0"], "`gamma` must be at least 0"),
         (["--set=optimizers.vae.name=adma"], "Unknown optimizer 'adma'"),
@@ -597,7 +600,7 @@ def test_what_is_at_the_output_is_left_alone(vae, tmp_path):
 
 def test_overwriting_a_run_leaves_what_the_user_put_there(gan, root):
     path = root / "replaced"
-    small = ("--preset=ae_digits", "--set=hidden=16", f"--output={path}", *QUICK)
+    small = ("--preset=autoencoder_digits", "--set=hidden=16", f"--output={path}", *QUICK)
     succeed("train", "--epochs=2", *small)
     (path / "notes.txt").write_text("mine")
     succeed("train", "--epochs=1", *small, "--overwrite")
@@ -620,7 +623,7 @@ def test_a_resumed_run_keeps_what_its_epochs_depend_on(vae):
 
 def test_a_truncated_checkpoint_is_named_and_nothing_is_deleted(root):
     path = root / "truncated"
-    small = ("--preset=ae_digits", "--set=hidden=16", f"--output={path}", *QUICK)
+    small = ("--preset=autoencoder_digits", "--set=hidden=16", f"--output={path}", *QUICK)
     succeed("train", "--epochs=2", *small)
     data = path / "checkpoints" / "ckpt-2.data-00000-of-00001"
     whole = data.read_bytes()

@@ -227,7 +227,7 @@ class ImageData:
         rows, the labelled ones: `labelled_rows` of it, rounded up, in each replica's part the same.
         An epoch has as many batches as it would have without. In it no unlabelled image comes twice,
         and the labelled ones come over and over, all of them before any comes again. This is for
-        models that know it and undo it by weights, as those of `zoo.models.semi_supervised` do; to
+        models that know it and undo it by weights, as those of `zoo.models.m2` do; to
         all others the few labelled images would be a large part of the data.
 
         Args:

@@ -72,7 +72,7 @@ def negative_log_likelihood(
     look_up({"posterior": None, "prior": None}, proposal, "proposal")
     if proposal == "prior" and not hasattr(model, "log_prob_from_prior"):
         raise ValueError(
-            "proposal='prior' takes a model with `log_prob_from_prior`, such as a ConditionalVAE. "
+            "proposal='prior' takes a model with `log_prob_from_prior`, such as a CVAE. "
             f"Received: a {type(model).__name__}."
         )
     method = "Monte Carlo" if proposal == "prior" else model.log_prob_method

@@ -13,7 +13,7 @@ import zoo.conditions
 import zoo.runs
 import zoo.training
 from zoo.evaluation import Evaluation, samples
-from zoo.models.conditional_vae import conditional_vae_mlp, predictor_mlp
+from zoo.models.cvae import conditional_vae_mlp, predictor_mlp
 
 SHAPE = (4, 4, 1)
 QUADRANTS = {"prior": "conditional", "condition": "seen", "baseline_hidden": (5,)}
@@ -51,9 +51,7 @@ def losses_of(model, x, y, training=True):
 
 def test_networks_that_do_not_take_y_make_it_the_vae(digits):
     vae = zoo.models.vae.vae_mlp((8, 8, 1), 3, (5,), num_samples=2, free_bits=0.1)
-    cvae = zoo.ConditionalVAE(
-        vae.posterior, vae.likelihood, vae.prior, num_samples=2, free_bits=0.1
-    )
+    cvae = zoo.CVAE(vae.posterior, vae.likelihood, vae.prior, num_samples=2, free_bits=0.1)
     x, y = tf.constant(np.round(digits[:9])), tf.range(9)
     assert cvae.condition is None and cvae.terms == vae.terms
     for training in (True, False):
@@ -417,7 +415,7 @@ def test_a_baseline_that_was_trained_before_stays_as_it_is(quadrants, tmp_path):
     predictor.likelihood.trainable = False
     whole = small()
     prior = zoo.ConditionalPrior(whole.prior.network, whole.prior.family, predictor.likelihood)
-    model = zoo.ConditionalVAE(whole.posterior, whole.likelihood, prior)
+    model = zoo.CVAE(whole.posterior, whole.likelihood, prior)
     assert model.players().keys() == {"vae"}
     before = predictor.likelihood.network.get_weights()
     model.compile("adam", jit_compile=False)
@@ -524,7 +522,7 @@ def plain_parts(prior):
     return vae.posterior, vae.likelihood, p if prior else vae.prior
 
 
-@pytest.mark.parametrize("kind", [zoo.VAE, zoo.ConditionalVAE])
+@pytest.mark.parametrize("kind", [zoo.VAE, zoo.CVAE])
 def test_a_condition_of_the_prior_alone_is_the_models(kind, quadrants, tmp_path):
     model = kind(*plain_parts(prior=True))
     assert model.condition == tf.TensorSpec([None], tf.int32) and model.latent_dim == 2
@@ -562,8 +560,8 @@ def test_a_prior_with_dropout_drops_out_in_training_alone(quadrants):
     assert np.abs(mean(True) - mean(True)).max() > 0
     for model, term in (
         (zoo.VAE(posterior, likelihood, prior), "rate"),
-        (zoo.ConditionalVAE(posterior, likelihood, prior), "rate"),
-        (zoo.ConditionalVAE(posterior, likelihood, prior, alpha=0.0), "prior_distortion"),
+        (zoo.CVAE(posterior, likelihood, prior), "rate"),
+        (zoo.CVAE(posterior, likelihood, prior, alpha=0.0), "prior_distortion"),
         (zoo.InfoVAE(posterior, likelihood, prior), "rate"),
     ):
         one, two = (
@@ -671,7 +669,7 @@ def test_pictures_have_all_classes_in_turn_or_a_seen_part_for_each_row():
 
 
 def test_samples_for_evaluation_have_the_datas_own_conditions():
-    class Echo(zoo.ConditionalVAE):
+    class Echo(zoo.CVAE):
         def sample(self, n, y=None, seed=None):
             return (
                 tf.fill([n, *SHAPE], 1.0) * tf.reshape(tf.cast(y, tf.float32), [n, 1, 1, 1]) / 255

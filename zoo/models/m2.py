@@ -3,8 +3,8 @@
 Kingma et al., "Semi-supervised Learning with Deep Generative Models", 2014.
 https://arxiv.org/abs/1406.5298
 
-M1 is a `VAE` and a classifier on its codes: `svm_on_codes`. M2 is `SemiSupervisedVAE`, M1+M2 is
-`StackedSemiSupervisedVAE`.
+M1 is a `VAE` and a classifier on its codes: `svm_on_codes`. M2 is `M2`, M1+M2 is
+`M1M2`.
 """
 
 import math
@@ -66,7 +66,7 @@ class AddClass(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("zoo")
-class SemiSupervisedVAE(GenerativeModel):
+class M2(GenerativeModel):
     """M2: the class is a latent variable, seen for some of the images.
 
     p(x, y, z) = p(y) p(z) p(x | y, z), with q(y | x) q(z | x, y). p(y) is uniform over C classes.
@@ -113,7 +113,7 @@ class SemiSupervisedVAE(GenerativeModel):
 
     Example:
         >>> data = zoo.datasets.load("digits", binarize="dynamic", num_labels=50)
-        >>> m2 = zoo.models.semi_supervised.m2_mlp((8, 8, 1), latent_dim=5, hidden=(32,))
+        >>> m2 = zoo.models.m2.m2_mlp((8, 8, 1), latent_dim=5, hidden=(32,))
         >>> m2.adapt(data)
         >>> m2.compile("adam")
         >>> batches = data.batches("train", 100, shuffle=True, repeat=True, stratified=True)
@@ -452,12 +452,12 @@ class SemiSupervisedVAE(GenerativeModel):
 
 
 @keras.saving.register_keras_serializable("zoo")
-class StackedSemiSupervisedVAE(SemiSupervisedVAE):
+class M1M2(M2):
     """M1+M2: an M2 whose data are the codes z1 of a trained M1.
 
     p(x, y, z1, z2) = p(y) p(z2) p(z1 | y, z2) p(x | z1) (Kingma et al., 2014, section 2.1). M1 is
     frozen: no player changes it. In training z1 is drawn from q(z1 | x) afresh in each step, else
-    it is the mean. The loss is that of `SemiSupervisedVAE`, in nats of z1.
+    it is the mean. The loss is that of `M2`, in nats of z1.
 
     A dimension of z1 which M1 does not use is N(0, 1) noise in training and a constant in
     evaluation: `adapt` measures which dimensions are used, and all others are left out. Classifier
@@ -467,11 +467,11 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
     `log_prob` of images draws z1 from q(z1 | x) as well; unused dimensions then have M1's prior.
 
     Args:
-        classifier, posterior, likelihood, prior: As for `SemiSupervisedVAE`, of z1 `[B, D1]` in place
+        classifier, posterior, likelihood, prior: As for `M2`, of z1 `[B, D1]` in place
             of images. The dimensions of the likelihood must be independent.
         first_posterior: M1's q(z1 | x); its weights are frozen by this.
         first_likelihood: M1's p(x | z1); likewise. M1's prior is N(0, I).
-        **kwargs: As for `SemiSupervisedVAE`.
+        **kwargs: As for `M2`.
     """
 
     def __init__(
@@ -497,7 +497,7 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         return tuple(self.first_posterior.network.inputs[0].shape[1:])
 
     def adapt(self, data, least: float = 0.1):
-        """As for `SemiSupervisedVAE`, and measures which dimensions of z1 are used.
+        """As for `M2`, and measures which dimensions of z1 are used.
 
         A dimension is if the standard deviation of its mean, E[z1 | x], over the first 1,000
         training images is above `least`, 0.1 as in the public code.
@@ -550,9 +550,7 @@ def _as_many(x, y):
     return tf.tile(x, tf.concat([[times], tf.ones([tf.rank(x) - 1], tf.int32)], 0))
 
 
-def error(
-    model: SemiSupervisedVAE, data: ImageData, split: str = "test", batch_size: int = 500
-) -> float:
+def error(model: M2, data: ImageData, split: str = "test", batch_size: int = 500) -> float:
     """Share of a split's labelled images whose most probable class is not theirs, in [0, 1].
 
     Raises:
@@ -625,8 +623,8 @@ def m2_mlp(
     likelihood: str = "bernoulli",
     levels: int = 256,
     alpha: float = 0.1,
-) -> SemiSupervisedVAE:
-    """A `SemiSupervisedVAE` of multilayer perceptrons; by default of the paper's sizes.
+) -> M2:
+    """A `M2` of multilayer perceptrons; by default of the paper's sizes.
 
     Args:
         image_shape: Height, width, channels.
@@ -658,7 +656,7 @@ def _m2(
     classifier, image_shape, num_classes, latent_dim, hidden, activation, likelihood, levels, alpha
 ):
     family = likelihood_family(likelihood, levels)
-    return SemiSupervisedVAE(
+    return M2(
         classifier,
         _of_class(
             image_shape, (2 * latent_dim,), num_classes, hidden, activation, DiagonalNormal()
@@ -688,8 +686,8 @@ def m2_conv(
     likelihood: str = "bernoulli",
     levels: int = 256,
     alpha: float = 0.1,
-) -> SemiSupervisedVAE:
-    """A `SemiSupervisedVAE` whose classifier is convolutional: of few labels it learns more.
+) -> M2:
+    """A `M2` whose classifier is convolutional: of few labels it learns more.
 
     The paper's are multilayer perceptrons, as q(z | x, y) and p(x | y, z) are here too.
 
@@ -730,8 +728,8 @@ def m1_m2_mlp(
     classifier_hidden: Sequence[int] = (500,),
     activation: str = "softplus",
     alpha: float = 0.1,
-) -> StackedSemiSupervisedVAE:
-    """A `StackedSemiSupervisedVAE` of multilayer perceptrons on the codes of a trained M1.
+) -> M1M2:
+    """A `M1M2` of multilayer perceptrons on the codes of a trained M1.
 
     Args:
         image_shape: Height, width, channels.
@@ -751,7 +749,7 @@ def m1_m2_mlp(
     """
     first = _first(image_shape, first)
     codes = first.latent_dim
-    return StackedSemiSupervisedVAE(
+    return M1M2(
         networks.mlp(codes, num_classes, classifier_hidden, activation),
         _of_class((codes,), (2 * latent_dim,), num_classes, hidden, activation, DiagonalNormal()),
         _of_class(

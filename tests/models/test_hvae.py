@@ -7,7 +7,7 @@ import scipy.stats
 import tensorflow as tf
 
 import zoo
-from zoo.models.hierarchical_vae import hierarchical_iwae_mlp, hvae_mlp
+from zoo.models.hvae import hierarchical_iwae_mlp, hvae_mlp
 
 # z2 ~ N(0, 1), z1 | z2 ~ N(A z2 + C, S^2), x | z1, z2 ~ N(W z1 + V z2 + M, NOISE^2).
 SHAPE, PIXELS, BOTTOM, TOP, S, NOISE = (2, 2, 1), 4, 2, 1, 0.6, 0.4

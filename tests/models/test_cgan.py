@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 import zoo
 from zoo.adversarial import NonSaturating
-from zoo.models.conditional_gan import ConditionalGAN, cdcgan, cgan_mlp
+from zoo.models.cgan import CGAN, cdcgan, cgan_mlp
 from zoo.networks import OneHot
 from zoo.penalties import GradientPenalty
 
@@ -23,7 +23,7 @@ VARIANTS = pytest.mark.parametrize("discriminator", ["concat", "projection"])
 
 def small(known, discriminator="concat", **options):
     built = cgan_mlp(SHAPE, 3, (6,), (5,), dropout=0.0, discriminator=discriminator)
-    model = ConditionalGAN(built.generator, built.discriminator, known.Prior(3), **options)
+    model = CGAN(built.generator, built.discriminator, known.Prior(3), **options)
     model.compile(keras.optimizers.SGD(1.0))
     return model
 
@@ -115,9 +115,7 @@ def test_the_optimal_discriminator_is_that_of_each_class_by_itself():
     slope = keras.layers.Dense(1, use_bias=False)(OneHot(3)(y))
     bias = keras.layers.Dense(1, use_bias=False)(OneHot(3)(y))
     product = keras.layers.Multiply()([keras.layers.Flatten()(x), slope])
-    model = ConditionalGAN(
-        generator, keras.Model([x, y], keras.layers.Add()([product, bias])), Passing()
-    )
+    model = CGAN(generator, keras.Model([x, y], keras.layers.Add()([product, bias])), Passing())
     model.discriminator.set_weights([means[:, None], -(means[:, None] ** 2) / 2])
     n = 30_000
     labels = np.arange(n) % 3
@@ -175,14 +173,14 @@ def test_what_lacks_a_condition_is_refused_in_a_sentence(digits):
         model.sample(2, 10)
     plain = zoo.models.gan.gan_mlp(SHAPE, 3, (6,), (5,))
     with pytest.raises(ValueError, match=r"The generator .*Received: a network of 1 inputs"):
-        ConditionalGAN(plain.generator, model.discriminator, model.prior)
+        CGAN(plain.generator, model.discriminator, model.prior)
     with pytest.raises(ValueError, match=r"The discriminator .*Received: a network of 1 inputs"):
-        ConditionalGAN(model.generator, plain.discriminator, model.prior)
+        CGAN(model.generator, plain.discriminator, model.prior)
     attributes = keras.Model(
         [keras.Input(SHAPE), labels := keras.Input((10,))], keras.layers.Dense(1)(labels)
     )
     with pytest.raises(ValueError, match="take the same condition"):
-        ConditionalGAN(model.generator, attributes, model.prior)
+        CGAN(model.generator, attributes, model.prior)
 
 
 @pytest.mark.parametrize(

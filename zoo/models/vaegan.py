@@ -139,7 +139,7 @@ class VAEGAN(GenerativeModel):
             called, if a network wants a condition and has none.
 
     Example:
-        >>> build = zoo.models.vae_gan.vaegan_mlp
+        >>> build = zoo.models.vaegan.vaegan_mlp
         >>> vaegan = build((8, 8, 1), 4, (16,), (16,), condition="label", margin=0.35)
         >>> vaegan.compile("adam")
         >>> x, y = zoo.datasets.load("digits").arrays("train")
@@ -296,7 +296,7 @@ def attribute_vectors(z, y) -> np.ndarray:
         ValueError: If these do not go together, or all or none of the images have an attribute.
 
     Example:
-        >>> vectors = zoo.models.vae_gan.attribute_vectors([[0.0, 1], [2, 1], [4, 7]], [[0], [1], [1]])
+        >>> vectors = zoo.models.vaegan.attribute_vectors([[0.0, 1], [2, 1], [4, 7]], [[0], [1], [1]])
         >>> vectors  # (3, 4) - (0, 1)
         array([[3., 3.]])
     """

@@ -65,7 +65,7 @@ class BiGAN(GenerativeModel):
             inputs.
 
     Example:
-        >>> bigan = zoo.models.bigan.bigan_mlp((8, 8, 1), 4, (32,))
+        >>> bigan = zoo.models.bi_gan.bigan_mlp((8, 8, 1), 4, (32,))
         >>> bigan.compile(keras.optimizers.Adam(2e-4, beta_1=0.5))
         >>> x, _ = zoo.datasets.load("digits").arrays("train")
         >>> history = bigan.fit(x, verbose=0)

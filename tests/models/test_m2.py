@@ -14,7 +14,7 @@ from sklearn.svm import SVC
 
 import zoo
 import zoo.training
-from zoo.models.semi_supervised import (
+from zoo.models.m2 import (
     AddClass,
     error,
     m1_m2_mlp,
@@ -42,7 +42,7 @@ def class_mlp(inputs, outputs, family, hidden=5, shape=None):
 
 def m2(known, **kwargs):
     """A small M2 whose noise is known, and whose weights are all different from zero."""
-    model = zoo.SemiSupervisedVAE(
+    model = zoo.M2(
         zoo.networks.mlp_encoder(SIZE, CLASSES, (4,)),
         class_mlp(SIZE, 2 * LATENTS, known.Posterior()),
         class_mlp((LATENTS,), 64, zoo.Bernoulli(), shape=SIZE),
@@ -208,7 +208,7 @@ def test_a_classifier_that_is_sure_makes_the_unlabelled_bound_the_labelled_one(k
 def discrete(known, exact):
     """p(x | y) of four independent pixels, z without effect, q(y | x) exact or any."""
     shape = (2, 2, 1)
-    model = zoo.SemiSupervisedVAE(
+    model = zoo.M2(
         zoo.networks.mlp_encoder(shape, CLASSES, ()),
         class_mlp(shape, 2, known.Posterior(), hidden=None),
         class_mlp((1,), 4, zoo.Bernoulli(), hidden=None, shape=shape),
@@ -313,7 +313,7 @@ X = np.random.default_rng(0).uniform(0, 1, (5, 2, 2, 1)).astype(np.float32)
 
 def linear(widening=1.0):
     """x = FACTORS z + CENTRES[y] + noise, with the exact q(y | x), and q(z | x, y) times widening."""
-    model = zoo.SemiSupervisedVAE(
+    model = zoo.M2(
         zoo.networks.mlp_encoder((2, 2, 1), CLASSES, ()),
         class_mlp((2, 2, 1), 4, zoo.DiagonalNormal(), hidden=None),
         class_mlp((2,), 4, zoo.SharedScaleNormal(NOISE), hidden=None, shape=(2, 2, 1)),
@@ -608,13 +608,13 @@ def first():
 
 
 def stacked(first, known, **kwargs):
-    inner = zoo.SemiSupervisedVAE(
+    inner = zoo.M2(
         zoo.networks.mlp(3, CLASSES, (4,)),
         class_mlp((3,), 2 * LATENTS, known.Posterior()),
         class_mlp((LATENTS,), 6, zoo.DiagonalNormal()),
         zoo.StandardNormal(LATENTS),
     )
-    return zoo.StackedSemiSupervisedVAE(
+    return zoo.M1M2(
         inner.classifier, inner.posterior, inner.likelihood, inner.prior,
         first.posterior, first.likelihood, **kwargs,
     )  # fmt: skip
@@ -713,7 +713,7 @@ def test_density_of_images_is_that_of_the_chain():
         np.concatenate([gain.T, np.zeros((4, 3))], 1),
         np.concatenate([-gain @ c, wide]),
     ])  # fmt: skip
-    model = zoo.StackedSemiSupervisedVAE(
+    model = zoo.M1M2(
         zoo.networks.mlp(3, CLASSES, ()),
         class_mlp((3,), 4, zoo.DiagonalNormal(), hidden=None),
         class_mlp((2,), 6, zoo.DiagonalNormal(), hidden=None),
@@ -943,7 +943,7 @@ def test_what_is_no_m1_is_refused(tmp_path):
 
 
 def test_a_run_of_m1_and_m2_asks_for_a_trained_m1():
-    config = zoo.presets.get("m1m2_digits")
+    config = zoo.presets.get("m1_m2_digits")
     with pytest.raises(ValueError, match=r"--preset=m1_digits.*, and .*--set first=runs/m1_digits"):
         zoo.training.check(config)
     zoo.presets.override(config, ["data.name=mnist"])

@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 
 import zoo
 from zoo.adversarial import Hinge, LogRatio, Minimax, NonSaturating
-from zoo.models.bigan import bigan_conv, bigan_mlp
+from zoo.models.bi_gan import bigan_conv, bigan_mlp
 
 tfd = tfp.distributions
 SHAPE, LATENTS, BATCH, SEED = (8, 8, 1), 3, 7, tf.constant([1, 2])

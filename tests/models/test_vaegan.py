@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import zoo
 from zoo.adversarial import Minimax, NonSaturating
-from zoo.models.vae_gan import attribute_vectors, vaegan_conv, vaegan_mlp
+from zoo.models.vaegan import attribute_vectors, vaegan_conv, vaegan_mlp
 
 SHAPE, BATCH, LATENTS = (8, 8, 1), 6, 3
 PLAYERS = ["encoder", "decoder", "discriminator"]

@@ -35,7 +35,7 @@ tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable("zoo")
-class ConditionalVAE(VAE):
+class CVAE(VAE):
     """A VAE of x given y, and its mixture with a Gaussian stochastic network (GSNN).
 
     Maximises alpha L_CVAE + (1 - alpha) L_GSNN, the paper's section 4.2, with
@@ -72,7 +72,7 @@ class ConditionalVAE(VAE):
         ValueError: If `alpha` is not in [0, 1], or is 0 and the rate is to be charged otherwise.
 
     Example:
-        >>> cvae = zoo.models.conditional_vae.conditional_vae_mlp((8, 8, 1), 4, (16,))
+        >>> cvae = zoo.models.cvae.conditional_vae_mlp((8, 8, 1), 4, (16,))
         >>> cvae.compile("adam")
         >>> x, y = zoo.datasets.load("digits", binarize="fixed").arrays("train")
         >>> history = cvae.fit(x, y, verbose=0)
@@ -193,7 +193,7 @@ class Predictor(GenerativeModel):
         ValueError: If it is anything else.
 
     Example:
-        >>> predictor = zoo.models.conditional_vae.predictor_mlp((8, 8, 1), (16,))
+        >>> predictor = zoo.models.cvae.predictor_mlp((8, 8, 1), (16,))
         >>> predictor.compile("adam")
         >>> data = zoo.datasets.load("digits", binarize="fixed", seen_quadrants=1)
         >>> history = predictor.fit(*data.arrays("train"), verbose=0)
@@ -252,8 +252,8 @@ def conditional_vae_mlp(
     num_samples: int = 1,
     warm_up_steps: int = 0,
     free_bits: float = 0.0,
-) -> ConditionalVAE:
-    """A `ConditionalVAE` of multilayer perceptrons.
+) -> CVAE:
+    """A `CVAE` of multilayer perceptrons.
 
     Encoder and decoder take the condition beside the image or the latent, one after the other in one
     vector: the image's values, or a label's one-hot code, or the attributes.
@@ -303,7 +303,7 @@ def conditional_vae_mlp(
             if baseline_hidden
             else None,
         )
-    return ConditionalVAE(
+    return CVAE(
         Conditional(mlp([x, given()], codes, hidden, name="encoder"), q),
         (Completion if condition == "seen" else Conditional)(
             mlp([z, given()], _of_an_image(image_shape, family), hidden[::-1], name="decoder"),

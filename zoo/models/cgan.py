@@ -20,7 +20,7 @@ from zoo.schedules import Schedule
 
 
 @keras.saving.register_keras_serializable("zoo")
-class ConditionalGAN(GAN):
+class CGAN(GAN):
     """A GAN of x given y: both networks see the condition.
 
     Mirza and Osindero's eq. 2, E log D(x | y) + E log(1 - D(G(z | y) | y)), for whichever
@@ -45,7 +45,7 @@ class ConditionalGAN(GAN):
             for `GAN`.
 
     Example:
-        >>> cgan = zoo.models.conditional_gan.cgan_mlp((8, 8, 1), 4, (16,), (16,))
+        >>> cgan = zoo.models.cgan.cgan_mlp((8, 8, 1), 4, (16,), (16,))
         >>> cgan.compile(keras.optimizers.Adam(1e-3, beta_1=0.5))
         >>> x, y = zoo.datasets.load("digits").arrays("train")
         >>> history = cgan.fit(x, y, verbose=0)
@@ -67,7 +67,7 @@ class ConditionalGAN(GAN):
         for name, network in (("generator", generator), ("discriminator", discriminator)):
             if len(network.inputs) != 2:
                 raise ValueError(
-                    f"The {name} of a ConditionalGAN takes the condition y beside its other input. "
+                    f"The {name} of a CGAN takes the condition y beside its other input. "
                     f"Received: a network of {len(network.inputs)} inputs."
                 )
         specs = [(n.inputs[1].shape[1:], n.inputs[1].dtype) for n in (generator, discriminator)]
@@ -103,7 +103,7 @@ class ConditionalGAN(GAN):
     def _given(self, y):
         if y is None:
             raise ValueError(
-                "A ConditionalGAN takes a condition with every image and every latent: train it on "
+                "A CGAN takes a condition with every image and every latent: train it on "
                 "(x, y), and pass `y` to its methods. Received: y=None."
             )
         return tf.cast(y, self.condition.dtype)
@@ -136,8 +136,8 @@ def cgan_mlp(
     spectral_norm: bool = False,
     instance_noise: float = 0.0,
     instance_noise_steps: int = 0,
-) -> ConditionalGAN:
-    """A `ConditionalGAN` of multilayer perceptrons, given labels.
+) -> CGAN:
+    """A `CGAN` of multilayer perceptrons, given labels.
 
     Args:
         image_shape: Height, width, channels.
@@ -158,7 +158,7 @@ def cgan_mlp(
         output="sigmoid",
         batch_norm=True,
     )
-    return ConditionalGAN(
+    return CGAN(
         networks.beside_label(generator, latent_dim, classes),
         networks.mlp_discriminator(
             image_shape,
@@ -194,8 +194,8 @@ def cdcgan(
     spectral_norm: bool = False,
     instance_noise: float = 0.0,
     instance_noise_steps: int = 0,
-) -> ConditionalGAN:
-    """A `ConditionalGAN` with DCGAN's networks, given labels, for 28, 32 or 64 pixels.
+) -> CGAN:
+    """A `CGAN` with DCGAN's networks, given labels, for 28, 32 or 64 pixels.
 
     Args:
         image_shape: Height, width, channels.
@@ -208,7 +208,7 @@ def cdcgan(
     check_bounded(loss, gradient_penalty, r1, spectral_norm)
     classes = _classes(condition_size)
     generator = networks.dcgan_generator(latent_dim + classes, image_shape, width)
-    return ConditionalGAN(
+    return CGAN(
         networks.beside_label(generator, latent_dim, classes),
         networks.dcgan_discriminator(
             image_shape,
