@@ -2,6 +2,7 @@
 
 from benchmarks.tables.table import Row, Table
 from zoo import presets, training
+from zoo.models import m2
 
 _M1 = Row("M1, its codes", "m1_mnist", ("learning_rate_decay=cosine",), share=1.0)
 
