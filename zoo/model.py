@@ -83,6 +83,12 @@ class GenerativeModel(FromArguments, keras.Model):
     stratified_batches: bool = False
     """Whether it is trained on the batches that `ImageData.batches` gives for `stratified`."""
 
+    semi_supervised: bool = False
+    """Whether a training batch is two streams, `((x_labelled, y), x_unlabelled)`.
+
+    Objectives then receive `x` as the pair `(x_labelled, x_unlabelled)`, and the labels `y` of the first.
+    """
+
     log_prob_method: str = "importance sampling"
     """How a model with `log_prob` comes by it: or "Monte Carlo", from the prior, or "exact"."""
 
@@ -715,6 +721,10 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         if isinstance(x, tf.data.Dataset):
             spec = x.element_spec
+            if _has_two_streams(spec):
+                for images in (spec[0][0], spec[1]):
+                    self.check_images(images)
+                return
             x = spec[0] if isinstance(spec, tuple | list) else spec
         if not hasattr(x, "shape") or not hasattr(x, "dtype"):
             return
@@ -795,8 +805,16 @@ def _refuse_third(parts, where: str = "the data") -> None:
         _refuse_weights(weights, f"a third item in {where}, which Keras takes for weights")
 
 
+def _has_two_streams(data) -> bool:
+    """Whether a batch, or its specification, is `((x_labelled, y), x_unlabelled)`."""
+    return isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], tuple)
+
+
 def _unpacked(data):
     _refuse_third(data)
+    if _has_two_streams(data):
+        (x_labelled, y), x_unlabelled = data
+        return (x_labelled, x_unlabelled), y
     x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
     return x, y
 
