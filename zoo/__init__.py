@@ -59,19 +59,19 @@ from zoo.models.cgan import CGAN
 from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, SoftmaxAndStyle
 from zoo.models.cvae import CVAE, Predictor
 from zoo.models.denoising_vae import DenoisingIWAE, DenoisingVAE, GaussianNoise, SaltAndPepper
-from zoo.models.dimension_reduction_aae import (
-    ClusterHeads,
-    DimensionReductionAAE,
-    SemiSupervisedDimensionReductionAAE,
-)
+from zoo.models.dimension_reduction_aae import ClusterHeads, DimensionReductionAAE
 from zoo.models.factor_vae import FactorVAE
 from zoo.models.gan import GAN
 from zoo.models.hvae import HierarchicalPosterior, HierarchicalPrior
 from zoo.models.info_vae import InfoVAE
 from zoo.models.iwae import IWAE
 from zoo.models.label_informed_aae import LabelInformedAAE
-from zoo.models.m2 import M1M2, M2
+from zoo.models.m1_m2 import M1M2
+from zoo.models.m2 import M2
 from zoo.models.semi_supervised_aae import SemiSupervisedAAE
+from zoo.models.semi_supervised_dimension_reduction_aae import (
+    SemiSupervisedDimensionReductionAAE,
+)
 from zoo.models.vae import VAE
 from zoo.models.vaegan import VAEGAN, Equilibrium
 from zoo.models.wae import WAE, WAEGAN

@@ -80,9 +80,6 @@ class GenerativeModel(FromArguments, keras.Model):
     condition_in_latents: bool = False
     """Whether latents hold what the condition says, as far as the model finds it in an image."""
 
-    stratified_batches: bool = False
-    """Whether it is trained on the batches that `ImageData.batches` gives for `stratified`."""
-
     semi_supervised: bool = False
     """Whether a training batch is two streams, `((x_labelled, y), x_unlabelled)`.
 

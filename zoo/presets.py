@@ -33,8 +33,13 @@ from zoo.models.hvae import hierarchical_iwae_mlp, hvae_mlp
 from zoo.models.info_vae import info_vae_conv, info_vae_mlp
 from zoo.models.iwae import iwae_mlp
 from zoo.models.label_informed_aae import label_informed_aae_mlp
-from zoo.models.m2 import m1_m2_mlp, m2_conv, m2_mlp
-from zoo.models.semi_supervised_aae import semi_supervised_aae_conv, semi_supervised_aae_mlp
+from zoo.models.m1 import m1
+from zoo.models.m1_m2 import m1_m2
+from zoo.models.m2 import m2
+from zoo.models.semi_supervised_aae import semi_supervised_aae
+from zoo.models.semi_supervised_dimension_reduction_aae import (
+    semi_supervised_dimension_reduction_aae,
+)
 from zoo.models.vae import vae_conv, vae_mlp
 from zoo.models.vaegan import vaegan_conv, vaegan_mlp
 from zoo.models.wae import wae_conv, wae_gan_conv, wae_gan_mlp, wae_mlp
@@ -60,8 +65,8 @@ BUILDERS = {
         cdcgan,
         aae_mlp,
         label_informed_aae_mlp,
-        semi_supervised_aae_mlp,
-        semi_supervised_aae_conv,
+        semi_supervised_aae,
+        semi_supervised_dimension_reduction_aae,
         clustering_aae_mlp,
         dimension_reduction_aae_mlp,
         vaegan_mlp,
@@ -76,9 +81,9 @@ BUILDERS = {
         factor_vae_conv,
         bigan_mlp,
         bigan_conv,
-        m2_mlp,
-        m2_conv,
-        m1_m2_mlp,
+        m1,
+        m2,
+        m1_m2,
         avb_mlp,
         alphagan_mlp,
         alphagan_conv,
@@ -1148,7 +1153,7 @@ PRESETS = {
     # The paper's alpha is 0.1; of so few steps more is learned with a larger one.
     "m2_digits": {
         "about": "M2, semi-supervised VAE, 100 labels, on dynamically binarised digits.",
-        "builder": "m2_mlp",
+        "builder": "m2",
         "model": {
             "num_classes": 10,
             "latent_dim": 8,
@@ -1164,8 +1169,9 @@ PRESETS = {
     },
     "m2_mnist": {
         "about": "M2, semi-supervised VAE, 1,000 labels, convolutional classifier, on binarised MNIST.",
-        "builder": "m2_conv",
+        "builder": "m2",
         "model": {
+            "network": "conv",
             "num_classes": 10,
             "latent_dim": 50,
             "hidden": (500,),
@@ -1184,7 +1190,7 @@ PRESETS = {
     },
     "m1_m2_digits": {
         "about": "M1+M2 on a trained M1 (m1_digits), 100 labels.",
-        "builder": "m1_m2_mlp",
+        "builder": "m1_m2",
         "model": {
             "first": "",
             "num_classes": 10,
@@ -1200,7 +1206,7 @@ PRESETS = {
     },
     "m1_m2_mnist": {
         "about": "M1+M2 on a trained M1 (m1_mnist), 100 labels.",
-        "builder": "m1_m2_mlp",
+        "builder": "m1_m2",
         "model": {
             "first": "",
             "num_classes": 10,
@@ -1390,7 +1396,7 @@ PRESETS = {
     },
     "semi_supervised_aae_digits": {
         "about": "Semi-supervised adversarial autoencoder, 100 labels.",
-        "builder": "semi_supervised_aae_mlp",
+        "builder": "semi_supervised_aae",
         "model": {
             "latent_dim": 5,
             "hidden": (128, 128),
@@ -1447,10 +1453,9 @@ PRESETS = {
     },
     "semi_supervised_dimension_reduction_aae_digits": {
         "about": "Adversarial autoencoder in the plane, heads of ten classes, 100 labels.",
-        "builder": "dimension_reduction_aae_mlp",
+        "builder": "semi_supervised_dimension_reduction_aae",
         "model": {
             "categories": 10,
-            "semi_supervised": True,
             "hidden": (128, 128),
             "discriminator_hidden": (128, 128),
             "input_noise": 0.3,
@@ -1519,7 +1524,7 @@ PRESETS = {
     },
     "semi_supervised_aae_mnist": {
         "about": "Semi-supervised adversarial autoencoder, 1,000 labels.",
-        "builder": "semi_supervised_aae_mlp",
+        "builder": "semi_supervised_aae",
         "model": {
             "hidden": (500, 500),
             "discriminator_hidden": (500, 500),
@@ -1579,10 +1584,9 @@ PRESETS = {
     },
     "semi_supervised_dimension_reduction_aae_mnist": {
         "about": "Adversarial autoencoder in the plane, heads of ten classes, 1,000 labels.",
-        "builder": "dimension_reduction_aae_mlp",
+        "builder": "semi_supervised_dimension_reduction_aae",
         "model": {
             "categories": 10,
-            "semi_supervised": True,
             "hidden": (500, 500),
             "discriminator_hidden": (500, 500),
             "input_noise": 0.3,
@@ -1602,8 +1606,11 @@ PRESETS = {
     },
     "semi_supervised_aae_cifar10": {
         "about": "Semi-supervised adversarial autoencoder, convolutional, 1,000 labels.",
-        "builder": "semi_supervised_aae_conv",
+        "builder": "semi_supervised_aae",
         "model": {
+            "network": "conv",
+            "latent_dim": 20,
+            "hidden": 256,
             "filters": (32, 64, 128),
             "discriminator_hidden": (500, 500),
             "input_noise": 0.1,
@@ -2207,6 +2214,10 @@ def build(
     arguments = dict(config.model)
     if "levels" in inspect.signature(builder).parameters:
         arguments["levels"] = levels
+    if "first" in arguments:
+        from zoo.runs import open_model
+
+        arguments["first"] = open_model(arguments["first"])[0] if arguments["first"] else None
     model = builder(image_shape, **arguments)
     model.seed = config.seed
     model.compile(
