@@ -37,7 +37,7 @@ from absl import flags
 from trainers.cli import start
 from zoo import datasets, presets, runs
 from zoo.datasets.images import ImageData, Split
-from zoo.model import turns_of
+from zoo.model import turns_of, unpacked
 
 FLAGS = flags.FLAGS
 MATMUL_SIDE = 2000
@@ -90,16 +90,6 @@ def _rows(tensors, part: slice):
     if isinstance(tensors, tuple):
         return tuple(t[part] for t in tensors)
     return None if tensors is None else tensors[part]
-
-
-def unpacked(batch):
-    """The `x` and the `y` of a batch: for two streams, the pair of images, and the labels."""
-    if not isinstance(batch, tuple):
-        return batch, None
-    if not isinstance(batch[0], tuple):
-        return batch
-    (x_labelled, y), x_unlabelled = batch
-    return (x_labelled, x_unlabelled), y
 
 
 def bare_steps(model, batch, jit_compile: bool):

@@ -311,7 +311,7 @@ class GenerativeModel(FromArguments, keras.Model):
         pass
 
     def train_step(self, data):
-        x, y = _unpacked(data)
+        x, y = unpacked(data)
         seed = self._seed_at(self.step)
         rounds = self.rounds()
         shares = max(round.steps for round in rounds)
@@ -462,7 +462,7 @@ class GenerativeModel(FromArguments, keras.Model):
         optimizer.apply(grads, variables)
 
     def test_step(self, data):
-        x, y = _unpacked(data)
+        x, y = unpacked(data)
         # The trackers start at zero, so their count tells the batches apart.
         seen = tf.cast(next(iter(self.trackers.values())).count, tf.int64)
         seed = self._seed_at(-1 - seen)
@@ -807,7 +807,8 @@ def _has_two_streams(data) -> bool:
     return isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], tuple)
 
 
-def _unpacked(data):
+def unpacked(data):
+    """The `x` and the `y` of a batch. For two streams, `x` is the pair of images."""
     _refuse_third(data)
     if _has_two_streams(data):
         (x_labelled, y), x_unlabelled = data

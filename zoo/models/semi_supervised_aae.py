@@ -52,7 +52,7 @@ class SemiSupervisedAAE(ClusteringAAE):
 
     Example:
         >>> data = zoo.datasets.load("digits", num_labels=100)
-        >>> build = zoo.models.semi_supervised_aae.semi_supervised_aae
+        >>> from zoo.models.semi_supervised_aae import semi_supervised_aae as build
         >>> model = build((8, 8, 1), latent_dim=4, hidden=(32,), discriminator_hidden=(32,))
         >>> model.adapt(data)
         >>> model.compile("adam")
