@@ -145,6 +145,18 @@ def test_a_coupling_is_the_papers_formula():
     )
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_maf_reverses_the_order_of_the_values_between_its_steps(steps):
+    bijector = shaken(zoo.MAFPrior(4, steps=steps, hidden=(12,))).bijector
+    slopes = np.abs(jacobians(bijector.inverse, RNG.normal(size=(3, 4))))
+    later = np.triu(np.ones((4, 4)), 1) == 1
+    if steps == 1:
+        np.testing.assert_array_equal(slopes[:, later], 0)
+    else:
+        # With one order in both steps, no value would depend on later values.
+        assert (slopes > 1e-6).all()
+
+
 @every_prior
 def test_networks_run_wild_leave_the_log_scales_within_their_bound(name):
     prior = PRIORS[name](4, steps=2, max_log_scale=1.5)
@@ -164,30 +176,34 @@ def test_the_log_determinant_of_a_posteriors_flow_is_that_of_autodiff(name):
     family = POSTERIORS[name](4)
     q = family(params_of(family, 6), 1)
     z = RNG.normal(size=(6, 4)).astype(np.float32)
-    result, log_det = q.flow(tf.constant(z))
+    z = tf.constant(z)
+    result, log_det = q.bijector.forward(z), q.bijector.forward_log_det_jacobian(z)
     assert np.abs(result - z).max() > 0.1
-    np.testing.assert_allclose(log_det, log_dets(lambda z: q.flow(z)[0], z), atol=2e-4)
+    np.testing.assert_allclose(log_det, log_dets(q.bijector.forward, z.numpy()), atol=2e-4)
 
 
 def test_iaf_is_inverted_value_by_value():
     family = POSTERIORS["iaf"](5)
-    q = family(params_of(family, 6), 1)
+    params = params_of(family, 6)
+    q = family(params, 1)
     z = tf.constant(RNG.normal(size=(3, 6, 5)), tf.float32)
-    result, log_det = q.flow(z)
-    start, same = q.inverse(result)
-    np.testing.assert_allclose(start, z, atol=1e-4)
-    np.testing.assert_allclose(same, log_det, atol=1e-4)
+    result, log_det = q.bijector.forward(z), q.bijector.forward_log_det_jacobian(z)
+    other = family(params, 1).bijector
+    np.testing.assert_allclose(other.inverse(tf.identity(result)), z, atol=1e-4)
+    inverse_log_det = other.inverse_log_det_jacobian(tf.identity(result))
+    np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-4)
 
 
 def test_a_step_of_iaf_has_a_triangular_jacobian_with_the_gates_on_its_diagonal():
     family = shaken(zoo.InverseAutoregressiveNormal(4, steps=1, hidden=(9,), context=3))
     q = family(params_of(family, 5), 1)
     z = tf.constant(RNG.normal(size=(5, 4)), tf.float32)
-    jacobian = jacobians(lambda z: q.flow(z)[0], z)
+    jacobian = jacobians(q.bijector.forward, z)
     np.testing.assert_array_equal(jacobian[:, np.triu(np.ones((4, 4)), 1) == 1], 0)
     diagonal = np.diagonal(jacobian, axis1=1, axis2=2)
     assert (diagonal > 0).all() and (diagonal < 1).all()
-    np.testing.assert_allclose(q.flow(z)[1], np.log(diagonal).sum(-1), rtol=1e-4)
+    log_det = q.bijector.forward_log_det_jacobian(z)
+    np.testing.assert_allclose(log_det, np.log(diagonal).sum(-1), rtol=1e-4)
 
 
 def test_iaf_is_algorithm_1_with_the_order_reversed_between_steps():
@@ -219,6 +235,45 @@ def test_what_iaf_knows_of_its_draws_is_what_inverting_says_of_any_value():
         known = q.log_prob(z).numpy()
         np.testing.assert_allclose(q.log_prob(z.numpy()), known, rtol=1e-3, atol=1e-3)
     assert second.shape == (5, 4, 3)
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("sample_shape", [(), (5,)])
+def test_the_density_of_a_draw_takes_one_pass_and_no_inverse(mode, sample_shape, monkeypatch):
+    family = POSTERIORS["iaf"](4)
+    params = params_of(family, 3)
+    calls = []
+    call = zoo.distributions.MADE.call
+
+    def counted(network, *inputs):
+        calls.append(network)
+        return call(network, *inputs)
+
+    def draw_and_density(params):
+        q = family(params, 1)
+        z = q.sample(sample_shape, seed=[1, 2])
+        return z, q.log_prob(z)
+
+    monkeypatch.setattr(zoo.distributions.MADE, "call", counted)
+    spec = [tf.TensorSpec([None, params.shape[1]])]  # The batch size is unknown.
+    if mode != "eager":
+        draw_and_density = tf.function(draw_and_density, spec, jit_compile=mode == "xla")
+    z, log_prob = draw_and_density(params)
+    assert calls == family.networks  # Each network once, while it is traced or run.
+    assert z.shape == (*sample_shape, 3, 4) and log_prob.shape == (*sample_shape, 3)
+    inverted = family(params, 1).log_prob(tf.identity(z))
+    np.testing.assert_allclose(log_prob, inverted, rtol=1e-3, atol=1e-3)
+
+
+def test_each_of_two_draws_keeps_its_own_density():
+    family = POSTERIORS["planar"](3)
+    params = params_of(family, 2)
+    q = family(params, 1)
+    first, second = q.sample(seed=[1, 1]), q.sample(seed=[2, 2])
+    for z in (first, second):
+        for i in range(2):
+            expected = planar_log_prob(z[i : i + 1].numpy(), *numpy_planar(params[i], 3, 3))
+            np.testing.assert_allclose(q.log_prob(z)[i], expected[0], rtol=1e-3, atol=1e-3)
 
 
 def numpy_planar(params, dim, steps):
@@ -293,7 +348,7 @@ def test_planar_flows_refuse_values_that_they_did_not_draw():
     q = family(params_of(family, 3), 1)
     z = q.sample(seed=[1, 2])
     q.log_prob(z)
-    with pytest.raises(ValueError, match="no inverse to evaluate"):
+    with pytest.raises(ValueError, match=r"has no inverse.*own draws only"):
         q.log_prob(tf.identity(z))
 
 

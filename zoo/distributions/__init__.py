@@ -1,7 +1,7 @@
-"""Families (parameters to a distribution), conditionals (context to a distribution), priors.
+"""Families (parameters to a distribution), conditionals (context to a distribution) and priors.
 
-All of them hand out `tfp.distributions.Distribution`s: `sample`, `log_prob`, `mean`, and exact
-KL divergences where TFP knows them. Nothing here computes a loss.
+All of them return a `tfp.distributions.Distribution`, with `sample`, `log_prob`, `mean`, and an exact
+KL divergence if TFP has one. No losses are computed here.
 """
 
 from zoo.distributions.by_name import latent_prior, likelihood_family, posterior_family
@@ -31,7 +31,15 @@ from zoo.distributions.implicit import (
     noisy_mlp,
 )
 from zoo.distributions.mixtures import MixturePrior, NormalPetals, SwissRoll, VampPrior
-from zoo.distributions.part import Part, has_log_prob, kl, refuse_learned
+from zoo.distributions.part import (
+    Part,
+    has_log_prob,
+    kl,
+    need_density,
+    need_differentiable_draws,
+    need_noise,
+    refuse_learned,
+)
 from zoo.distributions.priors import (
     ConditionalPrior,
     IsotropicNormal,
@@ -80,6 +88,9 @@ __all__ = [
     "latent_prior",
     "likelihood_family",
     "mean_and_variance",
+    "need_density",
+    "need_differentiable_draws",
+    "need_noise",
     "noise_basis",
     "noisy_mlp",
     "posterior_family",

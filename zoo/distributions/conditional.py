@@ -34,21 +34,8 @@ class Conditional(Part):
         self.network = network
         self.family = family
 
-    @property
-    def has_density(self) -> bool:
-        return self.family.has_density
-
-    @property
-    def has_density_everywhere(self) -> bool:
-        return self.family.has_density_everywhere
-
-    @property
-    def has_differentiable_draws(self) -> bool:
-        return self.family.has_differentiable_draws
-
-    @property
-    def is_deterministic(self) -> bool:
-        return self.family.is_deterministic
+    def made_of(self) -> tuple[Part, ...]:
+        return (self.family,)
 
     @property
     def condition(self):
