@@ -262,11 +262,11 @@ def test_layouts_that_are_refused(tmp_path):
     write(tmp_path / "one.png")
     refused(ValueError, "at least 3 are needed")
     (tmp_path / "label").mkdir()
-    refused(ValueError, r"found both.*'one.png' and 'label/'")
+    refused(ValueError, r"either images or.*Received: both.*'one.png' and 'label/'")
     (tmp_path / "one.png").unlink()
     refused(datasets.DatasetNotFound, "label 'label' is empty")
     write(tmp_path / "label" / "deeper" / "one.png")
-    refused(ValueError, "found the folder 'deeper/'")
+    refused(ValueError, "Received: the folder 'deeper/'")
     (tmp_path / "notes.txt").touch()
     refused(ValueError, "only PNG and JPEG.*notes.txt")
 
@@ -301,7 +301,7 @@ def test_all_images_of_a_folder_are_read_as_they_are(tmp_path):
     with pytest.raises(ValueError, match=r"0.png' of 4x6, '9.png' of 4x5 pixels. Give image_size"):
         datasets.read_images(tmp_path)
     (tmp_path / "sub" / "9.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="it is no PNG or JPEG"):
+    with pytest.raises(ValueError, match="it is not a PNG or JPEG"):
         datasets.read_images(tmp_path)
     with pytest.raises(datasets.DatasetNotFound, match="no folder"):
         datasets.read_images(tmp_path / "none")

@@ -573,7 +573,7 @@ def test_flows_come_back_from_their_config(part):
         (lambda: by_name.latent_prior("real_nvp", 2, SHAPE), "Did you mean 'realnvp'"),
         (lambda: by_name.latent_prior("normal", 2, SHAPE, components=3), "prior_components=3"),
         (lambda: by_name.latent_prior("vamp", 2, SHAPE, steps=3), "prior_steps=3"),
-        (lambda: vae_of("planar", "vamp"), "knows it at its own draws only"),
+        (lambda: vae_of("planar", "vamp"), "knows the density of its own draws only"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(make, message):

@@ -368,7 +368,7 @@ def with_condition():
         (lambda: zoo.MixturePrior(2, 0), "at least one component"),
         (lambda: zoo.MixturePrior(2, min_scale=1.0), "between 0 and 1"),
         (lambda: zoo.VampPrior((2, 2, 1), 0), "at least one component"),
-        (lambda: zoo.VampPrior((2, 2, 1))(), "made from a posterior"),
+        (lambda: zoo.VampPrior((2, 2, 1))(), "needs a posterior"),
         (lambda: vamp(3)[0].bind(zoo.Conditional(with_condition(), zoo.UnitNormal())),
          "without a condition"),
         (lambda: zoo.VampPrior((3, 2, 1), 2).bind(vamp(3)[1]), "shape of the posterior's images"),
