@@ -44,7 +44,7 @@ def check_options(
         )
     if seen_quadrants is not None and seen_quadrants not in (1, 2, 3):
         raise ValueError(
-            "`seen_quadrants` must be None, 1, 2 or 3. "
+            "`seen_quadrants` must be None, or 1, 2 or 3 quadrants. "
             f"Received: seen_quadrants={seen_quadrants!r}."
         )
     if seen_quadrants and image_size and image_size % 2:

@@ -117,8 +117,8 @@ class Completion(Conditional):
         # Families over vectors override `num_params`, because their values are dependent.
         if type(family).num_params is not Family.num_params:
             raise ValueError(
-                "A Completion sums over single values: use a family of independent values, such as "
-                f"Bernoulli. Received: a {type(family).__name__}, which is over vectors."
+                "A Completion sums over hidden values, so its family must be of independent values. "
+                f"Received: a {type(family).__name__}, which is over vectors."
             )
         shape = network.output_shape
         if len(shape) != 4 or shape[-1] % family.params_per_value:

@@ -106,8 +106,8 @@ def component_labels(y: np.ndarray | tf.Tensor, components: int) -> tf.Tensor:
         raise ValueError(f"Labels must be ints. Received: y of type {values.dtype.name}.")
     if values is not None and (values >= components).any():
         raise ValueError(
-            f"Labels must be at most {components - 1}, one for each component of the prior; a label "
-            f"below 0 means no label. Received: a label of {values.max()}."
+            f"The components of the prior have the labels from 0 to {components - 1}; a label below 0 "
+            f"means no label. Received: a label of {values.max()}."
         )
     return tf.cast(y, tf.int32)
 

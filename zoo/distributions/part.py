@@ -49,7 +49,7 @@ class Part(FromArguments, keras.layers.Layer):
 
     @property
     def has_differentiable_draws(self) -> bool:
-        """Whether draws are differentiable functions of the parameters."""
+        """Whether draws are differentiable functions of the parameters and weights."""
         return all(part.has_differentiable_draws for part in self.made_of())
 
     @property
