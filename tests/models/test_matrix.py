@@ -35,9 +35,18 @@ SMALL = {
 }
 
 # Groups of builders that refuse the same for the same reason.
-ELBO = (
-    "vae beta_vae beta_tcvae factor_vae info_vae iwae denoising_vae denoising_iwae cvae m1"
-).split()
+ELBO = [
+    "vae",
+    "beta_vae",
+    "beta_tcvae",
+    "factor_vae",
+    "info_vae",
+    "iwae",
+    "denoising_vae",
+    "denoising_iwae",
+    "cvae",
+    "m1",
+]
 TOP = ["hvae", "hierarchical_iwae"]
 NO_DENSITY = "needs a density"
 REFUSED = {
