@@ -120,7 +120,7 @@ class GenerativeModel(FromArguments, keras.Model):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the model's images."""
-        seen = self.discriminator if not self.can_encode else self.posterior.network
+        seen = self.posterior.network if hasattr(self, "posterior") else self.discriminator
         return tuple(seen.inputs[0].shape[1:])
 
     @property
