@@ -47,8 +47,9 @@ from zoo.distributions import (
     UnitNormal,
     VampPrior,
 )
+from zoo.finite import NonFiniteError
 from zoo.flows import InverseAutoregressiveNormal, MAFPrior, PlanarNormal, RealNVPPrior
-from zoo.model import GenerativeModel, NonFiniteError, Round
+from zoo.model import GenerativeModel, Round
 from zoo.models.aae import AAE
 from zoo.models.alpha_gan import AlphaGAN
 from zoo.models.autoencoder import Autoencoder
