@@ -28,7 +28,8 @@ from zoo.distributions import (
     kl,
     likelihood_family,
 )
-from zoo.model import GenerativeModel, NonFiniteError, as_images, as_seed
+from zoo.finite import NonFiniteError
+from zoo.model import GenerativeModel, as_images, as_seed
 from zoo.models.vae import VAE, log_mean_weight, vae_mlp
 
 tfd = tfp.distributions
