@@ -125,9 +125,6 @@ class GenerativeModel(FromArguments, keras.Model):
     condition_in_latents: bool = False
     """Whether latents contain the condition, as far as the model infers it from an image."""
 
-    stratified_batches: bool = False
-    """Whether it is trained on the batches that `ImageData.batches` gives for `stratified`."""
-
     semi_supervised: bool = False
     """Whether a training batch may be two streams, `((x_labelled, y), x_unlabelled)`.
 

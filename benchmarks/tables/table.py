@@ -231,7 +231,7 @@ def seconds_per_epoch(config: ConfigDict) -> float:
         config.batch_size,
         shuffle=True,
         repeat=True,
-        stratified=model.stratified_batches,
+        semi_supervised=model.semi_supervised,
     )
     chunk = min(20, data.steps_per_epoch(config.batch_size))
     model.adapt(data)
