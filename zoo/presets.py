@@ -99,7 +99,7 @@ def _critic_adam(learning_rate: float = 1e-4) -> dict:
     return _adam(learning_rate, beta_1=0.0, beta_2=0.9)
 
 
-# XLA and steps per execution are what `benchmarks.throughput --sweep` found best on a CPU: XLA helps
+# XLA and steps per execution are what `benchmarks.speed.throughput --sweep` found best on a CPU: XLA helps
 # multilayer perceptrons, but not convolutions, and dropout under it is slow.
 # Each name leads to what differs from `_DEFAULTS`, in `model` from the builder's own defaults; `about`
 # says in a line what is trained.

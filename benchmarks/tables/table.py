@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from benchmarks.throughput import machine
+from benchmarks.machine import machine
 from zoo import metrics, presets, runs, training
 from zoo.datasets import ImageData
 from zoo.metrics.estimate import Estimate

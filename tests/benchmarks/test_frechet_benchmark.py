@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import frechet
+from benchmarks.speed import frechet
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
     flags = ["--dim=32", "--examples=80", "--repeats=2", f"--output={folder}"]
     subprocess.run(
-        [sys.executable, "-m", "benchmarks.frechet", *flags],
+        [sys.executable, "-m", "benchmarks.speed.frechet", *flags],
         cwd=ROOT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         check=True,
@@ -77,7 +77,7 @@ def test_the_report(ran):
 
 def test_settings_without_meaning_are_told_in_a_sentence():
     result = subprocess.run(
-        [sys.executable, "-m", "benchmarks.frechet", "--dim=64", "--examples=64"],
+        [sys.executable, "-m", "benchmarks.speed.frechet", "--dim=64", "--examples=64"],
         cwd=ROOT,
         capture_output=True,
         text=True,

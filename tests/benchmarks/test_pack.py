@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import zoo
-from benchmarks import pack
+from benchmarks.release import pack
 from zoo import features, presets, pretrained
 from zoo.runs import Run
 

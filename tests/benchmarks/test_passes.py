@@ -4,8 +4,8 @@ import keras
 import pytest
 
 import zoo
-from benchmarks import throughput
-from benchmarks.passes import Pass, Passes, needed
+from benchmarks.speed import throughput
+from benchmarks.speed.passes import Pass, Passes, needed
 from zoo import presets
 
 

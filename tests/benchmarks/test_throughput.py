@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import zoo
 import zoo.conditions
-from benchmarks import throughput
+from benchmarks.speed import throughput
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -218,7 +218,7 @@ def test_report_of_a_sweep():
 )
 def test_torch_has_the_same_networks(preset):
     torch = pytest.importorskip("torch")
-    from benchmarks import torch_loops
+    from benchmarks.speed import torch_loops
 
     config = zoo.presets.get(preset)
     model = zoo.presets.build(config, (28, 28, 1))
@@ -234,14 +234,14 @@ def test_torch_has_the_same_networks(preset):
 )
 def test_torch_has_no_loop_for_what_it_does_not_do(preset):
     pytest.importorskip("torch")
-    from benchmarks import torch_loops
+    from benchmarks.speed import torch_loops
 
     assert torch_loops.make(zoo.presets.get(preset), (28, 28, 1)) is None
 
 
 def run(*flags):
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks.throughput", *flags],
+        [sys.executable, "-m", "benchmarks.speed.throughput", *flags],
         cwd=ROOT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,

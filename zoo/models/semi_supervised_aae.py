@@ -38,7 +38,7 @@ class SemiSupervisedAAE(ClusteringAAE):
     `y[B]` is the class, an int in 0..K-1; -1, or any number below 0, is no label, and y=None says so
     of all images. In evaluation labels serve for the cross-entropy and for `accuracy` alone: the share
     of the labelled images whose class is the most probable one, 0 where there are none. See
-    `zoo.models.m2.error` for the error on a split.
+    `zoo.evaluation.classification.error` for the error on a split.
 
     Args:
         posterior, likelihood, prior, discriminator, category_discriminator, adversarial_loss: As for
@@ -58,7 +58,7 @@ class SemiSupervisedAAE(ClusteringAAE):
         >>> model.compile("adam")
         >>> batches = data.batches("train", 100, shuffle=True, repeat=True, stratified=True)
         >>> history = model.fit(batches, steps_per_epoch=10, verbose=0)
-        >>> error = zoo.models.m2.error(model, data)
+        >>> error = zoo.evaluation.classification.error(model, data)
     """
 
     terms = (*ClusteringAAE.terms, "accuracy")

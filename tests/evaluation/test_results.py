@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from zoo import metrics
-from zoo.metrics import Result
+from zoo import evaluation
+from zoo.evaluation import Result
 
 
 def fid(value=1.0, **more):
@@ -25,8 +25,8 @@ def test_results_are_read_as_they_were_written(tmp_path):
         Result("nll", "nll", None, status="failed", error="A GAN has no likelihood."),
     ]
     for result in written:
-        metrics.append(path, result)
-    assert metrics.read(path) == written
+        evaluation.append(path, result)
+    assert evaluation.read(path) == written
     first, second = map(json.loads, path.read_text().splitlines())
     assert first["value"] == 0.1 + 0.2 and first["schema"] == 1
     assert second["value"] is None and second["error"] == "A GAN has no likelihood."
@@ -34,37 +34,37 @@ def test_results_are_read_as_they_were_written(tmp_path):
 
 def test_appending_leaves_what_is_there_alone_and_ends_a_line_that_was_cut_short(tmp_path):
     path = tmp_path / "evaluation.jsonl"
-    metrics.append(path, fid())
+    evaluation.append(path, fid())
     before = path.read_text()
     path.write_text(before + '{"metric": "FD')
-    metrics.append(path, fid(2.0))
+    evaluation.append(path, fid(2.0))
     lines = path.read_text().splitlines()
     assert lines[0] + "\n" == before and len(lines) == 3
-    with pytest.raises(ValueError, match=r"Line 2 .* is no result.*delete it"):
-        metrics.read(path)
+    with pytest.raises(ValueError, match=r"Line 2 .* is not a result.*delete the line"):
+        evaluation.read(path)
 
 
 def test_no_value_that_json_lacks_is_ever_written(tmp_path):
     path = tmp_path / "evaluation.jsonl"
     with pytest.raises(ValueError):
-        metrics.append(path, fid(float("nan")))
+        evaluation.append(path, fid(float("nan")))
     assert not path.exists() or path.read_text() == ""
 
 
 def test_results_of_another_schema_or_none_are_refused(tmp_path):
     path = tmp_path / "evaluation.jsonl"
     with pytest.raises(FileNotFoundError, match="There are no results"):
-        metrics.read(path)
+        evaluation.read(path)
     path.write_text(json.dumps(dataclasses.asdict(fid()) | {"schema": 2}) + "\n")
     with pytest.raises(ValueError, match="schema is 2, expected 1"):
-        metrics.read(path)
+        evaluation.read(path)
 
 
 def test_the_best_of_equal_protocols_is_marked_whichever_end_is_better():
     def score(value):
         return Result("score", "score", value, n_real=9)
 
-    table = metrics.compare({"A": [fid(1.0), score(1.0)], "B": [fid(2.0), score(2.0)]})
+    table = evaluation.compare({"A": [fid(1.0), score(1.0)], "B": [fid(2.0), score(2.0)]})
     assert table.best == {"FD[cnn]": {"A"}, "score": {"B"}} and not table.notes
 
 
@@ -84,7 +84,7 @@ def test_the_best_of_equal_protocols_is_marked_whichever_end_is_better():
     ],
 )
 def test_what_was_measured_otherwise_is_not_ranked(change, field):
-    table = metrics.compare({"A": [fid(1.0)], "B": [fid(2.0, **change)]})
+    table = evaluation.compare({"A": [fid(1.0)], "B": [fid(2.0, **change)]})
     assert not table.best
     assert f"differ in {field}:" in table.notes["FD[cnn]"]
     for form in (table.text(), table.markdown(), table.csv()):
@@ -94,7 +94,7 @@ def test_what_was_measured_otherwise_is_not_ranked(change, field):
 
 def test_words_for_the_data_do_not_count_where_checksums_agree():
     a, b = (fid(v, data={"sha256": "cd", "images": w}) for v, w in ((1.0, "a"), (2.0, "/b/a")))
-    assert metrics.compare({"A": [a], "B": [b]}).best
+    assert evaluation.compare({"A": [a], "B": [b]}).best
 
 
 def test_metrics_of_generated_images_alone_do_not_depend_on_the_data():
@@ -102,14 +102,14 @@ def test_metrics_of_generated_images_alone_do_not_depend_on_the_data():
         Result("score", "score", v, n_fake=9, data={"sha256": s})
         for v, s in ((1.0, "a"), (2.0, "b"))
     )
-    assert metrics.compare({"A": [a], "B": [b]}).best == {"score": {"B"}}
+    assert evaluation.compare({"A": [a], "B": [b]}).best == {"score": {"B"}}
 
 
 def test_one_name_of_two_networks_is_two_columns():
     def of(network, value):
         return Result("fid", "fid", value, n_real=9, extractor={"id": network})
 
-    table = metrics.compare(
+    table = evaluation.compare(
         {"A": [of("ttur", 1.0), of("clean", 2.0)], "B": [of("clean", 3.0), of("ttur", 4.0)]}
     )
     assert table.best == {"fid of ttur": {"A"}, "fid of clean": {"A"}}
@@ -118,38 +118,38 @@ def test_one_name_of_two_networks_is_two_columns():
 def test_a_floor_of_other_sizes_says_which():
     floor = {"value": 0.5, "n_real": 50, "n_fake": 40}
     assert "(other real images: 0.5, 50 and 40 of them)" in str(fid(1.0, floor=floor))
-    assert "0.5 (of 50 and 40)" in metrics.compare({"A": [fid(1.0, floor=floor)]}).text()
+    assert "0.5 (of 50 and 40)" in evaluation.compare({"A": [fid(1.0, floor=floor)]}).text()
 
 
 def test_what_merely_happened_is_no_difference_of_protocol():
     a = fid(1.0, estimator={"method": "gram", "clipped": True, "rank_deficient": True})
     b = fid(2.0, estimator={"method": "cholesky", "clipped": False, "rank_deficient": False})
     c = fid(3.0, sampling={"seed": 3}, seconds=3.0, environment={"numpy": "2"})
-    assert metrics.compare({"A": [a], "B": [b], "C": [c]}).best == {"FD[cnn]": {"A"}}
+    assert evaluation.compare({"A": [a], "B": [b], "C": [c]}).best == {"FD[cnn]": {"A"}}
 
 
 def test_models_without_a_value_are_shown_with_the_reason_and_do_not_hinder_others():
     none = Result("nll", "nll", None, status="failed", error="A GAN has no likelihood.")
     a, b = Result("nll", "nll", 90.0, n_real=9), Result("nll", "nll", 91.0, n_real=9)
-    table = metrics.compare({"gan": [none], "A": [a], "B": [b], "empty": []})
+    table = evaluation.compare({"gan": [none], "A": [a], "B": [b], "empty": []})
     assert table.best == {"nll": {"A"}}
     assert "nll of gan: A GAN has no likelihood." in table.text()
 
 
 def test_the_last_of_several_results_counts():
-    table = metrics.compare({"A": [fid(1.0), fid(5.0)], "B": [fid(2.0)]})
+    table = evaluation.compare({"A": [fid(1.0), fid(5.0)], "B": [fid(2.0)]})
     assert table.best == {"FD[cnn]": {"B"}}
     assert table.cells["A", "FD[cnn]"].value == 5.0
 
 
 def test_what_has_no_better_end_is_not_ranked():
     results = {n: [Result("density", "density", v, n_real=9)] for n, v in (("A", 1.0), ("B", 2.0))}
-    assert metrics.compare(results).best == {}
+    assert evaluation.compare(results).best == {}
 
 
 def test_the_table_has_values_errors_and_floors():
     floor = {"value": 0.25, "n_real": 100, "n_fake": 100}
-    table = metrics.compare({"A": [fid(1.5, stderr=0.125, floor=floor)], "B": [fid(2.5)]})
+    table = evaluation.compare({"A": [fid(1.5, stderr=0.125, floor=floor)], "B": [fid(2.5)]})
     assert table.markdown() == (
         "|  | FD[cnn] |\n| --- | --- |\n| A | **1.5 ± 0.12** |\n| B | 2.5 |\n"
         "| real images | 0.25 |\n"
@@ -174,4 +174,4 @@ def test_the_table_has_values_errors_and_floors():
 
 def test_nothing_to_compare_is_an_error():
     with pytest.raises(ValueError, match="nothing to compare"):
-        metrics.compare({"A": []})
+        evaluation.compare({"A": []})

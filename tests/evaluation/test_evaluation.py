@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo import datasets, evaluation, metrics
+from zoo import datasets, evaluation, metrics, presets
 from zoo.callbacks import KeepBest
 from zoo.evaluation import Evaluation, Images
 from zoo.features import Features
@@ -41,10 +41,16 @@ def data():
     return datasets.load("digits", binarize="dynamic")
 
 
+def build(preset, *settings):
+    """The compiled model of a preset with changed settings, for 8x8 images."""
+    config = presets.get(preset)
+    presets.override(config, ["jit_compile=false", *settings])
+    return presets.build(config, (8, 8, 1), 17)
+
+
 @pytest.fixture(scope="module")
 def vae(data):
-    model = zoo.models.vae.vae_mlp((8, 8, 1), latent_dim=3, hidden=(16,))
-    model.compile("adam", jit_compile=False)
+    model = build("vae_digits", "latent_dim=3", "hidden=(16,)")
     model.fit(data.batches("train", 50), epochs=5, verbose=0)
     return model
 
@@ -117,27 +123,24 @@ def test_the_usual_metrics_are_those_that_the_model_and_the_images_allow(vae, da
     assert {"fid", "prdc", "nll", "rate", "psnr", "losses"} <= set(of_model(vae, data).usual())
     assert not {"ssim", "diversity", "nll_annealed"} & set(of_model(vae, data).usual())
     assert "fid" not in of_model(vae, data, extractor=None).usual()
-    ae = zoo.models.autoencoder.autoencoder_mlp((8, 8, 1), latent_dim=3, hidden=(8,))
+    ae = build("autoencoder_digits", "latent_dim=3", "hidden=(8,)")
     assert not {"fid", "nll", "latent_mmd"} & set(of_model(ae, data).usual())
 
 
 @pytest.mark.parametrize(
     ("name", "settings", "usual"),
     [
-        ("aae_mlp", {}, True),
-        ("aae_mlp", {"latent_dim": 2, "prior": "swiss_roll"}, False),  # It has no density.
-        ("clustering_aae_mlp", {"categories": 3}, False),
-        ("label_informed_aae_mlp", {}, True),
-        ("avb_mlp", {}, True),
-        ("conditional_vae_mlp", {}, False),
-        ("gan_mlp", {}, False),
+        ("aae_digits", (), True),
+        ("aae_digits", ("latent_dim=2", "prior=swiss_roll"), False),  # It has no density.
+        ("clustering_aae_digits", ("categories=3",), False),
+        ("label_informed_aae_digits", (), True),
+        ("avb_digits", (), True),
+        ("cvae_digits", (), False),
+        ("gan_digits", (), False),
     ],
 )
-def test_annealing_is_usual_where_nothing_else_gives_a_likelihood_and_it_can(
-    data, name, settings, usual
-):
-    build = zoo.presets.BUILDERS[name]
-    model = build((8, 8, 1), **settings)
+def test_annealing_is_usual_for_models_with_no_other_likelihood(data, name, settings, usual):
+    model = build(name, *settings)
     assert ("nll_annealed" in of_model(model, data).usual()) == usual
     if not usual:
         with pytest.raises(ValueError, match="Annealing"):
@@ -148,12 +151,12 @@ def test_all_usual_metrics_of_a_vae_have_values(vae, data, tmp_path):
     results = list(of_model(vae, data).run())
     assert [r.metric for r in results if r.value is None] == []
     for result in results:
-        metrics.append(tmp_path / "r.jsonl", result)
-    assert metrics.read(tmp_path / "r.jsonl") == results
+        evaluation.append(tmp_path / "r.jsonl", result)
+    assert evaluation.read(tmp_path / "r.jsonl") == results
 
 
 def test_what_cannot_be_had_is_null_with_a_reason_and_hinders_no_other(data):
-    gan = zoo.models.gan.gan_mlp((8, 8, 1), latent_dim=3)
+    gan = build("gan_digits", "latent_dim=3")
     fid, nll = of_model(gan, data).run(["nll", "fid"])
     assert nll.value is None and nll.status == "failed" and "GAN" in nll.error
     assert fid.status == "ok"
@@ -200,11 +203,9 @@ def test_densities_and_probabilities_are_not_ranked():
     data = datasets.load("digits")
     results = {}
     for likelihood in ("unit_normal", "discretized_logistic"):
-        model = zoo.models.vae.vae_mlp(
-            (8, 8, 1), latent_dim=2, hidden=(8,), likelihood=likelihood, levels=17
-        )
+        model = build("vae_digits", "latent_dim=2", "hidden=(8,)", f"likelihood={likelihood}")
         results[likelihood] = list(of_model(model, data).run(["nll"]))
-    comparison = metrics.compare(results)
+    comparison = evaluation.compare(results)
     assert not comparison.best and "estimator.of is a density" in comparison.notes["nll"]
 
 
@@ -225,7 +226,7 @@ def test_one_image_is_no_set_and_that_is_a_reason():
 
 
 def test_samples_that_are_not_finite_cost_no_other_metric(data):
-    model = zoo.models.vae.vae_mlp((8, 8, 1), latent_dim=2, hidden=(8,))
+    model = build("vae_digits", "latent_dim=2", "hidden=(8,)")
     bias = model.likelihood.network.weights[-1]
     bias.assign(np.full(bias.shape, np.nan))
     subject = of_model(model, data)
@@ -336,7 +337,7 @@ class Scripted(Evaluation):
 
     def run(self, keys):
         (kind,) = keys
-        yield metrics.Result(f"{kind}[x]", kind, next(self.values), error="no reason")
+        yield evaluation.Result(f"{kind}[x]", kind, next(self.values), error="no reason")
 
 
 def keep_best(tmp_path, vae, values, every=1, epochs=None, kind="fid", at=()):
@@ -372,7 +373,7 @@ def test_the_best_model_is_kept_beside_the_last(vae, tmp_path):
     assert json.loads(run.best_result.read_text())["sampling"]["epoch"] == 2
     best = run.load_model("best")
     assert (best.variables_of("vae")[0].numpy() == 1).all()
-    assert [r.value for r in metrics.read(run.evaluation)] == [3.0, 1.0, 2.0, None, 1.0]
+    assert [r.value for r in evaluation.read(run.evaluation)] == [3.0, 1.0, 2.0, None, 1.0]
 
 
 def test_of_a_score_the_highest_is_the_best(vae, tmp_path):
