@@ -44,17 +44,17 @@ class Scored:
         subject: The trained preset.
         checkpoint: "last" or "best".
         epoch: The epoch that the checkpoint comes from.
-        file_sha256: SHA-256 of the model's file.
         results: What `Evaluation.run` yields.
         pictures: The files of the pictures, by what they show.
+        file_sha256: SHA-256 of the model's file.
     """
 
     subject: Subject
     checkpoint: str
     epoch: int
-    file_sha256: str
     results: tuple[Result, ...]
     pictures: Mapping[str, pathlib.Path]
+    file_sha256: str
 
 
 def score(
@@ -116,9 +116,9 @@ def _scored(subject, config, checkpoint, epoch, protocol, extractors, folder, sa
         subject,
         checkpoint,
         epoch,
-        pretrained.sha256(subject.run.best if checkpoint == "best" else subject.run.model),
         results,
         {picture.stem: picture for picture in sorted(pictures.glob("*.png"))},
+        pretrained.sha256(subject.run.best if checkpoint == "best" else subject.run.model),
     )
 
 
