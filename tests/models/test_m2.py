@@ -10,12 +10,11 @@ import scipy.stats
 import tensorflow as tf
 from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
-from sklearn.svm import SVC
 
 import zoo
 import zoo.training
 from zoo.models.m1 import m1
-from zoo.models.m2 import AddClass, svm_on_codes
+from zoo.models.m2 import AddClass
 from zoo.models.m2 import m2 as build
 
 SIZE, CLASSES, LATENTS = (8, 8, 1), 3, 2
@@ -442,7 +441,7 @@ def test_labels_of_no_class_are_refused_everywhere(known, x):
     ):
         with pytest.raises(
             ValueError,
-            match=r"from 0 to 2, and below 0 is no label.*Received: labels from .* to 99",
+            match=r"from 0 to 2; a negative number means no label.*Received: labels from .* to 99",
         ):
             call()
 
@@ -570,19 +569,6 @@ def test_all_labelled_arrays_train_and_so_does_a_zipped_data_set(few_labels):
     assert int(model.step) == 8 and np.isfinite(history["loss"]).all()
 
 
-def test_the_svm_is_scikit_learns_on_the_labelled_codes(few_labels):
-    vae = m1(SIZE, 6, (16,))
-    x, y = few_labels.arrays("train")
-    labelled = y >= 0
-    machine = SVC(C=3.0)
-    machine.fit(vae.encode(x[labelled]).numpy(), y[labelled])
-    x, y = few_labels.arrays("validation")
-    expected = 1 - machine.score(vae.encode(x).numpy(), y)
-    assert 0 < expected < 0.9
-    have = svm_on_codes(vae, few_labels, "validation", penalty=3.0)
-    assert have == pytest.approx(expected)
-
-
 # What is refused ------------------------------------------------------------------------------
 
 
@@ -690,7 +676,7 @@ def test_only_semi_supervised_models_train_on_two_streams(preset, count, tmp_pat
     zoo.presets.override(config, ["num_labels=50"])
 
     def fit(model, batches, y=None, *, steps_per_epoch, **kwargs):
-        epoch = [zoo.model.unpacked(batch)[1] for batch in batches.take(steps_per_epoch)]
+        epoch = [zoo.GenerativeModel._unpacked(model, batch)[1] for batch in batches.take(steps_per_epoch)]
         raise Labels(np.concatenate(epoch))
 
     monkeypatch.setattr(zoo.GenerativeModel, "fit", fit)

@@ -13,6 +13,7 @@ from zoo import networks
 from zoo.config import look_up
 from zoo.datasets import ImageData
 from zoo.distributions import Conditional, StandardNormal, likelihood_family
+from zoo.keras_internals import layers_in
 from zoo.model import Round
 from zoo.models.aae import check_classes
 from zoo.models.clustering_aae import (
@@ -105,7 +106,7 @@ class SemiSupervisedAAE(ClusteringAAE):
 
     @property
     def _normalizes(self):
-        layers = self.posterior.network._flatten_layers()
+        layers = layers_in(self.posterior.network)
         return any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
 
 
