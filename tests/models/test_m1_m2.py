@@ -54,7 +54,7 @@ def test_m1_is_the_vae_of_the_paper():
 @pytest.fixture
 def first():
     """An M1 with three latents, of which it does not use the second: N(0, 1) for every image."""
-    vae = m1(SIZE, 3, ())
+    vae = m1(SIZE, latent_dim=3, hidden=())
     kernel, bias = vae.posterior.network.get_weights()
     kernel *= 3
     kernel[:, [1, 4]] = 0
@@ -253,11 +253,11 @@ def test_density_of_images_is_that_of_the_chain():
 
 
 def test_m1_stays_as_it_is_and_the_saved_model_is_whole(few_labels, tmp_path):
-    first = m1(SIZE, 5, (16,))
+    first = m1(SIZE, latent_dim=5, hidden=(16,))
     first.compile("adam", jit_compile=False)
     x, _ = few_labels.arrays("test", 20)
     first.fit(x, verbose=0)
-    model = m1_m2(SIZE, first, 10, 3, (8,), (8,))
+    model = m1_m2(SIZE, first=first, latent_dim=3, hidden=(8,), classifier_hidden=(8,))
     frozen = model.first_posterior.get_weights() + model.first_likelihood.get_weights()
     np.testing.assert_array_equal(model.codes(x), model._used(first.encode(x)))
     model.adapt(few_labels)
@@ -277,8 +277,8 @@ def test_m1_stays_as_it_is_and_the_saved_model_is_whole(few_labels, tmp_path):
 
 
 def test_m1_is_copied(few_labels):
-    first = m1(SIZE, 5, (16,))
-    model = m1_m2(SIZE, first, 10, 3, (8,), (8,))
+    first = m1(SIZE, latent_dim=5, hidden=(16,))
+    model = m1_m2(SIZE, first=first, latent_dim=3, hidden=(8,), classifier_hidden=(8,))
     x, _ = few_labels.arrays("test", 20)
     codes = model.codes(x).numpy()
     np.testing.assert_array_equal(codes, first.encode(x))
@@ -290,24 +290,12 @@ def test_m1_is_copied(few_labels):
 
 def test_other_models_than_m1_are_refused():
     with pytest.raises(ValueError, match=r"M1 is a VAE.*Received: a VAE with a MixturePrior"):
-        m1_m2(SIZE, zoo.models.vae.vae_mlp(SIZE, 2, (4,), prior="mixture"))
+        m1_m2(SIZE, first=m1(SIZE, latent_dim=2, hidden=(4,), prior="mixture"))
     with pytest.raises(ValueError, match=r"the same images.*\(8, 8, 1\), and .*\(4, 4, 1\)"):
-        m1_m2((4, 4, 1), m1(SIZE, 2, (4,)))
-    with pytest.raises(ValueError, match="Received: a GAN"):
-        m1_m2(SIZE, zoo.models.gan.gan_mlp(SIZE, 2, (4,), (4,)))
-
-
-def test_a_configuration_names_the_file_of_m1(tmp_path):
-    config = zoo.presets.get("m1_m2_digits")
-    first = m1(SIZE, 5, (16,))
-    first.save(tmp_path / "m1.keras")
-    zoo.presets.override(config, [f"first={tmp_path}/m1.keras"])
-    model = zoo.presets.build(config, SIZE)
-    for a, b in zip(model.first_posterior.weights, first.posterior.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-    zoo.presets.override(config, [f"first={tmp_path}/none.keras"])
-    with pytest.raises(FileNotFoundError):
-        zoo.presets.build(config, SIZE)
+        m1_m2((4, 4, 1), first=m1(SIZE, latent_dim=2, hidden=(4,)))
+    other = zoo.models.autoencoder(SIZE)
+    with pytest.raises(ValueError, match="Received: a Autoencoder"):
+        m1_m2(SIZE, first=other)
 
 
 def test_a_run_of_m1_m2_asks_for_a_trained_m1():

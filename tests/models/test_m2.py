@@ -629,7 +629,7 @@ def test_a_model_has_the_parameters_of_its_parts_and_no_others(network):
         network=network,
         latent_dim=2,
         hidden=(3,),
-        classifier_hidden=(4,) if network == "mlp" else 4,
+        classifier_hidden=(4,),
         dropout=0.5,
     )
     everything, parts = model.trainable_variables, model.variables_of("vae")
@@ -655,15 +655,15 @@ def test_data_without_labels_is_no_hindrance_where_none_is_needed(few_labels):
 
 
 def test_hidden_labels_are_for_models_that_can_do_without(few_labels):
-    keywords = {"condition": "label", "condition_size": 10, "hidden": (8,)}
-    conditional = zoo.presets.conditional_vae_mlp(SIZE, 2, **keywords)
+    label = zoo.networks.condition("label", 10, SIZE)
+    conditional = zoo.VAE(**zoo.models.elbo.parts(SIZE, hidden=(8,), condition=label))
     with pytest.raises(
         ValueError, match=r"label of every image. Received: 'digits' with num_labels"
     ):
         zoo.conditions.check(conditional, few_labels)
     zoo.conditions.check(conditional, zoo.datasets.load("digits"))
     zoo.conditions.check(build(SIZE, hidden=(3,)), few_labels)
-    zoo.conditions.check(m1(SIZE, 2, (4,)), few_labels)
+    zoo.conditions.check(m1(SIZE, latent_dim=2, hidden=(4,)), few_labels)
 
 
 class Labels(Exception):

@@ -248,9 +248,8 @@ def test_labels_of_no_class_are_refused(digits):
 
 @pytest.mark.parametrize("network", ["mlp", "conv"])
 def test_the_builder_has_both_networks(network, digits):
-    hidden = {"mlp": (7,), "conv": 7}[network]
     model = semi_supervised_aae(
-        SHAPE, network=network, num_classes=K, latent_dim=STYLE, hidden=hidden, filters=(4,),
+        SHAPE, network=network, num_classes=K, latent_dim=STYLE, hidden=(7,), filters=(4,) if network == "conv" else (32, 64),
         discriminator_hidden=(6,), input_noise=0.1,
     )  # fmt: skip
     names = [type(layer).__name__ for layer in model.posterior.network.layers]

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
-from zoo.config import look_up
+from zoo.config import choices
 from zoo.datasets import ImageData
 from zoo.distributions import (
     Conditional,
@@ -23,8 +23,8 @@ from zoo.distributions import (
     Family,
     Prior,
     StandardNormal,
+    by_name,
     kl,
-    likelihood_family,
 )
 from zoo.model import GenerativeModel, as_images, as_seed
 from zoo.models.aae import check_classes
@@ -448,13 +448,15 @@ def _check_labels_of_all(y):
         raise ValueError(f"{_EVERY_IMAGE_HAS_A_LABEL} Received: {received}.")
 
 
+@choices(network=networks.NETWORKS, likelihood=by_name.LIKELIHOODS)
 def m2(
     image_shape: Sequence[int],
+    *,
     network: str = "mlp",
     num_classes: int = 10,
     latent_dim: int = 50,
     hidden: Sequence[int] = (500,),
-    classifier_hidden: int | Sequence[int] = (500,),
+    classifier_hidden: Sequence[int] = (500,),
     filters: Sequence[int] = (32, 64),
     dropout: float = 0.0,
     activation: str = "softplus",
@@ -466,37 +468,31 @@ def m2(
 
     Args:
         image_shape: Height, width, channels.
-        network: Of the classifier: "mlp", or "conv" for a convolutional one.
+        network: "mlp" or "conv", for the classifier.
         num_classes: C.
         latent_dim: D of the latents z.
         hidden: Units of the hidden layers of q(z | x, y), at least one; p(x | y, z) mirrors them.
             The class enters the first layer of each.
-        classifier_hidden: Units of the hidden dense layers of the classifier; one number for "conv".
-        filters: Filters of the convolutions of "conv", each of which halves the image.
-        dropout: Share of the inputs of the classifier's dense layers dropped in training, in [0, 1).
+        classifier_hidden: Units of the hidden dense layers of the classifier.
+        filters: Channels of the convolutions of the classifier, for "conv".
+        dropout: Share of the inputs of the classifier's dense layers that training drops, in [0, 1).
         activation: Activation of the hidden layers.
-        likelihood: Name of the family of p(x | y, z).
+        likelihood: Name of p(x | y, z): see `zoo.distributions.by_name`.
         levels: Number of grey levels, for "discretized_logistic" and "categorical".
         alpha: Weight of the classification loss.
 
     Raises:
-        ValueError: If `network` or `likelihood` is unknown, or `hidden` is empty.
+        ValueError: If a name is unknown, an option is out of range, or `hidden` is empty.
     """
-    family = likelihood_family(likelihood, levels)
-    encoder, sizes = look_up(
-        {
-            "mlp": (networks.mlp_encoder, (classifier_hidden,)),
-            "conv": (networks.conv_encoder, (filters, classifier_hidden)),
-        },
-        network,
-        "network",
+    if not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` must be a share in [0, 1). Received: {dropout}.")
+    family = by_name.likelihood(likelihood, levels)
+    classifier = networks.encoder(
+        network, image_shape, num_classes, classifier_hidden, filters, activation
     )
-    classifier = encoder(image_shape, num_classes, *sizes, activation)
-    if dropout:
-        classifier = _with_dropout(classifier, dropout)
     params = (*image_shape[:-1], family.params_per_value * image_shape[-1])
     return M2(
-        classifier,
+        _with_dropout(classifier, dropout) if dropout else classifier,
         class_conditional(
             image_shape, (2 * latent_dim,), num_classes, hidden, activation, DiagonalNormal()
         ),
