@@ -163,10 +163,10 @@ def test_an_m1_with_constant_codes_is_refused(first, known):
 
 def test_codes_are_new_draws_in_training_and_means_in_evaluation(first, known, x):
     model = stacked(first, known)
-    x = tf.constant(x)
+    x, y = tf.constant(x), tf.constant([0, 1, 2, 0, 1, 2])
 
     def losses(seed, training):
-        return model.objective(x, None, tf.constant(seed), training)[0]["vae"].numpy()
+        return model.objective(x, y, tf.constant(seed), training)[0]["vae"].numpy()
 
     np.testing.assert_array_equal(losses([0, 1], False), losses([0, 2], False))
     assert (losses([0, 1], True) != losses([0, 2], True)).all()
