@@ -63,13 +63,13 @@ def test_candidates_at_equal_distance_keep_their_order():
 @pytest.mark.parametrize(
     "queries, candidates, k, message",
     [
-        (np.ones((2, 3)), np.ones((4, 2)), 1, r"alike in all but N.*\(2, 3\), \(4, 2\)"),
-        (np.ones((2, 2, 3)), np.ones((4, 6)), 1, r"alike in all but N.*\(2, 2, 3\), \(4, 6\)"),
+        (np.ones((2, 3)), np.ones((4, 2)), 1, r"equal except for N.*\(2, 3\), \(4, 2\)"),
+        (np.ones((2, 2, 3)), np.ones((4, 6)), 1, r"equal except for N.*\(2, 2, 3\), \(4, 6\)"),
         (np.ones(3), np.ones(3), 1, r"shape \[N, ...\]"),
         (np.ones((0, 3)), np.ones((4, 3)), 1, r"Received: shapes \(0, 3\)"),
         (np.ones((2, 3), int), np.ones((4, 3)), 1, "`queries` must be floats.*int64"),
         (np.ones((2, 3)), np.full((4, 3), np.nan), 1, "`candidates`.*NaN or infinity in row 0"),
-        (np.ones((2, 3)), np.ones((4, 3)), 5, "from 1 to 4 nearest. Received: k=5"),
+        (np.ones((2, 3)), np.ones((4, 3)), 5, r"from 1 to 4, .*Received: k=5"),
         (np.ones((2, 3)), np.ones((4, 3)), 0, "k=0"),
     ],
 )
