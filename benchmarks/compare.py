@@ -23,7 +23,9 @@ from benchmarks.comparison.scores import Protocol, csv_rows, score, summary, unr
 from benchmarks.comparison.subjects import prepare, train_all
 from benchmarks.throughput import machine
 from trainers import cli
-from zoo import features, pictures, runs, training
+from zoo import features, pictures, training
+from zoo.files import write_json
+from zoo.versions import versions
 
 FLAGS = flags.FLAGS
 
@@ -105,7 +107,7 @@ def _write(folder, subjects, scored, protocol, extractors, failed):
         "remarks": remarks,
         "command": _command(),
         "date": datetime.date.today().isoformat(),
-        "machine": machine() | runs.versions(),
+        "machine": machine() | versions(),
     }
     curves = folder / "pictures" / "learning_curves.png"
     first = {s.preset: s for s in reversed(subjects)}  # One whose first seed failed has its next.
@@ -130,7 +132,7 @@ def _write(folder, subjects, scored, protocol, extractors, failed):
         "runs": places,
         "failed": failed,
     }
-    runs.write_json(folder / "scores.json", content)
+    write_json(folder / "scores.json", content)
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows(csv_rows(scored))
     (folder / "scores.csv").write_text(table.getvalue(), encoding="utf-8")

@@ -27,9 +27,9 @@ from scipy import linalg
 
 from benchmarks.throughput import in_turn, machine
 from trainers.cli import start
-from zoo import runs
 from zoo.metrics import frechet
 from zoo.metrics.frechet import frechet_distance
+from zoo.versions import versions
 
 FLAGS = flags.FLAGS
 
@@ -158,7 +158,7 @@ def main() -> None:
             f"{FLAGS.dim}, {FLAGS.examples} and {FLAGS.repeats}."
         )
     about = {"dim": FLAGS.dim, "examples": FLAGS.examples, "repeats": FLAGS.repeats}
-    about |= machine() | runs.versions() | {"scipy": scipy.__version__}
+    about |= machine() | versions() | {"scipy": scipy.__version__}
     times = measure_times(FLAGS.dim, FLAGS.examples, FLAGS.repeats)
     errors = measure_errors(max(16, min(FLAGS.dim, 384)))
     text = report(times, errors, about)

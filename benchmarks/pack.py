@@ -23,13 +23,14 @@ import zoo
 from benchmarks.comparison import report
 from benchmarks.comparison.page import Cell, Table, as_markdown
 from trainers import cli
-from zoo import features, presets, pretrained, runs, training
+from zoo import features, presets, pretrained, training
 from zoo.config import look_up
 from zoo.datasets import ImageData
 from zoo.evaluation import METRICS, Evaluation
+from zoo.files import write_json
 from zoo.metrics import Result
 from zoo.model import GenerativeModel
-from zoo.runs import Run
+from zoo.training import Run
 
 FLAGS = flags.FLAGS
 
@@ -156,7 +157,7 @@ def pack(one: Chosen, scores: Mapping[str, Any], cache: pathlib.Path, output: pa
         _check_room(output, new)
         os.replace(new, path)
         os.replace(card, path.with_suffix(".md"))
-        runs.write_json(output / pretrained.INDEX, dict(sorted(index.items())))
+        write_json(output / pretrained.INDEX, dict(sorted(index.items())))
     return (
         f"{one.preset}: {one.checkpoint} model, epoch {one.row['epochs'][0]}, "
         f"{one.row['parameters']:,} parameters, {path.stat().st_size / 1e6:.2f} MB; {cost}"

@@ -35,9 +35,10 @@ import tensorflow_probability as tfp
 from absl import flags
 
 from trainers.cli import start
-from zoo import datasets, presets, runs
+from zoo import datasets, presets
 from zoo.datasets.images import ImageData, Split
 from zoo.model import turns_of
+from zoo.versions import versions
 
 FLAGS = flags.FLAGS
 MATMUL_SIDE = 2000
@@ -445,9 +446,9 @@ def write(folder, results: list[dict], text: str) -> None:
     """Writes throughput.json, with machine and versions, and throughput.md."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    report = {"machine": machine(), "versions": runs.versions(), "results": results}
+    report = {"machine": machine(), "versions": versions(), "results": results}
     (folder / "throughput.json").write_text(json.dumps(report, indent=2) + "\n")
-    where = ", ".join(f"{key} {value}" for key, value in (machine() | runs.versions()).items())
+    where = ", ".join(f"{key} {value}" for key, value in (machine() | versions()).items())
     (folder / "throughput.md").write_text(f"{text}\n\n{where}\n")
 
 

@@ -7,10 +7,10 @@ import pytest
 
 import zoo
 from zoo import datasets, evaluation, metrics
-from zoo.callbacks import KeepBest
 from zoo.evaluation import Evaluation, Images
 from zoo.features import Features
-from zoo.runs import Run
+from zoo.training import Run
+from zoo.training.callbacks import KeepBest
 
 
 class Projection:

@@ -5,8 +5,9 @@ import json
 import pytest
 
 import zoo
-from zoo import runs
-from zoo.runs import Run
+from zoo import training
+from zoo.files import write_json
+from zoo.training import Run
 
 
 @pytest.fixture
@@ -87,46 +88,46 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=r"config.json' is not a configuration"):
-        runs.read_config(path)
+        training.read_config(path)
 
 
 def test_json_is_written_all_at_once(tmp_path):
     path = tmp_path / "a.json"
-    runs.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        runs.write_json(path, {"a": object()})
+        write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_unfinished_run_says_how_to_finish_it(run):
     with pytest.raises(FileNotFoundError, match=f"--resume --output={run.path}"):
-        runs.open_model(run.path)
+        training.open_model(run.path)
 
 
 def test_a_model_opens_from_its_run_and_from_its_file(run):
     config = run.read_config()
     zoo.presets.build(config, (8, 8, 1)).save(run.model)
-    runs.write_json(run.results, {"epochs": config.epochs})
-    model, found = runs.open_model(run.path)
+    write_json(run.results, {"epochs": config.epochs})
+    model, found = training.open_model(run.path)
     assert isinstance(model, zoo.VAE) and found.path == run.path
-    model, found = runs.open_model(run.model)
+    model, found = training.open_model(run.model)
     assert isinstance(model, zoo.VAE) and found is None
     with pytest.raises(ValueError, match="one checkpoint"):
-        runs.open_model(run.model, "best")
+        training.open_model(run.model, "best")
 
 
 def test_the_best_model_opens_where_there_is_one(run):
     with pytest.raises(FileNotFoundError, match=r"no best.keras.*evaluation.every"):
-        runs.open_model(run.path, "best")
+        training.open_model(run.path, "best")
     zoo.presets.build(run.read_config(), (8, 8, 1)).save(run.best)
-    assert isinstance(runs.open_model(run.path, "best")[0], zoo.VAE)
+    assert isinstance(training.open_model(run.path, "best")[0], zoo.VAE)
 
 
 def test_the_model_of_a_run_that_goes_on_is_not_taken_for_its_last(run):
     config = run.read_config()
     zoo.presets.build(config, (8, 8, 1)).save(run.model)
-    runs.write_json(run.results, {"epochs": config.epochs - 1})
+    write_json(run.results, {"epochs": config.epochs - 1})
     with pytest.raises(ValueError, match="is an earlier one"):
-        runs.open_model(run.path)
-    assert isinstance(runs.open_model(run.model)[0], zoo.VAE)
+        training.open_model(run.path)
+    assert isinstance(training.open_model(run.model)[0], zoo.VAE)

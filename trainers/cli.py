@@ -9,10 +9,10 @@ import numpy as np
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from zoo import conditions, datasets, runs, training
+from zoo import conditions, datasets, training
 from zoo.config import look_up
 from zoo.model import GenerativeModel, NonFiniteError
-from zoo.strategies import WorkerLostError
+from zoo.training.strategies import WorkerLostError
 
 MISTAKES = (ValueError, OSError, NonFiniteError, NotImplementedError, WorkerLostError)
 
@@ -82,7 +82,7 @@ def define_condition_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Where the run's data set lies, if it has moved.")
 
 
-def conditions_for(model: GenerativeModel, run: runs.Run | None, n: int) -> np.ndarray | None:
+def conditions_for(model: GenerativeModel, run: training.Run | None, n: int) -> np.ndarray | None:
     """Conditions `[n, ...]` as `--y` says, or `None` where the model takes none.
 
     Also `None` where it can do without, and there is nothing to choose from: no `--y`, and no run.
@@ -163,9 +163,9 @@ def output_path(default: str) -> pathlib.Path:
     return path
 
 
-def open_run() -> tuple[GenerativeModel, runs.Run | None]:
+def open_run() -> tuple[GenerativeModel, training.Run | None]:
     """The model that `--run` names, and its run if it has one."""
-    return runs.open_model(FLAGS.run, FLAGS.checkpoint)
+    return training.open_model(FLAGS.run, FLAGS.checkpoint)
 
 
 def uses_averages(model: GenerativeModel) -> bool:

@@ -13,7 +13,7 @@ from absl import flags
 from tqdm import tqdm
 
 from trainers import cli
-from zoo import evaluation, features, metrics, runs, training
+from zoo import evaluation, features, metrics, training
 from zoo.datasets import read_images
 
 FLAGS = flags.FLAGS
@@ -113,7 +113,7 @@ def _named(places):
     files = {}
     for place in places:
         path = pathlib.Path(place)
-        files[path.resolve()] = path if path.suffix == ".jsonl" else runs.Run(path).evaluation
+        files[path.resolve()] = path if path.suffix == ".jsonl" else training.Run(path).evaluation
     if len(files) < len(places):
         raise ValueError("Name each run once.")
     for n in range(1, 1 + max(len(path.parts) for path in files)):

@@ -5,7 +5,7 @@ import os
 from absl import flags
 
 from trainers import cli
-from zoo import presets, runs, training
+from zoo import presets, training
 
 FLAGS = flags.FLAGS
 
@@ -54,8 +54,8 @@ def main() -> None:
         raise ValueError("--resume goes on with a run, --overwrite replaces it: choose one.")
     if FLAGS.config and FLAGS["preset"].present:
         raise ValueError("--config brings its own preset: give --config or --preset, not both.")
-    config = runs.read_config(FLAGS.config) if FLAGS.config else presets.get(FLAGS.preset)
-    run = runs.Run(FLAGS.output or f"runs/{config.preset}")
+    config = training.read_config(FLAGS.config) if FLAGS.config else presets.get(FLAGS.preset)
+    run = training.Run(FLAGS.output or f"runs/{config.preset}")
     if FLAGS.resume:
         config = _begun(run, config)
     if FLAGS.data_dir:  # So that the run finds it from any other folder.

@@ -9,17 +9,22 @@ from zoo import (
     adversarial,
     datasets,
     discrepancies,
+    distributions,
     evaluation,
     export,
     features,
+    files,
     flows,
     metrics,
+    models,
     networks,
     penalties,
     pictures,
     presets,
     pretrained,
     schedules,
+    training,
+    versions,
 )
 from zoo.distributions import (
     Bernoulli,
@@ -76,8 +81,7 @@ from zoo.models.vae import VAE
 from zoo.models.vaegan import VAEGAN, Equilibrium
 from zoo.models.wae import WAE, WAEGAN
 from zoo.pretrained import from_preset
-
-__version__ = "0.1.0"
+from zoo.versions import __version__ as __version__
 
 __all__ = [
     "AAE",
@@ -148,16 +152,21 @@ __all__ = [
     "adversarial",
     "datasets",
     "discrepancies",
+    "distributions",
     "evaluation",
     "export",
     "features",
+    "files",
     "flows",
     "from_preset",
     "metrics",
+    "models",
     "networks",
     "penalties",
     "pictures",
     "presets",
     "pretrained",
     "schedules",
+    "training",
+    "versions",
 ]

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.comparison.subjects import Subject
-from zoo import metrics, runs, training
+from zoo import metrics, training
 from zoo.evaluation import METRICS, Evaluation
 from zoo.features import Extractor
+from zoo.files import write_json
 from zoo.metrics import Result
-from zoo.runs import Run
+from zoo.training import Run
 
 KEYS = ("fid", "kid", "prdc", "copying", "nll", "psnr")
 """What is computed of each model, as far as it can be had; keys of `zoo.evaluation.METRICS`."""
@@ -110,7 +111,7 @@ def _scored(subject, config, checkpoint, epoch, protocol, extractors, folder, sa
                 few.draw_neighbours(pictures / "neighbours.png")
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {"settings": settings, "results": [dataclasses.asdict(r) for r in found]}
-        runs.write_json(path, content)
+        write_json(path, content)
     return Scored(
         subject,
         checkpoint,

@@ -12,10 +12,11 @@ import keras
 from ml_collections import ConfigDict
 
 from benchmarks.tables.table import seconds_per_epoch
-from zoo import features, presets, runs, training
+from zoo import features, presets, training
 from zoo.evaluation import METRICS, Evaluation
+from zoo.files import write_json
 from zoo.model import NonFiniteError
-from zoo.runs import Run
+from zoo.training import Run
 
 # What a run may have otherwise and still be the one that is asked for: where it was trained, not how.
 _ANYHOW = ("data.data_dir", "strategy", "jit_compile", "steps_per_execution")
@@ -214,7 +215,7 @@ def _decide(subjects, path, minutes, settings, say):
         say(f"{subject.name}: {wanted} epochs")
         keras.backend.clear_session()
     path.parent.mkdir(parents=True, exist_ok=True)
-    runs.write_json(path, plan)
+    write_json(path, plan)
     lacking = {}
     for subject in subjects:
         if not subject.reused:
@@ -278,7 +279,7 @@ def train_all(
                 train(subject, say)
         except NonFiniteError as error:
             failed[subject.name] = str(error)
-            runs.write_json(folder / "plan.json", plan)
+            write_json(folder / "plan.json", plan)
             keras.backend.clear_session()
         if subject.name in failed:
             say(f"{subject.name}: left out. {failed[subject.name]}")

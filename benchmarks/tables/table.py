@@ -17,10 +17,12 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from benchmarks.throughput import machine
-from zoo import metrics, presets, runs, training
+from zoo import metrics, presets, training
 from zoo.datasets import ImageData
+from zoo.files import write_json
 from zoo.metrics.estimate import Estimate
 from zoo.model import GenerativeModel, NonFiniteError
+from zoo.versions import versions
 
 # Beside the training steps there are validation, checkpoints and pictures after each epoch.
 _OVERHEAD = 1.15
@@ -66,7 +68,7 @@ class Trained:
     data: ImageData
     config: ConfigDict
     runs: pathlib.Path
-    run: runs.Run | None = None
+    run: training.Run | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +175,7 @@ def reproduce(
         "settings": list(settings),
         "budget_minutes": plan.content["budget_minutes"],
         "date": datetime.date.today().isoformat(),
-        "machine": machine() | runs.versions(),
+        "machine": machine() | versions(),
         "rows": results,
     }
 
@@ -209,7 +211,7 @@ class _Plan:
 
     def write(self):
         self.folder.mkdir(parents=True, exist_ok=True)
-        runs.write_json(self.path, self.content)
+        write_json(self.path, self.content)
 
     def config(self, row, n=0):
         config = presets.get(row.preset)
@@ -256,7 +258,7 @@ def _result(table, row, source, plan, n, say):
     """A row of the record; what was trained and scored by the same settings is not done again."""
     end = f"_seed_{plan.seed + n}" if n else ""
     folder, config = plan.folder / (row.slug + end), plan.config(source, n)
-    run = runs.Run(plan.folder / (source.slug + end))
+    run = training.Run(plan.folder / (source.slug + end))
     plan.write()
     path = folder / "scores.json"
     content = json.loads(path.read_text()) if path.is_file() else {}
@@ -267,7 +269,7 @@ def _result(table, row, source, plan, n, say):
         if table.seeds == 1:
             raise
         content = {"failed": str(error), "scores": {}, "parameters": 0, "times": {}}
-        runs.write_json(path, content)
+        write_json(path, content)
         say(f"{row.name}, seed {config.seed}: {error}")
     if "failed" not in content and content.get("protocol") != table.protocol:
         model, data = run.load_model(), training.load_data(config)
@@ -281,7 +283,7 @@ def _result(table, row, source, plan, n, say):
             "parameters": sum(int(np.prod(v.shape)) for v in moving.values()),
             "times": _elapsed("scoring", *start),
         }
-        runs.write_json(path, content)
+        write_json(path, content)
     times = folder / _TIMES
     trained = json.loads(times.read_text()) if times.is_file() else {}
     return {
@@ -333,7 +335,7 @@ def _train(run, config, say):
     start = time.monotonic(), _clock()
     training.train(config, run, resume=begun, progress=False, say=lambda line: None)
     if not begun:
-        runs.write_json(run.path / _TIMES, _elapsed("training", *start))
+        write_json(run.path / _TIMES, _elapsed("training", *start))
     say(f"Trained for {config.epochs} epochs: {run.path}")
 
 

@@ -33,9 +33,10 @@ from benchmarks.comparison.scores import Protocol, Scored, score, summary, unran
 from benchmarks.comparison.subjects import Subject, prepare, train, train_all
 from zoo import features, metrics, presets, training
 from zoo.evaluation import samples
+from zoo.files import write_json
 from zoo.metrics import Result
 from zoo.model import GenerativeModel, NonFiniteError
-from zoo.runs import Run, write_json
+from zoo.training import Run
 
 ROOT = pathlib.Path(__file__).parents[2]
 PRESETS = ["vae_digits", "gan_digits"]

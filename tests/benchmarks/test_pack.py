@@ -16,7 +16,7 @@ import pytest
 import zoo
 from benchmarks import pack
 from zoo import features, presets, pretrained
-from zoo.runs import Run
+from zoo.training import Run
 
 ROOT = pathlib.Path(__file__).parents[2]
 NETWORK = "mnist-cnn-v1"

@@ -56,7 +56,7 @@ def train_and_keep(arguments, weights_file):
         np.savez(weights_file, *values, test=np.array(sorted(scores.items()), dtype=str))
         return scores
 
-    training.evaluate = keep
+    sys.modules["zoo.training.train"].evaluate = keep
     sys.argv = ["train", *arguments]
     __import__("runpy").run_module("trainers.train", run_name="__main__", alter_sys=True)
 

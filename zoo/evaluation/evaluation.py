@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from zoo import conditions, metrics, pictures, runs
+from zoo import conditions, metrics, pictures
 from zoo.datasets import ImageData
 from zoo.evaluation.images import Images, Progress, samples, sha256, silent
 from zoo.evaluation.table import METRICS, Metric, resolve
 from zoo.features import Extractor
 from zoo.metrics import Result
 from zoo.model import GenerativeModel
+from zoo.versions import versions
 
 
 @dataclasses.dataclass
@@ -390,7 +391,7 @@ class Evaluation:
             "preprocessing": self.extractor.preprocessing if by_network else None,
             "data": self._reference(metric) if error is None else {},
             "sampling": sampling,
-            "environment": runs.versions(),
+            "environment": versions(),
             "seconds": seconds,
             "status": "ok" if error is None else "failed",
             "error": error,

@@ -770,7 +770,7 @@ def _first(image_shape, first):
     elif not os.fspath(first):
         return vae_mlp(image_shape, 50, (500, 500), "softplus")
     else:
-        from zoo.runs import open_model  # Which knows all models, this one too.
+        from zoo.training import open_model  # Which knows all models, this one too.
 
         first, _ = open_model(first)
     if not isinstance(first, VAE) or not isinstance(first.prior, StandardNormal):

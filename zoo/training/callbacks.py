@@ -13,8 +13,9 @@ import tensorflow as tf
 from zoo import metrics, pictures
 from zoo.config import look_up
 from zoo.evaluation import METRICS, Evaluation
+from zoo.files import write_json
 from zoo.model import GenerativeModel
-from zoo.runs import Run, write_json
+from zoo.training.run import Run
 
 
 class Checkpoints(keras.callbacks.Callback):

@@ -4,18 +4,17 @@ import csv
 import json
 import os
 import pathlib
-import platform
 import shutil
 import zipfile
-from importlib import metadata
-from typing import Any
 
 import keras
-import tensorflow as tf
 from ml_collections import ConfigDict
 
-from zoo import presets
+from zoo import datasets, presets
+from zoo.datasets import ImageData
+from zoo.files import read_json, replacing, write_json
 from zoo.model import GenerativeModel
+from zoo.versions import versions
 
 
 class Run:
@@ -124,10 +123,8 @@ class Run:
         if not kept:
             self.metrics.unlink()
             return
-        partial = self.metrics.with_suffix(".partial")
-        with open(partial, "w", newline="") as file:
+        with replacing(self.metrics) as partial, open(partial, "w", newline="") as file:
             csv.writer(file).writerows([header, *kept])
-        os.replace(partial, self.metrics)
 
     def save_model(self, model: GenerativeModel, best: bool = False) -> None:
         """Writes model.keras all at once: the file is either the old one or the new one.
@@ -136,9 +133,8 @@ class Run:
             model: The model.
             best: Write best.keras instead.
         """
-        partial = self.path / ".model.partial.keras"
-        model.save(partial)
-        os.replace(partial, self.best if best else self.model)
+        with replacing(self.best if best else self.model) as partial:
+            model.save(partial)
 
     def load_model(self, checkpoint: str = "last") -> GenerativeModel:
         """The final model or, of those evaluated on the way, the best; compiled as trained.
@@ -162,7 +158,7 @@ class Run:
                 f"Finish it: python -m trainers.train --resume --output={self.path}"
             )
         wanted = self.read_config().epochs
-        if not self.results.is_file() or _read_json(self.results)["epochs"] < wanted:
+        if not self.results.is_file() or read_json(self.results)["epochs"] < wanted:
             raise ValueError(
                 f"The run in '{self.path}' has not been trained for its {wanted} epochs yet, and its "
                 f"model.keras is an earlier one. Go on (python -m trainers.train --resume "
@@ -224,28 +220,45 @@ def read_config(path: str | os.PathLike) -> ConfigDict:
     return presets.from_dict(settings)
 
 
-def _read_json(path):
-    with open(path) as file:
-        return json.load(file)
+def load_data(
+    config: ConfigDict | None,
+    *,
+    name: str | None = None,
+    data_dir: str | None = None,
+    binarize: str | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    seed: int = 0,
+) -> ImageData:
+    """The data of a configuration, or what is given in its place.
 
+    Args:
+        config: Of a run; `None` where there is none.
+        name: Another data set.
+        data_dir: Where it lies.
+        binarize: "none", or how; by default as in the configuration, but `binarized_mnist`, which is
+            binary already, as it is.
+        image_shape: What the images must be.
+        seed: Of splits and draws, where there is no configuration.
 
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON all at once: the file is either the old one or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
-
-
-def versions() -> dict[str, Any]:
-    """Versions and devices, of which a result depends."""
-    import zoo  # Not above: it imports this module.
-
-    packages = ("tensorflow", "keras", "tensorflow-probability", "numpy", "scikit-learn")
-    return (
-        {"zoo": zoo.__version__, "python": platform.python_version()}
-        | {name: metadata.version(name) for name in packages}
-        | {
-            "devices": ", ".join(d.device_type for d in tf.config.list_logical_devices()),
-            "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
-        }
+    Raises:
+        ValueError: If its images are not of `image_shape`.
+    """
+    old = config.data if config else ConfigDict({"data_dir": None, "binarize": None})
+    given = name is not None and name != old.get("name")
+    if binarize is None and (name or old.get("name")) != "binarized_mnist":
+        binarize = old.binarize
+    data = datasets.load(
+        name or old.name,
+        data_dir=data_dir or (None if given else old.data_dir),
+        image_size=image_shape[0] if image_shape else old.get("image_size"),
+        binarize=None if binarize == "none" else binarize,
+        seen_quadrants=old.get("seen_quadrants"),
+        num_labels=None if given else old.get("num_labels"),
+        seed=config.seed if config else seed,
     )
+    if image_shape and data.image_shape != tuple(image_shape):
+        raise ValueError(
+            f"The model's images are of shape {tuple(image_shape)}, those of '{data.name}' are of "
+            f"shape {data.image_shape}. Choose another data set."
+        )
+    return data
