@@ -111,7 +111,7 @@ def _chosen(folder, scores, row):
     # A seed whose last model is its best counts as both.
     is_last = row["checkpoint"] == "last" or row["epochs"][0] == config.epochs
     checkpoint = "last" if is_last else "best"
-    model = run.best if checkpoint == "best" else run.model
+    model = run.best_path if checkpoint == "best" else run.model_path
     path = folder / "scores" / f"{name}-{checkpoint}.json"
     scored = json.loads(path.read_text())["settings"]["model"] if path.is_file() else None
     if not model.is_file() or pretrained.sha256(model) != scored:
@@ -222,13 +222,13 @@ def _card(
 ) -> str:
     """What the weights are, where they come from, and how they score, in Markdown."""
     config, cls, row = one.run.read_config(), type(model), one.row
-    versions = json.loads(one.run.results.read_text())["versions"]
+    versions = json.loads(one.run.results_path.read_text())["versions"]
     made = ", ".join(f"{key} {versions[key]}" for key in ("zoo", "python", "tensorflow", "keras"))
     seconds = "not known" if row["seconds"] is None else f"{row['seconds']:,.0f} seconds"
     means = f", the mean over {len(row['seeds'])} seeds" if len(row["seeds"]) > 1 else ""
     binarised = f", binarised ({config.data.binarize})" if config.data.binarize else ""
     labels = f", {config.data.num_labels} of them with a label" if config.data.num_labels else ""
-    date = datetime.date.fromtimestamp(one.run.results.stat().st_mtime).isoformat()
+    date = datetime.date.fromtimestamp(one.run.results_path.stat().st_mtime).isoformat()
     failed = [t for name, t in scores["failed"].items() if name.startswith(f"{one.preset}-seed-")]
     left_out = "".join(f"\n| another seed failed | {text} |" for text in failed)
     averages = "; moving averages of the weights" if model.keeps_averages else ""
@@ -273,9 +273,9 @@ published FIDs, which are those of another network.
 
 def _epochs(one, config):
     epoch = f"{one.row['epochs'][0]} of {config.epochs}"
-    if not one.run.best_result.is_file():
+    if not one.run.best_result_path.is_file():
         return f"{epoch}; none was evaluated on the way"
-    best = json.loads(one.run.best_result.read_text())
+    best = json.loads(one.run.best_result_path.read_text())
     return f"{epoch}, which of those evaluated was best on validation images by {best['metric']}"
 
 

@@ -30,14 +30,14 @@ def test_the_configuration_comes_back_as_it_was(run):
     config = run.read_config()
     assert not zoo.presets.differences(config, zoo.presets.get("vae_digits"))
     assert isinstance(config.model.hidden, tuple)
-    assert {"keras", "devices"} <= json.loads(run.config.read_text())["versions"].keys()
+    assert {"keras", "devices"} <= json.loads(run.config_path.read_text())["versions"].keys()
 
 
 def test_a_folder_in_use_is_not_free(run):
     with pytest.raises(FileExistsError, match="--resume"):
         run.check_free()
     run.check_free(overwrite=True)
-    run.config.unlink()
+    run.config_path.unlink()
     (run.path / "diary.txt").write_text("mine")
     for overwrite in (False, True):
         with pytest.raises(FileExistsError, match="left alone"):
@@ -47,10 +47,17 @@ def test_a_folder_in_use_is_not_free(run):
 
 
 def test_beginning_again_removes_the_old_run_and_nothing_else(run):
-    for path in (run.checkpoints, run.samples, run.tensorboard, run.saved_model):
+    for path in (run.checkpoints_dir, run.samples_dir, run.tensorboard_dir, run.saved_model_dir):
         path.mkdir()
         (path / "old").write_text("")
-    ours = (run.metrics, run.model, run.results, run.best, run.best_result, run.evaluation)
+    ours = (
+        run.metrics_path,
+        run.model_path,
+        run.results_path,
+        run.best_path,
+        run.best_result_path,
+        run.evaluation_path,
+    )
     for path in (*ours, run.path / "samples.png"):
         path.write_text("")
     (run.path / "notes.txt").write_text("mine")
@@ -64,23 +71,23 @@ def test_beginning_again_removes_the_old_run_and_nothing_else(run):
     [(0, {}), (1, [0.5]), (2, [0.5, 0.25]), (9, [0.5, 0.25, 0.125])],
 )
 def test_truncation_keeps_the_rows_of_the_epochs_that_count(run, epochs, kept):
-    run.metrics.write_text("epoch,loss\n0,0.5\n1,0.25\n2,0.125\n")
+    run.metrics_path.write_text("epoch,loss\n0,0.5\n1,0.25\n2,0.125\n")
     run.truncate_metrics(epochs)
     assert run.read_metrics().get("loss", {}) == kept
 
 
 @pytest.mark.parametrize("tail", ["2", "2,", "", "junk,", "2,0.1,3\n"])
 def test_truncation_drops_a_row_that_was_cut_short(run, tail):
-    run.metrics.write_text("epoch,loss\n0,0.5\n1,0.25\n" + tail)
+    run.metrics_path.write_text("epoch,loss\n0,0.5\n1,0.25\n" + tail)
     run.truncate_metrics(2)
     assert run.read_metrics() == {"epoch": [0, 1], "loss": [0.5, 0.25]}
 
 
 @pytest.mark.parametrize("content", ["", "epo", "epoch,loss\n"])
 def test_truncation_of_a_file_without_rows_removes_it(run, content):
-    run.metrics.write_text(content)
+    run.metrics_path.write_text(content)
     run.truncate_metrics(2)
-    assert not run.metrics.exists()
+    assert not run.metrics_path.exists()
 
 
 @pytest.mark.parametrize("content", ["[1]", "3", "{", ""])
@@ -107,27 +114,27 @@ def test_an_unfinished_run_says_how_to_finish_it(run):
 
 def test_a_model_opens_from_its_run_and_from_its_file(run):
     config = run.read_config()
-    zoo.presets.build(config, (8, 8, 1)).save(run.model)
-    write_json(run.results, {"epochs": config.epochs})
+    zoo.presets.build(config, (8, 8, 1)).save(run.model_path)
+    write_json(run.results_path, {"epochs": config.epochs})
     model, found = training.open_model(run.path)
     assert isinstance(model, zoo.VAE) and found.path == run.path
-    model, found = training.open_model(run.model)
+    model, found = training.open_model(run.model_path)
     assert isinstance(model, zoo.VAE) and found is None
     with pytest.raises(ValueError, match="one checkpoint"):
-        training.open_model(run.model, "best")
+        training.open_model(run.model_path, "best")
 
 
 def test_the_best_model_opens_where_there_is_one(run):
     with pytest.raises(FileNotFoundError, match=r"no best.keras.*evaluation.every"):
         training.open_model(run.path, "best")
-    zoo.presets.build(run.read_config(), (8, 8, 1)).save(run.best)
+    zoo.presets.build(run.read_config(), (8, 8, 1)).save(run.best_path)
     assert isinstance(training.open_model(run.path, "best")[0], zoo.VAE)
 
 
 def test_the_model_of_a_run_that_goes_on_is_not_taken_for_its_last(run):
     config = run.read_config()
-    zoo.presets.build(config, (8, 8, 1)).save(run.model)
-    write_json(run.results, {"epochs": config.epochs - 1})
+    zoo.presets.build(config, (8, 8, 1)).save(run.model_path)
+    write_json(run.results_path, {"epochs": config.epochs - 1})
     with pytest.raises(ValueError, match="is an earlier one"):
         training.open_model(run.path)
-    assert isinstance(training.open_model(run.model)[0], zoo.VAE)
+    assert isinstance(training.open_model(run.model_path)[0], zoo.VAE)

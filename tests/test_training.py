@@ -22,7 +22,7 @@ def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
     )
     run = Run(tmp_path / "run")
     results = training.train(config, run, progress=False, say=lambda line: None)
-    assert json.loads(run.results.read_text())["test"] == results["test"]
+    assert json.loads(run.results_path.read_text())["test"] == results["test"]
 
     model, data = run.load_model(), training.load_data(config)
     found = {}

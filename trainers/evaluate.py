@@ -113,7 +113,9 @@ def _named(places):
     files = {}
     for place in places:
         path = pathlib.Path(place)
-        files[path.resolve()] = path if path.suffix == ".jsonl" else training.Run(path).evaluation
+        files[path.resolve()] = (
+            path if path.suffix == ".jsonl" else training.Run(path).evaluation_path
+        )
     if len(files) < len(places):
         raise ValueError("Name each run once.")
     for n in range(1, 1 + max(len(path.parts) for path in files)):
@@ -157,7 +159,7 @@ def _evaluate_run():
             FLAGS.split,
             FLAGS.num_samples,
             extractor,
-            cache=FLAGS.cache or (run and run.features),
+            cache=FLAGS.cache or (run and run.features_dir),
             num_real=FLAGS.num_real,
             seed=FLAGS.seed,
             batch_size=FLAGS.batch_size,
@@ -178,7 +180,7 @@ def _evaluate_run():
                 f"  The zoo has no feature network for '{data.name}', so fid, kid, score and prdc "
                 f"are left out. With --extractor they use another: {', '.join(features.names())}."
             )
-        path = path or run.evaluation
+        path = path or run.evaluation_path
         done = _write(subject.run(keys), path)
         if "copying" in done:
             picture = path.with_name(f"{path.stem}_neighbours.png")

@@ -76,8 +76,8 @@ def score(
     """
     config = subject.run.read_config()
     epochs = {"last": config.epochs}
-    if subject.run.best.is_file():
-        best = json.loads(subject.run.best_result.read_text())["sampling"]["epoch"]
+    if subject.run.best_path.is_file():
+        best = json.loads(subject.run.best_result_path.read_text())["sampling"]["epoch"]
         if best != config.epochs:
             epochs["best"] = best
     return [
@@ -90,7 +90,7 @@ def _scored(subject, config, checkpoint, epoch, protocol, extractors, folder, sa
     name = f"{subject.name}-{checkpoint}"
     path, pictures = folder / "scores" / f"{name}.json", folder / "pictures" / name
     settings = dataclasses.asdict(protocol) | {
-        "model": _sha256(subject.run.best if checkpoint == "best" else subject.run.model),
+        "model": _sha256(subject.run.best_path if checkpoint == "best" else subject.run.model_path),
         "epoch": epoch,
         "extractors": [[e.id, e.weights_sha256] for e in extractors],
         "keys": list(KEYS),
@@ -208,7 +208,7 @@ def _row(preset, checkpoint, seeds, members):
     return {
         "preset": preset,
         "checkpoint": checkpoint,
-        "has_best": all(member.subject.run.best.is_file() for member in members),
+        "has_best": all(member.subject.run.best_path.is_file() for member in members),
         "seeds": seeds,
         "epochs": [member.epoch for member in members],
         "parameters": trained[0]["parameters"],
@@ -224,7 +224,7 @@ def _trained(run):
     They are recorded of the epochs after the interruption alone, and taken to be alike before. Of a
     run that does not say of which epochs they are, since it was made before, no times are known.
     """
-    results = json.loads(run.results.read_text())
+    results = json.loads(run.results_path.read_text())
     if "resumed_after" not in results:
         return results | {"seconds": None, "images_per_second": None}
     epochs, trained = results["epochs"], results["epochs"] - results["resumed_after"]

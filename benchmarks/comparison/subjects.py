@@ -171,9 +171,9 @@ class _Reused:
 
 def _has_ended(run, config):
     # One that goes on still has the files of its earlier end.
-    files = run.results, run.model
+    files = run.results_path, run.model_path
     return all(file.is_file() for file in files) and (
-        json.loads(run.results.read_text())["epochs"] >= config.epochs
+        json.loads(run.results_path.read_text())["epochs"] >= config.epochs
     )
 
 

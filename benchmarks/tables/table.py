@@ -330,7 +330,7 @@ def _train(run, config, say):
     begun = run.exists
     if begun:
         training.check_unchanged(run, config)
-    if run.results.is_file():
+    if run.results_path.is_file():
         return
     start = time.monotonic(), _clock()
     training.train(config, run, resume=begun, progress=False, say=lambda line: None)

@@ -193,7 +193,7 @@ def test_scores_are_those_of_the_saved_model_against_the_test_images(
 def test_the_best_model_is_of_the_epoch_that_validation_images_preferred(comparison, numbers):
     for row in numbers["models"]:
         run = Run(comparison / "runs" / f"{row['preset']}-seed-0")
-        tried = [json.loads(line) for line in run.evaluation.read_text().splitlines()]
+        tried = [json.loads(line) for line in run.evaluation_path.read_text().splitlines()]
         assert {t["data"]["split"] for t in tried} == {"validation"}
         best = min(tried, key=lambda t: t["value"])["sampling"]["epoch"]
         assert row["epochs"] == [best if row["checkpoint"] == "best" else 4]
@@ -384,10 +384,10 @@ def test_killed_comparison_goes_on_to_what_an_uninterrupted_one_gives(comparison
     before = {path: path.stat().st_mtime_ns for path in reused.rglob("*")}
     process = start(folder, f"--reuse={reused}")
     run = Run(folder / "runs" / "gan_digits-seed-0")
-    wait_for(run.checkpoints / "checkpoint", process)
+    wait_for(run.checkpoints_dir / "checkpoint", process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert not run.results.is_file() and not (folder / "report.html").exists()
+    assert not run.results_path.is_file() and not (folder / "report.html").exists()
     out = finish(start(folder, f"--reuse={reused}"))
     assert re.findall(r"(\S+): training(.*)", out) == [("gan_digits-seed-0", " goes on")]
     assert [path.name for path in (folder / "runs").iterdir()] == ["gan_digits-seed-0"]
@@ -495,12 +495,12 @@ def test_a_retrained_run_or_another_protocol_is_scored_again(comparison, tmp_pat
     monkeypatch.setattr(training, "draw", lambda *_: None)
     said = []
     run = Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "run"))
-    run.best.unlink()
+    run.best_path.unlink()
     subject = Subject("gan_digits", 0, run.read_config(), run, True)
     for protocol in (PROTOCOL, PROTOCOL, dataclasses.replace(PROTOCOL, limit=21)):
         score(subject, protocol, [], tmp_path, said.append)
     assert len(said) == 2
-    shutil.copy(Run(comparison / "runs" / "gan_digits-seed-0").best, run.model)
+    shutil.copy(Run(comparison / "runs" / "gan_digits-seed-0").best_path, run.model_path)
     score(subject, protocol, [], tmp_path, said.append)
     assert len(said) == 3
     moved = Run(shutil.move(run.path, tmp_path / "moved"))
@@ -697,7 +697,7 @@ def test_what_was_measured_on_other_images_is_not_ranked(comparison):
 
 def test_time_of_an_interrupted_run_is_that_of_all_epochs(comparison, a_run):
     [row] = summary([scored(comparison, {"psnr": 1.0})])
-    recorded = json.loads(Run(comparison / "runs" / "gan_digits-seed-0").results.read_text())
+    recorded = json.loads(Run(comparison / "runs" / "gan_digits-seed-0").results_path.read_text())
     assert row["seconds"] == recorded["seconds"]
     subject = Subject("gan_digits", 0, a_run.read_config(), a_run, True)
     one = Scored(subject, "last", 4, (), {})

@@ -136,7 +136,7 @@ def test_card_says_what_it_is_and_how_it_scored(comparison, packed):
     assert "https://arxiv.org/abs/1406.2661" in card and "`zoo.GAN`" in card
     rows, row = cells(card), best_row(comparison)
     run = Run(comparison / "runs" / "gan_digits-seed-0")
-    best = json.loads(run.best_result.read_text())["sampling"]["epoch"]
+    best = json.loads(run.best_result_path.read_text())["sampling"]["epoch"]
     assert rows["epochs"][0].startswith(f"{best} of 3, which of those evaluated was best")
     assert "moving averages" in rows["epochs"][0] and best < 3
     assert rows["file"] == [f"`gan_digits.npz`, {path.stat().st_size:,} bytes"]
@@ -196,7 +196,7 @@ def test_what_float16_changes_is_measured_on_the_samples_that_were_scored(
 def test_without_a_best_model_it_is_the_last(copy, tmp_path):
     shutil.rmtree(copy / "runs" / "gan_digits-seed-1")
     run = Run(copy / "runs" / "gan_digits-seed-0")
-    run.best.unlink(), run.best_result.unlink()
+    run.best_path.unlink(), run.best_result_path.unlink()
 
     def forget(scores):
         [row] = [row for row in scores["models"] if row["checkpoint"] == "last"]
@@ -236,9 +236,14 @@ def test_runs_may_lie_elsewhere(comparison, tmp_path):
         (shutil.rmtree, "There is no comparison in .*benchmarks.compare"),
         (lambda f: (f / "scores.json").unlink(), "is not finished.* Give its command again"),
         (lambda f: change_scores(f, lambda s: s.pop("runs")), "is not finished"),
-        (lambda f: Run(f / "runs" / "gan_digits-seed-0").best.unlink(), "of another model than"),
         (
-            lambda f: shutil.copy(*(Run(f / "runs" / f"gan_digits-seed-{i}").best for i in (1, 0))),
+            lambda f: Run(f / "runs" / "gan_digits-seed-0").best_path.unlink(),
+            "of another model than",
+        ),
+        (
+            lambda f: shutil.copy(
+                *(Run(f / "runs" / f"gan_digits-seed-{i}").best_path for i in (1, 0))
+            ),
             "of another model than .*best.keras",
         ),
     ],
@@ -277,7 +282,7 @@ def test_a_run_that_was_trained_for_longer_since_is_told(copy):
     run = Run(copy / "runs" / "gan_digits-seed-0")
     change_scores(copy, lambda s: s.update(models=s["models"][:1]))  # The last model's row alone.
     assert [one.checkpoint for one in pack.choose(copy, scores_of(copy))] == ["last"]
-    shutil.copy(run.best, run.model)
+    shutil.copy(run.best_path, run.model_path)
     with pytest.raises(ValueError, match="of another model than"):
         pack.choose(copy, scores_of(copy))
 

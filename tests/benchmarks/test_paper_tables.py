@@ -90,7 +90,7 @@ def at_once(monkeypatch):
         if not resume:
             run.begin(config)
         run.save_model(presets.build(config, (8, 8, 1), 17))
-        zoo.files.write_json(run.results, {"epochs": config.epochs})
+        zoo.files.write_json(run.results_path, {"epochs": config.epochs})
 
     monkeypatch.setattr(training, "train", train)
     return begun

@@ -234,7 +234,7 @@ class KeepBest(keras.callbacks.Callback):
             for result in results:
                 about = result.sampling | {"epoch": epoch + 1}
                 result = dataclasses.replace(result, sampling=about)
-                metrics.append(self.run.evaluation, result)
+                metrics.append(self.run.evaluation_path, result)
                 if result.value is None:
                     self.say(f"Epoch {epoch + 1}: {result}")
                 elif result.kind == self.kind:
@@ -244,9 +244,9 @@ class KeepBest(keras.callbacks.Callback):
             logs[f"val_{self.name}"] = value
 
     def _keep_if_best(self, result):
-        if self.run.best_result.is_file() and self.run.best.is_file():
-            best = json.loads(self.run.best_result.read_text())["value"]
+        if self.run.best_result_path.is_file() and self.run.best_path.is_file():
+            best = json.loads(self.run.best_result_path.read_text())["value"]
             if result.value <= best if self.higher_is_better else result.value >= best:
                 return
         self.run.save_model(self.model, best=True)
-        write_json(self.run.best_result, dataclasses.asdict(result))
+        write_json(self.run.best_result_path, dataclasses.asdict(result))

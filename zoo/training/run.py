@@ -39,23 +39,23 @@ class Run:
 
     def __init__(self, path: str | os.PathLike):
         self.path = pathlib.Path(path)
-        self.config = self.path / "config.json"
-        self.metrics = self.path / "metrics.csv"
-        self.tensorboard = self.path / "tensorboard"
-        self.checkpoints = self.path / "checkpoints"
-        self.samples = self.path / "samples"
-        self.model = self.path / "model.keras"
-        self.best = self.path / "best.keras"
-        self.best_result = self.path / "best.json"
-        self.results = self.path / "results.json"
-        self.evaluation = self.path / "evaluation.jsonl"
-        self.features = self.path / "features"
-        self.saved_model = self.path / "saved_model"
+        self.config_path = self.path / "config.json"
+        self.metrics_path = self.path / "metrics.csv"
+        self.tensorboard_dir = self.path / "tensorboard"
+        self.checkpoints_dir = self.path / "checkpoints"
+        self.samples_dir = self.path / "samples"
+        self.model_path = self.path / "model.keras"
+        self.best_path = self.path / "best.keras"
+        self.best_result_path = self.path / "best.json"
+        self.results_path = self.path / "results.json"
+        self.evaluation_path = self.path / "evaluation.jsonl"
+        self.features_dir = self.path / "features"
+        self.saved_model_dir = self.path / "saved_model"
 
     @property
     def exists(self) -> bool:
         """Whether the folder is that of a run."""
-        return self.config.is_file()
+        return self.config_path.is_file()
 
     def check_free(self, overwrite: bool = False) -> None:
         """Raises a `FileExistsError` unless a new run may begin here."""
@@ -78,16 +78,27 @@ class Run:
     def begin(self, config: ConfigDict) -> None:
         """Makes the folder, free of what a former run left, and writes the configuration."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for old in (self.tensorboard, self.checkpoints, self.samples, self.saved_model):
+        for old in (
+            self.tensorboard_dir,
+            self.checkpoints_dir,
+            self.samples_dir,
+            self.saved_model_dir,
+        ):
             shutil.rmtree(old, ignore_errors=True)
-        files = (self.metrics, self.model, self.best, self.best_result, self.results)
-        for old in (*files, self.evaluation, *self.path.glob("*.png")):
+        files = (
+            self.metrics_path,
+            self.model_path,
+            self.best_path,
+            self.best_result_path,
+            self.results_path,
+        )
+        for old in (*files, self.evaluation_path, *self.path.glob("*.png")):
             old.unlink(missing_ok=True)
         self.write_config(config)
 
     def write_config(self, config: ConfigDict) -> None:
         """Writes the configuration and the versions it ran with."""
-        write_json(self.config, presets.to_dict(config) | {"versions": versions()})
+        write_json(self.config_path, presets.to_dict(config) | {"versions": versions()})
 
     def read_config(self) -> ConfigDict:
         """The configuration that the run was begun with.
@@ -101,29 +112,29 @@ class Run:
                 f"There is no run in '{self.path}': it has no config.json. "
                 "Give the folder that `python -m trainers.train --output=...` made."
             )
-        return read_config(self.config)
+        return read_config(self.config_path)
 
     def read_metrics(self) -> dict[str, list[float]]:
         """The columns of metrics.csv by name; empty before the first epoch's end."""
-        if not self.metrics.is_file():
+        if not self.metrics_path.is_file():
             return {}
-        with open(self.metrics, newline="") as file:
+        with open(self.metrics_path, newline="") as file:
             rows = list(csv.DictReader(file))
         names = rows[0].keys() if rows else []
         return {name: [float(row[name]) for row in rows] for name in names}
 
     def truncate_metrics(self, epochs: int) -> None:
         """Drops the rows of epochs after the first `epochs`, and a row that was cut short."""
-        if not self.metrics.is_file():
+        if not self.metrics_path.is_file():
             return
-        with open(self.metrics, newline="") as file:
+        with open(self.metrics_path, newline="") as file:
             header, *rows = list(csv.reader(file)) or [[]]
         whole = [row for row in rows if len(row) == len(header) and row[0].isdigit()]
         kept = [row for row in whole if int(row[0]) < epochs]
         if not kept:
-            self.metrics.unlink()
+            self.metrics_path.unlink()
             return
-        with replacing(self.metrics) as partial, open(partial, "w", newline="") as file:
+        with replacing(self.metrics_path) as partial, open(partial, "w", newline="") as file:
             csv.writer(file).writerows([header, *kept])
 
     def save_model(self, model: GenerativeModel, best: bool = False) -> None:
@@ -133,7 +144,7 @@ class Run:
             model: The model.
             best: Write best.keras instead.
         """
-        with replacing(self.best if best else self.model) as partial:
+        with replacing(self.best_path if best else self.model_path) as partial:
             model.save(partial)
 
     def load_model(self, checkpoint: str = "last") -> GenerativeModel:
@@ -146,25 +157,25 @@ class Run:
             FileNotFoundError: If the run has not ended, or nothing was evaluated on the way.
         """
         if checkpoint == "best":
-            if not self.best.is_file():
+            if not self.best_path.is_file():
                 raise FileNotFoundError(
                     f"The run in '{self.path}' has no best.keras: its models were not evaluated on "
                     "the way. Train with --set evaluation.every=1, or use the last checkpoint."
                 )
-            return load_model(self.best)
-        if self.exists and not self.model.is_file():
+            return load_model(self.best_path)
+        if self.exists and not self.model_path.is_file():
             raise FileNotFoundError(
                 f"The run in '{self.path}' has no model.keras: it was not trained to its end. "
                 f"Finish it: python -m trainers.train --resume --output={self.path}"
             )
         wanted = self.read_config().epochs
-        if not self.results.is_file() or read_json(self.results)["epochs"] < wanted:
+        if not self.results_path.is_file() or read_json(self.results_path)["epochs"] < wanted:
             raise ValueError(
                 f"The run in '{self.path}' has not been trained for its {wanted} epochs yet, and its "
                 f"model.keras is an earlier one. Go on (python -m trainers.train --resume "
-                f"--output={self.path}), or name the file itself: {self.model}"
+                f"--output={self.path}), or name the file itself: {self.model_path}"
             )
-        return load_model(self.model)
+        return load_model(self.model_path)
 
 
 def open_model(

@@ -117,7 +117,7 @@ def _keep_best(config, run, data, model, say):
             "validation",
             settings.num_samples,
             extractor,
-            cache=run.features,
+            cache=run.features_dir,
             seed=config.seed,
             sampling={"run": str(run.path), "preset": config.preset, "model": type(model).__name__},
         )
@@ -158,7 +158,7 @@ def _precision(half):
 
 def _train(config, run, strategy, data, model, steps, resume, progress, say, best):
     chief = strategies.is_chief(strategy)
-    checkpoints = callbacks.Checkpoints(run.checkpoints, write=chief)
+    checkpoints = callbacks.Checkpoints(run.checkpoints_dir, write=chief)
     # Not unless asked: what lies there may be what the chief is about to replace.
     done = checkpoints.restore(model) if resume else 0
     if done > config.epochs:
@@ -177,13 +177,13 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
         all_callbacks += best
         # The row goes first: once a checkpoint counts, its epoch's metrics are on disk.
         all_callbacks += [
-            keras.callbacks.CSVLogger(run.metrics, append=True),
-            keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+            keras.callbacks.CSVLogger(run.metrics_path, append=True),
+            keras.callbacks.TensorBoard(run.tensorboard_dir, write_graph=False),
         ]
         if "sample" in model.abilities():
             given = conditions.in_turn(model, data, 60, 10, "validation")
             latents = fixed_latents(model, 60 if given is not None else 64, config.seed, given)
-            all_callbacks.append(callbacks.SampleGrids(run.samples, latents, given))
+            all_callbacks.append(callbacks.SampleGrids(run.samples_dir, latents, given))
     all_callbacks.append(checkpoints)
     if progress and chief and sys.stderr.isatty():
         from tqdm.keras import TqdmCallback
@@ -226,7 +226,7 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
     if chief:
         results["versions"] = versions()
         run.save_model(model)
-        write_json(run.results, results)
+        write_json(run.results_path, results)
         draw(model, data, run, config.seed)
         for line in _summary(run, results):
             say(line)
