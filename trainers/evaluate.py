@@ -54,7 +54,12 @@ flags.DEFINE_string(
 )
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
+    """Runs the program with the arguments of the command line."""
+    cli.start(_evaluate, arguments=True)
+
+
+def _evaluate(arguments):
     if FLAGS.list_metrics:
         _list_metrics()
     elif FLAGS.compare:
@@ -244,4 +249,4 @@ def _write(results, path):
 
 
 if __name__ == "__main__":
-    cli.start(main, arguments=True)
+    main()

@@ -89,6 +89,12 @@ class GenerativeModel(FromArguments, keras.Model):
     Objectives then receive `x` as the pair `(x_labelled, x_unlabelled)`, and the labels `y` of the first.
     """
 
+    adapted: tuple[str, ...] = ()
+    """The attributes that `adapt` sets besides weights. `zoo.pretrained` keeps them in its files."""
+
+    requires: Mapping[str, str] = {}
+    """Options of the builder that must name the run of a trained model, with that model's builder."""
+
     log_prob_method: str = "importance sampling"
     """How a model with `log_prob` comes by it: or "Monte Carlo", from the prior, or "exact"."""
 

@@ -944,11 +944,12 @@ def test_what_is_no_m1_is_refused(tmp_path):
 
 def test_a_run_of_m1_and_m2_asks_for_a_trained_m1():
     config = zoo.presets.get("m1_m2_digits")
-    with pytest.raises(ValueError, match=r"--preset=m1_digits.*, and .*--set first=runs/m1_digits"):
-        zoo.training.check(config)
+    model = zoo.presets.build(config, SIZE)
+    with pytest.raises(ValueError, match=r"--preset=m1_digits\) and .*--set first=runs/m1_digits"):
+        zoo.training.check_model(model, config)
     zoo.presets.override(config, ["data.name=mnist"])
     with pytest.raises(ValueError, match=r"--preset=m1_digits --dataset=mnist.*runs/m1_digits"):
-        zoo.training.check(config)
+        zoo.training.check_model(model, config)
     zoo.presets.override(config, ["data.name=digits"])
     zoo.presets.override(config, ["first=runs/elsewhere"])
-    zoo.training.check(config)
+    zoo.training.check_model(model, config)

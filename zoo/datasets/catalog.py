@@ -3,7 +3,6 @@
 import difflib
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from zoo.datasets import folder, tfds_sets
 from zoo.datasets.images import ImageData, Split, check_options, resized
@@ -36,6 +35,8 @@ def check(name: str, data_dir: str | None = None) -> None:
 
 def _digits(*, image_size: int | None, **options) -> ImageData:
     """scikit-learn's 1,797 digits of 8x8 pixels in 17 levels, in the stored order."""
+    from sklearn.datasets import load_digits  # Here, because `import zoo` does without it.
+
     bunch = load_digits()
     images, levels = bunch.images[..., None].astype(np.uint8), 17
     if image_size not in (None, 8):

@@ -7,17 +7,20 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import numpy as np
 import requests
 import tensorflow as tf
-import tensorflow_datasets as tfds
 from absl import logging
 
 from zoo.datasets.errors import DatasetNotFound
 from zoo.datasets.images import ImageData, Split
 from zoo.datasets.pixels import centre_crop, square
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds  # Functions import it: it takes seconds to load.
 
 CELEBA_CROP = 148  # the centre of 218x178: face and hair, most of the background cut away
 
@@ -61,6 +64,8 @@ RECIPES = {
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """Without TFDS's progress bars and log lines, which are many under absl's `app.run`."""
+    import tensorflow_datasets as tfds
+
     verbosity = logging.get_verbosity()
     tfds.disable_progress_bar()
     logging.set_verbosity(min(verbosity, logging.WARNING))
@@ -84,8 +89,10 @@ def check(name: str, data_dir: str | None) -> None:
         raise DatasetNotFound(f"Looked for {name!r} in '{folder}', which is not a folder.")
 
 
-def _prepare(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
+def _prepare(builder: "tfds.core.DatasetBuilder", folder: Path) -> None:
     """Builds a set from the files in the manual folder, and from the network where one lacks."""
+    import tensorflow_datasets as tfds
+
     manual = folder / "downloads" / "manual"
     files = {url: info.filename for url, info in builder.url_infos.items()}
     lacking = [url for url, file in files.items() if not (file and (manual / file).exists())]
@@ -116,6 +123,8 @@ def _prepare(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
 
 def _read(builder, recipe: Recipe, split: str, size: int | None) -> Split:
     """One split in memory; decoding, cropping and resizing run in parallel."""
+
+    import tensorflow_datasets as tfds
 
     def example(record):
         image = record["image"]
@@ -151,6 +160,8 @@ def _read(builder, recipe: Recipe, split: str, size: int | None) -> Split:
 @functools.lru_cache(maxsize=1)
 def _splits(name: str, folder: Path, size: int):
     """The three splits of a set, prepared if need be, and what its builder tells of it."""
+    import tensorflow_datasets as tfds
+
     recipe = RECIPES[name]
     with _quietly():
         builder = tfds.builder(name, data_dir=folder)

@@ -32,6 +32,13 @@ class Family(Part):
         """Number of parameters of an event whose last axis has `dim` values."""
         return self.params_per_value * dim
 
+    def check_data(self, binary: bool) -> None:
+        """Checks that the family can be fitted to images, of zeros and ones alone if `binary`.
+
+        Raises:
+            ValueError: If the likelihood has no maximum on such images.
+        """
+
     def call(self, params, event_ndims: int) -> tfd.Distribution:
         raise NotImplementedError
 
@@ -63,6 +70,14 @@ class ContinuousBernoulli(Family):
     Loaiza-Ganem and Cunningham, "The continuous Bernoulli", 2019, eq. 5: the cross-entropy with
     the normaliser that makes it a density on [0, 1]. https://arxiv.org/abs/1907.06845
     """
+
+    def check_data(self, binary):
+        if binary:
+            raise ValueError(
+                "The continuous Bernoulli likelihood is a density that grows without bound on "
+                "binary images. Received: images of zeros and ones. Train on the grey images (--set "
+                "binarize=None), or choose the likelihood 'bernoulli'."
+            )
 
     def call(self, params, event_ndims):
         return tfd.Independent(tfd.ContinuousBernoulli(logits=params), event_ndims)

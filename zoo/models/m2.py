@@ -9,13 +9,12 @@ M1 is a `VAE` and a classifier on its codes: `svm_on_codes`. M2 is `M2`, M1+M2 i
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from sklearn.svm import SVC
 
 from zoo import networks
 from zoo.datasets import ImageData
@@ -125,6 +124,7 @@ class M2(GenerativeModel):
     terms = ("distortion", "rate", "accuracy")
     condition_is_optional = True
     stratified_batches = True
+    adapted = ("labelled_share", "labelled_rows")
 
     def __init__(
         self,
@@ -474,6 +474,8 @@ class M1M2(M2):
         **kwargs: As for `M2`.
     """
 
+    requires: Mapping[str, str] = {"first": "m1"}
+
     def __init__(
         self,
         classifier: keras.Model,
@@ -592,6 +594,8 @@ def svm_on_codes(
 
     x, y = data.arrays("train")
     labelled = _labelled(y, data, "train")
+    from sklearn.svm import SVC
+
     machine = SVC(C=penalty)
     machine.fit(codes(x[labelled]), y[labelled])
     x, y = data.arrays(split)

@@ -65,6 +65,7 @@ class SemiSupervisedAAE(ClusteringAAE):
     condition_is_optional = True
     condition_in_latents = True
     stratified_batches = True
+    adapted = ("labelled_rows",)
 
     def __init__(
         self,

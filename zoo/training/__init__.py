@@ -4,8 +4,8 @@
 """
 
 from zoo.training import callbacks, strategies
-from zoo.training.checks import check, check_unchanged
-from zoo.training.gallery import draw, fixed_latents
+from zoo.training.checks import check, check_data, check_model, check_unchanged
+from zoo.training.gallery import draw, draw_curves
 from zoo.training.run import Run, load_data, load_model, open_model, read_config
 from zoo.training.strategies import WorkerLostError
 from zoo.training.train import evaluate, train
@@ -15,10 +15,12 @@ __all__ = [
     "WorkerLostError",
     "callbacks",
     "check",
+    "check_data",
+    "check_model",
     "check_unchanged",
     "draw",
+    "draw_curves",
     "evaluate",
-    "fixed_latents",
     "load_data",
     "load_model",
     "open_model",

@@ -1,4 +1,4 @@
-"""A run's folder: where everything of one training run lies, and how it is read again."""
+"""The folder of a training run: names of the files in it, and functions that read them."""
 
 import csv
 import json
@@ -18,20 +18,20 @@ from zoo.versions import versions
 
 
 class Run:
-    """The folder of one training run. Making the object touches nothing.
+    """The folder of one training run. The constructor reads and writes nothing.
 
-        config.json          the full configuration, enough to repeat the run
+        config.json          the full configuration, which repeats the run
         metrics.csv          losses and terms of each epoch
-        tensorboard/         the same as event files
+        tensorboard/         the same numbers as event files
         checkpoints/         to resume from
-        samples/             a grid of the same latents after each epoch
+        samples/             the images of the same latents after each epoch
         *.png                learning curves, samples, reconstructions, interpolations, latents
         model.keras          the final model
-        best.keras, .json    the best model of those that were evaluated on the way, and its result
+        best.keras, .json    the best model of those evaluated during training, and its result
         results.json         scores, times, versions
-        evaluation.jsonl     results of `trainers.evaluate`, and of evaluations on the way
-        features/            of real images, to be used again
-        saved_model/         what `trainers.export` makes
+        evaluation.jsonl     results of `trainers.evaluate` and of evaluations during training
+        features/            cached features of real images
+        saved_model/         the output of `trainers.export`
 
     Args:
         path: The folder.
@@ -54,11 +54,19 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        """Whether the folder is that of a run."""
+        """Whether the folder holds a run: it has a config.json."""
         return self.config_path.is_file()
 
     def check_free(self, overwrite: bool = False) -> None:
-        """Raises a `FileExistsError` unless a new run may begin here."""
+        """Checks that a new run may begin in the folder.
+
+        Args:
+            overwrite: Whether a run that is in the folder may be replaced.
+
+        Raises:
+            FileExistsError: If the path is a file, if the folder holds something else than a run, or
+                if it holds a run and `overwrite` is not set.
+        """
         for path in (self.path, *self.path.parents):
             if path.exists() and not path.is_dir():
                 raise FileExistsError(f"'{path}' is a file. Choose another --output.")
@@ -66,17 +74,16 @@ class Run:
             return
         if not self.exists:
             raise FileExistsError(
-                f"The folder '{self.path}' holds something else than a run, which is left alone. "
-                "Choose another --output."
+                f"The folder '{self.path}' holds something else than a run. Choose another --output."
             )
         if not overwrite:
             raise FileExistsError(
-                f"There is a run in '{self.path}' already. Go on with it (--resume), replace it "
+                f"There is a run in '{self.path}' already. Continue it (--resume), replace it "
                 "(--overwrite) or choose another --output."
             )
 
     def begin(self, config: ConfigDict) -> None:
-        """Makes the folder, free of what a former run left, and writes the configuration."""
+        """Makes the folder, removes the files of an older run, and writes the configuration."""
         self.path.mkdir(parents=True, exist_ok=True)
         for old in (
             self.tensorboard_dir,
@@ -97,15 +104,15 @@ class Run:
         self.write_config(config)
 
     def write_config(self, config: ConfigDict) -> None:
-        """Writes the configuration and the versions it ran with."""
+        """Writes the configuration and the versions of the packages."""
         write_json(self.config_path, presets.to_dict(config) | {"versions": versions()})
 
     def read_config(self) -> ConfigDict:
         """The configuration that the run was begun with.
 
         Raises:
-            FileNotFoundError: If the folder is not that of a run.
-            ValueError: If its config.json cannot be understood.
+            FileNotFoundError: If the folder holds no run.
+            ValueError: If config.json is not a configuration.
         """
         if not self.exists:
             raise FileNotFoundError(
@@ -115,7 +122,7 @@ class Run:
         return read_config(self.config_path)
 
     def read_metrics(self) -> dict[str, list[float]]:
-        """The columns of metrics.csv by name; empty before the first epoch's end."""
+        """The columns of metrics.csv by name; empty before the end of the first epoch."""
         if not self.metrics_path.is_file():
             return {}
         with open(self.metrics_path, newline="") as file:
@@ -124,7 +131,7 @@ class Run:
         return {name: [float(row[name]) for row in rows] for name in names}
 
     def truncate_metrics(self, epochs: int) -> None:
-        """Drops the rows of epochs after the first `epochs`, and a row that was cut short."""
+        """Keeps the rows of the first `epochs` epochs, and drops incomplete rows."""
         if not self.metrics_path.is_file():
             return
         with open(self.metrics_path, newline="") as file:
@@ -138,7 +145,7 @@ class Run:
             csv.writer(file).writerows([header, *kept])
 
     def save_model(self, model: GenerativeModel, best: bool = False) -> None:
-        """Writes model.keras all at once: the file is either the old one or the new one.
+        """Writes model.keras all at once: the file is the old one or the new one.
 
         Args:
             model: The model.
@@ -148,32 +155,33 @@ class Run:
             model.save(partial)
 
     def load_model(self, checkpoint: str = "last") -> GenerativeModel:
-        """The final model or, of those evaluated on the way, the best; compiled as trained.
+        """The final model, or the best of those evaluated during training; compiled as trained.
 
         Args:
             checkpoint: "last" or "best".
 
         Raises:
-            FileNotFoundError: If the run has not ended, or nothing was evaluated on the way.
+            FileNotFoundError: If the run has not ended, or if no model was evaluated during training.
+            ValueError: If the run continues beyond the epochs of model.keras.
         """
         if checkpoint == "best":
             if not self.best_path.is_file():
                 raise FileNotFoundError(
-                    f"The run in '{self.path}' has no best.keras: its models were not evaluated on "
-                    "the way. Train with --set evaluation.every=1, or use the last checkpoint."
+                    f"The run in '{self.path}' has no best.keras: no model was evaluated during "
+                    "training. Train with --set evaluation.every=1, or use the last checkpoint."
                 )
             return load_model(self.best_path)
         if self.exists and not self.model_path.is_file():
             raise FileNotFoundError(
-                f"The run in '{self.path}' has no model.keras: it was not trained to its end. "
+                f"The run in '{self.path}' has no model.keras: training has not ended. "
                 f"Finish it: python -m trainers.train --resume --output={self.path}"
             )
         wanted = self.read_config().epochs
         if not self.results_path.is_file() or read_json(self.results_path)["epochs"] < wanted:
             raise ValueError(
-                f"The run in '{self.path}' has not been trained for its {wanted} epochs yet, and its "
-                f"model.keras is an earlier one. Go on (python -m trainers.train --resume "
-                f"--output={self.path}), or name the file itself: {self.model_path}"
+                f"The run in '{self.path}' has not reached its {wanted} epochs, and its model.keras "
+                f"is an earlier one. Continue the run (python -m trainers.train --resume "
+                f"--output={self.path}), or open the file itself: {self.model_path}"
             )
         return load_model(self.model_path)
 
@@ -181,20 +189,25 @@ class Run:
 def open_model(
     where: str | os.PathLike, checkpoint: str = "last"
 ) -> tuple[GenerativeModel, Run | None]:
-    """The model in a run's folder or a `.keras` file, and the run if it was a folder.
+    """Loads the model from a run's folder or from a `.keras` file.
 
     Args:
         where: The folder or file.
-        checkpoint: "last" or "best", of a run.
+        checkpoint: "last" or "best"; "best" needs a folder.
+
+    Returns:
+        The model, and the run; the run is `None` for a file.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no such run or file.
         ValueError: If the file is no model of the zoo.
     """
     path = pathlib.Path(where)
     if path.suffix == ".keras":
         if checkpoint != "last":
-            raise ValueError("A .keras file is one checkpoint: name the one you mean as --run.")
+            raise ValueError(
+                "A .keras file is one checkpoint. For the best one, give the run's folder as --run."
+            )
         return load_model(path), None
     run = Run(path)
     run.read_config()
@@ -202,14 +215,19 @@ def open_model(
 
 
 def load_model(path: str | os.PathLike) -> GenerativeModel:
-    """A model of the zoo from a `.keras` file. No code in the file is run."""
+    """Loads a model of the zoo from a `.keras` file, in Keras's safe mode.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or holds no model of the zoo.
+    """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no file '{path}'.")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"'{path}' is no Keras model, or was cut short: it is no .keras archive.")
+        raise ValueError(f"'{path}' is no Keras model, or is incomplete: it is no .keras archive.")
     try:
         model = keras.saving.load_model(path, safe_mode=True)
-    except Exception as error:  # Keras raises all kinds for a damaged archive.
+    except Exception as error:  # Keras raises many types for a damaged archive.
         raise ValueError(f"'{path}' cannot be read as a Keras model: {error}") from error
     if not isinstance(model, GenerativeModel):
         raise ValueError(
@@ -219,7 +237,12 @@ def load_model(path: str | os.PathLike) -> GenerativeModel:
 
 
 def read_config(path: str | os.PathLike) -> ConfigDict:
-    """The configuration in a run's config.json."""
+    """Reads the configuration in a run's config.json.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not the configuration of a preset of the zoo.
+    """
     try:
         with open(path) as file:
             settings = dict(json.load(file))
@@ -240,36 +263,41 @@ def load_data(
     image_shape: tuple[int, int, int] | None = None,
     seed: int = 0,
 ) -> ImageData:
-    """The data of a configuration, or what is given in its place.
+    """Loads the data set of a configuration, or another one in its place.
 
     Args:
-        config: Of a run; `None` where there is none.
-        name: Another data set.
-        data_dir: Where it lies.
-        binarize: "none", or how; by default as in the configuration, but `binarized_mnist`, which is
-            binary already, as it is.
-        image_shape: What the images must be.
-        seed: Of splits and draws, where there is no configuration.
+        config: The configuration of a run, or `None`; then `name` is needed.
+        name: A data set instead of the configuration's.
+        data_dir: The folder of the data set, if not the configuration's.
+        binarize: How to binarise the images, or "none". The default is the configuration's; images
+            of `binarized_mnist` stay as they are.
+        image_shape: The shape `(H, W, C)` that the images must have.
+        seed: Seed of the splits and draws without a configuration.
 
     Raises:
-        ValueError: If its images are not of `image_shape`.
+        ValueError: If the images are not of shape `image_shape`.
+        zoo.datasets.DatasetNotFound: If the data set is neither prepared nor downloadable.
+
+    Example:
+        >>> zoo.training.load_data(zoo.presets.get("vae_digits")).image_shape
+        (8, 8, 1)
     """
-    old = config.data if config else ConfigDict({"data_dir": None, "binarize": None})
-    given = name is not None and name != old.get("name")
-    if binarize is None and (name or old.get("name")) != "binarized_mnist":
-        binarize = old.binarize
+    own = config.data if config else ConfigDict({"data_dir": None, "binarize": None})
+    other_set = name is not None and name != own.get("name")
+    if binarize is None and (name or own.get("name")) != "binarized_mnist":
+        binarize = own.binarize
     data = datasets.load(
-        name or old.name,
-        data_dir=data_dir or (None if given else old.data_dir),
-        image_size=image_shape[0] if image_shape else old.get("image_size"),
+        name or own.name,
+        data_dir=data_dir or (None if other_set else own.data_dir),
+        image_size=image_shape[0] if image_shape else own.get("image_size"),
         binarize=None if binarize == "none" else binarize,
-        seen_quadrants=old.get("seen_quadrants"),
-        num_labels=None if given else old.get("num_labels"),
+        seen_quadrants=own.get("seen_quadrants"),
+        num_labels=None if other_set else own.get("num_labels"),
         seed=config.seed if config else seed,
     )
     if image_shape and data.image_shape != tuple(image_shape):
         raise ValueError(
-            f"The model's images are of shape {tuple(image_shape)}, those of '{data.name}' are of "
-            f"shape {data.image_shape}. Choose another data set."
+            f"Expected images of shape {tuple(image_shape)}, which the model takes. Received: "
+            f"'{data.name}' with images of shape {data.image_shape}. Choose another data set."
         )
     return data

@@ -34,7 +34,7 @@ def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
         scores = model.evaluate(data.batches("test", 50), verbose=0, return_dict=True)
         x, _ = data.arrays("test", limit=1000)
         picture = tmp_path / f"{name}.png"
-        pictures.samples(model, training.fixed_latents(model, 100, config.seed), picture)
+        pictures.samples(model, model.sample_latents(100, seed=config.seed), picture)
         pixels = np.asarray(Image.open(picture), int)
         nll = metrics.negative_log_likelihood(model, x, num_samples=100).value
         found[name] = scores, nll, pixels
