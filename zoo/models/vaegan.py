@@ -262,6 +262,10 @@ class VAEGAN(GenerativeModel):
     def image_shape(self):
         return tuple(self.posterior.network.inputs[0].shape[1:])
 
+    def attribute_vectors(self, z, y) -> np.ndarray:
+        """A direction `[D]` in the latent space for each attribute: see `attribute_vectors`."""
+        return attribute_vectors(z, y)
+
     def decode(self, z, y=None):
         return as_images(_called(self.decoder, z, self.condition_for(z, y, 2)))
 
