@@ -11,14 +11,14 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from zoo import conditions, datasets, evaluation, metrics, presets
+from zoo import conditions, datasets, evaluation, metrics, models, presets
 from zoo.datasets import ImageData
 from zoo.files import write_json
 from zoo.model import GenerativeModel
 from zoo.training import callbacks, strategies
 from zoo.training.checks import check, check_data, check_model, check_unchanged, extractor_of
 from zoo.training.gallery import draw, draw_curves
-from zoo.training.run import Run, load_data
+from zoo.training.run import Run, load_data, open_model
 from zoo.versions import versions
 
 
