@@ -23,6 +23,7 @@ from zoo.distributions import (
     UnitNormal,
     by_name,
     kl,
+    need_density,
     noisy_mlp,
     refuse_learned,
 )
@@ -113,8 +114,9 @@ class VAEGAN(GenerativeModel):
             ignores differences of mean and scale between a batch of images and its reconstructions.
 
     Raises:
-        ValueError: If gamma or beta is out of range, or if the prior has trainable weights; when
-            called, if a network takes a condition and there is none.
+        ValueError: If gamma or beta is out of range, or if the prior has trainable weights, or if
+            posterior or prior has no density; when called, if a network takes a condition and there
+            is none.
 
     Notes:
         Algorithm 1 prints the adversarial terms of discriminator and decoder with the opposite sign.
@@ -160,9 +162,11 @@ class VAEGAN(GenerativeModel):
         for name, weight in (("gamma", gamma), ("beta", beta)):
             if not 0 <= weight < math.inf:
                 raise ValueError(f"`{name}` must be at least 0 and finite. Received: {weight}.")
+        refuse_learned(prior, "a VAEGAN")
+        for part in (posterior, prior):
+            need_density(part, "a VAEGAN")
         self.posterior = posterior
         self.generator = generator
-        refuse_learned(prior, "a VAEGAN")
         self.prior = prior
         self.discriminator = discriminator
         self.adversarial_loss = adversarial_loss or Minimax()
