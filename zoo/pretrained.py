@@ -3,7 +3,7 @@
 model = zoo.from_preset("vae_conv_mnist")
 
 Beside each file lies its card, which says where the weights come from and how they score.
-`benchmarks.pack` makes both of the models of a comparison.
+`benchmarks.release.pack` makes both of the models of a comparison.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ INDEX = "index.json"
 FORMAT = 1
 MOST_BYTES = 40_000_000  # of all weights that come with the zoo
 # What `adapt` sets besides weights, of the models that have it.
-ADAPTED = ("labelled_share", "labelled_rows")
+ADAPTED = ("labelled_share",)
 
 
 def names() -> list[str]:

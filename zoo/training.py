@@ -185,18 +185,14 @@ def _check_evaluation(config):
             f"and {settings.num_samples}."
         )
     metric = look_up(evaluation.METRICS, settings.metric, "metric")
-    if metric.gives[0] not in metrics.HIGHER_IS_BETTER:
+    if not metric.has_better_end:
         raise ValueError(
             f"The best model is chosen by a metric with a better end, one of "
-            f"{', '.join(k for k, m in evaluation.METRICS.items() if _has_a_better_end(m))}. "
+            f"{', '.join(k for k, m in evaluation.METRICS.items() if m.has_better_end)}. "
             f"Received: evaluation.metric='{settings.metric}'."
         )
     if metric.features:
         _extractor(config)
-
-
-def _has_a_better_end(metric):
-    return metric.gives[0] in metrics.HIGHER_IS_BETTER
 
 
 def _extractor(config):
@@ -209,7 +205,7 @@ def _extractor(config):
             + ", ".join(
                 key
                 for key, metric in evaluation.METRICS.items()
-                if _has_a_better_end(metric) and not metric.features
+                if metric.has_better_end and not metric.features
             )
             + "."
         )
@@ -240,7 +236,7 @@ def _keep_best(config, run, data, model, say):
 
     if reason := subject(model).lacks(metric):
         raise ValueError(f"evaluation.metric='{settings.metric}' has no value here. {reason}")
-    name = extractor.name_of(metric.gives[0]) if extractor else metric.gives[0]
+    name = extractor.name_of(metric.main_kind) if extractor else metric.main_kind
     return KeepBest(run, subject, settings.metric, name, settings.every, settings.at, say)
 
 
@@ -308,7 +304,7 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
     start = time.monotonic()
     try:
         model.fit(
-            _training_batches(data, config.batch_size, strategy, done, model.stratified_batches),
+            _training_batches(data, config.batch_size, strategy, done, model.semi_supervised),
             initial_epoch=done,
             epochs=config.epochs,
             steps_per_epoch=steps,
@@ -347,9 +343,9 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
     return results
 
 
-def _training_batches(data, batch_size, strategy, first_epoch, stratified):
+def _training_batches(data, batch_size, strategy, first_epoch, semi_supervised):
     options = {"shuffle": True, "repeat": True, "first_epoch": first_epoch}
-    options["stratified"] = stratified
+    options["semi_supervised"] = semi_supervised
     if strategy.num_replicas_in_sync == 1:
         return data.batches("train", batch_size, **options)
     # Each worker reads its own share, already cut into the batches of its replicas.

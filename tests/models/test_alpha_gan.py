@@ -11,6 +11,7 @@ import tensorflow as tf
 import zoo
 from zoo.adversarial import LogRatio, Minimax, NonSaturating
 from zoo.distributions import by_name
+from zoo.keras_internals import layers_in
 from zoo.models.alpha_gan import alpha_gan, code_discriminator
 
 SHAPE, BATCH, LATENTS, LAMBDA = (8, 8, 1), 7, 3, 0.3
@@ -339,9 +340,7 @@ def test_the_discriminators_statistics_are_updated_three_times_per_step():
     model = alpha_gan((16, 16, 1), **CONV)
     model.compile(keras.optimizers.SGD(0.0))
     norms = [
-        n
-        for n in model.discriminator._flatten_layers()
-        if isinstance(n, keras.layers.BatchNormalization)
+        n for n in layers_in(model.discriminator) if isinstance(n, keras.layers.BatchNormalization)
     ]
     assert norms
     for norm in norms:

@@ -9,6 +9,7 @@ import tensorflow_probability as tfp
 import zoo
 from zoo.adversarial import Hinge, LogRatio, Minimax, NonSaturating
 from zoo.distributions import by_name
+from zoo.keras_internals import layers_in
 from zoo.models.ali import ali
 from zoo.models.bi_gan import bi_gan
 
@@ -232,14 +233,13 @@ def test_ali_has_a_stochastic_encoder_and_convolutions():
     model = ali(SHAPE, latent_dim=4, width=2, hidden=(5, 6), dropout=0.4)
     assert isinstance(model.posterior.family, zoo.DiagonalNormal)
     assert isinstance(model.prior, zoo.StandardNormal) and model.latent_dim == 4
-    parts = list(model.discriminator._flatten_layers())
+    parts = list(layers_in(model.discriminator))
     assert [p.rate for p in parts if isinstance(p, keras.layers.Dropout)] == [0.4] * 4
     assert not any(isinstance(p, keras.layers.BatchNormalization) for p in parts)
     units = [p.units for p in parts if isinstance(p, keras.layers.Dense)]
     assert sorted(units) == [1, 5, 6, 10, 12]
     assert any(
-        isinstance(p, keras.layers.BatchNormalization)
-        for p in model.posterior.network._flatten_layers()
+        isinstance(p, keras.layers.BatchNormalization) for p in layers_in(model.posterior.network)
     )
 
 

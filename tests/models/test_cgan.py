@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 import zoo
 from zoo.adversarial import NonSaturating
+from zoo.keras_internals import layers_in
 from zoo.models.cgan import CGAN, cgan
 from zoo.models.gan import gan
 from zoo.networks import OneHot
@@ -231,8 +232,8 @@ def test_options_reach_their_parts(network):
     assert type(model.adversarial_loss) is NonSaturating and model.penalty.weight == 2.0
     assert type(model.prior) is zoo.UniformOnSphere and model.discriminator_steps == 3
     assert (model.instance_noise.steps, model.instance_noise.start) == (7, 0.2)
-    layers = list(model.discriminator._flatten_layers())
+    layers = list(layers_in(model.discriminator))
     assert any(isinstance(layer, zoo.networks.SpectralNormalization) for layer in layers)
     for part in (model.generator, model.discriminator):
-        [code] = [layer for layer in part._flatten_layers() if isinstance(layer, OneHot)]
+        [code] = [layer for layer in layers_in(part) if isinstance(layer, OneHot)]
         assert code.classes == 4

@@ -34,24 +34,11 @@ class Conditional(Part):
         self.network = network
         self.family = family
 
-    @property
-    def has_density(self) -> bool:
-        return self.family.has_density
+    def made_of(self) -> tuple[Part, ...]:
+        return (self.family,)
 
     @property
-    def has_density_everywhere(self) -> bool:
-        return self.family.has_density_everywhere
-
-    @property
-    def has_differentiable_draws(self) -> bool:
-        return self.family.has_differentiable_draws
-
-    @property
-    def is_deterministic(self) -> bool:
-        return self.family.is_deterministic
-
-    @property
-    def condition(self):
+    def condition(self) -> tf.TensorSpec | None:
         if len(self.network.inputs) == 1:
             return None
         taken = self.network.inputs[1]
@@ -130,8 +117,8 @@ class Completion(Conditional):
         # Families over vectors override `num_params`, because their values are dependent.
         if type(family).num_params is not Family.num_params:
             raise ValueError(
-                "A Completion sums over single values: use a family of independent values, such as "
-                f"Bernoulli. Received: a {type(family).__name__}, which is over vectors."
+                "A Completion sums over hidden values, so its family must be of independent values. "
+                f"Received: a {type(family).__name__}, which is over vectors."
             )
         shape = network.output_shape
         if len(shape) != 4 or shape[-1] % family.params_per_value:
@@ -148,7 +135,7 @@ class Completion(Conditional):
         return height, width, params // self.family.params_per_value
 
     @property
-    def condition(self):
+    def condition(self) -> tf.TensorSpec | None:
         # The seen values are needed even if the network ignores them.
         return super().condition or tf.TensorSpec([None, *self.image_shape], tf.float32)
 
@@ -166,7 +153,9 @@ class Completion(Conditional):
                 f"shapes {inputs}."
             )
 
-    def call(self, context, y=None, training=False):
+    def call(
+        self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
+    ) -> tfd.Distribution:
         if y is None:
             raise ValueError(
                 "A Completion needs the seen part `y` of the image: train on (x, y), and pass `y` to "

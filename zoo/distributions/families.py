@@ -27,7 +27,7 @@ class Family(Part):
     params_per_value: int = 1
 
     def num_params(self, dim: int) -> int:
-        """Number of parameters of an event whose last axis has `dim` values."""
+        """Number of parameters of an event with `dim` values on the last axis."""
         return self.params_per_value * dim
 
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
@@ -39,10 +39,9 @@ class Deterministic(Family):
     """All mass on the network's output, as in the encoder of an autoencoder."""
 
     has_density = False
-    has_density_everywhere = False
     is_deterministic = True
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(tfd.Deterministic(params), event_ndims)
 
 
@@ -56,7 +55,7 @@ class Bernoulli(Family):
 
     has_differentiable_draws = False
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(tfd.Bernoulli(logits=params, dtype=tf.float32), event_ndims)
 
 
@@ -68,7 +67,7 @@ class ContinuousBernoulli(Family):
     normaliser that makes it a density on [0, 1]. https://arxiv.org/abs/1907.06845
     """
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(tfd.ContinuousBernoulli(logits=params), event_ndims)
 
 
@@ -100,7 +99,7 @@ class DiagonalNormal(Family):
         self.min_scale = min_scale
         self.max_scale = max_scale
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         loc, raw = tf.split(params, 2, axis=-1)
         if self.max_scale is None:
             scale = self.min_scale + tf.nn.softplus(raw)
@@ -150,10 +149,10 @@ class FullCovarianceNormal(Family):
             raise ValueError(f"`min_scale` must be positive. Received: min_scale={min_scale}.")
         self.min_scale = min_scale
 
-    def num_params(self, dim):
+    def num_params(self, dim: int) -> int:
         return 2 * dim + dim * (dim - 1) // 2
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         size = params.shape[-1]
         dim = (math.isqrt(9 + 8 * size) - 3) // 2
         if event_ndims != 1 or self.num_params(dim) != size:
@@ -192,7 +191,7 @@ class UnitNormal(Family):
     -log_prob is half the summed squared error plus D/2 log(2 pi): the "mean squared error" loss.
     """
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(Normal(params, 1.0), event_ndims)
 
 
@@ -234,7 +233,7 @@ class SharedScaleNormal(Family):
         """The standard deviation, `[]`."""
         return self.min_scale + tf.exp(tf.convert_to_tensor(self.raw_scale))
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(Normal(params, self.scale), event_ndims)
 
 
@@ -273,7 +272,7 @@ class DiscretizedLogistic(Family):
         self.min_scale = min_scale
         self.max_scale = max_scale
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         loc, raw = tf.split(params, 2, axis=-1)
         low, high = math.log(self.min_scale), math.log(self.max_scale)
         scale = tf.exp(low + (high - low) * tf.sigmoid(raw + 1.0))
@@ -310,7 +309,7 @@ class Categorical(Family):
     def params_per_value(self) -> int:
         return self.levels
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         logits = tf.stack(tf.split(params, self.levels, axis=-1), -1)
         return tfd.Independent(CategoricalLevels(logits), event_ndims)
 
@@ -364,7 +363,9 @@ class RoundedLogistic(tfd.Distribution):
     or narrow relative to `scale`.
     """
 
-    def __init__(self, loc, scale, levels: int, name: str = "RoundedLogistic"):
+    def __init__(
+        self, loc: tf.Tensor, scale: tf.Tensor, levels: int, name: str = "RoundedLogistic"
+    ):
         parameters = dict(locals())
         self.loc = tf.convert_to_tensor(loc)
         self.scale = tf.convert_to_tensor(scale)

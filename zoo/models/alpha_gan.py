@@ -16,6 +16,7 @@ from zoo import networks
 from zoo.adversarial import AdversarialLoss, LogRatio
 from zoo.config import extends
 from zoo.distributions import Conditional, ImplicitPart, Prior, refuse_learned
+from zoo.keras_internals import layers_in
 from zoo.model import GenerativeModel, Round
 from zoo.models.vaegan import parts
 
@@ -93,11 +94,8 @@ class AlphaGAN(GenerativeModel):
         super().__init__(**kwargs)
         if not 0 <= lambda_ < math.inf:
             raise ValueError(f"`lambda_` must be at least 0 and finite. Received: {lambda_}.")
-        norms = [
-            layer.name
-            for layer in code_discriminator._flatten_layers()
-            if isinstance(layer, keras.layers.BatchNormalization)
-        ]
+        kind = keras.layers.BatchNormalization
+        norms = [layer.name for layer in layers_in(code_discriminator) if isinstance(layer, kind)]
         if norms:
             raise ValueError(
                 "The code discriminator must have no batch normalization, whose statistics would "
