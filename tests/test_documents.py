@@ -1,9 +1,14 @@
-"""The documents say what is so: their examples run, and docstrings' do."""
+"""The examples in documents and docstrings run, and the files that documents name exist."""
 
 import doctest
 import importlib
+import os
 import pkgutil
 import re
+import shutil
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import keras
@@ -25,9 +30,10 @@ def examples():
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda test: test.name)
-def test_examples_in_docstrings_run_and_say_what_comes_out(example, tmp_path, monkeypatch):
+def test_a_docstring_example_runs_and_prints_what_it_says(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = {"zoo": zoo, "keras": keras, "tf": tf, "np": np, "model": trained()}
+    # What a reader imports first. An example makes everything else.
+    names = {"zoo": zoo, "keras": keras, "tf": tf, "np": np}
     checker = doctest.OutputChecker()
     for part in example.examples:
         try:
@@ -36,17 +42,11 @@ def test_examples_in_docstrings_run_and_say_what_comes_out(example, tmp_path, mo
         except SyntaxError:
             exec(compile(part.source, example.name, "exec"), names)
             printed = ""
-        if part.want:  # An example may leave its result to the reader.
+        if part.want:  # An example may leave out its result.
             assert checker.check_output(part.want, printed, doctest.ELLIPSIS), printed
 
 
-def trained():
-    model = zoo.models.vae.vae_mlp((8, 8, 1), latent_dim=2, hidden=(8,))
-    model.compile(keras.optimizers.Adam(use_ema=True))
-    return model
-
-
-def test_there_are_examples_to_run():
+def test_the_docstring_examples_are_found():
     assert len(examples()) >= 6
 
 
@@ -55,32 +55,87 @@ def blocks(document, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def test_the_model_that_contributing_adds_trains(digits):
-    (code,) = blocks("CONTRIBUTING.md", "python")
-    names = {"__name__": "tempered_vae"}
-    exec(code, names)
-    plain = zoo.models.vae.vae_mlp((8, 8, 1), latent_dim=2, hidden=(8,))
-    model = names["TemperedVAE"](plain.posterior, plain.likelihood, plain.prior, temperature=4.0)
-    model.compile("adam")
-    logs = model.fit(digits, verbose=0).history
-    expected = logs["distortion"][0] / 4 + logs["rate"][0]
-    assert logs["loss"][0] == pytest.approx(expected, rel=1e-4)
-    assert model.get_config()["temperature"] == 4.0
+def contributed_files():
+    """The Python blocks of CONTRIBUTING.md: `[(path, place, code)]`.
+
+    The first line of a block is a comment: `# PATH` of a new file, `# PATH, in TABLE` of lines to
+    insert at the head of a dict, list or tuple, or `# PATH, with the imports`.
+    """
+    found = []
+    for block in blocks("CONTRIBUTING.md", "python"):
+        head, code = block.split("\n", 1)
+        path, place = re.fullmatch(r"# ([\w/.]+)(?:, (?:in|with the) (\w+))?", head).groups()
+        found.append((path, place, code.lstrip("\n")))
+    return found
+
+
+def write(root, path, place, code):
+    """Does what a reader of CONTRIBUTING.md does with a block."""
+    file = root / path
+    if place is None:
+        assert not file.exists(), f"{path} exists; the block must say where in it the lines go."
+        file.write_text(code)
+        return
+    text = file.read_text()
+    if place == "imports":
+        lines = [*re.finditer(r"^(from|import) .*\n", text, re.MULTILINE)][-1:]
+    else:
+        lines = [*re.finditer(rf"^{place}\b.*[\[{{(]\n", text, re.MULTILINE)][:1]
+        code = textwrap.indent(code, "    ")
+    assert lines, f"{path} has no {place}."
+    file.write_text(text[: lines[0].end()] + code + text[lines[0].end() :])
+
+
+@pytest.fixture(scope="module")
+def contribution(tmp_path_factory):
+    """A copy of the tree with the model of CONTRIBUTING.md."""
+    root = tmp_path_factory.mktemp("contribution")
+    copied = shutil.ignore_patterns("*.npz", "__pycache__", ".*")
+    for folder in ("zoo", "trainers", "tests/conformance"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=copied)
+    (root / "tests" / "models").mkdir()
+    for file in ("pyproject.toml", "tests/conftest.py"):
+        shutil.copy(ROOT / file, root / file)
+    for file in contributed_files():
+        write(root, *file)
+    return root
+
+
+# Notices: a step that CONTRIBUTING.md leaves out, code in it that does not work, a command that is
+# wrong. The commands run a training and the model's tests in the copy.
+@pytest.mark.slow
+@pytest.mark.parametrize("command", blocks("CONTRIBUTING.md", "sh"))
+def test_a_command_of_contributing_succeeds_with_the_model_that_it_adds(contribution, command):
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    run = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=contribution,
+        env=os.environ | {"PATH": path, "PYTHONPATH": str(contribution)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-5000:]
+
+
+def test_the_model_of_contributing_is_short():
+    lines = [line for *_, code in contributed_files() for line in code.splitlines() if line.strip()]
+    assert len(lines) <= 60
+    assert len({path for path, *_ in contributed_files()}) <= 5
 
 
 @pytest.mark.parametrize("code", blocks("README.md", "python"))
-def test_the_readmes_examples_run(code, tmp_path, monkeypatch):
+def test_a_readme_example_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(code, {"__name__": "readme"})
 
 
-def test_every_preset_of_the_readme_exists():
+def test_every_preset_in_the_readme_exists():
     named = re.findall(r"--preset=(\w+)", (ROOT / "README.md").read_text())
     assert named
     assert set(named) - {"NAME"} <= set(zoo.presets.names())
 
 
-def test_every_picture_and_file_that_the_readme_links_exists():
+def test_every_local_link_of_the_readme_exists():
     links = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", (ROOT / "README.md").read_text())
     local = [a or b for a, b in links if not (a or b).startswith("http")]
     assert local
