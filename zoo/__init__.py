@@ -12,7 +12,6 @@ from zoo import (
     evaluation,
     export,
     features,
-    flows,
     metrics,
     networks,
     penalties,
@@ -33,12 +32,18 @@ from zoo.distributions import (
     DiscretizedLogistic,
     Family,
     FullCovarianceNormal,
+    HierarchicalPosterior,
+    HierarchicalPrior,
     ImplicitConditional,
+    InverseAutoregressiveNormal,
     IsotropicNormal,
+    MAFPrior,
     MixturePrior,
     NoiseBasisConditional,
     NormalPetals,
+    PlanarNormal,
     Prior,
+    RealNVPPrior,
     SharedScaleNormal,
     StandardNormal,
     SwissRoll,
@@ -47,117 +52,9 @@ from zoo.distributions import (
     UnitNormal,
     VampPrior,
 )
-from zoo.flows import InverseAutoregressiveNormal, MAFPrior, PlanarNormal, RealNVPPrior
 from zoo.model import GenerativeModel, NonFiniteError, Round
-from zoo.models.aae import AAE
-from zoo.models.alpha_gan import AlphaGAN
-from zoo.models.autoencoder import Autoencoder
-from zoo.models.avb import AVB
-from zoo.models.beta_vae import BetaVAE
-from zoo.models.bi_gan import BiGAN
-from zoo.models.cgan import CGAN
-from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, SoftmaxAndStyle
-from zoo.models.cvae import CVAE, Predictor
-from zoo.models.denoising_vae import DenoisingIWAE, DenoisingVAE, GaussianNoise, SaltAndPepper
-from zoo.models.dimension_reduction_aae import (
-    ClusterHeads,
-    DimensionReductionAAE,
-    SemiSupervisedDimensionReductionAAE,
-)
-from zoo.models.factor_vae import FactorVAE
-from zoo.models.gan import GAN
-from zoo.models.hvae import HierarchicalPosterior, HierarchicalPrior
-from zoo.models.info_vae import InfoVAE
-from zoo.models.iwae import IWAE
-from zoo.models.label_informed_aae import LabelInformedAAE
-from zoo.models.m2 import M1M2, M2
-from zoo.models.semi_supervised_aae import SemiSupervisedAAE
-from zoo.models.vae import VAE
-from zoo.models.vaegan import VAEGAN, Equilibrium
-from zoo.models.wae import WAE, WAEGAN
+from zoo.models import *
 from zoo.pretrained import from_preset
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AAE",
-    "AVB",
-    "CGAN",
-    "CVAE",
-    "GAN",
-    "IWAE",
-    "M1M2",
-    "M2",
-    "VAE",
-    "VAEGAN",
-    "WAE",
-    "WAEGAN",
-    "AlphaGAN",
-    "Autoencoder",
-    "Bernoulli",
-    "BetaVAE",
-    "BiGAN",
-    "Categorical",
-    "CategoryAndStyle",
-    "ClusterHeads",
-    "ClusteringAAE",
-    "Completion",
-    "Conditional",
-    "ConditionalPrior",
-    "ContinuousBernoulli",
-    "DenoisingIWAE",
-    "DenoisingVAE",
-    "Deterministic",
-    "DiagonalNormal",
-    "DimensionReductionAAE",
-    "DiscretizedLogistic",
-    "Equilibrium",
-    "FactorVAE",
-    "Family",
-    "FullCovarianceNormal",
-    "GaussianNoise",
-    "GenerativeModel",
-    "HierarchicalPosterior",
-    "HierarchicalPrior",
-    "ImplicitConditional",
-    "InfoVAE",
-    "InverseAutoregressiveNormal",
-    "IsotropicNormal",
-    "LabelInformedAAE",
-    "MAFPrior",
-    "MixturePrior",
-    "NoiseBasisConditional",
-    "NonFiniteError",
-    "NormalPetals",
-    "PlanarNormal",
-    "Predictor",
-    "Prior",
-    "RealNVPPrior",
-    "Round",
-    "SaltAndPepper",
-    "SemiSupervisedAAE",
-    "SemiSupervisedDimensionReductionAAE",
-    "SharedScaleNormal",
-    "SoftmaxAndStyle",
-    "StandardNormal",
-    "SwissRoll",
-    "Uniform",
-    "UniformOnSphere",
-    "UnitNormal",
-    "VampPrior",
-    "adversarial",
-    "datasets",
-    "discrepancies",
-    "evaluation",
-    "export",
-    "features",
-    "flows",
-    "from_preset",
-    "metrics",
-    "networks",
-    "penalties",
-    "pictures",
-    "presets",
-    "pretrained",
-    "schedules",
-]

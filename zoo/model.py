@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo import networks
 from zoo.config import FromArguments
 from zoo.distributions.part import Part
 from zoo.networks import OneHot
@@ -37,7 +38,7 @@ class Round(NamedTuple):
     of all the round reports over the global batch, `{name: scalar}`, to a scalar bool, whether the
     player moves. One who does not move keeps its weights, its optimizer's state and its layers'
     state, bit by bit. The share of batches on which it moved, at the last of the round's steps, is
-    reported as "<player>_moves".
+    reported as "<player>_updates".
     """
 
     objective: Callable
@@ -119,7 +120,8 @@ class GenerativeModel(FromArguments, keras.Model):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the model's images."""
-        raise NotImplementedError
+        seen = self.discriminator if not self.can_encode else self.posterior.network
+        return tuple(seen.inputs[0].shape[1:])
 
     @property
     def condition(self) -> tf.TensorSpec | None:
@@ -156,7 +158,7 @@ class GenerativeModel(FromArguments, keras.Model):
         """Names of all that is logged: the players' losses, the terms, the moves of the gated."""
         players = list(self.players())
         losses = ["loss"] if len(players) == 1 else [f"{name}_loss" for name in players]
-        moves = {f"{name}_moves": None for round in self.rounds() for name in round.gates}
+        moves = {f"{name}_updates": None for round in self.rounds() for name in round.gates}
         return losses + list(self.terms) + list(moves)
 
     # Compiling ---------------------------------------------------------------------------------
@@ -539,11 +541,13 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"A {type(self).__name__} has no encoder. It can: {', '.join(self.abilities())}."
             )
         x = self._images(x)
-        return self.posterior(x, self.given(x, y)).mean()
+        return self.posterior(x, self.condition_for(x, y)).mean()
 
     def decode(self, z, y=None) -> tf.Tensor:
         """The images `[B, H, W, C]` in [0, 1] that latents `z[B, D]` stand for: means, not draws."""
-        raise NotImplementedError
+        if hasattr(self, "likelihood"):
+            return as_images(self.likelihood(z, self.condition_for(z, y, 2)).mean())
+        return as_images(networks.call(self.generator, z, self.condition_for(z, y, 2)))
 
     def reconstruct(self, x, y=None) -> tf.Tensor:
         """`decode(encode(x))`: no noise anywhere."""
@@ -624,7 +628,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"Received: labels from {y.min()} to {y.max()}."
             )
 
-    def given(self, context, y, rank: int = 4):
+    def condition_for(self, context, y, rank: int = 4):
         """`y`, one for each row of images or, with rank=2, latents `[..., B, D]`; see `conditions`.
 
         A `y` that is `None` stays so: parts that need one say so.
@@ -905,7 +909,7 @@ def turns_of(outcome) -> Iterable[tuple[dict, dict]]:
 
 
 def _as_terms(moves):
-    return {f"{player}_moves": tf.cast(go, tf.float32) for player, go in moves.items()}
+    return {f"{player}_updates": tf.cast(go, tf.float32) for player, go in moves.items()}
 
 
 class _FirstNonFinite(keras.metrics.Metric):
