@@ -78,12 +78,12 @@ def write(root, path, place, code):
         return
     text = file.read_text()
     if place == "imports":
-        lines = [*re.finditer(r"^(from|import) .*\n", text, re.MULTILINE)][-1:]
+        at = re.search(r"^(from|import) ", text, re.MULTILINE).start()
     else:
-        lines = [*re.finditer(rf"^{place}\b.*[\[{{(]\n", text, re.MULTILINE)][:1]
-        code = textwrap.indent(code, "    ")
-    assert lines, f"{path} has no {place}."
-    file.write_text(text[: lines[0].end()] + code + text[lines[0].end() :])
+        opening = re.search(rf"^{place}\b.*[\[{{(]\n", text, re.MULTILINE)
+        assert opening, f"{path} has no {place}."
+        at, code = opening.end(), textwrap.indent(code, "    ")
+    file.write_text(text[:at] + code + text[at:])
 
 
 @pytest.fixture(scope="module")
