@@ -27,14 +27,13 @@ CONFIGS = {
     "Autoencoder": Config("autoencoder_digits", ("hidden=32",), random_steps=False),
     "VAE": Config("vae_digits", ("hidden=32",)),
     "VAE-iaf-realnvp": Config(
-        "vae_flow_digits",
-        ("model.hidden=32", "posterior=iaf", "prior_hidden=16", "prior_steps=2"),
+        "vae_flow_digits", ("hidden=32", "posterior=iaf", "prior_hidden=16", "prior_steps=2")
     ),
-    "VAE-planar-mixture": Config("vae_planar_digits", ("model.hidden=32", "prior=mixture")),
+    "VAE-planar-mixture": Config("vae_planar_digits", ("hidden=32", "prior=mixture")),
     "VAE-full_covariance-vamp": Config(
-        "vae_vamp_digits",
-        ("model.hidden=32", "posterior=full_covariance", "prior_components=5"),
+        "vae_vamp_digits", ("hidden=32", "posterior=full_covariance", "prior_components=5")
     ),
+    "BetaTCVAE": Config("beta_tcvae_digits", ("hidden=32",)),
     "BetaVAE": Config("beta_vae_digits", ("hidden=32", "capacity=5.0", "capacity_steps=20")),
     "IWAE": Config("iwae_digits", ("hidden=32", "doubly_reparameterised=true", "warm_up_steps=10")),
     "DenoisingVAE": Config(
