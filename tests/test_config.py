@@ -75,5 +75,5 @@ def test_choices_may_be_extended():
 
 def test_look_up_names_what_there_is_and_the_nearest():
     assert look_up({"a": 1}, "a", "letter") == 1
-    with pytest.raises(ValueError, match="Unknown letter 'alpa'. There are: alpha, beta. Did you"):
+    with pytest.raises(ValueError, match=r"Unknown letter 'alpa'. There are: alpha, beta. Did you"):
         look_up({"alpha": 1, "beta": 2}, "alpa", "letter")
