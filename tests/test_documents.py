@@ -58,13 +58,14 @@ def blocks(document, language):
 def contributed_files():
     """The Python blocks of CONTRIBUTING.md: `[(path, place, code)]`.
 
-    The first line of a block is a comment: `# PATH` of a new file, `# PATH, in TABLE` of lines to
-    insert at the head of a dict, list or tuple, or `# PATH, with the imports`.
+    The first line of a block is a comment: `# PATH` of a new file, or where to insert the lines: `#
+    PATH, in TABLE` at the head of a dict, list or tuple, `# PATH, in the map`, or `# PATH, with the
+    imports`.
     """
     found = []
     for block in blocks("CONTRIBUTING.md", "python"):
         head, code = block.split("\n", 1)
-        path, place = re.fullmatch(r"# ([\w/.]+)(?:, (?:in|with the) (\w+))?", head).groups()
+        path, place = re.fullmatch(r"# ([\w/.]+)(?:, (?:in|in the|with the) (\w+))?", head).groups()
         found.append((path, place, code.lstrip("\n")))
     return found
 
@@ -79,6 +80,8 @@ def write(root, path, place, code):
     text = file.read_text()
     if place == "imports":
         at = re.search(r"^(from|import) ", text, re.MULTILINE).start()
+    elif place == "map":
+        at = re.search(r"^\|---.*\n", text, re.MULTILINE).end()
     else:
         opening = re.search(rf"^{place}\b.*[\[{{(]\n", text, re.MULTILINE)
         assert opening, f"{path} has no {place}."
@@ -94,7 +97,7 @@ def contribution(tmp_path_factory):
     for folder in ("zoo", "trainers", "tests/conformance"):
         shutil.copytree(ROOT / folder, root / folder, ignore=copied)
     (root / "tests" / "models").mkdir()
-    for file in ("pyproject.toml", "tests/conftest.py"):
+    for file in ("pyproject.toml", "tests/conftest.py", "tests/models/test_map.py"):
         shutil.copy(ROOT / file, root / file)
     for file in contributed_files():
         write(root, *file)

@@ -39,9 +39,7 @@ CONFIGS = {
     "DenoisingVAE": Config(
         "denoising_vae_digits", ("hidden=32", "salt_and_pepper=0.0", "gaussian=0.1")
     ),
-    "DenoisingIWAE": Config(
-        "denoising_vae_digits", ("hidden=32", "importance_weighted=true", "model.num_samples=3")
-    ),
+    "DenoisingIWAE": Config("denoising_iwae_digits", ("hidden=32", "num_samples=3")),
     "CVAE": Config("cvae_digits", ("hidden=32",), falls="distortion"),
     "CVAE-quadrants": Config(
         "cvae_quadrants_digits",
@@ -70,7 +68,6 @@ CONFIGS = {
             "loss=least_squares",
             "generator_hidden=32",
             "discriminator_hidden=32",
-            "discriminator_steps=2",
             "spectral_norm=true",
             "latents=sphere",
             "instance_noise=0.2",
@@ -139,7 +136,7 @@ CONFIGS = {
         (
             "model.hidden=32",
             "discriminator_hidden=32",
-            "discriminator_steps=3",
+            "discriminator_steps=2",
             "noise_bases=2",
             "noise_hidden=8",
         ),
