@@ -36,7 +36,7 @@ def pytest_xdist_auto_num_workers(config):
 
 # Files or folders that take minutes, longest first. One worker runs a file, so that a long file that
 # starts late would run alone at the end.
-LONGEST = (
+LONGEST = ("conformance", "benchmarks", "trainers", "training", "test_contributing", "test_m2", "test_export")
     "conformance",
     "benchmarks",
     "trainers",
