@@ -36,21 +36,21 @@ def pytest_xdist_auto_num_workers(config):
 
 # Files or folders that take minutes, longest first. One worker runs a file, so that a long file that
 # starts late would run alone at the end.
-LONGEST = ("conformance", "benchmarks", "trainers", "training", "test_contributing", "test_m2", "test_export")
+LONGEST = (
     "conformance",
     "benchmarks",
     "trainers",
     "training",
     "test_training",
+    "test_contributing",
     "test_m2",
     "test_export",
 )
 
 
 def pytest_configure(config):
-    config.option.loadscopereorder = (
-        False  # pytest-xdist would sort files by their numbers of tests.
-    )
+    # pytest-xdist would sort files by their numbers of tests.
+    config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items):
