@@ -56,7 +56,7 @@ def bare_step(model, x, y, seed) -> None:
             part = slice(turn, None, shares) if shares > 1 else slice(None)
             tape, scope, waiting = tf.GradientTape(persistent=True), keras.StatelessScope(), {}
             with tape, scope:
-                turns = _means(round.objective(x[part], None if y is None else y[part], here, True))
+                turns = _means(round.objective(_rows(x, part), _rows(y, part), here, True))
                 means = next(turns)
             while means is not None:
                 moves = [(p, model.variables_of(p)) for p in means]
@@ -85,9 +85,26 @@ def _mean(loss):
     return tf.math.divide_no_nan(tf.reduce_sum(weights * loss), tf.reduce_sum(weights))
 
 
+def _rows(tensors, part: slice):
+    """Rows of a tensor or of a pair of tensors; of `None`, `None`."""
+    if isinstance(tensors, tuple):
+        return tuple(t[part] for t in tensors)
+    return None if tensors is None else tensors[part]
+
+
+def unpacked(batch):
+    """The `x` and the `y` of a batch: for two streams, the pair of images, and the labels."""
+    if not isinstance(batch, tuple):
+        return batch, None
+    if not isinstance(batch[0], tuple):
+        return batch
+    (x_labelled, y), x_unlabelled = batch
+    return (x_labelled, x_unlabelled), y
+
+
 def bare_steps(model, batch, jit_compile: bool):
     """A function of n that trains for n steps on one batch, with nothing around the step."""
-    x, y = batch if isinstance(batch, tuple) else (batch, None)
+    x, y = unpacked(batch)
     step = tf.function(functools.partial(bare_step, model), jit_compile=jit_compile)
 
     @tf.function
@@ -195,7 +212,7 @@ class Case:
             config.batch_size,
             shuffle=True,
             repeat=True,
-            stratified=self.model.stratified_batches,
+            semi_supervised=self.model.semi_supervised,
         )
         self.batch = next(iter(self.batches))
         self.constant = tf.data.Dataset.from_tensors(self.batch).repeat()
@@ -203,8 +220,8 @@ class Case:
 
     def flops(self) -> int:
         """Of one step, counted."""
-        x, y = self.batch if isinstance(self.batch, tuple) else (self.batch, None)
-        return count_flops(functools.partial(bare_step, self.model), x, y, tf.constant([0, 0]))
+        step = functools.partial(bare_step, self.model)
+        return count_flops(step, *unpacked(self.batch), tf.constant([0, 0]))
 
     def bare(self, steps: int) -> float:
         self._bare(1)

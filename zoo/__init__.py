@@ -52,7 +52,8 @@ from zoo.distributions import (
     UnitNormal,
     VampPrior,
 )
-from zoo.model import GenerativeModel, NonFiniteError, Round
+from zoo.finite import NonFiniteError
+from zoo.model import GenerativeModel, Round
 from zoo.models import *
 from zoo.pretrained import from_preset
 

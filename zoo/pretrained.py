@@ -25,7 +25,7 @@ INDEX = "index.json"
 FORMAT = 1
 MOST_BYTES = 40_000_000  # of all weights that come with the zoo
 # What `adapt` sets besides weights, of the models that have it.
-ADAPTED = ("labelled_share", "labelled_rows")
+ADAPTED = ("labelled_share",)
 
 
 def names() -> list[str]:

@@ -308,7 +308,7 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
     start = time.monotonic()
     try:
         model.fit(
-            _training_batches(data, config.batch_size, strategy, done, model.stratified_batches),
+            _training_batches(data, config.batch_size, strategy, done, model.semi_supervised),
             initial_epoch=done,
             epochs=config.epochs,
             steps_per_epoch=steps,
@@ -347,9 +347,9 @@ def _train(config, run, strategy, data, model, steps, resume, progress, say, bes
     return results
 
 
-def _training_batches(data, batch_size, strategy, first_epoch, stratified):
+def _training_batches(data, batch_size, strategy, first_epoch, semi_supervised):
     options = {"shuffle": True, "repeat": True, "first_epoch": first_epoch}
-    options["stratified"] = stratified
+    options["semi_supervised"] = semi_supervised
     if strategy.num_replicas_in_sync == 1:
         return data.batches("train", batch_size, **options)
     # Each worker reads its own share, already cut into the batches of its replicas.

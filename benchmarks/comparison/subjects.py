@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from benchmarks.tables.table import seconds_per_epoch
 from zoo import features, presets, runs, training
 from zoo.evaluation import METRICS, Evaluation
-from zoo.model import NonFiniteError
+from zoo.finite import NonFiniteError
 from zoo.runs import Run
 
 # What a run may have otherwise and still be the one that is asked for: where it was trained, not how.

@@ -19,8 +19,9 @@ from ml_collections import ConfigDict
 from benchmarks.throughput import machine
 from zoo import metrics, presets, runs, training
 from zoo.datasets import ImageData
+from zoo.finite import NonFiniteError
 from zoo.metrics.estimate import Estimate
-from zoo.model import GenerativeModel, NonFiniteError
+from zoo.model import GenerativeModel
 
 # Beside the training steps there are validation, checkpoints and pictures after each epoch.
 _OVERHEAD = 1.15
@@ -230,7 +231,7 @@ def seconds_per_epoch(config: ConfigDict) -> float:
         config.batch_size,
         shuffle=True,
         repeat=True,
-        stratified=model.stratified_batches,
+        semi_supervised=model.semi_supervised,
     )
     chunk = min(20, data.steps_per_epoch(config.batch_size))
     model.adapt(data)

@@ -33,8 +33,9 @@ from benchmarks.comparison.scores import Protocol, Scored, score, summary, unran
 from benchmarks.comparison.subjects import Subject, prepare, train, train_all
 from zoo import features, metrics, presets, training
 from zoo.evaluation import samples
+from zoo.finite import NonFiniteError
 from zoo.metrics import Result
-from zoo.model import GenerativeModel, NonFiniteError
+from zoo.model import GenerativeModel
 from zoo.runs import Run, write_json
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -447,7 +447,7 @@ def test_labels_of_no_class_are_refused_everywhere(known, x):
     ):
         with pytest.raises(
             ValueError,
-            match=r"from 0 to 2, and below 0 is no label.*Received: labels from .* to 99",
+            match=r"from 0 to 2; a negative number means no label.*Received: labels from .* to 99",
         ):
             call()
 

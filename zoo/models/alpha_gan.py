@@ -21,6 +21,7 @@ from zoo.distributions import (
     StandardNormal,
     refuse_learned,
 )
+from zoo.keras_internals import layers_in
 from zoo.model import GenerativeModel, Round, as_images
 
 
@@ -99,7 +100,7 @@ class AlphaGAN(GenerativeModel):
             raise ValueError(f"`lambda_` must be a number from 0 on. Received: {lambda_}.")
         norms = [
             layer.name
-            for layer in code_discriminator._flatten_layers()
+            for layer in layers_in(code_discriminator)
             if isinstance(layer, keras.layers.BatchNormalization)
         ]
         if norms:
