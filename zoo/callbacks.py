@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from zoo import metrics, pictures
+from zoo import pictures
 from zoo.config import look_up
-from zoo.evaluation import METRICS, Evaluation
+from zoo.evaluation import HIGHER_IS_BETTER, METRICS, Evaluation, append
 from zoo.model import GenerativeModel
 from zoo.runs import Run, write_json
 
@@ -221,8 +221,8 @@ class KeepBest(keras.callbacks.Callback):
         self.run, self.subject, self.say = run, subject, say
         self.every, self.epochs = every, epochs
         self.metric, self.name = metric, name
-        (self.kind, *_) = METRICS[metric].gives
-        self.higher_is_better = metrics.HIGHER_IS_BETTER[self.kind]
+        self.kind = METRICS[metric].main_kind
+        self.higher_is_better = HIGHER_IS_BETTER[self.kind]
 
     def on_epoch_end(self, epoch, logs=None):
         value = math.nan
@@ -233,7 +233,7 @@ class KeepBest(keras.callbacks.Callback):
             for result in results:
                 about = result.sampling | {"epoch": epoch + 1}
                 result = dataclasses.replace(result, sampling=about)
-                metrics.append(self.run.evaluation, result)
+                append(self.run.evaluation, result)
                 if result.value is None:
                     self.say(f"Epoch {epoch + 1}: {result}")
                 elif result.kind == self.kind:

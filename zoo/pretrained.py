@@ -3,7 +3,7 @@
 model = zoo.from_preset("vae_conv_mnist")
 
 Beside each file lies its card, which says where the weights come from and how they score.
-`benchmarks.pack` makes both of the models of a comparison.
+`benchmarks.release.pack` makes both of the models of a comparison.
 """
 
 import hashlib

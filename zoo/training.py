@@ -185,18 +185,14 @@ def _check_evaluation(config):
             f"and {settings.num_samples}."
         )
     metric = look_up(evaluation.METRICS, settings.metric, "metric")
-    if metric.gives[0] not in metrics.HIGHER_IS_BETTER:
+    if not metric.has_better_end:
         raise ValueError(
             f"The best model is chosen by a metric with a better end, one of "
-            f"{', '.join(k for k, m in evaluation.METRICS.items() if _has_a_better_end(m))}. "
+            f"{', '.join(k for k, m in evaluation.METRICS.items() if m.has_better_end)}. "
             f"Received: evaluation.metric='{settings.metric}'."
         )
     if metric.features:
         _extractor(config)
-
-
-def _has_a_better_end(metric):
-    return metric.gives[0] in metrics.HIGHER_IS_BETTER
 
 
 def _extractor(config):
@@ -209,7 +205,7 @@ def _extractor(config):
             + ", ".join(
                 key
                 for key, metric in evaluation.METRICS.items()
-                if _has_a_better_end(metric) and not metric.features
+                if metric.has_better_end and not metric.features
             )
             + "."
         )
@@ -240,7 +236,7 @@ def _keep_best(config, run, data, model, say):
 
     if reason := subject(model).lacks(metric):
         raise ValueError(f"evaluation.metric='{settings.metric}' has no value here. {reason}")
-    name = extractor.name_of(metric.gives[0]) if extractor else metric.gives[0]
+    name = extractor.name_of(metric.main_kind) if extractor else metric.main_kind
     return KeepBest(run, subject, settings.metric, name, settings.every, settings.at, say)
 
 

@@ -177,7 +177,9 @@ def test_a_batch_without_room_for_both_streams_is_refused():
         {"split": "train"},
         {"split": "train", "shuffle": True, "labels": False},
     ):
-        with pytest.raises(ValueError, match=r"for shuffled training images and their labels\. Rec"):
+        with pytest.raises(
+            ValueError, match=r"for shuffled training images and their labels\. Rec"
+        ):
             counting().batches(batch_size=20, semi_supervised=True, **wrong)
 
 

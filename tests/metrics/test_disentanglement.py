@@ -227,6 +227,18 @@ def test_factor_vae_votes_for_the_dimension_that_stands_still():
     assert float(score) == score.details["train_accuracy"] == 1 and score.stderr == 0
 
 
+def test_factor_vae_compares_relative_variances():
+    """Each dimension varies a little around its factor, in units from 0.1 to 100.
+
+    The variance within a draw is 4 % of the whole variance in the fixed dimension, whatever its unit.
+    Divided by the standard deviation instead, the smallest unit would always win.
+    """
+    codes = (IDENTITY + 0.2 * NOISE) * [100, 1, 0.1]
+    score = factor_vae_score(codes, FACTORS, num_train=300, num_eval=90)
+    np.testing.assert_array_equal(score.details["votes"], 100 * np.eye(3))
+    assert float(score) == 1
+
+
 def test_factor_vae_of_noise_is_chance():
     score = factor_vae_score(NOISE, FACTORS, num_train=1500, num_eval=1500)
     assert float(score) == pytest.approx(1 / 3, abs=0.05)

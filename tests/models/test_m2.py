@@ -1,4 +1,4 @@
-"""M2 and M1+M2 against sums by hand, enumeration, and models where all is known; M1 and its SVM."""
+"""M2 and M1+M2 against sums by hand, enumeration, and models where all is known."""
 
 import itertools
 import math
@@ -10,17 +10,15 @@ import scipy.stats
 import tensorflow as tf
 from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
-from sklearn.svm import SVC
 
 import zoo
 import zoo.training
+from zoo.evaluation import classification
 from zoo.models.m2 import (
     AddClass,
-    error,
     m1_m2_mlp,
     m2_conv,
     m2_mlp,
-    svm_on_codes,
 )
 from zoo.models.vae import vae_mlp
 
@@ -543,10 +541,12 @@ def test_unlabelled_images_help(few_labels):
     baseline = 1 - alone.score(others.reshape(len(others), -1), truth)
     model = m2_mlp(SIZE, latent_dim=8, hidden=(64,), classifier_hidden=(64,), alpha=1.0)
     history = train(model, few_labels, 40)
-    assert error(model, few_labels, "validation") < baseline - 0.02
+    assert classification.error(model, few_labels, "validation") < baseline - 0.02
     assert history["accuracy"][-1] > 0.9 > 0.3 > history["accuracy"][0]
     evaluated = model.evaluate(others, truth, verbose=0, return_dict=True)
-    assert evaluated["accuracy"] == pytest.approx(1 - error(model, few_labels, "validation"))
+    assert evaluated["accuracy"] == pytest.approx(
+        1 - classification.error(model, few_labels, "validation")
+    )
 
 
 def test_accuracy_counts_labelled_images_alone_wherever_they_are(digits):
@@ -580,19 +580,6 @@ def test_accuracy_is_of_all_labelled_images_however_they_lie_in_batches(digits):
 
 
 # M1, and M1+M2 --------------------------------------------------------------------------------
-
-
-def test_the_svm_is_scikit_learns_on_the_labelled_codes(few_labels):
-    vae = vae_mlp(SIZE, 6, (16,))
-    x, y = few_labels.arrays("train")
-    labelled = y >= 0
-    machine = SVC(C=3.0)
-    machine.fit(vae.encode(x[labelled]).numpy(), y[labelled])
-    x, y = few_labels.arrays("validation")
-    expected = 1 - machine.score(vae.encode(x).numpy(), y)
-    assert 0 < expected < 0.9
-    have = svm_on_codes(vae, few_labels, "validation", penalty=3.0)
-    assert have == pytest.approx(expected)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import tensorflow as tf
 from scipy.special import log_softmax
 
 import zoo
-from zoo.models import m2
+from zoo.evaluation import classification
 from zoo.models.semi_supervised_aae import SemiSupervisedAAE, semi_supervised_aae_mlp
 
 SHAPE, K, STYLE = (8, 8, 1), 4, 3
@@ -200,7 +200,7 @@ def test_it_learns_classes_from_few_labels_and_its_error_is_that_of_the_most_pro
     model.fit(batches, steps_per_epoch=300, verbose=0)
     x, y = data.arrays("test")
     wrong = sum(int(np.argmax(q)) != label for q, label in zip(model.classify(x), y, strict=True))
-    error = m2.error(model, data)
+    error = classification.error(model, data)
     assert error == pytest.approx(wrong / len(y))
     assert error < 0.35  # By chance: 0.9.
 

@@ -19,7 +19,7 @@ def m1(
 ) -> VAE:
     """A `VAE` with the paper's networks: two hidden layers of softplus units.
 
-    `zoo.models.m2.svm_on_codes` trains a support vector machine on its codes. M1+M2,
+    `zoo.evaluation.classification.svm_on_codes` trains a support vector machine on its codes. M1+M2,
     `zoo.models.m1_m2`, trains an M2 on them.
     """
     return vae_mlp(

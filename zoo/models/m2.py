@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from sklearn.svm import SVC
 
 from zoo import networks
 from zoo.config import look_up
@@ -471,69 +470,6 @@ def _check_all_labelled(y=None):
     if y is None or missing:
         received = f"{missing} of {len(y)} images without a label" if missing else "y=None"
         raise ValueError(f"{_EVERY_IMAGE_HAS_A_LABEL} Received: {received}.")
-
-
-def error(model: M2, data: ImageData, split: str = "test", batch_size: int = 500) -> float:
-    """Share of a split's labelled images whose most probable class is not theirs, in [0, 1].
-
-    Raises:
-        ValueError: If none has a label.
-    """
-    x, y = data.arrays(split)
-    starts = range(0, len(x), batch_size)
-    best = np.concatenate([np.argmax(model.classify(x[i : i + batch_size]), -1) for i in starts])
-    return _error(best, y, data, split)
-
-
-def svm_on_codes(
-    model: GenerativeModel,
-    data: ImageData,
-    split: str = "test",
-    penalty: float = 1.0,
-    batch_size: int = 500,
-) -> float:
-    """M1: the error on a split of a support vector machine on a model's codes, in [0, 1].
-
-    It learns from the labelled training images alone, from their posterior means, with an RBF
-    kernel. (The paper's machine is transductive: it sees the unlabelled codes as well.) Dimensions
-    are not scaled to unit variance: of those which the model does not use that would be noise.
-
-    Args:
-        model: One that encodes, such as a `VAE`.
-        data: Its data, perhaps with few labels.
-        split: Of whose images the error is.
-        penalty: The machine's C, > 0.
-        batch_size: Images to encode at a time.
-
-    Raises:
-        ValueError: If no training image, or none of the split, has a label.
-    """
-
-    def codes(x):
-        starts = range(0, len(x), batch_size)
-        return np.concatenate([model.encode(x[i : i + batch_size]) for i in starts])
-
-    x, y = data.arrays("train")
-    labelled = _labelled(y, data, "train")
-    machine = SVC(C=penalty)
-    machine.fit(codes(x[labelled]), y[labelled])
-    x, y = data.arrays(split)
-    return _error(machine.predict(codes(x)), y, data, split)
-
-
-def _labelled(y, data, split):
-    labelled = np.zeros(0, bool) if y is None or y.ndim != 1 else y >= 0
-    if not labelled.any():
-        raise ValueError(
-            "A classifier takes images with a label, an int. "
-            f"Received: split '{split}' of '{data.name}', which has none."
-        )
-    return labelled
-
-
-def _error(best, y, data, split):
-    labelled = _labelled(y, data, split)
-    return float(np.mean(best[labelled] != y[labelled]))
 
 
 def m2(

@@ -1,53 +1,54 @@
-"""How fast presets train on this machine, beside what bounds them.
+"""Training speed of presets on this machine, compared with its bounds.
 
-python -m benchmarks.throughput --presets=vae_mnist,dcgan_mnist --output=DIR [--torch] [--sweep | --passes]
+python -m benchmarks.speed.throughput --presets=vae_mnist,dcgan_mnist --output=DIR [--torch] [--sweep]
 
 Times of one training step, measured in turn and repeated:
 
-- bare: the same mathematics without Keras's loop: `bare_steps`, on one batch held in memory.
-- fit_constant: `model.fit` on that batch over and over. Beyond bare, it is the loop's share.
-- fit: `model.fit` on the data pipeline. Beyond fit_constant, it is the pipeline's share.
-- torch (with --torch): a plain PyTorch loop over the same networks, of `benchmarks.torch_loops`.
-- floor: the step's floating-point operations at the machine's rate for a matrix product of two
-  2000x2000 float32 matrices, measured in the same turns. The operations are counted in the traced
-  step (`count_flops`): matrix products and convolutions, 2 for each multiply-add, also on padding;
-  only what the updates depend on, so a gradient that nobody needs counts nothing.
+- bare: the same mathematics without the loop of Keras: `bare_steps`, on one batch held in memory.
+- fit_constant: `model.fit` on that batch, repeated. The excess over bare is the cost of the loop.
+- fit: `model.fit` on the data pipeline. The excess over fit_constant is the cost of the pipeline.
+- torch (with --torch): a plain PyTorch loop over the same networks, `benchmarks.speed.torch_loops`.
+- floor: the floating-point operations of the step at the rate of a matrix product of two 2000x2000
+  float32 matrices, measured in the same turns. The operations are counted in the traced step
+  (`count_flops`): matrix products and convolutions, 2 for each multiply-add, padding included. Only
+  operations that the updates depend on count, so an unused gradient does not.
 
-With --passes instead: the bare step beside the passes through networks that its algorithm needs and
-its updates, each timed by itself (`benchmarks.passes`), for autoencoders with discriminators. More
-than their sum is work that is done twice, or that nobody needs.
+With --sweep it times `fit` with and without XLA, and with 1, 10 and 50 steps per execution.
 
-MNIST presets read random pixels, through the same `ImageData` as the real ones: how fast a step is
-does not depend on what they show.
+MNIST presets read random pixels through the same `ImageData` as the real images: the speed of a step
+does not depend on the content of the images.
 """
 
 import functools
 import json
-import os
 import pathlib
-import platform
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from absl import flags
+from ml_collections import ConfigDict
 
+from benchmarks.machine import machine
 from trainers.cli import start
-from zoo import datasets, presets, runs
+from zoo import datasets, presets
 from zoo.datasets.images import ImageData, Split
-from zoo.model import turns_of
+from zoo.model import GenerativeModel, turns_of
+from zoo.versions import versions
 
 FLAGS = flags.FLAGS
 MATMUL_SIDE = 2000
 
 
-# What bounds a step ---------------------------------------------------------------------------
+# Bounds of a step ---------------------------------------------------------------------------
 
 
-def bare_step(model, x, y, seed) -> None:
-    """Plays the rounds of a model once: objectives, gradients, the optimizers' updates, no more."""
+def bare_step(model: GenerativeModel, x: Any, y: Any, seed: tf.Tensor) -> None:
+    """One training step without the loop of Keras: objectives, gradients and updates of each round."""
     rounds = model.rounds()
     shares = max(round.steps for round in rounds)
     for i, round in enumerate(rounds):
@@ -59,11 +60,11 @@ def bare_step(model, x, y, seed) -> None:
                 turns = _means(round.objective(_rows(x, part), _rows(y, part), here, True))
                 means = next(turns)
             while means is not None:
-                moves = [(p, model.variables_of(p)) for p in means]
-                grads = [tape.gradient(means[player], variables) for player, variables in moves]
+                updated = [(p, model.variables_of(p)) for p in means]
+                grads = [tape.gradient(means[player], variables) for player, variables in updated]
                 waiting |= scope.state_mapping
                 scope.state_mapping.clear()
-                for (player, variables), gradients in zip(moves, grads, strict=True):
+                for (player, variables), gradients in zip(updated, grads, strict=True):
                     model.optimizers[player].apply(gradients, variables)
                     for layer in model.players()[player]:
                         for variable in layer.non_trainable_variables:
@@ -85,14 +86,14 @@ def _mean(loss):
     return tf.math.divide_no_nan(tf.reduce_sum(weights * loss), tf.reduce_sum(weights))
 
 
-def _rows(tensors, part: slice):
-    """Rows of a tensor or of a pair of tensors; of `None`, `None`."""
+def _rows(tensors, part):
+    """Rows of a tensor or of a pair of tensors; `None` for `None`."""
     if isinstance(tensors, tuple):
         return tuple(t[part] for t in tensors)
     return None if tensors is None else tensors[part]
 
 
-def unpacked(batch):
+def unpacked(batch: Any) -> tuple[Any, Any]:
     """The `x` and the `y` of a batch: for two streams, the pair of images, and the labels."""
     if not isinstance(batch, tuple):
         return batch, None
@@ -102,8 +103,8 @@ def unpacked(batch):
     return (x_labelled, x_unlabelled), y
 
 
-def bare_steps(model, batch, jit_compile: bool):
-    """A function of n that trains for n steps on one batch, with nothing around the step."""
+def bare_steps(model: GenerativeModel, batch: Any, jit_compile: bool) -> Callable[[int], None]:
+    """A function of n that trains for n bare steps on one batch."""
     x, y = unpacked(batch)
     step = tf.function(functools.partial(bare_step, model), jit_compile=jit_compile)
 
@@ -115,16 +116,17 @@ def bare_steps(model, batch, jit_compile: bool):
     return lambda n: run(tf.constant(n))
 
 
-def count_flops(function, *args) -> int:
+def count_flops(function: Callable[..., Any], *args: Any) -> int:
     """Floating-point operations of the matrix products and convolutions in a function's graph.
 
-    Counted are the operations that its results and its updates of variables depend on.
+    Only operations that the results or the updates of variables depend on are counted.
 
     Raises:
-        ValueError: If one of them has no static shape.
+        ValueError: If the shape of a counted operation is not static, or if there is no rule to count
+            an operation.
     """
     graph = tf.function(function).get_concrete_function(*args).graph
-    # Automatic control dependencies make every stateful op a control output.
+    # Automatic control dependencies make every stateful operation a control output.
     todo = [t.op for t in graph.outputs] + list(graph.control_outputs)
     seen = set(todo)
     while todo:
@@ -143,7 +145,7 @@ def _flops(op) -> int:
         transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
         inner = _static(op.inputs[0])[-2 if transposed else -1]
         return 2 * size(op.outputs[0]) * inner
-    # Each of the convolution's outputs takes a product with a kernel's worth of inputs: forward,
+    # Each output of the convolution is a product of one kernel with its inputs, in the forward pass
     # and in both gradients. A kernel is [height, width, in, out].
     if op.type == "Conv2D":
         return 2 * size(op.outputs[0]) * int(np.prod(_static(op.inputs[1])[:3]))
@@ -163,29 +165,29 @@ def _static(tensor):
 
 
 def matmul_rate(repeats: int = 3) -> float:
-    """Floating-point operations per second of a float32 matrix product: the best of a few."""
+    """Floating-point operations per second of a float32 matrix product, the best of `repeats`."""
     a = tf.random.stateless_normal([MATMUL_SIDE, MATMUL_SIDE], [0, 1])
     best = min(elapsed(lambda: tf.matmul(a, a).numpy()) for _ in range(repeats))
     return 2 * MATMUL_SIDE**3 / best
 
 
-def elapsed(function) -> float:
-    """Seconds that a function takes."""
+def elapsed(function: Callable[[], Any]) -> float:
+    """The seconds that a call of a function takes."""
     begin = time.perf_counter()
     function()
     return time.perf_counter() - begin
 
 
-# What is measured -----------------------------------------------------------------------------
+# Measurements -----------------------------------------------------------------------------
 
 
 class Clock(keras.callbacks.Callback):
-    """Seconds per step of an epoch, without its first execution and what `fit` does before it."""
+    """Seconds per step of an epoch, without its first execution and the preparations of `fit`."""
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.first = None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.last = (batch, time.perf_counter())
         self.first = self.first or self.last
 
@@ -199,10 +201,10 @@ class Case:
     """A preset's model with its data, and the ways to run a step of it.
 
     Args:
-        config: A preset's configuration; `jit_compile` and `steps_per_execution` count.
+        config: A preset's configuration; `jit_compile` and `steps_per_execution` are used as well.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         self.config = config
         self.data = _data(config)
         self.model = presets.build(config, self.data.image_shape, self.data.levels)
@@ -219,15 +221,17 @@ class Case:
         self._bare = bare_steps(self.model, self.batch, config.jit_compile)
 
     def flops(self) -> int:
-        """Of one step, counted."""
-        step = functools.partial(bare_step, self.model)
-        return count_flops(step, *unpacked(self.batch), tf.constant([0, 0]))
+        """The floating-point operations of one step."""
+        x, y = unpacked(self.batch)
+        return count_flops(functools.partial(bare_step, self.model), x, y, tf.constant([0, 0]))
 
     def bare(self, steps: int) -> float:
+        """Seconds of one bare step."""
         self._bare(1)
         return elapsed(lambda: self._bare(steps)) / steps
 
     def fit(self, steps: int, data: tf.data.Dataset | None = None) -> float:
+        """Seconds of one step of `fit`, on the data pipeline or on other batches."""
         each = self.config.steps_per_execution
         clock = Clock()
         self.model.fit(
@@ -239,17 +243,18 @@ class Case:
         return clock.seconds
 
     def fit_constant(self, steps: int) -> float:
+        """Seconds of one step of `fit` on a constant batch."""
         return self.fit(steps, self.constant)
 
     def pipeline(self, steps: int) -> float:
-        """Seconds for a batch where nothing else happens."""
+        """Seconds to produce one batch, without training."""
         batches = iter(self.batches)
         next(batches)
         return elapsed(lambda: [next(batches) for _ in range(steps)]) / steps
 
 
 def _data(config) -> ImageData:
-    """The preset's data; where it is not part of the installation, random pixels in its place."""
+    """The preset's data: the digits of scikit-learn, or random pixels in place of other data."""
     options = {
         "binarize": config.data.binarize,
         "seen_quadrants": config.data.seen_quadrants,
@@ -268,29 +273,29 @@ def _data(config) -> ImageData:
     )
 
 
-def in_turn(ways: dict, repeats: int) -> dict[str, list[float]]:
-    """What each of the functions returns, `repeats` times, one after the other: noise hits all."""
+def in_turn(ways: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+    """The values of several functions, called in turn `repeats` times, so that noise affects all."""
     samples = {name: [] for name in ways}
     for turn in range(repeats):
-        # Now forwards, now backwards: who comes first has no advantage.
+        # The order alternates, so that no function gains from its place.
         for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
             samples[name].append(ways[name]())
     return samples
 
 
-def summary(values: list[float]) -> dict[str, float]:
+def summary(values: Sequence[float]) -> dict[str, float]:
     """Median and quartiles."""
     q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
     return {"median": float(median), "q1": float(q1), "q3": float(q3)}
 
 
-def ratio(a: list[float], b: list[float]) -> float:
-    """The median of the ratios of what was measured in the same turns."""
+def ratio(a: Sequence[float], b: Sequence[float]) -> float:
+    """The median of the ratios of values that were measured in the same turns."""
     return float(np.median(np.divide(a, b)))
 
 
-def measure(config, repeats: int, seconds: float, torch: bool) -> dict:
-    """All that the report says of a preset."""
+def measure(config: ConfigDict, repeats: int, seconds: float, torch: bool) -> dict[str, Any]:
+    """The row of a preset: times, ratios and operations."""
     case = Case(config)
     case.bare(1), case.fit(1), case.fit_constant(1)  # Compiles.
     steps = max(2, round(seconds / case.bare(3)))
@@ -298,7 +303,7 @@ def measure(config, repeats: int, seconds: float, torch: bool) -> dict:
     ways = {name: functools.partial(getattr(case, name), steps) for name in names}
     ways["matmul"] = matmul_rate
     if torch:
-        from benchmarks import torch_loops
+        from benchmarks.speed import torch_loops
 
         if loop := torch_loops.make(config, case.data.image_shape):
             loop(2)
@@ -326,32 +331,7 @@ def measure(config, repeats: int, seconds: float, torch: bool) -> dict:
     }
 
 
-def measure_passes(config, repeats: int, seconds: float) -> dict:
-    """A bare step's time and operations beside those of the passes that it needs."""
-    from benchmarks.passes import Passes
-
-    case = Case(config)
-    passes = Passes(case.model, config.batch_size, config.jit_compile)
-    case.bare(1), passes.seconds(1)  # Compiles.
-    steps = max(2, round(seconds / case.bare(3)))
-    ways = {"bare": functools.partial(case.bare, steps)}
-    samples = in_turn(ways | {"passes": functools.partial(passes.seconds, steps)}, repeats)
-    step, needed = case.flops(), passes.flops()
-    return {
-        "preset": config.preset,
-        "jit_compile": config.jit_compile,
-        "batch_size": config.batch_size,
-        "steps": steps,
-        "flops": {"bare": step, "passes": needed},
-        "seconds_per_step": {name: summary(values) for name, values in samples.items()},
-        "ratios": {
-            "seconds": ratio(samples["bare"], samples["passes"]),
-            "flops": step / needed,
-        },
-    }
-
-
-def sweep(config, repeats: int, seconds: float) -> list[dict]:
+def sweep(config: ConfigDict, repeats: int, seconds: float) -> list[dict[str, Any]]:
     """Times of `fit` with and without XLA, and with 1, 10 and 50 steps per execution."""
     cases = []
     for jit in (True, False):
@@ -377,22 +357,8 @@ def sweep(config, repeats: int, seconds: float) -> list[dict]:
 # The report -----------------------------------------------------------------------------------
 
 
-def machine() -> dict:
-    """What the numbers hold for."""
-    lines = pathlib.Path("/proc/cpuinfo")
-    names = lines.read_text().splitlines() if lines.exists() else []
-    models = [line.partition(":")[2].strip() for line in names if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "cores": cores,
-        "load": load,  # More than the cores, and others were at work.
-    }
-
-
-def table(results: list[dict]) -> str:
-    """Rows of `measure`, as Markdown."""
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """A table of the rows of `measure`, in Markdown."""
     head = (
         "preset", "XLA", "steps per execution", "batch", "images/s", "fit ms", "quartiles",
         "bare ms", "floor ms", "torch ms", "loop %", "data %", "fit / torch",
@@ -410,32 +376,11 @@ def table(results: list[dict]) -> str:
             f"{100 * ratios['loop'] - 100:+.1f}", f"{100 * ratios['data'] - 100:+.1f}",
             f"{ratios['fit_to_torch']:.2f}" if "torch" in times else "",
         ))  # fmt: skip
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
-def passes_table(results: list[dict]) -> str:
-    """Rows of `measure_passes`, as Markdown."""
-    head = (
-        "preset", "XLA", "batch", "bare ms", "passes ms", "bare / passes", "bare GFLOP",
-        "passes GFLOP", "bare / passes in operations",
-    )  # fmt: skip
-    rows = [
-        (
-            r["preset"],
-            "yes" if r["jit_compile"] else "no",
-            str(r["batch_size"]),
-            *(f"{1000 * r['seconds_per_step'][k]['median']:.2f}" for k in ("bare", "passes")),
-            f"{r['ratios']['seconds']:.2f}",
-            *(f"{r['flops'][k] / 1e9:.3f}" for k in ("bare", "passes")),
-            f"{r['ratios']['flops']:.3f}",
-        )
-        for r in results
-    ]
-    return _markdown(head, rows)
-
-
-def sweep_table(results: list[dict]) -> str:
-    """Rows of `sweep`: for each preset the ways in which it runs, the fastest first."""
+def sweep_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """A table of the rows of `sweep`, in Markdown; for each preset the fastest way first."""
     rows = [
         (
             r["preset"],
@@ -446,10 +391,11 @@ def sweep_table(results: list[dict]) -> str:
         for r in results
     ]
     rows.sort(key=lambda row: (row[0], float(row[3])))
-    return _markdown(("preset", "XLA", "steps per execution", "fit ms", "q1", "q3"), rows)
+    return markdown(("preset", "XLA", "steps per execution", "fit ms", "q1", "q3"), rows)
 
 
-def _markdown(head, rows):
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown with aligned columns."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [head, ["-" * width for width in widths], *rows]
     return "\n".join(
@@ -458,27 +404,29 @@ def _markdown(head, rows):
     )
 
 
-def write(folder, results: list[dict], text: str) -> None:
-    """Writes throughput.json, with machine and versions, and throughput.md."""
+def write(
+    folder: str | pathlib.Path, name: str, results: Sequence[Mapping[str, Any]], text: str
+) -> None:
+    """Writes NAME.json, with machine and versions, and NAME.md."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    report = {"machine": machine(), "versions": runs.versions(), "results": results}
-    (folder / "throughput.json").write_text(json.dumps(report, indent=2) + "\n")
-    where = ", ".join(f"{key} {value}" for key, value in (machine() | runs.versions()).items())
-    (folder / "throughput.md").write_text(f"{text}\n\n{where}\n")
+    report = {"machine": machine(), "versions": versions(), "results": results}
+    (folder / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    where = ", ".join(f"{key} {value}" for key, value in (machine() | versions()).items())
+    (folder / f"{name}.md").write_text(f"{text}\n\n{where}\n")
 
 
-def main() -> None:
-    names = [
-        name
-        for name in FLAGS.presets or presets.names()
-        if FLAGS.presets or presets.get(name).data.name in ("digits", "mnist")
-    ]
+def chosen(names: Sequence[str]) -> Iterator[ConfigDict]:
+    """The configurations of presets with the changes of `--set`; all names are checked first.
+
+    A preset that builds on a trained model is left out, unless `--set=first=FOLDER` names one.
+    """
     if FLAGS.repeats < 1 or FLAGS.seconds <= 0:
-        raise ValueError("`repeats` must be at least 1, and `seconds` positive.")
-    configs = [presets.get(name) for name in names]  # Finds a wrong name before the work.
-    results = []
-    for config in configs:
+        raise ValueError(
+            "`repeats` must be at least 1, and `seconds` positive. "
+            f"Received: {FLAGS.repeats} and {FLAGS.seconds}."
+        )
+    for config in [presets.get(name) for name in names]:
         if FLAGS.set:
             presets.override(config, FLAGS.set)
         if config.model.get("first") == "":
@@ -486,30 +434,51 @@ def main() -> None:
             continue
         keras.utils.set_random_seed(config.seed)
         print(f"{config.preset} ...", flush=True)
-        if FLAGS.sweep:
-            results += sweep(config, FLAGS.repeats, FLAGS.seconds)
-        elif FLAGS.passes:
-            results.append(measure_passes(config, FLAGS.repeats, FLAGS.seconds))
-        else:
-            results.append(measure(config, FLAGS.repeats, FLAGS.seconds, FLAGS.torch))
+        yield config
         keras.backend.clear_session()
-        show = sweep_table if FLAGS.sweep else passes_table if FLAGS.passes else table
-        text = show(results)
+
+
+def report(
+    name: str,
+    names: Sequence[str],
+    rows_of: Callable[[ConfigDict], list[dict[str, Any]]],
+    table_of: Callable[[list[dict[str, Any]]], str],
+) -> None:
+    """Measures presets, prints a table, and writes it to `--output` after each preset."""
+    results = []
+    for config in chosen(names):
+        results += rows_of(config)
         if FLAGS.output:
-            write(FLAGS.output, results, text)  # After each: what is measured is not lost.
+            write(FLAGS.output, name, results, table_of(results))
     if results:
-        print(text)
+        print(table_of(results))
+
+
+def main() -> None:
+    names = FLAGS.presets or [
+        name for name in presets.names() if presets.get(name).data.name in ("digits", "mnist")
+    ]
+    if FLAGS.sweep:
+        rows_of, table_of = (lambda c: sweep(c, FLAGS.repeats, FLAGS.seconds)), sweep_table
+    else:
+        rows_of = lambda c: [measure(c, FLAGS.repeats, FLAGS.seconds, FLAGS.torch)]  # noqa: E731
+        table_of = table
+    report("throughput", names, rows_of, table_of)
+
+
+def define_flags(default: str) -> None:
+    """Defines the flags that all benchmarks of training steps share."""
+    flags.DEFINE_list("presets", None, f"The presets. Default: {default}.")
+    flags.DEFINE_multi_string("set", [], "key=value: a change to each preset. Repeatable.")
+    flags.DEFINE_integer("repeats", 5, "Number of turns; medians are reported.")
+    flags.DEFINE_float("seconds", 0.7, "Seconds of each measurement.")
+    flags.DEFINE_string("output", None, "Folder for the report, in JSON and Markdown.")
 
 
 def _define_flags() -> None:
-    flags.DEFINE_list("presets", None, "Which; by default all on digits and MNIST.")
-    flags.DEFINE_multi_string("set", [], "key=value: changes each preset's configuration.")
-    flags.DEFINE_integer("repeats", 5, "Turns of measuring; the medians are reported.")
-    flags.DEFINE_float("seconds", 0.7, "Seconds of each measurement.")
-    flags.DEFINE_bool("torch", False, "Also time PyTorch, where `benchmarks.torch_loops` has it.")
-    flags.DEFINE_bool("passes", False, "Time steps beside the passes that they need.")
+    define_flags("all on digits and MNIST")
+    flags.DEFINE_bool("torch", False, "Also time PyTorch, for presets that have a loop.")
     flags.DEFINE_bool("sweep", False, "Time `fit` with and without XLA, and by steps at once.")
-    flags.DEFINE_string("output", None, "Folder for throughput.json and throughput.md.")
 
 
 if __name__ == "__main__":

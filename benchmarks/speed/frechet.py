@@ -1,41 +1,43 @@
-"""How fast and how exact the Fréchet distance is, beside SciPy's matrix root.
+"""Speed and accuracy of the Fréchet distance, compared with SciPy's matrix square root.
 
-python -m benchmarks.frechet [--dim=2048] [--examples=10000] [--repeats=3] [--output=DIR]
+python -m benchmarks.speed.frechet [--dim=2048] [--examples=10000] [--repeats=3] [--output=DIR]
 
-The usual way to tr (C₁C₂)^½ is the trace of `scipy.linalg.sqrtm(C₁ @ C₂)`. Here it is measured in
-turn with the routes of `zoo.metrics.frechet_distance`, best of the repeats:
+The usual way to tr (C₁C₂)^½ is the trace of `scipy.linalg.sqrtm(C₁ @ C₂)`. It is timed in turn with
+the methods of `zoo.metrics.frechet_distance`; the best of the repeats counts:
 
 - cholesky, eigen: from covariances of full rank, of `examples` examples.
-- gram: from half as many examples as features, where the covariances are singular; beside eigen.
+- gram: from half as many examples as features, where the covariances are singular; next to eigen.
 
-How much faster a way is, is told relative to the first of its task.
+Speeds are relative to the first way of each task.
 
-Errors are of the trace term, relative to the answer, for features whose covariances commute: with
-eigenvalues a and b it is Σ √(ab). `spectrum` is the smallest eigenvalue but 0 for a largest one of
-1. The last row is of singular covariances.
+Errors are those of the trace term, relative to the exact value, for features with commuting
+covariances: with eigenvalues a and b it is Σ √(ab). `spectrum` is the smallest nonzero eigenvalue; the
+largest is 1. The last row has singular covariances.
 """
 
 import json
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import scipy
 from absl import flags
 from scipy import linalg
 
-from benchmarks.throughput import in_turn, machine
+from benchmarks.machine import machine
+from benchmarks.speed.throughput import in_turn
 from trainers.cli import start
-from zoo import runs
 from zoo.metrics import frechet
 from zoo.metrics.frechet import frechet_distance
+from zoo.versions import versions
 
 FLAGS = flags.FLAGS
 
 
 def features(n: int, dim: int, seed: int) -> np.ndarray:
-    """Correlated features with a spectrum that falls off, float32 as a network's are."""
+    """Correlated float32 features with a decreasing spectrum, like those of a network."""
     rng = np.random.default_rng(seed)
     mixing = rng.normal(size=(dim, dim)) / np.sqrt(dim)
     scale = np.arange(1, dim + 1) ** -0.5
@@ -43,9 +45,10 @@ def features(n: int, dim: int, seed: int) -> np.ndarray:
 
 
 def commuting(dim: int, rank: int, smallest: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Features of two covariances with common eigenvectors, and the trace of their product's root.
+    """Two sets of features whose covariances commute, and the exact trace term.
 
-    `rank` + 1 examples, whose covariances have `rank` eigenvalues from 1 to `smallest`.
+    The covariances have common eigenvectors, and `rank` eigenvalues from 1 to `smallest`. Each set has
+    `rank` + 1 examples.
     """
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.normal(size=(dim, dim)))[0][:, :rank]
@@ -60,38 +63,39 @@ def commuting(dim: int, rank: int, smallest: float) -> tuple[np.ndarray, np.ndar
 
 
 def trace_by_sqrtm(c1: np.ndarray, c2: np.ndarray) -> float:
-    """The usual way, with whatever imaginary part there is dropped."""
+    """The trace term by `sqrtm`, without its imaginary part."""
     return float(np.trace(linalg.sqrtm(c1 @ c2)).real)
 
 
 def trace_by_factors(c1: np.ndarray, c2: np.ndarray, method: str) -> float:
-    """Ours, of covariances."""
-    n, mean = len(c1) + 1, np.zeros(len(c1))  # Enough examples for a full rank.
+    """The trace term by the zoo's factors of covariances."""
+    n, mean = len(c1) + 1, np.zeros(len(c1))  # So many examples have a full rank.
     a, b = (frechet._decompose(n, mean, c, method).factor for c in (c1, c2))
     return float(np.linalg.norm(a.T @ b, "nuc"))
 
 
 def trace_of_features(x: np.ndarray, y: np.ndarray, method: str) -> float:
-    """Ours, of features."""
+    """The trace term by the zoo's factors of features."""
     a, b = (frechet._summary(z, "features", method).factor for z in (x, y))
     return float(np.linalg.norm(a.T @ b, "nuc"))
 
 
 def seconds(function: Callable[[], object]) -> float:
+    """The seconds that a call of a function takes."""
     begin = time.perf_counter()
     function()
     return time.perf_counter() - begin
 
 
 def by_sqrtm(x: np.ndarray, y: np.ndarray) -> float:
-    """The whole distance in the usual way."""
+    """The whole distance by `sqrtm`."""
     c1, c2 = (np.cov(z, rowvar=False, dtype=np.float64) for z in (x, y))
     means = ((x.mean(0, dtype=np.float64) - y.mean(0, dtype=np.float64)) ** 2).sum()
     return float(means + np.trace(c1) + np.trace(c2) - 2 * trace_by_sqrtm(c1, c2))
 
 
-def measure_times(dim: int, examples: int, repeats: int) -> dict[str, dict]:
-    """Best times of each way, by task: the trace term, the same of few examples, the whole."""
+def measure_times(dim: int, examples: int, repeats: int) -> dict[str, dict[str, Any]]:
+    """The best time of each way by task: the trace term, that of few examples, the whole distance."""
     x, y = features(examples, dim, 0), features(examples, dim, 1)
     c1, c2 = (np.cov(z, rowvar=False, dtype=np.float64) for z in (x, y))
     few_x, few_y = x[: dim // 2], y[: dim // 2]
@@ -122,8 +126,8 @@ def measure_times(dim: int, examples: int, repeats: int) -> dict[str, dict]:
     return results
 
 
-def measure_errors(dim: int) -> list[dict]:
-    """Relative errors of the trace term, by spectrum and way; `None` where a way does not exist."""
+def measure_errors(dim: int) -> list[dict[str, Any]]:
+    """Relative errors of the trace term by spectrum and way. Ways that do not apply are left out."""
     rows = []
     for rank, smallest in ((dim, 1e-4), (dim, 1e-8), (dim, 1e-12), (dim // 2, 1e-4)):
         x, y, known = commuting(dim, rank, smallest)
@@ -136,8 +140,12 @@ def measure_errors(dim: int) -> list[dict]:
     return rows
 
 
-def report(times: dict, errors: list[dict], about: dict) -> str:
-    """Everything as Markdown."""
+def report(
+    times: Mapping[str, Mapping[str, Any]],
+    errors: Sequence[Mapping[str, Any]],
+    about: Mapping[str, Any],
+) -> str:
+    """The times and errors as tables in Markdown."""
     lines = ["| task | way | seconds | times as fast |", "| --- | --- | --- | --- |"]
     for task, ways in times.items():
         for name, row in ways.items():
@@ -158,7 +166,7 @@ def main() -> None:
             f"{FLAGS.dim}, {FLAGS.examples} and {FLAGS.repeats}."
         )
     about = {"dim": FLAGS.dim, "examples": FLAGS.examples, "repeats": FLAGS.repeats}
-    about |= machine() | runs.versions() | {"scipy": scipy.__version__}
+    about |= machine() | versions() | {"scipy": scipy.__version__}
     times = measure_times(FLAGS.dim, FLAGS.examples, FLAGS.repeats)
     errors = measure_errors(max(16, min(FLAGS.dim, 384)))
     text = report(times, errors, about)
@@ -173,7 +181,7 @@ def main() -> None:
 def _define_flags() -> None:
     flags.DEFINE_integer("dim", 2048, "Number of features.")
     flags.DEFINE_integer("examples", 10_000, "Size of each set.")
-    flags.DEFINE_integer("repeats", 3, "Turns of measuring; the best is reported.")
+    flags.DEFINE_integer("repeats", 3, "Number of turns; the best time is reported.")
     flags.DEFINE_string("output", "benchmarks/results", "Folder for frechet.json and frechet.md.")
 
 

@@ -1,20 +1,21 @@
-"""Evaluations: which images go where, what is recorded, what is cached, and what is refused."""
+"""Evaluations: the images of each metric, records, the store, the cache, and refusals."""
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
 import zoo
-from zoo import datasets, evaluation, metrics
+from zoo import datasets, evaluation, metrics, presets
 from zoo.callbacks import KeepBest
-from zoo.evaluation import Evaluation, Images
+from zoo.evaluation import Evaluation, Images, Store
 from zoo.features import Features
 from zoo.runs import Run
 
 
 class Projection:
-    """A feature network without a network: a fixed linear map of the pixels."""
+    """A feature network that is a fixed linear map of the pixels."""
 
     dim, classes, protocol, gray = 4, 3, None, "repeat"
 
@@ -41,10 +42,16 @@ def data():
     return datasets.load("digits", binarize="dynamic")
 
 
+def build(preset, *settings):
+    """The compiled model of a preset with changed settings, for 8x8 images."""
+    config = presets.get(preset)
+    presets.override(config, ["jit_compile=false", *settings])
+    return presets.build(config, (8, 8, 1), 17)
+
+
 @pytest.fixture(scope="module")
 def vae(data):
-    model = zoo.models.vae.vae_mlp((8, 8, 1), latent_dim=3, hidden=(16,))
-    model.compile("adam", jit_compile=False)
+    model = build("vae_digits", "latent_dim=3", "hidden=(16,)")
     model.fit(data.batches("train", 50), epochs=5, verbose=0)
     return model
 
@@ -59,7 +66,7 @@ def only(results):
     return result
 
 
-def test_real_images_are_the_grey_ones_however_the_model_is_trained(vae, data):
+def test_real_images_are_grey_even_if_the_model_is_trained_on_binary_ones(vae, data):
     subject = of_model(vae, data)
     stored = datasets.load("digits").arrays("test")[0]
     np.testing.assert_array_equal(subject.real.pixels, np.round(stored * 255))
@@ -76,7 +83,7 @@ def test_samples_are_those_of_the_model_rounded_to_8_bits(vae):
     assert drawn.dtype == np.uint8
 
 
-def test_a_distance_is_that_of_the_features_and_its_floor_that_of_other_real_images(vae, data):
+def test_the_floor_of_a_distance_is_that_of_other_real_images(vae, data):
     subject = of_model(vae, data)
     result = only(subject.run(["fid"]))
     project = Projection()
@@ -117,27 +124,24 @@ def test_the_usual_metrics_are_those_that_the_model_and_the_images_allow(vae, da
     assert {"fid", "prdc", "nll", "rate", "psnr", "losses"} <= set(of_model(vae, data).usual())
     assert not {"ssim", "diversity", "nll_annealed"} & set(of_model(vae, data).usual())
     assert "fid" not in of_model(vae, data, extractor=None).usual()
-    ae = zoo.models.autoencoder.autoencoder_mlp((8, 8, 1), latent_dim=3, hidden=(8,))
+    ae = build("autoencoder_digits", "latent_dim=3", "hidden=(8,)")
     assert not {"fid", "nll", "latent_mmd"} & set(of_model(ae, data).usual())
 
 
 @pytest.mark.parametrize(
     ("name", "settings", "usual"),
     [
-        ("aae_mlp", {}, True),
-        ("aae_mlp", {"latent_dim": 2, "prior": "swiss_roll"}, False),  # It has no density.
-        ("clustering_aae_mlp", {"categories": 3}, False),
-        ("label_informed_aae_mlp", {}, True),
-        ("avb_mlp", {}, True),
-        ("conditional_vae_mlp", {}, False),
-        ("gan_mlp", {}, False),
+        ("aae_digits", (), True),
+        ("aae_digits", ("latent_dim=2", "prior=swiss_roll"), False),  # It has no density.
+        ("clustering_aae_digits", ("categories=3",), False),
+        ("label_informed_aae_petals_digits", (), True),
+        ("avb_digits", (), True),
+        ("cvae_digits", (), False),
+        ("gan_digits", (), False),
     ],
 )
-def test_annealing_is_usual_where_nothing_else_gives_a_likelihood_and_it_can(
-    data, name, settings, usual
-):
-    build = zoo.presets.BUILDERS[name]
-    model = build((8, 8, 1), **settings)
+def test_annealing_is_usual_for_models_with_no_other_likelihood(data, name, settings, usual):
+    model = build(name, *settings)
     assert ("nll_annealed" in of_model(model, data).usual()) == usual
     if not usual:
         with pytest.raises(ValueError, match="Annealing"):
@@ -148,12 +152,12 @@ def test_all_usual_metrics_of_a_vae_have_values(vae, data, tmp_path):
     results = list(of_model(vae, data).run())
     assert [r.metric for r in results if r.value is None] == []
     for result in results:
-        metrics.append(tmp_path / "r.jsonl", result)
-    assert metrics.read(tmp_path / "r.jsonl") == results
+        evaluation.append(tmp_path / "r.jsonl", result)
+    assert evaluation.read(tmp_path / "r.jsonl") == results
 
 
-def test_what_cannot_be_had_is_null_with_a_reason_and_hinders_no_other(data):
-    gan = zoo.models.gan.gan_mlp((8, 8, 1), latent_dim=3)
+def test_a_metric_that_does_not_apply_has_a_reason_and_does_not_stop_others(data):
+    gan = build("gan_digits", "latent_dim=3")
     fid, nll = of_model(gan, data).run(["nll", "fid"])
     assert nll.value is None and nll.status == "failed" and "GAN" in nll.error
     assert fid.status == "ok"
@@ -163,7 +167,7 @@ def test_what_cannot_be_had_is_null_with_a_reason_and_hinders_no_other(data):
     assert all(r.value is None and r.status == "failed" and r.error for r in results)
 
 
-def test_few_images_are_warned_of(vae, data):
+def test_few_images_give_a_warning(vae, data):
     few = only(of_model(vae, data, num_samples=39).run(["fid"]))
     assert "fewer than ten times the 4" in few.details["warning"] and "fewer" in str(few)
     assert "warning" not in only(of_model(vae, data, num_samples=40).run(["fid"])).details
@@ -177,38 +181,31 @@ def test_mistakes_are_found_before_anything_is_computed(vae, data, keys, sentenc
         of_model(vae, data, extractor=None).run(keys)
 
 
-def test_groups_stand_for_their_metrics_each_once_and_in_order():
-    assert evaluation.resolve(["prdc", "images", "fid"]) == evaluation.GROUPS["images"]
-    assert evaluation.resolve(["all"]) == list(evaluation.METRICS)
-
-
-def test_likelihoods_are_of_the_images_they_were_measured_on(vae):
+def test_likelihoods_are_comparable_only_on_the_same_images(vae):
     def nll(binarize, seed, **more):
         data = datasets.load("digits", binarize=binarize, seed=seed)
         return only(of_model(vae, data, **more).run(["nll"]))
 
     a = nll("fixed", 0)
-    # What is equal may be compared, though the words for it differ.
+    # Equal images are comparable, even if their descriptions differ.
     for same in (nll("dynamic", 0), nll("fixed", 0, num_real=50)):
         assert same.value == a.value and same.protocol() == a.protocol()
-    # What differs may not, though the words for it are equal.
+    # Different images are not, even if their descriptions are equal.
     for other in (nll("fixed", 1), nll("fixed", 0, limit=30)):
         assert other.protocol()["data.sha256"] != a.protocol()["data.sha256"]
 
 
-def test_densities_and_probabilities_are_not_ranked():
+def test_densities_and_probabilities_are_not_ranked_together():
     data = datasets.load("digits")
     results = {}
     for likelihood in ("unit_normal", "discretized_logistic"):
-        model = zoo.models.vae.vae_mlp(
-            (8, 8, 1), latent_dim=2, hidden=(8,), likelihood=likelihood, levels=17
-        )
+        model = build("vae_digits", "latent_dim=2", "hidden=(8,)", f"likelihood={likelihood}")
         results[likelihood] = list(of_model(model, data).run(["nll"]))
-    comparison = metrics.compare(results)
+    comparison = evaluation.compare(results)
     assert not comparison.best and "estimator.of is a density" in comparison.notes["nll"]
 
 
-def test_sets_of_images_have_no_model_metrics_and_that_is_a_reason():
+def test_metrics_of_models_do_not_apply_to_sets_of_images():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
     subject = Evaluation.of_images(pixels, pixels[::-1], Projection())
     results = {result.kind: result for result in subject.run(["all"])}
@@ -218,14 +215,14 @@ def test_sets_of_images_have_no_model_metrics_and_that_is_a_reason():
     assert "11x11" in results["diversity"].error
 
 
-def test_one_image_is_no_set_and_that_is_a_reason():
+def test_one_image_is_not_enough_for_a_set():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
     for result in Evaluation.of_images(pixels[:1], pixels, Projection()).run(["fid", "prdc"]):
         assert result.value is None and result.error
 
 
-def test_samples_that_are_not_finite_cost_no_other_metric(data):
-    model = zoo.models.vae.vae_mlp((8, 8, 1), latent_dim=2, hidden=(8,))
+def test_samples_that_are_not_finite_do_not_stop_other_metrics(data):
+    model = build("vae_digits", "latent_dim=2", "hidden=(8,)")
     bias = model.likelihood.network.weights[-1]
     bias.assign(np.full(bias.shape, np.nan))
     subject = of_model(model, data)
@@ -234,7 +231,7 @@ def test_samples_that_are_not_finite_cost_no_other_metric(data):
     assert results["active_units"].value is not None
 
 
-def test_colours_are_refused_by_a_network_for_grey_images():
+def test_colour_images_are_refused_by_a_network_for_grey_images():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
     extractor = Projection()
     extractor.gray = "keep"
@@ -255,7 +252,7 @@ def test_an_almost_black_set_is_scored(tmp_path):
     assert result.value > 1
 
 
-def test_halves_of_a_set_are_not_put_through_the_network_again():
+def test_halves_of_a_set_share_its_features():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
     extractor = Projection()
     list(Evaluation.of_images(pixels, pixels[::-1], extractor).run(["fid", "kid", "score", "prdc"]))
@@ -272,12 +269,84 @@ def test_sets_without_a_model_have_the_floor_of_two_halves():
     assert far.floor["n_real"] == far.floor["n_fake"] == 50
 
 
-def test_grey_images_against_coloured_ones_are_repeated():
+def test_the_channel_of_grey_images_is_repeated_against_colour_images():
     rng = np.random.default_rng(0)
     colour = rng.integers(0, 256, (20, 8, 8, 3), np.uint8)
     subject = Evaluation.of_images(colour, colour[..., :1], Projection())
     assert subject.fake.pixels.shape == (20, 8, 8, 3)
     assert (subject.fake.pixels == colour[..., :1]).all()
+
+
+# Requests and the store ----------------------------------------------------------------------
+
+
+def test_the_weights_have_a_checksum_that_survives_saving(vae, tmp_path):
+    checksum = Evaluation(real=None, model=vae).weights_sha256
+    vae.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert Evaluation(real=None, model=loaded).weights_sha256 == checksum
+    first = loaded.variables_of("vae")[0]
+    first.assign(first + 1e-6)
+    assert Evaluation(real=None, model=loaded).weights_sha256 != checksum
+
+
+def test_a_request_is_equal_for_equal_measurements_only(vae, data):
+    def request(key="fid", model=vae, **more):
+        return of_model(model, data, **more).request(key)
+
+    assert request() == request(sampling={"run": "elsewhere"}, cache="somewhere")
+    for more in ({"num_samples": 59}, {"extractor": Projection(1)}, {"seed": 1}, {"num_real": 50}):
+        assert request(**more) != request()
+    assert request(split="validation") != request() != request("kid")
+    assert request(model=build("vae_digits", "latent_dim=3", "hidden=(16,)")) != request()
+    # Settings that a metric does not depend on make no difference to it.
+    assert request(importance_samples=6, limit=41) == request()
+    assert request("nll", importance_samples=6) != request("nll") != request("nll", limit=41)
+    assert request("nll", num_samples=59, extractor=Projection(1)) == request("nll")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 20, 8, 8, 1), np.uint8)
+    a, b = (Evaluation.of_images(x, y, Projection()) for x, y in (pixels, pixels[::-1]))
+    assert a.request("fid") != b.request("fid")
+
+
+def test_results_in_a_store_are_not_computed_again(vae, data, tmp_path, monkeypatch):
+    path, keys = tmp_path / "evaluation.jsonl", ["fid", "prdc", "nll"]
+    first = list(of_model(vae, data).run(keys, Store(path)))
+    assert [r.kind for r in first] == ["fid", "precision", "recall", "density", "coverage", "nll"]
+    assert evaluation.read(path) == first
+    with monkeypatch.context() as patched:
+        patched.setattr(vae, "sample", None)
+        patched.setattr(vae, "log_prob", None)
+        assert list(of_model(vae, data).run(keys, Store(path))) == first
+    assert evaluation.read(path) == first
+    # Other settings are computed, and added.
+    other = list(of_model(vae, data, num_samples=50).run(keys, Store(path)))
+    assert [r.n_fake for r in other] == [50] * 5 + [None]
+    assert evaluation.read(path) == first + other[:5] and other[5] == first[5]
+
+
+def test_a_metric_that_was_written_in_part_is_computed_again(vae, data, tmp_path):
+    path = tmp_path / "evaluation.jsonl"
+    for result in list(of_model(vae, data).run(["prdc"]))[:2]:
+        evaluation.append(path, result)
+    found = list(of_model(vae, data).run(["prdc"], Store(path)))
+    assert [r.kind for r in found] == ["precision", "recall", "density", "coverage"]
+    assert len(evaluation.read(path)) == 6
+
+
+def test_weights_of_two_checkpoints_do_not_share_results(vae, data, tmp_path):
+    path = tmp_path / "evaluation.jsonl"
+    trained = only(of_model(vae, data).run(["psnr"], Store(path)))
+    new = build("vae_digits", "latent_dim=3", "hidden=(16,)")
+    untrained = only(of_model(new, data).run(["psnr"], Store(path)))
+    assert untrained.value < trained.value
+    assert only(of_model(vae, data).run(["psnr"], Store(path))) == trained
+
+
+def test_a_metric_that_does_not_apply_has_no_request(data, tmp_path):
+    gan, path = build("gan_digits", "latent_dim=3"), tmp_path / "evaluation.jsonl"
+    for _ in range(2):
+        result = only(of_model(gan, data).run(["nll"], Store(path)))
+        assert result.request == {} and "GAN" in result.error
 
 
 # The cache of features -----------------------------------------------------------------------
@@ -302,7 +371,7 @@ def test_other_networks_or_images_do_not_share_a_file(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_file_of_something_else_is_refused(tmp_path):
+def test_a_file_of_other_features_is_refused(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
     _ = Images(pixels, "", Projection(0), tmp_path).features
     _ = Images(pixels, "", Projection(1), tmp_path).features
@@ -336,7 +405,7 @@ class Scripted(Evaluation):
 
     def run(self, keys):
         (kind,) = keys
-        yield metrics.Result(f"{kind}[x]", kind, next(self.values), error="no reason")
+        yield evaluation.Result(f"{kind}[x]", kind, next(self.values), error="no reason")
 
 
 def keep_best(tmp_path, vae, values, every=1, epochs=None, kind="fid", at=()):
@@ -356,7 +425,7 @@ def keep_best(tmp_path, vae, values, every=1, epochs=None, kind="fid", at=()):
     return run, callback
 
 
-def test_the_best_model_is_kept_beside_the_last(vae, tmp_path):
+def test_the_best_model_is_kept(vae, tmp_path):
     run, callback = keep_best(tmp_path, vae, [3.0, 1.0, 2.0, None, 1.0])
     bias = vae.variables_of("vae")[0]
     before, values = bias.numpy(), []
@@ -372,17 +441,17 @@ def test_the_best_model_is_kept_beside_the_last(vae, tmp_path):
     assert json.loads(run.best_result.read_text())["sampling"]["epoch"] == 2
     best = run.load_model("best")
     assert (best.variables_of("vae")[0].numpy() == 1).all()
-    assert [r.value for r in metrics.read(run.evaluation)] == [3.0, 1.0, 2.0, None, 1.0]
+    assert [r.value for r in evaluation.read(run.evaluation)] == [3.0, 1.0, 2.0, None, 1.0]
 
 
-def test_of_a_score_the_highest_is_the_best(vae, tmp_path):
+def test_the_highest_score_is_the_best(vae, tmp_path):
     run, callback = keep_best(tmp_path, vae, [2.0, 3.0, 1.0], kind="score")
     for epoch in range(3):
         callback.on_epoch_end(epoch, {})
     assert json.loads(run.best_result.read_text())["sampling"]["epoch"] == 2
 
 
-def test_an_evaluation_without_a_value_is_said(vae, tmp_path):
+def test_an_evaluation_without_a_value_is_reported(vae, tmp_path):
     run, callback = keep_best(tmp_path, vae, [None])
     callback.on_epoch_end(4, {})
     assert "Epoch 5" in callback.said[0] and "no reason" in callback.said[0]
@@ -399,7 +468,7 @@ def test_a_resumed_run_remembers_the_best(vae, tmp_path):
     assert json.loads(run.best_result.read_text())["value"] == 0.5
 
 
-def test_evaluations_come_every_so_many_epochs_and_at_the_end(vae, tmp_path):
+def test_evaluations_run_every_n_epochs_and_at_the_end(vae, tmp_path):
     _, callback = keep_best(tmp_path, vae, [5.0, 4.0, 3.0], every=3, epochs=7)
     values = []
     for epoch in range(7):
@@ -409,7 +478,7 @@ def test_evaluations_come_every_so_many_epochs_and_at_the_end(vae, tmp_path):
     np.testing.assert_array_equal(values, [np.nan, np.nan, 5, np.nan, np.nan, 4, 3])
 
 
-def test_evaluations_come_at_chosen_epochs_alone(vae, tmp_path):
+def test_evaluations_run_at_chosen_epochs_only(vae, tmp_path):
     _, callback = keep_best(tmp_path, vae, [5.0, 4.0], every=0, epochs=5, at=(1, 4))
     values = []
     for epoch in range(5):

@@ -1,8 +1,8 @@
-"""The metrics by name: what each needs of an `Evaluation`, and how it is computed from it."""
+"""The metrics by name: what each one needs from an `Evaluation`, how it is computed and ranked."""
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.evaluation import Evaluation
 
 Estimates = dict[str, Estimate]
+Better = Literal["higher", "lower"] | None
 
 
 def _always(e):
@@ -31,31 +32,52 @@ class Metric(NamedTuple):
     """One entry of `METRICS`.
 
     Attributes:
-        about: What it is, in a line.
+        about: A description in one line.
         group: "images", "likelihood", "latent", "reconstruction", "disentanglement" or "training".
-        gives: The kinds of value it gives.
-        compute: From an `Evaluation` to an `Estimate` of each kind.
-        between: The same from two `Images` and a seed, where that is all it needs; for the floor.
-        needs: Of the model; "data" is a model with its data set, all else are abilities.
-        generated: Whether it needs generated images, of a model or not.
-        features: Whether it needs a feature network.
-        smallest: Height and width that images must have, in pixels.
-        reference: The images it is of: "real", grey and in 8 bits; "x", the first ones as the model
-            takes them; "labelled", all of them as the model takes them.
-        usual: Whether it is computed unless others are asked for.
+        kinds: The kinds of value that the metric gives, each with its better end: "higher", "lower",
+            or `None` for a value that describes and is not ranked.
+        compute: A function from an `Evaluation` to an `Estimate` for each kind.
+        between: A function from real `Images`, generated `Images` and a seed to the same estimates,
+            for metrics that need nothing else. The floor is computed with it.
+        needs: What the metric needs from the model: "data" for a model with its data set, otherwise
+            names of abilities.
+        settings: The attributes of the `Evaluation` that change the value, apart from images,
+            feature network, seed and batch size.
+        generated: Whether the metric needs generated images, from a model or from a folder.
+        features: Whether the metric needs a feature network.
+        smallest: The least height and width of the images, in pixels.
+        reference: The images that the metric is measured on: "real", the grey 8-bit images; "x", the
+            first images as the model takes them; "labelled", all images as the model takes them.
+        usual: A function from an `Evaluation` to whether the metric is computed by default.
     """
 
     about: str
     group: str
-    gives: tuple[str, ...]
+    kinds: Mapping[str, Better]
     compute: Callable[["Evaluation"], Estimates]
     between: Callable[[Images, Images, int], Estimates] | None = None
     needs: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     generated: bool = False
     features: bool = False
     smallest: int = 1
     reference: str = "labelled"
     usual: Callable[["Evaluation"], bool] = _always
+
+    @property
+    def main_kind(self) -> str:
+        """The first kind: the one that chooses the best model of a run."""
+        return next(iter(self.kinds))
+
+    @property
+    def on_request(self) -> bool:
+        """Whether the metric is never computed by default."""
+        return self.usual is _on_request
+
+    @property
+    def has_better_end(self) -> bool:
+        """Whether the first kind has a better end."""
+        return self.kinds[self.main_kind] is not None
 
 
 def _fid(real, fake, seed):
@@ -105,8 +127,8 @@ def _nll(e):
     }
 
 
-def _has_no_other_nll(e):
-    """Where p(x, z) is known and importance sampling cannot be had, annealing can."""
+def _only_annealing_applies(e):
+    """Whether p(x, z) has a density, but the model has no `log_prob` by importance sampling."""
     model = e.model
     return (
         not e.has("log_prob")
@@ -142,7 +164,7 @@ def _parzen(e):
 
 
 def _latent_mmd(e):
-    prior = e.model.sample_latents(len(e.latents), e.given(e.labelled[1]), e.seed).numpy()
+    prior = e.model.sample_latents(len(e.latents), e.condition(e.labelled[1]), e.seed).numpy()
     return {"latent_mmd": metrics.maximum_mean_discrepancy(e.latents, prior)}
 
 
@@ -152,9 +174,9 @@ def _reconstruction(metric):
 
 def _factors(y):
     if y is None:
-        raise ValueError("The data set has no labels, and no factors are known.")
+        raise ValueError("The data set has no labels, so its factors are unknown.")
     if y.ndim > 2:
-        raise ValueError("The data's y is a part of the image itself, and no factors are known.")
+        raise ValueError("The condition of the data set is a part of the image, not a factor.")
     return y.astype(int).reshape(len(y), -1)
 
 
@@ -163,51 +185,52 @@ def _codes_and_factors(e):
     return e.means(x, y), _factors(y)
 
 
-def _learned(e):
-    """Codes and factors to learn from, of another split, and those of this one."""
+def _train_and_test_codes(e):
+    """Codes and factors of another split, to train on, and those of this split."""
     x, y = e.data.arrays("train" if e.split != "train" else "validation", 10_000)
     return e.means(x, y), _factors(y), *_codes_and_factors(e)
 
 
 def _fits_in_memory(e):
-    # In float64, and images twice: 4 GB or so.
+    # The images are held twice in float64, about 4 GB at this limit.
     return e.data.sizes["train"] * e.real.pixels[0].size < 2**28
 
 
-def _two_sets(about, between, gives, **more):
+def _two_sets(about: str, between: Callable, kinds: Mapping[str, Better], **more: Any) -> Metric:
     def compute(e):
         return between(e.real, e.fake, e.seed)
 
     standard = {"features": True, "generated": True, "reference": "real"}
-    return Metric(about, "images", gives, compute, between, **standard | more)
+    return Metric(about, "images", kinds, compute, between, **standard | more)
 
 
-def _of_factors(about, gives, compute):
+def _of_factors(about: str, kinds: Mapping[str, Better], compute: Callable) -> Metric:
     # The labels of the data are the factors.
     needs = ("data", "encode")
-    return Metric(about, "disentanglement", gives, compute, needs=needs, usual=_on_request)
+    return Metric(about, "disentanglement", kinds, compute, needs=needs, usual=_on_request)
 
 
 METRICS: dict[str, Metric] = {
-    "fid": _two_sets("Fréchet distance of features.", _fid, ("fid",)),
-    "kid": _two_sets("Squared MMD of features, cubic kernel.", _kid, ("kid",)),
-    "score": _two_sets("Classifier score of the generated images.", _score, ("score",)),
+    "fid": _two_sets("Fréchet distance of features.", _fid, {"fid": "lower"}),
+    "kid": _two_sets("Squared MMD of features, cubic kernel.", _kid, {"kid": "lower"}),
+    "score": _two_sets("Classifier score of the generated images.", _score, {"score": "higher"}),
     "prdc": _two_sets(
         "Precision, recall, density, coverage.",
         _prdc,
-        ("precision", "recall", "density", "coverage"),
+        # Density is best at 1.
+        {"precision": "higher", "recall": "higher", "density": None, "coverage": "higher"},
     ),
     "diversity": _two_sets(
         "Mean MS-SSIM between generated images; lower is more diverse.",
         _diversity,
-        ("diversity",),
+        {"diversity": None},  # It is best at the value of the data.
         features=False,
         smallest=11,
     ),
     "copying": Metric(
         "Are samples nearer to training images than test images are? Below -3: copied, or smooth.",
         "images",
-        ("copying",),
+        {"copying": None},
         _copying,
         needs=("data",),
         generated=True,
@@ -217,31 +240,32 @@ METRICS: dict[str, Metric] = {
     "losses": Metric(
         "The model's own losses and terms on the split.",
         "training",
-        ("objective",),
+        {"objective": None},
         _losses,
         needs=("data",),
     ),
     "nll": Metric(
         "-log p(x), or -log p(x | y), by importance sampling, nats per image.",
         "likelihood",
-        ("nll",),
+        {"nll": "lower"},
         _nll,
         needs=("data", "log_prob"),
+        settings=("importance_samples",),
         reference="x",
     ),
     "nll_annealed": Metric(
         "-log p(x) by annealed importance sampling of the first 100 images, nats per image.",
         "likelihood",
-        ("nll_annealed",),
+        {"nll_annealed": "lower"},
         _nll_annealed,
         needs=("data", "decode"),
         reference="x",
-        usual=_has_no_other_nll,
+        usual=_only_annealing_applies,
     ),
     "parzen": Metric(
         "Parzen window's log-likelihood; historical, and misleading.",
         "likelihood",
-        ("parzen",),
+        {"parzen": None},
         _parzen,
         needs=("data",),
         generated=True,
@@ -251,7 +275,7 @@ METRICS: dict[str, Metric] = {
     "rate": Metric(
         "KL(q(z | x) || p(z)) and -E log p(x | z), nats per image.",
         "latent",
-        ("rate", "distortion"),
+        {"rate": None, "distortion": None},
         lambda e: metrics.rate_and_distortion(e.model, e.x, e.batch_size, e.seed, e.y),
         needs=("data", "log_prob"),
         reference="x",
@@ -259,35 +283,35 @@ METRICS: dict[str, Metric] = {
     "active_units": Metric(
         "Number of latents whose posterior mean varies over images.",
         "latent",
-        ("active_units",),
+        {"active_units": None},
         lambda e: {"active_units": metrics.active_units(e.means(*e.labelled))},
         needs=("data", "encode"),
     ),
     "latent_mmd": Metric(
         "Squared MMD between the aggregate posterior and the prior.",
         "latent",
-        ("latent_mmd",),
+        {"latent_mmd": None},
         _latent_mmd,
         needs=("data", "encode", "sample"),
     ),
     "total_correlation": Metric(
         "Total correlation of the aggregate posterior, if it were normal, nats.",
         "latent",
-        ("total_correlation",),
+        {"total_correlation": None},
         lambda e: {"total_correlation": metrics.total_correlation(e.latents)},
         needs=("data", "encode"),
     ),
     "psnr": Metric(
         "Peak signal-to-noise ratio of reconstructions, decibels.",
         "reconstruction",
-        ("psnr",),
+        {"psnr": "higher"},
         _reconstruction(metrics.psnr),
         needs=("data", "reconstruct"),
     ),
     "ssim": Metric(
         "Structural similarity of reconstructions.",
         "reconstruction",
-        ("ssim",),
+        {"ssim": "higher"},
         _reconstruction(metrics.ssim),
         needs=("data", "reconstruct"),
         smallest=11,
@@ -295,38 +319,51 @@ METRICS: dict[str, Metric] = {
     "ms_ssim": Metric(
         "Multi-scale structural similarity of reconstructions, five scales.",
         "reconstruction",
-        ("ms_ssim",),
+        {"ms_ssim": "higher"},
         _reconstruction(metrics.ms_ssim),
         needs=("data", "reconstruct"),
         smallest=176,
     ),
     "mig": _of_factors(
         "Mutual information gap.",
-        ("mig",),
+        {"mig": "higher"},
         lambda e: {"mig": metrics.mutual_information_gap(*_codes_and_factors(e))},
     ),
     "dci": _of_factors(
         "Disentanglement, completeness, informativeness; needs two factors.",
-        ("disentanglement", "completeness", "informativeness_train", "informativeness_test"),
-        lambda e: metrics.dci(*_learned(e), seed=e.seed),
+        {
+            "disentanglement": "higher",
+            "completeness": "higher",
+            "informativeness_train": None,
+            "informativeness_test": "higher",
+        },
+        lambda e: metrics.dci(*_train_and_test_codes(e), seed=e.seed),
     ),
     "sap": _of_factors(
         "Separated attribute predictability.",
-        ("sap",),
-        lambda e: {"sap": metrics.sap(*_learned(e))},
+        {"sap": "higher"},
+        lambda e: {"sap": metrics.sap(*_train_and_test_codes(e))},
     ),
     "factor_vae": _of_factors(
         "FactorVAE's score.",
-        ("factor_vae",),
+        {"factor_vae": "higher"},
         lambda e: {"factor_vae": metrics.factor_vae_score(*_codes_and_factors(e), seed=e.seed)},
     ),
     "beta_vae": _of_factors(
         "beta-VAE's score.",
-        ("beta_vae",),
+        {"beta_vae": "higher"},
         lambda e: {"beta_vae": metrics.beta_vae_score(*_codes_and_factors(e), seed=e.seed)},
     ),
 }
 """What `Evaluation.run` computes, by key, in this order."""
+
+HIGHER_IS_BETTER = {
+    kind: better == "higher"
+    for metric in METRICS.values()
+    for kind, better in metric.kinds.items()
+    if better is not None
+}
+"""Whether a higher value is better, by the kinds that have a better end."""
 
 GROUPS = {
     group: [key for key, metric in METRICS.items() if metric.group == group]
@@ -339,7 +376,11 @@ def resolve(names: Sequence[str]) -> list[str]:
     """Keys of `METRICS`, each once, from keys, groups and "all".
 
     Raises:
-        ValueError: For what is neither.
+        ValueError: If a name is neither a key nor a group.
+
+    Example:
+        >>> zoo.evaluation.resolve(["ssim", "likelihood"])
+        ['nll', 'nll_annealed', 'parzen', 'ssim']
     """
     table = {key: [key] for key in METRICS} | GROUPS | {"all": list(METRICS)}
     named = [key for name in names for key in look_up(table, name, "metric")]

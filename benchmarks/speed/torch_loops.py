@@ -1,24 +1,29 @@
-"""Plain PyTorch training loops over the networks of some presets: the same sizes and optimizers.
+"""Plain PyTorch training loops over the networks of some presets, with the same optimizers.
 
-What they share with the zoo is the mathematics of a step: layers, losses, draws, Adam. A player who
-does not move needs no gradients, and gets none.
+The mathematics of a step is that of the zoo: layers, losses, draws, Adam. A network that is not
+updated gets no gradients.
 
-PyTorch's threads wait for each other in busy loops. Where other programs use the cores, that makes
-it many times slower: measure on an idle machine, or set OMP_WAIT_POLICY=PASSIVE.
+The threads of PyTorch wait for each other in busy loops. If other programs use the cores, this makes
+the loop many times slower: measure on an idle machine, or set OMP_WAIT_POLICY=PASSIVE.
 """
 
 import os
 from collections.abc import Callable
 
 import torch
+from ml_collections import ConfigDict
 from torch import nn
 from torch.nn import functional as F
 
 
-def make(config, image_shape) -> Callable[[int], None] | None:
-    """A function of n that trains for n steps on one random batch; None for what is not here.
+def make(config: ConfigDict, image_shape: tuple[int, int, int]) -> Callable[[int], None] | None:
+    """A function of n that trains for n steps on one random batch, or `None` for other presets.
 
     It uses as many threads as there are cores.
+
+    Args:
+        config: The configuration of a preset.
+        image_shape: Height, width, channels.
     """
     torch.set_num_threads(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -38,7 +43,7 @@ def make(config, image_shape) -> Callable[[int], None] | None:
 
 
 def _is_plain(m):
-    """Whether the settings are those of the loops below, which have no penalty, flow or other loss."""
+    """Whether the loops below have the settings: they have no penalty, no flow and no other loss."""
     wanted = {
         "likelihood": ("bernoulli", "unit_normal"),
         "loss": ("non_saturating",),
@@ -51,8 +56,8 @@ def _is_plain(m):
     return all(m[key] in values for key, values in wanted.items() if key in m)
 
 
-def networks(config, shape) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder, or generator and discriminator, for images of `[C, H, W]`."""
+def networks(config: ConfigDict, shape: torch.Size) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder, or generator and discriminator, for images of shape `[C, H, W]`."""
     m, name = config.model, config.builder
     if name in ("autoencoder_mlp", "vae_mlp"):
         codes, pixels = m.latent_dim * (2 if name == "vae_mlp" else 1), shape.numel()

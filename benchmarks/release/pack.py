@@ -1,14 +1,13 @@
-"""Makes the trained weights that come with the zoo, with their cards, of the models of a comparison.
+"""Packs trained weights and their cards from the models of a comparison, for the zoo to ship.
 
-python -m benchmarks.pack --comparison=DIR [--presets=...] [--output=zoo/weights]
+python -m benchmarks.release.pack --comparison=DIR [--presets=...] [--output=zoo/weights]
 
-Of each preset the first seed's best model goes there, the last where that is the best or none was
-evaluated on the way. What float16 changes is measured, and stands in the card.
+For each preset it packs the best model of the first seed, or the last model if that one is the best or
+if no epoch was evaluated. The effect of float16 is measured and documented in the card.
 """
 
 import dataclasses
 import datetime
-import json
 import os
 import pathlib
 import tempfile
@@ -23,11 +22,11 @@ import zoo
 from benchmarks.comparison import report
 from benchmarks.comparison.page import Cell, Table, as_markdown
 from trainers import cli
-from zoo import features, presets, pretrained, runs, training
+from zoo import features, presets, pretrained, training
 from zoo.config import look_up
 from zoo.datasets import ImageData
-from zoo.evaluation import METRICS, Evaluation
-from zoo.metrics import Result
+from zoo.evaluation import METRICS, Evaluation, Result
+from zoo.files import read_json, write_json
 from zoo.model import GenerativeModel
 from zoo.runs import Run
 
@@ -36,13 +35,13 @@ FLAGS = flags.FLAGS
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """A model to be packed.
+    """A model to pack.
 
     Attributes:
-        preset: Its name.
-        row: What scores.json has of it.
-        run: Its folder.
-        command: What repeats its training.
+        preset: The name of the preset.
+        row: Its row in scores.json.
+        run: The folder of its run.
+        command: The command that repeats the training.
         checkpoint: "last" or "best".
     """
 
@@ -67,15 +66,15 @@ def main() -> None:
 def _read(folder):
     if not (folder / "plan.json").is_file():
         raise FileNotFoundError(
-            f"There is no comparison in '{folder}': it has no plan.json. Give the folder that `python "
-            "-m benchmarks.compare --output=...` made."
+            f"There is no comparison in '{folder}': it has no plan.json. Name the --output of `python "
+            "-m benchmarks.compare`."
         )
     path = folder / "scores.json"
-    scores = json.loads(path.read_text()) if path.is_file() else {}
+    scores = read_json(path) if path.is_file() else {}
     if "runs" not in scores:
         raise FileNotFoundError(
-            f"The comparison in '{folder}' is not finished: it has no scores.json that says where "
-            "its runs lie. Give its command again, which goes on where it stood."
+            f"The comparison in '{folder}' is not finished: it has no scores.json with the places of "
+            "its runs. Run its command again to continue it."
         )
     return scores
 
@@ -83,19 +82,19 @@ def _read(folder):
 def choose(
     folder: pathlib.Path, scores: Mapping[str, Any], names: Sequence[str] | None = None
 ) -> list[Chosen]:
-    """The best model of each preset's first trained seed. Finds what is wrong; writes nothing.
+    """The best model of the first trained seed of each preset. Finds mistakes; writes nothing.
 
     Args:
-        folder: Of the comparison.
-        scores: Its scores.json.
-        names: Of the presets; `None` for all of them.
+        folder: The folder of the comparison.
+        scores: The content of its scores.json.
+        names: Names of presets; `None` for all of them.
 
     Raises:
-        FileNotFoundError: If a run is gone.
-        ValueError: If a preset is not there, or a model is not the one that was scored or one that
-            cannot be packed.
+        FileNotFoundError: If a run is missing.
+        ValueError: If a preset is not in the comparison, or if a model has changed since it was
+            scored, or cannot be packed.
     """
-    # The row of the best comes after that of the last.
+    # The row of the best model follows that of the last one, and replaces it.
     rows = {presets.canonical(row["preset"]): row for row in scores["models"]}
     wanted = [presets.canonical(name) for name in names] if names else list(rows)
     return [_chosen(folder, scores, look_up(rows, name, "preset here")) for name in wanted]
@@ -107,35 +106,34 @@ def _chosen(folder, scores, row):
     run = Run(folder / place["path"])
     config = run.read_config()
     pretrained.check(config)
-    # A seed whose last model is its best counts as both.
+    # If the last model of a seed is its best, the row of the best has the last epoch.
     is_last = row["checkpoint"] == "last" or row["epochs"][0] == config.epochs
     checkpoint = "last" if is_last else "best"
     model = run.best if checkpoint == "best" else run.model
-    path = folder / "scores" / f"{name}-{checkpoint}.json"
-    scored = json.loads(path.read_text())["settings"]["model"] if path.is_file() else None
+    scored = place["sha256"].get(checkpoint)
     if not model.is_file() or pretrained.sha256(model) != scored:
         raise ValueError(
-            f"The scores of '{name}' are of another model than '{model}', which has changed or is "
-            "gone. Give the comparison's command again."
+            f"The scores of '{name}' are not those of '{model}', which has changed or is missing. Run "
+            "the command of the comparison again."
         )
     return Chosen(row["preset"], row, run, place["command"], checkpoint)
 
 
 def pack(one: Chosen, scores: Mapping[str, Any], cache: pathlib.Path, output: pathlib.Path) -> str:
-    """Writes a model's weights and card, and puts it into index.json.
+    """Writes the weights and the card of a model, and adds it to index.json.
 
     Args:
         one: The model.
-        scores: The comparison's scores.json.
+        scores: The content of scores.json.
         cache: Folder for features of real images.
-        output: Where the files go.
+        output: Folder for the files.
 
     Returns:
-        A line that says what was written.
+        A line that describes the result.
     """
     config = one.run.read_config()
     data = training.load_data(config)
-    data.seed = 0  # As it was scored.
+    data.seed = 0  # As in the comparison.
     model = one.run.load_model(one.checkpoint)
     reason = _lacks_distance(model, data)
     path, distances = output / f"{one.preset}.npz", []
@@ -156,7 +154,7 @@ def pack(one: Chosen, scores: Mapping[str, Any], cache: pathlib.Path, output: pa
         _check_room(output, new)
         os.replace(new, path)
         os.replace(card, path.with_suffix(".md"))
-        runs.write_json(output / pretrained.INDEX, dict(sorted(index.items())))
+        write_json(output / pretrained.INDEX, dict(sorted(index.items())))
     return (
         f"{one.preset}: {one.checkpoint} model, epoch {one.row['epochs'][0]}, "
         f"{one.row['parameters']:,} parameters, {path.stat().st_size / 1e6:.2f} MB; {cost}"
@@ -164,20 +162,20 @@ def pack(one: Chosen, scores: Mapping[str, Any], cache: pathlib.Path, output: pa
 
 
 def _check_room(output, new):
-    """Raises a `ValueError` if the zoo's own folder would grow beyond what it may hold."""
+    """Raises a `ValueError` if the zoo's own folder would exceed its size limit."""
     if output.resolve() != pretrained.SHIPPED.resolve():
         return
     others = [path for path in output.glob("*.npz") if path.name != new.name]
     size = sum(path.stat().st_size for path in (*others, new))
     if size > pretrained.MOST_BYTES:
         raise ValueError(
-            f"'{output}' may hold {pretrained.MOST_BYTES / 1e6:.0f} MB, and would hold "
+            f"'{output}' is limited to {pretrained.MOST_BYTES / 1e6:.0f} MB, and would have "
             f"{size / 1e6:.0f} MB with '{new.name}'. Choose fewer --presets, or another --output."
         )
 
 
 def _lacks_distance(model, data):
-    """Why there is no Fréchet distance of the model, or `None`."""
+    """Why the model has no Fréchet distance, or `None` if it has one."""
     network = features.for_dataset(data.name)
     if network is None:
         return f"no distance: the zoo has no feature network for '{data.name}'"
@@ -198,7 +196,7 @@ def _distance(model, data, scores, cache) -> Result:
         seed=protocol["seed"],
     ).run(["fid"])
     if result.value is None:
-        raise ValueError(f"The distance of the samples of a model has no value: {result.error}")
+        raise ValueError(f"The Fréchet distance of the samples has no value: {result.error}")
     return result
 
 
@@ -219,11 +217,13 @@ def _card(
     wide: list[str],
     cost: str,
 ) -> str:
-    """What the weights are, where they come from, and how they score, in Markdown."""
+    """The card of the weights in Markdown: their origin and their scores."""
     config, cls, row = one.run.read_config(), type(model), one.row
-    versions = json.loads(one.run.results.read_text())["versions"]
-    made = ", ".join(f"{key} {versions[key]}" for key in ("zoo", "python", "tensorflow", "keras"))
-    seconds = "not known" if row["seconds"] is None else f"{row['seconds']:,.0f} seconds"
+    versions = read_json(one.run.results)["versions"]
+    trained_with = ", ".join(
+        f"{key} {versions[key]}" for key in ("zoo", "python", "tensorflow", "keras")
+    )
+    seconds = "unknown" if row["seconds"] is None else f"{row['seconds']:,.0f} seconds"
     means = f", the mean over {len(row['seeds'])} seeds" if len(row["seeds"]) > 1 else ""
     binarised = f", binarised ({config.data.binarize})" if config.data.binarize else ""
     labels = f", {config.data.num_labels} of them with a label" if config.data.num_labels else ""
@@ -231,7 +231,7 @@ def _card(
     failed = [t for name, t in scores["failed"].items() if name.startswith(f"{one.preset}-seed-")]
     left_out = "".join(f"\n| another seed failed | {text} |" for text in failed)
     averages = "; moving averages of the weights" if model.keeps_averages else ""
-    kept = f" but for {len(wide)} arrays that it cannot hold, in float32" if wide else ""
+    kept = f" except for {len(wide)} arrays beyond its range, in float32" if wide else ""
     return f"""# {one.preset}
 
 {config.about} Trained weights of a `zoo.{cls.__name__}`, for `zoo.from_preset("{one.preset}")`.
@@ -246,18 +246,18 @@ Reference: {report.reference(cls)}
 | SHA-256 of the file | `{pretrained.sha256(path)}` |
 | parameters | {row["parameters"]:,} |
 | precision | float16{kept}; batch statistics and other state float32 |
-| what that changes | {cost} |
+| effect of float16 | {cost} |
 | trained on | {data.sizes["train"]:,} training images of {data.name}, \
 {scores["images"]}{binarised}{labels} |
 | held out | {data.sizes["validation"]:,} validation images, {data.sizes["test"]:,} test images |
 | command | `{one.command}` |
 | seed | {config.seed} |
 | epochs | {_epochs(one, config)}{averages} |
-| took | {seconds}{means} |
-| made | {date}, {made}, on {versions["devices"]} |{left_out}
+| training time | {seconds}{means} |
+| trained with | {trained_with}, on {versions["devices"]}, {date} |{left_out}
 
-The same command gives other weights of about the same scores when it runs again, because the order
-of the sums on several cores is not fixed.
+The same command gives other weights of about the same scores, because the order of sums on several
+cores is not fixed.
 
 ## Scores
 
@@ -265,17 +265,17 @@ of the sums on several cores is not fixed.
 
 {_table(row)}
 
-Distances in features are comparable with others in features of the same network only, never with
-published FIDs, which are those of another network.
+Distances in features are comparable only if the network is the same. They are not comparable with
+published FIDs, which use another network.
 """
 
 
 def _epochs(one, config):
     epoch = f"{one.row['epochs'][0]} of {config.epochs}"
     if not one.run.best_result.is_file():
-        return f"{epoch}; none was evaluated on the way"
-    best = json.loads(one.run.best_result.read_text())
-    return f"{epoch}, which of those evaluated was best on validation images by {best['metric']}"
+        return f"{epoch}; none was evaluated during training"
+    best = read_json(one.run.best_result)
+    return f"{epoch}, the best of the evaluated ones on validation images by {best['metric']}"
 
 
 def _protocol(row, protocol):
@@ -287,10 +287,12 @@ def _protocol(row, protocol):
             "as the model takes them. "
         )
     text += (
-        "Nothing was chosen by the test images. All is measured with float32. Other real images are "
-        "validation images in the place of samples. ± is a standard error of the score alone"
+        "No choice was based on the test images. All scores are of the float32 weights. Other real "
+        "images are validation images in place of samples. ± is the standard error of the score for "
+        "this one model"
     )
-    return text + (", over seeds their standard deviation." if len(row["seeds"]) > 1 else ".")
+    over_seeds = "; for means over seeds it is the standard deviation over them."
+    return text + (over_seeds if len(row["seeds"]) > 1 else ".")
 
 
 def _table(row):
@@ -314,7 +316,7 @@ def _number(value, error=None):
 
 def _define_flags() -> None:
     flags.DEFINE_string("comparison", None, "Folder of a finished comparison.", required=True)
-    flags.DEFINE_list("presets", None, "Of which; default: all of the comparison.")
+    flags.DEFINE_list("presets", None, "Names of presets. Default: all of the comparison.")
     flags.DEFINE_string("output", None, "Folder for the files. Default: the zoo's own.")
 
 
