@@ -28,7 +28,7 @@ from zoo.distributions import (
 )
 from zoo.model import GenerativeModel, as_images, as_seed
 from zoo.models.aae import check_classes
-from zoo.models.vae import log_mean_weight
+from zoo.models.elbo import log_mean_weight
 
 NO_LABEL = -1
 
