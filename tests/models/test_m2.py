@@ -684,7 +684,7 @@ def test_only_semi_supervised_models_train_on_two_streams(preset, count, tmp_pat
 
     monkeypatch.setattr(zoo.GenerativeModel, "fit", fit)
     with pytest.raises(Labels) as epoch:
-        zoo.training.train(config, zoo.runs.Run(tmp_path / "run"), progress=False)
+        zoo.training.train(config, zoo.training.Run(tmp_path / "run"), progress=False)
     (labels,) = epoch.value.args
     assert (labels >= 0).sum() == count
 

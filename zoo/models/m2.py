@@ -165,10 +165,6 @@ class M2(GenerativeModel):
         """C."""
         return self.classifier.output_shape[-1]
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return tuple(self.posterior.network.inputs[0].shape[1:])
-
     def adapt(self, data: ImageData) -> None:
         """Takes the share of labelled images from the data.
 
