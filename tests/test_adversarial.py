@@ -43,20 +43,24 @@ def test_the_discriminator_pays_the_log_probability_of_its_errors(loss):
 
 def test_the_generator_minimises_log_one_minus_d_or_minus_log_d():
     wide = LOGITS.astype(np.float64)
-    np.testing.assert_allclose(Minimax().fool(LOGITS), log_expit(-wide), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(NonSaturating().fool(LOGITS), -log_expit(wide), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(Minimax().generator(LOGITS), log_expit(-wide), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        NonSaturating().generator(LOGITS), -log_expit(wide), rtol=1e-5, atol=1e-7
+    )
 
 
 def test_the_generators_slope_is_minus_d_where_it_saturates_and_d_minus_one_where_not():
     wide = LOGITS.astype(np.float64)
-    np.testing.assert_allclose(slope(Minimax().fool, LOGITS), -expit(wide), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(
-        slope(NonSaturating().fool, LOGITS), -expit(-wide), rtol=1e-5, atol=1e-7
+        slope(Minimax().generator, LOGITS), -expit(wide), rtol=1e-5, atol=1e-7
+    )
+    np.testing.assert_allclose(
+        slope(NonSaturating().generator, LOGITS), -expit(-wide), rtol=1e-5, atol=1e-7
     )
 
 
 @BOTH
-@pytest.mark.parametrize("role", ["real", "fake", "fool"])
+@pytest.mark.parametrize("role", ["real", "fake", "generator"])
 def test_values_and_slopes_stay_finite_at_extreme_logits(loss, role):
     logits = np.array([-1e4, -100, 100, 1e4], np.float32)
     function = getattr(loss, role)
@@ -73,7 +77,7 @@ def test_label_smoothing_is_cross_entropy_with_a_softer_target_for_real_only(lab
     loss = NonSaturating(real_label=label)
     np.testing.assert_allclose(loss.real(LOGITS), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(loss.fake(LOGITS), Minimax().fake(LOGITS))
-    np.testing.assert_allclose(loss.fool(LOGITS), NonSaturating().fool(LOGITS))
+    np.testing.assert_allclose(loss.generator(LOGITS), NonSaturating().generator(LOGITS))
 
 
 @pytest.mark.parametrize("role", ["real", "fake"])
@@ -96,7 +100,7 @@ def test_label_noise_is_a_function_of_the_seed_and_independent_of_it_elsewhere()
     first, again, other = (loss.real(logits, seed=s).numpy() for s in ([1, 2], [1, 2], [1, 3]))
     np.testing.assert_array_equal(first, again)
     assert 0.3 < (first != other).mean() < 0.54  # 2 * 0.3 * 0.7 = 0.42 if independent
-    np.testing.assert_array_equal(loss.fool(logits), Minimax().fool(logits))
+    np.testing.assert_array_equal(loss.generator(logits), Minimax().generator(logits))
 
 
 def densities():
@@ -181,12 +185,12 @@ def test_least_squares_pulls_logits_to_its_targets():
         loss = LeastSquares(*arguments)
         np.testing.assert_allclose(loss.real(v), (v - b) ** 2 / 2, rtol=1e-6)
         np.testing.assert_allclose(loss.fake(v), (v - a) ** 2 / 2, rtol=1e-6)
-        np.testing.assert_allclose(loss.fool(v), (v - c) ** 2 / 2, rtol=1e-6)
-        np.testing.assert_allclose(slope(loss.fool, v), v - c, rtol=1e-6, atol=1e-7)
-    for name in ("fake_target", "real_target", "fool_target"):
+        np.testing.assert_allclose(loss.generator(v), (v - c) ** 2 / 2, rtol=1e-6)
+        np.testing.assert_allclose(slope(loss.generator, v), v - c, rtol=1e-6, atol=1e-7)
+    for name in ("fake_target", "real_target", "generator_target"):
         assert name in adversarial_loss("least_squares_pearson").get_config()
     pearson = adversarial_loss("least_squares_pearson")
-    assert (pearson.fake_target, pearson.real_target, pearson.fool_target) == (-1, 1, 0)
+    assert (pearson.fake_target, pearson.real_target, pearson.generator_target) == (-1, 1, 0)
 
 
 def test_the_best_least_squares_discriminator_leaves_pearsons_divergence():
@@ -196,18 +200,18 @@ def test_the_best_least_squares_discriminator_leaves_pearsons_divergence():
     loss = adversarial_loss("least_squares_pearson")
     logits, _ = optimal(loss, p, q, rate=0.3)
     np.testing.assert_allclose(logits, (p - q) / (p + q), atol=1e-4)
-    paid = 2 * np.sum((p + q) * loss.fool(tf.constant(logits)).numpy())
+    paid = 2 * np.sum((p + q) * loss.generator(tf.constant(logits)).numpy())
     assert paid == pytest.approx(np.sum((2 * q - (p + q)) ** 2 / (p + q)), rel=1e-3)
     assert paid > 0.1
     # What it pays for its own examples alone is another number.
-    assert abs(2 * np.sum(q * loss.fool(tf.constant(logits)).numpy()) - paid) > 0.05
+    assert abs(2 * np.sum(q * loss.generator(tf.constant(logits)).numpy()) - paid) > 0.05
 
 
 def test_the_hinge_asks_for_a_margin_and_nothing_beyond_it():
     v = np.array([-3.0, -1.0, -0.25, 0.0, 0.5, 1.5], np.float32)
     np.testing.assert_allclose(Hinge().real(v), [4.0, 2.0, 1.25, 1.0, 0.5, 0.0])
     np.testing.assert_allclose(Hinge().fake(v), [0.0, 0.0, 0.75, 1.0, 1.5, 2.5])
-    np.testing.assert_allclose(Hinge().fool(v), -v)
+    np.testing.assert_allclose(Hinge().generator(v), -v)
     np.testing.assert_allclose(slope(Hinge().real, v), [-1, -1, -1, -1, -1, 0])
     np.testing.assert_allclose(slope(Hinge().fake, v), [0, 0, 1, 1, 1, 1])
 
@@ -227,8 +231,8 @@ def test_the_best_critic_of_two_points_pays_minus_their_distance():
     loss, points = Wasserstein(), np.float32([0.0, 3.0])
     critic = -points
     assert float(loss.real(critic)[0] + loss.fake(critic)[1]) == -3.0
-    np.testing.assert_allclose(loss.fool(critic), points)
-    np.testing.assert_allclose(slope(loss.fool, points), [-1, -1])
+    np.testing.assert_allclose(loss.generator(critic), points)
+    np.testing.assert_allclose(slope(loss.generator, points), [-1, -1])
 
 
 # f-divergences ------------------------------------------------------------------------------------
@@ -370,7 +374,7 @@ def test_nothing_overflows_for_logits_up_to_80_nor_do_slopes(name):
     wide = np.array([-80, -30, -5, 5, 30, 80], np.float32)
     for alternative in (True, False):
         loss = FDivergence(name, alternative)
-        for role in (loss.real, loss.fake, loss.fool):
+        for role in (loss.real, loss.fake, loss.generator):
             assert np.isfinite(role(tf.constant(wide))).all()
             assert np.isfinite(slope(role, wide)).all()
 
@@ -392,7 +396,7 @@ def test_logits_of_ten_thousand_leave_losses_and_slopes_finite_their_sums_and_sq
     far = np.array([-1e4, -300, -89, 89, 300, 1e4], np.float32)
     for alternative in (True, False):
         loss = FDivergence(name, alternative)
-        for role in (loss.real, loss.fake, loss.fool):
+        for role in (loss.real, loss.fake, loss.generator):
             paid = role(tf.constant(far.repeat(1000)))
             assert np.isfinite(paid).all() and np.isfinite(tf.reduce_sum(paid))
             slopes = slope(role, far)
@@ -443,18 +447,18 @@ def test_the_generator_minimises_the_bound_or_maximises_its_first_function():
         other, saddle = adversarial_loss(f"f_{name}"), FDivergence(name, alternative=False)
         if name != "total_variation":
             assert adversarial_loss(f"f_{name}_saddle").get_config() == saddle.get_config()
-        np.testing.assert_array_equal(saddle.fool(v), -saddle.fake(v).numpy())
-        np.testing.assert_array_equal(other.fool(v), -other.output(v).numpy())
-        np.testing.assert_array_equal(other.fool(v), other.real(v))
+        np.testing.assert_array_equal(saddle.generator(v), -saddle.fake(v).numpy())
+        np.testing.assert_array_equal(other.generator(v), -other.output(v).numpy())
+        np.testing.assert_array_equal(other.generator(v), other.real(v))
         for role in ("real", "fake"):  # The discriminator's game is the same.
             np.testing.assert_array_equal(getattr(saddle, role)(v), getattr(other, role)(v))
         # Both ways the generator's images are to have higher logits.
-        assert (slope(saddle.fool, v) < 0).all() and (slope(other.fool, v) < 0).all()
+        assert (slope(saddle.generator, v) < 0).all() and (slope(other.generator, v) < 0).all()
 
 
 def test_the_f_gan_of_the_gans_divergence_is_the_gan():
     for name, other in (("f_gan", NonSaturating()), ("f_gan_saddle", Minimax())):
-        for role in ("real", "fake", "fool"):
+        for role in ("real", "fake", "generator"):
             np.testing.assert_allclose(
                 getattr(adversarial_loss(name), role)(LOGITS), getattr(other, role)(LOGITS)
             )
@@ -473,7 +477,7 @@ def test_every_loss_by_name_survives_its_config():
     for name in zoo.adversarial._LOSSES:
         loss = adversarial_loss(name)
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
-        for role in ("real", "fake", "fool"):
+        for role in ("real", "fake", "generator"):
             np.testing.assert_array_equal(getattr(copy, role)(v), getattr(loss, role)(v))
 
 

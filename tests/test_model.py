@@ -468,7 +468,7 @@ def test_a_gate_holds_a_player_back_in_its_turn(gated):
     logs = model.fit(x, batch_size=5, verbose=0).history
     assert (weights(model, 1) == before).all() == gated
     if gated:
-        assert logs["two_moves"] == [0.0]
+        assert logs["two_updates"] == [0.0]
 
 
 # Seeds ----------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ class AdversarialLoss(FromArguments):
         """What the discriminator pays for the logits `[B]` of fake examples."""
         raise NotImplementedError
 
-    def fool(self, logits):
+    def generator(self, logits):
         """What the generator pays for the logits `[B]` of its examples."""
         raise NotImplementedError
 
@@ -66,7 +66,7 @@ class Minimax(AdversarialLoss):
     def fake(self, logits, seed=None):
         return self._cross_entropy(logits, tf.zeros_like(logits), seed)
 
-    def fool(self, logits):
+    def generator(self, logits):
         return -tf.nn.softplus(logits)  # log(1 - D)
 
     def _cross_entropy(self, logits, targets, seed):
@@ -85,7 +85,7 @@ class NonSaturating(Minimax):
     largest where the discriminator is sure. Arguments as for `Minimax`.
     """
 
-    def fool(self, logits):
+    def generator(self, logits):
         return tf.nn.softplus(-logits)
 
 
@@ -99,7 +99,7 @@ class LogRatio(Minimax):
     logit, and so has no lower bound. Arguments as for `Minimax`. https://arxiv.org/abs/1706.04987
     """
 
-    def fool(self, logits):
+    def generator(self, logits):
         return -logits
 
 
@@ -119,24 +119,24 @@ class LeastSquares(AdversarialLoss):
     Args:
         fake_target: a, what the discriminator's output is to be for fake examples.
         real_target: b, what it is to be for real ones, above `fake_target`.
-        fool_target: c, what the generator wants it to be for its own.
+        generator_target: c, what the generator wants it to be for its own.
 
     Raises:
-        ValueError: If `real_target` is not above `fake_target`, or `fool_target` not above it too:
+        ValueError: If `real_target` is not above `fake_target`, or `generator_target` not above it too:
             then the generator would be drawn to where it is told apart.
     """
 
     def __init__(
-        self, fake_target: float = 0.0, real_target: float = 1.0, fool_target: float = 1.0
+        self, fake_target: float = 0.0, real_target: float = 1.0, generator_target: float = 1.0
     ):
-        if not real_target > fake_target or not fool_target > fake_target:
+        if not real_target > fake_target or not generator_target > fake_target:
             raise ValueError(
-                "`real_target` and `fool_target` must be above `fake_target`. Received: "
-                f"real_target={real_target}, fool_target={fool_target}, fake_target={fake_target}."
+                "`real_target` and `generator_target` must be above `fake_target`. Received: "
+                f"real_target={real_target}, generator_target={generator_target}, fake_target={fake_target}."
             )
         self.fake_target = fake_target
         self.real_target = real_target
-        self.fool_target = fool_target
+        self.generator_target = generator_target
 
     def real(self, logits, seed=None):
         return tf.math.squared_difference(logits, self.real_target) / 2
@@ -144,8 +144,8 @@ class LeastSquares(AdversarialLoss):
     def fake(self, logits, seed=None):
         return tf.math.squared_difference(logits, self.fake_target) / 2
 
-    def fool(self, logits):
-        return tf.math.squared_difference(logits, self.fool_target) / 2
+    def generator(self, logits):
+        return tf.math.squared_difference(logits, self.generator_target) / 2
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -164,7 +164,7 @@ class Hinge(AdversarialLoss):
     def fake(self, logits, seed=None):
         return tf.nn.relu(1 + logits)
 
-    def fool(self, logits):
+    def generator(self, logits):
         return -logits
 
 
@@ -184,7 +184,7 @@ class Wasserstein(AdversarialLoss):
     def fake(self, logits, seed=None):
         return tf.identity(logits)
 
-    def fool(self, logits):
+    def generator(self, logits):
         return -logits
 
 
@@ -312,7 +312,7 @@ class FDivergence(AdversarialLoss):
     def fake(self, logits, seed=None):
         return self._row.conjugate(logits)
 
-    def fool(self, logits):
+    def generator(self, logits):
         return -(self._row.output if self.alternative else self._row.conjugate)(logits)
 
 

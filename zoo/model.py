@@ -37,7 +37,7 @@ class Round(NamedTuple):
     of all the round reports over the global batch, `{name: scalar}`, to a scalar bool, whether the
     player moves. One who does not move keeps its weights, its optimizer's state and its layers'
     state, bit by bit. The share of batches on which it moved, at the last of the round's steps, is
-    reported as "<player>_moves".
+    reported as "<player>_updates".
     """
 
     objective: Callable
@@ -156,7 +156,7 @@ class GenerativeModel(FromArguments, keras.Model):
         """Names of all that is logged: the players' losses, the terms, the moves of the gated."""
         players = list(self.players())
         losses = ["loss"] if len(players) == 1 else [f"{name}_loss" for name in players]
-        moves = {f"{name}_moves": None for round in self.rounds() for name in round.gates}
+        moves = {f"{name}_updates": None for round in self.rounds() for name in round.gates}
         return losses + list(self.terms) + list(moves)
 
     # Compiling ---------------------------------------------------------------------------------
@@ -539,7 +539,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"A {type(self).__name__} has no encoder. It can: {', '.join(self.abilities())}."
             )
         x = self._images(x)
-        return self.posterior(x, self.given(x, y)).mean()
+        return self.posterior(x, self.condition_for(x, y)).mean()
 
     def decode(self, z, y=None) -> tf.Tensor:
         """The images `[B, H, W, C]` in [0, 1] that latents `z[B, D]` stand for: means, not draws."""
@@ -624,7 +624,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"Received: labels from {y.min()} to {y.max()}."
             )
 
-    def given(self, context, y, rank: int = 4):
+    def condition_for(self, context, y, rank: int = 4):
         """`y`, one for each row of images or, with rank=2, latents `[..., B, D]`; see `conditions`.
 
         A `y` that is `None` stays so: parts that need one say so.
@@ -905,7 +905,7 @@ def turns_of(outcome) -> Iterable[tuple[dict, dict]]:
 
 
 def _as_terms(moves):
-    return {f"{player}_moves": tf.cast(go, tf.float32) for player, go in moves.items()}
+    return {f"{player}_updates": tf.cast(go, tf.float32) for player, go in moves.items()}
 
 
 class _FirstNonFinite(keras.metrics.Metric):

@@ -512,7 +512,7 @@ def test_who_rests_keeps_weights_statistics_and_optimizer_bit_by_bit(digits, way
             # All but the learning rate.
             assert sum(same) == 1, player
         if player != "encoder":
-            assert float(logs[f"{player}_moves"]) == (player != rests)
+            assert float(logs[f"{player}_updates"]) == (player != rests)
     assert int(model.step) == 1
 
 
@@ -544,7 +544,10 @@ def test_costs_and_moves_are_reported(digits):
     ).history
     moved = set()
     for real, fake, *moves in zip(
-        *(history[k] for k in ("real_cost", "fake_cost", "discriminator_moves", "decoder_moves")),
+        *(
+            history[k]
+            for k in ("real_cost", "fake_cost", "discriminator_updates", "decoder_updates")
+        ),
         strict=True,
     ):
         strong, weak = min(real, fake) < 0.58, max(real, fake) > 0.78
@@ -561,8 +564,8 @@ def test_costs_and_moves_are_reported(digits):
     )
     both = np.log1p(np.exp(terms["reconstruction_logit"])), np.log1p(np.exp(terms["sample_logit"]))
     np.testing.assert_allclose(terms["fake_cost"], np.mean(both, 0), rtol=1e-5)
-    assert {"val_decoder_moves", "val_real_cost"} <= history.keys()
-    assert "decoder_moves" not in vaegan_mlp(SHAPE, LATENTS, (4,), (4,)).result_names()
+    assert {"val_decoder_updates", "val_real_cost"} <= history.keys()
+    assert "decoder_updates" not in vaegan_mlp(SHAPE, LATENTS, (4,), (4,)).result_names()
 
 
 def of_one_image(rule=None, loss=None):
@@ -599,7 +602,7 @@ def test_where_all_images_are_alike_nobody_rests():
     logs = model.test_step((x,))
     assert float(logs["real_cost"]) == pytest.approx(np.log(2), abs=2e-3)
     assert float(logs["fake_cost"]) == pytest.approx(np.log(2), abs=2e-3)
-    assert float(logs["discriminator_moves"]) == float(logs["decoder_moves"]) == 1
+    assert float(logs["discriminator_updates"]) == float(logs["decoder_updates"]) == 1
     # By the paper's sum, which a model without the rule has, one of three images is real.
     assert trained_discriminator(*of_one_image()) == pytest.approx(1 / 3, abs=1e-3)
 
@@ -640,7 +643,7 @@ def test_replicas_decide_together_on_the_mean_of_the_global_batch(mirrored, seco
     before = everything_of(model)["discriminator"]
     data = tf.data.Dataset.from_tensors(tf.constant(x, tf.float32))
     logs = model.fit(data, verbose=0).history
-    assert logs["discriminator_moves"][0] == moves
+    assert logs["discriminator_updates"][0] == moves
     for variable, old in zip(
         [v for layer in model.players()["discriminator"] for v in layer.variables]
         + model.optimizers["discriminator"].variables,

@@ -66,7 +66,7 @@ class AlphaGAN(GenerativeModel):
         code_discriminator: Network from `z[B, D]` to logits `[B, 1]`, high for draws of the prior. It
             must do without batch normalization: the authors keep it out of C.
         adversarial_loss: An `AdversarialLoss` for both games; `LogRatio()`, as in the paper, if
-            `None`. Its `fool` is R.
+            `None`. Its `generator` is R.
         lambda_: Weight of the L1 distance, at least 0.
 
     Raises:
@@ -130,7 +130,7 @@ class AlphaGAN(GenerativeModel):
     def encoder_objective(self, x, y, seed, training):
         code = self._code(x, y, seed, training)
         distance = _l1(x, self._make(code, training))
-        fooled = self.adversarial_loss.fool(self._judge_code(code, training))
+        fooled = self.adversarial_loss.generator(self._judge_code(code, training))
         return {"encoder": self.lambda_ * distance + fooled}, {}
 
     def adversarial_objective(self, x, y, seed, training):
@@ -139,8 +139,8 @@ class AlphaGAN(GenerativeModel):
         z = self._draws(x, y, first_seed)
         made, sample = self._make(code, training), self._make(z, training)
         distance = _l1(x, made)
-        fooled = self.adversarial_loss.fool(self._judge(made, training))
-        fooled += self.adversarial_loss.fool(self._judge(sample, training))
+        fooled = self.adversarial_loss.generator(self._judge(made, training))
+        fooled += self.adversarial_loss.generator(self._judge(sample, training))
         yield {"generator": self.lambda_ * distance + fooled}, {"reconstruction": distance}
 
         # The generator has moved, and makes other images.

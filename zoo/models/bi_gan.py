@@ -119,8 +119,8 @@ class BiGAN(GenerativeModel):
         real, fake = self._judge(x, code, training), self._judge(made, z, training)
         loss = self.adversarial_loss
         return {
-            "encoder": loss.fool(-real),
-            "generator": loss.fool(fake),
+            "encoder": loss.generator(-real),
+            "generator": loss.generator(fake),
             "discriminator": loss.real(real, real_seed) + loss.fake(fake, fake_seed),
         }, {"real_logit": real, "fake_logit": fake}
 

@@ -114,7 +114,7 @@ class CGAN(GAN):
 
     def decode(self, z, y=None):
         z = tf.cast(z, tf.float32)
-        return as_images(self.generator([z, self._given(self.given(z, y, 2))]))
+        return as_images(self.generator([z, self._given(self.condition_for(z, y, 2))]))
 
 
 def cgan_mlp(

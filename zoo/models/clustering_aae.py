@@ -179,8 +179,8 @@ class ClusteringAAE(AAE):
             },
         )
         category, style = self._judge_both(code, training)
-        fool = self.adversarial_loss.fool
-        yield {"encoder": fool(category) + fool(style)}, {}
+        generator_loss = self.adversarial_loss.generator
+        yield {"encoder": generator_loss(category) + generator_loss(style)}, {}
 
     def _judge_both(self, code, training):
         """The logits `[B]` of the category and of the style of `code[B, K + D]`."""

@@ -173,7 +173,7 @@ class CVAE(VAE):
         that is, and of far larger variance. It takes many samples.
         """
         x = self._images(x)
-        y = self.given(x, y)
+        y = self.condition_for(x, y)
         return self.importance_sampled(x, y, self._prior_over(x, y), num_samples, seed)
 
 
@@ -227,13 +227,13 @@ class Predictor(GenerativeModel):
 
     def decode(self, z, y=None):
         """The images that `y` shows, completed by the means of their hidden parts; `z` is not used."""
-        y = self.given(z, y, 2)
+        y = self.condition_for(z, y, 2)
         return as_images(self.likelihood(y, y).mean())
 
     def log_prob(self, x, num_samples: int = 1, y=None, seed=None) -> tf.Tensor:
         """log p(hidden part | y) `[B]` in nats. It is exact, whatever `num_samples` and `seed`."""
         x = self._images(x)
-        y = self.given(x, y)
+        y = self.condition_for(x, y)
         return self.likelihood(y, y).log_prob(x)
 
 

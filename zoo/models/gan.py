@@ -131,7 +131,7 @@ class GAN(GenerativeModel):
 
     def generator_objective(self, x, y, seed, training):
         fake = self._noisy(self._fake(x, y, seed, training), _beside(seed))
-        return {"generator": self.adversarial_loss.fool(self._judge(fake, y, training))}, {}
+        return {"generator": self.adversarial_loss.generator(self._judge(fake, y, training))}, {}
 
     def _fake(self, x, y, seed, training):
         """As many images as there are in `x`."""

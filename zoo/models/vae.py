@@ -132,7 +132,7 @@ class VAE(GenerativeModel):
         return tuple(self.posterior.network.inputs[0].shape[1:])
 
     def decode(self, z, y=None):
-        return as_images(self.likelihood(z, self.given(z, y, 2)).mean())
+        return as_images(self.likelihood(z, self.condition_for(z, y, 2)).mean())
 
     def log_prob(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
         """log p(x) `[B]` in nats, estimated with `num_samples` importance samples from q(z | x).
@@ -144,7 +144,7 @@ class VAE(GenerativeModel):
         For many samples call it in a `tf.function`, as `zoo.metrics.negative_log_likelihood` does.
         """
         x = self._images(x)
-        y = self.given(x, y)
+        y = self.condition_for(x, y)
         return self.importance_sampled(x, y, self.posterior(x, y), num_samples, seed)
 
     def importance_sampled(self, x, y, q, num_samples, seed=None) -> tf.Tensor:

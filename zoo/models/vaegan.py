@@ -144,7 +144,7 @@ class VAEGAN(GenerativeModel):
         >>> vaegan.compile("adam")
         >>> x, y = zoo.datasets.load("digits").arrays("train")
         >>> history = vaegan.fit(x, y, verbose=0)
-        >>> 0 <= history.history["discriminator_moves"][0] <= 1
+        >>> 0 <= history.history["discriminator_updates"][0] <= 1
         True
         >>> vaegan.sample(2, y=[3, 7]).shape
         TensorShape([2, 8, 8, 1])
@@ -215,7 +215,9 @@ class VAEGAN(GenerativeModel):
 
         rate = kl(q, p, z)
         distortion = -UnitNormal()(feature, 1).log_prob(tf.stop_gradient(target))
-        fooling = self.adversarial_loss.fool(reconstruction) + self.adversarial_loss.fool(sample)
+        fooling = self.adversarial_loss.generator(reconstruction) + self.adversarial_loss.generator(
+            sample
+        )
         of_real = self.adversarial_loss.real(real, label_seeds[0])
         of_made = self.adversarial_loss.fake(reconstruction, label_seeds[1])
         of_made += self.adversarial_loss.fake(sample, label_seeds[2])
@@ -261,7 +263,7 @@ class VAEGAN(GenerativeModel):
         return tuple(self.posterior.network.inputs[0].shape[1:])
 
     def decode(self, z, y=None):
-        return as_images(_called(self.decoder, z, self.given(z, y, 2)))
+        return as_images(_called(self.decoder, z, self.condition_for(z, y, 2)))
 
 
 def _called(network, context, y, training=False, copies=1):
