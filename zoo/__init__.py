@@ -12,7 +12,6 @@ from zoo import (
     evaluation,
     export,
     features,
-    flows,
     metrics,
     networks,
     penalties,
@@ -33,12 +32,18 @@ from zoo.distributions import (
     DiscretizedLogistic,
     Family,
     FullCovarianceNormal,
+    HierarchicalPosterior,
+    HierarchicalPrior,
     ImplicitConditional,
+    InverseAutoregressiveNormal,
     IsotropicNormal,
+    MAFPrior,
     MixturePrior,
     NoiseBasisConditional,
     NormalPetals,
+    PlanarNormal,
     Prior,
+    RealNVPPrior,
     SharedScaleNormal,
     StandardNormal,
     SwissRoll,
@@ -47,7 +52,6 @@ from zoo.distributions import (
     UnitNormal,
     VampPrior,
 )
-from zoo.flows import InverseAutoregressiveNormal, MAFPrior, PlanarNormal, RealNVPPrior
 from zoo.model import GenerativeModel, NonFiniteError, Round
 from zoo.models.aae import AAE
 from zoo.models.alpha_gan import AlphaGAN
@@ -66,7 +70,6 @@ from zoo.models.dimension_reduction_aae import (
 )
 from zoo.models.factor_vae import FactorVAE
 from zoo.models.gan import GAN
-from zoo.models.hvae import HierarchicalPosterior, HierarchicalPrior
 from zoo.models.info_vae import InfoVAE
 from zoo.models.iwae import IWAE
 from zoo.models.label_informed_aae import LabelInformedAAE
@@ -151,7 +154,6 @@ __all__ = [
     "evaluation",
     "export",
     "features",
-    "flows",
     "from_preset",
     "metrics",
     "networks",

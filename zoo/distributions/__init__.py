@@ -4,6 +4,7 @@ All of them hand out `tfp.distributions.Distribution`s: `sample`, `log_prob`, `m
 KL divergences where TFP knows them. Nothing here computes a loss.
 """
 
+from zoo.distributions import by_name
 from zoo.distributions.conditional import Completion, Conditional
 from zoo.distributions.families import (
     Bernoulli,
@@ -16,8 +17,11 @@ from zoo.distributions.families import (
     FullCovarianceNormal,
     SharedScaleNormal,
     UnitNormal,
-    likelihood_family,
 )
+from zoo.distributions.flow_networks import MADE
+from zoo.distributions.flow_posteriors import InverseAutoregressiveNormal, PlanarNormal
+from zoo.distributions.flow_priors import MAFPrior, RealNVPPrior
+from zoo.distributions.hierarchical import HierarchicalPosterior, HierarchicalPrior
 from zoo.distributions.implicit import (
     ImplicitConditional,
     ImplicitPart,
@@ -26,21 +30,19 @@ from zoo.distributions.implicit import (
     noise_basis,
     noisy_mlp,
 )
+from zoo.distributions.mixtures import MixturePrior, NormalPetals, SwissRoll, VampPrior
 from zoo.distributions.part import Part, has_log_prob, kl, refuse_learned
 from zoo.distributions.priors import (
     ConditionalPrior,
     IsotropicNormal,
-    MixturePrior,
-    NormalPetals,
     Prior,
     StandardNormal,
-    SwissRoll,
     Uniform,
     UniformOnSphere,
-    VampPrior,
 )
 
 __all__ = [
+    "MADE",
     "Bernoulli",
     "Categorical",
     "Completion",
@@ -52,14 +54,20 @@ __all__ = [
     "DiscretizedLogistic",
     "Family",
     "FullCovarianceNormal",
+    "HierarchicalPosterior",
+    "HierarchicalPrior",
     "ImplicitConditional",
     "ImplicitPart",
+    "InverseAutoregressiveNormal",
     "IsotropicNormal",
+    "MAFPrior",
     "MixturePrior",
     "NoiseBasisConditional",
     "NormalPetals",
     "Part",
+    "PlanarNormal",
     "Prior",
+    "RealNVPPrior",
     "SharedScaleNormal",
     "StandardNormal",
     "SwissRoll",
@@ -67,6 +75,7 @@ __all__ = [
     "UniformOnSphere",
     "UnitNormal",
     "VampPrior",
+    "by_name",
     "has_log_prob",
     "kl",
     "likelihood_family",
@@ -75,3 +84,5 @@ __all__ = [
     "noisy_mlp",
     "refuse_learned",
 ]
+
+likelihood_family = by_name.likelihood

@@ -6,7 +6,6 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo.config import look_up
 from zoo.distributions.part import Part
 from zoo.draws import Normal
 
@@ -322,26 +321,6 @@ class CategoricalLevels(tfd.Distribution):
     def _mean(self):
         values = tf.linspace(0.0, 1.0, self.levels)
         return tf.reduce_sum(tf.nn.softmax(self.logits) * values, -1)
-
-
-def likelihood_family(name: str, levels: int = 256) -> Family:
-    """The family of p(x | z) of that name, as presets and command lines call it.
-
-    Args:
-        name: "bernoulli", "continuous_bernoulli", "normal" (a variance per value, bounded),
-            "shared_scale_normal", "unit_normal", "discretized_logistic" or "categorical".
-        levels: Number of grey levels of the data, for the last two.
-    """
-    families = {
-        "bernoulli": Bernoulli,
-        "continuous_bernoulli": ContinuousBernoulli,
-        "normal": lambda: DiagonalNormal(min_scale=0.05, max_scale=1.0),
-        "shared_scale_normal": SharedScaleNormal,
-        "unit_normal": UnitNormal,
-        "discretized_logistic": lambda: DiscretizedLogistic(levels),
-        "categorical": lambda: Categorical(levels),
-    }
-    return look_up(families, name, "likelihood")()
 
 
 class RoundedLogistic(tfd.Distribution):

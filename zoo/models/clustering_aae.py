@@ -20,7 +20,7 @@ from zoo.distributions import (
     StandardNormal,
     likelihood_family,
 )
-from zoo.distributions.priors import component_labels, logits_of_labels
+from zoo.distributions.mixtures import component_labels, logits_of_labels
 from zoo.model import as_images, as_seed
 from zoo.models.aae import AAE
 

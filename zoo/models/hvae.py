@@ -7,167 +7,18 @@ Tomczak and Welling, "VAE with a VampPrior", 2018, section 4. https://arxiv.org/
 from collections.abc import Sequence
 
 import keras
-import tensorflow as tf
-import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.distributions import (
     Conditional,
     DiagonalNormal,
-    Part,
-    Prior,
+    HierarchicalPosterior,
+    HierarchicalPrior,
     StandardNormal,
     likelihood_family,
 )
 from zoo.models.iwae import IWAE
 from zoo.models.vae import VAE, warm_up
-
-tfd = tfp.distributions
-
-
-@keras.saving.register_keras_serializable("zoo")
-class HierarchicalPosterior(Part):
-    """q(z | x) of two layers of latents; z[D1 + D2] is z1, next to the image, then z2, the top.
-
-    Upwards, q(z1 | x) q(z2 | z1), as Burda et al. have it; downwards, q(z2 | x) q(z1 | x, z2), as
-    Tomczak and Welling do. A model's `encode` gives the means along that way: of the first layer,
-    and of the second given the first's mean.
-
-    Args:
-        first: q of the layer drawn first, a `Conditional` on `x[B, H, W, C]`.
-        second: q of the other, a `Conditional` on the first layer's `z[..., B, D]`; if its network
-            has two inputs, on `x` as well.
-        upwards: Whether the first layer is z1.
-    """
-
-    def __init__(self, first: Conditional, second: Conditional, upwards: bool = True, **kwargs):
-        super().__init__(**kwargs)
-        self.first = first
-        self.second = second
-        self.upwards = upwards
-        x = tf.zeros([1, *self.network.inputs[0].shape[1:]])
-        self.second_dim = int(second(first(x).mean(), x).event_shape[-1])
-
-    @property
-    def network(self) -> keras.Model:
-        """The network that sees the image."""
-        return self.first.network
-
-    @property
-    def family(self):
-        """The family of the layer that is drawn first."""
-        return self.first.family
-
-    def call(self, x, y=None, training=False):
-        return Chain(
-            self.first(x, y, training=training),
-            lambda z: self.second(z, x, training=training),
-            self.second_dim,
-            first_comes_first=self.upwards,
-        )
-
-
-@keras.saving.register_keras_serializable("zoo")
-class HierarchicalPrior(Prior):
-    """p(z) = p(z2) p(z1 | z2) over z[D1 + D2], which is z1, then z2, the top.
-
-    Args:
-        top: p(z2), a `Prior`.
-        bottom: p(z1 | z2), a `Conditional` on `z2[..., B, D2]`.
-
-    Example:
-        >>> prior = zoo.HierarchicalPrior(
-        ...     zoo.StandardNormal(2),
-        ...     zoo.Conditional(zoo.networks.mlp(2, 2 * 3), zoo.DiagonalNormal()),
-        ... )
-        >>> prior().sample(7).shape
-        TensorShape([7, 5])
-        >>> prior.complete(tf.zeros([4, 2])).shape  # From the top alone.
-        TensorShape([4, 5])
-    """
-
-    def __init__(self, top: Prior, bottom: Conditional, **kwargs):
-        super().__init__(**kwargs)
-        self.top = top
-        self.bottom = bottom
-        top_dim = top().event_shape[-1]
-        self.bottom_dim = int(bottom(tf.zeros([1, top_dim])).event_shape[-1])
-
-    def call(self, y=None):
-        return Chain(self.top(y), self.bottom, self.bottom_dim, first_comes_first=False)
-
-    def complete(self, top) -> tf.Tensor:
-        """All latents `[B, D1 + D2]` of a top layer `[B, D2]`: z1 is the mean of p(z1 | z2).
-
-        `model.decode(model.prior.complete(z2))` is the image that the top layer stands for.
-        """
-        return tf.concat([self.bottom(top).mean(), tf.cast(top, tf.float32)], -1)
-
-
-class Chain(tfd.Distribution):
-    """p(a) p(b | a) over the vectors [a, b], or [b, a] if not `first_comes_first`.
-
-    `mean` gives the means along the chain, of p(a) and of p(b | mean of a). That is not the mean
-    of b in general, but it is what a deterministic encoding wants.
-
-    Args:
-        first: p(a), over vectors.
-        second: Function from `a[..., D]` to the distribution p(b | a).
-        second_dim: Length of b.
-        first_comes_first: The order on the last axis.
-    """
-
-    def __init__(self, first, second, second_dim, first_comes_first, name="Chain"):
-        parameters = dict(locals())
-        self.first, self.second = first, second
-        self.second_dim, self.first_comes_first = second_dim, first_comes_first
-        super().__init__(
-            dtype=first.dtype,
-            reparameterization_type=first.reparameterization_type,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
-
-    @classmethod
-    def _parameter_properties(cls, dtype, num_classes=None):
-        return {
-            "first": tfp.util.BatchedComponentProperties(),
-            "second": tfp.util.ParameterProperties(event_ndims=None),
-            "second_dim": tfp.util.ParameterProperties(event_ndims=None),
-            "first_comes_first": tfp.util.ParameterProperties(event_ndims=None),
-        }
-
-    def _event_shape(self):
-        return tf.TensorShape([self.first.event_shape[-1] + self.second_dim])
-
-    def _event_shape_tensor(self):
-        return tf.constant(self.event_shape.as_list(), tf.int32)
-
-    def _joined(self, a, b):
-        return tf.concat([a, b] if self.first_comes_first else [b, a], -1)
-
-    def _sample_n(self, n, seed=None):
-        first_seed, second_seed = tfp.random.split_seed(seed)
-        a = self.first.sample(n, seed=first_seed)
-        return self._joined(a, self.second(a).sample(seed=second_seed))
-
-    def _log_prob(self, value):
-        if value.shape.rank == 1:  # Networks want a batch.
-            return self._log_prob(value[None])[0]
-        sizes = [self.first.event_shape[-1], self.second_dim]
-        if self.first_comes_first:
-            a, b = tf.split(value, sizes, -1)
-        else:
-            b, a = tf.split(value, sizes[::-1], -1)
-        return self.first.log_prob(a) + self.second(a).log_prob(b)
-
-    def _mean(self):
-        a = self.first.mean()
-        if a.shape.rank == 1:
-            return self._joined(a, self.second(a[None]).mean()[0])
-        return self._joined(a, self.second(a).mean())
 
 
 def hierarchical_iwae_mlp(

@@ -18,9 +18,10 @@ from zoo.distributions import (
     Conditional,
     Prior,
     kl,
+    latent_prior,
     likelihood_family,
+    posterior_family,
 )
-from zoo.flows import latent_prior, posterior_family
 from zoo.model import GenerativeModel, as_images, as_seed
 from zoo.schedules import LinearWarmUp, Schedule, check_weight, value_at
 
@@ -254,10 +255,10 @@ def vae_mlp(
         num_samples: Draws of z per image.
         warm_up_steps: Training steps in which the weight of the rate rises from 0 to 1.
         free_bits: Nats of rate per latent dimension that cost nothing extra.
-        posterior: Name of the family of q(z | x): see `zoo.flows.posterior_family`.
+        posterior: Name of the family of q(z | x): see `zoo.distributions.posterior_family`.
         posterior_steps: Steps of the posteriors "iaf" and "planar"; 0 for their default.
         posterior_hidden: Hidden units of each step of "iaf"; () for its default.
-        prior: Name of p(z): see `zoo.flows.latent_prior`.
+        prior: Name of p(z): see `zoo.distributions.latent_prior`.
         prior_steps: Steps of the priors "realnvp" and "maf"; 0 for their default.
         prior_hidden: Hidden units of each step of "realnvp" and "maf"; () for their default.
         prior_components: Components of "mixture", pseudo-inputs of "vamp"; 0 for their default.

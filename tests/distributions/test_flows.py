@@ -12,7 +12,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import zoo
-from zoo import flows
+from zoo.distributions import by_name
+from zoo.distributions import flow_posteriors as flows
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 RNG = np.random.default_rng(0)
@@ -65,7 +66,7 @@ every_posterior = pytest.mark.parametrize("name", POSTERIORS)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("context", [0, 2])
 def test_what_made_says_of_a_value_depends_on_all_values_before_it_and_no_other(reverse, context):
-    made = shaken(flows.MADE(4, 2, (12, 9), context, reverse))
+    made = shaken(zoo.distributions.MADE(4, 2, (12, 9), context, reverse))
     h = tf.ones([3, context]) if context else None
     for k in range(2):
         slopes = np.abs(jacobians(lambda x, k=k: made(x, h)[k], RNG.normal(size=(3, 4))))
@@ -77,7 +78,7 @@ def test_what_made_says_of_a_value_depends_on_all_values_before_it_and_no_other(
 
 @pytest.mark.parametrize("dim", [1, 4])
 def test_the_context_reaches_every_output_of_made(dim):
-    made = shaken(flows.MADE(dim, 2, (12,), 3))
+    made = shaken(zoo.distributions.MADE(dim, 2, (12,), 3))
     x, h = tf.ones([2, dim]), tf.constant(RNG.normal(size=(2, 3)), tf.float32)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(h)
@@ -86,7 +87,7 @@ def test_the_context_reaches_every_output_of_made(dim):
 
 
 def test_made_is_a_perceptron_with_masked_weights():
-    made = shaken(flows.MADE(2, 1, (3,)))
+    made = shaken(zoo.distributions.MADE(2, 1, (3,)))
     # Degrees: inputs 1, 2; hidden units 1, 1, 1; outputs 1, 2.
     first, last, bias, bias_last = (np.array(v) for v in made.network.weights[:4])
     x = RNG.normal(size=(5, 2)).astype(np.float32)
@@ -472,7 +473,7 @@ PARTS = [
     zoo.PlanarNormal(3, 2, 1e-3),
     zoo.RealNVPPrior(3, 3, (5,), 1.0),
     zoo.MAFPrior(3, 2, (5, 4), 1.0),
-    flows.MADE(3, 2, (5,), 2, True),
+    zoo.distributions.MADE(3, 2, (5,), 2, True),
 ]
 
 
@@ -511,12 +512,12 @@ def test_flows_come_back_from_their_config(part):
         (lambda: zoo.PlanarNormal(2).num_params(3), "vectors of 2 values"),
         (lambda: zoo.PlanarNormal(2)(tf.zeros([1, 7]), 1), "takes 44 parameters"),
         (lambda: zoo.InverseAutoregressiveNormal(2)(tf.zeros([1, 7]), 1), "takes 36 parameters"),
-        (lambda: flows.posterior_family("iff", 2), "Did you mean 'iaf'"),
-        (lambda: flows.posterior_family("normal", 2, steps=3), "posterior_steps=3"),
-        (lambda: flows.posterior_family("planar", 2, hidden=(3,)), "posterior_hidden"),
-        (lambda: flows.latent_prior("real_nvp", 2, SHAPE), "Did you mean 'realnvp'"),
-        (lambda: flows.latent_prior("normal", 2, SHAPE, components=3), "prior_components=3"),
-        (lambda: flows.latent_prior("vamp", 2, SHAPE, steps=3), "prior_steps=3"),
+        (lambda: by_name.posterior_family("iff", 2), "Did you mean 'iaf'"),
+        (lambda: by_name.posterior_family("normal", 2, steps=3), "posterior_steps=3"),
+        (lambda: by_name.posterior_family("planar", 2, hidden=(3,)), "posterior_hidden"),
+        (lambda: by_name.latent_prior("real_nvp", 2, SHAPE), "Did you mean 'realnvp'"),
+        (lambda: by_name.latent_prior("normal", 2, SHAPE, components=3), "prior_components=3"),
+        (lambda: by_name.latent_prior("vamp", 2, SHAPE, steps=3), "prior_steps=3"),
         (lambda: vae_of("planar", "vamp"), "knows it at its own draws only"),
     ],
 )

@@ -1,0 +1,279 @@
+"""Normalizing flows as posteriors: IAF and planar flows."""
+
+import weakref
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo.distributions.families import Family
+from zoo.distributions.flow_networks import MADE, check_steps
+from zoo.draws import Normal
+
+tfd = tfp.distributions
+
+
+class FlowNormal(tfd.Distribution):
+    """N(loc, diag(scale^2)), sent through a flow: what families of flows hand out.
+
+    What it drew it knows the density of without inverting the flow: `log_prob` of the very tensor
+    that `sample` returned is exact and costs nothing. For other values it inverts the flow, if it
+    can. `mean` is the base's mean, sent through the flow: a point to stand for the distribution,
+    whose mean itself has no formula.
+
+    Args:
+        loc: `[..., D]`.
+        scale: `[..., D]`, > 0.
+        flow: From `z[..., D]` to `(f(z)[..., D], log |det df/dz| [...])`.
+        inverse: From `f(z)` to z and the same log-determinant, or `None`.
+    """
+
+    def __init__(
+        self, loc, scale, flow: Callable, inverse: Callable | None = None, name="FlowNormal"
+    ):
+        parameters = dict(locals())
+        self.loc = tf.convert_to_tensor(loc)
+        self.scale = tf.convert_to_tensor(scale)
+        self.flow = flow
+        self.inverse = inverse
+        self._drawn = []
+        super().__init__(
+            dtype=self.loc.dtype,
+            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return {
+            "loc": tfp.util.ParameterProperties(event_ndims=1),
+            "scale": tfp.util.ParameterProperties(event_ndims=1),
+            "flow": tfp.util.ParameterProperties(event_ndims=None),
+            "inverse": tfp.util.ParameterProperties(event_ndims=None),
+        }
+
+    def _event_shape(self):
+        return self.loc.shape[-1:]
+
+    def _event_shape_tensor(self):
+        return tf.shape(self.loc)[-1:]
+
+    @property
+    def base(self) -> tfd.Distribution:
+        return tfd.Independent(Normal(self.loc, self.scale), 1)
+
+    def _call_sample_n(self, sample_shape, seed, **kwargs):
+        # Not `_sample_n`, whose result is reshaped: a draw is known again by being the same tensor.
+        base = self.base
+        start = base.sample(sample_shape, seed=seed)
+        z, log_det = self.flow(start)
+        log_prob = base.log_prob(start) - log_det
+        self._drawn = [pair for pair in self._drawn if pair[0]() is not None]
+        self._drawn.append((weakref.ref(z), log_prob))
+        return z
+
+    def _log_prob(self, value):
+        for drawn, log_prob in self._drawn:
+            if drawn() is value:
+                return log_prob
+        if self.inverse is None:
+            raise ValueError(
+                "This flow has no inverse to evaluate densities with: `log_prob` takes what "
+                "`sample` of the same distribution returned, as it is. Received: another tensor."
+            )
+        start, log_det = self.inverse(value)
+        return self.base.log_prob(start) - log_det
+
+    def _mean(self):
+        return self.flow(self.loc)[0]
+
+
+@keras.saving.register_keras_serializable("zoo")
+class InverseAutoregressiveNormal(Family):
+    """A diagonal normal, sent through steps of inverse autoregressive flow.
+
+    Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", 2016,
+    algorithm 1. With [m, s] = MADE(z, h) and g = sigmoid(s + gate_bias), a step
+    is
+
+        z <- g z + (1 - g) m,    log |det| = sum_i log g_i,
+
+    and the order of the values is reversed from step to step. The parameters are the means, the raw
+    scales (scale = min_scale + softplus(raw)) and the context h. At the start m = s = 0, and the
+    posterior is a diagonal normal. https://arxiv.org/abs/1606.04934
+
+    Draws and their densities take one pass through each step's network; the density of other
+    values takes D, as each value in turn is recovered from those before it.
+
+    Args:
+        dim: D of the vectors.
+        steps: Number of steps, at least 1.
+        hidden: Units of the hidden layers of each step's network.
+        context: Number of values of h, which the encoder puts out.
+        gate_bias: Added to s, so that the gates start open: "+1 or +2" in the paper.
+        min_scale: Lower bound of the base's standard deviations, > 0.
+
+    Example:
+        >>> family = zoo.InverseAutoregressiveNormal(3)
+        >>> q = zoo.Conditional(zoo.networks.mlp(4, family.num_params(3)), family)(tf.zeros([2, 4]))
+        >>> z = q.sample(5)
+        >>> q.log_prob(z).shape
+        TensorShape([5, 2])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        steps: int = 2,
+        hidden: Sequence[int] = (64,),
+        context: int = 32,
+        gate_bias: float = 1.5,
+        min_scale: float = 1e-4,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_steps(steps)
+        if context < 1 or min_scale <= 0:
+            raise ValueError(
+                "`context` must be at least 1, and `min_scale` positive. Received: "
+                f"context={context}, min_scale={min_scale}."
+            )
+        self.dim = dim
+        self.steps = steps
+        self.hidden = tuple(hidden)
+        self.context = context
+        self.gate_bias = gate_bias
+        self.min_scale = min_scale
+        self.networks = [
+            MADE(dim, 2, hidden, context, reverse=step % 2 == 1) for step in range(steps)
+        ]
+
+    def num_params(self, dim):
+        _check_dim(self, dim)
+        return 2 * dim + self.context
+
+    def call(self, params, event_ndims):
+        _check_params(self, params, event_ndims)
+        loc, raw, h = tf.split(params, [self.dim, self.dim, self.context], -1)
+        scale = self.min_scale + tf.nn.softplus(raw)
+        return FlowNormal(loc, scale, lambda z: self._forward(z, h), lambda z: self._inverse(z, h))
+
+    def _gate(self, network, z, h):
+        m, s = network(z, h)
+        s += self.gate_bias
+        # 1 - sigmoid(s) is sigmoid(-s), which does not cancel.
+        return m * tf.sigmoid(-s), tf.sigmoid(s), tf.reduce_sum(tf.math.log_sigmoid(s), -1)
+
+    def _forward(self, z, h):
+        total = 0.0
+        for network in self.networks:
+            shift, gate, log_det = self._gate(network, z, h)
+            z = gate * z + shift
+            total += log_det
+        return z, total
+
+    def _inverse(self, z, h):
+        total = 0.0
+        for network in reversed(self.networks):
+            result = z
+
+            def another(i, before, network=network, result=result):
+                # After i rounds the first i values, in the network's order, are right.
+                shift, gate, _ = self._gate(network, before, h)
+                return i + 1, (result - shift) / gate
+
+            start = result + 0.0 * h[..., :1]  # Of the shape that broadcasting leads to.
+            _, z = tf.while_loop(
+                lambda i, _: i < self.dim, another, (0, start), maximum_iterations=self.dim
+            )
+            total += self._gate(network, z, h)[2]
+        return z, total
+
+
+@keras.saving.register_keras_serializable("zoo")
+class PlanarNormal(Family):
+    """A diagonal normal, sent through planar steps whose parameters the encoder puts out.
+
+    Rezende and Mohamed, "Variational Inference with Normalizing Flows", 2015, eqs. 10 to 12, with
+    h = tanh, made invertible as in appendix A.1:
+
+        z <- z + u' tanh(w^T z + b),    log |det| = log(1 + u'^T w (1 - tanh^2(w^T z + b))),
+        u' = u + (m(w^T u) - w^T u) w / |w|^2,    m(a) = -1 + log(1 + e^a).
+
+    The parameters are the means, the raw scales (scale = min_scale + softplus(raw)), and u, w and b
+    of each step. The density is known of its own draws only. https://arxiv.org/abs/1505.05770
+
+    Args:
+        dim: D of the vectors.
+        steps: Number of steps, at least 1; 10 to 80 in the paper, for D = 40.
+        min_scale: Lower bound of the base's standard deviations, > 0.
+    """
+
+    has_density_everywhere = False
+
+    def __init__(self, dim: int, steps: int = 8, min_scale: float = 1e-4, **kwargs):
+        super().__init__(**kwargs)
+        check_steps(steps)
+        if min_scale <= 0:
+            raise ValueError(f"`min_scale` must be positive. Received: min_scale={min_scale}.")
+        self.dim = dim
+        self.steps = steps
+        self.min_scale = min_scale
+
+    def num_params(self, dim):
+        _check_dim(self, dim)
+        return 2 * dim + self.steps * (2 * dim + 1)
+
+    def call(self, params, event_ndims):
+        _check_params(self, params, event_ndims)
+        loc, raw, *steps = tf.split(
+            params, [self.dim, self.dim] + self.steps * [self.dim, self.dim, 1], -1
+        )
+        steps = [
+            (_invertible(u, w), w, b)
+            for u, w, b in zip(steps[::3], steps[1::3], steps[2::3], strict=True)
+        ]
+        return FlowNormal(
+            loc, self.min_scale + tf.nn.softplus(raw), lambda z: _planar_steps(z, steps)
+        )
+
+
+def _invertible(u, w):
+    """u' with u'^T w > -1, which is what makes a planar step invertible."""
+    product = tf.reduce_sum(u * w, -1, keepdims=True)
+    # Neither bound is met but where float32 would give a determinant, or a length, of zero.
+    wanted = -1 + tf.maximum(tf.nn.softplus(product), 1e-6)
+    square = tf.maximum(tf.reduce_sum(w**2, -1, keepdims=True), 1e-12)
+    return u + (wanted - product) * w / square
+
+
+def _planar_steps(z, steps):
+    total = 0.0
+    for u, w, b in steps:
+        h = tf.tanh(tf.reduce_sum(w * z, -1, keepdims=True) + b)
+        slope = (1 - h**2)[..., 0] * tf.reduce_sum(u * w, -1)
+        total += tf.math.log1p(tf.maximum(slope, -1 + 1e-6))
+        z += u * h
+    return z, total
+
+
+def _check_dim(family, dim):
+    if dim != family.dim:
+        raise ValueError(
+            f"This {type(family).__name__} is over vectors of {family.dim} values. "
+            f"Received: dim={dim}."
+        )
+
+
+def _check_params(family, params, event_ndims):
+    wanted = family.num_params(family.dim)
+    if event_ndims != 1 or params.shape[-1] != wanted:
+        raise ValueError(
+            f"This {type(family).__name__} takes {wanted} parameters on one axis "
+            f"(`num_params({family.dim})`). Received: parameters of shape {tuple(params.shape)} "
+            f"for events of {event_ndims} axes."
+        )

@@ -1,0 +1,377 @@
+"""Priors that are mixtures: fixed shapes in the plane, learned normals, and the VampPrior."""
+
+import math
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo.distributions.priors import Prior
+from zoo.draws import Normal
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable("zoo")
+class NormalPetals(Prior):
+    """A mixture of `components` 2-D normals, laid out like the petals of a flower.
+
+    Makhzani et al., "Adversarial Autoencoders", 2016, section 2.3 and figure 4. The paper gives
+    no numbers: these are the ones that public codes share. Component k lies at angle
+    2 pi k / components, `shift` from the origin, and is `scales` wide along and across its ray.
+    https://arxiv.org/abs/1511.05644
+
+    Args:
+        components: Number of petals, at least 1.
+        shift: Distance of the centres from the origin, at least 0.
+        scales: Standard deviations along and across the ray, above 0.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> prior = zoo.NormalPetals(components=10)
+        >>> prior.component(np.array([0, 3, -1])).sample().shape  # Petals 0 and 3, and any.
+        TensorShape([3, 2])
+    """
+
+    def __init__(
+        self,
+        components: int = 10,
+        shift: float = 1.4,
+        scales: Sequence[float] = (0.5, 0.1),
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        _check_components(components)
+        scales = tuple(scales)
+        if not 0 <= shift < math.inf:
+            raise ValueError(f"`shift` must be at least 0 and finite. Received: {shift}.")
+        if len(scales) != 2 or not all(0 < scale < math.inf for scale in scales):
+            raise ValueError(
+                "`scales` are two numbers above 0 and finite, along and across the ray. "
+                f"Received: {scales}."
+            )
+        self.components = components
+        self.shift = shift
+        self.scales = scales
+
+    def call(self, y=None):
+        return self._mixture(tf.zeros(self.components))
+
+    def component(self, y) -> tfd.Distribution:
+        """For each label of `y[B]` its petal, where the label is below 0 the whole: batch shape `[B]`.
+
+        Raises:
+            ValueError: For a label that has no petal.
+        """
+        y = component_labels(y, self.components)
+        return self._mixture(logits_of_labels(y, self.components))
+
+    def walks(self, n: int = 10) -> tf.Tensor:
+        """From end to end of each petal, two standard deviations either way: `[components, n, 2]`."""
+        ray, _ = self._axes()
+        steps = self.shift + self.scales[0] * tf.linspace(-2.0, 2.0, n)
+        return steps[:, None] * ray[:, None]
+
+    def _axes(self):
+        angle = tf.linspace(0.0, 2 * math.pi, self.components + 1)[:-1]
+        ray = tf.stack([tf.cos(angle), tf.sin(angle)], -1)  # [K, 2]
+        return ray, tf.stack([-tf.sin(angle), tf.cos(angle)], -1)
+
+    def _mixture(self, logits):
+        ray, across = self._axes()
+        along = self.scales[0] * ray[..., None]
+        factor = tf.concat([along, self.scales[1] * across[..., None]], -1)  # [K, 2, 2]
+        covariance = tf.matmul(factor, factor, transpose_b=True)
+        return tfd.MixtureSameFamily(
+            tfd.Categorical(logits=logits),
+            tfd.MultivariateNormalTriL(self.shift * ray, tf.linalg.cholesky(covariance)),
+        )
+
+
+def component_labels(y, components: int) -> tf.Tensor:
+    """`y[B]` as int32, checked where its values are known: below `components`.
+
+    Raises:
+        ValueError: For a label from `components` on, or one that is no int.
+    """
+    values = tf.get_static_value(y) if tf.is_tensor(y) else np.asarray(y)
+    if values is not None and not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"A label is an int. Received: y of type {values.dtype.name}.")
+    if values is not None and (values >= components).any():
+        raise ValueError(
+            f"The prior's parts have the labels from 0 to {components - 1}, and below 0 is no label. "
+            f"Received: a label of {values.max()}."
+        )
+    return tf.cast(y, tf.int32)
+
+
+def logits_of_labels(y, components: int) -> tf.Tensor:
+    """`[B, components]`: 0 for the label's component, -inf for others; all 0 where it is below 0."""
+    own = tf.one_hot(y, components, on_value=0.0, off_value=-math.inf)
+    return tf.where(y[:, None] < 0, 0.0, own)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class MixturePrior(Prior):
+    """A mixture of `components` normals with diagonal covariances; all of it is learned.
+
+        log p(z) = log sum_k w_k prod_d N(z_d; loc_kd, scale_kd^2)
+
+    The mixture of Gaussians that Tomczak and Welling, "VAE with a VampPrior", 2018, compare theirs
+    with, here with weights that are learned too. The sum over dimensions is inside that over
+    components: a mixture in each dimension by itself would be another, larger one.
+    https://arxiv.org/abs/1705.07120
+
+    Args:
+        dim: D of the latents.
+        components: K.
+        min_scale: Lower bound of the standard deviations, > 0, which keeps a component from
+            collapsing onto one point.
+    """
+
+    def __init__(self, dim: int, components: int = 10, min_scale: float = 1e-2, **kwargs):
+        super().__init__(**kwargs)
+        _check_components(components)
+        if not 0 < min_scale < 1:
+            raise ValueError(
+                f"`min_scale` must be between 0 and 1. Received: min_scale={min_scale}."
+            )
+        self.dim = dim
+        self.components = components
+        self.min_scale = min_scale
+        self.logits = self.add_weight(name="logits", shape=(components,), initializer="zeros")
+        # Spread like N(0, I), where posteriors start, each as wide as the whole.
+        self.loc = self.add_weight(
+            name="loc",
+            shape=(components, dim),
+            initializer=keras.initializers.RandomNormal(stddev=1.0),
+        )
+        self.raw_scale = self.add_weight(
+            name="raw_scale",
+            shape=(components, dim),
+            initializer=keras.initializers.Constant(math.log(math.expm1(1 - min_scale))),
+        )
+
+    def call(self, y=None):
+        loc = tf.convert_to_tensor(self.loc)
+        scale = self.min_scale + tf.nn.softplus(tf.convert_to_tensor(self.raw_scale))
+        return tfd.MixtureSameFamily(
+            tfd.Categorical(logits=tf.convert_to_tensor(self.logits)),
+            tfd.Independent(Normal(loc, scale), 1),
+        )
+
+
+@keras.saving.register_keras_serializable("zoo")
+class VampPrior(Prior):
+    """The posterior, averaged over `components` learned pseudo-inputs: 1/K sum_k q(z | u_k).
+
+    Tomczak and Welling, "VAE with a VampPrior", 2018, section 3. The network is the model's own
+    encoder, which therefore learns from the prior's side too. https://arxiv.org/abs/1705.07120
+
+    Pseudo-inputs are kept in [0, 1] by projection after each step. The paper's code clips them
+    where they are used, so that a value that has once left the interval has no gradient to return
+    by. They start evenly spread at random, or from data; see `initialize`.
+
+    The posterior's networks are used as outside of training (no dropout), and must not take a
+    condition.
+
+    Args:
+        image_shape: Height, width, channels of a pseudo-input.
+        components: K; 500 in the paper for MNIST.
+
+    Example:
+        >>> vae = zoo.models.vae.vae_mlp((8, 8, 1), 2, prior="vamp", prior_components=20)
+        >>> x, _ = zoo.datasets.load("digits").arrays("train")
+        >>> vae.prior.initialize(x)
+        >>> vae.prior().log_prob(tf.zeros([3, 2])).shape
+        TensorShape([3])
+    """
+
+    def __init__(self, image_shape: Sequence[int], components: int = 100, **kwargs):
+        super().__init__(**kwargs)
+        _check_components(components)
+        self.image_shape = tuple(image_shape)
+        self.components = components
+        self.pseudo_inputs = self.add_weight(
+            name="pseudo_inputs",
+            shape=(components, *self.image_shape),
+            initializer=keras.initializers.RandomUniform(0.0, 1.0),
+            constraint=_clip_to_unit_interval,
+        )
+        self._posterior = None
+
+    def bind(self, posterior):
+        if len(posterior.network.inputs) > 1:
+            raise ValueError(
+                "A VampPrior averages q(z | u) over its pseudo-inputs u alone: it goes with a "
+                "posterior without a condition. Received: a posterior whose network takes "
+                f"{len(posterior.network.inputs)} inputs."
+            )
+        if not posterior.family.has_density_everywhere:
+            raise ValueError(
+                "A VampPrior needs the density of q(z | u) at draws of q(z | x). Received: a "
+                f"{type(posterior.family).__name__}, which knows it at its own draws only."
+            )
+        shape = tuple(posterior.network.inputs[0].shape[1:])
+        if shape != self.image_shape:
+            raise ValueError(
+                "Pseudo-inputs have the shape of the posterior's images. Received: "
+                f"image_shape={self.image_shape}, and a posterior on {shape}."
+            )
+        # In a function, so that Keras does not take the model's posterior for a part of the prior,
+        # to be counted and saved with it.
+        self._posterior = lambda: posterior
+
+    def initialize(self, x) -> None:
+        """Makes the first K of the images `x[N, H, W, C]` the pseudo-inputs.
+
+        Raises:
+            ValueError: If there are fewer than K, or they are no images in [0, 1] of that shape.
+        """
+        x = np.asarray(x, np.float32)[: self.components]
+        if x.shape != (self.components, *self.image_shape):
+            raise ValueError(
+                f"Expected at least {self.components} images of shape {self.image_shape}. "
+                f"Received: an array of which the first have the shape {x.shape}."
+            )
+        if not (x.min() >= 0 and x.max() <= 1):
+            raise ValueError(
+                f"Expected images in [0, 1]. Received: values from {x.min()} to {x.max()}."
+            )
+        self.pseudo_inputs.assign(x)
+
+    def call(self, y=None):
+        if self._posterior is None:
+            raise ValueError(
+                "A VampPrior is made from a posterior: call it as a part of a `VAE`, or after "
+                "`prior.bind(posterior)`. Received: a call before either."
+            )
+        q = self._posterior()(tf.convert_to_tensor(self.pseudo_inputs))
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.components)), q)
+
+
+def _clip_to_unit_interval(values):
+    return keras.ops.clip(values, 0.0, 1.0)
+
+
+def _check_components(components):
+    if components < 1:
+        raise ValueError(
+            f"A mixture needs at least one component. Received: components={components}."
+        )
+
+
+@keras.saving.register_keras_serializable("zoo")
+class SwissRoll(Prior):
+    """A 2-D Swiss roll: a spiral whose arc is covered evenly, with Gaussian thickness.
+
+    Makhzani et al., "Adversarial Autoencoders", 2016, figure 4. With t uniform on [0, 1],
+    angle = 2 pi turns sqrt(t) and radius = `radius` sqrt(t), as public codes have it: the arc
+    length of a spiral grows with the square of its angle. It can be sampled, and has no density.
+    https://arxiv.org/abs/1511.05644
+
+    With labels it has `components` segments of equal weight, counted from the centre: k is where t
+    is in [k, k + 1) / components (section 2.3).
+
+    Args:
+        turns: Number of turns, above 0.
+        radius: Radius of the outer end, above 0.
+        noise: Standard deviation of the thickness, at least 0.
+        components: Number of segments that labels stand for, at least 1.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        turns: float = 2.0,
+        radius: float = 3.0,
+        noise: float = 0.05,
+        components: int = 10,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        _check_components(components)
+        if not (0 < turns < math.inf and 0 < radius < math.inf and 0 <= noise < math.inf):
+            raise ValueError(
+                "`turns` and `radius` must be above 0, `noise` at least 0, and all finite. "
+                f"Received: turns={turns}, radius={radius}, noise={noise}."
+            )
+        self.turns = turns
+        self.radius = radius
+        self.noise = noise
+        self.components = components
+
+    def call(self, y=None):
+        return NoisySpiral(self.turns, self.radius, self.noise, 0.0, 1.0)
+
+    def component(self, y) -> tfd.Distribution:
+        """For each label of `y[B]` its segment, where the label is below 0 the whole: batch shape `[B]`.
+
+        Raises:
+            ValueError: For a label that has no segment.
+        """
+        y = component_labels(y, self.components)
+        start = tf.cast(tf.maximum(y, 0), tf.float32) / self.components
+        end = tf.where(y < 0, 1.0, start + 1 / self.components)
+        return NoisySpiral(self.turns, self.radius, self.noise, start, end)
+
+    def walks(self, n: int = 10) -> tf.Tensor:
+        """Along the axis from the centre outwards, a segment a row: `[components, n, 2]`."""
+        t = tf.linspace(0.0, 1.0, self.components * n)
+        return tf.reshape(_spiral(t, self.turns, self.radius), [self.components, n, 2])
+
+
+def _spiral(t, turns, radius):
+    """The point at a share `t[...]` of the spiral's length, `[..., 2]`."""
+    root = tf.sqrt(t)
+    angle = 2 * math.pi * turns * root
+    return radius * root[..., None] * tf.stack([tf.cos(angle), tf.sin(angle)], -1)
+
+
+class NoisySpiral(tfd.Distribution):
+    """What `SwissRoll` hands out: `sample` only, for t uniform on [low, high], both `[]` or `[B]`."""
+
+    def __init__(self, turns, radius, noise, low, high, name="NoisySpiral"):
+        parameters = dict(locals())
+        self.turns, self.radius, self.noise = turns, radius, noise
+        self.low, self.high = tf.convert_to_tensor(low), tf.convert_to_tensor(high)
+        super().__init__(
+            dtype=tf.float32,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return {
+            name: tfp.util.ParameterProperties(event_ndims=None)
+            for name in ("turns", "radius", "noise")
+        } | {name: tfp.util.ParameterProperties() for name in ("low", "high")}
+
+    def _batch_shape(self):
+        return self.low.shape
+
+    def _batch_shape_tensor(self):
+        return tf.shape(self.low)
+
+    def _event_shape(self):
+        return tf.TensorShape([2])
+
+    def _event_shape_tensor(self):
+        return tf.constant([2], tf.int32)
+
+    def _sample_n(self, n, seed=None):
+        place_seed, noise_seed = tfp.random.split_seed(seed)
+        place = tfd.Uniform(self.low, self.high).sample(n, seed=place_seed)
+        shape = tf.concat([tf.shape(place), [2]], 0)
+        noise = Normal(0.0, self.noise).sample(shape, seed=noise_seed)
+        return _spiral(place, self.turns, self.radius) + noise
