@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo import networks
 from zoo.config import FromArguments
 from zoo.distributions.part import Part
 from zoo.networks import OneHot
@@ -119,7 +120,8 @@ class GenerativeModel(FromArguments, keras.Model):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the model's images."""
-        raise NotImplementedError
+        seen = self.discriminator if not self.can_encode else self.posterior.network
+        return tuple(seen.inputs[0].shape[1:])
 
     @property
     def condition(self) -> tf.TensorSpec | None:
@@ -543,7 +545,9 @@ class GenerativeModel(FromArguments, keras.Model):
 
     def decode(self, z, y=None) -> tf.Tensor:
         """The images `[B, H, W, C]` in [0, 1] that latents `z[B, D]` stand for: means, not draws."""
-        raise NotImplementedError
+        if hasattr(self, "likelihood"):
+            return as_images(self.likelihood(z, self.condition_for(z, y, 2)).mean())
+        return as_images(networks.call(self.generator, z, self.condition_for(z, y, 2)))
 
     def reconstruct(self, x, y=None) -> tf.Tensor:
         """`decode(encode(x))`: no noise anywhere."""

@@ -646,7 +646,8 @@ class SpectralNormalization(keras.layers.Layer):
     Outside of training u does not change; the kernel is W / sigma(W) as in training.
 
     Args:
-        layer: A `Dense` or `Conv2D` without bias and activation, which come after the division.
+        layer: A `Dense`, `Conv2D` or `Conv2DTranspose` without bias and activation, which come after
+            the division.
         use_bias: Whether to add a bias.
 
     Raises:
@@ -672,11 +673,11 @@ class SpectralNormalization(keras.layers.Layer):
     def build(self, input_shape):
         if not self.layer.built:
             self.layer.build(input_shape)
-        outputs = self.layer.kernel.shape[-1]
+        columns = self.layer.kernel.shape[-1]
         # State, in full precision.
         self.u = self.add_weight(
             name="u",
-            shape=(outputs,),
+            shape=(columns,),
             initializer=keras.initializers.RandomNormal(stddev=1.0),
             dtype="float32",
             trainable=False,
@@ -684,6 +685,8 @@ class SpectralNormalization(keras.layers.Layer):
         )
         self.bias = None
         if self.use_bias:
+            # A transposed convolution has its outputs on another axis of the kernel.
+            outputs = getattr(self.layer, "units", None) or self.layer.filters
             self.bias = self.add_weight(name="bias", shape=(outputs,), initializer="zeros")
 
     def call(self, inputs, training=False):
@@ -716,6 +719,27 @@ class SpectralNormalization(keras.layers.Layer):
         config = dict(config)
         config["layer"] = keras.saving.deserialize_keras_object(config["layer"])
         return cls(**config)
+
+
+def spectrally_normalized(network: keras.Model) -> keras.Model:
+    """A network of the same layers, where each layer with a kernel has `SpectralNormalization`.
+
+    Example:
+        >>> decoder = zoo.networks.mlp_decoder(2, (8, 8, 1), hidden=(16,))
+        >>> zoo.networks.spectrally_normalized(decoder).output_shape
+        (None, 8, 8, 1)
+    """
+
+    def normalized(layer):
+        config = layer.get_config()
+        if not hasattr(layer, "kernel"):
+            return type(layer).from_config(config)
+        linear = type(layer).from_config(config | {"use_bias": False, "activation": None})
+        wrapped = SpectralNormalization(linear, layer.use_bias)
+        activation = keras.layers.Activation(layer.activation, dtype=layer.dtype_policy)
+        return keras.Sequential([wrapped, activation], name=f"{layer.name}_normalized")
+
+    return keras.models.clone_model(network, clone_function=normalized)
 
 
 def _unit(vector):

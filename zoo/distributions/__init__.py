@@ -30,8 +30,21 @@ from zoo.distributions.implicit import (
     noise_basis,
     noisy_mlp,
 )
-from zoo.distributions.mixtures import MixturePrior, NormalPetals, SwissRoll, VampPrior
-from zoo.distributions.part import Part, has_log_prob, kl, refuse_learned
+from zoo.distributions.mixtures import (
+    FittedMixture,
+    MixturePrior,
+    NormalPetals,
+    SwissRoll,
+    VampPrior,
+)
+from zoo.distributions.part import (
+    Part,
+    has_log_prob,
+    kl,
+    need_density,
+    need_differentiable_draws,
+    refuse_learned,
+)
 from zoo.distributions.priors import (
     ConditionalPrior,
     IsotropicNormal,
@@ -53,6 +66,7 @@ __all__ = [
     "DiagonalNormal",
     "DiscretizedLogistic",
     "Family",
+    "FittedMixture",
     "FullCovarianceNormal",
     "HierarchicalPosterior",
     "HierarchicalPrior",
@@ -80,6 +94,8 @@ __all__ = [
     "kl",
     "likelihood_family",
     "mean_and_variance",
+    "need_density",
+    "need_differentiable_draws",
     "noise_basis",
     "noisy_mlp",
     "refuse_learned",

@@ -59,3 +59,11 @@ def kl(q: tfd.Distribution, p: tfd.Distribution, z) -> tf.Tensor:
         return tfd.kl_divergence(q, p)
     except NotImplementedError:
         return q.log_prob(z) - p.log_prob(z)
+
+
+def need_density(part: Part, who: str) -> None:
+    """Raises a `ValueError` unless a prior, or a posterior's family, has a density."""
+
+
+def need_differentiable_draws(part: Part, who: str) -> None:
+    """x"""
