@@ -48,7 +48,7 @@ class AAE(GenerativeModel):
         use Adam.
 
     Example:
-        >>> model = zoo.models.aae.aae((8, 8, 1), latent_dim=2, hidden=(32,), prior="swiss_roll")
+        >>> model = zoo.models.aae((8, 8, 1), latent_dim=2, hidden=(32,), prior="swiss_roll")
         >>> model.compile("adam")
         >>> history = model.fit(zoo.datasets.load("digits").arrays("train")[0], verbose=0)
         >>> model.sample(5).shape
@@ -67,7 +67,7 @@ class AAE(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        refuse_learned(prior, f"a {type(self).__name__}")
+        refuse_learned(prior, "an adversarial autoencoder")
         self.posterior = posterior
         self.likelihood = likelihood
         self.prior = prior
@@ -96,7 +96,10 @@ class AAE(GenerativeModel):
         real_logits = self.latent_logits(z, y, training)
         fake_logits = self.latent_logits(tf.stop_gradient(code), y, training)
         yield (
-            {"discriminator": loss.real(real_logits, real_seed) + loss.fake(fake_logits, fake_seed)},
+            {
+                "discriminator": loss.real(real_logits, real_seed)
+                + loss.fake(fake_logits, fake_seed)
+            },
             {"prior_logit": real_logits, "code_logit": fake_logits},
         )
         # The encoder is unchanged, so the codes are too; the discriminator has its new weights.

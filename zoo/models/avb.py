@@ -90,7 +90,7 @@ class AVB(GenerativeModel):
         four points.
 
     Example:
-        >>> model = zoo.models.avb.avb((8, 8, 1), latent_dim=2, hidden=(32,))
+        >>> model = zoo.models.avb((8, 8, 1), latent_dim=2, hidden=(32,))
         >>> model.compile("adam")
         >>> x = np.round(zoo.datasets.load("digits").arrays("train")[0])
         >>> history = model.fit(x, verbose=0)
@@ -238,7 +238,8 @@ def joint_discriminator(
             constant. The network then learns log q(z | x).
 
     Example:
-        >>> network = zoo.models.avb.joint_discriminator((8, 8, 1), 2, (16,))
+        >>> from zoo.models.avb import joint_discriminator
+        >>> network = joint_discriminator((8, 8, 1), 2, (16,))
         >>> network([tf.zeros([3, 8, 8, 1]), tf.zeros([3, 2])]).shape
         TensorShape([3, 1])
     """
@@ -339,7 +340,7 @@ def avb(
         discriminator_features: F of "product"; 0 for the authors' 8192.
         posterior: "noise_basis" has cheap moments for adaptive contrast, for which "implicit" takes
             64 passes of the encoder.
-        **options: All other options are those of `zoo.models.aae.aae`, without `condition`.
+        **options: All other options are those of `zoo.models.aae`, without `condition`.
 
     Raises:
         ValueError: If a name is unknown, options do not fit together, or a part does not suit an

@@ -70,9 +70,7 @@ class CategoryAndStyle(Prior):
     def __init__(self, categories: int, style: Prior, **kwargs):
         super().__init__(**kwargs)
         if categories < 2:
-            raise ValueError(
-                f"`categories` must be at least 2. Received: categories={categories}."
-            )
+            raise ValueError(f"`categories` must be at least 2. Received: categories={categories}.")
         self.categories = categories
         self.style = style
 
@@ -125,7 +123,7 @@ class ClusteringAAE(AAE):
         ValueError: If posterior and prior differ in their categories, or the prior learns.
 
     Example:
-        >>> build = zoo.models.clustering_aae.clustering_aae
+        >>> build = zoo.models.clustering_aae
         >>> model = build((8, 8, 1), categories=16, latent_dim=4, hidden=(32,))
         >>> model.compile("adam")
         >>> data = zoo.datasets.load("digits")

@@ -32,7 +32,7 @@ class ClusterHeads(Part):
         ValueError: If `distance` is not above 0.
 
     Example:
-        >>> heads = zoo.models.dimension_reduction_aae.ClusterHeads(categories=3, dim=2)
+        >>> heads = zoo.ClusterHeads(categories=3, dim=2)
         >>> heads(tf.zeros([4, 3 + 2])).shape
         TensorShape([4, 2])
     """
@@ -87,7 +87,7 @@ class DimensionReductionAAE(ClusteringAAE):
             or of dimensions.
 
     Example:
-        >>> build = zoo.models.dimension_reduction_aae.dimension_reduction_aae
+        >>> build = zoo.models.dimension_reduction_aae
         >>> model = build((8, 8, 1), categories=5, hidden=(32,), discriminator_hidden=(32,))
         >>> model.encode(zoo.datasets.load("digits").arrays("test")[0]).shape
         TensorShape([447, 2])
@@ -170,7 +170,7 @@ def dimension_reduction_aae(
         categories: K; 20 in the paper on MNIST.
         latent_dim: D of the representation; 2 and 10 in the paper.
         head_distance: Distance from which on two heads cost nothing, above 0, in units of the style.
-        **options: All other options are those of `zoo.models.clustering_aae.clustering_aae`.
+        **options: All other options are those of `zoo.models.clustering_aae`.
 
     Raises:
         ValueError: As `clustering_aae`, or if `head_distance` is not above 0.

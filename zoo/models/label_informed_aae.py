@@ -40,7 +40,7 @@ class LabelInformedAAE(AAE):
             or another number of labels.
 
     Example:
-        >>> model = zoo.models.label_informed_aae.label_informed_aae((8, 8, 1), hidden=(32,))
+        >>> model = zoo.models.label_informed_aae((8, 8, 1), hidden=(32,))
         >>> model.compile("adam")
         >>> x, y = zoo.datasets.load("digits").arrays("train")
         >>> history = model.fit(x, np.where(np.arange(len(y)) < 500, y, -1), verbose=0)
@@ -129,7 +129,7 @@ def label_informed_aae(
         image_shape: Height, width, channels.
         prior: "petals", a normal for each class, or "swiss_roll", a segment for each class.
         prior_components: The number of classes; 0 for 10.
-        **options: All other options are those of `zoo.models.aae.aae`, without `condition`.
+        **options: All other options are those of `zoo.models.aae`, without `condition`.
 
     Raises:
         ValueError: If a name is unknown, options do not fit together, or the prior learns or has no
@@ -142,6 +142,4 @@ def label_informed_aae(
         tuple(p_z().event_shape),
         label,
     )
-    return LabelInformedAAE(
-        q, p_x, p_z, discriminator, latent_loss(loss, real_label, label_noise)
-    )
+    return LabelInformedAAE(q, p_x, p_z, discriminator, latent_loss(loss, real_label, label_noise))

@@ -155,7 +155,7 @@ def waegan(
         discriminator_hidden: Units of the discriminator's hidden layers; four layers of 512 in the
             paper.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`; not "wasserstein".
-        **options: All other options are those of `zoo.models.wae.wae`, without `kernel`.
+        **options: All other options are those of `zoo.models.wae`, without `kernel`.
 
     Raises:
         ValueError: If a name is unknown, options do not fit together, or a number is out of range.
