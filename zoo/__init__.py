@@ -57,4 +57,3 @@ from zoo.models import *
 from zoo.pretrained import from_preset
 
 __version__ = "0.1.0"
-

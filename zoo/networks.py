@@ -28,7 +28,7 @@ def encoder(
     image_shape: Shape,
     outputs: int,
     hidden: Sequence[int] = (500,),
-    filters: Sequence[int] = (),
+    filters: Sequence[int] = (32, 64),
     activation: str = "relu",
 ) -> keras.Model:
     """The encoder of that name, from images to `[B, outputs]`.
@@ -38,7 +38,7 @@ def encoder(
         image_shape: Height, width, channels; for "mlp" any shape.
         outputs: Number of outputs.
         hidden: Units of the dense layers; for "conv" the layers after the convolutions.
-        filters: Channels of the convolutions, for "conv"; () for (32, 64).
+        filters: Channels of the convolutions, for "conv".
         activation: Activation of the hidden layers.
 
     Raises:
@@ -51,7 +51,7 @@ def encoder(
     look_up(NETWORKS, network, "network")
     if network == "mlp":
         return mlp_encoder(image_shape, outputs, hidden, activation)
-    return conv_encoder(image_shape, outputs, filters or (32, 64), hidden, activation)
+    return conv_encoder(image_shape, outputs, filters, hidden, activation)
 
 
 def decoder(
@@ -60,7 +60,7 @@ def decoder(
     image_shape: Shape,
     params_per_value: int = 1,
     hidden: Sequence[int] = (500,),
-    filters: Sequence[int] = (),
+    filters: Sequence[int] = (32, 64),
     activation: str = "relu",
 ) -> keras.Model:
     """The mirror of `encoder`, from latents to the parameters of a distribution over images.
@@ -71,7 +71,7 @@ def decoder(
         image_shape: Height, width, channels.
         params_per_value: Parameters of the distribution for each value of the image.
         hidden: Units of the encoder's dense layers.
-        filters: Channels of the encoder's convolutions, for "conv"; () for (32, 64).
+        filters: Channels of the encoder's convolutions, for "conv".
         activation: Activation of the hidden layers.
 
     Raises:
@@ -80,7 +80,7 @@ def decoder(
     look_up(NETWORKS, network, "network")
     if network == "mlp":
         return mlp_decoder(latent_dim, image_shape, params_per_value, hidden[::-1], activation)
-    filters = (filters or (32, 64))[::-1]
+    filters = filters[::-1]
     return conv_decoder(
         latent_dim, image_shape, params_per_value, filters, hidden[::-1], activation
     )

@@ -1,6 +1,5 @@
 """Normalizing flows as posteriors: IAF and planar flows."""
 
-import weakref
 from collections.abc import Callable, Sequence
 
 import keras
@@ -11,41 +10,66 @@ from zoo.distributions.families import Family
 from zoo.distributions.flow_networks import MADE, check_steps
 from zoo.draws import Normal
 
-tfd = tfp.distributions
+tfd, tfb = tfp.distributions, tfp.bijectors
 
 
-class FlowNormal(tfd.Distribution):
-    """N(loc, diag(scale^2)), sent through a flow: what families of flows hand out.
+class Flow(tfb.Bijector):
+    """A bijector over vectors `[..., D]` from a function that also returns the log-determinant.
 
-    What it drew it knows the density of without inverting the flow: `log_prob` of the very tensor
-    that `sample` returned is exact and costs nothing. For other values it inverts the flow, if it
-    can. `mean` is the base's mean, sent through the flow: a point to stand for the distribution,
-    whose mean itself has no formula.
+    TFP's bijectors remember the input of each tensor that `forward` returned. `Flow` keeps the
+    log-determinant of the latest forward pass as well, so that the density of a fresh draw takes
+    neither an inversion nor a second pass through the networks.
+
+    Args:
+        steps: From `z[..., D]` to `(f(z)[..., D], log |det df/dz| [...])`.
+        inverse_steps: From `f(z)` to z, or `None` if the flow has no inverse.
+    """
+
+    def __init__(self, steps: Callable, inverse_steps: Callable | None = None, name: str = "flow"):
+        parameters = dict(locals())
+        self._steps, self._inverse_steps = steps, inverse_steps
+        self._latest_input = self._latest_log_det = None
+        super().__init__(forward_min_event_ndims=1, parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        return {}
+
+    def _forward(self, x):
+        y, log_det = self._steps(x)
+        self._latest_input, self._latest_log_det = x, log_det
+        return y
+
+    def _forward_log_det_jacobian(self, x):
+        if x is not self._latest_input:
+            self._forward(x)
+        return self._latest_log_det
+
+    def _inverse(self, y):
+        if self._inverse_steps is None:
+            raise ValueError(
+                "This flow has no inverse, so it knows the density of its own draws only: pass the "
+                "tensor that `sample` of the same distribution returned. Received: another tensor."
+            )
+        return self._inverse_steps(y)
+
+
+class FlowNormal(tfd.TransformedDistribution):
+    """N(loc, diag(scale^2)), sent through a flow.
+
+    `log_prob` of the tensor that `sample` returned needs no inverse of the flow. `mean` is the
+    base's mean, sent through the flow: a representative point, because the mean has no formula.
 
     Args:
         loc: `[..., D]`.
         scale: `[..., D]`, > 0.
-        flow: From `z[..., D]` to `(f(z)[..., D], log |det df/dz| [...])`.
-        inverse: From `f(z)` to z and the same log-determinant, or `None`.
+        flow: A bijector over vectors `[..., D]`.
     """
 
-    def __init__(
-        self, loc, scale, flow: Callable, inverse: Callable | None = None, name="FlowNormal"
-    ):
+    def __init__(self, loc, scale, flow: tfb.Bijector, name: str = "FlowNormal"):
         parameters = dict(locals())
-        self.loc = tf.convert_to_tensor(loc)
-        self.scale = tf.convert_to_tensor(scale)
-        self.flow = flow
-        self.inverse = inverse
-        self._drawn = []
-        super().__init__(
-            dtype=self.loc.dtype,
-            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        base = tfd.Independent(Normal(loc, scale), 1)
+        super().__init__(base, flow, parameters=parameters, name=name)
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
@@ -53,43 +77,14 @@ class FlowNormal(tfd.Distribution):
             "loc": tfp.util.ParameterProperties(event_ndims=1),
             "scale": tfp.util.ParameterProperties(event_ndims=1),
             "flow": tfp.util.ParameterProperties(event_ndims=None),
-            "inverse": tfp.util.ParameterProperties(event_ndims=None),
         }
 
-    def _event_shape(self):
-        return self.loc.shape[-1:]
-
-    def _event_shape_tensor(self):
-        return tf.shape(self.loc)[-1:]
-
-    @property
-    def base(self) -> tfd.Distribution:
-        return tfd.Independent(Normal(self.loc, self.scale), 1)
-
     def _call_sample_n(self, sample_shape, seed, **kwargs):
-        # Not `_sample_n`, whose result is reshaped: a draw is known again by being the same tensor.
-        base = self.base
-        start = base.sample(sample_shape, seed=seed)
-        z, log_det = self.flow(start)
-        log_prob = base.log_prob(start) - log_det
-        self._drawn = [pair for pair in self._drawn if pair[0]() is not None]
-        self._drawn.append((weakref.ref(z), log_prob))
-        return z
-
-    def _log_prob(self, value):
-        for drawn, log_prob in self._drawn:
-            if drawn() is value:
-                return log_prob
-        if self.inverse is None:
-            raise ValueError(
-                "This flow has no inverse to evaluate densities with: `log_prob` takes what "
-                "`sample` of the same distribution returned, as it is. Received: another tensor."
-            )
-        start, log_det = self.inverse(value)
-        return self.base.log_prob(start) - log_det
+        # TFP would broadcast the base to a batch shape that the flow does not have.
+        return self.bijector.forward(self.distribution.sample(sample_shape, seed=seed))
 
     def _mean(self):
-        return self.flow(self.loc)[0]
+        return self.bijector.forward(self.distribution.mean())
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -160,7 +155,9 @@ class InverseAutoregressiveNormal(Family):
         _check_params(self, params, event_ndims)
         loc, raw, h = tf.split(params, [self.dim, self.dim, self.context], -1)
         scale = self.min_scale + tf.nn.softplus(raw)
-        return FlowNormal(loc, scale, lambda z: self._forward(z, h), lambda z: self._inverse(z, h))
+        return FlowNormal(
+            loc, scale, Flow(lambda z: self._forward(z, h), lambda z: self._inverse(z, h))
+        )
 
     def _gate(self, network, z, h):
         m, s = network(z, h)
@@ -177,21 +174,19 @@ class InverseAutoregressiveNormal(Family):
         return z, total
 
     def _inverse(self, z, h):
-        total = 0.0
         for network in reversed(self.networks):
             result = z
 
-            def another(i, before, network=network, result=result):
+            def next_value(i, before, network=network, result=result):
                 # After i rounds the first i values, in the network's order, are right.
                 shift, gate, _ = self._gate(network, before, h)
                 return i + 1, (result - shift) / gate
 
-            start = result + 0.0 * h[..., :1]  # Of the shape that broadcasting leads to.
+            start = result + 0.0 * h[..., :1]  # Broadcasts to the shape of the result.
             _, z = tf.while_loop(
-                lambda i, _: i < self.dim, another, (0, start), maximum_iterations=self.dim
+                lambda i, _: i < self.dim, next_value, (0, start), maximum_iterations=self.dim
             )
-            total += self._gate(network, z, h)[2]
-        return z, total
+        return z
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -238,7 +233,7 @@ class PlanarNormal(Family):
             for u, w, b in zip(steps[::3], steps[1::3], steps[2::3], strict=True)
         ]
         return FlowNormal(
-            loc, self.min_scale + tf.nn.softplus(raw), lambda z: _planar_steps(z, steps)
+            loc, self.min_scale + tf.nn.softplus(raw), Flow(lambda z: _planar_steps(z, steps))
         )
 
 

@@ -69,7 +69,7 @@ def autoencoder(
     latent_dim: int = 20,
     network: str = "mlp",
     hidden: Sequence[int] = (500,),
-    filters: Sequence[int] = (),
+    filters: Sequence[int] = (32, 64),
     activation: str = "relu",
     likelihood: str = "unit_normal",
     levels: int = 256,
@@ -81,7 +81,7 @@ def autoencoder(
         latent_dim: D of the codes.
         network: "mlp" or "conv": see `zoo.networks.encoder`.
         hidden: Units of the encoder's dense layers; the decoder mirrors them.
-        filters: Channels of the encoder's convolutions, for "conv"; () for (32, 64).
+        filters: Channels of the encoder's convolutions, for "conv".
         activation: Activation of the hidden layers.
         likelihood: Name of p(x | z): see `zoo.distributions.by_name`.
         levels: Number of grey levels, for "discretized_logistic" and "categorical".

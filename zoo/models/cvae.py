@@ -229,7 +229,7 @@ def _conditional_prior(
     latent_dim,
     hidden,
     network="mlp",
-    filters=(),
+    filters=(32, 64),
     activation="relu",
     likelihood="bernoulli",
     levels=256,
@@ -240,9 +240,7 @@ def _conditional_prior(
     def prior_network(shape):
         outputs = family.num_params(latent_dim)
         kind = network if len(shape) == 3 else "mlp"
-        return networks.encoder(
-            kind, shape, outputs, hidden, filters if kind == "conv" else (), activation
-        )
+        return networks.encoder(kind, shape, outputs, hidden, filters, activation)
 
     if not baseline_hidden:
         return ConditionalPrior(networks.of_condition(prior_network, condition), family)

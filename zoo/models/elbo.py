@@ -168,7 +168,7 @@ def parts(
     latent_dim: int = 20,
     network: str = "mlp",
     hidden: Sequence[int] = (500,),
-    filters: Sequence[int] = (),
+    filters: Sequence[int] = (32, 64),
     activation: str = "relu",
     likelihood: str = "bernoulli",
     levels: int = 256,
@@ -194,7 +194,7 @@ def parts(
         latent_dim: D of the latents.
         network: "mlp" or "conv": see `zoo.networks.encoder`.
         hidden: Units of the encoder's dense layers; the decoder mirrors them.
-        filters: Channels of the encoder's convolutions, for "conv"; () for (32, 64). The decoder
+        filters: Channels of the encoder's convolutions, for "conv". The decoder
             mirrors them.
         activation: Activation of the hidden layers.
         likelihood: Name of p(x | z): see `zoo.distributions.by_name`.

@@ -82,7 +82,7 @@ def predictor(
     *,
     network: str = "mlp",
     hidden: Sequence[int] = (500, 500),
-    filters: Sequence[int] = (),
+    filters: Sequence[int] = (32, 64),
     activation: str = "relu",
     likelihood: str = "bernoulli",
     levels: int = 256,
@@ -93,7 +93,7 @@ def predictor(
         image_shape: Height, width, channels.
         network: "mlp" or "conv": see `zoo.networks.encoder`.
         hidden: Units of the dense layers.
-        filters: Channels of the convolutions, for "conv"; () for (32, 64).
+        filters: Channels of the convolutions, for "conv".
         activation: Activation of the hidden layers.
         likelihood: Name of p(x | y): see `zoo.distributions.by_name`.
         levels: Number of grey levels, for "discretized_logistic" and "categorical".
@@ -107,7 +107,7 @@ def completion(
     image_shape: Sequence[int],
     network: str = "mlp",
     hidden: Sequence[int] = (500, 500),
-    filters: Sequence[int] = (),
+    filters: Sequence[int] = (32, 64),
     activation: str = "relu",
     likelihood: str = "bernoulli",
     levels: int = 256,

@@ -1,1 +1,3 @@
+"""Presets of adversarial autoencoders."""
+
 PRESETS = {}

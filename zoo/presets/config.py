@@ -187,6 +187,9 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
         [path] = matches
         if path.startswith("optimizers.") and path.endswith(".name"):
             _optimizer_class(text)  # An unknown name changes nothing.
+        option = path.removeprefix("model.")
+        if option in models.BUILDERS[config.builder].choices:
+            look_up(models.BUILDERS[config.builder].choices[option], text, option)
         _set(config, path, text)
         given.append(path)
     _reset_unused_options(config, given)

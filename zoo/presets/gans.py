@@ -1,1 +1,3 @@
+"""Presets of GANs."""
+
 PRESETS = {}

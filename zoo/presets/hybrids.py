@@ -1,1 +1,3 @@
+"""Presets of hybrids of VAE and GAN."""
+
 PRESETS = {}

@@ -10,6 +10,7 @@ import zoo
 from zoo import presets
 from zoo.adversarial import NonSaturating
 from zoo.distributions import Uniform
+from zoo.presets import config as config_module
 
 EVERY_PRESET = pytest.mark.parametrize("name", presets.names())
 SHAPES = {
@@ -71,7 +72,7 @@ def test_every_preset_survives_json(name):
     assert json.loads(config.to_json_best_effort()) == json.loads(json.dumps(config.to_dict()))
     loaded = presets.from_dict(json.loads(config.to_json_best_effort()))
     assert loaded == config and not presets.differences(loaded, config)
-    assert loaded.model.to_dict().items() >= presets.PRESETS[name]["model"].items()  # tuples too
+    assert loaded.model.to_dict().items() >= presets.resolve(name)["model"].items()  # tuples too
 
 
 @EVERY_PRESET
@@ -102,39 +103,43 @@ def test_dcgans_are_trained_as_in_the_paper(name, top):
             assert float(keras.ops.std(kernel)) == pytest.approx(0.02, rel=0.05)
 
 
-def test_presets_do_not_repeat_what_their_builder_takes_anyway():
-    adversarial = ("gan", "aae", "avb", "ali_")
-    for name, preset in presets.PRESETS.items():
-        if any(word in name for word in adversarial):
-            taken = presets.defaults(preset["builder"])
-            assert not [k for k, v in preset["model"].items() if v == taken[k]], name
+@EVERY_PRESET
+def test_a_preset_states_only_what_differs(name):
+    stated = dict(presets.PRESETS[name])
+    base = presets.resolve(stated["like"]) if "like" in stated else {}
+    builder = stated.get("builder", base.get("builder"))
+    assert stated.get("builder") is None or stated["builder"] != base.get("builder")
+    without = presets.defaults(builder) | base.get("model", {})
+    assert not [k for k, v in stated.get("model", {}).items() if without[k] == v]
+    data = base.get("data", {})
+    assert not [k for k, v in stated.get("data", {}).items() if data.get(k) == v]
+    general = config_module._DEFAULTS | base
+    same = [k for k, v in stated.items() if k in general and general[k] == v]
+    assert not [k for k in same if k not in ("model", "data", "about")]
 
 
-COMPARED = ("vae_mlp", "vae_conv", "vae_flow", "gan", "dcgan", "aae", "vaegan")
+@EVERY_PRESET
+def test_a_presets_name_is_its_builder_and_ends_with_its_data_set(name):
+    config = presets.get(name)
+    assert name.startswith(f"{config.builder}_")
+    assert name.endswith(f"_{config.data.name}")
+
+
+COMPARED = ("vae", "vae_conv", "vae_flow", "gan", "dcgan", "aae", "vaegan")
 
 
 @pytest.mark.parametrize("data", ["digits", "mnist", "fashion_mnist", "svhn_cropped", "cifar10"])
 @pytest.mark.parametrize("model", COMPARED)
-def test_the_models_that_are_compared_are_there_for_each_data_set(model, data):
+def test_the_compared_models_have_a_preset_for_each_data_set(model, data):
     config = presets.get(f"{model}_{data}")
     assert config.data.name == data and config.data.binarize in (None, "dynamic")
     convolutional = ("vae_conv", "dcgan") + (() if data == "digits" else ("vaegan",))
-    assert config.builder.endswith(("conv", "dcgan")) == (model in convolutional)
-    if model == "vae_flow":  # The same VAE but for its prior.
-        plain = presets.get(f"vae_mlp_{data}")
+    assert (config.model.network == "conv") == (model in convolutional)
+    if model == "vae_flow":  # The same VAE with another prior.
+        plain = presets.get(f"vae_{data}")
         changed = presets.differences(plain, config)
         assert config.model.prior == "realnvp" and plain.model.prior == "normal"
         assert {key for key in changed if not key.startswith("model.prior")} <= {"preset", "about"}
-
-
-def test_a_preset_has_one_name_of_its_own():
-    assert presets.canonical("vae_mlp_mnist") == presets.canonical("vae_mnist") == "vae_mnist"
-    assert presets.get("vae_mlp_mnist") == presets.get("vae_mnist")
-    older = presets.to_dict(presets.get("vae_mnist")) | {"preset": "vae_mlp_mnist"}
-    assert presets.from_dict(older) == presets.get("vae_mnist")
-    assert not set(presets.ALIASES) & set(presets.names())
-    with pytest.raises(ValueError, match="Did you mean 'vae_mlp_mnist'"):
-        presets.canonical("vae_mlp_mnits")
 
 
 def test_presets_do_not_share_what_they_hold():
@@ -153,6 +158,16 @@ def test_presets_do_not_share_what_they_hold():
 def test_an_unknown_preset_is_refused_with_a_guess():
     with pytest.raises(ValueError, match="Did you mean 'vae_digits'"):
         presets.get("vae_digit")
+
+
+def test_another_choice_resets_what_the_preset_set_for_the_old_one():
+    config = changed("vae_flow_digits", "prior=mixture")
+    assert config.model.prior_steps == 0 and config.model.prior_hidden == ()
+    config = changed("vae_flow_digits", "prior=maf")
+    assert config.model.prior_steps == 4 and config.model.prior_hidden == (64, 64)
+    config = changed("vae_flow_digits", "prior=mixture", "prior_steps=2")
+    with pytest.raises(ValueError, match="`prior_steps` is an option of prior 'realnvp', 'maf'"):
+        presets.build(config, (8, 8, 1))
 
 
 # Overrides ------------------------------------------------------------------------------------
@@ -188,9 +203,9 @@ def test_an_unknown_preset_is_refused_with_a_guess():
 )
 def test_a_setting_changes_the_one_value_it_names_and_keeps_its_type(preset, setting, path, value):
     config = changed(preset, setting)
-    flat = dict(presets._flatten(config))
+    flat = dict(config_module._flatten(config))
     assert flat[path] == value and type(flat[path]) is type(value)
-    before = dict(presets._flatten(presets.get(preset)))
+    before = dict(config_module._flatten(presets.get(preset)))
     assert {k for k in flat if flat[k] != before[k]} <= {path}
     assert flat.keys() == before.keys()
 
@@ -199,12 +214,16 @@ def test_a_setting_changes_the_one_value_it_names_and_keeps_its_type(preset, set
     ("preset", "setting", "message"),
     [
         ("vae_digits", "latent_dim", "form key=value. Received: 'latent_dim'"),
-        ("vae_digits", "latent=2", "There is no 'latent' in preset 'vae_digits'. There are: .*"),
-        ("vae_digits", "=2", "There is no ''"),
-        ("vae_digits", "dim=2", "There is no 'dim'"),
-        ("gan_digits", "learning_rate=1.0", "could be any of .*generator.learning_rate: say which"),
-        ("vae_digits", "builder=gan_mlp", "There is no 'builder'"),
-        ("vae_digits", "preset=x", "There is no 'preset'"),
+        ("vae_digits", "latent=2", "Preset 'vae_digits' has no setting 'latent'. It has: .*"),
+        ("vae_digits", "=2", "has no setting ''"),
+        ("vae_digits", "dim=2", "has no setting 'dim'"),
+        (
+            "gan_digits",
+            "learning_rate=1.0",
+            "is the end of several settings: .*generator.learning_rate. Write one",
+        ),
+        ("vae_digits", "builder=gan", "has no setting 'builder'"),
+        ("vae_digits", "preset=x", "has no setting 'preset'"),
         ("vae_digits", "latent_dim=2.5", "of type int, like 8. Received: '2.5'"),
         ("vae_digits", "latent_dim=two", "of type int, like 8. Received: 'two'"),
         ("vae_digits", "latent_dim=", "of type int, like 8. Received: ''"),
@@ -221,7 +240,7 @@ def test_a_setting_changes_the_one_value_it_names_and_keeps_its_type(preset, set
         ("vae_digits", "hidden=None", "of type tuple"),
         ("vae_digits", "jit_compile=1", "of type bool"),
         ("vae_digits", "jit_compile=maybe", "of type bool"),
-        ("vae_digits", "likelihood=None", "of type str"),
+        ("vae_digits", "likelihood=None", "Unknown likelihood"),
         ("vae_digits", "image_size=big", "of type int"),
         ("vae_digits", "hidden=__import__('os')", "of type tuple"),
         ("vae_digits", "optimizers.vae.name=rmspop", "Unknown optimizer 'rmspop'.*mean 'rmsprop'"),
@@ -294,7 +313,9 @@ def test_another_optimizer_loses_the_settings_of_the_presets_own_that_it_does_no
 
 def test_what_one_asks_for_and_the_optimizer_does_not_take_is_refused():
     name, beta = "optimizers.generator.name=rmsprop", "optimizers.generator.beta_1"
-    said = r"'rmsprop' of player 'generator' takes no 'beta_1'. It takes: learning_rate, rho, .*"
+    said = (
+        r"'rmsprop' of player 'generator' has no setting 'beta_1'. It has: learning_rate, rho, .*"
+    )
     for settings in ([name, f"{beta}=0.9"], [f"{beta}=0.9", name], [f"{beta}=0.5", name]):
         with pytest.raises(ValueError, match=rf"{said}Received: {beta}=0\.[59]"):
             changed("gan_digits", *settings)
@@ -307,7 +328,7 @@ def test_what_one_asks_for_and_the_optimizer_does_not_take_is_refused():
         presets.from_dict(settings)
     # What was dropped does not come back by another name.
     config = changed("gan_digits", name)
-    with pytest.raises(ValueError, match=r"There is no 'optimizers\.generator\.beta_1'"):
+    with pytest.raises(ValueError, match=r"has no setting 'optimizers\.generator\.beta_1'"):
         presets.override(config, [f"{beta}=0.9"])
 
 
@@ -317,7 +338,7 @@ def test_optimizers_follow_the_players_that_hyperparameters_make():
     without = presets.build(changed(quadrants, *small, "baseline_hidden=()"), (8, 8, 1))
     assert without.optimizers.keys() == {"vae"}
     assert float(without.optimizers["vae"].learning_rate) == 0.25
-    with pytest.raises(ValueError, match=r"no player 'baseline'; it has: vae. Received: other"):
+    with pytest.raises(ValueError, match=r"no player 'baseline'; it has: vae. Received: settings"):
         own = "optimizers.baseline.learning_rate=0.5"
         presets.build(changed(quadrants, *small, "baseline_hidden=()", own), (8, 8, 1))
     seen = ("condition=seen", "condition_size=0", "prior=conditional", "baseline_hidden=4")
@@ -327,9 +348,9 @@ def test_optimizers_follow_the_players_that_hyperparameters_make():
     assert rates == {0.25} and len(set(map(id, model.optimizers.values()))) == 2
 
 
-def test_names_that_no_builder_knows_are_refused_when_building():
+def test_unknown_names_of_parts_and_losses_are_refused():
     with pytest.raises(ValueError, match="Unknown likelihood 'bernouli'"):
-        presets.build(changed("vae_digits", "likelihood=bernouli"), (8, 8, 1))
+        changed("vae_digits", "likelihood=bernouli")
     with pytest.raises(ValueError, match="Unknown loss"):
         presets.build(changed("gan_digits", "loss=hinge_of_a_door"), (8, 8, 1))
 
