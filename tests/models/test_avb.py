@@ -515,7 +515,10 @@ def parts():
             lambda: zoo.AVB(*parts()[:2], zoo.MixturePrior(LATENTS, 2), parts()[3]),
             r"of an AVB.*Received: a MixturePrior",
         ),
-        (lambda: zoo.AVB(deterministic(), *parts()[1:]), r"noise.*Received: a Deterministic"),
+        (
+            lambda: zoo.AVB(deterministic(), *parts()[1:]),
+            r"must be random.*Received: .*Deterministic",
+        ),
         (lambda: zoo.AVB(conditional(), *parts()[1:]), "Received: a posterior that takes"),
         (
             lambda: zoo.AVB(*parts()[:2], frozen_prior_of_the_condition(), parts()[3]),
@@ -533,7 +536,7 @@ def parts():
         ),
         (
             lambda: small(posterior="iaf", adaptive_contrast=True),
-            "the variance of q.*a posterior of ",
+            "the variance of q.*Received: .*InverseAutoregressiveNormal",
         ),
         (lambda: small(posterior="moments"), "Unknown posterior 'moments'"),
         (lambda: small(posterior_bases=3), r"posterior='implicit' does not use it.*_bases=3"),

@@ -15,13 +15,13 @@ from zoo import draws, networks
 from zoo.config import choices, extends
 from zoo.distributions import (
     Conditional,
-    Deterministic,
-    ImplicitPart,
     Part,
     Prior,
     mean_and_variance,
+    need_density,
     refuse_learned,
 )
+from zoo.distributions.part import described, need_noise
 from zoo.draws import Normal
 from zoo.model import GenerativeModel, Round
 from zoo.models.aae import autoencoder_parts
@@ -120,11 +120,7 @@ class AVB(GenerativeModel):
                 "The discriminator of an AVB takes an image and a latent, [x, z]. Received: a "
                 f"network with {len(discriminator.inputs)} inputs."
             )
-        if isinstance(getattr(posterior, "family", None), Deterministic):
-            raise ValueError(
-                "An AVB needs a posterior with noise: log q(z | x) of a deterministic code is "
-                "infinite. Received: a Deterministic posterior."
-            )
+        need_noise(posterior, "an AVB")
         for name, part in (("posterior", posterior), ("prior", prior)):
             if part.condition is not None:
                 raise ValueError(
@@ -133,17 +129,9 @@ class AVB(GenerativeModel):
                     f"Received: a {name} that takes a condition."
                 )
         refuse_learned(prior, "an AVB")
-        if adaptive_contrast and not prior.has_density:
-            raise ValueError(
-                "Adaptive contrast needs a prior with a density over z[D]. Received: a "
-                f"{type(prior).__name__}, which has none."
-            )
-        if adaptive_contrast and not _has_moments(posterior):
-            raise ValueError(
-                "Adaptive contrast needs the mean and the variance of q(z | x). Received: a "
-                f"posterior of the family {type(posterior.family).__name__}, which has no formula "
-                "for them."
-            )
+        if adaptive_contrast:
+            need_density(prior, "adaptive contrast")
+            _need_moments(posterior)
         self.posterior = posterior
         self.likelihood = likelihood
         self.prior = prior
@@ -207,15 +195,15 @@ def _discriminator_loss(posterior_logits, prior_logits):
     return tf.nn.softplus(-posterior_logits) + tf.nn.softplus(prior_logits)
 
 
-def _has_moments(posterior) -> bool:
-    """Whether q(z | x) has a mean and a variance."""
-    if isinstance(posterior, ImplicitPart):
-        return True
+def _need_moments(posterior):
     try:
         mean_and_variance(posterior(tf.zeros([1, *posterior.network.inputs[0].shape[1:]])))
-    except NotImplementedError:
-        return False
-    return True
+    except NotImplementedError as error:
+        raise ValueError(
+            "Adaptive contrast needs the mean and the variance of q(z | x): use the posterior "
+            f"NoiseBasisConditional, for example. Received: {described(posterior)}, which has no "
+            "formula for them."
+        ) from error
 
 
 def joint_discriminator(

@@ -14,7 +14,7 @@ import tensorflow_probability as tfp
 from zoo import networks
 from zoo.config import choices, extends
 from zoo.discrepancies import InverseMultiquadric, Kernel, kernel_named, mmd_to_prior
-from zoo.distributions import Part, Prior, VampPrior
+from zoo.distributions import Part, Prior, need_differentiable_draws
 from zoo.model import GenerativeModel
 from zoo.models.aae import posterior_and_prior
 
@@ -82,7 +82,7 @@ class WAE(GenerativeModel):
     ):
         super().__init__(**kwargs)
         check_lambda(lambda_)
-        _need_differentiable_draws(prior)
+        need_differentiable_draws(prior, "a WAE")
         self.posterior = posterior
         self.generator = generator
         self.prior = prior
@@ -102,18 +102,6 @@ class WAE(GenerativeModel):
         )
         loss = cost + self.lambda_ * discrepancy
         return {"autoencoder": loss}, {"cost": cost, "discrepancy": discrepancy}
-
-
-def _need_differentiable_draws(prior):
-    if prior.trainable_variables and (
-        isinstance(prior, VampPrior)
-        or prior().reparameterization_type != tfp.distributions.FULLY_REPARAMETERIZED
-    ):
-        raise ValueError(
-            "A prior that learns from a discrepancy needs draws that are differentiable functions of "
-            "its weights; flows have them, mixtures do not. "
-            f"Received: a {type(prior).__name__}."
-        )
 
 
 def squared_error(x, generated) -> tf.Tensor:

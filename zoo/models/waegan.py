@@ -13,7 +13,7 @@ import tensorflow_probability as tfp
 from zoo import networks
 from zoo.adversarial import AdversarialLoss, NonSaturating
 from zoo.config import extends
-from zoo.distributions import Part, Prior, refuse_learned
+from zoo.distributions import Part, Prior, need_density, refuse_learned
 from zoo.model import GenerativeModel
 from zoo.models.aae import latent_loss
 from zoo.models.wae import check_lambda, parts, squared_error
@@ -87,11 +87,8 @@ class WAEGAN(GenerativeModel):
         super().__init__(**kwargs)
         check_lambda(lambda_)
         refuse_learned(prior, "a WAEGAN")
-        if prior_aware and not prior.has_density:
-            raise ValueError(
-                "`prior_aware` takes a prior with a density over z[D]. Received: a "
-                f"{type(prior).__name__}, which has none."
-            )
+        if prior_aware:
+            need_density(prior, "`prior_aware`")
         self.posterior = posterior
         self.generator = generator
         self.prior = prior
