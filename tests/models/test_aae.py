@@ -106,7 +106,7 @@ def test_batch_statistics_of_the_encoder_change_in_its_own_phases_only(digits, s
 
 
 def one_dimensional(code_loc, slope, offset, posterior="normal"):
-    """Codes from N(code_loc, 1) whatever the image, prior N(0, 1), a linear discriminator."""
+    """Codes from N(code_loc, 1) for each image, prior N(0, 1), a linear discriminator."""
     model = aae(
         (1, 1, 1),
         latent_dim=1,
@@ -265,7 +265,7 @@ def test_the_implicit_posterior_is_a_network_of_image_and_noise(digits):
     model = tiny(hidden=(6,), posterior="implicit", posterior_noise_dim=2)
     one, other = codes(model, tf.constant(digits[:3]))
     assert np.abs(one - other).min() > 0
-    # For given noise the network is deterministic.
+    # The network is a function of image and noise.
     network, x = model.posterior.network, tf.constant(digits[:3])
     assert network.inputs[1].shape == (None, 2)
     np.testing.assert_array_equal(*(network([x, tf.ones([3, 2])]) for _ in range(2)))

@@ -1,4 +1,4 @@
-"""Adversarial variational Bayes: its discriminator against closed forms, its updates by hand."""
+"""Adversarial variational Bayes: its discriminator against closed forms, its updates against formulas."""
 
 import keras
 import numpy as np

@@ -105,7 +105,7 @@ class AAE(GenerativeModel):
         # The encoder is unchanged, so the codes are too; the discriminator has its new weights.
         yield {"encoder": loss.generator(self.latent_logits(code, y, training))}, {}
 
-    def latent_logits(self, z, y=None, training: bool = False) -> tf.Tensor:
+    def latent_logits(self, z: tf.Tensor, y=None, training: bool = False) -> tf.Tensor:
         """The discriminator's logits `[B]` of latents `z[B, D]`."""
         return networks.logits(self.discriminator, z, y, training)
 
@@ -163,11 +163,11 @@ def posterior_and_prior(
     """
 
     def encoder(outputs):
-        made = networks.encoder(network, image_shape, outputs, hidden, filters, activation)
+        plain = networks.encoder(network, image_shape, outputs, hidden, filters, activation)
         if not center_images:
-            return made
+            return plain
         first = [keras.Input(tuple(image_shape)), keras.layers.Rescaling(2.0, -1.0)]
-        return keras.Sequential([*first, *made.layers], name=made.name)
+        return keras.Sequential([*first, *plain.layers], name=plain.name)
 
     def noisy_encoder(noise_dim, outputs):
         return noisy_mlp(image_shape, noise_dim, outputs, hidden, activation)

@@ -104,7 +104,7 @@ class WAE(GenerativeModel):
         return {"autoencoder": loss}, {"cost": cost, "discrepancy": discrepancy}
 
 
-def squared_error(x, generated) -> tf.Tensor:
+def squared_error(x: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
     """|x - generated|^2 of images `[B, H, W, C]`, summed over each image: `[B]`, float32."""
     return tf.reduce_sum(tf.math.squared_difference(x, tf.cast(generated, tf.float32)), [1, 2, 3])
 
