@@ -20,8 +20,8 @@ RNG = np.random.default_rng(0)
 SHAPE = (4, 4, 1)
 
 
-def shaken(part, size=0.4):
-    """The part with weights of no special kind, in place of the zeros that it starts with."""
+def randomized(part, size=0.4):
+    """Assigns random weights to the part, which starts with zeros."""
     rng = np.random.default_rng(1)
     for variable in part.trainable_variables:
         variable.assign(rng.normal(0, size, variable.shape))
@@ -51,7 +51,7 @@ PRIORS = {
     "maf": lambda dim, **kw: zoo.MAFPrior(dim, **{"steps": 2, "hidden": (8,)} | kw),
 }
 POSTERIORS = {
-    "iaf": lambda dim: shaken(
+    "iaf": lambda dim: randomized(
         zoo.InverseAutoregressiveNormal(dim, steps=2, hidden=(8,), context=3)
     ),
     "planar": lambda dim: zoo.PlanarNormal(dim, steps=3),
@@ -65,11 +65,11 @@ every_posterior = pytest.mark.parametrize("name", POSTERIORS)
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("context", [0, 2])
-def test_what_made_says_of_a_value_depends_on_all_values_before_it_and_no_other(reverse, context):
-    made = shaken(zoo.distributions.MADE(4, 2, (12, 9), context, reverse))
+def test_outputs_of_made_depend_on_all_previous_values_and_no_others(reverse, context):
+    network = randomized(zoo.distributions.MADE(4, 2, (12, 9), context, reverse))
     h = tf.ones([3, context]) if context else None
     for k in range(2):
-        slopes = np.abs(jacobians(lambda x, k=k: made(x, h)[k], RNG.normal(size=(3, 4))))
+        slopes = np.abs(jacobians(lambda x, k=k: network(x, h)[k], RNG.normal(size=(3, 4))))
         before = np.tril(np.ones((4, 4)), -1)
         before = before.T if reverse else before
         np.testing.assert_array_equal(slopes[:, before == 0], 0)
@@ -78,23 +78,23 @@ def test_what_made_says_of_a_value_depends_on_all_values_before_it_and_no_other(
 
 @pytest.mark.parametrize("dim", [1, 4])
 def test_the_context_reaches_every_output_of_made(dim):
-    made = shaken(zoo.distributions.MADE(dim, 2, (12,), 3))
+    network = randomized(zoo.distributions.MADE(dim, 2, (12,), 3))
     x, h = tf.ones([2, dim]), tf.constant(RNG.normal(size=(2, 3)), tf.float32)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(h)
-        outputs = tf.concat(made(x, h), -1)
+        outputs = tf.concat(network(x, h), -1)
     assert (np.abs(tape.batch_jacobian(outputs, h, experimental_use_pfor=False)) > 1e-6).all()
 
 
 def test_made_is_a_perceptron_with_masked_weights():
-    made = shaken(zoo.distributions.MADE(2, 1, (3,)))
+    network = randomized(zoo.distributions.MADE(2, 1, (3,)))
     # Degrees: inputs 1, 2; hidden units 1, 1, 1; outputs 1, 2.
-    first, last, bias, bias_last = (np.array(v) for v in made.network.weights[:4])
+    first, last, bias, bias_last = (np.array(v) for v in network.network.weights[:4])
     x = RNG.normal(size=(5, 2)).astype(np.float32)
     h = x[:, :1] @ first[:1] + bias
     h = np.where(h > 0, h, np.expm1(h))
     expected = np.stack([0 * h[:, 0], h @ last[:, 1]], -1) + bias_last
-    np.testing.assert_allclose(made(tf.constant(x))[0], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(network(tf.constant(x))[0], expected, rtol=1e-5, atol=1e-6)
 
 
 # Bijections -----------------------------------------------------------------------------------
@@ -103,22 +103,20 @@ def test_made_is_a_perceptron_with_masked_weights():
 @every_prior
 @pytest.mark.parametrize("dim", [2, 5])
 @pytest.mark.parametrize("steps", [1, 3])
-def test_the_flow_of_a_prior_is_inverted_and_its_log_determinant_is_that_of_autodiff(
-    name, dim, steps
-):
-    bijector = shaken(PRIORS[name](dim, steps=steps)).bijector
+def test_the_flow_of_a_prior_has_an_inverse_and_the_log_determinant_of_autodiff(name, dim, steps):
+    bijector = randomized(PRIORS[name](dim, steps=steps)).bijector
     x = RNG.normal(size=(4, dim)).astype(np.float32)
     z = bijector.forward(tf.constant(x)).numpy()
     assert np.abs(z - x).max() > 0.05
     np.testing.assert_allclose(bijector.inverse(tf.constant(z)), x, rtol=1e-4, atol=1e-4)
-    have = bijector.inverse_log_det_jacobian(tf.constant(z), 1)
-    np.testing.assert_allclose(have, log_dets(bijector.inverse, z), atol=1e-4)
-    np.testing.assert_allclose(have, -log_dets(bijector.forward, x), atol=1e-4)
+    result = bijector.inverse_log_det_jacobian(tf.constant(z), 1)
+    np.testing.assert_allclose(result, log_dets(bijector.inverse, z), atol=1e-4)
+    np.testing.assert_allclose(result, -log_dets(bijector.forward, x), atol=1e-4)
 
 
 @every_prior
 def test_the_density_of_a_prior_counts_the_log_determinant_once(name):
-    prior = shaken(PRIORS[name](5))
+    prior = randomized(PRIORS[name](5))
     z = RNG.normal(size=(4, 5)).astype(np.float32)
     x = prior.bijector.inverse(tf.constant(z)).numpy()
     expected = scipy.stats.norm.logpdf(x).sum(-1) + log_dets(prior.bijector.inverse, z)
@@ -126,8 +124,8 @@ def test_the_density_of_a_prior_counts_the_log_determinant_once(name):
 
 
 @every_prior
-def test_every_value_is_moved_by_two_steps_and_every_network_is_used(name):
-    prior = shaken(PRIORS[name](5, steps=2))
+def test_two_steps_change_every_value_and_use_every_network(name):
+    prior = randomized(PRIORS[name](5, steps=2))
     x = RNG.normal(size=(1, 5)).astype(np.float32)
     assert (np.abs(prior.bijector.forward(tf.constant(x)) - x) > 1e-3).all()
     with tf.GradientTape() as tape:
@@ -136,7 +134,7 @@ def test_every_value_is_moved_by_two_steps_and_every_network_is_used(name):
 
 
 def test_a_coupling_is_the_papers_formula():
-    prior = shaken(zoo.RealNVPPrior(3, steps=1, hidden=(4,), max_log_scale=0.7))
+    prior = randomized(zoo.RealNVPPrior(3, steps=1, hidden=(4,), max_log_scale=0.7))
     x = RNG.normal(size=(5, 3)).astype(np.float32)
     shift, raw = np.split(prior.networks[0](tf.constant(x[:, :1])).numpy(), 2, -1)
     moved = x[:, 1:] * np.exp(0.7 * np.tanh(raw / 0.7)) + shift
@@ -145,8 +143,20 @@ def test_a_coupling_is_the_papers_formula():
     )
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_maf_reverses_the_order_of_the_values_between_its_steps(steps):
+    bijector = randomized(zoo.MAFPrior(4, steps=steps, hidden=(12,))).bijector
+    slopes = np.abs(jacobians(bijector.inverse, RNG.normal(size=(3, 4))))
+    later = np.triu(np.ones((4, 4)), 1) == 1
+    if steps == 1:
+        np.testing.assert_array_equal(slopes[:, later], 0)
+    else:
+        # With one order in both steps, no value would depend on later values.
+        assert (slopes > 1e-6).all()
+
+
 @every_prior
-def test_networks_run_wild_leave_the_log_scales_within_their_bound(name):
+def test_log_scales_stay_within_their_bound_for_large_weights(name):
     prior = PRIORS[name](4, steps=2, max_log_scale=1.5)
     for variable in prior.trainable_variables:
         variable.assign(tf.fill(variable.shape, 50.0))
@@ -164,30 +174,34 @@ def test_the_log_determinant_of_a_posteriors_flow_is_that_of_autodiff(name):
     family = POSTERIORS[name](4)
     q = family(params_of(family, 6), 1)
     z = RNG.normal(size=(6, 4)).astype(np.float32)
-    result, log_det = q.flow(tf.constant(z))
+    z = tf.constant(z)
+    result, log_det = q.bijector.forward(z), q.bijector.forward_log_det_jacobian(z)
     assert np.abs(result - z).max() > 0.1
-    np.testing.assert_allclose(log_det, log_dets(lambda z: q.flow(z)[0], z), atol=2e-4)
+    np.testing.assert_allclose(log_det, log_dets(q.bijector.forward, z.numpy()), atol=2e-4)
 
 
-def test_iaf_is_inverted_value_by_value():
+def test_the_inverse_of_iaf():
     family = POSTERIORS["iaf"](5)
-    q = family(params_of(family, 6), 1)
+    params = params_of(family, 6)
+    q = family(params, 1)
     z = tf.constant(RNG.normal(size=(3, 6, 5)), tf.float32)
-    result, log_det = q.flow(z)
-    start, same = q.inverse(result)
-    np.testing.assert_allclose(start, z, atol=1e-4)
-    np.testing.assert_allclose(same, log_det, atol=1e-4)
+    result, log_det = q.bijector.forward(z), q.bijector.forward_log_det_jacobian(z)
+    other = family(params, 1).bijector
+    np.testing.assert_allclose(other.inverse(tf.identity(result)), z, atol=1e-4)
+    inverse_log_det = other.inverse_log_det_jacobian(tf.identity(result))
+    np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-4)
 
 
 def test_a_step_of_iaf_has_a_triangular_jacobian_with_the_gates_on_its_diagonal():
-    family = shaken(zoo.InverseAutoregressiveNormal(4, steps=1, hidden=(9,), context=3))
+    family = randomized(zoo.InverseAutoregressiveNormal(4, steps=1, hidden=(9,), context=3))
     q = family(params_of(family, 5), 1)
     z = tf.constant(RNG.normal(size=(5, 4)), tf.float32)
-    jacobian = jacobians(lambda z: q.flow(z)[0], z)
+    jacobian = jacobians(q.bijector.forward, z)
     np.testing.assert_array_equal(jacobian[:, np.triu(np.ones((4, 4)), 1) == 1], 0)
     diagonal = np.diagonal(jacobian, axis1=1, axis2=2)
     assert (diagonal > 0).all() and (diagonal < 1).all()
-    np.testing.assert_allclose(q.flow(z)[1], np.log(diagonal).sum(-1), rtol=1e-4)
+    log_det = q.bijector.forward_log_det_jacobian(z)
+    np.testing.assert_allclose(log_det, np.log(diagonal).sum(-1), rtol=1e-4)
 
 
 def test_iaf_is_algorithm_1_with_the_order_reversed_between_steps():
@@ -199,19 +213,19 @@ def test_iaf_is_algorithm_1_with_the_order_reversed_between_steps():
     z = q.sample(seed=[1, 2])
     scale = 1e-4 + np.log1p(np.exp(raw))
     noise = tfd.Independent(tfd.Normal(loc, scale), 1).sample(seed=[1, 2])
-    have = np.array(noise)
-    noise = (have - loc) / scale
+    result = np.array(noise)
+    noise = (result - loc) / scale
     log_q = -(0.5 * noise**2 + 0.5 * math.log(2 * math.pi) + np.log(scale))
     for network in family.networks:
-        m, s = (np.array(v) for v in network(tf.constant(have), tf.constant(h)))
+        m, s = (np.array(v) for v in network(tf.constant(result), tf.constant(h)))
         gate = scipy.special.expit(s + 1.5)
-        have = gate * have + (1 - gate) * m
+        result = gate * result + (1 - gate) * m
         log_q -= np.log(gate)
-    np.testing.assert_allclose(z, have, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(z, result, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(q.log_prob(z), log_q.sum(-1), rtol=1e-4)
 
 
-def test_what_iaf_knows_of_its_draws_is_what_inverting_says_of_any_value():
+def test_the_density_of_draws_of_iaf_equals_the_density_by_inversion():
     family = POSTERIORS["iaf"](3)
     q = family(params_of(family, 4), 1)
     first, second = q.sample(seed=[1, 1]), q.sample(5, seed=[2, 2])
@@ -219,6 +233,45 @@ def test_what_iaf_knows_of_its_draws_is_what_inverting_says_of_any_value():
         known = q.log_prob(z).numpy()
         np.testing.assert_allclose(q.log_prob(z.numpy()), known, rtol=1e-3, atol=1e-3)
     assert second.shape == (5, 4, 3)
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("sample_shape", [(), (5,)])
+def test_the_density_of_a_draw_takes_one_pass_and_no_inverse(mode, sample_shape, monkeypatch):
+    family = POSTERIORS["iaf"](4)
+    params = params_of(family, 3)
+    calls = []
+    call = zoo.distributions.MADE.call
+
+    def counted(network, *inputs):
+        calls.append(network)
+        return call(network, *inputs)
+
+    def draw_and_density(params):
+        q = family(params, 1)
+        z = q.sample(sample_shape, seed=[1, 2])
+        return z, q.log_prob(z)
+
+    monkeypatch.setattr(zoo.distributions.MADE, "call", counted)
+    spec = [tf.TensorSpec([None, params.shape[1]])]  # The batch size is unknown.
+    if mode != "eager":
+        draw_and_density = tf.function(draw_and_density, spec, jit_compile=mode == "xla")
+    z, log_prob = draw_and_density(params)
+    assert calls == family.networks  # Each network once, while it is traced or run.
+    assert z.shape == (*sample_shape, 3, 4) and log_prob.shape == (*sample_shape, 3)
+    inverted = family(params, 1).log_prob(tf.identity(z))
+    np.testing.assert_allclose(log_prob, inverted, rtol=1e-3, atol=1e-3)
+
+
+def test_each_of_two_draws_keeps_its_own_density():
+    family = POSTERIORS["planar"](3)
+    params = params_of(family, 2)
+    q = family(params, 1)
+    first, second = q.sample(seed=[1, 1]), q.sample(seed=[2, 2])
+    for z in (first, second):
+        for i in range(2):
+            expected = planar_log_prob(z[i : i + 1].numpy(), *numpy_planar(params[i], 3, 3))
+            np.testing.assert_allclose(q.log_prob(z)[i], expected[0], rtol=1e-3, atol=1e-3)
 
 
 def numpy_planar(params, dim, steps):
@@ -234,7 +287,7 @@ def numpy_planar(params, dim, steps):
 
 
 def planar_log_prob(z, loc, scale, steps):
-    """At any `z[N, D]`: each step is inverted by bisection along w."""
+    """The log-density at `z[N, D]`, with each step inverted by bisection along w."""
     total = np.zeros(len(z))
     for u, w, b in reversed(steps):
         target, product = z @ w, u @ w
@@ -248,7 +301,7 @@ def planar_log_prob(z, loc, scale, steps):
     return scipy.stats.norm.logpdf(z, loc, scale).sum(-1) - total
 
 
-def test_draws_of_planar_flows_have_the_density_that_numerical_inversion_gives_them():
+def test_the_density_of_draws_of_planar_flows_agrees_with_numerical_inversion():
     family = zoo.PlanarNormal(3, steps=4)
     params = params_of(family, 2)
     q = family(params, 1)
@@ -260,15 +313,15 @@ def test_draws_of_planar_flows_have_the_density_that_numerical_inversion_gives_t
 
 
 @pytest.mark.parametrize("product", [-200.0, -8.0, -1.0, 0.0, 1.0, 40.0])
-def test_planar_steps_stay_invertible_whatever_the_encoder_says(product):
+def test_planar_steps_are_invertible_for_any_output_of_the_encoder(product):
     w = tf.constant([[0.6, -0.8]])
     u = product * w + tf.constant([[0.4, 0.3]])
-    made = flows._invertible(u, w).numpy()
-    length = (made * w.numpy()).sum()
+    changed = flows._invertible(u, w).numpy()
+    length = (changed * w.numpy()).sum()
     assert length > -1
     assert length == pytest.approx(-1 + np.logaddexp(0, product), abs=2e-5 * max(1, abs(product)))
-    # Only along w is it changed.
-    np.testing.assert_allclose(made @ [0.8, 0.6], u.numpy() @ [0.8, 0.6], atol=1e-4)
+    # u changes only along w.
+    np.testing.assert_allclose(changed @ [0.8, 0.6], u.numpy() @ [0.8, 0.6], atol=1e-4)
     z = tf.constant(RNG.normal(0, 3, (100, 2)), tf.float32)
     with tf.GradientTape() as tape:
         tape.watch([u, w])
@@ -277,7 +330,7 @@ def test_planar_steps_stay_invertible_whatever_the_encoder_says(product):
     assert all(np.isfinite(g).all() for g in tape.gradient(log_det, [u, w]))
 
 
-def test_planar_steps_without_a_direction_have_finite_values_and_slopes():
+def test_planar_steps_with_zero_parameters_have_finite_values_and_gradients():
     family = zoo.PlanarNormal(3, steps=2)
     params = tf.zeros([2, family.num_params(3)])
     with tf.GradientTape() as tape:
@@ -288,17 +341,17 @@ def test_planar_steps_without_a_direction_have_finite_values_and_slopes():
     assert np.isfinite(log_prob).all() and np.isfinite(tape.gradient(log_prob, params)).all()
 
 
-def test_planar_flows_refuse_values_that_they_did_not_draw():
+def test_log_prob_of_a_planar_flow_raises_for_other_values_than_its_draws():
     family = zoo.PlanarNormal(2)
     q = family(params_of(family, 3), 1)
     z = q.sample(seed=[1, 2])
     q.log_prob(z)
-    with pytest.raises(ValueError, match="no inverse to evaluate"):
+    with pytest.raises(ValueError, match=r"has no inverse.*own draws only"):
         q.log_prob(tf.identity(z))
 
 
 @every_posterior
-def test_the_mean_of_a_flow_is_where_it_sends_the_mean_of_its_base(name):
+def test_the_mean_of_a_flow_is_the_image_of_the_mean_of_its_base(name):
     family = POSTERIORS[name](3)
     params = params_of(family, 4)
     narrow = tf.concat([params[:, :3], tf.fill([4, 3], -20.0), params[:, 6:]], -1)
@@ -307,7 +360,7 @@ def test_the_mean_of_a_flow_is_where_it_sends_the_mean_of_its_base(name):
 
 
 @every_posterior
-def test_draws_carry_gradients_of_their_density_to_all_parameters(name):
+def test_the_density_of_draws_has_gradients_in_all_parameters(name):
     family = POSTERIORS[name](3)
     params = params_of(family, 2)
 
@@ -334,45 +387,45 @@ GRID = np.stack(np.meshgrid(SIDE, SIDE, indexing="ij"), -1).astype(np.float32)
 
 def two_dimensional(name):
     if name in PRIORS:
-        return shaken(PRIORS[name](2), 0.3)()
+        return randomized(PRIORS[name](2), 0.3)()
     family = POSTERIORS[name](2)
     return family(tf.constant(np.random.default_rng(7).normal(0, 1, [family.num_params(2)]),
                               tf.float32), 1)  # fmt: skip
 
 
-def density_on_grid(name, given):
+def density_on_grid(name, distribution):
     if name != "planar":
-        return np.exp(given.log_prob(tf.constant(GRID)).numpy().astype(np.float64))
+        return np.exp(distribution.log_prob(tf.constant(GRID)).numpy().astype(np.float64))
     params = np.random.default_rng(7).normal(0, 1, [zoo.PlanarNormal(2, 3).num_params(2)])
     log_prob = planar_log_prob(GRID.reshape(-1, 2), *numpy_planar(np.float32(params), 2, 3))
     return np.exp(log_prob).reshape(GRID.shape[:2])
 
 
 @pytest.mark.parametrize("name", [*PRIORS, *POSTERIORS])
-def test_the_density_integrates_to_one_and_draws_follow_it(name):
-    given = two_dimensional(name)
-    density = density_on_grid(name, given)
+def test_the_density_integrates_to_one_and_matches_the_draws(name):
+    distribution = two_dimensional(name)
+    density = density_on_grid(name, distribution)
     assert density.sum() * CELL == pytest.approx(1, abs=2e-3)
-    z = given.sample(20_000, seed=[1, 2])
-    # The draws in each of 6 x 6 rectangles of whole grid cells, against the density's integral.
+    z = distribution.sample(20_000, seed=[1, 2])
+    # Counts the draws in 6 x 6 rectangles of grid cells, to compare with integrals of the density.
     edges = np.array([-np.inf, -1.225, -0.525, 0.025, 0.525, 1.225, np.inf])
     cells = [np.digitize(GRID[..., i], edges[1:-1]) for i in (0, 1)]
     masses = np.zeros((6, 6))
     np.add.at(masses, tuple(cells), density * CELL)
     counts = np.histogram2d(*np.clip(z.numpy(), -11, 11).T, bins=[np.clip(edges, -12, 12)] * 2)[0]
     expected = masses / masses.sum() * len(z)
-    many = expected > 20
-    assert many.sum() >= 8
-    chi = (counts - expected)[many] ** 2 / expected[many]
-    assert chi.sum() < scipy.stats.chi2.ppf(1 - 1e-4, many.sum())
+    frequent = expected > 20
+    assert frequent.sum() >= 8
+    chi = (counts - expected)[frequent] ** 2 / expected[frequent]
+    assert chi.sum() < scipy.stats.chi2.ppf(1 - 1e-4, frequent.sum())
 
 
 @every_posterior
-def test_draws_weighted_by_one_over_their_known_density_measure_areas(name):
-    # E_q[1{z in A} / q(z)] is the area of A: what `log_prob` says of own draws must be q's density.
-    given = two_dimensional(name)
-    z = given.sample(40_000, seed=[1, 3])
-    weights = np.exp(-given.log_prob(z).numpy().astype(np.float64))
+def test_draws_weighted_by_their_inverse_density_measure_areas(name):
+    # E_q[1{z in A} / q(z)] is the area of A if `log_prob` of draws is the density of q.
+    distribution = two_dimensional(name)
+    z = distribution.sample(40_000, seed=[1, 3])
+    weights = np.exp(-distribution.log_prob(z).numpy().astype(np.float64))
     centre, radius = np.median(z, 0), 0.3
     inside = ((z.numpy() - centre) ** 2).sum(-1) < radius**2
     areas = np.where(inside, weights, 0)
@@ -384,7 +437,7 @@ def test_draws_weighted_by_one_over_their_known_density_measure_areas(name):
 
 
 class UnknownNormal(zoo.Prior):
-    """N(0, I), as something that no exact KL is known for."""
+    """N(0, I), without an exact KL."""
 
     def __init__(self, dim, **kwargs):
         super().__init__(**kwargs)
@@ -404,11 +457,11 @@ def test_a_flow_prior_starts_as_the_standard_normal_bit_for_bit(name):
     plain = zoo.VAE(model.posterior, model.likelihood, UnknownNormal(4))
     x = tf.constant(RNG.uniform(size=(9, *SHAPE)) > 0.5, tf.float32)
     for training in (False, True):
-        have, terms = model.objective(x, None, tf.constant([1, 2]), training)
-        want, plain_terms = plain.objective(x, None, tf.constant([1, 2]), training)
-        np.testing.assert_array_equal(have["vae"], want["vae"])
+        result, terms = model.objective(x, None, tf.constant([1, 2]), training)
+        expected, plain_terms = plain.objective(x, None, tf.constant([1, 2]), training)
+        np.testing.assert_array_equal(result["vae"], expected["vae"])
         np.testing.assert_array_equal(terms["rate"], plain_terms["rate"])
-    # Draws too: the flow starts as the identity, whatever the number of steps.
+    # Draws are equal too, because the flow starts as the identity for any number of steps.
     np.testing.assert_array_equal(
         model.prior().sample(5, seed=[1, 2]), plain.prior().sample(5, seed=[1, 2])
     )
@@ -426,30 +479,30 @@ def test_iaf_starts_as_a_diagonal_normal():
 
 
 @pytest.mark.parametrize("posterior", ["iaf", "planar"])
-def test_the_elbo_with_a_flow_posterior_is_below_the_log_likelihood_that_samples_estimate(
+def test_the_elbo_with_a_flow_posterior_is_below_the_estimated_log_likelihood(
     posterior,
 ):
     model = vae_of(posterior, "realnvp", prior_hidden=(8,))
-    shaken(model.prior, 0.2)
-    # Wider than the true posterior, as importance samples want it.
+    randomized(model.prior, 0.2)
+    # A posterior wider than the true one suits importance sampling.
     kernel, bias = model.posterior.network.weights[-2:]
     kernel.assign(0.5 * kernel)
     bias.assign(np.r_[np.zeros(4), np.full(4, 2.5), bias.numpy()[8:]])
     x = tf.constant(RNG.uniform(size=(1, *SHAPE)) > 0.5, tf.float32)
     losses, _ = model.objective(tf.repeat(x, 4000, 0), None, tf.constant([1, 2]), False)
     elbo = -losses["vae"].numpy()
-    # log p(x) with the prior as the proposal: no posterior has a part in it.
+    # log p(x) with the prior as the proposal, without the posterior.
     z = model.prior().sample(20_000, seed=[3, 4])
     log_p = scipy.special.logsumexp(model.likelihood(z[:, None]).log_prob(x)) - np.log(20_000)
     assert elbo.mean() < log_p + 4 * elbo.std() / np.sqrt(4000) + 0.05
-    # And with the posterior as the proposal it is the same number.
+    # The estimate with the posterior as the proposal agrees.
     estimate = tf.function(model.log_prob)(tf.repeat(x, 500, 0), tf.constant(8), seed=1)
     estimate = scipy.special.logsumexp(estimate) - np.log(500)
     assert estimate == pytest.approx(log_p, abs=0.1)
 
 
 @pytest.mark.slow
-def test_ten_seeds_of_the_flow_prior_train_without_a_number_that_is_not_finite():
+def test_ten_seeds_of_the_flow_prior_train_with_finite_losses():
     config = zoo.presets.get("vae_flow_digits")
     zoo.presets.override(config, ["jit_compile=false"])
     x, _ = zoo.datasets.load("digits", binarize="fixed").arrays("train")
@@ -478,11 +531,11 @@ PARTS = [
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
-def test_flows_come_back_from_their_config(part):
+def test_flows_are_restored_from_their_config(part):
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(part)))
     copy = keras.saving.deserialize_keras_object(config)
     assert keras.saving.serialize_keras_object(copy) == keras.saving.serialize_keras_object(part)
-    shaken(part)
+    randomized(part)
     copy.set_weights(part.get_weights())
     if isinstance(part, zoo.Prior):
         results = [p().sample(4, seed=[1, 2]) for p in (part, copy)]
@@ -518,16 +571,16 @@ def test_flows_come_back_from_their_config(part):
         (lambda: by_name.latent_prior("real_nvp", 2, SHAPE), "Did you mean 'realnvp'"),
         (lambda: by_name.latent_prior("normal", 2, SHAPE, components=3), "prior_components=3"),
         (lambda: by_name.latent_prior("vamp", 2, SHAPE, steps=3), "prior_steps=3"),
-        (lambda: vae_of("planar", "vamp"), "knows it at its own draws only"),
+        (lambda: vae_of("planar", "vamp"), "knows the density of its own draws only"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(make, message):
+def test_invalid_arguments_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
 @pytest.mark.parametrize("build", ["mlp", "conv"])
-def test_builders_hand_names_and_sizes_to_the_parts(build):
+def test_builders_pass_names_and_sizes_to_the_parts(build):
     make = getattr(zoo.models.vae, f"vae_{build}")
     narrow = {"hidden": (8,)} if build == "mlp" else {"filters": (3,), "hidden": 8}
     model = make(SHAPE, 3, **narrow, posterior="iaf", posterior_steps=3, posterior_hidden=(5, 6),

@@ -26,7 +26,7 @@ def petal_density(z, **kwargs):
     return np.mean([normal.pdf(z) for normal in petal_normals(**kwargs)], 0)
 
 
-def test_without_a_formula_the_kl_is_estimated_at_the_z_given():
+def test_the_kl_without_a_formula_is_estimated_at_z():
     q = zoo.DiagonalNormal()(tf.constant([[1.2, 0.1, -1.5, -2.0], [0.0, 0.0, 0.0, 0.0]]), 1)
     z = q.sample(40_000, seed=[5, 6])
     estimates = distributions.kl(q, zoo.NormalPetals()(), z).numpy()
@@ -65,7 +65,7 @@ PETALS = {"components": 6, "shift": 2.0, "scales": (0.4, 0.2)}
 
 
 @pytest.mark.parametrize("arguments", [{}, PETALS])
-def test_petals_are_the_mixture_and_integrate_to_one(arguments):
+def test_the_density_of_petals_is_the_mixture_and_integrates_to_one(arguments):
     side = np.linspace(-5, 5, 401)
     grid = np.stack(np.meshgrid(side, side, indexing="ij"), -1)
     density = np.exp(zoo.NormalPetals(**arguments)().log_prob(tf.constant(grid, tf.float32)))
@@ -74,7 +74,7 @@ def test_petals_are_the_mixture_and_integrate_to_one(arguments):
 
 
 @pytest.mark.parametrize("arguments", [{}, PETALS])
-def test_each_petal_lies_at_its_angle_along_its_ray(arguments):
+def test_each_petal_has_its_angle_and_lies_along_its_ray(arguments):
     components = zoo.NormalPetals(**arguments)().components_distribution
     samples = components.sample(20_000, seed=[7, 8]).numpy()  # [n, K, 2]
     for k, normal in enumerate(petal_normals(**arguments)):
@@ -82,10 +82,10 @@ def test_each_petal_lies_at_its_angle_along_its_ray(arguments):
         np.testing.assert_allclose(np.cov(samples[:, k].T), normal.cov, atol=0.01)
 
 
-def test_draws_of_petals_follow_their_density():
+def test_draws_of_petals_match_their_density():
     prior = zoo.NormalPetals(**PETALS)()
     z = prior.sample(20_000, seed=[9, 9]).numpy()
-    # Each sector around a ray has an equal share, and the centre is as empty as the density says.
+    # All sectors around rays have equal shares; the share of the centre matches the density.
     sector = np.round(np.arctan2(z[:, 1], z[:, 0]) / (2 * np.pi / 6)).astype(int) % 6
     assert scipy.stats.chisquare(np.bincount(sector, minlength=6)).pvalue > 1e-3
     mean_square = 2.0**2 + 0.4**2 + 0.2**2
@@ -97,12 +97,12 @@ def test_draws_of_petals_follow_their_density():
 
 
 @pytest.mark.parametrize(("dim", "radius"), [(2, None), (3, 1.0), (5, 2.5)])
-def test_draws_on_a_sphere_have_its_radius_and_no_direction(dim, radius):
+def test_draws_on_a_sphere_have_its_radius_and_uniform_directions(dim, radius):
     p = zoo.UniformOnSphere(dim, radius)()
     z = p.sample(20_000, seed=(1, 2)).numpy()
     radius = np.sqrt(dim) if radius is None else radius
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), radius, rtol=1e-5)
-    # A coordinate's square, as a share of the radius, is Beta(1/2, (D - 1) / 2) distributed.
+    # The square of a coordinate over the squared radius has the distribution Beta(1/2, (D - 1) / 2).
     for column in z.T:
         share = scipy.stats.beta(0.5, (dim - 1) / 2)
         assert scipy.stats.kstest(column**2 / radius**2, share.cdf).pvalue > 1e-4
@@ -121,13 +121,13 @@ def test_the_density_on_a_sphere_is_one_over_its_area():
     np.testing.assert_allclose(density, np.full(7, -np.log(16 * np.pi**3 / 15)), rtol=1e-5)
 
 
-def test_spheres_that_there_are_not_are_refused():
+def test_invalid_spheres_raise():
     for arguments in ({"dim": 1}, {"dim": 3, "radius": 0.0}):
         with pytest.raises(ValueError, match="Received: "):
             zoo.UniformOnSphere(**arguments)
 
 
-def test_the_swiss_roll_turns_as_it_widens():
+def test_the_radius_of_the_swiss_roll_grows_with_its_angle():
     z = zoo.SwissRoll(turns=2.0, radius=3.0, noise=0.0)().sample(500, seed=[1, 2]).numpy()
     radius = np.hypot(*z.T)
     assert radius.max() <= 3.0 and radius.max() > 2.95
@@ -136,17 +136,17 @@ def test_the_swiss_roll_turns_as_it_widens():
                                atol=1e-4)  # fmt: skip
 
 
-def test_the_swiss_roll_covers_its_arc_evenly():
+def test_the_swiss_roll_is_uniform_along_its_arc():
     z = zoo.SwissRoll(turns=2.0, radius=3.0, noise=0.0)().sample(20_000, seed=[1, 2]).numpy()
 
-    def arc(angle):  # of Archimedes' spiral
+    def arc(angle):  # Of Archimedes' spiral.
         return angle * np.sqrt(1 + angle**2) + np.arcsinh(angle)
 
     share = arc(4 * np.pi * np.hypot(*z.T) / 3) / arc(4 * np.pi)
     assert scipy.stats.kstest(share, "uniform").statistic < 0.03
 
 
-def test_the_swiss_roll_is_as_thick_as_its_noise_in_both_directions():
+def test_the_noise_of_the_swiss_roll_has_its_scale_in_both_directions():
     z = zoo.SwissRoll(radius=1e-6, noise=0.3)().sample(5000, seed=[1, 2]).numpy()
     for values in (*z.T, (z[:, 0] + z[:, 1]) / np.sqrt(2)):
         assert scipy.stats.kstest(values, scipy.stats.norm(0, 0.3).cdf).pvalue > 1e-3
@@ -158,9 +158,9 @@ def test_the_swiss_roll_is_as_thick_as_its_noise_in_both_directions():
         (lambda: zoo.NormalPetals(components=0), "at least one component"),
         (lambda: zoo.NormalPetals(shift=float("nan")), "`shift` must be"),
         (lambda: zoo.NormalPetals(shift=-1.0), "`shift` must be"),
-        (lambda: zoo.NormalPetals(scales=(0.5, 0.0)), "two numbers above 0"),
-        (lambda: zoo.NormalPetals(scales=(-0.5, 0.1)), "two numbers above 0"),
-        (lambda: zoo.NormalPetals(scales=(0.5, 0.1, 0.1)), "two numbers above 0"),
+        (lambda: zoo.NormalPetals(scales=(0.5, 0.0)), "two positive finite numbers"),
+        (lambda: zoo.NormalPetals(scales=(-0.5, 0.1)), "two positive finite numbers"),
+        (lambda: zoo.NormalPetals(scales=(0.5, 0.1, 0.1)), "two positive finite numbers"),
         (lambda: zoo.SwissRoll(components=0), "at least one component"),
         (lambda: zoo.SwissRoll(turns=float("nan")), "`turns` and `radius` must be"),
         (lambda: zoo.SwissRoll(radius=0.0), "`turns` and `radius` must be"),
@@ -171,13 +171,13 @@ def test_the_swiss_roll_is_as_thick_as_its_noise_in_both_directions():
         ),
     ],
 )
-def test_petals_and_rolls_that_there_are_not_are_refused(make, message):
+def test_invalid_petals_and_swiss_rolls_raise(make, message):
     with pytest.raises(ValueError, match=rf"{message}.*Received: "):
         make()
 
 
 @pytest.mark.parametrize("prior", [zoo.NormalPetals(), zoo.SwissRoll(), zoo.Uniform(4)])
-def test_priors_draw_the_same_from_the_same_seed_and_else_anew(prior):
+def test_draws_of_priors_depend_on_the_seed(prior):
     def draw(seed):
         return prior().sample(4, seed=seed).numpy()
 
@@ -201,7 +201,7 @@ def mixture_log_prob(z, weights, loc, scale):
     return scipy.special.logsumexp(each + np.log(weights), axis=-1)
 
 
-def numbers_of(prior):
+def parameters_of(prior):
     logits, loc, raw = (np.float64(v) for v in (prior.logits, prior.loc, prior.raw_scale))
     return scipy.special.softmax(logits), loc, prior.min_scale + np.log1p(np.exp(raw))
 
@@ -209,7 +209,7 @@ def numbers_of(prior):
 def test_the_mixture_prior_is_a_mixture_of_vectors():
     prior = mixture()
     z = RNG.normal(size=(6, 3)).astype(np.float32)
-    expected = mixture_log_prob(z, *numbers_of(prior))
+    expected = mixture_log_prob(z, *parameters_of(prior))
     np.testing.assert_allclose(prior().log_prob(z), expected, rtol=1e-4)
 
 
@@ -232,7 +232,7 @@ def test_a_mixture_of_one_standard_normal_is_the_standard_normal():
 
 
 def test_the_mixture_prior_starts_with_equal_weights_and_unit_scales():
-    weights, _, scale = numbers_of(zoo.MixturePrior(3, 5))
+    weights, _, scale = parameters_of(zoo.MixturePrior(3, 5))
     np.testing.assert_allclose(weights, 0.2)
     np.testing.assert_allclose(scale, 1, rtol=1e-5)
 
@@ -240,24 +240,26 @@ def test_the_mixture_prior_starts_with_equal_weights_and_unit_scales():
 PLANE = np.stack(np.meshgrid(*[np.linspace(-10, 10, 401)] * 2, indexing="ij"), -1)
 
 
-def assert_draws_follow(given):
-    """In two dimensions: the density integrates to one, and rectangles get their share."""
-    density = np.exp(given.log_prob(tf.constant(PLANE, tf.float32)).numpy().astype(np.float64))
+def assert_draws_match_density(distribution):
+    """In two dimensions, the density integrates to one and predicts the draws in rectangles."""
+    density = np.exp(
+        distribution.log_prob(tf.constant(PLANE, tf.float32)).numpy().astype(np.float64)
+    )
     assert density.sum() * 0.05**2 == pytest.approx(1, abs=1e-3)
     edges = [-0.825, 0.025, 0.825]
     masses = np.zeros((4, 4))
     np.add.at(masses, tuple(np.digitize(PLANE[..., i], edges) for i in (0, 1)), density)
-    z = given.sample(20_000, seed=[5, 6]).numpy()
+    z = distribution.sample(20_000, seed=[5, 6]).numpy()
     counts = np.zeros((4, 4))
     np.add.at(counts, tuple(np.digitize(z[:, i], edges) for i in (0, 1)), 1)
     expected = 20_000 * masses / masses.sum()
-    many = expected > 10
-    statistic = ((counts - expected)[many] ** 2 / expected[many]).sum()
-    assert many.sum() > 6 and statistic < scipy.stats.chi2.ppf(1 - 1e-4, many.sum())
+    frequent = expected > 10
+    statistic = ((counts - expected)[frequent] ** 2 / expected[frequent]).sum()
+    assert frequent.sum() > 6 and statistic < scipy.stats.chi2.ppf(1 - 1e-4, frequent.sum())
 
 
-def test_draws_of_the_mixture_prior_follow_its_density_which_integrates_to_one():
-    assert_draws_follow(mixture(2)())
+def test_draws_of_the_mixture_prior_match_its_density():
+    assert_draws_match_density(mixture(2)())
 
 
 def vamp(components, family=None, latents=2):
@@ -291,11 +293,27 @@ def test_the_vamp_prior_is_the_mean_density_of_the_posteriors_of_its_pseudo_inpu
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_draws_of_the_vamp_prior_follow_its_density(family):
-    assert_draws_follow(vamp(3, FAMILIES[family]())[0]())
+def test_draws_of_the_vamp_prior_match_its_density(family):
+    assert_draws_match_density(vamp(3, FAMILIES[family]())[0]())
 
 
-def test_a_vamp_prior_started_from_data_has_them_as_pseudo_inputs():
+def test_the_vamp_prior_calls_the_posterior_without_dropout():
+    x = keras.Input((2, 2, 1))
+    h = keras.layers.Dropout(0.5)(keras.layers.Flatten()(x))
+    encoder = keras.Model(x, keras.layers.Dense(4)(h))
+    prior = zoo.VampPrior((2, 2, 1), 3)
+    prior.bind(zoo.Conditional(encoder, zoo.DiagonalNormal()))
+    z = RNG.normal(size=(7, 2)).astype(np.float32)
+    params = encoder(prior.pseudo_inputs.numpy(), training=False).numpy()
+    each = scipy.stats.norm.logpdf(
+        z[:, None], params[:, :2], 1e-4 + np.log1p(np.exp(params[:, 2:]))
+    ).sum(-1)
+    expected = scipy.special.logsumexp(each, axis=-1) - np.log(3)
+    for training in (False, True):
+        np.testing.assert_allclose(prior(training=training).log_prob(z), expected, rtol=1e-4)
+
+
+def test_initialize_sets_the_pseudo_inputs_to_images():
     prior, posterior = vamp(3)
     x = np.round(RNG.uniform(size=(5, 2, 2, 1))).astype(np.float32)
     prior.initialize(x)
@@ -311,7 +329,7 @@ def vamp_vae(components=3):
     )
 
 
-def test_the_vamp_prior_has_pseudo_inputs_of_its_own_and_the_encoder_of_the_model():
+def test_the_vamp_prior_owns_its_pseudo_inputs_and_shares_the_encoder_of_the_model():
     model = vamp_vae()
     assert [v.path.split("/")[-1] for v in model.prior.variables] == ["pseudo_inputs"]
     assert len(set(map(id, model.weights))) == len(model.weights) == 1 + 4 + 4 + 1
@@ -322,7 +340,7 @@ def test_the_vamp_prior_has_pseudo_inputs_of_its_own_and_the_encoder_of_the_mode
     encoder = model.posterior.trainable_variables
     gradients = tape.gradient(log_prob, [*encoder, model.prior.pseudo_inputs.value])
     assert all(np.abs(g).max() > 1e-6 for g in gradients)
-    # In the loss the encoder is moved from both sides.
+    # The loss has both densities, of the posterior and of the prior.
     both = model.objective(x, None, tf.constant([1, 2]), True)[1]["rate"]
     q = model.posterior(x)
     z = q.sample(seed=tf.constant([1, 2]))
@@ -341,7 +359,7 @@ def test_a_saved_vamp_prior_uses_the_loaded_models_encoder(tmp_path):
     np.testing.assert_array_equal(model.prior().log_prob(z), before)
 
 
-def test_pseudo_inputs_stay_images_and_can_come_back_from_the_edge():
+def test_pseudo_inputs_stay_within_the_unit_interval_and_can_leave_its_ends():
     model = vamp_vae()
     model.compile(keras.optimizers.SGD(5.0))
     x = np.round(RNG.uniform(size=(8, 2, 2, 1))).astype(np.float32)
@@ -368,7 +386,7 @@ def with_condition():
         (lambda: zoo.MixturePrior(2, 0), "at least one component"),
         (lambda: zoo.MixturePrior(2, min_scale=1.0), "between 0 and 1"),
         (lambda: zoo.VampPrior((2, 2, 1), 0), "at least one component"),
-        (lambda: zoo.VampPrior((2, 2, 1))(), "made from a posterior"),
+        (lambda: zoo.VampPrior((2, 2, 1))(), "needs a posterior"),
         (lambda: vamp(3)[0].bind(zoo.Conditional(with_condition(), zoo.UnitNormal())),
          "without a condition"),
         (lambda: zoo.VampPrior((3, 2, 1), 2).bind(vamp(3)[1]), "shape of the posterior's images"),
@@ -377,6 +395,6 @@ def with_condition():
         (lambda: vamp(3)[0].initialize(np.full((3, 2, 2, 1), 1.5)), "values from 1.5"),
     ],
 )  # fmt: skip
-def test_what_no_mixture_can_be_is_refused_in_a_sentence(make, message):
+def test_invalid_mixtures_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make()

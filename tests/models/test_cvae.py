@@ -602,7 +602,7 @@ def test_a_guess_at_what_is_hidden_is_of_the_seen_part_alone(shapes, out, family
     with pytest.raises(ValueError, match=sentence):
         part = zoo.Completion(network(*shapes, out=out), family())
         zoo.ConditionalPrior(prior, zoo.DiagonalNormal(), part)
-    with pytest.raises(ValueError, match="`baseline` of a ConditionalPrior is a `Completion`"):
+    with pytest.raises(ValueError, match="`baseline` of a ConditionalPrior must be a `Completion`"):
         plain = zoo.Conditional(network(SHAPE), zoo.Bernoulli())
         zoo.ConditionalPrior(prior, zoo.DiagonalNormal(), plain)
 

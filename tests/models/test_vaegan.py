@@ -358,7 +358,7 @@ def test_a_condition_of_the_decoder_alone_is_asked_for(known, digits):
     assert model.condition.shape.as_list() == [None, 2]
     with pytest.raises(ValueError, match=r"takes a condition.*pass `y`.*Received: y=None"):
         model.sample(3)
-    with pytest.raises(ValueError, match=r"takes a condition `y` beside.*Received: y=None"):
+    with pytest.raises(ValueError, match=r"takes a condition `y` in addition.*Received: y=None"):
         model.objective(tf.constant(digits[:3]), None, tf.constant([1, 2]), True)
 
 

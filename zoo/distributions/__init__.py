@@ -1,7 +1,7 @@
-"""Families (parameters to a distribution), conditionals (context to a distribution), priors.
+"""Families (parameters to a distribution), conditionals (context to a distribution) and priors.
 
-All of them hand out `tfp.distributions.Distribution`s: `sample`, `log_prob`, `mean`, and exact
-KL divergences where TFP knows them. Nothing here computes a loss.
+All of them return a `tfp.distributions.Distribution`, with `sample`, `log_prob`, `mean`, and an exact
+KL divergence if TFP has one. No losses are computed here.
 """
 
 from zoo.distributions import by_name
@@ -43,6 +43,7 @@ from zoo.distributions.part import (
     kl,
     need_density,
     need_differentiable_draws,
+    need_noise,
     refuse_learned,
 )
 from zoo.distributions.priors import (
@@ -96,6 +97,7 @@ __all__ = [
     "mean_and_variance",
     "need_density",
     "need_differentiable_draws",
+    "need_noise",
     "noise_basis",
     "noisy_mlp",
     "refuse_learned",

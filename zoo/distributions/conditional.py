@@ -34,21 +34,8 @@ class Conditional(Part):
         self.network = network
         self.family = family
 
-    @property
-    def has_density(self) -> bool:
-        return self.family.has_density
-
-    @property
-    def has_density_everywhere(self) -> bool:
-        return self.family.has_density_everywhere
-
-    @property
-    def has_differentiable_draws(self) -> bool:
-        return self.family.has_differentiable_draws
-
-    @property
-    def is_deterministic(self) -> bool:
-        return self.family.is_deterministic
+    def made_of(self) -> tuple[Part, ...]:
+        return (self.family,)
 
     @property
     def condition(self):
@@ -130,8 +117,8 @@ class Completion(Conditional):
         # Families over vectors override `num_params`, because their values are dependent.
         if type(family).num_params is not Family.num_params:
             raise ValueError(
-                "A Completion sums over single values: use a family of independent values, such as "
-                f"Bernoulli. Received: a {type(family).__name__}, which is over vectors."
+                "A Completion sums over hidden values, so its family must be of independent values. "
+                f"Received: a {type(family).__name__}, which is over vectors."
             )
         shape = network.output_shape
         if len(shape) != 4 or shape[-1] % family.params_per_value:

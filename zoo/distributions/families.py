@@ -39,7 +39,6 @@ class Deterministic(Family):
     """All mass on the network's output, as in the encoder of an autoencoder."""
 
     has_density = False
-    has_density_everywhere = False
     is_deterministic = True
 
     def call(self, params, event_ndims):

@@ -11,16 +11,16 @@ from zoo.distributions.part import Part
 
 
 class DenseLayers(Part):
-    """Dense layers over the last axis, for tensors of any rank; the last layer starts at zero.
+    """Dense layers over the last axis of tensors of any rank; the last layer starts at zero.
 
-    Unlike `zoo.networks.mlp` it takes leading sample axes as they come, and stays in float32.
+    Unlike `zoo.networks.mlp`, the layers accept leading sample axes and stay in float32.
 
     Args:
         inputs: Size of the last axis.
         outputs: Size of the last axis of the result.
         hidden: Units of the hidden layers, at least one layer.
-        context: Size of a second input's last axis, which reaches the first layer; 0 for none.
-        masks: What to multiply each layer's kernel by, or `None`.
+        context: Size of the last axis of a second input, which enters the first layer; 0 for none.
+        masks: Multiplies the kernel of each layer, or `None`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class DenseLayers(Part):
                 name="context_kernel", shape=(context, sizes[1]), initializer="glorot_uniform"
             )
 
-    def call(self, x, context=None):
+    def call(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         h = x
         for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             kernel = tf.convert_to_tensor(kernel)
@@ -77,21 +77,28 @@ def _dense(h, kernel):
 
 @keras.saving.register_keras_serializable("zoo")
 class MADE(Part):
-    """A masked network: what it says of value i depends on the values before i alone.
+    """A masked network: the outputs for value i depend on the values before i only.
 
-    Germain et al., "MADE: Masked Autoencoder for Distribution Estimation", 2015, section 4, with
-    hidden degrees that take turns instead of being drawn. https://arxiv.org/abs/1502.03509
+    Germain et al., "MADE: Masked Autoencoder for Distribution Estimation", 2015, section 4.
+    https://arxiv.org/abs/1502.03509
 
     Called on `x[..., D]` (and `context[..., C]`), it returns a tuple of `params` tensors
-    `[..., D]`, all zero at first. With a context some hidden units (of degree 0) see nothing but
-    it, so that it reaches what is said of the first value too.
+    `[..., D]`, which are zero in a new network.
 
     Args:
         dim: D.
         params: Number of parameters of each value.
         hidden: Units of the hidden layers, at least one layer.
-        context: C, on all of which every output may depend; 0 for none.
+        context: C, the size of a context on which every output may depend; 0 for none.
         reverse: Whether the values are ordered from the last to the first.
+
+    Raises:
+        ValueError: If there is no hidden layer, or one without units.
+
+    Notes:
+        The paper draws the degrees of hidden units at random; here they cycle through 1, ..., D - 1.
+        With a context they start from 0: units of degree 0 depend on the context only, so that the
+        context also reaches the outputs for the first value.
 
     Example:
         >>> shift, log_scale = zoo.distributions.MADE(3, hidden=(16,))(tf.ones([5, 3]))
@@ -126,18 +133,20 @@ class MADE(Part):
         masks = [mask.astype(np.float32) for mask in masks]
         self.network = DenseLayers(dim, params * dim, self.hidden, context, masks)
 
-    def call(self, x, context=None):
+    def call(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tuple[tf.Tensor, ...]:
         return tuple(tf.split(self.network(x, context), self.params, -1))
 
 
-def check_hidden(hidden):
+def check_hidden(hidden: Sequence[int]) -> None:
+    """Raises a `ValueError` unless there are hidden layers and each has units."""
     if not len(hidden) or min(hidden) < 1:
         raise ValueError(
-            "A flow's networks need at least one hidden layer, of at least one unit. Received: "
+            "The networks of a flow need at least one hidden layer of at least one unit. Received: "
             f"hidden={tuple(hidden)}."
         )
 
 
-def check_steps(steps):
+def check_steps(steps: int) -> None:
+    """Raises a `ValueError` unless there is at least one step."""
     if steps < 1:
         raise ValueError(f"A flow needs at least one step. Received: steps={steps}.")

@@ -54,33 +54,15 @@ class Flow(tfb.Bijector):
         return self._inverse_steps(y)
 
 
-class FlowNormal(tfd.TransformedDistribution):
-    """N(loc, diag(scale^2)), sent through a flow.
+class FlowDistribution(tfd.TransformedDistribution):
+    """A distribution, sent through a flow without a batch shape of its own.
 
     `log_prob` of the tensor that `sample` returned needs no inverse of the flow. `mean` is the
     base's mean, sent through the flow: a representative point, because the mean has no formula.
-
-    Args:
-        loc: `[..., D]`.
-        scale: `[..., D]`, > 0.
-        flow: A bijector over vectors `[..., D]`.
     """
 
-    def __init__(self, loc, scale, flow: tfb.Bijector, name: str = "FlowNormal"):
-        parameters = dict(locals())
-        base = tfd.Independent(Normal(loc, scale), 1)
-        super().__init__(base, flow, parameters=parameters, name=name)
-
-    @classmethod
-    def _parameter_properties(cls, dtype, num_classes=None):
-        return {
-            "loc": tfp.util.ParameterProperties(event_ndims=1),
-            "scale": tfp.util.ParameterProperties(event_ndims=1),
-            "flow": tfp.util.ParameterProperties(event_ndims=None),
-        }
-
     def _call_sample_n(self, sample_shape, seed, **kwargs):
-        # TFP would broadcast the base to a batch shape that the flow does not have.
+        # If the batch size is unknown, TFP would wrap the base to broadcast it.
         return self.bijector.forward(self.distribution.sample(sample_shape, seed=seed))
 
     def _mean(self):
@@ -92,25 +74,27 @@ class InverseAutoregressiveNormal(Family):
     """A diagonal normal, sent through steps of inverse autoregressive flow.
 
     Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", 2016,
-    algorithm 1. With [m, s] = MADE(z, h) and g = sigmoid(s + gate_bias), a step
-    is
+    algorithm 1. With [m, s'] = MADE(z, h), s = s' + gate_bias and g = sigmoid(s), a step is
 
-        z <- g z + (1 - g) m,    log |det| = sum_i log g_i,
+        z <- g z + (1 - g) m,    log |det| = sum_i log g_i.
 
-    and the order of the values is reversed from step to step. The parameters are the means, the raw
-    scales (scale = min_scale + softplus(raw)) and the context h. At the start m = s = 0, and the
-    posterior is a diagonal normal. https://arxiv.org/abs/1606.04934
+    The order of the values is reversed from step to step. The parameters are the means, the raw
+    scales (scale = min_scale + softplus(raw)) and the context h. In a new network m = s' = 0, so the
+    posterior starts as a diagonal normal. https://arxiv.org/abs/1606.04934
 
-    Draws and their densities take one pass through each step's network; the density of other
-    values takes D, as each value in turn is recovered from those before it.
+    Draws and their densities take one pass through each step's network. The density of other values
+    takes D passes, because the inverse computes one value after the other.
 
     Args:
         dim: D of the vectors.
         steps: Number of steps, at least 1.
         hidden: Units of the hidden layers of each step's network.
-        context: Number of values of h, which the encoder puts out.
-        gate_bias: Added to s, so that the gates start open: "+1 or +2" in the paper.
+        context: Number of values of h, which the encoder returns; at least 1.
+        gate_bias: Added to s', so that the gates start open: "+1 or +2" in the paper.
         min_scale: Lower bound of the base's standard deviations, > 0.
+
+    Raises:
+        ValueError: If an argument is out of range.
 
     Example:
         >>> family = zoo.InverseAutoregressiveNormal(3)
@@ -147,7 +131,7 @@ class InverseAutoregressiveNormal(Family):
             MADE(dim, 2, hidden, context, reverse=step % 2 == 1) for step in range(steps)
         ]
 
-    def num_params(self, dim):
+    def num_params(self, dim: int) -> int:
         _check_dim(self, dim)
         return 2 * dim + self.context
 
@@ -155,9 +139,8 @@ class InverseAutoregressiveNormal(Family):
         _check_params(self, params, event_ndims)
         loc, raw, h = tf.split(params, [self.dim, self.dim, self.context], -1)
         scale = self.min_scale + tf.nn.softplus(raw)
-        return FlowNormal(
-            loc, scale, Flow(lambda z: self._forward(z, h), lambda z: self._inverse(z, h))
-        )
+        flow = Flow(lambda z: self._forward(z, h), lambda z: self._inverse(z, h))
+        return FlowDistribution(tfd.Independent(Normal(loc, scale), 1), flow)
 
     def _gate(self, network, z, h):
         m, s = network(z, h)
@@ -178,7 +161,7 @@ class InverseAutoregressiveNormal(Family):
             result = z
 
             def next_value(i, before, network=network, result=result):
-                # After i rounds the first i values, in the network's order, are right.
+                # After i rounds the first i values, in the network's order, are final.
                 shift, gate, _ = self._gate(network, before, h)
                 return i + 1, (result - shift) / gate
 
@@ -191,7 +174,7 @@ class InverseAutoregressiveNormal(Family):
 
 @keras.saving.register_keras_serializable("zoo")
 class PlanarNormal(Family):
-    """A diagonal normal, sent through planar steps whose parameters the encoder puts out.
+    """A diagonal normal, sent through planar steps with parameters from the encoder.
 
     Rezende and Mohamed, "Variational Inference with Normalizing Flows", 2015, eqs. 10 to 12, with
     h = tanh, made invertible as in appendix A.1:
@@ -199,13 +182,23 @@ class PlanarNormal(Family):
         z <- z + u' tanh(w^T z + b),    log |det| = log(1 + u'^T w (1 - tanh^2(w^T z + b))),
         u' = u + (m(w^T u) - w^T u) w / |w|^2,    m(a) = -1 + log(1 + e^a).
 
-    The parameters are the means, the raw scales (scale = min_scale + softplus(raw)), and u, w and b
-    of each step. The density is known of its own draws only. https://arxiv.org/abs/1505.05770
+    The parameters are the means, the raw scales (scale = min_scale + softplus(raw)), then u, w and b
+    of each step. The density is known at the distribution's own draws only.
+    https://arxiv.org/abs/1505.05770
 
     Args:
         dim: D of the vectors.
         steps: Number of steps, at least 1; 10 to 80 in the paper, for D = 40.
         min_scale: Lower bound of the base's standard deviations, > 0.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> family = zoo.PlanarNormal(3)
+        >>> q = family(tf.ones([2, family.num_params(3)]), event_ndims=1)
+        >>> q.log_prob(q.sample(5)).shape
+        TensorShape([5, 2])
     """
 
     has_density_everywhere = False
@@ -219,7 +212,7 @@ class PlanarNormal(Family):
         self.steps = steps
         self.min_scale = min_scale
 
-    def num_params(self, dim):
+    def num_params(self, dim: int) -> int:
         _check_dim(self, dim)
         return 2 * dim + self.steps * (2 * dim + 1)
 
@@ -232,18 +225,17 @@ class PlanarNormal(Family):
             (_invertible(u, w), w, b)
             for u, w, b in zip(steps[::3], steps[1::3], steps[2::3], strict=True)
         ]
-        return FlowNormal(
-            loc, self.min_scale + tf.nn.softplus(raw), Flow(lambda z: _planar_steps(z, steps))
-        )
+        base = tfd.Independent(Normal(loc, self.min_scale + tf.nn.softplus(raw)), 1)
+        return FlowDistribution(base, Flow(lambda z: _planar_steps(z, steps)))
 
 
 def _invertible(u, w):
-    """u' with u'^T w > -1, which is what makes a planar step invertible."""
+    """u' with u'^T w > -1, which makes a planar step invertible."""
     product = tf.reduce_sum(u * w, -1, keepdims=True)
-    # Neither bound is met but where float32 would give a determinant, or a length, of zero.
-    wanted = -1 + tf.maximum(tf.nn.softplus(product), 1e-6)
+    # Each bound applies only where float32 would round a determinant or a length to zero.
+    target = -1 + tf.maximum(tf.nn.softplus(product), 1e-6)
     square = tf.maximum(tf.reduce_sum(w**2, -1, keepdims=True), 1e-12)
-    return u + (wanted - product) * w / square
+    return u + (target - product) * w / square
 
 
 def _planar_steps(z, steps):
@@ -265,10 +257,10 @@ def _check_dim(family, dim):
 
 
 def _check_params(family, params, event_ndims):
-    wanted = family.num_params(family.dim)
-    if event_ndims != 1 or params.shape[-1] != wanted:
+    expected = family.num_params(family.dim)
+    if event_ndims != 1 or params.shape[-1] != expected:
         raise ValueError(
-            f"This {type(family).__name__} takes {wanted} parameters on one axis "
+            f"This {type(family).__name__} takes {expected} parameters on one axis "
             f"(`num_params({family.dim})`). Received: parameters of shape {tuple(params.shape)} "
             f"for events of {event_ndims} axes."
         )

@@ -16,10 +16,10 @@ tfd, tfb = tfp.distributions, tfp.bijectors
 
 
 class FlowPrior(Prior):
-    """N(0, I), sent through a flow that is learned: a base for the two below.
+    """N(0, I), sent through a learned flow: the base class of the flow priors.
 
-    The networks start as zero, so that the prior starts as N(0, I); log scales stay within
-    +-max_log_scale at each step (a tanh), so that none can run away.
+    The outputs of new networks are zero, so the prior starts as N(0, I). A tanh bounds the log scales
+    of each step by +-max_log_scale, so that they stay finite.
     """
 
     def __init__(
@@ -35,8 +35,8 @@ class FlowPrior(Prior):
         check_hidden(hidden)
         if dim < 2:
             raise ValueError(
-                f"A {type(self).__name__} needs at least two dimensions, of which one can depend "
-                f"on another. Received: dim={dim}."
+                f"A {type(self).__name__} needs at least two dimensions, so that one can depend on "
+                f"another. Received: dim={dim}."
             )
         if not 0 < max_log_scale < math.inf:
             raise ValueError(
@@ -58,14 +58,14 @@ class FlowPrior(Prior):
     def bijector(self) -> tfb.Bijector:
         """The flow, from N(0, I) to z."""
 
-        def of(step):
+        def at(step):
             def shift_and_log_scale(x, *_, **__):
                 shift, raw = self._shift_and_raw(self.networks[step], x)
                 return shift, self.max_log_scale * tf.tanh(raw / self.max_log_scale)
 
             return self._bijector(step, shift_and_log_scale)
 
-        return tfb.Chain([of(step) for step in range(self.steps)])
+        return tfb.Chain([at(step) for step in range(self.steps)])
 
     def _shift_and_raw(self, network, x):
         return network(x)
@@ -77,19 +77,21 @@ class FlowPrior(Prior):
 
 @keras.saving.register_keras_serializable("zoo")
 class RealNVPPrior(FlowPrior):
-    """N(0, I), sent through affine couplings: both draws and densities take one pass.
+    """N(0, I), sent through affine couplings: draws and densities take one pass each.
 
-    Dinh et al., "Density estimation using Real NVP", 2017, eqs. 4 to 8. A coupling leaves one half
-    of the values as they are and lets them scale and shift the other half; the halves change places
+    Dinh et al., "Density estimation using Real NVP", 2017, eqs. 4 to 8. A coupling keeps one half of
+    the values and computes from it the shift and the scale of the other half; the halves are swapped
     from step to step. With (shift, s) = network(a), b = b' e^s + shift and log |det| = sum s.
-    The log-determinant counts once for a vector, not for each of its values.
     https://arxiv.org/abs/1605.08803
 
     Args:
         dim: D of the latents, at least 2.
-        steps: Number of couplings; at least 2 for every value to be moved.
+        steps: Number of couplings; every value changes from 2 couplings on.
         hidden: Units of the hidden layers of each coupling's network.
         max_log_scale: Bound of |s|, > 0.
+
+    Raises:
+        ValueError: If an argument is out of range.
 
     Example:
         >>> zoo.RealNVPPrior(2)().log_prob([0.0, 0.0])  # -log(2 pi), before training
@@ -100,7 +102,7 @@ class RealNVPPrior(FlowPrior):
         return DenseLayers(kept, 2 * (self.dim - kept), self.hidden)
 
     def _kept(self, step):
-        """How many values the coupling leaves as they are: first the first ones, then the last."""
+        """How many values the coupling keeps: the first ones at even steps, the last ones at odd."""
         return self.dim - self.dim // 2 if step % 2 else self.dim // 2
 
     def _shift_and_raw(self, network, x):
@@ -113,7 +115,7 @@ class RealNVPPrior(FlowPrior):
 
 @keras.saving.register_keras_serializable("zoo")
 class MAFPrior(FlowPrior):
-    """N(0, I), sent through masked autoregressive flow: densities take one pass, draws D.
+    """N(0, I), sent through masked autoregressive flow: densities take one pass, draws D passes.
 
     Papamakarios et al., "Masked Autoregressive Flow for Density Estimation", 2017, eqs. 2 to 5: in
     each step z_i = shift_i + u_i e^(s_i), where shift_i and s_i depend on the values before z_i
@@ -125,6 +127,14 @@ class MAFPrior(FlowPrior):
         steps: Number of steps.
         hidden: Units of the hidden layers of each step's network.
         max_log_scale: Bound of |s|, > 0.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> prior = zoo.MAFPrior(2)
+        >>> prior().sample(7).shape
+        TensorShape([7, 2])
     """
 
     def _network(self, step):

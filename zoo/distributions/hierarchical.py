@@ -1,4 +1,4 @@
-"""Two layers of latents: a posterior, a prior, and the chain of distributions that both return.
+"""Two layers of latents: a posterior, a prior, and the distribution that both return.
 
 Burda et al., "Importance Weighted Autoencoders", 2016, section 5. https://arxiv.org/abs/1509.00519
 Tomczak and Welling, "VAE with a VampPrior", 2018, section 4. https://arxiv.org/abs/1705.07120
@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.distributions.conditional import Conditional
+from zoo.distributions.families import Family
 from zoo.distributions.part import Part
 from zoo.distributions.priors import Prior
 
@@ -17,17 +18,25 @@ tfd = tfp.distributions
 
 @keras.saving.register_keras_serializable("zoo")
 class HierarchicalPosterior(Part):
-    """q(z | x) of two layers of latents; z[D1 + D2] is z1, next to the image, then z2, the top.
+    """q(z | x) over two layers of latents: z[D1 + D2] is z1, next to the image, then z2, the top.
 
-    Upwards, q(z1 | x) q(z2 | z1), as Burda et al. have it; downwards, q(z2 | x) q(z1 | x, z2), as
-    Tomczak and Welling do. A model's `encode` gives the means along that way: of the first layer,
-    and of the second given the first's mean.
+    Upwards it is q(z1 | x) q(z2 | z1), as in Burda et al.; downwards q(z2 | x) q(z1 | x, z2), as in
+    Tomczak and Welling. A model's `encode` returns the mean of the first layer, and the mean of the
+    second layer given the first mean.
 
     Args:
-        first: q of the layer drawn first, a `Conditional` on `x[B, H, W, C]`.
-        second: q of the other, a `Conditional` on the first layer's `z[..., B, D]`; if its network
-            has two inputs, on `x` as well.
+        first: q of the layer that is drawn first, a `Conditional` on `x[B, H, W, C]`.
+        second: q of the other layer, a `Conditional` on the first layer's `z[..., B, D]`; with a
+            network of two inputs, also on `x`.
         upwards: Whether the first layer is z1.
+
+    Example:
+        >>> posterior = zoo.HierarchicalPosterior(
+        ...     zoo.Conditional(zoo.networks.mlp_encoder((8, 8, 1), 2 * 3), zoo.DiagonalNormal()),
+        ...     zoo.Conditional(zoo.networks.mlp(3, 2 * 2), zoo.DiagonalNormal()),
+        ... )
+        >>> posterior(tf.zeros([4, 8, 8, 1])).sample(7).shape
+        TensorShape([7, 4, 5])
     """
 
     def __init__(self, first: Conditional, second: Conditional, upwards: bool = True, **kwargs):
@@ -40,13 +49,16 @@ class HierarchicalPosterior(Part):
 
     @property
     def network(self) -> keras.Model:
-        """The network that sees the image."""
+        """The network whose input is the image."""
         return self.first.network
 
     @property
-    def family(self):
+    def family(self) -> Family:
         """The family of the layer that is drawn first."""
         return self.first.family
+
+    def made_of(self) -> tuple[Part, ...]:
+        return (self.first, self.second)
 
     def call(self, x, y=None, training=False):
         return Chain(
@@ -59,7 +71,7 @@ class HierarchicalPosterior(Part):
 
 @keras.saving.register_keras_serializable("zoo")
 class HierarchicalPrior(Prior):
-    """p(z) = p(z2) p(z1 | z2) over z[D1 + D2], which is z1, then z2, the top.
+    """p(z) = p(z2) p(z1 | z2) over z[D1 + D2]: z1, next to the image, then z2, the top.
 
     Args:
         top: p(z2), a `Prior`.
@@ -72,7 +84,7 @@ class HierarchicalPrior(Prior):
         ... )
         >>> prior().sample(7).shape
         TensorShape([7, 5])
-        >>> prior.complete(tf.zeros([4, 2])).shape  # From the top alone.
+        >>> prior.complete(tf.zeros([4, 2])).shape  # From the top layer.
         TensorShape([4, 5])
     """
 
@@ -83,13 +95,16 @@ class HierarchicalPrior(Prior):
         top_dim = top().event_shape[-1]
         self.bottom_dim = int(bottom(tf.zeros([1, top_dim])).event_shape[-1])
 
+    def made_of(self) -> tuple[Part, ...]:
+        return (self.top, self.bottom)
+
     def call(self, y=None):
         return Chain(self.top(y), self.bottom, self.bottom_dim, first_comes_first=False)
 
-    def complete(self, top) -> tf.Tensor:
-        """All latents `[B, D1 + D2]` of a top layer `[B, D2]`: z1 is the mean of p(z1 | z2).
+    def complete(self, top: tf.Tensor) -> tf.Tensor:
+        """All latents `[B, D1 + D2]` for a top layer `[B, D2]`: z1 is the mean of p(z1 | z2).
 
-        `model.decode(model.prior.complete(z2))` is the image that the top layer stands for.
+        `model.decode(model.prior.complete(z2))` is an image for the top layer `z2`.
         """
         return tf.concat([self.bottom(top).mean(), tf.cast(top, tf.float32)], -1)
 
@@ -97,14 +112,14 @@ class HierarchicalPrior(Prior):
 class Chain(tfd.Distribution):
     """p(a) p(b | a) over the vectors [a, b], or [b, a] if not `first_comes_first`.
 
-    `mean` gives the means along the chain, of p(a) and of p(b | mean of a). That is not the mean
-    of b in general, but it is what a deterministic encoding wants.
+    `mean` returns the mean of p(a), and of p(b | a) at that mean. In general it is not the mean of b,
+    but it is a deterministic encoding.
 
     Args:
         first: p(a), over vectors.
         second: Function from `a[..., D]` to the distribution p(b | a).
         second_dim: Length of b.
-        first_comes_first: The order on the last axis.
+        first_comes_first: Whether a is before b on the last axis.
     """
 
     def __init__(self, first, second, second_dim, first_comes_first, name="Chain"):
@@ -144,7 +159,7 @@ class Chain(tfd.Distribution):
         return self._joined(a, self.second(a).sample(seed=second_seed))
 
     def _log_prob(self, value):
-        if value.shape.rank == 1:  # Networks want a batch.
+        if value.shape.rank == 1:  # Networks need a batch axis.
             return self._log_prob(value[None])[0]
         sizes = [self.first.event_shape[-1], self.second_dim]
         if self.first_comes_first:

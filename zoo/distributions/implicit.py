@@ -22,7 +22,6 @@ class ImplicitPart(Part):
     """
 
     has_density = False
-    has_density_everywhere = False
 
     def __init__(self, network: keras.Model, moment_draws: int, **kwargs):
         super().__init__(**kwargs)

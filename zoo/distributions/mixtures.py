@@ -1,4 +1,4 @@
-"""Priors that are mixtures: fixed shapes in the plane, learned normals, and the VampPrior."""
+"""Priors with components: fixed shapes in the plane, learned normals, and the VampPrior."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.distributions.part import need_density
 from zoo.distributions.priors import Prior
 from zoo.draws import Normal
 
@@ -16,24 +17,26 @@ tfd = tfp.distributions
 
 @keras.saving.register_keras_serializable("zoo")
 class NormalPetals(Prior):
-    """A mixture of `components` 2-D normals, laid out like the petals of a flower.
+    """A mixture of `components` 2-D normals, arranged like the petals of a flower.
 
-    Makhzani et al., "Adversarial Autoencoders", 2016, section 2.3 and figure 4. The paper gives
-    no numbers: these are the ones that public codes share. Component k lies at angle
-    2 pi k / components, `shift` from the origin, and is `scales` wide along and across its ray.
-    https://arxiv.org/abs/1511.05644
+    Makhzani et al., "Adversarial Autoencoders", 2016, section 2.3 and figure 4. The centre of
+    component k has the angle 2 pi k / components and the distance `shift` from the origin; `scales`
+    are its standard deviations along and across the ray. https://arxiv.org/abs/1511.05644
 
     Args:
         components: Number of petals, at least 1.
         shift: Distance of the centres from the origin, at least 0.
-        scales: Standard deviations along and across the ray, above 0.
+        scales: Standard deviations along and across the ray, > 0.
 
     Raises:
         ValueError: If an argument is out of range.
 
+    Notes:
+        The paper gives no numbers; the defaults are those that public implementations share.
+
     Example:
         >>> prior = zoo.NormalPetals(components=10)
-        >>> prior.component(np.array([0, 3, -1])).sample().shape  # Petals 0 and 3, and any.
+        >>> prior.component(np.array([0, 3, -1])).sample().shape  # Petal 0, petal 3, the mixture.
         TensorShape([3, 2])
     """
 
@@ -48,11 +51,11 @@ class NormalPetals(Prior):
         _check_components(components)
         scales = tuple(scales)
         if not 0 <= shift < math.inf:
-            raise ValueError(f"`shift` must be at least 0 and finite. Received: {shift}.")
+            raise ValueError(f"`shift` must be at least 0 and finite. Received: shift={shift}.")
         if len(scales) != 2 or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(
-                "`scales` are two numbers above 0 and finite, along and across the ray. "
-                f"Received: {scales}."
+                "`scales` must be two positive finite numbers, along and across the ray. "
+                f"Received: scales={scales}."
             )
         self.components = components
         self.shift = shift
@@ -61,17 +64,17 @@ class NormalPetals(Prior):
     def call(self, y=None):
         return self._mixture(tf.zeros(self.components))
 
-    def component(self, y) -> tfd.Distribution:
-        """For each label of `y[B]` its petal, where the label is below 0 the whole: batch shape `[B]`.
+    def component(self, y: np.ndarray | tf.Tensor) -> tfd.Distribution:
+        """The petal of each label of `y[B]`, or the mixture for a label below 0; batch shape `[B]`.
 
         Raises:
-            ValueError: For a label that has no petal.
+            ValueError: If a label is not an int below `components`.
         """
         y = component_labels(y, self.components)
         return self._mixture(logits_of_labels(y, self.components))
 
     def walks(self, n: int = 10) -> tf.Tensor:
-        """From end to end of each petal, two standard deviations either way: `[components, n, 2]`."""
+        """Points along each petal, two standard deviations either way: `[components, n, 2]`."""
         ray, _ = self._axes()
         steps = self.shift + self.scales[0] * tf.linspace(-2.0, 2.0, n)
         return steps[:, None] * ray[:, None]
@@ -92,46 +95,53 @@ class NormalPetals(Prior):
         )
 
 
-def component_labels(y, components: int) -> tf.Tensor:
-    """`y[B]` as int32, checked where its values are known: below `components`.
+def component_labels(y: np.ndarray | tf.Tensor, components: int) -> tf.Tensor:
+    """`y[B]` as int32, checked if its values are known.
 
     Raises:
-        ValueError: For a label from `components` on, or one that is no int.
+        ValueError: If a label is not an int below `components`.
     """
     values = tf.get_static_value(y) if tf.is_tensor(y) else np.asarray(y)
     if values is not None and not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"A label is an int. Received: y of type {values.dtype.name}.")
+        raise ValueError(f"Labels must be ints. Received: y of type {values.dtype.name}.")
     if values is not None and (values >= components).any():
         raise ValueError(
-            f"The prior's parts have the labels from 0 to {components - 1}, and below 0 is no label. "
-            f"Received: a label of {values.max()}."
+            f"The components of the prior have the labels from 0 to {components - 1}; a label below 0 "
+            f"means no label. Received: a label of {values.max()}."
         )
     return tf.cast(y, tf.int32)
 
 
-def logits_of_labels(y, components: int) -> tf.Tensor:
-    """`[B, components]`: 0 for the label's component, -inf for others; all 0 where it is below 0."""
+def logits_of_labels(y: tf.Tensor, components: int) -> tf.Tensor:
+    """`[B, components]`: 0 at the label and -inf elsewhere; all 0 if the label is below 0."""
     own = tf.one_hot(y, components, on_value=0.0, off_value=-math.inf)
     return tf.where(y[:, None] < 0, 0.0, own)
 
 
 @keras.saving.register_keras_serializable("zoo")
 class MixturePrior(Prior):
-    """A mixture of `components` normals with diagonal covariances; all of it is learned.
+    """A mixture of `components` normals with diagonal covariances and learned parameters.
 
         log p(z) = log sum_k w_k prod_d N(z_d; loc_kd, scale_kd^2)
 
-    The mixture of Gaussians that Tomczak and Welling, "VAE with a VampPrior", 2018, compare theirs
-    with, here with weights that are learned too. The sum over dimensions is inside that over
-    components: a mixture in each dimension by itself would be another, larger one.
-    https://arxiv.org/abs/1705.07120
+    The mixture of Gaussians that Tomczak and Welling, "VAE with a VampPrior", 2018, compare with
+    their prior. https://arxiv.org/abs/1705.07120
 
     Args:
         dim: D of the latents.
         components: K.
-        min_scale: Lower bound of the standard deviations, > 0, which keeps a component from
+        min_scale: Lower bound of the standard deviations, > 0 and < 1, which keeps a component from
             collapsing onto one point.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Notes:
+        The weights w_k are learned too, unlike the paper's. The sum over components is outside the
+        product over dimensions; a mixture in each dimension separately would be a larger family.
     """
+
+    has_differentiable_draws = False
 
     def __init__(self, dim: int, components: int = 10, min_scale: float = 1e-2, **kwargs):
         super().__init__(**kwargs)
@@ -144,7 +154,7 @@ class MixturePrior(Prior):
         self.components = components
         self.min_scale = min_scale
         self.logits = self.add_weight(name="logits", shape=(components,), initializer="zeros")
-        # Spread like N(0, I), where posteriors start, each as wide as the whole.
+        # The centres follow N(0, I), where posteriors start; each component has the scale 1.
         self.loc = self.add_weight(
             name="loc",
             shape=(components, dim),
@@ -167,21 +177,24 @@ class MixturePrior(Prior):
 
 @keras.saving.register_keras_serializable("zoo")
 class VampPrior(Prior):
-    """The posterior, averaged over `components` learned pseudo-inputs: 1/K sum_k q(z | u_k).
+    """The posterior, averaged over learned pseudo-inputs: 1/K sum_k q(z | u_k).
 
     Tomczak and Welling, "VAE with a VampPrior", 2018, section 3. The network is the model's own
-    encoder, which therefore learns from the prior's side too. https://arxiv.org/abs/1705.07120
+    encoder, which is therefore also trained through the prior. https://arxiv.org/abs/1705.07120
 
-    Pseudo-inputs are kept in [0, 1] by projection after each step. The paper's code clips them
-    where they are used, so that a value that has once left the interval has no gradient to return
-    by. They start evenly spread at random, or from data; see `initialize`.
-
-    The posterior's networks are used as outside of training (no dropout), and must not take a
-    condition.
+    The posterior is called as in inference, without dropout, and must not take a condition.
+    Pseudo-inputs start uniform on [0, 1], or as images of the data; see `initialize`.
 
     Args:
         image_shape: Height, width, channels of a pseudo-input.
         components: K; 500 in the paper for MNIST.
+
+    Raises:
+        ValueError: If `components` is below 1 and, when called, if no posterior is bound.
+
+    Notes:
+        Pseudo-inputs are clipped to [0, 1] after each update. The paper's code clips them when they
+        are used instead: there, a value outside the interval has no gradient that brings it back.
 
     Example:
         >>> vae = zoo.models.vae.vae_mlp((8, 8, 1), 2, prior="vamp", prior_components=20)
@@ -190,6 +203,8 @@ class VampPrior(Prior):
         >>> vae.prior().log_prob(tf.zeros([3, 2])).shape
         TensorShape([3])
     """
+
+    has_differentiable_draws = False
 
     def __init__(self, image_shape: Sequence[int], components: int = 100, **kwargs):
         super().__init__(**kwargs)
@@ -207,36 +222,32 @@ class VampPrior(Prior):
     def bind(self, posterior):
         if len(posterior.network.inputs) > 1:
             raise ValueError(
-                "A VampPrior averages q(z | u) over its pseudo-inputs u alone: it goes with a "
-                "posterior without a condition. Received: a posterior whose network takes "
+                "A VampPrior averages q(z | u) over its pseudo-inputs u alone: use a posterior without "
+                "a condition. Received: a posterior with a network of "
                 f"{len(posterior.network.inputs)} inputs."
             )
-        if not posterior.family.has_density_everywhere:
-            raise ValueError(
-                "A VampPrior needs the density of q(z | u) at draws of q(z | x). Received: a "
-                f"{type(posterior.family).__name__}, which knows it at its own draws only."
-            )
+        need_density(posterior, "a VampPrior", everywhere=True)
         shape = tuple(posterior.network.inputs[0].shape[1:])
         if shape != self.image_shape:
             raise ValueError(
-                "Pseudo-inputs have the shape of the posterior's images. Received: "
+                "Pseudo-inputs must have the shape of the posterior's images. Received: "
                 f"image_shape={self.image_shape}, and a posterior on {shape}."
             )
-        # In a function, so that Keras does not take the model's posterior for a part of the prior,
-        # to be counted and saved with it.
+        # A function hides the posterior from Keras, which would count and save it with the prior.
         self._posterior = lambda: posterior
 
-    def initialize(self, x) -> None:
-        """Makes the first K of the images `x[N, H, W, C]` the pseudo-inputs.
+    def initialize(self, x: np.ndarray) -> None:
+        """Sets the pseudo-inputs to the first K of the images `x[N, H, W, C]`.
 
         Raises:
-            ValueError: If there are fewer than K, or they are no images in [0, 1] of that shape.
+            ValueError: If there are fewer than K images, or if they have another shape or values
+                outside [0, 1].
         """
         x = np.asarray(x, np.float32)[: self.components]
         if x.shape != (self.components, *self.image_shape):
             raise ValueError(
                 f"Expected at least {self.components} images of shape {self.image_shape}. "
-                f"Received: an array of which the first have the shape {x.shape}."
+                f"Received: first images of shape {x.shape}."
             )
         if not (x.min() >= 0 and x.max() <= 1):
             raise ValueError(
@@ -247,8 +258,8 @@ class VampPrior(Prior):
     def call(self, y=None):
         if self._posterior is None:
             raise ValueError(
-                "A VampPrior is made from a posterior: call it as a part of a `VAE`, or after "
-                "`prior.bind(posterior)`. Received: a call before either."
+                "A VampPrior needs a posterior: pass the prior to a `VAE`, or call "
+                "`prior.bind(posterior)` first. Received: a call without a posterior."
             )
         q = self._posterior()(tf.convert_to_tensor(self.pseudo_inputs))
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.components)), q)
@@ -267,25 +278,27 @@ def _check_components(components):
 
 @keras.saving.register_keras_serializable("zoo")
 class SwissRoll(Prior):
-    """A 2-D Swiss roll: a spiral whose arc is covered evenly, with Gaussian thickness.
+    """A 2-D Swiss roll: a uniformly covered spiral with Gaussian noise.
 
-    Makhzani et al., "Adversarial Autoencoders", 2016, figure 4. With t uniform on [0, 1],
-    angle = 2 pi turns sqrt(t) and radius = `radius` sqrt(t), as public codes have it: the arc
-    length of a spiral grows with the square of its angle. It can be sampled, and has no density.
-    https://arxiv.org/abs/1511.05644
+    Makhzani et al., "Adversarial Autoencoders", 2016, figure 4. With t uniform on [0, 1], a point has
+    angle = 2 pi turns sqrt(t) and radius = `radius` sqrt(t), as in public implementations: the arc
+    length of a spiral grows with the square of its angle. The Swiss roll can be sampled and has no
+    density. https://arxiv.org/abs/1511.05644
 
-    With labels it has `components` segments of equal weight, counted from the centre: k is where t
-    is in [k, k + 1) / components (section 2.3).
+    Labels select one of `components` segments of equal weight, counted from the centre: segment k
+    has t in [k, k + 1) / components (section 2.3).
 
     Args:
-        turns: Number of turns, above 0.
-        radius: Radius of the outer end, above 0.
-        noise: Standard deviation of the thickness, at least 0.
-        components: Number of segments that labels stand for, at least 1.
+        turns: Number of turns, > 0.
+        radius: Radius of the outer end, > 0.
+        noise: Standard deviation of the noise, at least 0.
+        components: Number of segments, at least 1.
 
     Raises:
         ValueError: If an argument is out of range.
     """
+
+    has_density = False
 
     def __init__(
         self,
@@ -299,7 +312,7 @@ class SwissRoll(Prior):
         _check_components(components)
         if not (0 < turns < math.inf and 0 < radius < math.inf and 0 <= noise < math.inf):
             raise ValueError(
-                "`turns` and `radius` must be above 0, `noise` at least 0, and all finite. "
+                "`turns` and `radius` must be positive, `noise` at least 0, and all finite. "
                 f"Received: turns={turns}, radius={radius}, noise={noise}."
             )
         self.turns = turns
@@ -310,11 +323,11 @@ class SwissRoll(Prior):
     def call(self, y=None):
         return NoisySpiral(self.turns, self.radius, self.noise, 0.0, 1.0)
 
-    def component(self, y) -> tfd.Distribution:
-        """For each label of `y[B]` its segment, where the label is below 0 the whole: batch shape `[B]`.
+    def component(self, y: np.ndarray | tf.Tensor) -> tfd.Distribution:
+        """The segment of each label of `y[B]`, or the whole for a label below 0; batch shape `[B]`.
 
         Raises:
-            ValueError: For a label that has no segment.
+            ValueError: If a label is not an int below `components`.
         """
         y = component_labels(y, self.components)
         start = tf.cast(tf.maximum(y, 0), tf.float32) / self.components
@@ -322,20 +335,20 @@ class SwissRoll(Prior):
         return NoisySpiral(self.turns, self.radius, self.noise, start, end)
 
     def walks(self, n: int = 10) -> tf.Tensor:
-        """Along the axis from the centre outwards, a segment a row: `[components, n, 2]`."""
+        """Points along the spiral from the centre, one segment in each row: `[components, n, 2]`."""
         t = tf.linspace(0.0, 1.0, self.components * n)
         return tf.reshape(_spiral(t, self.turns, self.radius), [self.components, n, 2])
 
 
 def _spiral(t, turns, radius):
-    """The point at a share `t[...]` of the spiral's length, `[..., 2]`."""
+    """The point at the fraction `t[...]` of the spiral's length, `[..., 2]`."""
     root = tf.sqrt(t)
     angle = 2 * math.pi * turns * root
     return radius * root[..., None] * tf.stack([tf.cos(angle), tf.sin(angle)], -1)
 
 
 class NoisySpiral(tfd.Distribution):
-    """What `SwissRoll` hands out: `sample` only, for t uniform on [low, high], both `[]` or `[B]`."""
+    """A piece of a `SwissRoll`, to sample only: t is uniform on [low, high], both `[]` or `[B]`."""
 
     def __init__(self, turns, radius, noise, low, high, name="NoisySpiral"):
         parameters = dict(locals())

@@ -1,10 +1,15 @@
 """The base class of families, conditionals and priors, and the checks that models make of them."""
 
+from typing import TYPE_CHECKING
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.config import FromArguments
+
+if TYPE_CHECKING:
+    from zoo.distributions.priors import Prior
 
 tfd = tfp.distributions
 
@@ -15,29 +20,42 @@ class Part(FromArguments, keras.layers.Layer):
     Log-densities and samples are too inexact in half precision. The networks inside a part keep the
     precision that they were built with.
 
-    Class attributes or properties say what the distribution of a part can do, so that a model can
-    check its parts without running a network. A subclass overrides what does not hold.
+    Four properties say what the distribution of a part can do, so that a model can check its parts
+    without running a network. A subclass overrides what does not hold, for example with
+    `has_density = False`, or overrides `made_of` if other parts decide.
     """
-
-    has_density: bool = True
-    """Whether `log_prob` is a density (or mass) over the whole space of values.
-
-    A distribution on a surface in that space has none. A density that is known only at the
-    distribution's own draws counts; see `has_density_everywhere`.
-    """
-
-    has_density_everywhere: bool = True
-    """Whether `log_prob` accepts any value, not only draws of the same distribution object."""
-
-    has_differentiable_draws: bool = True
-    """Whether draws are differentiable functions of the parameters."""
-
-    is_deterministic: bool = False
-    """Whether all mass lies on one point."""
 
     def __init__(self, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.built = True
+
+    def made_of(self) -> tuple["Part", ...]:
+        """The parts that decide what this part can do; none for a family or a simple prior."""
+        return ()
+
+    @property
+    def has_density(self) -> bool:
+        """Whether `log_prob` is a density (or mass) over the whole space of values.
+
+        A distribution on a surface in that space has none. A density that is known only at the
+        distribution's own draws counts; see `has_density_everywhere`.
+        """
+        return all(part.has_density for part in self.made_of())
+
+    @property
+    def has_density_everywhere(self) -> bool:
+        """Whether `log_prob` accepts any value, not only draws of the same distribution object."""
+        return self.has_density and all(part.has_density_everywhere for part in self.made_of())
+
+    @property
+    def has_differentiable_draws(self) -> bool:
+        """Whether draws are differentiable functions of the parameters and weights."""
+        return all(part.has_differentiable_draws for part in self.made_of())
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether a latent is a function of the condition, without noise."""
+        return any(part.is_deterministic for part in self.made_of())
 
     @property
     def condition(self) -> tf.TensorSpec | None:
@@ -58,7 +76,7 @@ def has_log_prob(distribution: tfd.Distribution) -> bool:
     return True
 
 
-def refuse_learned(prior: Part, who: str) -> None:
+def refuse_learned(prior: "Prior", who: str) -> None:
     """Checks that a prior is fixed, for a model that does not train its prior.
 
     Args:
@@ -68,7 +86,7 @@ def refuse_learned(prior: Part, who: str) -> None:
     Raises:
         ValueError: If the prior has trainable weights.
     """
-    if prior.trainable_variables:
+    if prior.is_learned:
         raise ValueError(
             f"The prior of {who} must be fixed: use a prior that does not learn, such as "
             f"StandardNormal. Received: {described(prior)}, which has trainable weights."
@@ -98,7 +116,7 @@ def need_density(part: Part, who: str, everywhere: bool = False) -> None:
         )
 
 
-def need_differentiable_draws(prior: Part, who: str) -> None:
+def need_differentiable_draws(prior: "Prior", who: str) -> None:
     """Checks that gradients reach the weights of a prior through its draws.
 
     Args:
@@ -108,7 +126,7 @@ def need_differentiable_draws(prior: Part, who: str) -> None:
     Raises:
         ValueError: If the prior is learned and its draws are not differentiable.
     """
-    if prior.trainable_variables and not prior.has_differentiable_draws:
+    if prior.is_learned and not prior.has_differentiable_draws:
         raise ValueError(
             f"{_start(who)} trains the prior through its draws, which must be differentiable: use a "
             "flow such as RealNVPPrior, or a fixed prior. "
@@ -152,11 +170,3 @@ def kl(q: tfd.Distribution, p: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
         return tfd.kl_divergence(q, p)
     except NotImplementedError:
         return q.log_prob(z) - p.log_prob(z)
-
-
-def need_density(part: Part, who: str) -> None:
-    """Raises a `ValueError` unless a prior, or a posterior's family, has a density."""
-
-
-def need_differentiable_draws(part: Part, who: str) -> None:
-    """x"""

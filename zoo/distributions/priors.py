@@ -1,4 +1,4 @@
-"""Priors over latents, fixed and learned."""
+"""Priors over latents: fixed ones, and a prior that depends on a condition."""
 
 import inspect
 import math
@@ -9,22 +9,24 @@ import tensorflow_probability as tfp
 
 from zoo.distributions.conditional import Completion, Conditional
 from zoo.distributions.families import Family
-from zoo.distributions.part import Part, has_log_prob
+from zoo.distributions.part import Part
 from zoo.draws import Normal
 
 tfd = tfp.distributions
 
 
 class Prior(Part):
-    """p(z). Called with no tensor, or with a condition `y` that it may ignore.
+    """p(z): called without arguments, or with a condition `y` that it may ignore.
 
-    Returns a distribution over `z[dim]`. To train a model adversarially a prior need only be
-    sampled; a likelihood model also needs `log_prob`.
+    A prior returns a distribution over `z[dim]`. An adversarial model only samples its prior; a
+    likelihood model also needs `log_prob`. A prior without a density sets `has_density = False`, and
+    a prior with weights that its draws are not differentiable in sets
+    `has_differentiable_draws = False`.
 
-    `call` may take `training` too, where the prior has layers to which it makes a difference.
+    `call` may take `training` as well, if the prior has layers that behave differently in training.
     """
 
-    def __call__(self, y=None, training=False):
+    def __call__(self, y: tf.Tensor | None = None, training: bool = False) -> tfd.Distribution:
         if "training" in inspect.signature(self.call).parameters:
             return self.call(y, training=training)
         return self.call(y)
@@ -33,12 +35,12 @@ class Prior(Part):
         raise NotImplementedError
 
     @property
-    def has_density(self) -> bool:
-        """Whether its `log_prob` is a density over all of `z[dim]`: not on a part of it, nor none."""
-        return has_log_prob(self())
+    def is_learned(self) -> bool:
+        """Whether the prior has trainable weights."""
+        return bool(self.trainable_variables)
 
     def bind(self, posterior: Conditional) -> None:
-        """Told by a model which q(z | x) is its own. Of use to a prior that is made from it."""
+        """Receives the model's q(z | x), for priors that depend on it. A model calls it when built."""
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -72,7 +74,7 @@ class IsotropicNormal(Prior):
 
 @keras.saving.register_keras_serializable("zoo")
 class Uniform(Prior):
-    """Uniform on [low, high]^dim; [-1, 1]^100 is the DCGAN paper's."""
+    """Uniform on [low, high]^dim; the DCGAN paper uses [-1, 1]^100."""
 
     def __init__(self, dim: int, low: float = -1.0, high: float = 1.0, **kwargs):
         super().__init__(**kwargs)
@@ -86,18 +88,19 @@ class Uniform(Prior):
 
 @keras.saving.register_keras_serializable("zoo")
 class UniformOnSphere(Prior):
-    """Uniform on the sphere of that radius around the origin of R^dim: a "spherical Gaussian" of GANs.
+    """Uniform on a sphere around the origin of R^dim: the "spherical Gaussian" of GANs.
 
-    N(0, I) in many dimensions is nearly this, with the radius sqrt(dim), but here no draw is nearer
-    to the origin than another: White, "Sampling Generative Networks", 2016, section 2, whose
-    interpolation along arcs, `model.interpolate(..., spherical=True)`, stays on it.
-    https://arxiv.org/abs/1609.04468
+    In many dimensions N(0, I) is close to this prior with the radius sqrt(dim), but here all draws
+    have the same distance from the origin. Interpolation along arcs,
+    `model.interpolate(..., spherical=True)`, stays on the sphere: White, "Sampling Generative
+    Networks", 2016, section 2. https://arxiv.org/abs/1609.04468
 
-    The density is with respect to the sphere's own area: -log of that area, for every z on it.
+    `log_prob` is relative to the area of the sphere, -log(area) for every z on it. It is not a density
+    over R^dim, so `has_density` is False.
 
     Args:
         dim: D of the latents, at least 2.
-        radius: Of the sphere, above 0; `None` for sqrt(dim).
+        radius: Radius of the sphere, > 0; `None` for sqrt(dim).
 
     Raises:
         ValueError: If an argument is out of range.
@@ -112,10 +115,10 @@ class UniformOnSphere(Prior):
     def __init__(self, dim: int, radius: float | None = None, **kwargs):
         super().__init__(**kwargs)
         if dim < 2:
-            raise ValueError(f"A sphere needs `dim` to be at least 2. Received: dim={dim}.")
+            raise ValueError(f"`dim` must be at least 2 for a sphere. Received: dim={dim}.")
         if radius is not None and not 0 < radius < math.inf:
             raise ValueError(
-                f"`radius` must be above 0 and finite, or None. Received: radius={radius}."
+                f"`radius` must be positive and finite, or None. Received: radius={radius}."
             )
         self.dim = dim
         self.radius = radius
@@ -125,7 +128,7 @@ class UniformOnSphere(Prior):
 
 
 class _OnSphere(tfd.Distribution):
-    """What `UniformOnSphere` hands out."""
+    """The distribution that `UniformOnSphere` returns."""
 
     def __init__(self, dim, radius, name="UniformOnSphere"):
         parameters = dict(locals())
@@ -171,14 +174,13 @@ class ConditionalPrior(Prior):
     """p(z | y): a network of the condition, and the family that its output parameterises.
 
     The prior network of Sohn et al., "Learning Structured Output Representation using Deep
-    Conditional Generative Models", 2015, section 4 (their p(z | x): what is seen is their x, our y).
-    It gives one distribution for each condition, with the batch shape `[B]`.
+    Conditional Generative Models", 2015, section 4 (their p(z | x): the seen part is their x and our
+    y). It returns one distribution for each condition, with the batch shape `[B]`.
     https://papers.nips.cc/paper/5775
 
-    With a `baseline`, a deterministic network's guess at the image, the prior network sees that guess
-    too, as in the paper's section 4 (its "recurrent connection"). The guess comes without a
-    gradient, and as outside of training (no dropout): nothing that is asked of the prior changes
-    the baseline.
+    With a `baseline`, the prior network also sees a deterministic network's guess at the image, as in
+    the paper's section 4 ("recurrent connection"). The guess is computed without dropout and
+    without a gradient, so the prior never changes the baseline.
 
     Args:
         network: A built `keras.Model` from `y[B, ...]`, with a baseline from `[y, guess]`, to
@@ -188,7 +190,7 @@ class ConditionalPrior(Prior):
             is the guess.
 
     Raises:
-        ValueError: If the networks do not take that, and, when called, for y=None.
+        ValueError: If the networks take other inputs and, when called, if `y` is `None`.
 
     Example:
         >>> prior = zoo.ConditionalPrior(zoo.networks.mlp(10, 2 * 3), zoo.DiagonalNormal())
@@ -204,16 +206,16 @@ class ConditionalPrior(Prior):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        wanted = 1 if baseline is None else 2
-        if len(network.inputs) != wanted:
+        inputs = "y" if baseline is None else "[y, guess]"
+        if len(network.inputs) != (1 if baseline is None else 2):
             raise ValueError(
-                f"The network of this prior takes {'y' if wanted == 1 else '[y, guess]'}. "
+                f"The network of this ConditionalPrior must take {inputs}. "
                 f"Received: a network of {len(network.inputs)} inputs."
             )
         if baseline is not None:
             if not isinstance(baseline, Completion):
                 raise ValueError(
-                    "The `baseline` of a ConditionalPrior is a `Completion`, p(x | y). "
+                    "The `baseline` of a ConditionalPrior must be a `Completion`, p(x | y). "
                     f"Received: a {type(baseline).__name__}."
                 )
             baseline.check_context_is_y()
@@ -221,10 +223,13 @@ class ConditionalPrior(Prior):
         self.family = family
         self.baseline = baseline
 
+    def made_of(self) -> tuple[Part, ...]:
+        return (self.family,)
+
     @property
     def condition(self):
-        taken = self.network.inputs[0]
-        return tf.TensorSpec(taken.shape, taken.dtype)
+        y = self.network.inputs[0]
+        return tf.TensorSpec(y.shape, y.dtype)
 
     def call(self, y=None, training=False):
         if y is None:
