@@ -234,6 +234,9 @@ def test_the_builder_has_the_options_of_the_aae():
     assert isinstance(model.posterior.family, zoo.DiagonalNormal)
     assert isinstance(model.likelihood.family, zoo.UnitNormal)
     assert isinstance(model.adversarial_loss, zoo.adversarial.LeastSquares)
+    default = label_informed_aae(SHAPE)
+    assert isinstance(default.posterior.family, zoo.Deterministic)
+    assert default.posterior.network.layers[1].units == 1000 and default.num_classes == 10
     with pytest.raises(TypeError, match="has no option 'condition'"):
         small(condition="label")
 

@@ -14,9 +14,9 @@ from zoo import adversarial, networks
 from zoo.adversarial import AdversarialLoss, NonSaturating
 from zoo.config import choices, extends
 from zoo.datasets import ImageData
-from zoo.distributions import Conditional, Part, Prior, by_name, noisy_mlp, refuse_learned
-from zoo.distributions.by_name import LIKELIHOODS, POSTERIORS, PRIORS
+from zoo.distributions import Conditional, Part, Prior, refuse_learned
 from zoo.model import GenerativeModel, Round
+from zoo.models.parts import INTERNAL, autoencoder_parts
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -121,118 +121,16 @@ def check_classes(model: GenerativeModel, data: ImageData, classes: int) -> None
         )
 
 
-@choices(network=networks.NETWORKS, posterior=POSTERIORS, prior=PRIORS)
-def posterior_and_prior(
-    image_shape: Sequence[int],
-    *,
-    latent_dim: int = 8,
-    network: str = "mlp",
-    hidden: Sequence[int] = (1000, 1000),
-    filters: Sequence[int] = (),
-    activation: str = "relu",
-    center_images: bool = False,
-    posterior: str = "deterministic",
-    posterior_steps: int = 0,
-    posterior_hidden: Sequence[int] = (),
-    posterior_noise_dim: int = 0,
-    posterior_bases: int = 0,
-    prior: str = "normal",
-    prior_scale: float = 1.0,
-    prior_steps: int = 0,
-    prior_hidden: Sequence[int] = (),
-    prior_components: int = 0,
-) -> tuple[Part, Prior]:
-    """q(z | x) and p(z) of an autoencoder without a condition in its encoder.
-
-    Args:
-        image_shape: Height, width, channels.
-        latent_dim: D of the latents.
-        network: "mlp" or "conv".
-        hidden: Units of the encoder's dense layers.
-        filters: Channels of the encoder's convolutions, for "conv"; () for (32, 64).
-        activation: Activation of the hidden layers.
-        center_images: Whether the encoder first moves images from [0, 1] to [-1, 1]. The network of
-            "implicit" always does.
-        posterior, posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: See
-            `zoo.distributions.by_name.posterior`.
-        prior, prior_scale, prior_steps, prior_hidden, prior_components: See
-            `zoo.distributions.by_name.prior`.
-
-    Raises:
-        ValueError: If a name is unknown, or options do not fit together.
-    """
-
-    def encoder(outputs):
-        plain = networks.encoder(network, image_shape, outputs, hidden, filters, activation)
-        if not center_images:
-            return plain
-        first = [keras.Input(tuple(image_shape)), keras.layers.Rescaling(2.0, -1.0)]
-        return keras.Sequential([*first, *plain.layers], name=plain.name)
-
-    def noisy_encoder(noise_dim, outputs):
-        return noisy_mlp(image_shape, noise_dim, outputs, hidden, activation)
-
-    q = by_name.posterior(
-        posterior,
-        latent_dim,
-        encoder,
-        noisy_encoder if network == "mlp" else None,
-        posterior_steps,
-        posterior_hidden,
-        posterior_noise_dim,
-        posterior_bases,
-    )
-    p = by_name.prior(
-        prior, latent_dim, image_shape, prior_scale, prior_steps, prior_hidden, prior_components
-    )
-    return q, p
-
-
 @choices(
-    likelihood=LIKELIHOODS,
     condition={"none": (), "label": ("condition_size",), "attributes": ("condition_size",)},
 )
-@extends(posterior_and_prior)
-def autoencoder_parts(
-    image_shape: Sequence[int],
-    *,
-    latent_dim: int = 8,
-    network: str = "mlp",
-    hidden: Sequence[int] = (1000, 1000),
-    filters: Sequence[int] = (),
-    activation: str = "relu",
-    likelihood: str = "bernoulli",
-    levels: int = 256,
-    condition: str = "none",
-    condition_size: int = 0,
-    **options: Any,
-) -> tuple[Part, Conditional, Prior]:
-    """q(z | x), p(x | z) or p(x | z, y), and p(z). The options are those of `aae`."""
-    q, p = posterior_and_prior(
-        image_shape,
-        latent_dim=latent_dim,
-        network=network,
-        hidden=hidden,
-        filters=filters,
-        activation=activation,
-        **options,
-    )
-    family = by_name.likelihood(likelihood, levels)
-    decoder = networks.conditioned(
-        lambda shape: networks.decoder(
-            network, *shape, image_shape, family.params_per_value, hidden, filters, activation
-        ),
-        (latent_dim,),
-        networks.condition(condition, condition_size, image_shape),
-    )
-    return q, Conditional(decoder, family), p
-
-
-@extends(autoencoder_parts, without=("center_images",))
+@extends(autoencoder_parts, without=INTERNAL, hidden=(1000, 1000), posterior="deterministic")
 def aae(
     image_shape: Sequence[int],
     *,
     latent_dim: int = 8,
+    condition: str = "none",
+    condition_size: int = 0,
     discriminator_hidden: Sequence[int] = (1000, 1000),
     loss: str = "non_saturating",
     real_label: float = 1.0,
@@ -261,13 +159,11 @@ def aae(
     Raises:
         ValueError: If a name is unknown, options do not fit together, or the prior learns.
     """
-    q, p_x, p_z = autoencoder_parts(image_shape, latent_dim=latent_dim, **options)
+    y = networks.condition(condition, condition_size, image_shape)
     return AAE(
-        q,
-        p_x,
-        p_z,
-        networks.mlp(latent_dim, 1, discriminator_hidden),
-        latent_loss(loss, real_label, label_noise),
+        **autoencoder_parts(image_shape, latent_dim=latent_dim, decoder_condition=y, **options),
+        discriminator=networks.mlp(latent_dim, 1, discriminator_hidden),
+        adversarial_loss=latent_loss(loss, real_label, label_noise),
     )
 
 

@@ -24,7 +24,7 @@ from zoo.distributions import (
 from zoo.distributions.part import described, need_noise
 from zoo.draws import Normal
 from zoo.model import GenerativeModel, Round
-from zoo.models.aae import autoencoder_parts
+from zoo.models.parts import INTERNAL, autoencoder_parts
 
 tfd = tfp.distributions
 
@@ -300,7 +300,7 @@ def _near_zero():
 @choices(discriminator={"joint": (), "product": ("discriminator_features",)})
 @extends(
     autoencoder_parts,
-    without=("center_images", "condition", "condition_size"),
+    without=INTERNAL,
     hidden=(300, 300),
     activation="softplus",
     posterior="implicit",
@@ -338,19 +338,14 @@ def avb(
         The authors' code adds |z|^2 / 2 with adaptive contrast too, where T* of a normal posterior
         is 0.
     """
-    q, p_x, p_z = autoencoder_parts(
-        image_shape, latent_dim=latent_dim, center_images=True, **options
-    )
     form = {"half_square": not adaptive_contrast}
     make = joint_discriminator
     if discriminator == "product":
         make = product_discriminator
         form["features"] = discriminator_features or 8192
     return AVB(
-        q,
-        p_x,
-        p_z,
-        make(image_shape, latent_dim, discriminator_hidden, **form),
-        adaptive_contrast,
-        discriminator_steps,
+        **autoencoder_parts(image_shape, latent_dim=latent_dim, center_images=True, **options),
+        discriminator=make(image_shape, latent_dim, discriminator_hidden, **form),
+        adaptive_contrast=adaptive_contrast,
+        discriminator_steps=discriminator_steps,
     )

@@ -309,7 +309,7 @@ def parts(
     decoder_inputs: int = 0,
     network: str = "mlp",
     hidden: Sequence[int] = (1000, 1000),
-    filters: Sequence[int] = (),
+    filters: Sequence[int] = (32, 64),
     discriminator_hidden: Sequence[int] = (1000, 1000),
     input_noise: float = 0.0,
     batch_norm: bool = False,

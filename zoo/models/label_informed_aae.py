@@ -14,7 +14,8 @@ from zoo.adversarial import AdversarialLoss
 from zoo.config import extends
 from zoo.distributions import Conditional, Part, Prior
 from zoo.model import as_seed
-from zoo.models.aae import AAE, autoencoder_parts, check_classes, latent_loss
+from zoo.models.aae import AAE, check_classes, latent_loss
+from zoo.models.parts import INTERNAL, autoencoder_parts
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -110,9 +111,11 @@ def _components(prior: Prior) -> int:
 
 @extends(
     autoencoder_parts,
-    without=("center_images", "condition", "condition_size"),
-    prior="petals",
+    without=INTERNAL,
     latent_dim=2,
+    hidden=(1000, 1000),
+    posterior="deterministic",
+    prior="petals",
 )
 def label_informed_aae(
     image_shape: Sequence[int],
@@ -135,11 +138,12 @@ def label_informed_aae(
         ValueError: If a name is unknown, options do not fit together, or the prior learns or has no
             components.
     """
-    q, p_x, p_z = autoencoder_parts(image_shape, **options)
-    label = networks.condition("label", _components(p_z) + 1, image_shape)
+    parts = autoencoder_parts(image_shape, **options)
+    label = networks.condition("label", _components(parts["prior"]) + 1, image_shape)
     discriminator = networks.conditioned(
         lambda shape: networks.mlp(*shape, 1, discriminator_hidden),
-        tuple(p_z().event_shape),
+        parts["prior"]().event_shape,
         label,
     )
-    return LabelInformedAAE(q, p_x, p_z, discriminator, latent_loss(loss, real_label, label_noise))
+    loss = latent_loss(loss, real_label, label_noise)
+    return LabelInformedAAE(**parts, discriminator=discriminator, adversarial_loss=loss)

@@ -16,7 +16,7 @@ from zoo.config import choices, extends
 from zoo.discrepancies import InverseMultiquadric, Kernel, kernel_named, mmd_to_prior
 from zoo.distributions import Part, Prior, need_differentiable_draws
 from zoo.model import GenerativeModel
-from zoo.models.aae import posterior_and_prior
+from zoo.models.parts import INTERNAL, posterior_and_prior
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -116,7 +116,7 @@ def check_lambda(lambda_: float) -> None:
 
 
 @choices(network={"mlp": (), "conv": ("filters", "width")})
-@extends(posterior_and_prior, without=("center_images",))
+@extends(posterior_and_prior, without=INTERNAL, posterior="deterministic")
 def parts(
     image_shape: Sequence[int],
     *,
@@ -126,20 +126,15 @@ def parts(
     width: int = 32,
     activation: str = "relu",
     **options: Any,
-) -> tuple[Part, keras.Model, Prior]:
-    """q(z | x), G and p(z). The options are those of `wae`."""
-    q, p = posterior_and_prior(
-        image_shape,
-        latent_dim=latent_dim,
-        network=network,
-        hidden=hidden,
-        activation=activation,
-        **options,
-    )
-    generator = networks.generator(
-        network, latent_dim, image_shape, hidden[::-1], width, activation
-    )
-    return q, generator, p
+) -> dict[str, Any]:
+    """The `posterior`, `prior` and `generator` of a `WAE`. The options are those of `wae`."""
+    sizes = {"network": network, "hidden": hidden, "activation": activation}
+    return {
+        **posterior_and_prior(image_shape, latent_dim=latent_dim, **sizes, **options),
+        "generator": networks.generator(
+            network, latent_dim, image_shape, hidden[::-1], width, activation
+        ),
+    }
 
 
 @extends(parts)
@@ -165,7 +160,7 @@ def wae(
             of 28, 32 or 64 pixels. The paper's networks are of this kind, but larger: 4 layers of
             128 to 1024 channels.
         hidden: Units of the encoder's dense layers; the generator "mlp" mirrors them.
-        filters: Channels of the encoder's convolutions, for "conv"; () for (32, 64).
+        filters: Channels of the encoder's convolutions, for "conv".
         width: Channels of the generator next to the image, for "conv".
         activation: Activation of the hidden layers of the encoder and of the generator "mlp".
         posterior, posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: See
@@ -176,7 +171,7 @@ def wae(
         ValueError: If a name is unknown, options do not fit together, or a number is out of range.
     """
     return WAE(
-        *parts(image_shape, latent_dim=latent_dim, prior_scale=prior_scale, **options),
-        lambda_,
-        kernel_named(kernel, prior_scale * math.sqrt(latent_dim)),
+        **parts(image_shape, latent_dim=latent_dim, prior_scale=prior_scale, **options),
+        lambda_=lambda_,
+        kernel=kernel_named(kernel, prior_scale * math.sqrt(latent_dim)),
     )

@@ -157,13 +157,10 @@ def waegan(
     Raises:
         ValueError: If a name is unknown, options do not fit together, or a number is out of range.
     """
-    posterior, generator, prior = parts(image_shape, latent_dim=latent_dim, **options)
     return WAEGAN(
-        posterior,
-        generator,
-        prior,
-        networks.mlp(latent_dim, 1, discriminator_hidden),
-        lambda_,
-        latent_loss(loss, real_label, label_noise),
-        prior_aware,
+        **parts(image_shape, latent_dim=latent_dim, **options),
+        discriminator=networks.mlp(latent_dim, 1, discriminator_hidden),
+        lambda_=lambda_,
+        adversarial_loss=latent_loss(loss, real_label, label_noise),
+        prior_aware=prior_aware,
     )
