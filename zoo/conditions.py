@@ -3,6 +3,7 @@
 import numpy as np
 
 from zoo.datasets import ImageData
+from zoo.keras_internals import layers_in
 from zoo.model import GenerativeModel
 from zoo.networks import OneHot
 
@@ -41,7 +42,7 @@ def _check(model, data):
             "data.seen_quadrants to 1, 2 or 3; for labels or attributes to None."
         )
     names = data.label_names or ()
-    for layer in model._flatten_layers(include_self=False):
+    for layer in layers_in(model, include_self=False):
         if isinstance(layer, OneHot) and layer.classes < len(names):
             raise ValueError(
                 f"The model knows {layer.classes} classes. Received: '{data.name}', which has "

@@ -4,13 +4,16 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 
 import zoo
+from benchmarks import paper_tables
 from benchmarks.paper_tables import TABLES
 from benchmarks.tables import table as tables
 from benchmarks.tables.table import Row, Table, Trained, markdown, negative_log_likelihood
@@ -90,7 +93,7 @@ def at_once(monkeypatch):
         if not resume:
             run.begin(config)
         run.save_model(presets.build(config, (8, 8, 1), 17))
-        zoo.runs.write_json(run.results, {"epochs": config.epochs})
+        zoo.files.write_json(run.results_path, {"epochs": config.epochs})
 
     monkeypatch.setattr(training, "train", train)
     return begun
@@ -114,7 +117,7 @@ def test_the_record_holds_scores_times_and_what_was_trained(record):
     assert first["scores"]["mean"]["stderr"] == 0.25
     assert first["times"]["training_seconds_of_all_cores"] > 0
     assert "training_seconds" not in third["times"]
-    run = zoo.runs.Run(folder / "three_latents")
+    run = zoo.training.Run(folder / "three_latents")
     assert run.read_config().seed == 3 and run.read_config().epochs == 2
     assert content["seed"] == 3 and content["machine"]["cores"] >= 1
     assert any("Three latents: latents 3.00 (paper 2.5)" in line for line in said)
@@ -279,21 +282,30 @@ def test_the_calibration_measures_steps_of_the_preset_itself():
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "sentence"),
     [
-        (["--table=digit"], "Did you mean 'digits'?"),
-        (["--budget=0"], "above 0"),
-        (["--epochs_of={record}"], "takes a record of table 'digits'"),
+        ({"table": "digit"}, "Did you mean 'digits'?"),
+        ({"budget": 0}, "above 0"),
+        ({"epochs_of": "record.json"}, "takes a record of table 'digits'"),
     ],
 )
-def test_the_program_refuses_in_a_sentence(flags, said, tmp_path):
+def test_mistakes_are_reported_before_training(flags, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "record.json").write_text(json.dumps({"table": "iwae", "rows": []}))
-    flags = [flag.format(record=tmp_path / "record.json") for flag in flags]
+    standard = {"list_tables": False, "table": "digits", "budget": 30, "epochs_of": None}
+    monkeypatch.setattr(paper_tables, "FLAGS", types.SimpleNamespace(**standard | flags))
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        paper_tables.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_the_program_lists_its_tables():
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.paper_tables", *flags, f"--output={tmp_path}"],
+        [sys.executable, "-m", "benchmarks.paper_tables", "--list_tables"],
         cwd=ROOT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
     )
-    assert done.returncode != 0 and said in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(TABLES)

@@ -211,7 +211,7 @@ def test_burdas_two_bounds_are_one_option_apart():
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match=r"two layers.*Received: \(3,\)"):
         zoo.models.hvae((8, 8, 1), latent_dims=(3,))
-    with pytest.raises(ValueError, match=r"importance weighted.*Received: "):
+    with pytest.raises(ValueError, match=r"importance-weighted.*Received: "):
         zoo.models.hierarchical_iwae(
             (8, 8, 1), importance_weighted=False, doubly_reparameterised=True
         )

@@ -203,7 +203,7 @@ def test_labels_without_a_component_are_refused(digits):
     model.compile("sgd")
     for method in (model.fit, model.evaluate):
         with pytest.raises(
-            ValueError, match=r"from 0 to 3, and below 0 .*Received: labels from 0 to 5"
+            ValueError, match=r"from 0 to 3; a negative number .*Received: labels from 0 to 5"
         ):
             method(digits[:8], np.arange(8) % 6, verbose=0)
     with pytest.raises(ValueError, match=r"at most 4 classes\. Received: 'digits' with 10"):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from zoo.datasets.labelled import LEAST_SHARE, check_num_labels, hide_labels, labelled_rows
+from zoo.datasets.labelled import check_num_labels, hide_labels, labelled_rows
 from zoo.datasets.pixels import square
 
 BINARIZATIONS = ("dynamic", "dynamic_all", "fixed", "threshold")
@@ -115,8 +115,8 @@ class ImageData:
         attribute_names: Names of the columns of `y` if `y` is a vector, else `None`.
         seen_quadrants: If not `None`, `y` is the image with that number of quadrants shown and -1
             elsewhere; see `seen_mask`. `y` shows the same binary draw as the image.
-        num_labels: where it is not None, so many training images keep their label, as many of each
-            class, and the others have -1. Validation and test keep theirs.
+        num_labels: If not `None`, the number of training images that keep their label, the same for
+            each class; the others have -1. Validation and test keep all labels.
         sizes: Number of examples of each split.
         binarize: `None`, or one of `BINARIZATIONS`:
             "dynamic": Bernoulli draws with the pixel as probability, new in each training epoch;
@@ -161,8 +161,8 @@ class ImageData:
             train = splits["train"]
             hidden = hide_labels(train.labels, num_labels, seed)
             splits = {**splits, "train": train._replace(labels=hidden)}
-            self._with_label = np.flatnonzero(hidden >= 0).astype(np.int32)
-            self._without = np.flatnonzero(hidden < 0).astype(np.int32)
+            self._labelled = np.flatnonzero(hidden >= 0).astype(np.int32)
+            self._unlabelled = np.flatnonzero(hidden < 0).astype(np.int32)
         self.num_labels = num_labels
         if seen_quadrants and (image_shape[0] % 2 or image_shape[1] % 2):
             raise ValueError(
@@ -199,14 +199,6 @@ class ImageData:
             return float(self.has_labels)
         return self.num_labels / self.sizes["train"]
 
-    @property
-    def labelled_rows(self) -> float | None:
-        """Share of each stratified batch, its last rows, that has a label; None where all have one.
-
-        At least a tenth, so that the few labels are seen in every batch: see `batches`.
-        """
-        return None if self.num_labels is None else max(LEAST_SHARE, self.labelled_share)
-
     def steps_per_epoch(self, batch_size: int) -> int:
         """Number of full training batches in an epoch."""
         return self.sizes["train"] // batch_size
@@ -222,19 +214,21 @@ class ImageData:
         drop_remainder: bool | None = None,
         shard: tuple[int, int, int] = (0, 1, 1),
         labels: bool = True,
-        stratified: bool = False,
+        semi_supervised: bool = False,
     ) -> tf.data.Dataset:
         """A pipeline over one split.
 
         Without `repeat` the dataset is exactly one epoch, `first_epoch`, each time it is
         iterated; to train for several epochs use `repeat=True` and `steps_per_epoch`.
 
-        With `stratified` a batch holds two streams, the unlabelled images and then, as its last
-        rows, the labelled ones: `labelled_rows` of it, rounded up, in each replica's part the same.
-        An epoch has as many batches as it would have without. In it no unlabelled image comes twice,
-        and the labelled ones come over and over, all of them before any comes again. This is for
-        models that know it and undo it by weights, as those of `zoo.models.m2` do; to
-        all others the few labelled images would be a large part of the data.
+        With `semi_supervised` a batch is two streams, `((x_labelled, y), x_unlabelled)`, each of a
+        fixed size; `batch_size` is the sum of the two. The labelled rows have the share of the batch
+        that they have of the training images, but at least a tenth, so that every batch has labels:
+        see `zoo.datasets.labelled.labelled_rows`. Each replica gets the same number of rows of each
+        stream. An epoch has as many batches as an epoch of one stream. In an epoch no unlabelled
+        image comes twice, and each labelled image comes again only after all others have come.
+        Models with `semi_supervised = True` train on such batches; they weight the streams, or use
+        them for different losses. Where every image has a label, a batch is `(x, y)`.
 
         Args:
             split: "train", "validation" or "test".
@@ -247,11 +241,12 @@ class ImageData:
                 worker's replicas in turn, each `batch_size / (workers * replicas)`; over all
                 workers and replicas, in this order, they make up the global batch.
             labels: False leaves out `y`.
-            stratified: of shuffled training images, whether each batch has its share of labelled
-                ones, where `num_labels` leaves others without.
+            semi_supervised: whether a batch is two streams, labelled and unlabelled; for shuffled
+                training images.
 
         Returns:
-            Dataset of `x`, or of `(x, y)` where there are labels. `x`: float32 `[B, H, W, C]` in
+            Dataset of `x`, or of `(x, y)` where there are labels, or of `((x_labelled, y),
+            x_unlabelled)` with `semi_supervised`. `x`: float32 `[B, H, W, C]` in
             [0, 1]. `y`: int32 `[B]`, or float32 `[B, A]` attributes which are 0 or 1, or float32
             `[B, H, W, C]`, the seen part of `x` and -1 elsewhere.
 
@@ -290,28 +285,28 @@ class ImageData:
             )
         steps = size // batch_size if drop else -(-size // batch_size)
         each = batch_size // parts
-        few = 0
-        if stratified and not (split == "train" and shuffle):
+        if semi_supervised and not (split == "train" and shuffle and labels):
             raise ValueError(
-                "`stratified` is for shuffled training images. "
-                f"Received: split={split!r}, shuffle={shuffle}."
+                "`semi_supervised` is for shuffled training images and their labels. "
+                f"Received: split={split!r}, shuffle={shuffle}, labels={labels}."
             )
-        if stratified and self.num_labels is not None:
-            few = labelled_rows(each, self.labelled_rows)
-            if not drop or few == each:
-                raise ValueError(
-                    "Each stratified batch has labelled and unlabelled rows: it "
-                    "needs `drop_remainder=True`, and room for both in the part of each replica. "
-                    f"Received: drop_remainder={drop}, batch_size={batch_size}, shard={shard}, "
-                    f"of which {few} row(s) in {each} are labelled."
-                )
+        two_streams = semi_supervised and self.num_labels is not None
+        each_labelled = labelled_rows(each, self.labelled_share) if two_streams else 0
+        each_unlabelled = each - each_labelled
+        if two_streams and not (drop and each_unlabelled):
+            raise ValueError(
+                "A batch of two streams needs `drop_remainder=True`, and room for a labelled and an "
+                "unlabelled row in the part of each replica. "
+                f"Received: drop_remainder={drop}, batch_size={batch_size}, shard={shard}, "
+                f"of which {each_labelled} row(s) in {each} are labelled."
+            )
 
         new_draws = self._has_new_draws(split)
 
         def one_epoch(epoch):
             order = tf.range(size)
-            if few:
-                labelled, unlabelled = self._streams(epoch, steps * parts * few)
+            if two_streams:
+                labelled, unlabelled = self._streams(epoch, steps * parts * each_labelled)
             elif shuffle:
                 order = tf.random.experimental.stateless_shuffle(order, _seed(self.seed, 0, epoch))
             keys = self._keys(split)
@@ -319,11 +314,10 @@ class ImageData:
             def rows(turn):
                 step, place = turn // replicas, (worker * replicas + turn % replicas) * each
                 start = step * batch_size + place
-                if few:
+                if two_streams:
                     part = step * parts + worker * replicas + turn % replicas
-                    first = part * (each - few)
-                    row = unlabelled[first : first + each - few]
-                    row = tf.concat([row, labelled[part * few : (part + 1) * few]], 0)
+                    streams = (unlabelled, each_unlabelled), (labelled, each_labelled)
+                    row = tf.concat([r[part * n : (part + 1) * n] for r, n in streams], 0)
                 else:
                     row = order[start : start + each]
                 # A new draw is for the global batch; each shard takes its part.
@@ -342,7 +336,10 @@ class ImageData:
             x = tf.ensure_shape(x, [each if drop else None, *self.image_shape])
             if y is None or not labels:
                 return x
-            return x, tf.ensure_shape(y, [each if drop else None, *y.shape[1:]])
+            y = tf.ensure_shape(y, [each if drop else None, *y.shape[1:]])
+            if two_streams:
+                return (x[each_unlabelled:], y[each_unlabelled:]), x[:each_unlabelled]
+            return x, y
 
         last = _FOREVER if repeat else first_epoch + 1
         count = tf.data.INFINITE_CARDINALITY if repeat else steps * replicas
@@ -404,15 +401,15 @@ class ImageData:
         return self.sizes[split]
 
     def _streams(self, epoch: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Rows of `count` labelled images, each pass in an order of its own, and of all others."""
-        passes = -(-count // len(self._with_label))
+        """Rows of `count` labelled images, each pass in a new order, and of all unlabelled images."""
+        passes = -(-count // len(self._labelled))
         # Purposes 0 to 3 are the order's and the draws'.
         keys = tf.random.stateless_uniform(
-            [passes, len(self._with_label)], _seed(self.seed, 4, epoch)
+            [passes, len(self._labelled)], _seed(self.seed, 4, epoch)
         )
-        labelled = tf.gather(self._with_label, tf.reshape(tf.argsort(keys), [-1]))
+        labelled = tf.gather(self._labelled, tf.reshape(tf.argsort(keys), [-1]))
         seed = _seed(self.seed, 0, epoch)
-        return labelled, tf.random.experimental.stateless_shuffle(self._without, seed)
+        return labelled, tf.random.experimental.stateless_shuffle(self._unlabelled, seed)
 
     def _has_new_draws(self, split: str) -> bool:
         """Whether each epoch of the split has a new draw."""

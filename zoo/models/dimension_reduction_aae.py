@@ -14,7 +14,7 @@ from zoo.adversarial import AdversarialLoss
 from zoo.config import extends
 from zoo.distributions import Conditional, Part
 from zoo.models.aae import AAE
-from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, clustering_aae, parts
+from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, parts
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -154,15 +154,25 @@ class DimensionReductionAAE(ClusteringAAE):
         return self.decode(tf.convert_to_tensor(self.heads.kernel))
 
 
-@extends(clustering_aae)
-def dimension_reduction_aae(
+@extends(parts, without=("decoder_inputs",))
+def reduction_parts(
     image_shape: Sequence[int],
     *,
     categories: int = 20,
     latent_dim: int = 2,
     head_distance: float = 5.0,
     **options: Any,
-) -> DimensionReductionAAE:
+) -> dict[str, Any]:
+    """The arguments of `DimensionReductionAAE`. The options are those of `dimension_reduction_aae`."""
+    sizes = {"categories": categories, "latent_dim": latent_dim, "decoder_inputs": latent_dim}
+    return {
+        **parts(image_shape, **sizes, **options),
+        "heads": ClusterHeads(categories, latent_dim, head_distance),
+    }
+
+
+@extends(reduction_parts)
+def dimension_reduction_aae(image_shape: Sequence[int], **options: Any) -> DimensionReductionAAE:
     """A `DimensionReductionAAE`.
 
     Args:
@@ -175,13 +185,4 @@ def dimension_reduction_aae(
     Raises:
         ValueError: As `clustering_aae`, or if `head_distance` is not above 0.
     """
-    return DimensionReductionAAE(
-        **parts(
-            image_shape,
-            categories=categories,
-            latent_dim=latent_dim,
-            decoder_inputs=latent_dim,
-            **options,
-        ),
-        heads=ClusterHeads(categories, latent_dim, head_distance),
-    )
+    return DimensionReductionAAE(**reduction_parts(image_shape, **options))

@@ -13,6 +13,7 @@ from zoo import networks
 from zoo.adversarial import AdversarialLoss
 from zoo.config import extends
 from zoo.distributions import Conditional, Part, Prior
+from zoo.keras_internals import layers_in
 from zoo.model import as_seed
 from zoo.models.aae import AAE, check_classes, latent_loss
 from zoo.models.parts import INTERNAL, autoencoder_parts
@@ -67,7 +68,7 @@ class LabelInformedAAE(AAE):
                 "The discriminator of a LabelInformedAAE takes [z, y]. Received: a network with "
                 f"{len(discriminator.inputs)} input(s)."
             )
-        codes = [n for n in discriminator._flatten_layers() if isinstance(n, networks.OneHot)]
+        codes = [n for n in layers_in(discriminator) if isinstance(n, networks.OneHot)]
         if any(code.classes != components + 1 for code in codes):
             raise ValueError(
                 f"With a prior of {components} components, the discriminator takes {components + 1} "

@@ -1,0 +1,199 @@
+"""Checkpoints hold the whole state of training; pictures come after each epoch."""
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from zoo.training.callbacks import DECAYS, Checkpoints, LearningRateDecay, SampleGrids, TrainingTime
+
+BUILD = zoo.presets.BUILDERS
+SIZE = (8, 8, 1)
+
+
+def gan(seed=0):
+    """With dropout, batch norm's like state, and moving averages."""
+    keras.utils.set_random_seed(seed)
+    model = BUILD["gan_mlp"](SIZE, latent_dim=3, generator_hidden=(8,), discriminator_hidden=(8,))
+    model.compile(keras.optimizers.Adam(0.01, use_ema=True), jit_compile=False)
+    return model
+
+
+def vae(seed=0, hidden=8):
+    keras.utils.set_random_seed(seed)
+    model = BUILD["vae_mlp"](SIZE, latent_dim=3, hidden=(hidden,))
+    model.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+    return model
+
+
+def fit(model, digits, *callbacks, epochs=2, first=0):
+    options = {"batch_size": 50, "shuffle": False, "verbose": 0}
+    model.fit(
+        digits[:100], callbacks=list(callbacks), initial_epoch=first, epochs=epochs, **options
+    )
+
+
+def state(model):
+    """Everything that training goes on from."""
+    optimizers = [v for optimizer in model.optimizers.values() for v in optimizer.variables]
+    metrics = {id(v) for m in [*model.metrics, model.first_non_finite] for v in m.variables}
+    own = [v for v in model.variables if id(v) not in metrics]
+    return [np.asarray(v) for v in own + optimizers]
+
+
+def test_a_restored_model_has_the_whole_state_and_goes_on_alike(digits, tmp_path):
+    whole = gan()
+    fit(whole, digits, Checkpoints(tmp_path))
+    restored = gan(seed=1)
+    assert Checkpoints(tmp_path).restore(restored) == 2
+    for have, want in zip(state(restored), state(whole), strict=True):
+        np.testing.assert_array_equal(have, want)
+    for model in (whole, restored):
+        fit(model, digits, first=2, epochs=3)
+    for have, want in zip(state(restored), state(whole), strict=True):
+        np.testing.assert_array_equal(have, want)
+
+
+def test_an_empty_folder_restores_nothing_and_stays_away(tmp_path):
+    model = vae()
+    before = state(model)
+    assert Checkpoints(tmp_path / "none").restore(model) == 0
+    assert all(np.array_equal(a, b) for a, b in zip(before, state(model), strict=True))
+    assert not list(tmp_path.rglob("ckpt*"))
+
+
+def test_the_latest_checkpoints_are_kept_and_named_by_the_epochs_done(digits, tmp_path):
+    fit(vae(), digits, Checkpoints(tmp_path, keep=2), epochs=4)
+    assert sorted(path.name for path in tmp_path.glob("*.index")) == [
+        "ckpt-3.index",
+        "ckpt-4.index",
+    ]
+
+
+def test_a_process_that_does_not_write_reads(digits, tmp_path):
+    fit(vae(), digits, Checkpoints(tmp_path / "none", write=False), epochs=1)
+    assert not list(tmp_path.rglob("ckpt*"))
+    fit(vae(), digits, Checkpoints(tmp_path), epochs=1)
+    assert Checkpoints(tmp_path, write=False).restore(vae(seed=1)) == 1
+
+
+def test_a_checkpoint_that_is_cut_short_is_named_with_the_one_before(digits, tmp_path):
+    fit(vae(), digits, Checkpoints(tmp_path))
+    data = tmp_path / "ckpt-2.data-00000-of-00001"
+    whole = data.read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        data.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"ckpt-2' cannot be restored.*ckpt-1', may be whole"):
+            Checkpoints(tmp_path).restore(vae())
+    index = tmp_path / "ckpt-2.index"
+    data.write_bytes(whole)
+    index.write_bytes(index.read_bytes()[:20])
+    with pytest.raises(ValueError, match="ckpt-2' cannot be restored"):
+        Checkpoints(tmp_path).restore(vae())
+
+
+def test_the_only_checkpoint_damaged_leaves_training_anew(digits, tmp_path):
+    fit(vae(), digits, Checkpoints(tmp_path), epochs=1)
+    (tmp_path / "ckpt-1.data-00000-of-00001").write_bytes(b"")
+    with pytest.raises(ValueError, match="There is none before it; train anew"):
+        Checkpoints(tmp_path).restore(vae())
+
+
+def test_a_checkpoint_of_another_model_is_refused(digits, tmp_path):
+    fit(vae(), digits, Checkpoints(tmp_path), epochs=1)
+    with pytest.raises(ValueError, match="cannot be restored"):
+        Checkpoints(tmp_path).restore(vae(hidden=9))
+
+
+def test_weights_that_are_not_finite_are_never_kept(digits, tmp_path):
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.step) == 4:
+                weight = self.model.trainable_variables[0]
+                weight.assign(weight * float("nan"))
+
+    with pytest.raises(zoo.NonFiniteError, match="by step 4, the end of epoch 2, the weights"):
+        fit(vae(), digits, Spoil(), Checkpoints(tmp_path), epochs=3)
+    assert Checkpoints(tmp_path).restore(vae()) == 1
+
+
+def test_a_grid_of_the_same_latents_follows_each_epoch(digits, tmp_path):
+    model = vae()
+    fit(model, digits, SampleGrids(tmp_path / "grids", np.zeros([4, 3], np.float32)))
+    grids = sorted((tmp_path / "grids").iterdir())
+    assert [path.name for path in grids] == ["epoch-0001.png", "epoch-0002.png"]
+    assert grids[0].read_bytes() != grids[1].read_bytes()
+
+
+class Rates(keras.callbacks.Callback):
+    """Notes each player's learning rate in each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        rates = {p: float(o.learning_rate) for p, o in self.model.optimizers.items()}
+        if not self.seen or self.seen[-1] != rates:
+            self.seen.append(rates)
+
+
+class Clock(keras.callbacks.Callback):
+    """Time goes on by 1 with each training step, 100 with each of validation, 1,000 after an epoch."""
+
+    now = 50.0
+
+    def monotonic(self):
+        return self.now
+
+    def go_on(self, by):
+        self.now += by
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.go_on(1)
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.go_on(100)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.go_on(1000)
+
+
+@pytest.mark.parametrize("validation", [False, True])
+def test_training_time_is_that_of_the_steps(digits, validation, monkeypatch):
+    clock, training_time = Clock(), TrainingTime()
+    monkeypatch.setattr("zoo.training.callbacks.time", clock)
+    model = zoo.models.autoencoder.autoencoder_mlp((8, 8, 1), 2, (4,))
+    model.compile("adam")
+    for epochs in (3, 2):  # A second training counts anew.
+        model.fit(
+            digits[:40],
+            batch_size=10,
+            epochs=epochs,
+            validation_data=(digits[:20],) if validation else None,
+            callbacks=[training_time, clock],
+            verbose=0,
+        )
+        assert training_time.seconds == 4 * epochs
+    assert clock.now == 50 + 20 + 5 * 1000 + validation * 5 * 2 * 100
+
+
+def test_learning_rates_fall_by_the_share_of_epochs_done_also_after_a_break(digits):
+    rates = {"discriminator": 0.01, "generator": 0.04}
+    seen = Rates()
+    fit(gan(), digits, LearningRateDecay("cosine", rates), seen, epochs=4)
+    expected = 0.5 * (1 + np.cos(np.pi * np.arange(4) / 4))
+    for player, rate in rates.items():
+        np.testing.assert_allclose([r[player] for r in seen.seen], rate * expected, rtol=1e-5)
+    later = Rates()
+    fit(gan(), digits, LearningRateDecay("cosine", rates), later, epochs=4, first=2)
+    assert later.seen == seen.seen[2:]
+
+
+def test_the_falls_begin_at_one_and_end_at_zero():
+    for name, factor in DECAYS.items():
+        assert factor(0.0) == 1.0
+        assert factor(1.0) == pytest.approx(1.0 if name == "none" else 0.0)
+    assert DECAYS["linear"](0.25) == 0.75
+    with pytest.raises(ValueError, match="Did you mean 'cosine'"):
+        LearningRateDecay("cosin", {})

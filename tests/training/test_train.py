@@ -1,0 +1,252 @@
+"""What a run leaves in its folder is of the weights that it says, and shows what it says."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoo import datasets, metrics, pictures, presets, training
+from zoo.models.vaegan import vaegan_mlp
+from zoo.training import Run
+
+TILE = 48  # 8 pixels, six times as large
+
+
+def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
+    config = presets.get("vae_digits")
+    averages = ("use_ema=true", "ema_momentum=0.95")
+    presets.override(
+        config, ["epochs=2", "hidden=16", "latent_dim=3", "jit_compile=false", *averages]
+    )
+    run = Run(tmp_path / "run")
+    results = training.train(config, run, progress=False, say=lambda line: None)
+    assert json.loads(run.results_path.read_text())["test"] == results["test"]
+
+    model, data = run.load_model(), training.load_data(config)
+    found = {}
+    for name in ("last", "average"):
+        if name == "average":  # By hand: the averages are in the optimizer.
+            averages = model.optimizers["vae"]._model_variables_moving_average
+            for variable, average in zip(model.variables_of("vae"), averages, strict=True):
+                variable.assign(average)
+        scores = model.evaluate(data.batches("test", 50), verbose=0, return_dict=True)
+        x, _ = data.arrays("test", limit=1000)
+        picture = tmp_path / f"{name}.png"
+        pictures.samples(model, model.sample_latents(100, seed=config.seed), picture)
+        pixels = np.asarray(Image.open(picture), int)
+        nll = metrics.negative_log_likelihood(model, x, num_samples=100).value
+        found[name] = scores, nll, pixels
+
+    scores, nll, pixels = found["average"]
+    assert results["test"] == pytest.approx(scores, rel=1e-5)
+    assert results["likelihood"]["nll"] == pytest.approx(nll, rel=1e-4)
+    drawn = np.asarray(Image.open(run.path / "samples.png"), int)
+    assert np.abs(drawn - pixels).max() <= 1
+    # Which are not the last weights' by far.
+    scores, nll, pixels = found["last"]
+    assert abs(results["test"]["loss"] - scores["loss"]) > 0.1
+    assert abs(results["likelihood"]["nll"] - nll) > 0.1
+    assert np.abs(drawn - pixels).max() > 5
+
+
+def test_the_rate_is_of_the_steps_of_the_epochs_since_the_run_was_resumed(tmp_path, monkeypatch):
+    class Known(training.callbacks.TrainingTime):
+        def on_train_end(self, logs=None):
+            self.seconds = 2.0
+
+    monkeypatch.setattr(training.callbacks, "TrainingTime", Known)
+    config, run = presets.get("vae_digits"), Run(tmp_path / "run")
+    presets.override(config, ["epochs=1", "hidden=16", "jit_compile=false"])
+    for epochs, done in ((1, 0), (4, 1), (4, 4)):
+        config.epochs = epochs
+        results = training.train(
+            config, run, resume=done > 0, progress=False, say=lambda line: None
+        )
+        images = (epochs - done) * training.load_data(config).steps_per_epoch(50) * 50
+        assert results["resumed_after"] == done and results["seconds"] > 0
+        assert results["images_per_second"] == (images / 2 if images else None)
+
+
+def test_what_is_compared_trains_on_svhn_from_its_original_files(tmp_path, make_svhn):
+    make_svhn(train=45, test=12, extra=2)
+    for name in [name for name in presets.names() if name.endswith("_svhn_cropped")]:
+        config = presets.get(name)
+        for key in ("hidden", "generator_hidden", "discriminator_hidden", "filters", "width"):
+            if key in config.model:
+                value = config.model[key]
+                config.model[key] = (8,) * len(value) if isinstance(value, tuple) else 8
+        given = ("epochs=1", "batch_size=20", "jit_compile=false", f"data.data_dir={tmp_path}")
+        presets.override(config, given)
+        run = Run(tmp_path / name)
+        results = training.train(config, run, progress=False, say=lambda line: None)
+        assert np.isfinite(list(results["test"].values())).all(), name
+        images = run.load_model().sample(3).numpy()
+        assert images.shape == (3, 32, 32, 3) and 0 <= images.min() < images.max() <= 1, name
+        if "likelihood" in results:  # Of noise no model knows more than that it has 256 levels.
+            assert results["likelihood"]["nll"] / (32 * 32 * 3) > 0.95 * math.log(256), name
+
+
+# Pictures ---------------------------------------------------------------------------------------
+
+
+def drawn(model, data, folder, name):
+    """The picture of that name, as `training.draw` makes it, or `None`."""
+    training.draw(model, data, Run(folder), seed=0)
+    path = folder / f"{name}.png"
+    return np.asarray(Image.open(path).convert("RGB"), int) if path.exists() else None
+
+
+def tile(picture, row, column, gap=0):
+    """That image of a picture; `gap` is what the first column stands apart by, beyond the others."""
+    top, left = row * (TILE + 2), column * (TILE + 2) + (gap if column else 0)
+    return picture[top : top + TILE, left : left + TILE]
+
+
+def shows(have, image):
+    """Up to a bit or two: networks round differently for batches of different sizes."""
+    pixels = np.kron(np.round(np.asarray(image) * 255), np.ones((6, 6, 3)))
+    return np.abs(have - pixels).max() <= 2
+
+
+def petals(part, n=10):
+    angle = 2 * math.pi * part / 10
+    return [
+        ((1.4 + 0.5 * step) * math.cos(angle), (1.4 + 0.5 * step) * math.sin(angle))
+        for step in np.linspace(-2, 2, n)
+    ]
+
+
+def swiss_roll(part, n=10):
+    shares = np.linspace(0, 1, 100)[part * n : (part + 1) * n]
+    return [
+        (3 * math.sqrt(t) * math.cos(angle), 3 * math.sqrt(t) * math.sin(angle))
+        for t in shares
+        for angle in [4 * math.pi * math.sqrt(t)]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("preset", "walk"),
+    [
+        ("label_informed_aae_petals_digits", petals),
+        ("label_informed_aae_swiss_roll_digits", swiss_roll),
+    ],
+)
+def test_walks_of_the_prior_go_along_each_part_in_a_row(tmp_path, preset, walk):
+    data = datasets.load("digits")
+    config = presets.get(preset)
+    presets.override(config, ["hidden=16", "discriminator_hidden=8"])
+    model = presets.build(config, data.image_shape)
+    for variable in model.variables_of("autoencoder"):  # So that places differ in what they show.
+        variable.assign(variable * 3)
+    picture = drawn(model, data, tmp_path, "prior_walks")
+    assert picture.shape == (10 * TILE + 9 * 2, 10 * TILE + 9 * 2, 3)
+    for part in range(10):
+        images = model.decode(np.float32(walk(part)))
+        for column, image in enumerate(images):
+            assert shows(tile(picture, part, column), image)
+        assert not shows(tile(picture, part, 0), images[-1])
+
+
+def test_there_are_walks_where_the_prior_has_parts_alone(tmp_path):
+    model = vaegan_mlp((8, 8, 1), 3, (8,), (8,))
+    assert drawn(model, datasets.load("digits"), tmp_path, "prior_walks") is None
+
+
+def test_categories_are_drawn_with_the_test_images_in_them(tmp_path):
+    data = datasets.load("digits")
+    config = presets.get("clustering_aae_digits")
+    presets.override(config, ["hidden=16", "discriminator_hidden=8", "categories=4"])
+    model = presets.build(config, data.image_shape)
+    for variable in model.variables_of("autoencoder"):
+        variable.assign(variable * 5)
+    picture = drawn(model, data, tmp_path, "categories")
+    x, _ = data.arrays("test")
+    members = model.classify(x).numpy().argmax(-1)
+    assert (np.bincount(members, minlength=4) > 0).sum() > 1
+    heads = model.category_images()
+    for category in range(4):
+        assert shows(tile(picture, category, 0), heads[category])
+        for column, image in enumerate(x[members == category][:10]):
+            assert shows(tile(picture, category, 1 + column, gap=8), image)
+    assert (
+        drawn(vaegan_mlp((8, 8, 1), 3, (8,), (8,)), data, tmp_path / "other", "categories") is None
+    )
+
+
+def test_reconstructions_are_of_the_class_that_a_model_finds_and_not_of_the_label(tmp_path):
+    data = datasets.load("digits")
+    config = presets.get("semi_supervised_aae_digits")
+    presets.override(config, ["model.hidden=16", "discriminator_hidden=8"])
+    model = presets.build(config, data.image_shape)
+    for variable in model.variables_of("autoencoder"):
+        variable.assign(variable * 5)
+    x, y = data.arrays("test", limit=10)
+    picture = drawn(model, data, tmp_path, "reconstructions")
+    found, told = model.reconstruct(x), model.reconstruct(x, y)
+    i = int(np.argmax(np.abs(found - told).max(axis=(1, 2, 3))))
+    assert shows(tile(picture, 0, i), x[i]) and shows(tile(picture, 1, i), found[i])
+    assert not shows(tile(picture, 1, i), told[i])
+
+
+def attributes_by_hand(model, x, y):
+    """With and without, by a loop."""
+    codes = model.encode(x).numpy()
+    return [codes[y == k].mean(0) - codes[y != k].mean(0) for k in range(10)]
+
+
+def test_attributes_are_drawn_for_a_vaegan_that_is_not_given_them(tmp_path):
+    data = datasets.load("digits")
+    model = vaegan_mlp(data.image_shape, 3, (16,), (8,))
+    for variable in model.variables_of("encoder"):
+        variable.assign(variable * 3)
+    picture = drawn(model, data, tmp_path, "attributes")
+    vectors = attributes_by_hand(model, *data.arrays("train"))
+    x, _ = data.arrays("test", limit=10)
+    codes = model.encode(x).numpy()
+    assert picture.shape == (10 * TILE + 9 * 2, 12 * TILE + 10 + 10 * 2, 3)
+    for row in range(10):
+        assert shows(tile(picture, row, 0), x[row])
+        steps = [np.zeros(3), *vectors]
+        for column, image in enumerate(model.decode(np.float32(codes[row] + steps))):
+            assert shows(tile(picture, row, 1 + column, gap=8), image)
+    given = vaegan_mlp(data.image_shape, 3, (16,), (8,), condition="label")
+    assert drawn(given, data, tmp_path / "given", "attributes") is None
+
+
+class Attributes:
+    """The digits, with three attributes of which nobody lacks the first, or no `y`, or other."""
+
+    def __init__(self, y):
+        self.data, self.y = datasets.load("digits"), y
+
+    def __getattr__(self, name):
+        return getattr(self.data, name)
+
+    def arrays(self, split, limit=None):
+        x, labels = self.data.arrays(split, limit)
+        return x, self.y(labels)
+
+
+@pytest.mark.parametrize(
+    ("y", "columns"),
+    [
+        (lambda y: np.stack([y >= 0, y > 4, y % 2 == 1], -1).astype(int), 2),
+        (lambda y: np.where(np.arange(len(y)) % 3 == 0, y, -1), 10),  # Most labels held back.
+        (lambda y: None, 0),
+        (lambda y: y[:, None] * 0.5, 0),
+        (lambda y: np.arange(len(y)) % 41, 0),  # Too many.
+        (lambda y: np.zeros([len(y), 8, 8, 1]), 0),  # The seen part of images.
+    ],
+)
+def test_attributes_that_some_images_have_and_some_lack_make_a_column(tmp_path, y, columns):
+    model = vaegan_mlp((8, 8, 1), 3, (16,), (8,))
+    x, _ = datasets.load("digits").arrays("test", limit=2)
+    training.gallery._draw_attributes(model, Attributes(y), x, tmp_path / "a.png")
+    if columns:
+        picture = np.asarray(Image.open(tmp_path / "a.png"))
+        assert picture.shape[:2] == (2 * TILE + 2, (2 + columns) * TILE + 10 + columns * 2)
+    else:
+        assert not (tmp_path / "a.png").exists()

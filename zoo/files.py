@@ -1,0 +1,59 @@
+"""Files that are written all at once: a path holds the old content or the new, never a part of it."""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a path to write to, which replaces `path` when the block ends without an error.
+
+    The temporary path is in the same folder, because a rename is atomic within one file system only.
+    It has the suffix of `path`, and is removed if the block raises. The folder is created if needed.
+
+    Args:
+        path: The file to create or to replace.
+
+    Yields:
+        A new path with the same suffix.
+
+    Example:
+        >>> with zoo.files.replacing("scores.csv") as partial:
+        ...     partial.write_text("epoch,loss")
+        16
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not a file of `tempfile`: those are readable by their owner only.
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not JSON.
+    """
+    return json.loads(Path(path).read_text())
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Writes JSON, indented by two spaces, all at once.
+
+    Raises:
+        TypeError: If JSON cannot hold `content`. The old file stays.
+    """
+    text = json.dumps(content, indent=2) + "\n"
+    with replacing(path) as partial:
+        partial.write_text(text)

@@ -1,0 +1,259 @@
+"""Keras callbacks of a run: checkpoints, learning rates, pictures and evaluations."""
+
+import dataclasses
+import math
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy.typing as npt
+import tensorflow as tf
+
+from zoo import pictures
+from zoo.config import look_up
+from zoo.evaluation import HIGHER_IS_BETTER, METRICS, Evaluation, append
+from zoo.files import read_json, write_json
+from zoo.model import GenerativeModel
+from zoo.training.run import Run
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves the whole state of training after each epoch: weights, optimizers, seeds, step.
+
+    A process that is killed while it writes a checkpoint leaves the previous one valid:
+    `tf.train.CheckpointManager` moves a complete checkpoint into place and then renames the file that
+    names the latest one. Weights that are not finite are never saved, because `fit` stops before.
+
+    Args:
+        folder: The folder of the checkpoints.
+        keep: Number of checkpoints to keep.
+        write: Whether this process writes checkpoints. Among several workers, the chief writes and
+            all workers read.
+    """
+
+    def __init__(self, folder: pathlib.Path, keep: int = 2, write: bool = True):
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+        self.keep = keep
+        self.write = write
+
+    def _manager(self, model):
+        # Listed explicitly: TensorFlow's tracking misses Keras's dict of optimizers and the states
+        # of its seed generators. Metrics are left out, because each epoch resets them.
+        metrics = {
+            id(v) for metric in [*model.metrics, model.first_non_finite] for v in metric.variables
+        }
+        variables = [v for v in model.variables if id(v) not in metrics]
+        variables += [v for optimizer in model.optimizers.values() for v in optimizer.variables]
+        variables = [v.value if isinstance(v, keras.Variable) else v for v in variables]
+        return tf.train.CheckpointManager(
+            tf.train.Checkpoint(variables=variables), str(self.folder), self.keep
+        )
+
+    def restore(self, model: GenerativeModel) -> int:
+        """Restores the latest checkpoint into `model`.
+
+        Returns:
+            The number of finished epochs; 0 if there is no checkpoint.
+
+        Raises:
+            ValueError: If the checkpoint is damaged, or of another model.
+        """
+        manager = self._manager(model)
+        latest = manager.latest_checkpoint
+        if latest is None:
+            return 0
+        try:
+            manager.checkpoint.restore(latest).assert_consumed()
+        except Exception as error:  # TensorFlow raises many types for a damaged file.
+            older = [path for path in manager.checkpoints if path != latest]
+            raise ValueError(
+                f"The checkpoint '{latest}' cannot be restored: {str(error).splitlines()[0].rstrip('.')}. "
+                + (
+                    f"The previous one, '{older[-1]}', may be intact: to continue from it, write its "
+                    f"name in place of the other into '{self.folder / 'checkpoint'}'."
+                    if older
+                    else "There is no other; start again with --overwrite."
+                )
+            ) from error
+        return int(latest.rpartition("-")[2])
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.manager = self._manager(self.model) if self.write else None
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.manager is not None:
+            self.manager.save(checkpoint_number=epoch + 1)
+
+
+DECAYS = {
+    "none": lambda progress: 1.0,
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
+}
+"""The factor of the learning rates, as a function of the finished share of the epochs, in [0, 1)."""
+
+
+class LearningRateDecay(keras.callbacks.Callback):
+    """Decays the learning rates of all players from epoch to epoch.
+
+    Epoch e of E (counted from 0) uses the rate `rates[player] * DECAYS[decay](e / E)`. The rate
+    depends on the epoch only, so a resumed run has the rates of an uninterrupted one. "cosine" is
+    the decay of Loshchilov and Hutter, "SGDR", 2017, eq. 5, without restarts.
+    https://arxiv.org/abs/1608.03983
+
+    Args:
+        decay: A key of `DECAYS`.
+        rates: The initial learning rates by player.
+
+    Raises:
+        ValueError: If `decay` is unknown.
+    """
+
+    def __init__(self, decay: str, rates: Mapping[str, float]):
+        super().__init__()
+        self.factor = look_up(DECAYS, decay, "learning_rate_decay")
+        self.rates = rates
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        for player, optimizer in self.model.optimizers.items():
+            optimizer.learning_rate = self.rates[player] * self.factor(
+                epoch / self.params["epochs"]
+            )
+
+
+class EpochLines(keras.callbacks.Callback):
+    """Reports the results of the first and the last epoch and of about twenty epochs in between.
+
+    Args:
+        say: Called with each line.
+    """
+
+    def __init__(self, say: Callable[[str], None] = print):
+        super().__init__()
+        self.say = say
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        epochs = self.params["epochs"]
+        if epoch in (0, epochs - 1) or (epoch + 1) % max(1, epochs // 20) == 0:
+            results = ", ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
+            self.say(f"epoch {epoch + 1} of {epochs}: {results}")
+
+
+class TrainingTime(keras.callbacks.Callback):
+    """Adds up the time of the training steps, including tracing and compilation.
+
+    The time includes what other callbacks do after a step. If this callback is the first in the
+    list, the time excludes validation and what other callbacks do at the end of an epoch.
+
+    Attributes:
+        seconds: The time of the last call of `fit`, in seconds.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.seconds = 0.0
+        self._started = None
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.seconds = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._started = time.monotonic()
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        self._stop()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._stop()
+
+    def _stop(self):
+        if self._started is not None:
+            self.seconds += time.monotonic() - self._started
+            self._started = None
+
+
+class SampleGrids(keras.callbacks.Callback):
+    """Decodes the same latents after each epoch into `folder/epoch-0001.png` and so on.
+
+    Args:
+        folder: The folder of the pictures.
+        latents: Latents `[N, D]`.
+        y: A condition for each latent, `[N, ...]`, if the model takes one.
+    """
+
+    def __init__(
+        self, folder: pathlib.Path, latents: npt.ArrayLike, y: npt.ArrayLike | None = None
+    ):
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+        self.latents, self.y = latents, y
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.model.best_weights():
+            path = self.folder / f"epoch-{epoch + 1:04}.png"
+            pictures.samples(self.model, self.latents, path, y=self.y)
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Evaluates the model during training, and keeps the best model.
+
+    The model is evaluated after every `every` epochs and after the last one, and after `epochs`. The
+    results are appended to the run's evaluation.jsonl. The value of the metric is logged as
+    `val_<name>`, with NaN in the other epochs. The best model so far is in best.keras and its result
+    in best.json; a resumed run compares with them.
+
+    Args:
+        run: The run.
+        subject: Maps the model to an `Evaluation` on validation data, not on test data.
+        metric: A key of `zoo.evaluation.METRICS`. Of several values, the first one counts.
+        name: The name of the first value.
+        every: Number of epochs between evaluations; 0 for those after `epochs` only.
+        epochs: Numbers of further epochs, counted from 1.
+        say: Called with a line if the metric has no value.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        subject: Callable[[GenerativeModel], Evaluation],
+        metric: str,
+        name: str,
+        every: int = 1,
+        epochs: Sequence[int] = (),
+        say: Callable[[str], None] = print,
+    ):
+        super().__init__()
+        self.run, self.subject, self.say = run, subject, say
+        self.every, self.epochs = every, epochs
+        self.metric, self.name = metric, name
+        self.kind = METRICS[metric].main_kind
+        self.higher_is_better = HIGHER_IS_BETTER[self.kind]
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        value = math.nan
+        done, last = epoch + 1, self.params["epochs"]
+        if done in self.epochs or (self.every and (done % self.every == 0 or done == last)):
+            with self.model.best_weights():
+                results = list(self.subject(self.model).run([self.metric]))
+            for result in results:
+                about = result.sampling | {"epoch": epoch + 1}
+                result = dataclasses.replace(result, sampling=about)
+                append(self.run.evaluation_path, result)
+                if result.value is None:
+                    self.say(f"Epoch {epoch + 1}: {result}")
+                elif result.kind == self.kind:
+                    value = result.value
+                    self._keep_if_best(result)
+        if logs is not None:
+            logs[f"val_{self.name}"] = value
+
+    def _keep_if_best(self, result):
+        if self.run.best_result_path.is_file() and self.run.best_path.is_file():
+            best = read_json(self.run.best_result_path)["value"]
+            if result.value <= best if self.higher_is_better else result.value >= best:
+                return
+        self.run.save_model(self.model, best=True)
+        write_json(self.run.best_result_path, dataclasses.asdict(result))
