@@ -94,8 +94,9 @@ def test_batch_statistics_of_the_encoder_change_in_its_own_phases_only(digits, s
         keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.BatchNormalization(),
         keras.layers.Dense(LATENTS),
     ])  # fmt: skip
-    model = tiny()
-    model.posterior = zoo.Conditional(encoder, zoo.Deterministic())
+    parts = tiny()
+    posterior = zoo.Conditional(encoder, zoo.Deterministic())
+    model = zoo.AAE(posterior, parts.likelihood, parts.prior, parts.discriminator)
     model.compile(keras.optimizers.SGD(0.1))
     x = tf.constant(digits[:BATCH])
     for phase, turn in zip(PHASES, single_turns(model, x), strict=True):
