@@ -9,6 +9,7 @@ from scipy import stats
 import zoo
 from zoo.metrics.annealed import annealed_importance_sampling, annealed_nll, nearest_start
 from zoo.metrics.likelihood import negative_log_likelihood
+from zoo.models.avb import joint_discriminator
 
 tfd = tfp.distributions
 LATENT, VALUES, NOISE = 4, 6, 0.1
@@ -167,7 +168,7 @@ def test_progress_counts_observations():
 
 def aae(**changes):
     small = {"latent_dim": 2, "hidden": (8,), "discriminator_hidden": (8,)}
-    return zoo.presets.BUILDERS["aae_mlp"]((8, 8, 1), **small, **changes)
+    return zoo.models.BUILDERS["aae"]((8, 8, 1), **small, **changes)
 
 
 def test_an_adversarial_autoencoder_has_a_likelihood_by_its_prior(trained):
@@ -190,7 +191,7 @@ def test_models_without_a_likelihood_or_density_are_refused(trained):
         annealed_nll(model, 0.5 * x)
     with pytest.raises(ValueError, match=r"a density over .*Received: a SwissRoll"):
         annealed_nll(aae(prior="swiss_roll"), x)
-    clusters = zoo.presets.BUILDERS["clustering_aae_mlp"]((8, 8, 1), 3, hidden=(8,))
+    clusters = zoo.models.BUILDERS["clustering_aae"]((8, 8, 1), categories=3, hidden=(8,))
     with pytest.raises(ValueError, match="Received: a CategoryAndStyle, which has none"):
         annealed_nll(clusters, x)
     with pytest.raises(ValueError, match="Take initial='prior'"):
@@ -214,7 +215,7 @@ class Wrapped(zoo.distributions.Part):
 def test_a_posterior_without_a_family_is_accepted(trained):
     model, x = trained
     likelihood, prior = model.likelihood, model.prior
-    discriminator = zoo.models.avb.joint_discriminator((8, 8, 1), 2, (4,))
+    discriminator = joint_discriminator((8, 8, 1), 2, (4,))
     other = zoo.AVB(Wrapped(model.posterior), likelihood, prior, discriminator)
     for initial in ("prior", "posterior"):
         settings = {"initial": initial, "num_steps": 10, "num_chains": 2}

@@ -94,7 +94,7 @@ def test_a_model_without_the_parts_is_refused(digits):
 
 
 def test_a_deterministic_posterior_and_a_prior_without_density_are_refused(digits):
-    builder = zoo.presets.BUILDERS["aae_mlp"]
+    builder = zoo.models.BUILDERS["aae"]
     small = {"latent_dim": 2, "hidden": (8,), "discriminator_hidden": (8,)}
     with pytest.raises(ValueError, match="deterministic"):
         rate_and_distortion(builder((8, 8, 1), **small), digits)
@@ -126,7 +126,7 @@ def test_draws_differ_between_batches_and_repeat_with_the_seed(digits):
 
 
 def test_a_deterministic_encoder_gives_its_codes(digits):
-    model = zoo.presets.BUILDERS["aae_mlp"](
+    model = zoo.models.BUILDERS["aae"](
         (8, 8, 1), latent_dim=2, hidden=(8,), discriminator_hidden=(8,)
     )
     draws = aggregate_posterior(model, digits, batch_size=64)
