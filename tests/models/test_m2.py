@@ -748,7 +748,7 @@ def test_m1_stays_as_it_is_and_the_saved_model_is_whole(few_labels, tmp_path):
         np.testing.assert_array_equal(a, b)
     (tmp_path / "m1.keras").unlink()
     model.save(tmp_path / "both.keras")
-    loaded = zoo.runs.load_model(tmp_path / "both.keras")
+    loaded = zoo.training.load_model(tmp_path / "both.keras")
     np.testing.assert_array_equal(loaded.reconstruct(x), model.reconstruct(x))
     np.testing.assert_array_equal(loaded.used, model.used)
     assert (loaded.labelled_share, loaded.labelled_rows) == (0.1, 0.1)
@@ -899,7 +899,7 @@ def test_only_models_that_know_of_it_get_labelled_images_over_and_over(
 
     monkeypatch.setattr(zoo.GenerativeModel, "fit", fit)
     with pytest.raises(Seen) as seen:
-        zoo.training.train(config, zoo.runs.Run(tmp_path / "run"), progress=False)
+        zoo.training.train(config, zoo.training.Run(tmp_path / "run"), progress=False)
     (labels,) = seen.value.args
     assert (labels >= 0).sum() == (100 if few else 50)
 
@@ -931,11 +931,12 @@ def test_what_is_no_m1_is_refused(tmp_path):
 
 def test_a_run_of_m1_and_m2_asks_for_a_trained_m1():
     config = zoo.presets.get("m1_m2_digits")
-    with pytest.raises(ValueError, match=r"--preset=m1_digits.*, and .*--set first=runs/m1_digits"):
-        zoo.training.check(config)
+    model = zoo.presets.build(config, SIZE)
+    with pytest.raises(ValueError, match=r"--preset=m1_digits\) and .*--set first=runs/m1_digits"):
+        zoo.training.check_model(model, config)
     zoo.presets.override(config, ["data.name=mnist"])
     with pytest.raises(ValueError, match=r"--preset=m1_digits --dataset=mnist.*runs/m1_digits"):
-        zoo.training.check(config)
+        zoo.training.check_model(model, config)
     zoo.presets.override(config, ["data.name=digits"])
     zoo.presets.override(config, ["first=runs/elsewhere"])
-    zoo.training.check(config)
+    zoo.training.check_model(model, config)

@@ -130,6 +130,7 @@ class M2(GenerativeModel):
     terms = ("distortion", "rate", "accuracy")
     condition_is_optional = True
     semi_supervised = True
+    adapted = ("labelled_share",)
 
     def __init__(
         self,
