@@ -43,6 +43,8 @@ Papers that are parts, usable in many models:
 | One-sided label smoothing (Salimans et al. 2016), instance noise (Sonderby et al. 2017) | `real_label`, `instance_noise` |
 """
 
+import re
+
 from zoo.models import elbo
 from zoo.models.autoencoder import Autoencoder, autoencoder
 from zoo.models.beta_tcvae import BetaTCVAE, beta_tcvae
@@ -59,25 +61,7 @@ from zoo.models.predictor import Predictor, predictor
 from zoo.models.rae import RAE, rae
 from zoo.models.vae import VAE, vae
 
-BUILDERS = {
-    builder.__name__: builder
-    for builder in (
-        autoencoder,
-        vae,
-        beta_vae,
-        beta_tcvae,
-        factor_vae,
-        info_vae,
-        iwae,
-        hierarchical_iwae,
-        hvae,
-        denoising_vae,
-        denoising_iwae,
-        cvae,
-        predictor,
-        rae,
-    )
-}
+BUILDERS = {name: globals()[name] for name in re.findall(r"^\| `(\w+)` \|", __doc__, re.MULTILINE)}
 """Every builder by its name, in the order of the map."""
 
 __all__ = [

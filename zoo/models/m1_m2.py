@@ -120,6 +120,7 @@ class M1M2(M2):
 
 def m1_m2(
     image_shape: Sequence[int],
+    *,
     first: VAE | None = None,
     num_classes: int = 10,
     latent_dim: int = 50,
