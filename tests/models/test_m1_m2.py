@@ -163,10 +163,10 @@ def test_an_m1_with_constant_codes_is_refused(first, known):
 
 def test_codes_are_new_draws_in_training_and_means_in_evaluation(first, known, x):
     model = stacked(first, known)
-    x = tf.constant(x)
+    x, y = tf.constant(x), tf.constant([0, 1, 2, 0, 1, 2])
 
     def losses(seed, training):
-        return model.objective(x, None, tf.constant(seed), training)[0]["vae"].numpy()
+        return model.objective(x, y, tf.constant(seed), training)[0]["vae"].numpy()
 
     np.testing.assert_array_equal(losses([0, 1], False), losses([0, 2], False))
     assert (losses([0, 1], True) != losses([0, 2], True)).all()
@@ -270,7 +270,7 @@ def test_m1_stays_as_it_is_and_the_saved_model_is_whole(few_labels, tmp_path):
     for a, b in zip(frozen, now, strict=True):
         np.testing.assert_array_equal(a, b)
     model.save(tmp_path / "both.keras")
-    loaded = zoo.runs.load_model(tmp_path / "both.keras")
+    loaded = zoo.training.load_model(tmp_path / "both.keras")
     np.testing.assert_array_equal(loaded.reconstruct(x), model.reconstruct(x))
     np.testing.assert_array_equal(loaded.used, model.used)
     assert loaded.labelled_share == 0.1
@@ -299,12 +299,12 @@ def test_other_models_than_m1_are_refused():
 
 
 def test_a_run_of_m1_m2_asks_for_a_trained_m1():
+    model = m1_m2(SIZE, first=m1(SIZE, latent_dim=2, hidden=(4,)))
     config = zoo.presets.get("m1_m2_digits")
-    with pytest.raises(ValueError, match=r"--preset=m1_digits.*, and .*--set first=runs/m1_digits"):
-        zoo.training.check(config)
+    with pytest.raises(ValueError, match=r"--preset=m1_digits\).*--set first=runs/m1_digits"):
+        zoo.training.checks.check_model(model, config)
     zoo.presets.override(config, ["data.name=mnist"])
     with pytest.raises(ValueError, match=r"--preset=m1_digits --dataset=mnist.*runs/m1_digits"):
-        zoo.training.check(config)
-    zoo.presets.override(config, ["data.name=digits"])
-    zoo.presets.override(config, ["first=runs/elsewhere"])
-    zoo.training.check(config)
+        zoo.training.checks.check_model(model, config)
+    zoo.presets.override(config, ["data.name=digits", "first=runs/elsewhere"])
+    zoo.training.checks.check_model(model, config)

@@ -676,12 +676,15 @@ def test_only_semi_supervised_models_train_on_two_streams(preset, count, tmp_pat
     zoo.presets.override(config, ["num_labels=50"])
 
     def fit(model, batches, y=None, *, steps_per_epoch, **kwargs):
-        epoch = [zoo.GenerativeModel._unpacked(model, batch)[1] for batch in batches.take(steps_per_epoch)]
+        epoch = [
+            zoo.GenerativeModel._unpacked(model, batch)[1]
+            for batch in batches.take(steps_per_epoch)
+        ]
         raise Labels(np.concatenate(epoch))
 
     monkeypatch.setattr(zoo.GenerativeModel, "fit", fit)
     with pytest.raises(Labels) as epoch:
-        zoo.training.train(config, zoo.runs.Run(tmp_path / "run"), progress=False)
+        zoo.training.train(config, zoo.training.Run(tmp_path / "run"), progress=False)
     (labels,) = epoch.value.args
     assert (labels >= 0).sum() == count
 

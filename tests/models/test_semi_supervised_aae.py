@@ -237,7 +237,8 @@ def test_labels_of_no_class_are_refused(digits):
     model = small()
     for method in (model.fit, model.evaluate):
         with pytest.raises(
-            ValueError, match=r"from 0 to 3; a negative number means no label.*Received: labels from 0 to 9"
+            ValueError,
+            match=r"from 0 to 3; a negative number means no label.*Received: labels from 0 to 9",
         ):
             method(digits[:10], np.arange(10), verbose=0)
         with pytest.raises(ValueError, match=r"is a label, an int\. Received: y of type float64"):

@@ -28,7 +28,7 @@ from zoo.distributions import (
 )
 from zoo.model import GenerativeModel, as_images, as_seed
 from zoo.models.aae import check_classes
-from zoo.models.vae import log_mean_weight
+from zoo.models.elbo import log_mean_weight
 
 NO_LABEL = -1
 
@@ -164,10 +164,6 @@ class M2(GenerativeModel):
     def num_classes(self) -> int:
         """C."""
         return self.classifier.output_shape[-1]
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return tuple(self.posterior.network.inputs[0].shape[1:])
 
     def adapt(self, data: ImageData) -> None:
         """Takes the share of labelled images from the data.

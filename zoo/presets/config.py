@@ -83,7 +83,7 @@ def defaults(builder: str) -> dict[str, Any]:
 
 def resolve(name: str) -> dict[str, Any]:
     """What a preset states, together with what the preset states that it is `like`."""
-    preset = dict(PRESETS[name])
+    preset = {"model": {}} | PRESETS[name]
     if "like" not in preset:
         return preset
     base = resolve(preset.pop("like"))
