@@ -37,17 +37,22 @@ SUBMODULES = [
 ]
 
 
-def test_import_zoo_does_not_load_what_few_functions_need():
-    code = "import json, sys, zoo; print(json.dumps(sorted(sys.modules)))"
+def test_import_zoo_loads_no_slow_package():
+    # Keras itself loads parts of Matplotlib and scikit-learn.
+    code = """
+import json, sys, keras, tensorflow, tensorflow_probability.substrates
+tensorflow_probability.distributions
+before = set(sys.modules)
+import zoo
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = json.loads(done.stdout)
-    assert not set(SLOW_IMPORTS) & set(loaded)
+    loaded = {name for name in json.loads(done.stdout) if name.partition(".")[0] in SLOW_IMPORTS}
+    assert not loaded
 
 
 @pytest.mark.parametrize("name", SUBMODULES)
-def test_submodules_are_attributes_after_import_zoo(name):
-    code = f"import zoo; assert zoo.{name}.__name__ == 'zoo.{name}'"
-    assert hasattr(zoo, name), code
+def test_submodules_are_attributes_of_zoo(name):
     assert getattr(zoo, name).__name__ == f"zoo.{name}"
     assert name in zoo.__all__
 
