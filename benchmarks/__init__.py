@@ -1,1 +1,1 @@
-"""Measurements of speed: programs, not part of the library."""
+"""Benchmarks: programs in the repository that are not part of the library."""

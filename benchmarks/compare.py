@@ -1,10 +1,10 @@
-"""Trains what is missing, scores presets by one protocol, and writes a report.
+"""Trains presets, scores them by one protocol, and writes a report.
 
 python -m benchmarks.compare --presets=vae_mnist,vae_flow_mnist,gan_mnist --output=comparison
 
-The folder then holds report.html (one file, to be read anywhere), report.md with its pictures,
-scores.json, scores.csv with each seed's values, and the runs. The same command goes on where a killed
-one stood.
+The folder then holds report.html (one self-contained file), report.md with its pictures, scores.json,
+scores.csv with the values of each seed, and the runs with their results (evaluation.jsonl). If the
+comparison was killed, the same command continues it.
 """
 
 import csv
@@ -21,7 +21,7 @@ from benchmarks.comparison import report
 from benchmarks.comparison.page import Picture, as_html, as_markdown
 from benchmarks.comparison.scores import Protocol, csv_rows, score, summary, unranked
 from benchmarks.comparison.subjects import prepare, train_all
-from benchmarks.throughput import machine
+from benchmarks.machine import machine
 from trainers import cli
 from zoo import features, pictures, training
 from zoo.files import write_json
@@ -29,8 +29,8 @@ from zoo.versions import versions
 
 FLAGS = flags.FLAGS
 
-# What the report's own command repeats; the rest says where things lie.
-_OF_THE_RESULT = (
+# The flags that change the result, which the command in the report repeats.
+_FLAGS_OF_THE_RESULT = (
     "presets",
     "seeds",
     "budget",
@@ -45,13 +45,13 @@ def main() -> None:
     folder = pathlib.Path(os.path.expanduser(FLAGS.output))
     _check_free(folder)
     protocol = Protocol(FLAGS.num_samples, FLAGS.importance_samples, FLAGS.limit)
-    given = _named(FLAGS.extractor, FLAGS.weights)
+    extra = _named(FLAGS.extractor, FLAGS.weights)
     seeds = [_number(seed) for seed in FLAGS.seeds]
     data_dir = os.path.abspath(os.path.expanduser(FLAGS.data_dir)) if FLAGS.data_dir else None
     subjects = prepare(
         FLAGS.presets, seeds, folder, FLAGS.budget, FLAGS.set, FLAGS.reuse or (), data_dir
     )
-    extractors = _networks(subjects[0].config.data.name, given)
+    extractors = _networks(subjects[0].config.data.name, extra)
     subjects, failed = train_all(subjects, folder)
     scored = [s for subject in subjects for s in score(subject, protocol, extractors, folder)]
     _write(folder, subjects, scored, protocol, extractors, failed)
@@ -62,27 +62,29 @@ def _check_free(folder):
         raise FileExistsError(f"'{folder}' is a file. Choose another --output.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "plan.json").is_file():
         raise FileExistsError(
-            f"The folder '{folder}' holds something else than a comparison, which is left alone. "
-            "Choose another --output."
+            f"The folder '{folder}' holds files that are not of a comparison. They are not changed: "
+            "choose another --output."
         )
 
 
 def _named(extractor, weights):
     if weights and not extractor:
-        raise ValueError(f"--weights is a file for an --extractor. Received: {weights!r} alone.")
+        raise ValueError(
+            f"--weights needs an --extractor. Received: --weights={weights!r} without one."
+        )
     return features.get(extractor, weights) if extractor else None
 
 
-def _networks(data, given):
-    """The zoo's own feature network for a data set, and another one if it is given."""
+def _networks(data, extra):
+    """The zoo's own feature network for a data set, and a further one if the user names it."""
     own = features.for_dataset(data)
     extractors = [features.get(own)] if own else []
-    return extractors if given is None or given.id == own else [*extractors, given]
+    return extractors if extra is None or extra.id == own else [*extractors, extra]
 
 
 def _number(text):
     if not text.strip().isdecimal():
-        raise ValueError(f"Seeds are numbers from 0 on, such as --seeds=0,1,2. Received: {text!r}.")
+        raise ValueError(f"Expected seeds of 0 or more, as in --seeds=0,1,2. Received: {text!r}.")
     return int(text)
 
 
@@ -93,8 +95,8 @@ def _write(folder, subjects, scored, protocol, extractors, failed):
     remarks += unranked(scored).values()
     if not extractors:
         remarks.append(
-            f"The zoo has no feature network for '{data.name}', so distances in features, precision and "
-            f"recall are missing. With `--extractor` they use another: {', '.join(features.names())}."
+            f"The zoo has no feature network for '{data.name}', so distances in features, precision "
+            f"and recall are missing. Name one with `--extractor`: {', '.join(features.names())}."
         )
     about = {
         "data": data.name,
@@ -110,7 +112,7 @@ def _write(folder, subjects, scored, protocol, extractors, failed):
         "machine": machine() | versions(),
     }
     curves = folder / "pictures" / "learning_curves.png"
-    first = {s.preset: s for s in reversed(subjects)}  # One whose first seed failed has its next.
+    first = {s.preset: s for s in reversed(subjects)}  # The first seed that did not fail.
     shown = {name: first[name] for name in dict.fromkeys(s.preset for s in subjects)}
     pictures.compared_curves({name: s.run.read_metrics() for name, s in shown.items()}, curves)
     of_seeds = ", ".join(map(str, sorted({s.seed for s in shown.values()})))
@@ -120,9 +122,10 @@ def _write(folder, subjects, scored, protocol, extractors, failed):
     (folder / "report.md").write_text(as_markdown(page, folder), encoding="utf-8")
     places = {
         s.name: {
-            # Its own move with it.
+            # The comparison's own runs move with its folder.
             "path": os.path.abspath(s.run.path) if s.reused else f"runs/{s.name}",
             "command": s.command,
+            "sha256": {x.checkpoint: x.file_sha256 for x in scored if x.subject is s},
         }
         for s in subjects
     }
@@ -140,30 +143,34 @@ def _write(folder, subjects, scored, protocol, extractors, failed):
 
 
 def _command():
-    given = [
+    words = [
         f"--{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
-        for name in _OF_THE_RESULT
+        for name in _FLAGS_OF_THE_RESULT
         if FLAGS[name].present and (value := FLAGS[name].value) is not None
     ]
-    given += [f"--set={setting}" for setting in FLAGS.set]
-    words = ["python", "-m", "benchmarks.compare", *map(shlex.quote, given)]
+    words += [f"--set={setting}" for setting in FLAGS.set]
+    words = ["python", "-m", "benchmarks.compare", *map(shlex.quote, words)]
     return " ".join([*words, "--output=comparison"])
 
 
 def _define_flags() -> None:
     flags.DEFINE_list("presets", None, "Presets of one data set.", required=True)
-    flags.DEFINE_list("seeds", ["0"], "Each preset is trained with each of these.")
+    flags.DEFINE_list("seeds", ["0"], "The seeds that each preset is trained with.")
     flags.DEFINE_string("output", None, "Folder of the comparison.", required=True)
-    flags.DEFINE_list("reuse", None, "Folders of finished runs, not to be trained again.")
+    flags.DEFINE_list(
+        "reuse", None, "Folders of finished runs to compare without training them again."
+    )
     flags.DEFINE_float(
         "budget",
         None,
-        "Minutes for all training, scores not included. Default: as many epochs as the presets have.",
+        "Minutes for all training, without scoring. Default: the epochs of the presets.",
     )
     flags.DEFINE_multi_string("set", [], "key=value: a change to every preset. Repeatable.")
-    flags.DEFINE_string("data_dir", None, "Where the data set lies.")
+    flags.DEFINE_string("data_dir", None, "Folder of the data set.")
     flags.DEFINE_integer("num_samples", 10_000, "Number of images to generate.", lower_bound=2)
-    flags.DEFINE_integer("importance_samples", 1000, "For each likelihood.", lower_bound=1)
+    flags.DEFINE_integer(
+        "importance_samples", 1000, "Number of draws for each likelihood.", lower_bound=1
+    )
     flags.DEFINE_integer("limit", 1000, "Number of test images for likelihoods.", lower_bound=2)
     flags.DEFINE_string("extractor", None, "A further feature network, such as inception-clean.")
     flags.DEFINE_string("weights", None, "File with its weights.")

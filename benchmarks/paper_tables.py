@@ -1,10 +1,10 @@
-"""Trains and scores the rows of papers' tables, and prints ours beside the papers'.
+"""Trains and scores the rows of papers' tables, and prints them with the papers' numbers.
 
 python -m benchmarks.paper_tables --table=iwae --budget=30
 
-The runs lie in --output, so that a killed table goes on where it stood; the record goes to --results
-as JSON and Markdown. --epochs_of=FILE takes each row's number of epochs from a record, in place of
-the budget, and so repeats it on a machine of another speed.
+The runs are in --output, so that a killed table continues; the record goes to --results as JSON and
+Markdown. With --epochs_of=FILE the numbers of epochs come from a record instead of the budget, which
+repeats the table on a machine of another speed.
 """
 
 import json
@@ -88,11 +88,11 @@ def _command(table):
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("table", "digits", "Which table; --list_tables shows all.")
-    flags.DEFINE_bool("list_tables", False, "List the tables and end.")
-    flags.DEFINE_float("budget", 30, "Minutes of all cores, for training and scoring.")
-    flags.DEFINE_integer("seed", 0, "Of weights, order, noise.")
-    flags.DEFINE_string("epochs_of", None, "A record whose numbers of epochs to train for.")
+    flags.DEFINE_string("table", "digits", "The table; --list_tables shows all.")
+    flags.DEFINE_bool("list_tables", False, "List the tables and exit.")
+    flags.DEFINE_float("budget", 30, "Minutes on all cores, for training and scoring.")
+    flags.DEFINE_integer("seed", 0, "Seed of weights, order and noise.")
+    flags.DEFINE_string("epochs_of", None, "A record that sets the numbers of epochs.")
     flags.DEFINE_multi_string("set", [], "key=value: a change to every row. Repeatable.")
     flags.DEFINE_string("output", "runs/paper_tables", "Folder of the runs.")
     flags.DEFINE_string("results", "benchmarks/results", "Folder of the record.")

@@ -26,7 +26,7 @@ LOGITS = np.array([-100, -20, -3, -0.5, 0, 0.5, 3, 20, 100], np.float32)
 BOTH = pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_sat"])
 
 
-def slope(function, logits):
+def gradient(function, logits):
     logits = tf.constant(logits, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(logits)
@@ -35,7 +35,7 @@ def slope(function, logits):
 
 
 @BOTH
-def test_the_discriminator_pays_the_log_probability_of_its_errors(loss):
+def test_the_discriminators_loss_is_the_log_probability_of_the_other_label(loss):
     wide = LOGITS.astype(np.float64)
     np.testing.assert_allclose(loss.real(LOGITS), -log_expit(wide), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(loss.fake(LOGITS), -log_expit(-wide), rtol=1e-5, atol=1e-7)
@@ -43,60 +43,66 @@ def test_the_discriminator_pays_the_log_probability_of_its_errors(loss):
 
 def test_the_generator_minimises_log_one_minus_d_or_minus_log_d():
     wide = LOGITS.astype(np.float64)
-    np.testing.assert_allclose(Minimax().fool(LOGITS), log_expit(-wide), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(NonSaturating().fool(LOGITS), -log_expit(wide), rtol=1e-5, atol=1e-7)
-
-
-def test_the_generators_slope_is_minus_d_where_it_saturates_and_d_minus_one_where_not():
-    wide = LOGITS.astype(np.float64)
-    np.testing.assert_allclose(slope(Minimax().fool, LOGITS), -expit(wide), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(Minimax().generator(LOGITS), log_expit(-wide), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(
-        slope(NonSaturating().fool, LOGITS), -expit(-wide), rtol=1e-5, atol=1e-7
+        NonSaturating().generator(LOGITS), -log_expit(wide), rtol=1e-5, atol=1e-7
+    )
+
+
+def test_the_generators_gradient_is_minus_d_or_d_minus_one():
+    wide = LOGITS.astype(np.float64)
+    np.testing.assert_allclose(
+        gradient(Minimax().generator, LOGITS), -expit(wide), rtol=1e-5, atol=1e-7
+    )
+    np.testing.assert_allclose(
+        gradient(NonSaturating().generator, LOGITS), -expit(-wide), rtol=1e-5, atol=1e-7
     )
 
 
 @BOTH
-@pytest.mark.parametrize("role", ["real", "fake", "fool"])
-def test_values_and_slopes_stay_finite_at_extreme_logits(loss, role):
+@pytest.mark.parametrize("role", ["real", "fake", "generator"])
+def test_losses_and_gradients_are_finite_at_extreme_logits(loss, role):
     logits = np.array([-1e4, -100, 100, 1e4], np.float32)
     function = getattr(loss, role)
     assert np.isfinite(function(tf.constant(logits))).all()
-    slopes = slope(function, logits)
-    assert np.isfinite(slopes).all() and (np.abs(slopes) <= 1).all()
-    assert np.abs(slopes).max() == pytest.approx(1)
+    gradients = gradient(function, logits)
+    assert np.isfinite(gradients).all() and (np.abs(gradients) <= 1).all()
+    assert np.abs(gradients).max() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("label", [0.6, 0.9])
-def test_label_smoothing_is_cross_entropy_with_a_softer_target_for_real_only(label):
+def test_label_smoothing_is_cross_entropy_with_a_softer_target_for_real_examples_only(label):
     wide = LOGITS.astype(np.float64)
     expected = -label * log_expit(wide) - (1 - label) * log_expit(-wide)
     loss = NonSaturating(real_label=label)
     np.testing.assert_allclose(loss.real(LOGITS), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(loss.fake(LOGITS), Minimax().fake(LOGITS))
-    np.testing.assert_allclose(loss.fool(LOGITS), NonSaturating().fool(LOGITS))
+    np.testing.assert_allclose(loss.generator(LOGITS), NonSaturating().generator(LOGITS))
 
 
+@pytest.mark.parametrize("real_label", [1.0, 0.8])
 @pytest.mark.parametrize("role", ["real", "fake"])
 @pytest.mark.parametrize("share", [0.05, 0.3])
-def test_label_noise_tells_the_stated_share_of_examples_the_other_label(role, share):
-    n = 20_000
-    noisy, plain = Minimax(label_noise=share), Minimax()
-    logits = tf.fill([n], 1.5)
-    paid = getattr(noisy, role)(logits, seed=[1, 2]).numpy()
-    right = float(getattr(plain, role)(tf.constant([1.5]))[0])
-    wrong = float(getattr(plain, "fake" if role == "real" else "real")(tf.constant([1.5]))[0])
-    flipped = np.isclose(paid, wrong)
-    assert (flipped | np.isclose(paid, right)).all()
+def test_label_noise_gives_the_stated_share_of_examples_the_other_target(role, share, real_label):
+    n, logit = 20_000, 1.5
+    loss = Minimax(real_label=real_label, label_noise=share)
+    losses = getattr(loss, role)(tf.fill([n], logit), seed=[1, 2]).numpy()
+    # Cross-entropy with the targets `real_label` and 0.
+    as_real = -real_label * log_expit(logit) - (1 - real_label) * log_expit(-logit)
+    as_fake = -log_expit(-logit)
+    right, wrong = (as_real, as_fake) if role == "real" else (as_fake, as_real)
+    flipped = np.isclose(losses, wrong)
+    assert (flipped | np.isclose(losses, right)).all()
     assert abs(flipped.mean() - share) < 4 * math.sqrt(share * (1 - share) / n)
 
 
-def test_label_noise_is_a_function_of_the_seed_and_independent_of_it_elsewhere():
+def test_label_noise_is_a_function_of_the_seed_and_leaves_the_generator_alone():
     logits = tf.fill([1000], 1.5)
     loss = Minimax(label_noise=0.3)
     first, again, other = (loss.real(logits, seed=s).numpy() for s in ([1, 2], [1, 2], [1, 3]))
     np.testing.assert_array_equal(first, again)
     assert 0.3 < (first != other).mean() < 0.54  # 2 * 0.3 * 0.7 = 0.42 if independent
-    np.testing.assert_array_equal(loss.fool(logits), Minimax().fool(logits))
+    np.testing.assert_array_equal(loss.generator(logits), Minimax().generator(logits))
 
 
 def densities():
@@ -107,37 +113,37 @@ def densities():
 
 
 def optimal(loss, p, q, rate=3):
-    """The discriminator's optimal logits, by gradient descent, and what it then pays."""
+    """The discriminator's optimal logits, by gradient descent, and its loss there."""
     logits = tf.Variable(tf.zeros(len(p)))
 
     @tf.function
     def descend():
         with tf.GradientTape() as tape:
-            paid = tf.reduce_sum(p * loss.real(logits) + q * loss.fake(logits))
-        logits.assign_sub(rate * tape.gradient(paid, logits) / (p + q))
-        return paid
+            total = tf.reduce_sum(p * loss.real(logits) + q * loss.fake(logits))
+        logits.assign_sub(rate * tape.gradient(total, logits) / (p + q))
+        return total
 
     for _ in range(600):
-        paid = descend()
-    return logits.numpy(), float(paid)
+        total = descend()
+    return logits.numpy(), float(total)
 
 
 @BOTH
-def test_the_optimal_discriminator_is_p_over_p_plus_q_and_pays_log_4_less_twice_the_jsd(loss):
+def test_the_optimal_discriminator_is_p_over_p_plus_q_with_loss_log_4_minus_twice_the_jsd(loss):
     p, q = densities()
-    logits, paid = optimal(loss, p, q)
+    logits, total = optimal(loss, p, q)
     np.testing.assert_allclose(expit(logits), p / (p + q), atol=1e-4)
     middle = (p + q) / 2
     jsd = 0.5 * (p * np.log(p / middle)).sum() + 0.5 * (q * np.log(q / middle)).sum()
     assert jsd > 0.05
-    assert paid == pytest.approx(math.log(4) - 2 * jsd, abs=1e-5)
+    assert total == pytest.approx(math.log(4) - 2 * jsd, abs=1e-5)
 
 
-def test_where_both_densities_agree_the_best_discriminator_guesses_and_pays_twice_log_2():
+def test_for_equal_densities_the_optimal_discriminator_is_one_half_with_loss_2_log_2():
     p, _ = densities()
-    logits, paid = optimal(Minimax(), p, p)
+    logits, total = optimal(Minimax(), p, p)
     np.testing.assert_allclose(logits, 0, atol=1e-4)
-    assert paid == pytest.approx(2 * math.log(2), abs=1e-5)
+    assert total == pytest.approx(2 * math.log(2), abs=1e-5)
 
 
 def test_with_smoothing_the_optimal_discriminator_is_scaled_down():
@@ -161,7 +167,7 @@ def test_arguments_out_of_range_are_refused(arguments, message):
         adversarial_loss("minimax", **arguments)
 
 
-def test_losses_are_found_by_name_and_come_back_from_their_config():
+def test_losses_are_found_by_name_and_rebuilt_from_their_config():
     loss = adversarial_loss("non_saturating", real_label=0.9, label_noise=0.1)
     assert type(loss) is NonSaturating
     assert type(adversarial_loss("minimax")) is Minimax
@@ -175,60 +181,60 @@ def test_losses_are_found_by_name_and_come_back_from_their_config():
 # Least squares, hinge, Wasserstein ----------------------------------------------------------------
 
 
-def test_least_squares_pulls_logits_to_its_targets():
+def test_least_squares_is_half_the_squared_distance_to_each_target():
     v = np.array([-2.0, -0.5, 0.0, 0.7, 3.0], np.float32)
     for arguments, (a, b, c) in (((), (0, 1, 1)), ((-1.0, 1.0, 0.0), (-1, 1, 0))):
         loss = LeastSquares(*arguments)
         np.testing.assert_allclose(loss.real(v), (v - b) ** 2 / 2, rtol=1e-6)
         np.testing.assert_allclose(loss.fake(v), (v - a) ** 2 / 2, rtol=1e-6)
-        np.testing.assert_allclose(loss.fool(v), (v - c) ** 2 / 2, rtol=1e-6)
-        np.testing.assert_allclose(slope(loss.fool, v), v - c, rtol=1e-6, atol=1e-7)
-    for name in ("fake_target", "real_target", "fool_target"):
+        np.testing.assert_allclose(loss.generator(v), (v - c) ** 2 / 2, rtol=1e-6)
+        np.testing.assert_allclose(gradient(loss.generator, v), v - c, rtol=1e-6, atol=1e-7)
+    for name in ("fake_target", "real_target", "generator_target"):
         assert name in adversarial_loss("least_squares_pearson").get_config()
     pearson = adversarial_loss("least_squares_pearson")
-    assert (pearson.fake_target, pearson.real_target, pearson.fool_target) == (-1, 1, 0)
+    assert (pearson.fake_target, pearson.real_target, pearson.generator_target) == (-1, 1, 0)
 
 
-def test_the_best_least_squares_discriminator_leaves_pearsons_divergence():
-    # Mao et al., 2017, section 3.2.2: D = (b p + a q) / (p + q), and twice what the generator then
-    # pays, on real and fake examples, is the chi^2 divergence of p + q and 2 q.
+def test_under_the_optimal_least_squares_discriminator_the_sum_is_pearsons_divergence():
+    # Mao et al., 2017, section 3.2.2: D = (b p + a q) / (p + q), and twice the generator's loss,
+    # summed over real and fake examples, is the chi^2 divergence of p + q and 2 q.
     p, q = densities()
     loss = adversarial_loss("least_squares_pearson")
     logits, _ = optimal(loss, p, q, rate=0.3)
     np.testing.assert_allclose(logits, (p - q) / (p + q), atol=1e-4)
-    paid = 2 * np.sum((p + q) * loss.fool(tf.constant(logits)).numpy())
-    assert paid == pytest.approx(np.sum((2 * q - (p + q)) ** 2 / (p + q)), rel=1e-3)
-    assert paid > 0.1
-    # What it pays for its own examples alone is another number.
-    assert abs(2 * np.sum(q * loss.fool(tf.constant(logits)).numpy()) - paid) > 0.05
+    total = 2 * np.sum((p + q) * loss.generator(tf.constant(logits)).numpy())
+    assert total == pytest.approx(np.sum((2 * q - (p + q)) ** 2 / (p + q)), rel=1e-3)
+    assert total > 0.1
+    # Its loss for fake examples only is another number.
+    assert abs(2 * np.sum(q * loss.generator(tf.constant(logits)).numpy()) - total) > 0.05
 
 
-def test_the_hinge_asks_for_a_margin_and_nothing_beyond_it():
+def test_the_hinge_loss_is_zero_beyond_its_margin():
     v = np.array([-3.0, -1.0, -0.25, 0.0, 0.5, 1.5], np.float32)
     np.testing.assert_allclose(Hinge().real(v), [4.0, 2.0, 1.25, 1.0, 0.5, 0.0])
     np.testing.assert_allclose(Hinge().fake(v), [0.0, 0.0, 0.75, 1.0, 1.5, 2.5])
-    np.testing.assert_allclose(Hinge().fool(v), -v)
-    np.testing.assert_allclose(slope(Hinge().real, v), [-1, -1, -1, -1, -1, 0])
-    np.testing.assert_allclose(slope(Hinge().fake, v), [0, 0, 1, 1, 1, 1])
+    np.testing.assert_allclose(Hinge().generator(v), -v)
+    np.testing.assert_allclose(gradient(Hinge().real, v), [-1, -1, -1, -1, -1, 0])
+    np.testing.assert_allclose(gradient(Hinge().fake, v), [0, 0, 1, 1, 1, 1])
 
 
-def test_the_best_hinge_discriminator_leaves_the_total_variation():
-    # D = sign(p - q) is optimal, and costs 2 min(p, q) in sum: 2 (1 - TV).
+def test_the_loss_of_the_optimal_hinge_discriminator_gives_the_total_variation():
+    # D = sign(p - q) is optimal, with the loss sum 2 min(p, q) = 2 (1 - TV).
     p, q = densities()
     tv = np.abs(p - q).sum() / 2
-    paid = np.sum(p * Hinge().real(np.sign(p - q)) + q * Hinge().fake(np.sign(p - q)))
-    assert paid == pytest.approx(2 * (1 - tv), rel=1e-5)
+    total = np.sum(p * Hinge().real(np.sign(p - q)) + q * Hinge().fake(np.sign(p - q)))
+    assert total == pytest.approx(2 * (1 - tv), rel=1e-5)
     for other in np.random.default_rng(0).normal(size=(20, len(p))).astype(np.float32):
-        assert np.sum(p * Hinge().real(other) + q * Hinge().fake(other)) > paid
+        assert np.sum(p * Hinge().real(other) + q * Hinge().fake(other)) > total
 
 
-def test_the_best_critic_of_two_points_pays_minus_their_distance():
-    # Of Lipschitz functions, D(x) = -x tells a point at 0 from one at 3 best.
+def test_the_loss_of_the_optimal_critic_of_two_points_is_minus_their_distance():
+    # Among functions of Lipschitz constant 1, D(x) = -x separates points at 0 and 3 best.
     loss, points = Wasserstein(), np.float32([0.0, 3.0])
     critic = -points
     assert float(loss.real(critic)[0] + loss.fake(critic)[1]) == -3.0
-    np.testing.assert_allclose(loss.fool(critic), points)
-    np.testing.assert_allclose(slope(loss.fool, points), [-1, -1])
+    np.testing.assert_allclose(loss.generator(critic), points)
+    np.testing.assert_allclose(gradient(loss.generator, points), [-1, -1])
 
 
 # f-divergences ------------------------------------------------------------------------------------
@@ -289,33 +295,33 @@ def test_the_conjugate_is_the_supremum_that_defines_it(name):
     loss = FDivergence(name)
     for v in np.linspace(-1.5, 3, 10).astype(np.float32):
         t = float(loss.output(v))
-        # Pearson's is that of f on all reals, and differs where the supremum is at u < 0.
+        # Pearson's conjugate is that of f on all reals; for t < -2 the supremum is at u < 0.
         if name == "pearson" and t < -2:
             continue
         assert float(loss.fake(v)) == pytest.approx(numeric_conjugate(name, t), rel=2e-5, abs=2e-5)
 
 
 @EVERY_F
-def test_activations_rise_with_the_logit_and_stay_in_the_conjugates_domain(name):
+def test_activations_increase_with_the_logit_within_the_conjugates_domain(name):
     loss, (low, high) = FDivergence(name), F[name][2]
     v = np.linspace(-6, 6, 200).astype(np.float32)
     t = loss.output(tf.constant(v)).numpy()
     assert (np.diff(t) > 0).all() and t.min() >= low and t.max() <= high
     np.testing.assert_allclose(loss.real(v), -t)
-    # Reached but for rounding: nothing of the domain is given away.
+    # The activation reaches the ends of the domain up to rounding.
     wide = loss.output(tf.constant([-40.0, 40.0])).numpy()
     for end, have in zip((low, high), wide, strict=True):
         assert (abs(have) > 30) if np.isinf(end) else have == pytest.approx(end, abs=1e-6)
 
 
 @EVERY_F
-def test_the_threshold_is_the_slope_of_f_at_equal_densities(name):
+def test_the_threshold_is_the_derivative_of_f_at_1(name):
     f, _, _ = F[name]
-    if name == "total_variation":  # Which has a corner there: 0 is in the middle of its slopes.
+    if name == "total_variation":  # f has a corner at 1: 0 is the middle of its subgradients.
         assert FDivergence(name).threshold == 0.0
         return
-    slope_at_one = (f(1 + 1e-5) - f(1 - 1e-5)) / 2e-5
-    assert FDivergence(name).threshold == pytest.approx(slope_at_one, abs=1e-4)
+    derivative_at_one = (f(1 + 1e-5) - f(1 - 1e-5)) / 2e-5
+    assert FDivergence(name).threshold == pytest.approx(derivative_at_one, abs=1e-4)
 
 
 def divergence_of_normals(name, a, b):
@@ -324,8 +330,8 @@ def divergence_of_normals(name, a, b):
 
 
 @EVERY_F
-def test_the_best_discriminator_has_the_divergence_and_every_other_less(name):
-    # Of two normals; the heavier tails are where the ratio's moments need them.
+def test_the_optimal_discriminator_reaches_the_divergence_and_others_stay_below(name):
+    # Two normals, in the order in which the moments of the ratio exist.
     a, b = norm(0, 1.0), norm(0.7, 1.1)
     if name == "neyman":
         a, b = b, a
@@ -342,7 +348,7 @@ def test_the_best_discriminator_has_the_divergence_and_every_other_less(name):
     expected = divergence_of_normals(name, a, b)
     assert bound(best) == pytest.approx(expected, rel=1e-3, abs=1e-4)
     rng = np.random.default_rng(0)
-    # The best of the total variation are infinite; large ones of the right sign are as good.
+    # The optimal logits of the total variation are infinite; large ones approximate them.
     near = best / 10 if name == "total_variation" else best
     for _ in range(10):
         other = near + rng.normal(0, 0.5) + rng.normal(0, 0.5) * np.sin(x * rng.uniform(0.5, 3))
@@ -366,37 +372,37 @@ def test_divergences_agree_with_those_of_textbooks():
 
 
 @EVERY_F
-def test_nothing_overflows_for_logits_up_to_80_nor_do_slopes(name):
+def test_losses_and_gradients_are_finite_for_logits_up_to_80(name):
     wide = np.array([-80, -30, -5, 5, 30, 80], np.float32)
     for alternative in (True, False):
         loss = FDivergence(name, alternative)
-        for role in (loss.real, loss.fake, loss.fool):
+        for role in (loss.real, loss.fake, loss.generator):
             assert np.isfinite(role(tf.constant(wide))).all()
-            assert np.isfinite(slope(role, wide)).all()
+            assert np.isfinite(gradient(role, wide)).all()
 
 
 @EVERY_F
-def test_slopes_are_those_of_finite_differences_in_double_precision(name):
-    # d f*(g(v)) / dv = u g'(v), with u = (f')^-1(g(v)): here by differences of what was checked above.
+def test_gradients_are_those_of_finite_differences_in_double_precision(name):
+    # d f*(g(v)) / dv = u g'(v), with u = (f')^-1(g(v)), by differences of the values tested above.
     v = np.linspace(-4, 4, 33)
     loss = FDivergence(name, alternative=False)
     h = 1e-5
     ends = [loss.fake(tf.constant(v + sign * h, tf.float64)).numpy() for sign in (1, -1)]
     np.testing.assert_allclose(
-        slope(loss.fake, v), (ends[0] - ends[1]) / (2 * h), rtol=1e-4, atol=1e-5
+        gradient(loss.fake, v), (ends[0] - ends[1]) / (2 * h), rtol=1e-4, atol=1e-5
     )
 
 
 @EVERY_F
-def test_logits_of_ten_thousand_leave_losses_and_slopes_finite_their_sums_and_squares(name):
+def test_sums_of_losses_and_squares_of_gradients_are_finite_for_logits_of_ten_thousand(name):
     far = np.array([-1e4, -300, -89, 89, 300, 1e4], np.float32)
     for alternative in (True, False):
         loss = FDivergence(name, alternative)
-        for role in (loss.real, loss.fake, loss.fool):
-            paid = role(tf.constant(far.repeat(1000)))
-            assert np.isfinite(paid).all() and np.isfinite(tf.reduce_sum(paid))
-            slopes = slope(role, far)
-            assert np.isfinite(slopes).all() and np.isfinite(slopes**2).all()
+        for role in (loss.real, loss.fake, loss.generator):
+            total = role(tf.constant(far.repeat(1000)))
+            assert np.isfinite(total).all() and np.isfinite(tf.reduce_sum(total))
+            gradients = gradient(role, far)
+            assert np.isfinite(gradients).all() and np.isfinite(gradients**2).all()
 
 
 @pytest.mark.parametrize(
@@ -411,73 +417,77 @@ def test_logits_of_ten_thousand_leave_losses_and_slopes_finite_their_sums_and_sq
         ("jeffrey", "fake", 1, 1, -1),  # 1 / W(e^(1 - v)), nearly
     ],
 )
-def test_exponentials_go_on_along_their_tangent_at_e_to_the_40(name, role, factor, rate, shift):
+def test_exponentials_continue_along_their_tangent_from_e_to_the_40(
+    name, role, factor, rate, shift
+):
     function = getattr(FDivergence(name), role)
     exponent = np.array([20.0, 39.0, 41.0, 60.0, 500.0])
     v = (exponent - shift) / rate
     height = np.where(exponent < 40, np.exp(exponent), np.exp(40) * (1 + exponent - 40))
     np.testing.assert_allclose(function(tf.constant(v, tf.float32)), factor * height, rtol=1e-4)
     steepness = factor * rate * np.exp(np.minimum(exponent, 40))
-    np.testing.assert_allclose(slope(function, v), steepness, rtol=1e-4)
+    np.testing.assert_allclose(gradient(function, v), steepness, rtol=1e-4)
 
 
-def test_jeffreys_conjugate_is_the_one_with_lamberts_function():
-    v = np.concatenate([np.linspace(-80, 40, 31), np.linspace(-2, 4, 25)])  # Then comes a tangent.
+def test_jeffreys_conjugate_is_that_with_lamberts_function():
+    v = np.concatenate([np.linspace(-80, 40, 31), np.linspace(-2, 4, 25)])  # Beyond is a tangent.
     w = lambertw(np.exp(1 - v)).real
     have = FDivergence("jeffrey").fake(tf.constant(v, tf.float32)).numpy()
-    # By the definition as it stands, but where its terms cancel: W + v is 1 - log W.
+    # The definition, with W + v replaced by 1 - log W, because its terms cancel.
     want = 1 / w + 1 - np.log(w) - 2
     np.testing.assert_allclose(have, want, rtol=2e-5, atol=2e-5)
     compiled = tf.function(FDivergence("jeffrey").fake, jit_compile=True)
     np.testing.assert_allclose(compiled(tf.constant(v, tf.float32)), have, rtol=2e-5, atol=2e-5)
-    # Its slope is the u at which f' is v.
-    u = slope(FDivergence("jeffrey").fake, v)
+    # The derivative is the u with f'(u) = v.
+    u = gradient(FDivergence("jeffrey").fake, v)
     near = np.abs(v) < 30
     np.testing.assert_allclose(np.log(u[near]) + 1 - 1 / u[near], v[near], rtol=2e-4, atol=2e-4)
 
 
-def test_the_generator_minimises_the_bound_or_maximises_its_first_function():
-    # Pearson's conjugate, on all reals, rises from -2 on.
+def test_the_generator_minimises_the_bound_or_maximises_its_output():
+    # Pearson's conjugate, on all reals, increases from -2 on.
     v = tf.constant(np.linspace(-1.9, 3, 13), tf.float32)
     for name in F:
         other, saddle = adversarial_loss(f"f_{name}"), FDivergence(name, alternative=False)
         if name != "total_variation":
             assert adversarial_loss(f"f_{name}_saddle").get_config() == saddle.get_config()
-        np.testing.assert_array_equal(saddle.fool(v), -saddle.fake(v).numpy())
-        np.testing.assert_array_equal(other.fool(v), -other.output(v).numpy())
-        np.testing.assert_array_equal(other.fool(v), other.real(v))
-        for role in ("real", "fake"):  # The discriminator's game is the same.
+        np.testing.assert_array_equal(saddle.generator(v), -saddle.fake(v).numpy())
+        np.testing.assert_array_equal(other.generator(v), -other.output(v).numpy())
+        np.testing.assert_array_equal(other.generator(v), other.real(v))
+        for role in ("real", "fake"):  # The discriminator's loss is the same.
             np.testing.assert_array_equal(getattr(saddle, role)(v), getattr(other, role)(v))
-        # Both ways the generator's images are to have higher logits.
-        assert (slope(saddle.fool, v) < 0).all() and (slope(other.fool, v) < 0).all()
+        # Both losses decrease with the logits of the generator's images.
+        assert (gradient(saddle.generator, v) < 0).all() and (
+            gradient(other.generator, v) < 0
+        ).all()
 
 
-def test_the_f_gan_of_the_gans_divergence_is_the_gan():
+def test_the_f_gan_of_the_divergence_gan_is_the_gan():
     for name, other in (("f_gan", NonSaturating()), ("f_gan_saddle", Minimax())):
-        for role in ("real", "fake", "fool"):
+        for role in ("real", "fake", "generator"):
             np.testing.assert_allclose(
                 getattr(adversarial_loss(name), role)(LOGITS), getattr(other, role)(LOGITS)
             )
 
 
 @pytest.mark.parametrize("name", ["least_squares", "hinge", "wasserstein", "f_kl"])
-def test_losses_without_labels_refuse_to_have_them_changed(name):
+def test_losses_without_labels_refuse_label_options(name):
     for arguments in ({"real_label": 0.9}, {"label_noise": 0.1}):
         with pytest.raises(ValueError, match=f"'{name}' has none of.*Received: real_label="):
             adversarial_loss(name, **arguments)
     adversarial_loss(name, real_label=1.0, label_noise=0.0)
 
 
-def test_every_loss_by_name_survives_its_config():
+def test_every_loss_is_rebuilt_from_its_config():
     v = tf.constant([-1.5, 0.0, 2.0])
     for name in zoo.adversarial._LOSSES:
         loss = adversarial_loss(name)
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
-        for role in ("real", "fake", "fool"):
+        for role in ("real", "fake", "generator"):
             np.testing.assert_array_equal(getattr(copy, role)(v), getattr(loss, role)(v))
 
 
-def test_nonsense_is_refused():
+def test_unknown_divergences_and_targets_out_of_order_are_refused():
     with pytest.raises(ValueError, match=r"Unknown divergence.*Did you mean 'neyman'"):
         FDivergence("neymann")
     with pytest.raises(ValueError, match=r"above `fake_target`.*Received: real_target=0\.0"):

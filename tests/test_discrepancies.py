@@ -1,4 +1,4 @@
-"""Kernels and MMDs against double loops, closed forms, finite differences and the metrics' own."""
+"""Kernels and MMDs against double loops, closed forms, finite differences and `zoo.metrics`."""
 
 import math
 
@@ -75,14 +75,16 @@ def test_the_statistics_are_double_loops(kernel, by_hand, unbiased):
 @both_statistics
 @pytest.mark.parametrize("name", ["rbf", "imq"])
 @pytest.mark.parametrize("bandwidth", [None, 0.8])
-def test_they_are_those_of_the_metrics(name, bandwidth, unbiased):
+def test_the_statistics_are_those_of_the_metrics(name, bandwidth, unbiased):
     metric = zoo.metrics.maximum_mean_discrepancy(X, Y[:6], name, bandwidth, unbiased)
     value = squared_mmd(X, Y[:6], kernel_named(name, bandwidth), unbiased)
     assert float(value) == pytest.approx(metric.value, rel=1e-9)
 
 
 @every_kernel
-def test_equal_sets_are_exactly_at_zero_and_others_are_not(kernel, by_hand):
+def test_the_biased_statistic_is_exactly_zero_for_equal_sets_and_positive_for_others(
+    kernel, by_hand
+):
     x = tf.constant(X, tf.float32)
     assert float(squared_mmd(x, x, kernel, unbiased=False)) == 0
     assert float(tf.reduce_mean(squared_mmd_per_example(x, x, kernel, unbiased=False))) == 0
@@ -90,7 +92,7 @@ def test_equal_sets_are_exactly_at_zero_and_others_are_not(kernel, by_hand):
 
 
 @pytest.mark.parametrize(("dim", "width"), [(2, None), (8, None), (3, 0.5)])
-def test_shifted_normals_are_as_far_apart_as_the_closed_form_says(dim, width):
+def test_the_statistic_of_shifted_normals_is_the_closed_form(dim, width):
     # For N(0, I), N(m, I) and exp(-|x - y|^2 / 2 s^2):
     # 2 (s^2 / (s^2 + 2))^(D/2) (1 - exp(-|m|^2 / 2 (s^2 + 2))).
     square = dim if width is None else width**2
@@ -114,7 +116,7 @@ def test_default_kernels_neither_vanish_nor_saturate_in_any_dimension(dim):
     x, y = RNG.normal(size=(2, 100, dim))
     assert 0.3 < np.mean(RBF()(x, y)) < 0.55
     assert 0.45 < np.mean(InverseMultiquadric()(x, y)) / 7 < 0.65
-    # And a shift that is plain to see is seen.
+    # A large shift gives a large discrepancy.
     for kernel in (RBF(), InverseMultiquadric()):
         assert float(squared_mmd(x, y + 1.0, kernel) / kernel.peak) > 0.1
 
@@ -140,7 +142,7 @@ def test_the_mean_over_examples_is_the_statistic(kernel, by_hand, unbiased):
 
 @both_statistics
 @every_kernel
-def test_its_gradient_is_that_of_the_statistic_by_finite_differences(kernel, by_hand, unbiased):
+def test_the_gradient_is_that_of_the_statistic_by_finite_differences(kernel, by_hand, unbiased):
     x, y = tf.constant(X), tf.constant(Y)
     with tf.GradientTape() as tape:
         tape.watch([x, y])
@@ -149,17 +151,17 @@ def test_its_gradient_is_that_of_the_statistic_by_finite_differences(kernel, by_
     step = 1e-5
     for which in (0, 1):
         for place in ((0, 0), (4, 2), (8, 1)):
-            moved = []
+            values = []
             for sign in (1, -1):
                 sets = [X.copy(), Y.copy()]
                 sets[which][place] += sign * step
-                moved.append(double_loop(*sets, by_hand, unbiased))
-            slope = (moved[0] - moved[1]) / (2 * step)
+                values.append(double_loop(*sets, by_hand, unbiased))
+            slope = (values[0] - values[1]) / (2 * step)
             assert float(gradients[which][place]) == pytest.approx(slope, rel=1e-5, abs=1e-9)
 
 
 @both_statistics
-def test_neither_order_nor_place_matters(unbiased):
+def test_the_statistic_is_invariant_to_order_and_translation(unbiased):
     kernel = InverseMultiquadric()
     value = float(squared_mmd(X, Y, kernel, unbiased))
     p, q = RNG.permutation(9), RNG.permutation(9)
@@ -173,7 +175,7 @@ def test_neither_order_nor_place_matters(unbiased):
     )
 
 
-def test_of_one_example_there_is_no_estimate_without_bias():
+def test_the_unbiased_loss_of_one_example_is_zero():
     x, y = tf.constant(X[:1]), tf.constant(Y[:1])
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -220,7 +222,7 @@ def test_replicas_give_the_statistic_of_the_global_batch_and_its_gradient(
     results = mirrored.run(on_each, (parts(sets), parts(targets)))
     shares_of_value, shares_of_slope, rows = map(mirrored.experimental_local_results, results)
     assert float(sum(shares_of_value)) == pytest.approx(float(whole), rel=1e-10)
-    # Keras's optimizers add the replicas' gradients up.
+    # Keras's optimizers add the replicas' gradients.
     assert float(sum(shares_of_slope)) == pytest.approx(float(slope), rel=1e-9)
     alone = squared_mmd_per_example(0.9 * sets, 0.81 * targets, kernel, unbiased)
     np.testing.assert_allclose(np.concatenate([r.numpy() for r in rows], 1), alone, rtol=1e-9)
@@ -243,7 +245,7 @@ def test_codes_are_compared_with_as_many_draws_of_the_prior():
     np.testing.assert_array_equal(biased, squared_mmd_per_example(z, draws, RBF(), False))
 
 
-def test_draws_of_the_prior_itself_are_on_average_at_zero_and_others_further():
+def test_the_mean_for_draws_of_the_prior_is_zero_and_positive_for_other_codes():
     prior = zoo.StandardNormal(4)
     z = prior().sample([300, 20], seed=[1, 1])
     for scale, low, high in ((1.0, -4, 4), (0.5, 10, np.inf), (2.0, 10, np.inf)):
@@ -251,11 +253,11 @@ def test_draws_of_the_prior_itself_are_on_average_at_zero_and_others_further():
         assert low < values.mean() / (values.std() / math.sqrt(300)) < high
 
 
-def test_of_a_prior_that_depends_on_conditions_there_is_one_draw_for_each():
+def test_a_prior_with_conditions_is_drawn_from_once_per_condition():
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4, use_bias=False)])
     network.set_weights([np.concatenate([np.eye(2), np.zeros((2, 2))], 1)])
     tight = zoo.DiagonalNormal(min_scale=1e-7, max_scale=1e-6)
-    prior = zoo.ConditionalPrior(network, tight)  # Next to all mass on y itself.
+    prior = zoo.ConditionalPrior(network, tight)  # Almost all mass is at y.
     rng = np.random.default_rng(0)
     y, z = (rng.normal(size=s).astype(np.float32) for s in ((6, 2), (3, 6, 2)))
     rows = mmd_to_prior(z, prior, y, RBF(), seed=[1, 2])
@@ -264,7 +266,7 @@ def test_of_a_prior_that_depends_on_conditions_there_is_one_draw_for_each():
     np.testing.assert_allclose(tf.reduce_mean(rows, -1), want, rtol=1e-3, atol=1e-5)
 
 
-def test_a_prior_learns_if_its_draws_are_differentiable():
+def test_a_prior_is_trained_only_if_its_draws_are_differentiable():
     prior = zoo.RealNVPPrior(2, steps=2, hidden=(4,))
     z = tf.random.stateless_normal([10, 2], [1, 2]) + 2.0
     with tf.GradientTape() as tape:
@@ -272,7 +274,7 @@ def test_a_prior_learns_if_its_draws_are_differentiable():
     gradients = tape.gradient(loss, prior.trainable_variables)
     assert all(g is not None for g in gradients)
     assert max(np.abs(g).max() for g in gradients) > 1e-4
-    with pytest.raises(ValueError, match=r"flows have and mixtures have not\. Received: Mix"):
+    with pytest.raises(ValueError, match=r"flows have, mixtures do not\. Received: Mix"):
         mmd_to_prior(z, zoo.MixturePrior(2, 3), seed=[3, 4])
     # A fixed mixture has nothing to learn.
     assert mmd_to_prior(z, zoo.NormalPetals(), seed=[3, 4]).shape == (10,)
@@ -288,6 +290,6 @@ def test_a_prior_learns_if_its_draws_are_differentiable():
         (lambda: kernel_named("rfb"), "Unknown kernel 'rfb'.*Did you mean 'rbf'"),
     ],
 )
-def test_refuses_what_makes_no_sense(make, message):
+def test_arguments_out_of_range_and_unknown_kernels_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -1,4 +1,4 @@
-"""Draws are of their distribution and a function of the seed, with XLA and without it."""
+"""Draws match their distribution and are functions of the seed, with and without XLA."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from zoo import draws
     ids=["normal", "uniform"],
 )
 @pytest.mark.parametrize("compiled", [False, True], ids=["", "XLA"])
-def test_draws_follow_their_distribution_and_their_seed(draw, expected, compiled):
+def test_draws_match_their_distribution_and_depend_on_the_seed(draw, expected, compiled):
     draw = tf.function(lambda seed, draw=draw: draw([20_000], seed), jit_compile=compiled)
     values = draw(tf.constant([3, 4])).numpy()
     assert scipy.stats.kstest(values, expected.cdf).pvalue > 1e-3
@@ -24,7 +24,7 @@ def test_draws_follow_their_distribution_and_their_seed(draw, expected, compiled
     assert abs(np.corrcoef(values, other)[0, 1]) < 0.03
 
 
-def test_the_normal_is_tfps_but_for_its_draws():
+def test_the_normal_equals_that_of_tfp_except_for_draws():
     loc, scale = tf.constant([[1.0, -2.0, 0.0]]), tf.constant([[0.5], [2.0]])
     ours, theirs = draws.Normal(loc, scale), tfp.distributions.Normal(loc, scale)
     x = tf.constant([[0.3, -1.0, 2.0]])
@@ -39,7 +39,7 @@ def test_the_normal_is_tfps_but_for_its_draws():
     assert scipy.stats.kstest(z.ravel(), "norm").pvalue > 1e-3
 
 
-def test_draws_of_the_normal_carry_gradients_to_its_parameters():
+def test_draws_of_the_normal_are_differentiable_in_its_parameters():
     loc, scale = tf.Variable(0.7), tf.Variable(1.3)
     with tf.GradientTape() as tape:
         z = draws.Normal(loc, scale).sample(seed=[7, 8])

@@ -1,4 +1,4 @@
-"""The base class, on models so small that each step can be computed by hand."""
+"""The base class, on models with steps that are small enough to compute by hand."""
 
 import contextlib
 import functools
@@ -15,9 +15,9 @@ RNG = np.random.default_rng(0)
 
 
 class Lines(zoo.GenerativeModel):
-    """Player i pays w_i . x_i for channel i of images of 1 x 3 pixels: its gradient is mean(x_i).
+    """Player i's loss is w_i . x_i for channel i of images of 1 x 3 pixels: its gradient is mean(x_i).
 
-    Reports 1 / x of the first pixel as a term. With `y`, the losses are multiplied by it.
+    The term "inverse" is 1 / x of the first pixel. With `y`, the losses are multiplied by `y`.
     """
 
     terms = ("inverse",)
@@ -100,7 +100,7 @@ def test_each_player_follows_its_own_loss_with_its_own_optimizer(together):
         np.testing.assert_allclose(weights(model, i), expected, rtol=1e-5)
 
 
-def test_evaluate_averages_over_examples_however_they_fall_into_batches():
+def test_evaluate_averages_over_examples_with_batches_of_unequal_size():
     x, model = images(10, 2), compiled(Lines(2))
     logs = model.evaluate(x, batch_size=4, verbose=0, return_dict=True)
     assert set(logs) == set(model.result_names()) == {"one_loss", "two_loss", "inverse"}
@@ -122,7 +122,7 @@ def test_a_loss_that_is_not_one_number_per_example_is_an_error_that_names_the_pl
         compiled(Wrong()).fit(images(5), batch_size=5, verbose=0)
 
 
-def test_a_dataset_of_images_and_conditions_brings_both_to_the_objective():
+def test_the_objective_receives_images_and_conditions_from_arrays_and_datasets():
     x, y = images(6), np.array([0, 0, 0, 3, 0, 0], np.int32)
     for data in ((x, y), (tf.data.Dataset.from_tensor_slices((x, y)).batch(6),)):
         model = compiled(Lines())
@@ -137,7 +137,7 @@ def test_a_kernel_regularizer_adds_exactly_its_own_gradient():
     logs = model.fit(x, batch_size=4, verbose=0).history
     expected = before - x[:, 0, :, 0].mean(0) - 2 * 0.1 * before
     np.testing.assert_allclose(weights(model), expected, rtol=1e-5, atol=1e-6)
-    # What is reported stays the model's own loss.
+    # The reported loss does not include the penalty.
     assert logs["loss"][0] == pytest.approx((x[:, 0, :, 0] @ before).mean(), rel=1e-4, abs=1e-5)
 
 
@@ -155,7 +155,7 @@ def test_an_activity_regularizer_is_refused_with_a_sentence():
         ({"global_clipnorm": 100.0}, lambda g: g),
     ],
 )
-def test_gradients_are_clipped_as_the_optimizer_is_told(clip, clipped):
+def test_gradients_are_clipped_by_the_optimizers_rule(clip, clipped):
     x, model = images(4), compiled(Lines(), keras.optimizers.SGD(1.0, **clip))
     before = weights(model)
     model.fit(x, batch_size=4, verbose=0)
@@ -175,10 +175,10 @@ def test_validation_logs_hold_every_loss_and_term():
 
 
 def test_one_optimizer_for_all_is_copied_for_each_player():
-    given = keras.optimizers.Adam(0.5, beta_1=0.3)
-    model = compiled(Lines(2), given)
+    optimizer = keras.optimizers.Adam(0.5, beta_1=0.3)
+    model = compiled(Lines(2), optimizer)
     one, two = model.optimizers["one"], model.optimizers["two"]
-    assert len({id(o) for o in (given, one, two)}) == 3
+    assert len({id(o) for o in (optimizer, one, two)}) == 3
     for copy in (one, two):
         assert float(copy.learning_rate) == 0.5 and copy.beta_1 == 0.3
     assert not {id(v) for v in one.variables} & {id(v) for v in two.variables}
@@ -206,17 +206,47 @@ def test_training_before_compiling_is_an_error():
         Lines().fit(images(4), verbose=0)
 
 
-def test_one_optimizer_object_under_two_names_is_an_error_at_once():
+def test_one_optimizer_object_for_two_players_is_refused():
     shared = keras.optimizers.Adam()
-    with pytest.raises(ValueError, match="own"):
+    with pytest.raises(ValueError, match="separate optimizer"):
         Lines(2).compile({"one": shared, "two": shared})
+
+
+def test_a_trainable_variable_of_no_player_is_refused_by_name():
+    class OnlyTheFirst(Lines):
+        def players(self):
+            return {"one": [self.lines[0]]}
+
+    model = OnlyTheFirst(2)
+    path = model.lines[1].layers[-1].kernel.path
+    with pytest.raises(
+        ValueError, match=rf"belongs to at least one player.*no player has '{path}'"
+    ):
+        model.compile()
+    model.lines[1].trainable = False
+    model.compile()
+
+
+def test_a_variable_may_belong_to_two_players():
+    class Shared(Lines):
+        def players(self):
+            return {"one": [self.lines[0]], "two": [self.lines[0]]}
+
+        def objective(self, x, y, seed, training, only=None):
+            loss = self.lines[0](x[..., 0], training=training)[:, 0]
+            return {only: loss if only == "one" else 3 * loss}, {"inverse": 1 / x[:, 0, 0, 0]}
+
+    x, model = images(5), compiled(Shared(together=False))
+    before = weights(model)
+    model.fit(x, batch_size=5, verbose=0)
+    np.testing.assert_allclose(weights(model), before - 4 * x[:, 0, :, 0].mean(0), rtol=1e-5)
 
 
 # Non-finite -----------------------------------------------------------------------------------
 
 
 def batches_with(bad_step, change, players=1, steps=8):
-    """Batches of 4 of which one, at `bad_step`, went through `change`."""
+    """Batches of 4. The function `change` is applied to the one at `bad_step`."""
     x = np.stack([images(4, players) for _ in range(steps)])
     change(x[bad_step])
     return tf.data.Dataset.from_tensor_slices(x)
@@ -235,8 +265,8 @@ def blacken(batch):
 
 HOW = pytest.mark.parametrize(
     "how",
-    [{}, {"steps_per_execution": 4}, {"jit_compile": True}, {"jit_compile": True, "steps_per_execution": 4}],
-    ids=["plain", "4 steps", "jit", "jit, 4 steps"],
+    [{}, {"steps_per_execution": 4}, {"jit_compile": True}, {"jit_compile": True,
+    "steps_per_execution": 4}], ids=["plain", "4 steps", "jit", "jit, 4 steps"],
 )  # fmt: skip
 
 
@@ -266,7 +296,7 @@ def test_the_step_of_the_first_non_finite_result_counts_over_epochs_and_calls_of
         model.fit(batches_with(2, spoil_channel(0)), verbose=0)
 
 
-def test_a_single_player_is_named_too_and_the_other_callbacks_see_nothing_of_the_bad_epoch():
+def test_a_single_player_is_named_and_other_callbacks_do_not_see_the_bad_epoch():
     seen = []
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
     model = compiled(Lines())
@@ -275,12 +305,12 @@ def test_a_single_player_is_named_too_and_the_other_callbacks_see_nothing_of_the
     assert not seen
 
 
-def test_after_an_error_a_repaired_model_trains_on():
+def test_after_an_error_a_model_with_restored_weights_trains():
     model = compiled(Lines())
-    kept = model.get_weights()
+    before = model.get_weights()
     with pytest.raises(zoo.NonFiniteError):
         model.fit(batches_with(2, spoil_channel(0)), verbose=0)
-    model.set_weights(kept)
+    model.set_weights(before)
     model.fit(images(4), verbose=0)
     assert np.isfinite(weights(model)).all()
 
@@ -307,15 +337,15 @@ def test_a_single_callback_need_not_be_in_a_list():
 )
 def test_images_of_another_type_range_or_shape_are_refused(x, message):
     model = compiled(Lines())
-    for given in (x, tf.constant(x)):
+    for array in (x, tf.constant(x)):
         with pytest.raises(ValueError, match=message):
-            model.fit(given, verbose=0)
+            model.fit(array, verbose=0)
         with pytest.raises(ValueError, match=message):
-            model.check_images(given)
+            model.check_images(array)
 
 
 @pytest.mark.parametrize("with_y", [False, True])
-def test_the_elements_of_a_dataset_are_checked_too(with_y):
+def test_shapes_and_types_of_a_dataset_are_checked(with_y):
     def dataset(x):
         data = tf.data.Dataset.from_tensor_slices((x, np.zeros(4)) if with_y else x)
         return data.batch(2)
@@ -342,7 +372,7 @@ def test_methods_that_take_images_check_them(vae, digits, method):
             getattr(vae, method)(kind((digits[:2] * 255).astype(np.uint8)))
         with pytest.raises(ValueError, match="values from"):
             getattr(vae, method)(kind(digits[:2] - 0.5))
-        # In a graph there are no values to look at yet.
+        # In a graph only shapes and types are known.
         tf.function(lambda x: getattr(vae, method)(x), autograph=False)(tf.constant(digits[:2]))
 
 
@@ -372,7 +402,7 @@ def test_predict_on_arrays_is_decoding_the_code_of_each_image(vae, digits):
 
 
 @pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
-def test_a_loss_with_weights_is_their_mean_and_nothing_where_none_counts(how):
+def test_a_loss_with_weights_is_the_weighted_mean_and_zero_if_all_weights_are_zero(how):
     class Weighted(Lines):
         def objective(self, x, y, seed, training, only=None):
             losses, terms = super().objective(x, None, seed, training, only)
@@ -390,11 +420,136 @@ def test_a_loss_with_weights_is_their_mean_and_nothing_where_none_counts(how):
     np.testing.assert_array_equal(weights(model), before)
 
 
+# Two streams ----------------------------------------------------------------------------------
+
+
+class Streams(Lines):
+    """The loss is y (w . x) for labelled images and w . x for unlabelled images."""
+
+    terms = ()
+    semi_supervised = True
+
+    def objective(self, x, y, seed, training, only=None):
+        if not isinstance(x, tuple):
+            return super().objective(x, y, seed, training, only)[0], {}
+        (labelled, _), (unlabelled, _) = (
+            super(Streams, self).objective(part, labels, seed, training)
+            for part, labels in zip(x, (y, None), strict=True)
+        )
+        return {"one": tf.concat([labelled["one"], unlabelled["one"]], 0)}, {}
+
+
+def streams(n_labelled=2, n_unlabelled=6):
+    y = RNG.uniform(1, 3, n_labelled).astype(np.float32)
+    return (images(n_labelled), y), images(n_unlabelled)
+
+
+def mean_gradient(labelled, unlabelled):
+    x, y = labelled
+    total = (y[:, None] * x[:, 0, :, 0]).sum(0) + unlabelled[:, 0, :, 0].sum(0)
+    return total / (len(x) + len(unlabelled))
+
+
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+def test_the_objective_receives_two_streams_of_different_sizes(how):
+    batch, model = streams(), compiled(Streams(), **how)
+    before = weights(model)
+    data = tf.data.Dataset.from_tensors(batch)
+    model.fit(data, validation_data=data, verbose=0)
+    np.testing.assert_allclose(weights(model), before - mean_gradient(*batch), rtol=1e-5)
+    x, y = images(4), np.float32([1.0, 2.0, 0.0, 1.0])
+    before = weights(model)
+    model.fit(x, y, batch_size=4, verbose=0)  # A data set with all labels has one stream.
+    expected = before - (y[:, None] * x[:, 0, :, 0]).mean(0)
+    np.testing.assert_allclose(weights(model), expected, rtol=1e-5)
+
+
+def test_two_streams_on_two_replicas_train_like_the_global_batch(mirrored):
+    ((x, y), unlabelled) = batch = streams(4, 6)
+    with mirrored.scope():
+        model = compiled(Streams())
+    before = weights(model)
+
+    def batches_of_replicas(context):
+        parts = [((x[i::2], y[i::2]), unlabelled[i::2]) for i in range(2)]
+        shapes = tf.nest.map_structure(
+            tf.TensorSpec.from_tensor, tf.nest.map_structure(tf.constant, parts[0])
+        )
+        return tf.data.Dataset.from_generator(lambda: iter(parts), output_signature=shapes)
+
+    data = mirrored.distribute_datasets_from_function(batches_of_replicas)
+    model.fit(data, steps_per_epoch=1, verbose=0)
+    np.testing.assert_allclose(weights(model), before - mean_gradient(*batch), rtol=1e-5)
+
+
+def test_each_step_of_a_round_gets_its_share_of_both_streams():
+    class Steps(Streams):
+        def rounds(self):
+            return [zoo.Round(self.objective, steps=2)]
+
+        def objective(self, x, y, seed, training, only=None):
+            self.sizes.append([len(x[0]), len(y), len(x[1])])
+            return super().objective(x, y, seed, training, only)
+
+    model = Steps()
+    model.sizes = []
+    compiled(model, run_eagerly=True).fit(tf.data.Dataset.from_tensors(streams(3, 6)), verbose=0)
+    assert model.sizes == [[2, 2, 3], [1, 1, 3]]
+
+
+def batch_of(*structure):
+    return tf.data.Dataset.from_tensors(structure)
+
+
+X, Y = images(4), np.ones(4, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            ((X, Y), X),
+            r"two streams.*as a tf.data.Dataset of batches.*the data with a tuple as `x`",
+        ),
+        ([X, Y], r"two arguments, `fit\(x, y\)`.*the data with a list as `x`"),
+        (
+            batch_of((X, Y, Y), X),
+            r"or \(\(x_labelled, y\), x_unlabelled\)\. Received: .*\(4, 1, 3, 1\)",
+        ),
+        (batch_of((X,), X), "A batch for a Streams is x,"),
+        (batch_of((X, X), Y), r"float images in \[0, 1\].*Received: an array of shape \(4,\)"),
+        (batch_of((X, Y), (255 * X).astype(np.uint8)), "uint8"),
+        (batch_of((X[..., 0], Y), X), r"Received: an array of shape \(4, 1, 3\)"),
+        (batch_of((X, Y), X, Y), "weigh all examples alike"),
+    ],
+)
+def test_two_streams_in_another_layout_are_refused(data, message):
+    model = compiled(Streams())
+    with pytest.raises(ValueError, match=message):
+        model.fit(data, verbose=0)
+    with pytest.raises(ValueError, match=message.replace("the data", "the validation data")):
+        model.fit(
+            X, validation_data=data if isinstance(data, tf.data.Dataset) else (data,), verbose=0
+        )
+    with pytest.raises(ValueError, match=message):
+        model.evaluate(data, verbose=0)
+
+
+def test_a_model_of_one_stream_refuses_two():
+    with pytest.raises(
+        ValueError, match=r"batch for a Lines is x or \(x, y\)\. Received: the data"
+    ):
+        compiled(Lines()).fit(batch_of((X, Y), X), verbose=0)
+    # Also from a generator, which has no specification to check in advance.
+    with pytest.raises(ValueError, match=r"batch for a Lines is x or \(x, y\)\."):
+        compiled(Lines(), run_eagerly=True).train_step(((tf.constant(X), Y), tf.constant(X)))
+
+
 # Turns ----------------------------------------------------------------------------------------
 
 
 class Turns(Lines):
-    """The first line moves; then the second, on what the first made before and makes now."""
+    """Updates the first line, then the second, with outputs of the first from before and after."""
 
     def rounds(self):
         return [zoo.Round(self.objective)]
@@ -407,25 +562,25 @@ class Turns(Lines):
 
 
 @pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
-def test_who_moves_in_a_later_turn_sees_what_was_made_before_and_the_weights_after(how):
+def test_a_later_turn_has_tensors_from_before_the_first_update_and_weights_from_after_it(how):
     x, model = images(5, 2), compiled(Turns(2), **how)
     w, v = weights(model, 0), weights(model, 1)
     logs = model.fit(x, batch_size=5, verbose=0).history
     a, b = x[:, 0, :, 0], x[:, 0, :, 1]
-    w_moved = w - a.mean(0)
-    np.testing.assert_allclose(weights(model, 0), w_moved, rtol=1e-5)
-    factor = a @ w + 10 * (a @ w_moved)
+    updated = w - a.mean(0)
+    np.testing.assert_allclose(weights(model, 0), updated, rtol=1e-5)
+    factor = a @ w + 10 * (a @ updated)
     expected = v - (factor[:, None] * b).mean(0)
     np.testing.assert_allclose(weights(model, 1), expected, rtol=1e-4, atol=1e-5)
     assert logs["two_loss"][0] == pytest.approx((factor * (b @ v)).mean(), rel=1e-4)
-    # Where nobody moves, both turns see the same weights.
+    # Evaluation has no updates: both turns use the same weights.
     logs = model.evaluate(x, verbose=0, return_dict=True)
     w, v = weights(model, 0), weights(model, 1)
     assert logs["two_loss"] == pytest.approx((11 * (a @ w) * (b @ v)).mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize("rests", [False, True])
-def test_statistics_of_an_earlier_pass_wait_for_their_owners_turn(rests):
+@pytest.mark.parametrize("gated", [False, True])
+def test_batch_statistics_from_an_earlier_turn_are_committed_in_their_owners_turn(gated):
     norms = [keras.layers.BatchNormalization(momentum=0.5, scale=False) for _ in range(2)]
 
     class Norms(Turns):
@@ -434,7 +589,7 @@ def test_statistics_of_an_earlier_pass_wait_for_their_owners_turn(rests):
             return {name: [*own[name], norms[i]] for i, name in enumerate(own)}
 
         def rounds(self):
-            gates = {"two": lambda means: not rests}
+            gates = {"two": lambda means: not gated}
             return [zoo.Round(self.objective, gates=gates)]
 
         def objective(self, x, y, seed, training):
@@ -442,7 +597,7 @@ def test_statistics_of_an_earlier_pass_wait_for_their_owners_turn(rests):
             turns = super().objective(x, y, seed, training)
             losses, terms = next(turns)
             yield {"one": losses["one"] + one[:, 0, 0]}, terms
-            norms[0](10 + x[..., 0], training=training)  # Its owner has moved: of no account.
+            norms[0](10 + x[..., 0], training=training)  # Ignored: its owner is updated already.
             losses, terms = next(turns)
             yield {"two": losses["two"] + two[:, 0, 0]}, terms
 
@@ -453,11 +608,11 @@ def test_statistics_of_an_earlier_pass_wait_for_their_owners_turn(rests):
     model.fit(x, batch_size=5, verbose=0)
     expected = 0.5 * x[..., 0].mean((0, 1))
     np.testing.assert_allclose(norms[0].moving_mean, expected, rtol=1e-5)
-    np.testing.assert_allclose(norms[1].moving_mean, 0 if rests else expected, rtol=1e-5)
+    np.testing.assert_allclose(norms[1].moving_mean, 0 if gated else expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("gated", [False, True])
-def test_a_gate_holds_a_player_back_in_its_turn(gated):
+def test_a_player_is_not_updated_while_its_gate_is_false(gated):
     class Gated(Turns):
         def rounds(self):
             return [zoo.Round(self.objective, gates={"two": lambda means: means["one_loss"] < 0})]
@@ -468,69 +623,69 @@ def test_a_gate_holds_a_player_back_in_its_turn(gated):
     logs = model.fit(x, batch_size=5, verbose=0).history
     assert (weights(model, 1) == before).all() == gated
     if gated:
-        assert logs["two_moves"] == [0.0]
+        assert logs["two_updates"] == [0.0]
 
 
 # Seeds ----------------------------------------------------------------------------------------
 
 
-class Listener(Lines):
-    """Two rounds, the first of two turns; keeps the noise that each objective draws."""
+class NoiseRecorder(Lines):
+    """Two rounds, the first of two steps. Keeps the noise that each objective draws."""
 
     def __init__(self, **kwargs):
         super().__init__(1, **kwargs)
-        self.heard = []
+        self.noise = []
 
     def rounds(self):
         return [zoo.Round(self.objective, steps=2), zoo.Round(self.objective)]
 
     def objective(self, x, y, seed, training, only=None):
         noise = tf.random.stateless_normal([len(x)], seed)
-        self.heard.append(noise.numpy())
+        self.noise.append(noise.numpy())
         return super().objective(x, y, seed, training, only)
 
 
-def heard(run, **settings):
-    model = Listener()
+def noise_of(run, **settings):
+    model = NoiseRecorder()
     for name, value in settings.items():
         setattr(model, name, value)
     compiled(model, run_eagerly=True)
     run(model)
-    return np.array([noise[0] for noise in model.heard])
+    return np.array([noise[0] for noise in model.noise])
 
 
-def test_every_round_turn_and_step_draws_noise_of_its_own_that_the_seed_decides():
+def test_noise_differs_between_steps_and_rounds_and_is_a_function_of_the_seed():
     x = images(8)
 
     def train(model):
         model.fit(x, batch_size=4, epochs=2, verbose=0)
 
-    noise = heard(train)
+    noise = noise_of(train)
     assert len(np.unique(noise)) == len(noise) == 4 * 3
-    np.testing.assert_array_equal(noise, heard(train))
-    assert not np.isin(noise, heard(train, seed=1)).any()
+    np.testing.assert_array_equal(noise, noise_of(train))
+    assert not np.isin(noise, noise_of(train, seed=1)).any()
 
     def resume(model):
         model.step.assign(3)
         model.fit(x[:4], batch_size=4, verbose=0)
 
-    np.testing.assert_array_equal(heard(resume), noise[9:])
+    np.testing.assert_array_equal(noise_of(resume), noise[9:])
 
 
-def test_evaluation_repeats_its_noise_which_is_another_for_each_batch_and_not_trainings():
+def test_evaluation_repeats_its_noise_which_differs_between_batches_and_from_training():
     x = images(12)
 
     def evaluate(model):
         model.evaluate(x, batch_size=4, verbose=0)
 
-    noise = heard(evaluate)
+    noise = noise_of(evaluate)
     assert len(np.unique(noise)) == len(noise) == 3 * 2
-    np.testing.assert_array_equal(noise, heard(evaluate))
-    trained = heard(lambda model: model.fit(x, batch_size=4, verbose=0))
+    np.testing.assert_array_equal(noise, noise_of(evaluate))
+    trained = noise_of(lambda model: model.fit(x, batch_size=4, verbose=0))
     assert not np.isin(noise, trained).any()
 
 
-def test_the_same_seed_leads_to_the_same_weights_and_another_to_others(digits):
+def test_the_same_seed_gives_the_same_weights_and_another_seed_other_weights(digits):
     def trained(seed):
         keras.utils.set_random_seed(0)
         model = zoo.models.vae.vae_mlp((8, 8, 1), 2, (8,))
@@ -549,26 +704,59 @@ def test_the_loss_of_an_evaluation_is_the_same_twice(vae, digits):
     assert losses[0] == losses[1]
 
 
+class DropoutRecorder(Lines):
+    """Two players with two dropout layers each. Keeps the masks of all four."""
+
+    def __init__(self):
+        super().__init__(2)
+        self.dropouts = [keras.layers.Dropout(0.5) for _ in range(4)]
+        self.masks = []
+
+    def players(self):
+        return {
+            name: [*own, *self.dropouts[2 * i : 2 * i + 2]]
+            for i, (name, own) in enumerate(super().players().items())
+        }
+
+    def objective(self, x, y, seed, training, only=None):
+        self.masks += [layer(tf.ones([64]), training=training).numpy() for layer in self.dropouts]
+        return {
+            p: line(x[..., i])[:, 0] for i, (p, [line, *_]) in enumerate(self.players().items())
+        }, {"inverse": 1 / x[:, 0, 0, 0]}
+
+
+def test_every_dropout_layer_has_a_seed_of_its_own_in_each_step():
+    def masks():
+        model = compiled(DropoutRecorder(), run_eagerly=True)
+        model.fit(images(8, 2), batch_size=4, verbose=0)
+        return np.array(model.masks) > 0
+
+    first, again = masks(), masks()
+    assert len(first) == 2 * 4  # Steps and layers.
+    assert len(np.unique(first, axis=0)) == len(first)
+    np.testing.assert_array_equal(first, again)
+
+
 # Steps on shares of a batch -------------------------------------------------------------------
 
 
-class WatchedGAN(zoo.GAN):
-    """Keeps the images that each move of the discriminator sees."""
+class RecordingGAN(zoo.GAN):
+    """Keeps the images of each update of the discriminator."""
 
     def discriminator_objective(self, x, y, seed, training):
         if training:
-            self.seen.append(x.numpy()[:, 0, 0, 0])
+            self.images.append(x.numpy()[:, 0, 0, 0])
         return super().discriminator_objective(x, y, seed, training)
 
 
-def watched_gan(steps, batch_norm=False):
-    model = WatchedGAN(
+def recording_gan(steps, batch_norm=False):
+    model = RecordingGAN(
         zoo.networks.mlp_decoder(2, (2, 2, 1), 1, (4,), output="sigmoid", batch_norm=batch_norm),
         zoo.networks.mlp_discriminator((2, 2, 1), (4,)),
         zoo.StandardNormal(2),
         discriminator_steps=steps,
     )
-    model.seen = []
+    model.images = []
     model.compile("adam", run_eagerly=True)
     return model
 
@@ -576,16 +764,16 @@ def watched_gan(steps, batch_norm=False):
 @pytest.mark.parametrize(("steps", "n"), [(1, 6), (2, 6), (3, 6), (3, 7)])
 def test_each_example_of_a_batch_trains_the_discriminator_exactly_once(steps, n):
     x = np.tile(np.linspace(0, 1, n, dtype=np.float32)[:, None, None, None], (1, 2, 2, 1))
-    model = watched_gan(steps)
+    model = recording_gan(steps)
     model.fit(x, batch_size=n, shuffle=False, verbose=0)
-    assert len(model.seen) == steps
-    np.testing.assert_allclose(np.sort(np.concatenate(model.seen)), x[:, 0, 0, 0])
-    assert max(map(len, model.seen)) - min(map(len, model.seen)) <= 1
+    assert len(model.images) == steps
+    np.testing.assert_allclose(np.sort(np.concatenate(model.images)), x[:, 0, 0, 0])
+    assert max(map(len, model.images)) - min(map(len, model.images)) <= 1
     assert int(model.optimizers["discriminator"].iterations) == steps
     assert int(model.optimizers["generator"].iterations) == 1
 
 
-def test_a_last_batch_smaller_than_the_number_of_steps_does_no_harm():
+def test_a_last_batch_smaller_than_the_number_of_steps_trains():
     model = zoo.GAN(
         zoo.networks.dcgan_generator(2, (16, 16, 1), 2),
         zoo.networks.dcgan_discriminator((16, 16, 1), 2),
@@ -600,7 +788,7 @@ def test_a_last_batch_smaller_than_the_number_of_steps_does_no_harm():
 # Averages of the weights ----------------------------------------------------------------------
 
 
-def test_averaged_weights_are_the_moving_average_and_are_put_back():
+def test_averaged_weights_are_the_moving_average_and_are_restored():
     batches = [images(4) for _ in range(4)]
     model = compiled(Lines(), keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.8))
     w, average = weights(model).astype(np.float64), None
@@ -615,21 +803,21 @@ def test_averaged_weights_are_the_moving_average_and_are_put_back():
     assert np.abs(w - average).max() > 0.05
 
 
-def test_averaged_weights_are_put_back_after_an_error_and_touch_only_players_who_average():
+def test_weights_are_restored_after_an_error_and_only_players_with_averages_change():
     model = Lines(2)
     sgd = keras.optimizers.SGD
     model.compile({"one": sgd(0.5, use_ema=True, ema_momentum=0.5), "two": sgd(0.5)})
     model.fit(images(8, 2), batch_size=4, verbose=0)
-    kept = [weights(model, i) for i in range(2)]
+    before = [weights(model, i) for i in range(2)]
     with pytest.raises(ZeroDivisionError), model.averaged_weights():
-        assert np.abs(weights(model, 0) - kept[0]).max() > 1e-3
-        np.testing.assert_array_equal(weights(model, 1), kept[1])
+        assert np.abs(weights(model, 0) - before[0]).max() > 1e-3
+        np.testing.assert_array_equal(weights(model, 1), before[1])
         raise ZeroDivisionError
     for i in range(2):
-        np.testing.assert_array_equal(weights(model, i), kept[i])
+        np.testing.assert_array_equal(weights(model, i), before[i])
 
 
-def test_without_averages_to_use_averaged_weights_says_what_to_do():
+def test_averaged_weights_without_averages_is_an_error_that_says_what_to_do():
     model = compiled(Lines())
     with pytest.raises(ValueError, match="use_ema=True"), model.averaged_weights():
         pass
@@ -638,7 +826,7 @@ def test_without_averages_to_use_averaged_weights_says_what_to_do():
         np.testing.assert_array_equal(weights(model), before)
 
 
-def test_the_best_weights_are_the_averages_where_there_are_some():
+def test_the_best_weights_are_the_averages_if_an_optimizer_keeps_them():
     model = compiled(Lines(), keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.5))
     model.fit(images(8), batch_size=4, verbose=0)
     last = weights(model)
@@ -674,7 +862,7 @@ def twins(*optimizers, steps=3, **kwargs):
 @pytest.mark.parametrize(
     "own", [{}, {"global_clipnorm": 0.1}, {"clipvalue": 0.2}], ids=["plain", "norm", "value"]
 )
-def test_a_loss_scale_changes_neither_the_step_nor_what_is_reported(how, own):
+def test_a_loss_scale_changes_neither_the_step_nor_the_reported_loss(how, own):
     sgd, scaling = keras.optimizers.SGD, keras.optimizers.LossScaleOptimizer
     (plain, loss), *others = twins(
         sgd(0.1, **own), scaling(sgd(0.1, **own)), sgd(0.1, loss_scale_factor=64.0, **own), **how
@@ -684,7 +872,7 @@ def test_a_loss_scale_changes_neither_the_step_nor_what_is_reported(how, own):
         assert reported == pytest.approx(loss, rel=1e-5)
 
 
-def test_steps_whose_gradients_overflow_are_left_out_and_halve_the_scale():
+def test_steps_with_gradients_that_overflow_are_skipped_and_halve_the_scale():
     model, scale = Lines(), 2.0**127
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1.0), initial_scale=scale)
     compiled(model, {"one": optimizer})
@@ -698,9 +886,9 @@ def test_steps_whose_gradients_overflow_are_left_out_and_halve_the_scale():
     assert float(optimizer.dynamic_scale) == scale / 2**3
 
 
-def test_an_optimizer_inside_a_loss_scale_keeps_averages_all_the_same():
+def test_an_optimizer_inside_a_loss_scale_optimizer_keeps_averages():
     batches = np.stack([images(4) for _ in range(3)])
-    found = []
+    averages = []
     start = weights(Lines())
     for wrap in (lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer):
         model = Lines()
@@ -709,9 +897,9 @@ def test_an_optimizer_inside_a_loss_scale_keeps_averages_all_the_same():
         compiled(model, wrap(keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.8)))
         model.fit(tf.data.Dataset.from_tensor_slices(batches), verbose=0)
         with model.averaged_weights():
-            found.append(weights(model))
-        assert np.abs(weights(model) - found[-1]).max() > 1e-2
-    np.testing.assert_allclose(*found, rtol=1e-5)
+            averages.append(weights(model))
+        assert np.abs(weights(model) - averages[-1]).max() > 1e-2
+    np.testing.assert_allclose(*averages, rtol=1e-5)
 
 
 def half_vae():
@@ -722,7 +910,9 @@ def half_vae():
         keras.mixed_precision.set_dtype_policy("float32")
 
 
-def test_networks_in_float16_get_their_losses_scaled_unless_told_not_to(vae, digits, tmp_path):
+def test_losses_of_networks_in_float16_are_scaled_unless_auto_scale_loss_is_false(
+    vae, digits, tmp_path
+):
     model, scaling = half_vae(), keras.optimizers.LossScaleOptimizer
     assert "float16" in {part.compute_dtype for part in model.posterior._flatten_layers()}
     model.compile(keras.optimizers.Adam(0.01))
@@ -783,7 +973,7 @@ def test_a_loss_scale_that_adapts_is_refused_on_two_replicas(mirrored):
             Lines().compile(keras.optimizers.LossScaleOptimizer(sgd()))
 
 
-# What is refused, lest it be ignored ----------------------------------------------------------
+# Refused data and layers -----------------------------------------------------------------------
 
 
 def weighted(x, y, w):
@@ -795,23 +985,23 @@ def test_weights_of_examples_and_classes_are_refused(y):
     x, w = images(4), np.ones(4, np.float32)
     model = compiled(Lines())
     before = weights(model)
-    given_y = np.ones(4, np.float32) if y is None else y
+    labels = np.ones(4, np.float32) if y is None else y
     for call in (
         lambda: model.fit(x, y, sample_weight=w, verbose=0),
-        lambda: model.fit(x, given_y, class_weight={0: 1.0, 1: 2.0}, verbose=0),
-        lambda: model.fit(weighted(x, given_y, w), verbose=0),
-        lambda: model.fit(((x, given_y, w) for _ in range(2)), steps_per_epoch=2, verbose=0),
+        lambda: model.fit(x, labels, class_weight={0: 1.0, 1: 2.0}, verbose=0),
+        lambda: model.fit(weighted(x, labels, w), verbose=0),
+        lambda: model.fit(((x, labels, w) for _ in range(2)), steps_per_epoch=2, verbose=0),
         lambda: model.fit(x, validation_data=(x, y, w), verbose=0),
-        lambda: model.fit(x, validation_data=weighted(x, given_y, w), verbose=0),
+        lambda: model.fit(x, validation_data=weighted(x, labels, w), verbose=0),
         lambda: model.evaluate(x, y, sample_weight=w, verbose=0),
         lambda: model.evaluate(x, y, 2, 0, w),
-        lambda: model.evaluate(weighted(x, given_y, w), verbose=0),
+        lambda: model.evaluate(weighted(x, labels, w), verbose=0),
     ):
         with pytest.raises(ValueError, match=r"weigh all examples alike.*Received: "):
             call()
     np.testing.assert_array_equal(weights(model), before)
-    # Nothing in the third place is no weight.
-    nothing = tf.data.Dataset.from_tensors((x, given_y, None))
+    # A third item that is None is not a weight.
+    nothing = tf.data.Dataset.from_tensors((x, labels, None))
     model.fit(nothing, validation_data=nothing, verbose=0)
     model.fit(x, validation_data=(x, y, None), verbose=0)
 
@@ -830,10 +1020,54 @@ def test_a_loss_that_a_layer_adds_is_refused_with_the_layers_name(how):
     compiled(model, **how)
     before = weights(model)
     with pytest.raises(
-        ValueError, match=r"layer 'penalty' adds a loss.*into the model's objective"
+        ValueError, match=r"in the model's objective.*layer 'penalty', which adds a loss"
     ):
         model.fit(images(4, 2), batch_size=4, verbose=0)
     np.testing.assert_array_equal(weights(model), before)
+
+
+# Defaults -------------------------------------------------------------------------------------
+
+
+class Parts(zoo.GenerativeModel):
+    def __init__(self, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+
+def test_image_shape_is_that_of_the_posterior_the_encoder_or_the_discriminator():
+    def conditional(shape):
+        return zoo.Conditional(zoo.networks.mlp_encoder(shape, 2, ()), zoo.Deterministic())
+
+    posterior, encoder = conditional((4, 6, 1)), zoo.networks.mlp_encoder((2, 4, 3), 2, ())
+    discriminator = zoo.networks.mlp_discriminator((3, 3, 1), ())
+    assert Parts(posterior=posterior, discriminator=encoder).image_shape == (4, 6, 1)
+    assert Parts(encoder=encoder, discriminator=discriminator).image_shape == (2, 4, 3)
+    assert Parts(discriminator=discriminator).image_shape == (3, 3, 1)
+    with pytest.raises(NotImplementedError):
+        Parts().image_shape  # noqa: B018
+
+
+def test_images_are_the_likelihoods_means_or_the_generators_outputs_within_0_and_1():
+    z = np.float32([[-3.0, 0.4], [0.2, 5.0]])
+    flat = keras.Sequential([keras.Input((2,)), keras.layers.Reshape((1, 2, 1))])
+    images = z[:, None, :, None]
+    np.testing.assert_array_equal(Parts(generator=flat).decode(z), np.clip(images, 0, 1))
+    likelihood = zoo.Conditional(flat, zoo.Bernoulli())
+    expected = 1 / (1 + np.exp(-images))
+    np.testing.assert_allclose(Parts(likelihood=likelihood).decode(z), expected, rtol=1e-6)
+
+
+def test_codes_are_the_posteriors_means_or_the_encoders_outputs():
+    network = zoo.networks.mlp_encoder((1, 3, 1), 2, ())
+    x = images(4)
+    expected = x[:, 0, :, 0] @ network.layers[-1].kernel.numpy()
+    posterior = zoo.Conditional(network, zoo.Deterministic())
+    for model in (Parts(encoder=network), Parts(posterior=posterior)):
+        assert model.can_encode and "reconstruct" in model.abilities()
+        np.testing.assert_allclose(model.encode(x), expected, rtol=1e-5, atol=1e-6)
+    assert not Parts(generator=network).can_encode
 
 
 # Interpolation --------------------------------------------------------------------------------
@@ -857,7 +1091,7 @@ def test_a_path_starts_and_ends_at_its_ends(a, b, spherical):
 
 
 @pytest.mark.parametrize(("a", "b"), ENDS)
-def test_on_the_arc_directions_turn_at_constant_speed_in_a_plane_and_norms_change_evenly(a, b):
+def test_on_the_arc_directions_turn_at_constant_speed_and_norms_change_linearly(a, b):
     path = path_between(a, b, 9, spherical=True).numpy().astype(np.float64)
     norms = np.linalg.norm(path, axis=1)
     np.testing.assert_allclose(norms, np.linspace(norms[0], norms[-1], 9), rtol=1e-4)
@@ -869,14 +1103,14 @@ def test_on_the_arc_directions_turn_at_constant_speed_in_a_plane_and_norms_chang
 
 
 @pytest.mark.parametrize("factor", [2.0, -2.0, 1.0, -1.0])
-def test_where_directions_agree_or_oppose_the_arc_is_the_line(factor):
+def test_for_equal_or_opposite_directions_the_path_is_the_line(factor):
     a = np.array([0.3, -0.4, 1.2], np.float32)
     path = path_between(a, factor * a, 5, spherical=True)
     np.testing.assert_allclose(path, np.linspace(a, factor * a, 5), atol=1e-5)
 
 
 @pytest.mark.parametrize("angle", [1e-5, 1e-3])
-def test_nearly_equal_directions_make_a_smooth_arc(angle):
+def test_nearly_equal_directions_give_a_smooth_arc(angle):
     a, b = [1.0, 0.0], [np.cos(angle), np.sin(angle)]
     turns = angle * np.linspace(0, 1, 5)
     expected = np.stack([np.cos(turns), np.sin(turns)], 1)
@@ -903,7 +1137,7 @@ def test_interpolate_decodes_the_path_between_the_codes_of_images_or_latents(vae
         vae.interpolate(np.zeros((2, 3)), b)
 
 
-def test_sampling_repeats_with_a_tensor_as_seed_and_else_does_not(vae):
+def test_sampling_repeats_with_a_tensor_as_seed_and_differs_without_a_seed(vae):
     np.testing.assert_array_equal(vae.sample(3, seed=[1, 2]), vae.sample(3, seed=[1, 2]))
     assert np.abs(vae.sample(3) - vae.sample(3)).max() > 1e-5
 
@@ -917,8 +1151,8 @@ def test_log_prob_repeats_with_an_int_as_seed(vae, digits):
     np.testing.assert_array_equal(*values)
 
 
-def test_models_say_what_they_can_do_and_refuse_the_rest():
-    gan, ae = watched_gan(1), zoo.models.autoencoder.autoencoder_mlp((8, 8, 1), 2, (4,))
+def test_models_list_their_abilities_and_refuse_other_methods():
+    gan, ae = recording_gan(1), zoo.models.autoencoder.autoencoder_mlp((8, 8, 1), 2, (4,))
     assert gan.abilities() == ("decode", "sample")
     assert ae.abilities() == ("encode", "decode", "reconstruct")
     with pytest.raises(NotImplementedError, match="no encoder"):

@@ -1,4 +1,4 @@
-"""Penalties against slopes known by hand, and against finite differences of them."""
+"""Penalties against gradients in closed form, and against finite differences."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from zoo.penalties import R1, GradientPenalty, penalty, with_squared_slope
+from zoo.penalties import R1, GradientPenalty, penalty, with_squared_gradient
 
 RNG = np.random.default_rng(0)
 SEED = (1, 2)
@@ -22,38 +22,38 @@ def linear(w):
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (5, 2, 3, 1)], ids=["latents", "images"])
-def test_of_a_linear_critic_the_slope_is_its_weights_wherever_it_is_taken(shape):
+def test_the_gradient_of_a_linear_critic_is_its_weights_at_every_point(shape):
     w = batch(6)
     real, fake = batch(*shape), batch(*shape)
     norm = np.linalg.norm(w)
     for target in (0.0, 1.0, 2.5):
-        _, paid = GradientPenalty(7.0, target)(linear(w), real, fake, SEED)
-        np.testing.assert_allclose(paid, np.full(5, 7 * (norm - target) ** 2), rtol=1e-5)
-    _, paid = R1(7.0)(linear(w), real, fake, SEED)
-    np.testing.assert_allclose(paid, np.full(5, 3.5 * norm**2), rtol=1e-5)
+        _, values = GradientPenalty(7.0, target)(linear(w), real, fake, SEED)
+        np.testing.assert_allclose(values, np.full(5, 7 * (norm - target) ** 2), rtol=1e-5)
+    _, values = R1(7.0)(linear(w), real, fake, SEED)
+    np.testing.assert_allclose(values, np.full(5, 3.5 * norm**2), rtol=1e-5)
 
 
 @BOTH
-def test_the_real_examples_are_judged_once_and_their_logits_handed_on(part):
-    w, real, fake, seen = batch(6), batch(5, 6), batch(5, 6), []
+def test_logits_of_real_examples_are_computed_once_and_returned(part):
+    w, real, fake, calls = batch(6), batch(5, 6), batch(5, 6), []
 
-    def judge(x):
-        seen.append(x.numpy())
+    def critic(x):
+        calls.append(x.numpy())
         return linear(w)(x)
 
-    logits, _ = part(judge, real, fake, SEED)
+    logits, _ = part(critic, real, fake, SEED)
     np.testing.assert_allclose(logits, real @ w, rtol=1e-5)
-    np.testing.assert_array_equal(seen[0], real)
-    # R1 has its slope of that call; the other penalty's points lie elsewhere.
-    assert len(seen) == (1 if type(part) is R1 else 2)
-    assert not any((points == real).all() for points in seen[1:])
+    np.testing.assert_array_equal(calls[0], real)
+    # R1 takes the gradient of this call; the points of the other penalty are different.
+    assert len(calls) == (1 if type(part) is R1 else 2)
+    assert not any((points == real).all() for points in calls[1:])
 
 
-def test_r1_looks_at_each_real_example_and_at_no_fake_one():
+def test_r1_is_a_function_of_each_real_example_and_of_no_fake_example():
     matrix, real = batch(3, 3), batch(4, 3)
     symmetric = matrix + matrix.T
 
-    def quadratic(x):  # x^T A x, with the slope (A + A^T) x
+    def quadratic(x):  # x^T A x, with the gradient (A + A^T) x
         return tf.reduce_sum(x * tf.matmul(x, tf.constant(matrix)), 1)
 
     expected = 1.0 * ((real @ symmetric) ** 2).sum(1)
@@ -61,26 +61,26 @@ def test_r1_looks_at_each_real_example_and_at_no_fake_one():
         np.testing.assert_allclose(R1(2.0)(quadratic, real, fake, SEED)[1], expected, rtol=1e-4)
 
 
-def test_points_lie_between_each_examples_pair_at_a_share_of_its_own():
+def test_points_lie_between_each_pair_of_examples_at_independent_shares():
     n = 4000
-    real, fake, seen = np.full((n, 2, 3, 1), 2.0), np.full((n, 2, 3, 1), -1.0), []
+    real, fake, calls = np.full((n, 2, 3, 1), 2.0), np.full((n, 2, 3, 1), -1.0), []
 
-    def judge(x):
-        seen.append(x.numpy())
+    def critic(x):
+        calls.append(x.numpy())
         return tf.reduce_sum(x, [1, 2, 3])
 
     part = GradientPenalty()
-    part(judge, real.astype(np.float32), fake.astype(np.float32), SEED)
-    points = seen[1::2]  # Every other call is about the real examples.
+    part(critic, real.astype(np.float32), fake.astype(np.float32), SEED)
+    points = calls[1::2]  # Every other call is on the real examples.
     share = (points[0] + 1) / 3
     np.testing.assert_allclose(share, share[:, :1, :1].repeat(2, 1).repeat(3, 2), atol=1e-6)
     share = np.sort(share[:, 0, 0, 0])
-    # Kolmogorov and Smirnov's distance to U(0, 1), which exceeds 1.95 / sqrt(n) once in a thousand.
+    # The Kolmogorov-Smirnov distance to U(0, 1) exceeds 1.95 / sqrt(n) with probability 0.001.
     assert np.abs(share - (np.arange(n) + 0.5) / n).max() < 1.95 / np.sqrt(n)
     assert len(np.unique(share)) > 0.99 * n
     for seed in (SEED, (1, 3)):
-        part(judge, real.astype(np.float32), fake.astype(np.float32), seed)
-    points = seen[1::2]
+        part(critic, real.astype(np.float32), fake.astype(np.float32), seed)
+    points = calls[1::2]
     np.testing.assert_array_equal(points[0], points[1])
     assert (points[0] != points[2]).mean() > 0.99
 
@@ -89,19 +89,19 @@ def quadratic_penalty_by_hand(matrix, points, target):
     return 10 * (np.linalg.norm(points @ (matrix + matrix.T), axis=1) - target) ** 2
 
 
-def test_of_a_quadratic_critic_the_slope_at_a_point_is_linear_in_it():
+def test_the_gradient_of_a_quadratic_critic_is_linear_in_the_point():
     matrix, real, fake = batch(3, 3), batch(50, 3), batch(50, 3)
-    seen = []
+    calls = []
 
     def quadratic(x):
-        seen.append(x.numpy())
+        calls.append(x.numpy())
         return tf.reduce_sum(x * tf.matmul(x, tf.constant(matrix)), 1)
 
-    _, paid = GradientPenalty()(quadratic, real, fake, SEED)
-    np.testing.assert_allclose(paid, quadratic_penalty_by_hand(matrix, seen[1], 1), rtol=1e-3)
+    _, values = GradientPenalty()(quadratic, real, fake, SEED)
+    np.testing.assert_allclose(values, quadratic_penalty_by_hand(matrix, calls[1], 1), rtol=1e-3)
 
 
-def test_the_penalties_slope_in_the_weights_is_the_closed_form_of_a_linear_critic():
+def test_the_penaltys_gradient_in_a_linear_critics_weights_is_the_closed_form():
     w = tf.Variable(batch(6))
     real, fake = batch(5, 6), batch(5, 6)
     norm = np.linalg.norm(w.numpy())
@@ -110,25 +110,25 @@ def test_the_penalties_slope_in_the_weights_is_the_closed_form_of_a_linear_criti
         (R1(7.0), 7 * w.numpy()),
     ):
         with tf.GradientTape() as tape:
-            paid = tf.reduce_mean(part(linear(w), real, fake, SEED)[1])
-        np.testing.assert_allclose(tape.gradient(paid, w), expected, rtol=1e-4)
+            values = tf.reduce_mean(part(linear(w), real, fake, SEED)[1])
+        np.testing.assert_allclose(tape.gradient(values, w), expected, rtol=1e-4)
 
 
 @BOTH
-def test_the_penalties_slope_in_a_networks_weights_is_that_of_finite_differences(part):
-    # Of a smooth network: a leaky ReLU's second derivative is zero wherever it has one.
+def test_the_penaltys_gradient_in_a_networks_weights_is_that_of_finite_differences(part):
+    # A smooth network: the second derivative of a leaky ReLU is zero or does not exist.
     network = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(6, "tanh"), keras.layers.Dense(1)]
     )
     real, fake = 2 * batch(8, 4), 2 * batch(8, 4)
 
-    def paid():
+    def values():
         return tf.reduce_mean(part(lambda x: network(x)[:, 0], real, fake, SEED)[1])
 
     kernel = network.trainable_variables[0]
     with tf.GradientTape() as tape:
-        value = paid()
-    slope = tape.gradient(value, kernel.value).numpy()
+        value = values()
+    gradient = tape.gradient(value, kernel.value).numpy()
     start, h = kernel.numpy(), 3e-3
     for _ in range(4):
         direction = batch(*start.shape)
@@ -136,27 +136,27 @@ def test_the_penalties_slope_in_a_networks_weights_is_that_of_finite_differences
         ends = []
         for sign in (1, -1):
             kernel.assign(start + sign * h * direction)
-            ends.append(float(paid()))
+            ends.append(float(values()))
         kernel.assign(start)
         difference = (ends[0] - ends[1]) / (2 * h)
-        assert (slope * direction).sum() == pytest.approx(difference, rel=0.02, abs=2e-3)
-    assert np.abs(slope).max() > 0.01
+        assert (gradient * direction).sum() == pytest.approx(difference, rel=0.02, abs=2e-3)
+    assert np.abs(gradient).max() > 0.01
 
 
-def test_a_critic_that_is_flat_pays_its_whole_target_and_has_a_finite_slope():
+def test_a_constant_critic_has_a_finite_penalty_and_a_finite_gradient():
     w = tf.Variable(tf.zeros(6))
     with tf.GradientTape() as tape:
-        _, paid = GradientPenalty(10.0, 1.0)(linear(w), batch(5, 6), batch(5, 6), SEED)
-        total = tf.reduce_sum(paid)
-    np.testing.assert_allclose(paid, 10.0)
+        _, values = GradientPenalty(10.0, 1.0)(linear(w), batch(5, 6), batch(5, 6), SEED)
+        total = tf.reduce_sum(values)
+    np.testing.assert_allclose(values, 10.0)
     assert np.isfinite(tape.gradient(total, w)).all()
-    _, squares = with_squared_slope(lambda x: tf.zeros(len(x)), tf.ones([3, 2]))
+    _, squares = with_squared_gradient(lambda x: tf.zeros(len(x)), tf.ones([3, 2]))
     assert (squares.numpy() == 0).all()
 
 
 @BOTH
 @pytest.mark.parametrize("kind", ["dense", "conv"])
-def test_penalties_compile_with_xla_and_give_what_they_give_without(part, kind):
+def test_penalties_are_equal_with_and_without_xla(part, kind):
     shape = (8, 8, 1)
     network = {
         "dense": lambda: zoo.networks.mlp_discriminator(shape, (5,)),
@@ -167,16 +167,16 @@ def test_penalties_compile_with_xla_and_give_what_they_give_without(part, kind):
 
     def step():
         with tf.GradientTape() as tape:
-            # Between two of the same there is one point: XLA draws other numbers.
-            _, paid = part(lambda x: network(x)[:, 0], x, x, SEED)
-            total = tf.reduce_sum(paid)
-        return paid, tape.gradient(total, [v.value for v in network.trainable_variables])[0]
+            # Equal batches, so that the point is the same: XLA draws other random numbers.
+            _, values = part(lambda x: network(x)[:, 0], x, x, SEED)
+            total = tf.reduce_sum(values)
+        return values, tape.gradient(total, [v.value for v in network.trainable_variables])[0]
 
     for have, want in zip(tf.function(step, jit_compile=True)(), step(), strict=True):
         np.testing.assert_allclose(have, want, rtol=1e-3, atol=1e-4)
 
 
-def test_a_discriminator_whose_logits_depend_on_the_whole_batch_is_refused():
+def test_a_discriminator_with_batch_normalization_is_refused():
     network = zoo.networks.dcgan_discriminator((16, 16, 1), 2)
     for part in (GradientPenalty(), R1()):
         with pytest.raises(ValueError, match=r"batch_norm=False\. Received: .*batch_normalization"):
@@ -184,7 +184,7 @@ def test_a_discriminator_whose_logits_depend_on_the_whole_batch_is_refused():
         part.check(zoo.networks.dcgan_discriminator((16, 16, 1), 2, batch_norm=False))
 
 
-def test_penalties_are_found_by_their_weights_and_come_back_from_their_config():
+def test_penalties_are_found_by_their_weights_and_rebuilt_from_their_config():
     assert penalty() is None
     assert type(penalty(gradient_penalty=3.0)) is GradientPenalty
     assert type(penalty(r1=3.0)) is R1 and penalty(r1=3.0).weight == 3.0

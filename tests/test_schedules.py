@@ -1,4 +1,4 @@
-"""Schedules against their formulas, and what a config makes of them."""
+"""Schedules against their formulas, inside graphs and rebuilt from configs."""
 
 import json
 
@@ -22,13 +22,13 @@ EVERY = pytest.mark.parametrize(
 )
 
 
-def test_a_linear_warm_up_rises_in_a_line_and_stays():
+def test_a_linear_warm_up_rises_linearly_and_stays():
     steps = np.arange(20)
     values = [float(LinearWarmUp(8, end=2.5)(s)) for s in steps]
     np.testing.assert_allclose(values, np.interp(steps, [0, 8], [0, 2.5]), rtol=1e-6)
 
 
-def test_a_linear_decay_falls_in_a_line_and_stays():
+def test_a_linear_decay_falls_linearly_and_stays():
     steps = np.arange(20)
     values = [float(LinearDecay(8, start=2.5)(s)) for s in steps]
     np.testing.assert_allclose(values, np.interp(steps, [0, 8], [2.5, 0]), rtol=1e-6, atol=1e-7)
@@ -47,12 +47,12 @@ def test_a_cyclical_warm_up_repeats_the_papers_cycle():
 
 
 def test_cycles_are_counted_in_integers():
-    # 2^24 + 1 is no float32.
+    # float32 cannot represent 2^24 + 1.
     assert float(CyclicalWarmUp(2**24 + 2, 1.0)(2**25 + 5)) == pytest.approx(1 / (2**24 + 2))
 
 
 @EVERY
-def test_schedules_are_the_same_inside_a_graph_and_after_json(schedule):
+def test_schedules_are_equal_inside_a_graph_and_after_json(schedule):
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(schedule)))
     twin = keras.saving.deserialize_keras_object(config)
     assert type(twin) is type(schedule) and twin.get_config() == schedule.get_config()
@@ -64,7 +64,7 @@ def test_schedules_are_the_same_inside_a_graph_and_after_json(schedule):
         assert float(compiled()) == pytest.approx(float(schedule(value)))
 
 
-def test_a_number_is_a_schedule_that_never_changes():
+def test_the_value_of_a_number_is_constant():
     assert value_at(0.3, 10) == 0.3
     assert float(value_at(LinearWarmUp(20), 10)) == 0.5
     with pytest.raises(NotImplementedError):
@@ -90,6 +90,6 @@ def test_a_number_is_a_schedule_that_never_changes():
         lambda: check_weight(True, "beta"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_a_sentence(make):
+def test_arguments_out_of_range_are_refused(make):
     with pytest.raises(ValueError, match=r"must be .*Received: "):
         make()

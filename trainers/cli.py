@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from zoo import conditions, datasets, training
 from zoo.config import look_up
-from zoo.model import GenerativeModel, NonFiniteError
+from zoo.finite import NonFiniteError
+from zoo.model import GenerativeModel
 from zoo.training.strategies import WorkerLostError
 
 MISTAKES = (ValueError, OSError, NonFiniteError, NotImplementedError, WorkerLostError)

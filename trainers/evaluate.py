@@ -1,4 +1,4 @@
-"""Scores a model, or two folders of images, or puts scores side by side.
+"""Scores a model or two folders of images, or compares scores.
 
 python -m trainers.evaluate --run=runs/vae_mnist
 python -m trainers.evaluate --run=runs/vae_mnist --metrics=fid,prdc --checkpoint=best
@@ -7,50 +7,58 @@ python -m trainers.evaluate --compare runs/vae_mnist runs/dcgan_mnist
 """
 
 import pathlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 from trainers import cli
-from zoo import evaluation, features, metrics, training
+from zoo import evaluation, features, training
 from zoo.datasets import read_images
 
 FLAGS = flags.FLAGS
 
 cli.define_model_flags(required=False)
 flags.adopt_module_key_flags(cli)
-flags.DEFINE_string("real", None, "A folder of images to compare with, in place of a data set.")
+flags.DEFINE_string("real", None, "A folder of real images, in place of a data set.")
 flags.DEFINE_string("fake", None, "A folder of generated images, in place of a run.")
 flags.DEFINE_integer(
-    "image_size", None, "Resize the folders' images; by default all are of a size."
+    "image_size", None, "Resize the images of the folders; by default all must have one size."
 )
-flags.DEFINE_bool("compare", False, "Put the results of the runs that follow side by side.")
-flags.DEFINE_enum("format", "text", ["text", "markdown", "csv"], "Of the comparison.")
-flags.DEFINE_list("metrics", None, "Metrics or groups of them; --list_metrics shows all.")
-flags.DEFINE_bool("list_metrics", False, "List the metrics and end.")
+flags.DEFINE_bool("compare", False, "Compare the results of the runs that follow.")
+flags.DEFINE_enum("format", "text", ["text", "markdown", "csv"], "Format of the comparison.")
+flags.DEFINE_list("metrics", None, "Metrics or groups of metrics; --list_metrics shows all.")
+flags.DEFINE_bool("list_metrics", False, "List the metrics and exit.")
 flags.DEFINE_integer("num_samples", 10_000, "Number of images to generate.", lower_bound=2)
-flags.DEFINE_integer("num_real", None, "Use the first so many real images.", lower_bound=2)
+flags.DEFINE_integer("num_real", None, "Number of real images, the first ones.", lower_bound=2)
 flags.DEFINE_string(
-    "extractor", None, "Feature network. Default: the zoo's own classifier of the data set."
+    "extractor", None, "Feature network. Default: the zoo's own classifier for the data set."
 )
 flags.DEFINE_string("weights", None, "File with the weights of a network that is not shipped.")
 flags.DEFINE_string(
-    "cache", None, "Folder to keep features of real images in. Default: features in the run's."
+    "cache", None, "Folder for features of real images. Default: `features` in the run's folder."
 )
-flags.DEFINE_string("dataset", None, "Data set; needed with a .keras file, else the run's own.")
-flags.DEFINE_string("data_dir", None, "Where it lies.")
-flags.DEFINE_string("binarize", None, "How to binarise it, or none; by default as in the run.")
-flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which real images.")
-flags.DEFINE_integer("limit", 1000, "Use the first so many images for likelihoods.", lower_bound=2)
-flags.DEFINE_integer("importance_samples", 1000, "For each image's likelihood.", lower_bound=1)
-flags.DEFINE_integer("batch_size", 500, "Images at a time.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of all draws.")
+flags.DEFINE_string(
+    "dataset", None, "Data set. Default: that of the run; required with a .keras file."
+)
+flags.DEFINE_string("data_dir", None, "Folder of the data set.")
+flags.DEFINE_string(
+    "binarize", None, "How to binarise the data set, or none. Default: as in the run."
+)
+flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "The split of the real images.")
+flags.DEFINE_integer(
+    "limit", 1000, "Number of images for likelihoods, the first ones.", lower_bound=2
+)
+flags.DEFINE_integer(
+    "importance_samples", 1000, "Number of draws for the likelihood of each image.", lower_bound=1
+)
+flags.DEFINE_integer("batch_size", 500, "Number of images at a time.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Seed of all draws.")
 flags.DEFINE_string(
     "output",
     None,
-    "A .jsonl file, to which a line for each metric is added. Default: evaluation.jsonl in the "
-    "run's folder; for two folders none.",
+    "A .jsonl file, to which one line for each value is appended. Default: evaluation.jsonl in the "
+    "run's folder; none for two folders.",
 )
 
 
@@ -76,8 +84,8 @@ def _evaluate(arguments):
         raise ValueError("Give --run, or both --real and --fake, or --compare and runs.")
 
 
-def _output():
-    """`--output`, which is only ever added to, and so must be what this program writes."""
+def _output() -> pathlib.Path | None:
+    """`--output`. Results are appended to it, so it must be a file of this program."""
     path = FLAGS.output and pathlib.Path(FLAGS.output)
     if path and (path.suffix != ".jsonl" or path.is_dir()):
         raise ValueError(f"--output must be a .jsonl file. Received: '{path}'.")
@@ -89,32 +97,32 @@ def _list_metrics():
         print(f"{group}:")
         for key in keys:
             metric = evaluation.METRICS[key]
-            print(f"  {key:18} {metric.about}{'' if metric.usual else ' On request.'}")
+            print(f"  {key:18} {metric.about}{' On request.' if metric.on_request else ''}")
 
 
 def _compare(places):
     if not places:
         raise ValueError("Name the runs to compare: --compare runs/vae_mnist runs/dcgan_mnist")
-    # The models' own objectives are no common measure: only if asked for.
+    # Objectives of different models are not comparable, so they are shown on request only.
     keys = evaluation.resolve(FLAGS.metrics or [k for k in evaluation.METRICS if k != "losses"])
-    kinds = {kind for key in keys for kind in evaluation.METRICS[key].gives}
+    kinds = {kind for key in keys for kind in evaluation.METRICS[key].kinds}
     results = {}
     for name, path in _named(places).items():
         found = [
             result
-            for result in metrics.read(path)
+            for result in evaluation.read(path)
             if result.kind.partition(":")[0] in kinds and result.sampling.get("epoch") is None
         ]
-        # A run may have been scored with several weights: a row for each.
+        # A run that was scored with several sets of weights has a row for each.
         variants = {_weights_of(result) for result in found}
         for variant in sorted(variants):
             label = f"{name} ({variant})" if len(variants) > 1 or variant != "last" else name
             results[label] = [result for result in found if _weights_of(result) == variant]
-    print(getattr(metrics.compare(results), FLAGS.format)(), end="")
+    print(getattr(evaluation.compare(results), FLAGS.format)(), end="")
 
 
-def _named(places):
-    """The files of results by the shortest names that tell them apart."""
+def _named(places: Sequence[str]) -> dict[str, pathlib.Path]:
+    """The files of results by the shortest distinct names."""
     files = {}
     for place in places:
         path = pathlib.Path(place)
@@ -130,7 +138,7 @@ def _named(places):
     return dict(zip(names, files.values(), strict=True))
 
 
-def _weights_of(result):
+def _weights_of(result: evaluation.Result) -> str:
     checkpoint = result.sampling.get("checkpoint", "last")
     return checkpoint + (", averaged" if result.sampling.get("averaged_weights") else "")
 
@@ -138,8 +146,8 @@ def _weights_of(result):
 def _evaluate_run():
     if FLAGS.run.endswith(".keras") and not (FLAGS.dataset and FLAGS.output):
         raise ValueError(
-            "A .keras file does not say which data set it was trained on, nor where the results "
-            "go: give --dataset and --output."
+            "A .keras file does not record its data set or a folder for results: use --dataset and "
+            "--output."
         )
     path = _output()
     keys = evaluation.resolve(FLAGS.metrics) if FLAGS.metrics else None
@@ -155,7 +163,7 @@ def _evaluate_run():
         image_shape=model.image_shape,
         seed=model.seed,
     )
-    # The same draw of binary images for all runs, whatever seed they were trained with.
+    # All runs see the same draw of binary images, whatever their seed.
     data.seed = 0
     with cli.weights(model), cli.Progress() as progress:
         subject = evaluation.Evaluation.of_model(
@@ -183,7 +191,7 @@ def _evaluate_run():
         if extractor is None and keys is None:
             progress.say(
                 f"  The zoo has no feature network for '{data.name}', so fid, kid, score and prdc "
-                f"are left out. With --extractor they use another: {', '.join(features.names())}."
+                f"are left out. Name one with --extractor: {', '.join(features.names())}."
             )
         path = path or run.evaluation_path
         done = _write(subject.run(keys), path)
@@ -205,10 +213,10 @@ def _evaluate_folders():
     )
     of_models += ("limit", "importance_samples", "batch_size")
     if idle := [name for name in of_models if FLAGS[name].present]:
-        raise ValueError(f"These flags are about models, not folders: {', '.join(idle)}.")
+        raise ValueError(f"These flags apply to models, not to folders: {', '.join(idle)}.")
     if not FLAGS.extractor:
         raise ValueError(
-            "Two folders of images are compared by a feature network: give --extractor, one of "
+            "Two folders of images are compared by a feature network. Name one with --extractor: "
             f"{', '.join(features.names())}."
         )
     path = _output()
@@ -217,7 +225,7 @@ def _evaluate_folders():
     folders = (FLAGS.real, FLAGS.fake)
     real, fake = (read_images(folder, FLAGS.image_size) for folder in folders)
     if FLAGS.num_real and FLAGS.num_real < len(real):
-        # Of a listing that may be sorted by label.
+        # At random, because the files may be sorted by label.
         real = real[np.random.default_rng(FLAGS.seed).permutation(len(real))[: FLAGS.num_real]]
     with cli.Progress() as progress:
         subject = evaluation.Evaluation.of_images(
@@ -233,14 +241,16 @@ def _evaluate_folders():
         _write(subject.run(keys), path)
 
 
-def _write(results, path):
-    """Writes and says results as they come; returns the kinds of those that have a value."""
+def _write(results: Iterable[evaluation.Result], path: pathlib.Path | None) -> set[str]:
+    """Writes and prints results one by one; returns the kinds of those that have a value."""
+    from tqdm import tqdm
+
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
     kinds = set()
     for result in results:
         if path:
-            metrics.append(path, result)
+            evaluation.append(path, result)
         tqdm.write(f"  {result}")
         kinds |= {result.kind} if result.value is not None else set()
     if path:

@@ -16,7 +16,6 @@ from zoo import (
     export,
     features,
     files,
-    flows,
     metrics,
     models,
     networks,
@@ -40,12 +39,18 @@ from zoo.distributions import (
     DiscretizedLogistic,
     Family,
     FullCovarianceNormal,
+    HierarchicalPosterior,
+    HierarchicalPrior,
     ImplicitConditional,
+    InverseAutoregressiveNormal,
     IsotropicNormal,
+    MAFPrior,
     MixturePrior,
     NoiseBasisConditional,
     NormalPetals,
+    PlanarNormal,
     Prior,
+    RealNVPPrior,
     SharedScaleNormal,
     StandardNormal,
     SwissRoll,
@@ -54,34 +59,9 @@ from zoo.distributions import (
     UnitNormal,
     VampPrior,
 )
-from zoo.flows import InverseAutoregressiveNormal, MAFPrior, PlanarNormal, RealNVPPrior
-from zoo.model import GenerativeModel, NonFiniteError, Round
-from zoo.models.aae import AAE
-from zoo.models.alpha_gan import AlphaGAN
-from zoo.models.autoencoder import Autoencoder
-from zoo.models.avb import AVB
-from zoo.models.beta_vae import BetaVAE
-from zoo.models.bi_gan import BiGAN
-from zoo.models.cgan import CGAN
-from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, SoftmaxAndStyle
-from zoo.models.cvae import CVAE, Predictor
-from zoo.models.denoising_vae import DenoisingIWAE, DenoisingVAE, GaussianNoise, SaltAndPepper
-from zoo.models.dimension_reduction_aae import (
-    ClusterHeads,
-    DimensionReductionAAE,
-    SemiSupervisedDimensionReductionAAE,
-)
-from zoo.models.factor_vae import FactorVAE
-from zoo.models.gan import GAN
-from zoo.models.hvae import HierarchicalPosterior, HierarchicalPrior
-from zoo.models.info_vae import InfoVAE
-from zoo.models.iwae import IWAE
-from zoo.models.label_informed_aae import LabelInformedAAE
-from zoo.models.m2 import M1M2, M2
-from zoo.models.semi_supervised_aae import SemiSupervisedAAE
-from zoo.models.vae import VAE
-from zoo.models.vaegan import VAEGAN, Equilibrium
-from zoo.models.wae import WAE, WAEGAN
+from zoo.finite import NonFiniteError
+from zoo.model import GenerativeModel, Round
+from zoo.models import *
 from zoo.pretrained import from_preset
 from zoo.versions import __version__ as __version__
 
@@ -161,7 +141,6 @@ __all__ = [
     "export",
     "features",
     "files",
-    "flows",
     "from_preset",
     "metrics",
     "models",

@@ -1,14 +1,14 @@
 """Adversarial losses on a discriminator's logits, high for real: `[B]` in, `[B]` out.
 
-A loss says what the discriminator pays for a real and for a fake example, and what the generator
-pays for a fake one. Every log of a probability is a softplus of a logit: nothing saturates to
-log 0, and nothing needs clipping.
+A loss has three parts: the discriminator's loss for real examples, its loss for fake examples, and
+the generator's loss for its own examples, the fake ones. Every log of a probability is computed as
+the softplus of a logit: no log 0 occurs, and no clipping is needed.
 """
 
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -21,16 +21,21 @@ from zoo.config import FromArguments, look_up
 class AdversarialLoss(FromArguments):
     """Base of all adversarial losses. Instances are plain objects that a config can rebuild."""
 
-    def real(self, logits, seed=None):
-        """What the discriminator pays for the logits `[B]` of real examples."""
+    def real(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
+        """The discriminator's loss `[B]` for the logits `[B]` of real examples.
+
+        Args:
+            logits: High for examples that the discriminator takes for real.
+            seed: Of the label noise, for losses that have it: an int, a `[2]` int tensor or `None`.
+        """
         raise NotImplementedError
 
-    def fake(self, logits, seed=None):
-        """What the discriminator pays for the logits `[B]` of fake examples."""
+    def fake(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
+        """The discriminator's loss `[B]` for the logits `[B]` of fake examples. See `real`."""
         raise NotImplementedError
 
-    def fool(self, logits):
-        """What the generator pays for the logits `[B]` of its examples."""
+    def generator(self, logits: tf.Tensor) -> tf.Tensor:
+        """The generator's loss `[B]` for the logits `[B]` of fake examples."""
         raise NotImplementedError
 
     def get_config(self) -> dict:
@@ -42,14 +47,17 @@ class Minimax(AdversarialLoss):
     """The zero-sum game: E log D(x) + E log(1 - D(G(z))), which the generator minimises.
 
     Goodfellow et al., "Generative Adversarial Nets", 2014, eq. 1. With D = sigmoid(logit), the
-    generator's slope on a logit is -D: it vanishes where the discriminator is sure ("saturates").
-    https://arxiv.org/abs/1406.2661
+    gradient of the generator's loss with respect to a logit is -D: it vanishes for examples that
+    the discriminator surely recognises as fake ("saturates"). https://arxiv.org/abs/1406.2661
 
     Args:
-        real_label: Target for real examples, in (0.5, 1]. Less than 1 is one-sided label smoothing:
-            Salimans et al., "Improved Techniques for Training GANs", 2016, section 3.4.
-        label_noise: Probability, in [0, 0.5), with which the discriminator is told the wrong label
-            of an example, real or fake, drawn anew at each step.
+        real_label: Target for real examples, in (0.5, 1]. A value below 1 is one-sided label
+            smoothing: Salimans et al., "Improved Techniques for Training GANs", 2016, section 3.4.
+        label_noise: Probability, in [0, 0.5), of the wrong target for an example: 0 for a real
+            example, `real_label` for a fake one. Drawn independently for each example and step.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     def __init__(self, real_label: float = 1.0, label_noise: float = 0.0):
@@ -66,7 +74,7 @@ class Minimax(AdversarialLoss):
     def fake(self, logits, seed=None):
         return self._cross_entropy(logits, tf.zeros_like(logits), seed)
 
-    def fool(self, logits):
+    def generator(self, logits):
         return -tf.nn.softplus(logits)  # log(1 - D)
 
     def _cross_entropy(self, logits, targets, seed):
@@ -79,64 +87,67 @@ class Minimax(AdversarialLoss):
 
 @keras.saving.register_keras_serializable("zoo")
 class NonSaturating(Minimax):
-    """The same discriminator; the generator minimises -log D(G(z)) instead.
+    """`Minimax`'s loss for the discriminator; the generator minimises -log D(G(z)).
 
-    Goodfellow et al., 2014, section 3: the same fixed point, but its slope on a logit is D - 1,
-    largest where the discriminator is sure. Arguments as for `Minimax`.
+    Goodfellow et al., 2014, section 3: the same fixed point, but the gradient with respect to a
+    logit is D - 1, largest for examples that the discriminator surely recognises as fake. Arguments
+    and errors are those of `Minimax`.
     """
 
-    def fool(self, logits):
+    def generator(self, logits):
         return tf.nn.softplus(-logits)
 
 
 @keras.saving.register_keras_serializable("zoo")
 class LogRatio(Minimax):
-    """The same discriminator; the generator minimises log (1 - D) - log D, which is minus the logit.
+    """`Minimax`'s loss for the discriminator; the generator minimises log (1 - D) - log D = -logit.
 
     The ratio estimate of Rosca et al., "Variational Approaches for Auto-Encoding Generative
-    Adversarial Networks", 2017, section 3: under the best discriminator log q / p, the mean of
-    which is KL(q || p), of the fakes' distribution q from the real ones' p. It is linear in the
-    logit, and so has no lower bound. Arguments as for `Minimax`. https://arxiv.org/abs/1706.04987
+    Adversarial Networks", 2017, section 3. With p the distribution of real examples and q that of
+    fake examples, the loss under the optimal discriminator is log q / p, with the mean KL(q || p).
+    It is linear in the logit and has no lower bound. Arguments and errors are those of `Minimax`.
+    https://arxiv.org/abs/1706.04987
     """
 
-    def fool(self, logits):
+    def generator(self, logits):
         return -logits
 
 
 @keras.saving.register_keras_serializable("zoo")
 class LeastSquares(AdversarialLoss):
-    """(D(x) - b)^2 / 2 and (D(G) - a)^2 / 2 for the discriminator, (D(G) - c)^2 / 2 for the generator.
+    """(D(x) - b)^2 / 2 + (D(G) - a)^2 / 2 for the discriminator, (D(G) - c)^2 / 2 for the generator.
 
     Mao et al., "Least Squares Generative Adversarial Networks", 2017, eq. 2, where D is the logit
-    itself. With (a, b, c) = (0, 1, 1), their eq. 9, the generator's images are to be taken for real.
-
-    With (-1, 1, 0), their eq. 8, the best discriminator is (p - q) / (p + q), and the costs
-    (D - c)^2 / 2 of real and of fake examples together are half of Pearson's chi^2 divergence of
-    p + q from 2 q (their section 3.2.2). Here, as in eq. 2, the generator pays for its own examples
-    alone: its slope is that of the sum, as it does not make the real ones, but its loss is not the
-    divergence. https://arxiv.org/abs/1611.04076
+    itself. The default targets (a, b, c) = (0, 1, 1) are those of their eq. 9. With (-1, 1, 0),
+    their eq. 8, the optimal discriminator is (p - q) / (p + q). https://arxiv.org/abs/1611.04076
 
     Args:
-        fake_target: a, what the discriminator's output is to be for fake examples.
-        real_target: b, what it is to be for real ones, above `fake_target`.
-        fool_target: c, what the generator wants it to be for its own.
+        fake_target: a, the discriminator's target for fake examples.
+        real_target: b, its target for real examples, above `fake_target`.
+        generator_target: c, the generator's target for fake examples, above `fake_target`.
 
     Raises:
-        ValueError: If `real_target` is not above `fake_target`, or `fool_target` not above it too:
-            then the generator would be drawn to where it is told apart.
+        ValueError: If `real_target` or `generator_target` is not above `fake_target`.
+
+    Notes:
+        With the targets (-1, 1, 0), the sum of (D - c)^2 / 2 over real and fake examples is half
+        of Pearson's chi^2 divergence of p + q from 2 q (section 3.2.2). The generator's loss here,
+        as in eq. 2, is the part of the fake examples: it has the same gradient as the sum, because
+        real examples do not depend on the generator, but its value is not the divergence.
     """
 
     def __init__(
-        self, fake_target: float = 0.0, real_target: float = 1.0, fool_target: float = 1.0
+        self, fake_target: float = 0.0, real_target: float = 1.0, generator_target: float = 1.0
     ):
-        if not real_target > fake_target or not fool_target > fake_target:
+        if not real_target > fake_target or not generator_target > fake_target:
             raise ValueError(
-                "`real_target` and `fool_target` must be above `fake_target`. Received: "
-                f"real_target={real_target}, fool_target={fool_target}, fake_target={fake_target}."
+                "`real_target` and `generator_target` must be above `fake_target`. Received: "
+                f"real_target={real_target}, generator_target={generator_target}, "
+                f"fake_target={fake_target}."
             )
         self.fake_target = fake_target
         self.real_target = real_target
-        self.fool_target = fool_target
+        self.generator_target = generator_target
 
     def real(self, logits, seed=None):
         return tf.math.squared_difference(logits, self.real_target) / 2
@@ -144,8 +155,8 @@ class LeastSquares(AdversarialLoss):
     def fake(self, logits, seed=None):
         return tf.math.squared_difference(logits, self.fake_target) / 2
 
-    def fool(self, logits):
-        return tf.math.squared_difference(logits, self.fool_target) / 2
+    def generator(self, logits):
+        return tf.math.squared_difference(logits, self.generator_target) / 2
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -154,8 +165,8 @@ class Hinge(AdversarialLoss):
 
     Lim and Ye, "Geometric GAN", 2017, https://arxiv.org/abs/1705.02894; as Miyato et al., "Spectral
     Normalization for Generative Adversarial Networks", 2018, eq. 16 and 17, train with it. D is the
-    logit: an example on the right side of its margin, +-1, costs nothing and moves nobody.
-    https://arxiv.org/abs/1802.05957
+    logit. A real example with a logit above 1, or a fake one with a logit below -1, has no loss and
+    no gradient in the discriminator. https://arxiv.org/abs/1802.05957
     """
 
     def real(self, logits, seed=None):
@@ -164,7 +175,7 @@ class Hinge(AdversarialLoss):
     def fake(self, logits, seed=None):
         return tf.nn.relu(1 + logits)
 
-    def fool(self, logits):
+    def generator(self, logits):
         return -logits
 
 
@@ -172,10 +183,11 @@ class Hinge(AdversarialLoss):
 class Wasserstein(AdversarialLoss):
     """D(G) - D(x) for the critic, -D(G) for the generator.
 
-    Arjovsky et al., "Wasserstein Generative Adversarial Networks", 2017, eq. 2 and 3. The bound of
-    the Wasserstein distance holds for critics D of Lipschitz constant 1, which nothing here sees to:
-    go with `zoo.penalties.GradientPenalty` or spectral normalization. (The paper clips the critic's
-    weights.) Without either the critic's loss has no lower bound. https://arxiv.org/abs/1701.07875
+    Arjovsky et al., "Wasserstein Generative Adversarial Networks", 2017, eq. 2 and 3. The loss
+    bounds the Wasserstein distance for critics D with Lipschitz constant 1. This class does not
+    enforce the constant: combine it with `zoo.penalties.GradientPenalty` or spectral normalization.
+    (The paper clips the critic's weights.) Otherwise the critic's loss has no lower bound.
+    https://arxiv.org/abs/1701.07875
     """
 
     def real(self, logits, seed=None):
@@ -184,46 +196,50 @@ class Wasserstein(AdversarialLoss):
     def fake(self, logits, seed=None):
         return tf.identity(logits)
 
-    def fool(self, logits):
+    def generator(self, logits):
         return -logits
 
 
 class _Divergence(NamedTuple):
-    """What the f-GAN paper's table 2 says of a divergence, as functions of the logit v."""
+    """A row of the f-GAN paper's table 2, as functions of the logit v."""
 
     output: Callable
     """g_f(v), the output activation: T(x)."""
     conjugate: Callable
-    """f*(g_f(v)), written out: neither the activation nor the conjugate is computed by itself, of
-    which either may overflow, or be within rounding of the other's bound."""
+    """f*(g_f(v)) in closed form. Computed one after the other, the activation could overflow, or
+    could round to a value outside the domain of the conjugate."""
     threshold: float
-    """f'(1): T of examples that are as likely real as fake."""
+    """f'(1): T of examples that are equally likely real and fake."""
 
 
-_STRAIGHT = 40.0
+_LINEAR_FROM = 40.0
 
 
 def _exp(v):
-    """e^v, and beyond 40 its tangent there."""
-    return tf.exp(tf.minimum(v, _STRAIGHT)) + math.exp(_STRAIGHT) * tf.nn.relu(v - _STRAIGHT)
+    """e^v up to v = 40, and its tangent at 40 beyond."""
+    return tf.exp(tf.minimum(v, _LINEAR_FROM)) + math.exp(_LINEAR_FROM) * tf.nn.relu(
+        v - _LINEAR_FROM
+    )
 
 
 def _expm1(v):
-    """e^v - 1 likewise."""
-    return tf.math.expm1(tf.minimum(v, _STRAIGHT)) + math.exp(_STRAIGHT) * tf.nn.relu(v - _STRAIGHT)
+    """e^v - 1 up to v = 40, and its tangent at 40 beyond."""
+    return tf.math.expm1(tf.minimum(v, _LINEAR_FROM)) + math.exp(_LINEAR_FROM) * tf.nn.relu(
+        v - _LINEAR_FROM
+    )
 
 
 def _jeffrey_conjugate(v):
     # With l = log W(e^(1 - v)), where W is Lambert's function, W + 1/W + v - 2 = e^-l - l - 1,
-    # since W + log W = 1 - v. That equation, e^l + l = a, is solved by Newton's steps, which from
-    # the right of its root go down to it: the left side is convex and increasing.
+    # since W + log W = 1 - v. Newton's method solves this equation, e^l + l = a. The left side is
+    # convex and increasing: from a start above the root, the steps decrease towards the root.
     a = 1 - v
-    held = tf.stop_gradient(a)
-    log_w = tf.where(held > 1, tf.math.log(tf.maximum(held, 1.0)), held)
+    constant = tf.stop_gradient(a)
+    log_w = tf.where(constant > 1, tf.math.log(tf.maximum(constant, 1.0)), constant)
     for _ in range(6):
         w = tf.exp(log_w)
-        log_w = (w * (log_w - 1) + held) / (w + 1)
-    # Once more at the root, which gives it its slope: dl/da = 1 / (1 + e^l).
+        log_w = (w * (log_w - 1) + constant) / (w + 1)
+    # One more step, at the root, gives the root its derivative: dl/da = 1 / (1 + e^l).
     w = tf.exp(tf.stop_gradient(log_w))
     log_w = (w * (tf.stop_gradient(log_w) - 1) + a) / (w + 1)
     return _exp(-log_w) - log_w - 1
@@ -252,11 +268,10 @@ class FDivergence(AdversarialLoss):
 
         F = E_P[T(x)] - E_Q[f*(T(x))],   T(x) = g_f(v(x)),
 
-    with the logit v and an activation g_f onto the domain of f*. The discriminator maximises F, and
-    at best, T = f'(p / q), it has the divergence. Nowozin et al., "f-GAN: Training Generative Neural
-    Samplers using Variational Divergence Minimization", 2016, eq. 4 and 6, tables 1 and 2.
-    Large v stand for real throughout: where the paper's table has an activation with exp(v) for a
-    T < 0 (reverse KL), it is exp(-v) here. https://arxiv.org/abs/1606.00709
+    with the logit v and an activation g_f onto the domain of f*. The discriminator maximises F. At
+    the optimum, T = f'(p / q), F is the divergence. Nowozin et al., "f-GAN: Training Generative
+    Neural Samplers using Variational Divergence Minimization", 2016, eq. 4 and 6, tables 1 and 2.
+    https://arxiv.org/abs/1606.00709
 
     | `divergence` | f(u) | g_f(v) | f*(t) | f'(1) |
     |-|-|-|-|-|
@@ -270,26 +285,32 @@ class FDivergence(AdversarialLoss):
     | "gan" | u log u - (u + 1) log(u + 1) | -log(1 + e^-v) | -log(1 - e^t) | -log 2 |
     | "total_variation" | abs(u - 1) / 2 | tanh(v) / 2 | t | 0 |
 
-    Here "jensen_shannon" is twice the usual one, and "gan" that less log 4. W is Lambert's function.
-    Pearson's conjugate is that of f on all reals, as in the paper.
-
-    Exponentials of a logit go on along their tangent from e^40 on, where they would soon overflow:
-    float32 holds the losses of logits up to 10^4 and beyond, their sum over a batch, and the squares
-    of their slopes, which optimizers keep. Of such logits F is no bound of the divergence any more.
+    "jensen_shannon" is twice the usual Jensen-Shannon divergence, and "gan" is "jensen_shannon"
+    minus log 4. W is Lambert's function.
 
     Args:
-        divergence: Which, as above.
-        alternative: Whether the generator maximises E_Q[T], the paper's section 3.2, which takes
-            what is fake for real and so does not saturate; else it minimises F, -E_Q[f*(T)]. For
-            total variation both are one.
+        divergence: A name of the table.
+        alternative: Whether the generator maximises E_Q[T], the paper's section 3.2, which does not
+            saturate; otherwise it minimises F through its part -E_Q[f*(T)]. For total variation the
+            two are equal.
 
     Raises:
-        ValueError: If there is no such divergence.
+        ValueError: If `divergence` is unknown.
 
     Example:
         >>> loss = zoo.adversarial.FDivergence("squared_hellinger")
-        >>> loss.output(tf.constant([-1.0, 50.0])).numpy()  # 1 - e, and T of the real
+        >>> loss.output(tf.constant([-1.0, 50.0])).numpy()  # 1 - e, and the upper bound of T
         array([-1.718...,  1.       ], dtype=float32)
+
+    Notes:
+        Large v stand for real examples in all rows. For the reverse KL divergence, with T < 0, the
+        paper's table has the activation -exp(v); here it is -exp(-v). Pearson's conjugate is that
+        of f on all reals, as in the paper.
+
+        An exponential of a logit is replaced by its tangent from e^40 on, before it overflows.
+        float32 then holds the losses of logits up to 10^4 and beyond, their sum over a batch, and
+        the squares of their gradients, which optimizers store. For such logits F is not a bound of
+        the divergence.
     """
 
     def __init__(self, divergence: str = "kl", alternative: bool = True):
@@ -299,11 +320,11 @@ class FDivergence(AdversarialLoss):
 
     @property
     def threshold(self) -> float:
-        """f'(1), the T of an example that is as likely real as fake."""
+        """f'(1), the T of an example that is equally likely real and fake."""
         return self._row.threshold
 
-    def output(self, logits) -> tf.Tensor:
-        """T = g_f(logits), the function whose expectations the bound is made of."""
+    def output(self, logits: tf.Tensor) -> tf.Tensor:
+        """T = g_f(logits), the function in the bound."""
         return self._row.output(logits)
 
     def real(self, logits, seed=None):
@@ -312,11 +333,11 @@ class FDivergence(AdversarialLoss):
     def fake(self, logits, seed=None):
         return self._row.conjugate(logits)
 
-    def fool(self, logits):
+    def generator(self, logits):
         return -(self._row.output if self.alternative else self._row.conjugate)(logits)
 
 
-_LOSSES = {
+_LOSSES: dict[str, Callable[..., AdversarialLoss]] = {
     "minimax": Minimax,
     "non_saturating": NonSaturating,
     "log_ratio": LogRatio,
@@ -327,26 +348,27 @@ _LOSSES = {
 }
 for _name in _DIVERGENCES:
     _LOSSES[f"f_{_name}"] = functools.partial(FDivergence, _name)
-    if _name != "total_variation":  # Of which both are one.
+    if _name != "total_variation":  # Its two losses are equal.
         _LOSSES[f"f_{_name}_saddle"] = functools.partial(FDivergence, _name, alternative=False)
 
 
 def adversarial_loss(
-    name: str, real_label: float = 1.0, label_noise: float = 0.0, **arguments
+    name: str, real_label: float = 1.0, label_noise: float = 0.0, **arguments: Any
 ) -> AdversarialLoss:
-    """The loss of that name, as presets and command lines call it.
+    """The adversarial loss of that name, as presets and command lines call it.
 
     Args:
-        name: "minimax", "non_saturating", "log_ratio", "least_squares" or "least_squares_pearson" for
-            its targets (-1, 1, 0), "hinge", "wasserstein", or that of an f-GAN: "f_" and the
-            divergence, such as "f_kl", and with "_saddle" behind it for the generator that minimises
+        name: "minimax", "non_saturating", "log_ratio", "least_squares", "least_squares_pearson"
+            (the targets (-1, 1, 0)), "hinge", "wasserstein", or an f-GAN's: "f_" and the
+            divergence, such as "f_kl", and the suffix "_saddle" for the generator that minimises
             the bound itself.
-        real_label, label_noise: As for `Minimax`; for "minimax", "non_saturating" and "log_ratio"
-            alone, as they are about a label's probability.
-        **arguments: Others of the loss's class.
+        real_label: As for `Minimax`. Only for "minimax", "non_saturating" and "log_ratio".
+        label_noise: As `real_label`.
+        **arguments: Other arguments of the loss's class.
 
     Raises:
-        ValueError: If there is no such loss, or it has no labels and is to have some changed.
+        ValueError: If `name` is unknown, an argument is out of range, or `real_label` or
+            `label_noise` is set for a loss without labels.
 
     Example:
         >>> adversarial_loss = zoo.adversarial.adversarial_loss
@@ -356,12 +378,12 @@ def adversarial_loss(
         array([2. , 0.5, 0. ], dtype=float32)
     """
     make = look_up(_LOSSES, name, "loss")
-    if isinstance(make, type) and issubclass(make, Minimax):
-        return make(real_label=real_label, label_noise=label_noise, **arguments)
-    if real_label != 1 or label_noise:
+    has_labels = isinstance(make, type) and issubclass(make, Minimax)
+    if has_labels:
+        arguments |= {"real_label": real_label, "label_noise": label_noise}
+    elif real_label != 1 or label_noise:
         raise ValueError(
-            "`real_label` and `label_noise` change the labels of a classifier, which the loss "
-            f"'{name}' has none of: leave them at 1 and 0. Received: real_label={real_label}, "
-            f"label_noise={label_noise}."
+            f"The loss '{name}' has none of the labels that `real_label` and `label_noise` change: "
+            f"leave these at 1 and 0. Received: real_label={real_label}, label_noise={label_noise}."
         )
     return make(**arguments)

@@ -1,9 +1,10 @@
-"""Configs read off the constructors, so that they cannot drift from them."""
+"""Configurations read off signatures: of constructors, and of builders that extend each other."""
 
 import difflib
+import functools
 import inspect
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import keras
 
@@ -11,11 +12,11 @@ T = TypeVar("T")
 
 
 class FromArguments:
-    """Keeps each constructor argument as an attribute of the same name, and nothing else.
+    """Base of classes that keep each constructor argument as an attribute of the same name.
 
-    A class that does so gets `get_config` and `from_config` for free, and with them Keras's
-    `.keras` files. Arguments that a constructor passes on in `**kwargs` are found in the base
-    classes, up to Keras's own.
+    Such a class gets `get_config` and `from_config`, and with them Keras's `.keras` files.
+    Arguments that a constructor passes on in `**kwargs` are looked up in the base classes, up to
+    Keras's own.
     """
 
     @classmethod
@@ -43,8 +44,140 @@ class FromArguments:
         return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
 
+class PlainObject(FromArguments):
+    """A `FromArguments` that is no Keras object: a loss, a penalty, a kernel, a schedule."""
+
+    def get_config(self) -> dict:
+        return {name: getattr(self, name) for name in self._argument_names()}
+
+
+def extends(
+    base: Callable, without: Sequence[str] = (), **defaults: Any
+) -> Callable[[Callable], Callable]:
+    """Decorates a builder with the options of the builder that it extends.
+
+    The decorated builder takes `image_shape`, its own options and `**options`, which it passes to
+    `base`. Its signature lists its own options first, then the options of `base`; all of them are
+    keyword-only. It also inherits the `choices` of `base`.
+
+    Args:
+        base: The builder whose options are taken over.
+        without: Options of `base` that the new builder does not offer, because it sets them.
+        **defaults: Defaults that differ from those of `base`.
+
+    Raises:
+        TypeError: When the builder is called with an option that it does not have. The message
+            lists the options.
+
+    Example:
+        >>> from zoo.config import extends
+        >>> def circle(image_shape, *, radius=1.0, color="red"):
+        ...     return radius, color
+        >>> @extends(circle, color="blue")
+        ... def ring(image_shape, *, width=0.1, **options):
+        ...     return width, circle(image_shape, **options)
+        >>> str(inspect.signature(ring))
+        "(image_shape, *, width=0.1, radius=1.0, color='blue')"
+        >>> ring((8, 8, 1), radius=2.0)
+        (0.1, (2.0, 'blue'))
+    """
+
+    def decorate(builder):
+        parameters = inspect.signature(builder).parameters.values()
+        own = {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD}
+        inherited = {
+            name: p.replace(default=defaults.get(name, p.default))
+            for name, p in inspect.signature(base).parameters.items()
+            if name not in own and name not in without
+        }
+        if unknown := defaults.keys() - inherited.keys():
+            raise TypeError(
+                f"`{base.__name__}` has no option {sorted(unknown)} whose default could change."
+            )
+        signature = inspect.signature(builder)
+        signature = signature.replace(parameters=[*own.values(), *inherited.values()])
+        options = getattr(base, "choices", {})
+        kept = {
+            option: {name: tuple(d for d in dependent if d not in without)
+                     for name, dependent in table.items()}
+            for option, table in options.items()
+            if option in signature.parameters
+        }  # fmt: skip
+        return _checked(builder, signature, kept | getattr(builder, "choices", {}), defaults)
+
+    return decorate
+
+
+def choices(**tables: Mapping[str, Sequence[str]]) -> Callable[[Callable], Callable]:
+    """Decorates a builder with what the values of an option are, and which options belong to them.
+
+    A builder with `@choices(network={"mlp": ("hidden",), "conv": ("hidden", "filters")})` refuses a
+    network of another name, and refuses `filters` other than the default where the network is
+    "mlp", because they would have no effect.
+
+    Args:
+        **tables: For each option, `{value: names of the options that this value uses}`.
+
+    Raises:
+        ValueError: When the builder is called with an unknown value, or with an option that the
+            chosen value does not use.
+    """
+
+    def decorate(builder):
+        inherited = getattr(builder, "choices", {})
+        defaults = getattr(builder, "changed_defaults", {})
+        function = getattr(builder, "__wrapped__", builder)
+        return _checked(function, inspect.signature(builder), inherited | tables, defaults)
+
+    return decorate
+
+
+def _checked(builder, signature, tables, defaults):
+    """The builder with that signature, which checks its options before it builds."""
+
+    @functools.wraps(builder)
+    def build(*args, **options):
+        options = defaults | options
+        if unknown := [name for name in options if name not in signature.parameters]:
+            there_are = ", ".join(name for name in signature.parameters if name != "image_shape")
+            raise TypeError(
+                f"`{builder.__name__}` has no option '{unknown[0]}'. It has: {there_are}."
+            )
+        for option, table in tables.items():
+            chosen = options.get(option, signature.parameters[option].default)
+            used = look_up(table, chosen, option)
+            for name in unused_options(table, used):
+                if name not in signature.parameters:
+                    continue
+                default = signature.parameters[name].default
+                if (value := options.get(name, default)) != default:
+                    users = ", ".join(repr(v) for v, names in table.items() if name in names)
+                    raise ValueError(
+                        f"`{name}` is an option of {option} {users}; {option}='{chosen}' does not use "
+                        f"it. Leave it out, or choose another {option}. Received: {name}={value!r}."
+                    )
+                # The base may have another default, from which this one would differ.
+                options.pop(name, None)
+        return builder(*args, **options)
+
+    build.__signature__ = signature
+    build.choices = tables
+    build.changed_defaults = defaults
+    return build
+
+
+def unused_options(table: Mapping[str, Sequence[str]], used: Sequence[str]) -> list[str]:
+    """The options that some value in a table of `choices` uses, but not the one that uses `used`."""
+    dependent = dict.fromkeys(name for names in table.values() for name in names)
+    return [name for name in dependent if name not in used]
+
+
 def look_up(table: Mapping[str, T], name: str, what: str) -> T:
-    """`table[name]`, or a `ValueError` that says what there is and what may have been meant."""
+    """`table[name]`.
+
+    Raises:
+        ValueError: If `name` is unknown. The message lists the known names and the nearest one.
+    """
     if name in table:
         return table[name]
     near = difflib.get_close_matches(str(name), table, 1)

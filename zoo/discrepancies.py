@@ -6,6 +6,7 @@ standard error.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,10 +21,9 @@ tfd = tfp.distributions
 class Kernel(FromArguments):
     """A sum over `scales` of one positive definite function of the distance, at several widths.
 
-    The squared width is scale * bandwidth^2. Distances are summed over dimensions: by default
-    bandwidth = sqrt(D), for 2 D is the mean squared distance of two draws of N(0, I). A
-    kernel narrower by a power of D is about 0 for all pairs of many dimensions, a wider one about
-    1, and neither has a slope to learn from.
+    The squared width is scale * bandwidth^2. By default bandwidth = sqrt(D), because the mean
+    squared distance of two draws of N(0, I) is 2 D. A kernel narrower by a power of D is about 0
+    for all pairs in many dimensions, a wider one about 1, and neither has a useful gradient.
 
     Instances are plain objects that a config can rebuild.
 
@@ -33,7 +33,7 @@ class Kernel(FromArguments):
         scales: Factors of the squared bandwidth, above 0.
 
     Raises:
-        ValueError: If there is no scale, or one of the numbers is not positive and finite.
+        ValueError: If `scales` is empty, or a number is not positive and finite.
     """
 
     def __init__(self, bandwidth: float | None = None, scales: Sequence[float] = (1.0,)):
@@ -54,18 +54,18 @@ class Kernel(FromArguments):
         """k(x, x), the same for every x."""
         return float(len(self.scales))
 
-    def __call__(self, x, y) -> tf.Tensor:
+    def __call__(self, x: Any, y: Any) -> tf.Tensor:
         """k(x, y) of all pairs `[..., N, M]` of the points `x[..., N, D]` and `y[..., M, D]`."""
         x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
-        # By differences: |x|^2 + |y|^2 - 2 x.y loses the small distances, all the more where
-        # matrix products round to fewer digits.
+        # From differences: |x|^2 + |y|^2 - 2 x.y loses small distances, most of all on devices
+        # where matrix products have fewer digits.
         pairs = tf.math.squared_difference(x[..., :, None, :], y[..., None, :, :])
         squared_bandwidth = x.shape[-1] if self.bandwidth is None else self.bandwidth**2
         squares = tf.reduce_sum(pairs, -1)
         return tf.add_n([self.at(squares, scale * squared_bandwidth) for scale in self.scales])
 
-    def at(self, squares, squared_width: float) -> tf.Tensor:
-        """The function's values at squared distances, 1 at 0."""
+    def at(self, squares: tf.Tensor, squared_width: float) -> tf.Tensor:
+        """The function's values at squared distances, of the same shape. The value at 0 is 1."""
         raise NotImplementedError
 
     def get_config(self) -> dict:
@@ -91,8 +91,9 @@ class InverseMultiquadric(Kernel):
     """The sum over s in `scales` of C / (C + |x - y|^2), C = 2 s bandwidth^2.
 
     Tolstikhin et al., "Wasserstein Auto-Encoders", 2018, section 4, with C = 2 D for a prior
-    N(0, I); the seven scales are those of their code. Its tails are heavy: far outliers have a
-    slope too. https://arxiv.org/abs/1711.01558, https://github.com/tolstikhin/wae
+    N(0, I); the seven scales are those of their code. Its tails are heavy, so that the gradient
+    does not vanish for outliers. https://arxiv.org/abs/1711.01558,
+    https://github.com/tolstikhin/wae
 
     Args:
         bandwidth: See `Kernel`.
@@ -111,26 +112,34 @@ class InverseMultiquadric(Kernel):
 
 
 def kernel_named(name: str, bandwidth: float | None = None) -> Kernel:
-    """The kernel of that name, "rbf" or "imq", as presets and command lines call it."""
+    """The kernel of that name, "rbf" or "imq", as presets and command lines call it.
+
+    Args:
+        name: "rbf" for `RBF`, "imq" for `InverseMultiquadric`.
+        bandwidth: See `Kernel`.
+
+    Raises:
+        ValueError: If `name` is unknown, or the bandwidth is not positive and finite.
+    """
     return look_up({"rbf": RBF, "imq": InverseMultiquadric}, name, "kernel")(bandwidth)
 
 
-def squared_mmd(x, y, kernel: Kernel, unbiased: bool = True) -> tf.Tensor:
+def squared_mmd(x: Any, y: Any, kernel: Kernel, unbiased: bool = True) -> tf.Tensor:
     """E k(x, x') + E k(y, y') - 2 E k(x, y): the squared maximum mean discrepancy of two sets.
 
     Gretton et al., "A Kernel Two-Sample Test", 2012, eq. 3 (the U-statistic, `unbiased`) and
     eq. 5 (the V-statistic). https://jmlr.org/papers/v13/gretton12a.html
 
-    All pairs are held in memory, `N M D` numbers, unless XLA compiles them away.
+    All pairs are held in memory, `N M D` numbers, unless XLA fuses the operations.
 
     Args:
         x: `[..., N, D]`.
         y: `[..., M, D]`.
         kernel: A `Kernel`.
-        unbiased: Without the pairs of a point with itself: right on average, and below 0 about
-            half of the time where the distributions are equal. Needs N and M of 2 or more. With
-            them it is never negative, exactly 0 for equal sets, and too large by about
-            (1/N + 1/M) (k(x, x) - E k(x, x')) on average.
+        unbiased: Whether to leave out the pairs of a point with itself. The estimate is then
+            unbiased, and below 0 about half of the time for equal distributions; N and M must be at
+            least 2. With these pairs it is never negative, exactly 0 for equal sets, and too large
+            by about (1/N + 1/M) (k(x, x) - E k(x, x')) on average.
 
     Returns:
         `[...]`, without unit; at most 2 k(x, x).
@@ -139,7 +148,7 @@ def squared_mmd(x, y, kernel: Kernel, unbiased: bool = True) -> tf.Tensor:
         >>> x = tf.random.stateless_normal([500, 2], seed=[1, 2])
         >>> y = tf.random.stateless_normal([500, 2], seed=[3, 4]) + [1.0, 0.0]
         >>> mmd = zoo.discrepancies.squared_mmd(x, y, zoo.discrepancies.RBF())
-        >>> abs(float(mmd) - 0.1175) < 0.03  # 1 - exp(-1/8) if there were no end
+        >>> abs(float(mmd) - 0.1175) < 0.03  # 1 - exp(-1/8) for infinitely many points
         True
     """
 
@@ -154,28 +163,35 @@ def squared_mmd(x, y, kernel: Kernel, unbiased: bool = True) -> tf.Tensor:
     return within(x) + within(y) - 2 * tf.reduce_mean(kernel(x, y), [-2, -1])
 
 
-def squared_mmd_per_example(x, y, kernel: Kernel, unbiased: bool = True) -> tf.Tensor:
-    """`squared_mmd` of two sets of one size, as losses `[..., B]` whose mean over B it is.
+def squared_mmd_per_example(x: Any, y: Any, kernel: Kernel, unbiased: bool = True) -> tf.Tensor:
+    """Losses `[..., B]` with the mean `squared_mmd(x, y)`, for two sets of the same size.
 
-    The pair (x_i, y_i) carries its row of the kernel's matrices,
+    The loss of the pair (x_i, y_i) is its row of the kernel's matrices,
 
         r_i = mean_j k(x_i, x_j) - mean_j k(x_i, y_j) + mean_j k(y_i, y_j) - mean_j k(y_i, x_j),
 
     the difference of the witness function (Gretton et al., 2012, section 2.3) between x_i and y_i.
-    Their mean is the statistic. On several replicas j runs over the points of all of them, so that
-    the mean over the global batch is the statistic of the global batch, not a mean of statistics
-    of smaller sets; only the values of the other replicas' points travel.
-
-    The gradient with respect to the points is that of the statistic, although each row's other
-    points are held fixed: every pair stands in two rows, so that a row counts its own slope twice.
-
-    Where `unbiased` and the whole batch is one example there is nothing to estimate from: it is 0.
+    On several replicas j runs over the points of all replicas: the mean over the global batch is
+    the statistic of the global batch, not a mean of statistics of smaller sets. Replicas exchange
+    the points' values, not their gradients.
 
     Args:
         x: This replica's points, `[..., B, D]`.
-        y: As many: `[..., B, D]`.
+        y: As many points, `[..., B, D]`.
         kernel: A `Kernel`.
-        unbiased: See `squared_mmd`.
+        unbiased: See `squared_mmd`. The losses of a global batch of one example are then 0.
+
+    Example:
+        >>> x, y = np.float32([[0.0], [1.0]]), np.float32([[2.0], [3.0]])
+        >>> kernel = zoo.discrepancies.RBF()
+        >>> losses = zoo.discrepancies.squared_mmd_per_example(x, y, kernel)
+        >>> bool(np.isclose(np.mean(losses), zoo.discrepancies.squared_mmd(x, y, kernel)))
+        True
+
+    Notes:
+        The gradient of the mean with respect to the points is that of the statistic. Each row holds
+        its other points constant, but every pair of points is in two rows; a row therefore counts
+        its own gradient twice.
     """
     x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
     all_x, all_y = _on_all_replicas(x, y)
@@ -193,39 +209,39 @@ def squared_mmd_per_example(x, y, kernel: Kernel, unbiased: bool = True) -> tf.T
 
 
 def mmd_to_prior(
-    z,
+    z: tf.Tensor,
     prior: Prior,
-    y=None,
+    y: Any = None,
     kernel: Kernel | None = None,
     unbiased: bool = True,
-    seed=None,
+    seed: Any = None,
     training: bool = False,
 ) -> tf.Tensor:
     """`squared_mmd_per_example` of codes `z[..., B, D]` and as many draws of the prior: `[..., B]`.
 
-    Its gradient goes to the codes, and to the prior's weights if it has any.
+    It has gradients in the codes, and in the prior's weights if there are any.
 
     Args:
-        z: Codes; leading axes are sets of their own.
+        z: Codes. Each index of the leading axes is a separate set.
         prior: A `Prior` over `z[D]`.
-        y: Conditions `[B, ...]`, which the prior may ignore. Of one that depends on them, one draw
-            for each: together they are draws of the mean of p(z | y) over the conditions.
+        y: Conditions `[B, ...]`, which the prior may ignore. From a prior that depends on them,
+            p(z | y), one z is drawn per condition: the set is a sample of the mean of p(z | y).
         kernel: A `Kernel`; `InverseMultiquadric()` if `None`.
         unbiased: See `squared_mmd`.
-        seed: Of the draws.
+        seed: Of the draws: an int, a `[2]` int tensor or `None`.
         training: Whether the prior is called as in training.
 
     Raises:
-        ValueError: If the prior has weights that its draws have no gradient for.
+        ValueError: If the prior has weights, and its draws are not differentiable in them.
     """
     p = prior(y, training=training)
     if prior.trainable_variables and p.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
         raise ValueError(
-            "A prior that learns from a discrepancy must have draws that are differentiable "
-            "functions of its weights, as flows have and mixtures have not. "
+            "A prior that is trained with a discrepancy must have draws that are differentiable in "
+            "its weights: flows have, mixtures do not. "
             f"Received: {type(prior).__name__}."
         )
-    # One that depends on the condition is a distribution for each of the B.
+    # A prior that depends on the condition is a batch of B distributions.
     sets = tf.shape(z)[:-2] if p.batch_shape.rank else tf.shape(z)[:-1]
     draws = tf.ensure_shape(p.sample(sets, seed=seed), z.shape)
     return squared_mmd_per_example(z, draws, kernel or InverseMultiquadric(), unbiased)

@@ -1,9 +1,11 @@
-"""Random numbers by an algorithm of our choice, which XLA on a CPU draws several times as fast.
+"""Random numbers from Philox, which XLA on a CPU draws several times faster than its default.
 
-Where TensorFlow chooses, XLA on a CPU takes a slow one; without XLA it is Philox in any case. A step
-draws thousands of numbers, of which the slow one makes a good part of a small network's time. XLA's order
-of Philox's numbers is not TensorFlow's: a compiled step draws other numbers than one that is not.
+TensorFlow lets XLA choose the algorithm, and XLA on a CPU chooses a slow one: its draws are a good
+part of a training step of a small network. Without XLA, the algorithm is Philox in any case. XLA
+orders the numbers of Philox differently, so a compiled step draws other numbers than an eager step.
 """
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -11,18 +13,18 @@ import tensorflow_probability as tfp
 _ALGORITHM = "philox"
 
 
-def normal(shape, seed) -> tf.Tensor:
-    """Standard normal numbers, float32, a function of the seed `[2]`."""
+def normal(shape: Sequence[int] | tf.Tensor, seed: Sequence[int] | tf.Tensor) -> tf.Tensor:
+    """Standard normal numbers, float32; a function of the seed `[2]`."""
     return tf.random.stateless_normal(shape, seed, alg=_ALGORITHM)
 
 
-def uniform(shape, seed) -> tf.Tensor:
-    """Uniform numbers in [0, 1), float32, a function of the seed `[2]`."""
+def uniform(shape: Sequence[int] | tf.Tensor, seed: Sequence[int] | tf.Tensor) -> tf.Tensor:
+    """Uniform numbers in [0, 1), float32; a function of the seed `[2]`."""
     return tf.random.stateless_uniform(shape, seed, alg=_ALGORITHM)
 
 
 class Normal(tfp.distributions.Normal):
-    """TFP's normal distribution in float32, whose samples are of `normal`."""
+    """TFP's normal distribution in float32, with samples from `normal`."""
 
     def _sample_n(self, n, seed=None):
         shape = tf.concat([[n], self.batch_shape_tensor()], 0)

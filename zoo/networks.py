@@ -1,14 +1,312 @@
-"""Builders of networks: each returns a built `keras.Model` on images in [0, 1] or on latents.
+"""Networks: each function returns a built `keras.Model` on images in [0, 1] or on latents.
 
 Networks end in float32 whatever precision they compute in. Encoders and discriminators return
 `[B, outputs]`; decoders and generators return `[B, H, W, C * params_per_value]`.
+
+`encoder`, `decoder`, `generator` and `discriminator` choose by name: "mlp" for multilayer
+perceptrons, "conv" for convolutions. `conditioned` adds a condition `y` to any of them, and `call`
+and `logits` call a network with or without a condition.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import keras
+import tensorflow as tf
+
+from zoo.config import look_up
 
 Shape = Sequence[int]
+
+
+# By name --------------------------------------------------------------------------------------
+
+
+def encoder(
+    network: str,
+    image_shape: Shape,
+    outputs: int,
+    hidden: Sequence[int] = (500,),
+    filters: Sequence[int] = (32, 64),
+    activation: str = "relu",
+) -> keras.Model:
+    """The encoder of that name, from images to `[B, outputs]`.
+
+    Args:
+        network: "mlp" for `mlp_encoder`, "conv" for `conv_encoder`.
+        image_shape: Height, width, channels; for "mlp" any shape.
+        outputs: Number of outputs.
+        hidden: Units of the dense layers; for "conv" the layers after the convolutions.
+        filters: Channels of the convolutions, for "conv".
+        activation: Activation of the hidden layers.
+
+    Raises:
+        ValueError: If `network` is unknown, or the image cannot be halved once per convolution.
+
+    Example:
+        >>> zoo.networks.encoder("conv", (8, 8, 1), 10, (32,), (8, 16)).output_shape
+        (None, 10)
+    """
+    look_up(NETWORKS, network, "network")
+    if network == "mlp":
+        return mlp_encoder(image_shape, outputs, hidden, activation)
+    return conv_encoder(image_shape, outputs, filters, hidden, activation)
+
+
+def decoder(
+    network: str,
+    latent_dim: int,
+    image_shape: Shape,
+    params_per_value: int = 1,
+    hidden: Sequence[int] = (500,),
+    filters: Sequence[int] = (32, 64),
+    activation: str = "relu",
+) -> keras.Model:
+    """The mirror of `encoder`, from latents to the parameters of a distribution over images.
+
+    Args:
+        network: "mlp" for `mlp_decoder`, "conv" for `conv_decoder`.
+        latent_dim: D of the latents `[B, D]`.
+        image_shape: Height, width, channels.
+        params_per_value: Parameters of the distribution for each value of the image.
+        hidden: Units of the encoder's dense layers.
+        filters: Channels of the encoder's convolutions, for "conv".
+        activation: Activation of the hidden layers.
+
+    Raises:
+        ValueError: As `encoder`.
+    """
+    look_up(NETWORKS, network, "network")
+    if network == "mlp":
+        return mlp_decoder(latent_dim, image_shape, params_per_value, hidden[::-1], activation)
+    filters = filters[::-1]
+    return conv_decoder(
+        latent_dim, image_shape, params_per_value, filters, hidden[::-1], activation
+    )
+
+
+def generator(
+    network: str,
+    latent_dim: int,
+    image_shape: Shape,
+    hidden: Sequence[int] = (500,),
+    width: int = 64,
+    activation: str = "relu",
+) -> keras.Model:
+    """A generator, from latents `[B, D]` to images in [0, 1], with batch normalization.
+
+    Args:
+        network: "mlp" for `mlp_decoder`, "conv" for `dcgan_generator`.
+        latent_dim: D of the latents.
+        image_shape: Height, width, channels.
+        hidden: Units of the hidden layers, from the latents on, for "mlp".
+        width: Channels next to the image, for "conv".
+        activation: Activation of the hidden layers, for "mlp".
+
+    Raises:
+        ValueError: If `network` is unknown, or the image cannot be halved often enough.
+    """
+    look_up(NETWORKS, network, "network")
+    if network == "mlp":
+        return mlp_decoder(
+            latent_dim, image_shape, 1, hidden, activation, output="sigmoid", batch_norm=True
+        )
+    return dcgan_generator(latent_dim, image_shape, width)
+
+
+def discriminator(
+    network: str,
+    image_shape: Shape,
+    hidden: Sequence[int] = (240, 240),
+    width: int = 64,
+    dropout: float = 0.0,
+    features: bool = False,
+    batch_norm: bool = False,
+    spectral_norm: bool = False,
+    condition: "Condition | None" = None,
+    projection: bool = False,
+) -> keras.Model:
+    """A discriminator, from images to logits `[B, 1]`.
+
+    Args:
+        network: "mlp" for `mlp_discriminator`, "conv" for `dcgan_discriminator`.
+        image_shape: Height, width, channels.
+        hidden: Units of the hidden layers, for "mlp".
+        width: Channels next to the image, for "conv".
+        dropout: Share of hidden values that training drops.
+        features: Whether to return `(features[B, F], logits[B, 1])`.
+        batch_norm, spectral_norm: Normalization; at most one of the two.
+        condition: The condition that the network takes as its second input, or `None`.
+        projection: Whether the condition, a label, enters by projection instead of concatenation.
+
+    Raises:
+        ValueError: If `network` is unknown, or the settings do not fit together.
+    """
+    look_up(NETWORKS, network, "network")
+
+    def make(shape, classes=0):
+        options = {
+            "dropout": dropout,
+            "features": features,
+            "batch_norm": batch_norm,
+            "spectral_norm": spectral_norm,
+            "projected_classes": classes,
+        }
+        if network == "mlp":
+            return mlp_discriminator(shape, hidden, **options)
+        return dcgan_discriminator(shape, width, **options)
+
+    if projection:
+        if condition is None or condition.name != "label":
+            raise ValueError(
+                "A projection discriminator projects on a label: give the condition 'label', or "
+                f"concatenate the condition. Received: condition={condition}."
+            )
+        return make(image_shape, condition.shape[0])
+    return conditioned(make, image_shape, condition, channels=network == "conv")
+
+
+NETWORKS: dict[str, tuple[str, ...]] = {"mlp": (), "conv": ("filters",)}
+"""The networks by name, and the options of `encoder` and `decoder` that only one of them uses."""
+
+
+# Conditions -----------------------------------------------------------------------------------
+
+
+class Condition(NamedTuple):
+    """What the condition `y` of a network is.
+
+    Attributes:
+        name: "label" for ints `[B]`, "attributes" for `[B, A]`, or "seen" for the seen part of an
+            image, `[B, H, W, C]`, with -1 where the image is hidden.
+        shape: The shape of its code: (classes,), (A,) or (H, W, C).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    def input(self) -> keras.KerasTensor:
+        """A symbolic input for `y`."""
+        return keras.Input((), dtype="int32") if self.name == "label" else keras.Input(self.shape)
+
+    def code(self, y: keras.KerasTensor) -> keras.KerasTensor:
+        """The code of `y`, `[B, *shape]`: one-hot for a label, else `y` itself."""
+        return OneHot(self.shape[0])(y) if self.name == "label" else y
+
+
+def condition(name: str, size: int, image_shape: Shape) -> Condition | None:
+    """The condition of that name, as presets and command lines call it.
+
+    Args:
+        name: "none", "label", "attributes" or "seen".
+        size: The number of classes, 0 for 10; or the number of attributes, at least 1; else 0.
+        image_shape: Height, width, channels, for "seen".
+
+    Raises:
+        ValueError: If `name` is unknown, or `size` does not suit it.
+
+    Example:
+        >>> zoo.networks.condition("label", 0, (8, 8, 1))
+        Condition(name='label', shape=(10,))
+    """
+    shapes = {
+        "none": None,
+        "label": (size or 10,),
+        "attributes": (size,),
+        "seen": tuple(image_shape),
+    }
+    shape = look_up(shapes, name, "condition")
+    if size < 0 or (name == "attributes" and size < 1) or (size and name in ("none", "seen")):
+        raise ValueError(
+            "`condition_size` is the number of classes of the condition 'label' (0 for 10) or the "
+            "number of attributes of the condition 'attributes' (at least 1), and 0 otherwise. "
+            f"Received: condition='{name}', condition_size={size}."
+        )
+    return None if shape is None else Condition(name, shape)
+
+
+def conditioned(
+    make: Callable[[tuple[int, ...]], keras.Model],
+    shape: Shape,
+    condition: Condition | None,
+    channels: bool = False,
+) -> keras.Model:
+    """A network of a context and a condition, concatenated: `[context, y]`.
+
+    Args:
+        make: Builds the network for a given shape of its input, without the batch axis.
+        shape: Shape of the context: `(D,)` for latents, (H, W, C) for images.
+        condition: The condition; `None` for the network `make(shape)` itself.
+        channels: Whether to concatenate along the channels of an image context, where a label or
+            attributes become constant planes. Otherwise context and condition are flattened into
+            one vector, as perceptrons take them. Latents are always a vector.
+
+    Example:
+        >>> label = zoo.networks.condition("label", 10, (8, 8, 1))
+        >>> network = zoo.networks.conditioned(
+        ...     lambda shape: zoo.networks.mlp_encoder(shape, 4), (8, 8, 1), label
+        ... )
+        >>> zoo.networks.call(network, tf.zeros([2, 8, 8, 1]), tf.constant([3, 7])).shape
+        TensorShape([2, 4])
+    """
+    shape = tuple(shape)
+    if condition is None:
+        return make(shape)
+    context, y = keras.Input(shape), condition.input()
+    code, size = condition.code(y), math.prod(condition.shape)
+    if channels and len(shape) == 3:
+        if len(condition.shape) == 1:
+            code = keras.layers.RepeatVector(shape[0] * shape[1])(code)
+            code = keras.layers.Reshape((*shape[:2], size))(code)
+        joined = keras.layers.Concatenate()([context, code])
+    else:
+        parts = [t if len(t.shape) == 2 else keras.layers.Flatten()(t) for t in (context, code)]
+        joined = keras.layers.Concatenate()(parts)
+    network = make(tuple(joined.shape[1:]))
+    return keras.Model([context, y], network(joined), name=f"conditional_{network.name}")
+
+
+def of_condition(
+    make: Callable[[tuple[int, ...]], keras.Model], condition: Condition
+) -> keras.Model:
+    """A network of the condition alone, from `y` to the output of `make(condition.shape)`."""
+    y = condition.input()
+    network = make(condition.shape)
+    return keras.Model(y, network(condition.code(y)), name=f"{network.name}_of_condition")
+
+
+def call(network: keras.Model, context, y=None, training: bool = False):
+    """The output of a network for a context and, if it has a second input, a condition.
+
+    A network with a single input ignores `y`.
+
+    Args:
+        network: A network of the context, or of `[context, y]`.
+        context: The first input.
+        y: The second input, or `None`.
+        training: Whether the network is being trained.
+
+    Raises:
+        ValueError: If the network takes a condition and `y` is `None`.
+    """
+    if len(network.inputs) == 1:
+        return network(context, training=training)
+    if y is None:
+        raise ValueError(
+            f"The network '{network.name}' takes a condition `y` as its second input: train on (x, y), "
+            "and pass `y` to the model's methods. Received: y=None."
+        )
+    y = tf.cast(y, network.inputs[1].dtype)
+    return network([tf.convert_to_tensor(context), y], training=training)
+
+
+def logits(network: keras.Model, context, y=None, training: bool = False) -> tf.Tensor:
+    """The logits `[B]`, float32, of a network with outputs `[B, 1]`. Arguments as for `call`."""
+    return tf.cast(call(network, context, y, training)[:, 0], tf.float32)
+
+
+# Encoders and decoders ------------------------------------------------------------------------
 
 
 def mlp(
@@ -22,7 +320,7 @@ def mlp(
 def mlp_encoder(
     image_shape: Shape, outputs: int, hidden: Sequence[int] = (500,), activation: str = "relu"
 ) -> keras.Model:
-    """A multilayer perceptron from images to `[B, outputs]`."""
+    """A multilayer perceptron from images, or inputs of any other shape, to `[B, outputs]`."""
     layers = [keras.layers.Dense(units, activation) for units in hidden]
     return keras.Sequential(
         [keras.Input(tuple(image_shape)), keras.layers.Flatten(), *layers, _linear(outputs)],
@@ -46,9 +344,9 @@ def mlp_decoder(
         image_shape: Height, width, channels.
         params_per_value: Parameters of the likelihood for each value of the image.
         hidden: Units of the hidden layers.
-        activation: Of the hidden layers.
+        activation: Activation of the hidden layers.
         output: Activation of the output: "linear" for parameters, "sigmoid" for images.
-        batch_norm: Whether to normalize the hidden layers before their activation.
+        batch_norm: Whether the hidden layers have batch normalization before their activation.
     """
     height, width, channels = image_shape
     layers = []
@@ -73,10 +371,10 @@ def conv_encoder(
     image_shape: Shape,
     outputs: int,
     filters: Sequence[int] = (32, 64),
-    hidden: int = 256,
+    hidden: Sequence[int] = (256,),
     activation: str = "relu",
 ) -> keras.Model:
-    """Strided convolutions, each halving the image, a dense layer, and `[B, outputs]`.
+    """Strided convolutions, each halving the image, dense layers, and `[B, outputs]`.
 
     Raises:
         ValueError: If there is no convolution, or the image cannot be halved so often.
@@ -91,7 +389,7 @@ def conv_encoder(
             keras.Input(tuple(image_shape)),
             *layers,
             keras.layers.Flatten(),
-            keras.layers.Dense(hidden, activation),
+            *(keras.layers.Dense(units, activation) for units in hidden),
             _linear(outputs),
         ],
         name="conv_encoder",
@@ -103,7 +401,7 @@ def conv_decoder(
     image_shape: Shape,
     params_per_value: int = 1,
     filters: Sequence[int] = (64, 32),
-    hidden: int = 256,
+    hidden: Sequence[int] = (256,),
     activation: str = "relu",
 ) -> keras.Model:
     """The mirror of `conv_encoder`: dense layers, then transposed convolutions, each doubling.
@@ -120,7 +418,7 @@ def conv_decoder(
     return keras.Sequential(
         [
             keras.Input((latent_dim,)),
-            keras.layers.Dense(hidden, activation),
+            *(keras.layers.Dense(units, activation) for units in hidden),
             keras.layers.Dense(height * width * filters[0], activation),
             keras.layers.Reshape((height, width, filters[0])),
             *layers,
@@ -133,13 +431,16 @@ def conv_decoder(
     )
 
 
+# Generators and discriminators ----------------------------------------------------------------
+
+
 def dcgan_generator(latent_dim: int, image_shape: Shape, width: int = 64) -> keras.Model:
-    """The generator of DCGAN, for images of 28, 32 or 64 pixels (or any 4 to 8 times a power of 2).
+    """The generator of DCGAN, for images of 28, 32 or 64 pixels (or any 4 to 7 times a power of 2).
 
     A projection to a small map, then 5x5 transposed convolutions of stride 2 that halve the
-    channels, batch normalization and ReLU between, tanh at the end (moved to [0, 1]), weights
-    from N(0, 0.02): Radford et al., "Unsupervised Representation Learning with Deep Convolutional
-    Generative Adversarial Networks", 2016, section 3 and figure 1.
+    channels, with batch normalization and ReLU in between, and tanh at the end, rescaled to [0, 1].
+    Weights start from N(0, 0.02): Radford et al., "Unsupervised Representation Learning with Deep
+    Convolutional Generative Adversarial Networks", 2016, section 3 and figure 1.
     https://arxiv.org/abs/1511.06434
 
     Args:
@@ -176,43 +477,37 @@ def dcgan_generator(latent_dim: int, image_shape: Shape, width: int = 64) -> ker
 def dcgan_discriminator(
     image_shape: Shape,
     width: int = 64,
+    dropout: float = 0.0,
     features: bool = False,
     batch_norm: bool = True,
     spectral_norm: bool = False,
-    classes: int = 0,
-    projection: bool = False,
+    projected_classes: int = 0,
 ) -> keras.Model:
     """The discriminator of DCGAN: the generator's mirror, with leaky ReLU of slope 0.2.
 
-    5x5 convolutions of stride 2 that double the channels, batch normalization but for the first,
+    5x5 convolutions of stride 2 that double the channels, batch normalization in all but the first,
     and a logit `[B, 1]`. Reference as for `dcgan_generator`.
 
     Args:
         image_shape: Height, width, channels.
         width: Channels after the first layer.
-        features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` wants, with the
-            last convolution's normalized output, before its activation, as features.
-        batch_norm: Whether there is batch normalization.
-        spectral_norm: Whether all layers have `SpectralNormalization`; without the other one.
-        classes: Number of labels, if the network is to take them: `[x, y]`, with `y[B]` ints. They
-            are one-hot planes beside the image's channels, or as `projection` says.
-        projection: Whether the label is taken into account at the end instead, through an inner
-            product with the last features: see `mlp_discriminator`.
+        dropout: Share of hidden values that training drops after each activation.
+        features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` needs. The
+            features are the normalized output of the last convolution, before its activation.
+        batch_norm: Whether the convolutions have batch normalization.
+        spectral_norm: Whether all layers have `SpectralNormalization`; not together with
+            `batch_norm`.
+        projected_classes: Number of classes of a label that the network takes as `[x, y]` with
+            `y[B]` ints, by projection: see `mlp_discriminator`. 0 for a network of images alone.
 
     Raises:
-        ValueError: For sizes that the image has not, both normalizations at once, or a projection of
-            no label.
+        ValueError: If the image cannot be halved often enough, or for both normalizations.
     """
     halvings = _doublings(image_shape)
     halves(image_shape, halvings)
-    _check_discriminator(batch_norm, spectral_norm, classes, projection)
-    images, inputs, code = _judged(image_shape, classes)
+    _check_normalization(batch_norm, spectral_norm)
+    images, inputs, code = _inputs(image_shape, projected_classes)
     h = keras.layers.Rescaling(2.0, -1.0)(images)
-    if classes and not projection:
-        planes = keras.layers.UpSampling2D(tuple(image_shape[:2]))(
-            keras.layers.Reshape((1, 1, classes))(code)
-        )
-        h = keras.layers.Concatenate()([h, planes])
     for i in range(halvings):
         normalized = batch_norm and i > 0
         h = _spectral(
@@ -224,8 +519,9 @@ def dcgan_discriminator(
         )(h)
         last = h = _batch_norm()(h) if normalized else h
         h = keras.layers.LeakyReLU(0.2)(h)
+        h = keras.layers.Dropout(dropout)(h) if dropout else h
     h = keras.layers.Flatten()(h)
-    logits = _logits(h, code if projection else None, spectral_norm, kernel_initializer=_dcgan())
+    logits = _logits(h, code, spectral_norm, kernel_initializer=_dcgan())
     outputs = (_float32()(keras.layers.Flatten()(last)), logits) if features else logits
     return keras.Model(inputs, outputs, name="dcgan_discriminator")
 
@@ -237,39 +533,35 @@ def mlp_discriminator(
     features: bool = False,
     batch_norm: bool = False,
     spectral_norm: bool = False,
-    classes: int = 0,
-    projection: bool = False,
+    projected_classes: int = 0,
 ) -> keras.Model:
     """A multilayer perceptron with leaky ReLU of slope 0.2, from images to a logit `[B, 1]`.
 
     Args:
-        image_shape: Height, width, channels.
+        image_shape: Height, width, channels, or any other shape of the input.
         hidden: Units of the hidden layers.
-        dropout: Share of hidden values dropped in training.
-        features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` wants, with the
-            last hidden layer before its activation as features.
-        batch_norm: Whether to normalize the hidden layers, but for the first, before their
+        dropout: Share of hidden values that training drops.
+        features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` needs. The
+            features are the last hidden layer before its activation.
+        batch_norm: Whether all hidden layers but the first have batch normalization before their
             activation.
-        spectral_norm: Whether all layers have `SpectralNormalization`; without the other one.
-        classes: Number of labels, if the network is to take them: `[x, y]`, with `y[B]` ints. Their
-            one-hot codes go in beside the image's values, or as `projection` says.
-        projection: Whether the label is taken into account at the end instead: the logit is
+        spectral_norm: Whether all layers have `SpectralNormalization`; not together with
+            `batch_norm`.
+        projected_classes: Number of classes of a label that the network takes as `[x, y]` with
+            `y[B]` ints; 0 for a network of images alone. The logit is
             psi(phi(x)) + <embed(y), phi(x)>, with the last activations phi, a linear psi and a
             learned vector embed(y) for each label. Miyato and Koyama, "cGANs with Projection
             Discriminator", 2018, section 3. https://arxiv.org/abs/1802.05637
 
     Raises:
-        ValueError: If features or a projection are wanted and there is no hidden layer; for both
-            normalizations at once, or a projection of no label.
+        ValueError: If features or a projection need a hidden layer and there is none, or for both
+            normalizations.
     """
-    if features or projection:
+    if features or projected_classes:
         _need_one(hidden, "hidden", "A discriminator with features")
-    _check_discriminator(batch_norm, spectral_norm, classes, projection)
-    images, inputs, code = _judged(image_shape, classes)
-    h = keras.layers.Flatten()(keras.layers.Rescaling(2.0, -1.0)(images))
-    if classes and not projection:
-        h = keras.layers.Concatenate()([h, code])
-    last = h
+    _check_normalization(batch_norm, spectral_norm)
+    images, inputs, code = _inputs(image_shape, projected_classes)
+    last = h = keras.layers.Flatten()(keras.layers.Rescaling(2.0, -1.0)(images))
     for i, units in enumerate(hidden):
         normalized = batch_norm and i > 0
         h = _spectral(
@@ -281,7 +573,7 @@ def mlp_discriminator(
         h = keras.layers.LeakyReLU(0.2)(h)
         if dropout:
             h = keras.layers.Dropout(dropout)(h)
-    logits = _logits(h, code if projection else None, spectral_norm)
+    logits = _logits(h, code, spectral_norm)
     outputs = (_float32()(last), logits) if features else logits
     return keras.Model(inputs, outputs, name="mlp_discriminator")
 
@@ -290,7 +582,7 @@ def halves(image_shape: Shape, times: int) -> tuple[int, int]:
     """Height and width after halving the image `times` times.
 
     Raises:
-        ValueError: If they are not divisible.
+        ValueError: If height or width is not divisible by 2^times.
     """
     height, width = image_shape[:2]
     if height % 2**times or width % 2**times:
@@ -302,19 +594,6 @@ def halves(image_shape: Shape, times: int) -> tuple[int, int]:
     return height // 2**times, width // 2**times
 
 
-def beside_label(network: keras.Model, latent_dim: int, classes: int) -> keras.Model:
-    """A network of `[z, y]`, latents `[B, latent_dim]` and labels `[B]`, from one of both in a vector.
-
-    Args:
-        network: From `[B, latent_dim + classes]`; the label comes last, as a one-hot code.
-        latent_dim: D of the latents.
-        classes: Number of labels.
-    """
-    z, y = keras.Input((latent_dim,)), keras.Input((), dtype="int32")
-    both = keras.layers.Concatenate()([z, OneHot(classes)(y)])
-    return keras.Model([z, y], network(both), name=f"{network.name}_beside_label")
-
-
 @keras.saving.register_keras_serializable("zoo")
 class OneHot(keras.layers.Layer):
     """Labels `[B]`, ints from 0 to `classes` - 1, as vectors `[B, classes]` of a one and zeros.
@@ -323,7 +602,7 @@ class OneHot(keras.layers.Layer):
         classes: Number of labels.
 
     Raises:
-        ValueError: When called, outside of a graph, on a label that there is not.
+        ValueError: If a label is out of range, when called eagerly.
 
     Example:
         >>> zoo.networks.OneHot(3)(np.array([2, 0])).numpy()
@@ -334,7 +613,7 @@ class OneHot(keras.layers.Layer):
     def __init__(self, classes: int, **kwargs):
         super().__init__(**kwargs)
         if classes < 1:
-            raise ValueError(f"There is at least one class. Received: classes={classes}.")
+            raise ValueError(f"`classes` must be at least 1. Received: classes={classes}.")
         self.classes = classes
 
     def call(self, labels):
@@ -359,30 +638,33 @@ class SpectralNormalization(keras.layers.Layer):
     """A linear layer with the kernel W / sigma(W), whose largest singular value is 1, and a bias.
 
     Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018, section 2.1
-    and Algorithm 1. sigma(W) = v^T W u, with W as a matrix of a column for each output, and vectors u
-    and v that follow its singular ones by a step of power iteration at each call in training, as in
-    the authors' code. The gradient goes through W and through sigma(W), and takes u and v for
-    constants (eq. 12). https://arxiv.org/abs/1802.05957
+    and Algorithm 1. sigma(W) = v^T W u, where W is a matrix with one column for each output. The
+    vectors u and v follow the first singular vectors by one step of power iteration at each call in
+    training, as in the authors' code. The gradient flows through W and through sigma(W), with u and
+    v constant (eq. 12). https://arxiv.org/abs/1802.05957
 
-    Outside of training u stays as it is, and the kernel is W / sigma(W) all the same. Not so in
-    `keras.layers.SpectralNormalization`, which in training overwrites W by W / sigma(W), and outside
-    of it takes W as it finds it. It would also normalize twice where a network is called twice in a
-    step. That is why it is not used here.
+    Outside of training u does not change; the kernel is W / sigma(W) as in training.
 
     Args:
-        layer: A `Dense` or `Conv2D` without bias and activation, which come after the division.
+        layer: A `Dense`, `Conv2D` or `Conv2DTranspose` without bias and activation, which come after
+            the division.
         use_bias: Whether to add a bias.
 
     Raises:
         ValueError: If the layer has a bias or an activation.
+
+    Notes:
+        `keras.layers.SpectralNormalization` differs: in training it overwrites W by W / sigma(W), and
+        outside of training it uses W as stored. It normalizes twice where a step calls a network
+        twice.
     """
 
     def __init__(self, layer: keras.layers.Layer, use_bias: bool = True, **kwargs):
         super().__init__(**({"dtype": layer.dtype_policy} | kwargs))
         if layer.use_bias or layer.activation is not keras.activations.linear:
             raise ValueError(
-                "Spectral normalization is of a linear map: make the layer with use_bias=False and "
-                "no activation. Received: a layer with "
+                "Spectral normalization wraps a linear layer: make it with use_bias=False and without "
+                "an activation. Received: a layer with "
                 f"use_bias={layer.use_bias}, activation={layer.activation.__name__}."
             )
         self.layer = layer
@@ -391,11 +673,11 @@ class SpectralNormalization(keras.layers.Layer):
     def build(self, input_shape):
         if not self.layer.built:
             self.layer.build(input_shape)
-        outputs = self.layer.kernel.shape[-1]
-        # In full precision, and trained by nobody.
+        columns = self.layer.kernel.shape[-1]
+        # State, in full precision.
         self.u = self.add_weight(
             name="u",
-            shape=(outputs,),
+            shape=(columns,),
             initializer=keras.initializers.RandomNormal(stddev=1.0),
             dtype="float32",
             trainable=False,
@@ -403,17 +685,19 @@ class SpectralNormalization(keras.layers.Layer):
         )
         self.bias = None
         if self.use_bias:
+            # A transposed convolution has its outputs on another axis of the kernel.
+            outputs = getattr(self.layer, "units", None) or self.layer.filters
             self.bias = self.add_weight(name="bias", shape=(outputs,), initializer="zeros")
 
     def call(self, inputs, training=False):
-        # A linear map divided is the map of a divided kernel.
+        # Dividing the output of a linear map divides its kernel.
         outputs = self.layer(inputs)
         sigma = keras.ops.cast(self.sigma(training), outputs.dtype)
         outputs = keras.ops.divide_no_nan(outputs, sigma)
         return outputs if self.bias is None else outputs + self.bias
 
     def sigma(self, training: bool = False):
-        """v^T W u, the estimate of the largest singular value; in training u takes a step first."""
+        """The estimate v^T W u of the largest singular value. In training it updates u first."""
         ops = keras.ops
         kernel = ops.cast(ops.reshape(self.layer.kernel, [-1, self.u.shape[0]]), "float32")
         held, u = ops.stop_gradient(kernel), ops.convert_to_tensor(self.u)
@@ -437,23 +721,42 @@ class SpectralNormalization(keras.layers.Layer):
         return cls(**config)
 
 
+def spectrally_normalized(network: keras.Model) -> keras.Model:
+    """A network of the same layers, where each layer with a kernel has `SpectralNormalization`.
+
+    Example:
+        >>> decoder = zoo.networks.mlp_decoder(2, (8, 8, 1), hidden=(16,))
+        >>> zoo.networks.spectrally_normalized(decoder).output_shape
+        (None, 8, 8, 1)
+    """
+
+    def normalized(layer):
+        config = layer.get_config()
+        if not hasattr(layer, "kernel"):
+            return type(layer).from_config(config)
+        linear = type(layer).from_config(config | {"use_bias": False, "activation": None})
+        wrapped = SpectralNormalization(linear, layer.use_bias)
+        activation = keras.layers.Activation(layer.activation, dtype=layer.dtype_policy)
+        return keras.Sequential([wrapped, activation], name=f"{layer.name}_normalized")
+
+    return keras.models.clone_model(network, clone_function=normalized)
+
+
 def _unit(vector):
-    """The vector in its direction of length 1. Of zeros, zeros."""
+    """The vector divided by its length; zeros stay zeros."""
     return keras.ops.divide_no_nan(vector, keras.ops.norm(vector))
 
 
-def _check_discriminator(batch_norm, spectral_norm, classes, projection):
+def _check_normalization(batch_norm, spectral_norm):
     if batch_norm and spectral_norm:
         raise ValueError(
-            "Batch normalization rescales again what spectral normalization bounds: build the "
+            "Batch normalization undoes the bound that spectral normalization sets: build the "
             "discriminator with batch_norm=False, or with spectral_norm=False. Received: both."
         )
-    if projection and not classes:
-        raise ValueError("A projection is of a label: give the number of `classes`. Received: 0.")
 
 
-def _judged(image_shape, classes):
-    """A discriminator's images, its inputs, and the one-hot codes of the labels among them."""
+def _inputs(image_shape, classes):
+    """A discriminator's images, all its inputs, and the one-hot codes of its labels, if any."""
     images = keras.Input(tuple(image_shape))
     if not classes:
         return images, images, None
@@ -467,7 +770,7 @@ def _spectral(make, spectral_norm, bias):
 
 
 def _logits(h, code, spectral_norm, **kwargs):
-    """A logit `[B, 1]` of the features `h[B, F]` and, projected on them, the labels' codes."""
+    """A logit `[B, 1]` of the features `h[B, F]`, plus the projection on the labels' codes, if any."""
     logits = _spectral(lambda bias: _linear(1, use_bias=bias, **kwargs), spectral_norm, True)(h)
     if code is None:
         return logits
@@ -484,7 +787,7 @@ def _need_one(widths, name, what):
 
 
 def _doublings(image_shape: Shape) -> int:
-    """How often to halve an image for a map of 4 to 7 pixels (2 or 3 for tiny ones)."""
+    """How often to halve an image so that the map has 4 to 7 pixels (2 or 3 for tiny images)."""
     side, times = min(image_shape[:2]), 0
     while side > 7 and side % 2 == 0:
         side, times = side // 2, times + 1

@@ -1,16 +1,18 @@
-"""Penalties on a discriminator's slope in its inputs, to be added to its loss: `[B]` numbers.
+"""Penalties on the gradient of a discriminator in its inputs: numbers `[B]`, added to its loss.
 
-A penalty is called as `penalty(judge, real, fake, seed)`, with the function `judge` from a batch to
-logits `[B]`, the batches of real and fake examples, `[B, ...]` each, and a seed. It knows nothing of
-who judges what: images, latents, or what else a model's discriminator looks at. It returns the
-logits of the real examples too: a penalty on the slope there judges them once for both.
+A penalty is called as `penalty(discriminator, real, fake, seed)`. `discriminator` is a function
+from a batch of examples, such as images or latents, to logits `[B]`; `real` and `fake` are batches,
+`[B, ...]` each. The call also returns the logits of the real examples, so that a penalty on the
+gradient at these examples computes them only once.
 
-Slopes are per unit of the inputs. Images are in [0, 1]: for a paper that has them in [-1, 1], where
-a slope is half of what it is here, the same penalty is one with twice the `target` and a quarter of
-the `weight`.
+Gradients are per unit of the inputs, and images are in [0, 1]. In a paper with images in [-1, 1] a
+gradient is half as large: the same penalty has twice the `target` and a quarter of the `weight`
+here.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -18,6 +20,7 @@ import tensorflow_probability as tfp
 
 from zoo import draws
 from zoo.config import FromArguments
+from zoo.keras_internals import layers_in
 
 
 class Penalty(FromArguments):
@@ -38,22 +41,35 @@ class Penalty(FromArguments):
             )
         self.weight = weight
 
-    def __call__(self, judge, real, fake, seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """The logits of the real examples, and what the discriminator pays, weighted: `[B]` each."""
+    def __call__(
+        self,
+        discriminator: Callable[[tf.Tensor], tf.Tensor],
+        real: tf.Tensor,
+        fake: tf.Tensor,
+        seed: Any,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The logits of the real examples, and the weighted penalty: `[B]` each.
+
+        Args:
+            discriminator: A function from examples `[B, ...]` to logits `[B]`.
+            real: Real examples, `[B, ...]`.
+            fake: Fake examples, `[B, ...]`.
+            seed: Of the penalty's random draws: an int, a `[2]` int tensor or `None`.
+        """
         raise NotImplementedError
 
     def check(self, discriminator: keras.layers.Layer) -> None:
         """Raises a `ValueError` for a discriminator with batch normalization.
 
-        Under it an example's logit depends on the others of its batch, and their slopes cannot be
-        told apart: Gulrajani et al., 2017, section 4. Keras's `BatchNormalization` is what is looked
-        for; of other layers it is taken on trust that they keep examples apart.
+        With it, an example's logit depends on the whole batch, and the gradient at one example is
+        not defined: Gulrajani et al., 2017, section 4. Only Keras's `BatchNormalization` is
+        detected; other layers are assumed to treat examples independently.
         """
-        for layer in discriminator._flatten_layers():
+        for layer in layers_in(discriminator):
             if isinstance(layer, keras.layers.BatchNormalization):
                 raise ValueError(
-                    "A penalty on the slope at each example needs a discriminator without batch "
-                    "normalization, under which an example's logit depends on the whole batch: "
+                    "A penalty on the gradient at each example needs a discriminator without batch "
+                    "normalization, which makes an example's logit depend on the whole batch: "
                     f"build it with batch_norm=False. Received: a {type(self).__name__}, and a "
                     f"discriminator with the layer '{layer.name}'."
                 )
@@ -67,13 +83,14 @@ class GradientPenalty(Penalty):
     """weight * (|grad D(x)| - target)^2 at points between real and fake examples.
 
     WGAN-GP: Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, eq. 3 and Algorithm 1.
-    Each example has a point of its own, x = e real + (1 - e) fake with one e ~ U(0, 1) for all its
-    values. https://arxiv.org/abs/1704.00028
+    For each pair of examples one point is drawn, x = e real + (1 - e) fake, with one e ~ U(0, 1)
+    for all values of x. https://arxiv.org/abs/1704.00028
 
     Args:
         weight: lambda in the paper, 10, above 0.
-        target: Slope that is not penalised, at least 0: 1 in the paper, whose MNIST is in [0, 1] as
-            images are here. In [-1, 1] it is 2, with `weight` 2.5; see `zoo.penalties`.
+        target: Norm of the gradient that is not penalised, at least 0: 1 in the paper, with MNIST
+            in [0, 1] as here. For a paper with images in [-1, 1] it is 2, with `weight` 2.5; see
+            `zoo.penalties`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -81,8 +98,8 @@ class GradientPenalty(Penalty):
     Example:
         >>> penalty = zoo.penalties.GradientPenalty()
         >>> x = tf.zeros([2, 3])
-        >>> logits, paid = penalty(lambda x: tf.reduce_sum(4 * x, 1), x, x, [1, 2])
-        >>> paid.numpy()  # 10 (4 sqrt(3) - 1)^2
+        >>> logits, values = penalty(lambda x: tf.reduce_sum(4 * x, 1), x, x, [1, 2])
+        >>> values.numpy()  # 10 (4 sqrt(3) - 1)^2
         array([351.43..., 351.43...], dtype=float32)
     """
 
@@ -92,13 +109,13 @@ class GradientPenalty(Penalty):
             raise ValueError(f"`target` must be at least 0 and finite. Received: {target}.")
         self.target = target
 
-    def __call__(self, judge, real, fake, seed):
+    def __call__(self, discriminator, real, fake, seed):
         real, fake = tf.convert_to_tensor(real), tf.convert_to_tensor(fake)
-        lots = [tf.shape(real)[0]] + [1] * (real.shape.rank - 1)
-        share = draws.uniform(lots, tfp.random.sanitize_seed(seed))
-        logits = judge(real)
-        _, squares = with_squared_slope(judge, share * real + (1 - share) * fake)
-        # The root of 0 has an infinite slope, which times 0 is no number. The norm's is taken for 0.
+        shape = [tf.shape(real)[0]] + [1] * (real.shape.rank - 1)
+        share = draws.uniform(shape, tfp.random.sanitize_seed(seed))
+        logits = discriminator(real)
+        _, squares = with_squared_gradient(discriminator, share * real + (1 - share) * fake)
+        # The derivative of the root at 0 is infinite, and times 0 it is NaN: it is set to 0.
         flat = squares <= 0
         norm = tf.where(flat, 0.0, tf.sqrt(tf.where(flat, 1.0, squares)))
         return logits, self.weight * tf.math.squared_difference(norm, self.target)
@@ -109,44 +126,46 @@ class R1(Penalty):
     """weight / 2 * |grad D(x)|^2 at real examples.
 
     Mescheder et al., "Which Training Methods for GANs do actually Converge?", 2018, eq. 9, with
-    gamma = weight. It vanishes at the equilibrium, where D is flat on the data.
+    gamma = weight. It vanishes at the equilibrium, where D is constant on the data.
     https://arxiv.org/abs/1801.04406
 
     Args:
-        weight: gamma in the paper, 10, above 0. Its images are in [-1, 1]: that 10 is 2.5 here; see
+        weight: gamma, above 0. The paper's 10, with images in [-1, 1], is 2.5 here; see
             `zoo.penalties`.
 
     Raises:
         ValueError: If the weight is not above 0 and finite.
     """
 
-    def __call__(self, judge, real, fake, seed):
-        # Of the very function that has judged them: with dropout, another call is another function.
-        logits, squares = with_squared_slope(judge, real)
+    def __call__(self, discriminator, real, fake, seed):
+        # The gradient of the same call: with dropout, a second call would compute another function.
+        logits, squares = with_squared_gradient(discriminator, real)
         return logits, self.weight / 2 * squares
 
 
-def with_squared_slope(judge, x) -> tuple[tf.Tensor, tf.Tensor]:
-    """judge(x) and |d judge(x) / d x|^2 of each example by itself, `[B]` each; differentiable."""
+def with_squared_gradient(
+    discriminator: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The logits D(x), and |grad D(x)|^2 at each example: `[B]` each. Both are differentiable."""
     x = tf.convert_to_tensor(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        logits = judge(x)
-    # Of their sum: no logit depends on another example.
+        logits = discriminator(x)
+    # The gradient of the logits' sum: each logit depends on its own example only.
     gradient = tape.gradient(logits, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     squares = tf.reduce_sum(tf.cast(gradient, tf.float32) ** 2, list(range(1, x.shape.rank)))
     return logits, squares
 
 
 def penalty(gradient_penalty: float = 0.0, r1: float = 0.0) -> Penalty | None:
-    """The penalty of that weight, as presets and command lines say it; `None` if all are 0.
+    """The penalty with a weight above 0, for presets and command lines; `None` if both are 0.
 
     Args:
         gradient_penalty: Weight of a `GradientPenalty`.
         r1: Weight of an `R1`.
 
     Raises:
-        ValueError: If both are given, or one is below 0.
+        ValueError: If both are set, or one is below 0.
     """
     if gradient_penalty and r1:
         raise ValueError(

@@ -3,7 +3,7 @@
 model = zoo.from_preset("vae_conv_mnist")
 
 Each file has a card, a Markdown file of the same name, with its origin and its scores.
-`benchmarks.pack` writes both for the models of a comparison.
+`benchmarks.release.pack` writes both for the models of a comparison.
 """
 
 import hashlib

@@ -1,10 +1,11 @@
-"""Schedules: numbers that follow from the training step, such as the weight of a rate.
+"""Schedules: numbers that depend on the training step, such as the weight of the rate.
 
 A schedule is evaluated inside the graph, on the model's own count of steps, so that a resumed run
-goes on where the interrupted one was.
+continues the schedule of the interrupted run.
 """
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,8 +16,8 @@ from zoo.config import FromArguments
 class Schedule(FromArguments):
     """Base of all schedules. Instances are plain objects that a config can rebuild."""
 
-    def __call__(self, step) -> tf.Tensor:
-        """The number, a float32 scalar, for the step that comes after `step` others."""
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
+        """The number, a float32 scalar, at `step`: the count of the steps before it, from 0."""
         raise NotImplementedError
 
     def get_config(self) -> dict:
@@ -25,16 +26,15 @@ class Schedule(FromArguments):
 
 @keras.saving.register_keras_serializable("zoo")
 class LinearWarmUp(Schedule):
-    """From 0 in a straight line to `end` in `steps` steps, and `end` from there on.
+    """Rises linearly from 0 to `end` in `steps` steps: end min(1, step / steps).
 
-    min(1, step / steps) end. As the weight of the rate: Bowman et al., "Generating Sentences from a
-    Continuous Space", 2016, section 3.1 (theirs rises as a sigmoid), https://arxiv.org/abs/1511.06349,
-    and Sonderby et al., "Ladder Variational Autoencoders", 2016, section 2.3 (linear).
-    https://arxiv.org/abs/1602.02282
+    As the weight of the rate: Sonderby et al., "Ladder Variational Autoencoders", 2016, section
+    2.3, https://arxiv.org/abs/1602.02282, after Bowman et al., "Generating Sentences from a
+    Continuous Space", 2016, section 3.1, with a sigmoid. https://arxiv.org/abs/1511.06349
 
     Args:
         steps: Training steps (batches) until `end`, at least 1.
-        end: What it arrives at, at least 0 and finite.
+        end: The last value, at least 0 and finite.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -59,11 +59,11 @@ class LinearWarmUp(Schedule):
 
 @keras.saving.register_keras_serializable("zoo")
 class LinearDecay(Schedule):
-    """From `start` in a straight line to 0 in `steps` steps, and 0 from there on.
+    """Falls linearly from `start` to 0 in `steps` steps: start max(0, 1 - step / steps).
 
     Args:
         steps: Training steps (batches) until 0, at least 1.
-        start: What it begins with, at least 0 and finite.
+        start: The first value, at least 0 and finite.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -88,15 +88,15 @@ class LinearDecay(Schedule):
 
 @keras.saving.register_keras_serializable("zoo")
 class CyclicalWarmUp(Schedule):
-    """From 0 to 1 again and again: linear in the first part of each period, 1 in the rest.
+    """Rises linearly from 0 to 1 in the first part of each period, and is 1 in the rest of it.
 
-    Fu et al., "Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing", 2019,
-    eq. 6 and 7: min(1, tau / rising), with tau the share of the period that has gone by.
+    min(1, tau / rising), where tau in [0, 1) is the elapsed share of the period: Fu et al.,
+    "Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing", 2019, eq. 6 and 7.
     https://arxiv.org/abs/1903.10145
 
     Args:
-        period: Steps of one cycle, at least 1: the paper's T / M, with T the steps of the training
-            and M = 4 cycles.
+        period: Training steps (batches) of one cycle, at least 1: the paper's T / M, with T the
+            steps of the whole training and M = 4 cycles.
         rising: Share of the period in which the number rises, in (0, 1]; the paper's R.
 
     Raises:
@@ -117,23 +117,28 @@ class CyclicalWarmUp(Schedule):
         self.rising = rising
 
     def __call__(self, step):
-        # The remainder in integers: float32 cannot count beyond 2^24.
-        gone = tf.cast(tf.cast(step, tf.int64) % self.period, tf.float32) / self.period
-        return tf.minimum(1.0, gone / self.rising)
+        # An integer remainder: float32 does not hold all integers beyond 2^24.
+        elapsed = tf.cast(tf.cast(step, tf.int64) % self.period, tf.float32) / self.period
+        return tf.minimum(1.0, elapsed / self.rising)
 
 
-def check_weight(value, name: str) -> None:
-    """Raises a `ValueError` unless `value` is a `Schedule` or a finite number from 0 on."""
+def check_weight(value: Any, name: str) -> None:
+    """Raises a `ValueError` unless `value` is a `Schedule` or a finite number, at least 0.
+
+    Args:
+        value: The argument.
+        name: Its name, for the message.
+    """
     if isinstance(value, Schedule):
         return
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value < math.inf:
         raise ValueError(
-            f"`{name}` must be a number from 0 on, or a `zoo.schedules.Schedule`. "
+            f"`{name}` must be a finite number, at least 0, or a `zoo.schedules.Schedule`. "
             f"Received: {value!r}."
         )
 
 
-def value_at(value, step):
-    """The number that a constant or a `Schedule` is at that step."""
+def value_at(value: float | Schedule, step: int | tf.Tensor) -> float | tf.Tensor:
+    """The value of a constant or of a `Schedule` at a step, a scalar."""
     return value(step) if isinstance(value, Schedule) else value

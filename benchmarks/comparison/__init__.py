@@ -1,1 +1,1 @@
-"""What `benchmarks.compare` consists of: who is compared, how they score, and the report."""
+"""The parts of `benchmarks.compare`: the compared runs, their scores, and the report."""

@@ -1,4 +1,4 @@
-"""Pages of headings, tables and pictures, written as HTML in one file and as Markdown."""
+"""Pages of headings, tables and pictures, as one HTML file and as Markdown."""
 
 import base64
 import html
@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 
 class Heading(NamedTuple):
-    """A section's title; level 1 is the page's own."""
+    """The title of a section, or of the page at level 1."""
 
     text: str
     level: int = 2
 
 
 class Text(NamedTuple):
-    """A paragraph; what stands between backticks is code."""
+    """A paragraph; text between backticks is code."""
 
     text: str
 
@@ -35,7 +35,7 @@ class Code(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What stands in a table: a value, whether it is the best, and a remark beside it."""
+    """A table cell: a value, whether it is the best, and a remark."""
 
     text: str
     best: bool = False
@@ -50,14 +50,14 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A PNG file with the words that belong to it."""
+    """A PNG file and its caption."""
 
     path: pathlib.Path
     caption: str
 
 
 class Pictures(NamedTuple):
-    """Pictures side by side, as many as fit; or each as wide as the page, and never too small."""
+    """Pictures side by side, as many as fit, or each as wide as the page."""
 
     pictures: Sequence[Picture]
     wide: bool = False
@@ -94,7 +94,7 @@ img { max-width: 100%; height: auto; }
 
 
 def as_html(blocks: Sequence[Block]) -> str:
-    """The page as one file of HTML: pictures are in it, and nothing else is loaded, no script run."""
+    """The page as one HTML file: it contains the pictures, loads nothing else and runs no script."""
     titles = [b.text for b in blocks if isinstance(b, Heading) and b.level == 1]
     links = "".join(
         f'<a href="#{_anchor(b.text)}">{html.escape(b.text)}</a>'
@@ -152,7 +152,7 @@ def _html_cell(cell):
 
 
 def as_markdown(blocks: Iterable[Block], folder: str | os.PathLike) -> str:
-    """The page in Markdown; pictures by their paths as seen from `folder`, where it is to lie."""
+    """The page in Markdown, with links to the pictures relative to `folder`, where the page goes."""
     return "\n\n".join(_markdown(block, folder) for block in blocks) + "\n"
 
 

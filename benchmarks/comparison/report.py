@@ -1,4 +1,4 @@
-"""The report: what is on the page, in which order, in which words."""
+"""The content of the report: its sections, tables and texts."""
 
 import inspect
 import json
@@ -19,51 +19,52 @@ from benchmarks.comparison.page import (
     Text,
 )
 from benchmarks.comparison.scores import Protocol, Scored
-from zoo import metrics, presets
-from zoo.evaluation import METRICS
+from zoo import presets
+from zoo.evaluation import HIGHER_IS_BETTER, METRICS
 
 _SECTIONS = (
     (
         "Samples",
         "samples",
-        "A hundred draws of each model, all from latents of the same seed: what p(x | z) has as its "
-        "mean, or what the generator makes. None was chosen.",
+        "A hundred samples of each model, from latents of the same seed: the means of p(x | z), or "
+        "the images of the generator. They are not selected.",
     ),
     (
         "Reconstructions",
         "reconstructions",
-        "Rows of the same test images, as each model takes them, and below each row what the model "
-        "makes of their codes.",
+        "Rows of the same test images, as each model takes them, and below each row their "
+        "reconstructions.",
     ),
     (
         "Interpolations between latents",
         "interpolations",
-        "Ten points between two draws of the prior, of the same seed for all models: the straight "
-        "line and, below it, the arc. Four times.",
+        "Ten points between two draws of the prior, with the same seed for all models: on the "
+        "straight line and, below it, on the arc. Four pairs.",
     ),
     (
         "Interpolations between test images",
         "interpolations_images",
-        "Ten points between the codes of two test images, the same for all models; the images stand "
-        "left and right. Four times.",
+        "Ten points between the codes of two test images, the same for all models; the images are on "
+        "the left and on the right. Four pairs.",
     ),
     (
         "Latents",
         "latents",
-        "The codes of test images by class, 2,000 at most, over draws of the prior in grey. More "
-        "than two dimensions are shown by their two principal components.",
+        "The codes of at most 2,000 test images, coloured by class, over draws of the prior in grey. "
+        "Codes of more than two dimensions are projected on their two principal components.",
     ),
     (
         "Nearest training images",
         "neighbours",
-        "Ten samples, each followed by the training images nearest to it in pixels: is it a copy?",
+        "Ten samples, each followed by the training images nearest to it in pixels, which shows "
+        "whether it is a copy.",
     ),
 )
 
 
 _FURTHER = (
-    "What only some models have: walks along each part of a prior, test images by category, "
-    "attributes put on and taken off, completions."
+    "Pictures that only some models have: walks along each part of a prior, test images by category, "
+    "attributes added and removed, completions."
 )
 
 
@@ -74,14 +75,14 @@ def blocks(
     curves: Picture,
     protocol: Protocol,
 ) -> list[Block]:
-    """The page.
+    """The blocks of the page.
 
     Args:
-        scored: All that was scored, in the order of the presets.
+        scored: The scored models, in the order of the presets.
         rows: Their summary.
         about: "data", "sizes", "images", "networks", "remarks", "command", "date", "machine".
-        curves: The learning curves of all.
-        protocol: How everything was scored.
+        curves: The learning curves of all models.
+        protocol: The settings of the scores.
     """
     names = list(dict.fromkeys(s.subject.preset for s in scored))
     page: list[Block] = [
@@ -91,8 +92,8 @@ def blocks(
         Items(list(_remarks(rows, about, protocol))),
         Heading("Learning curves"),
         Text(
-            "Training solid, validation dashed; models that have a quantity share its panel. Losses "
-            "of different objectives are no common measure, though they share a name."
+            "Training solid, validation dashed; a panel shows one quantity of all models that have "
+            "it. Losses of different objectives are not comparable, even under one name."
         ),
         Pictures([curves], wide=True),
     ]
@@ -106,7 +107,7 @@ def blocks(
         having = {s.subject.preset for s in shown if kind in s.pictures}
         page += [Heading(title), Text(words)]
         if without := [name for name in names if name not in having]:
-            page.append(Text(f"Not to be had of {', '.join(without)}."))
+            page.append(Text(f"Not available for {', '.join(without)}."))
         if found:
             page.append(Pictures(found))
     known = {kind for _, kind, _ in _SECTIONS}
@@ -126,7 +127,7 @@ def blocks(
         Heading("How this page was made"),
         Code(about["command"]),
         Items([f"{key}: {value}" for key, value in about["machine"].items()]),
-        Text(f"Made on {about['date']}."),
+        Text(f"Written on {about['date']}."),
     ]
     return page
 
@@ -148,9 +149,7 @@ def _table(rows):
     has_bits = any(m["bits"] is not None for row in rows for m in row["metrics"].values())
     header = ["model", "epochs"]
     for name, found in columns.items():
-        end = {None: "", True: "\u00a0↑", False: "\u00a0↓"}[
-            metrics.HIGHER_IS_BETTER.get(found["kind"])
-        ]
+        end = {None: "", True: "\u00a0↑", False: "\u00a0↓"}[HIGHER_IS_BETTER.get(found["kind"])]
         header.append(Cell(name.partition("[")[0] + end, remark=found["network"] or ""))
         if has_bits and name == "nll":
             header.append("bits per value\u00a0↓")
@@ -185,7 +184,7 @@ def _table(rows):
 
 
 def _of_seeds(row, rows):
-    """Which seeds a row is of, where not all rows are of the same."""
+    """The seeds of a row, if not all rows have the same ones."""
     if all(other["seeds"] == row["seeds"] for other in rows):
         return ""
     several = "s" if len(row["seeds"]) > 1 else ""
@@ -224,14 +223,13 @@ def _remarks(rows, about, protocol):
     yield (
         f"{about['data']}: {about['sizes']['train']:,} training, {about['sizes']['validation']:,} "
         f"validation and {about['sizes']['test']:,} test images of {about['images']}. Scores are on "
-        "the test images; nothing was chosen by them. The best model is the one of the evaluated "
-        "epochs with the best value on validation images; the last may be the best."
+        "the test images, which no choice was based on. The best model is the one with the best value "
+        "on validation images among the evaluated epochs; it may be the last one."
     )
     if without := list(dict.fromkeys(r["preset"] for r in rows if not r["has_best"])):
         yield (
-            f"Not evaluated on the way, and thus without a best model: {', '.join(without)}. For "
-            "data that the zoo has no feature network for, name one: "
-            "`--set=evaluation.extractor=...`."
+            f"Not evaluated during training, so without a best model: {', '.join(without)}. If the "
+            "zoo has no feature network for the data, name one: `--set=evaluation.extractor=...`."
         )
     found = [value for row in rows for value in row["metrics"].values()]
     kinds = {value["kind"] for value in found}
@@ -241,38 +239,38 @@ def _remarks(rows, about, protocol):
         if key in kinds
     ]
     yield (
-        "The higher the better where there is ↑, the lower where there is ↓. Other real images are "
-        f"validation images in the place of samples. {' '.join(about_columns)}"
+        "↑ marks metrics where higher is better, ↓ those where lower is better. Other real images are "
+        f"validation images in place of samples. {' '.join(about_columns)}"
     )
     if any(value["few"] for value in found):
         yield (
-            "Few images: a Fréchet distance of fewer images than ten times the features is large by "
-            "their number alone. Beside it stands that of other real images."
+            "Few images: a Fréchet distance of fewer images than ten times the features is large "
+            "because of their number alone. Compare it with that of other real images, next to it."
         )
     yield (
         f"{protocol.num_samples:,} samples of each model against all test images, in 8 bits; NLL of "
         f"the first {protocol.limit:,} test images with {protocol.importance_samples:,} importance "
-        "samples, in nats per image, of the images as the model takes them: likelihoods of binary "
-        "images and of grey ones are not to be compared."
+        "samples, in nats per image, of the images as the model takes them. Likelihoods of binary "
+        "images and of grey images are not comparable."
     )
     yield from about["remarks"]
     yield (
-        "Training times are of the clock, with validation, checkpoints, pictures and evaluations on "
-        "the way; of a run that was interrupted they are at the rate of its last part. Images per second "
-        "are of the training steps alone."
+        "Training times are wall time and include validation, checkpoints, pictures and evaluations. "
+        "For an interrupted run the rate of its last part is used for all epochs. Images per second "
+        "count the training steps alone."
     )
     if len(seeds) > 1:
         yield (
-            f"Means over the seeds {', '.join(map(str, seeds))}, or those that the row names; ± is "
-            "their standard deviation. Times are means."
+            f"Means over the seeds {', '.join(map(str, seeds))}, or over those that the row names; ± "
+            "is their standard deviation. Times are means."
         )
     else:
-        yield f"One seed, {seeds[0]}; ± is a standard error of the score alone."
+        yield f"One seed, {seeds[0]}; ± is the standard error of the score for this one model."
     for network in about["networks"]:
         yield (
             f"Features: {network['id']}, {network['dim']} of {network['layer']}; trained on "
-            f"{network['train_data']}. Distances in features of different networks are not to be "
-            "compared."
+            f"{network['train_data']}. Distances in features of different networks are not "
+            "comparable."
         )
     for row in rows:
         for name, found in row["metrics"].items():
@@ -312,7 +310,7 @@ def _flat(settings, prefix=""):
 
 
 def objective(cls: type) -> str:
-    """What a model's class says of itself in its first sentence."""
+    """The first paragraph of the docstring of a model's class."""
     return " ".join(inspect.getdoc(cls).split("\n\n")[0].split())
 
 

@@ -1,36 +1,33 @@
-"""The scores and the pictures of a subject, by one protocol for all."""
+"""The scores and the pictures of compared models, all by one protocol."""
 
 import dataclasses
-import hashlib
-import json
 import pathlib
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks.comparison.subjects import Subject
-from zoo import metrics, training
-from zoo.evaluation import METRICS, Evaluation
+from zoo import pretrained, training
+from zoo.evaluation import METRICS, Evaluation, Ranking, Result, Store, rank
 from zoo.features import Extractor
-from zoo.files import write_json
-from zoo.metrics import Result
+from zoo.files import read_json, write_json
 from zoo.training import Run
 
 KEYS = ("fid", "kid", "prdc", "copying", "nll", "psnr")
-"""What is computed of each model, as far as it can be had; keys of `zoo.evaluation.METRICS`."""
+"""The metrics of a comparison, keys of `zoo.evaluation.METRICS`, for models that they apply to."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How everything is scored.
+    """The settings with which all models are scored.
 
     Attributes:
-        num_samples: Number of images that each model makes.
-        importance_samples: For each image's likelihood.
+        num_samples: Number of images that each model generates.
+        importance_samples: Number of draws for the likelihood of each image.
         limit: Number of test images for likelihoods.
-        seed: Of all draws, also of the latents that are drawn.
+        seed: Seed of all draws, also of the latents of pictures.
     """
 
     num_samples: int = 10_000
@@ -41,14 +38,15 @@ class Protocol:
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """A model, scored.
+    """The scores and pictures of one model.
 
     Attributes:
-        subject: Whose.
+        subject: The trained preset.
         checkpoint: "last" or "best".
-        epoch: After which.
-        results: As `Evaluation.run` gives them.
-        pictures: Their files, by what they show.
+        epoch: The epoch that the checkpoint comes from.
+        results: What `Evaluation.run` yields.
+        pictures: The files of the pictures, by what they show.
+        file_sha256: SHA-256 of the model's file.
     """
 
     subject: Subject
@@ -56,6 +54,7 @@ class Scored:
     epoch: int
     results: tuple[Result, ...]
     pictures: Mapping[str, pathlib.Path]
+    file_sha256: str
 
 
 def score(
@@ -65,19 +64,25 @@ def score(
     folder: pathlib.Path,
     say: Callable[[str], None] = print,
 ) -> list[Scored]:
-    """The last model and, if it is another, the best one on the way; each scored once.
+    """Scores the last model and, if it is another one, the best model of the evaluated epochs.
+
+    Results are kept in the run's evaluation.jsonl. Those of the same weights, images, network and
+    settings are read from there, whichever program computed them; the others are computed and
+    appended. Nothing is written to the folder of a reused run: its new results go to
+    evaluations/NAME.jsonl in the folder of the comparison.
 
     Args:
-        subject: Of which there is a finished run.
-        protocol: How.
-        extractors: The feature networks; none leave out what needs features.
-        folder: Of the comparison: scores, pictures and features of real images go there.
-        say: Called with each line of the report.
+        subject: A preset with a finished run.
+        protocol: The settings.
+        extractors: The feature networks; without any, metrics on features are left out.
+        folder: The folder of the comparison, for pictures, features of real images, and the results
+            of reused runs.
+        say: A function that prints a line.
     """
     config = subject.run.read_config()
     epochs = {"last": config.epochs}
     if subject.run.best_path.is_file():
-        best = json.loads(subject.run.best_result_path.read_text())["sampling"]["epoch"]
+        best = read_json(subject.run.best_result_path)["sampling"]["epoch"]
         if best != config.epochs:
             epochs["best"] = best
     return [
@@ -86,49 +91,43 @@ def score(
     ]
 
 
+def store_of(subject: Subject, folder: pathlib.Path) -> Store:
+    """The results of a run. A reused run is only read; new results go to the comparison's folder."""
+    if not subject.reused:
+        return Store(subject.run.evaluation_path)
+    path = folder / "evaluations" / f"{subject.name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Store(path, read_only=[subject.run.evaluation_path])
+
+
 def _scored(subject, config, checkpoint, epoch, protocol, extractors, folder, say):
     name = f"{subject.name}-{checkpoint}"
-    path, pictures = folder / "scores" / f"{name}.json", folder / "pictures" / name
-    settings = dataclasses.asdict(protocol) | {
-        "model": _sha256(subject.run.best_path if checkpoint == "best" else subject.run.model_path),
-        "epoch": epoch,
-        "extractors": [[e.id, e.weights_sha256] for e in extractors],
-        "keys": list(KEYS),
-    }
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    if content.get("settings") != settings:
-        say(f"{name}: scoring")
-        model = subject.run.load_model(checkpoint)
-        data = training.load_data(config)
-        data.seed = 0  # The same draw of binary images for all.
-        with model.best_weights():
-            found = list(_results(model, data, protocol, extractors, folder, name, subject, epoch))
-            training.draw(model, data, Run(pictures), protocol.seed)
-            if "sample" in model.abilities():
-                few = Evaluation.of_model(
-                    model, data, num_samples=10, seed=protocol.seed, cache=None
-                )
-                few.draw_neighbours(pictures / "neighbours.png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"settings": settings, "results": [dataclasses.asdict(r) for r in found]}
-        write_json(path, content)
+    model = subject.run.load_model(checkpoint)
+    data = training.load_data(config)
+    data.seed = 0  # All models see the same draw of binary images.
+    with model.best_weights():
+        evaluations = list(
+            _evaluations(model, data, subject, checkpoint, protocol, extractors, folder)
+        )
+        results = tuple(_results(evaluations, store_of(subject, folder), name, say))
+        pictures = folder / "pictures" / name
+        _draw(evaluations[0], pictures, protocol.seed)
     return Scored(
         subject,
         checkpoint,
         epoch,
-        tuple(Result(**result) for result in content["results"]),
+        results,
         {picture.stem: picture for picture in sorted(pictures.glob("*.png"))},
+        pretrained.sha256(
+            subject.run.best_path if checkpoint == "best" else subject.run.model_path
+        ),
     )
 
 
-def _sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _results(model, data, protocol, extractors, folder, name, subject, epoch):
-    sampling = {"run": name, "preset": subject.preset, "model": type(model).__name__}
-    for number, extractor in enumerate(extractors or [None]):
-        evaluation = Evaluation.of_model(
+def _evaluations(model, data, subject, checkpoint, protocol, extractors, folder):
+    """An evaluation for each feature network, or one without a network."""
+    for extractor in extractors or [None]:
+        yield Evaluation.of_model(
             model,
             data,
             "test",
@@ -138,93 +137,143 @@ def _results(model, data, protocol, extractors, folder, name, subject, epoch):
             seed=protocol.seed,
             importance_samples=protocol.importance_samples,
             limit=protocol.limit,
-            sampling=sampling | {"epoch": epoch},
+            sampling={
+                "run": str(subject.run.path),
+                "preset": subject.preset,
+                "model": type(model).__name__,
+                "checkpoint": checkpoint,
+                "averaged_weights": model.keeps_averages,
+            },
         )
-        # What needs no features is the same for each network.
-        wanted = [key for key in evaluation.usual() if key in KEYS]
-        yield from evaluation.run([k for k in wanted if not number or METRICS[k].features])
 
 
-def unranked(scored: Iterable[Scored]) -> dict[str, str]:
-    """For each metric that was not measured in the same way of all, the sentence that says so.
+def _results(
+    evaluations: Sequence[Evaluation], store: Store, name: str, say: Callable[[str], None]
+) -> Iterator[Result]:
+    lines = [f"{name}: scoring"]
 
-    Such as the likelihoods of a model of binary images and one of grey ones.
-    """
-    first = {}
-    for s in scored:
-        first.setdefault(f"{s.subject.preset}, {s.checkpoint}", s.results)
-    notes = metrics.compare(first).notes if any(first.values()) else {}
-    return {
-        name: re.sub(r"\b([0-9a-f]{8})[0-9a-f]{56}\b", r"\1...", n) for name, n in notes.items()
-    }
+    def progress(what, done, total):
+        if lines:
+            say(lines.pop())
+
+    for number, evaluation in enumerate(evaluations):
+        evaluation.progress = progress
+        keys = [key for key in evaluation.usual() if key in KEYS]
+        # Metrics without features are computed once.
+        yield from evaluation.run([k for k in keys if not number or METRICS[k].features], store)
 
 
-def summary(scored: Sequence[Scored]) -> list[dict[str, Any]]:
-    """A row for each preset and checkpoint: of each metric mean and spread over the seeds.
+def _draw(evaluation, folder, seed):
+    """Draws the pictures of a model, unless the folder has those of the same weights and seed."""
+    record = folder / "drawn.json"
+    drawn = {"weights_sha256": evaluation.weights_sha256, "seed": seed}
+    if record.is_file() and read_json(record) == drawn:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    model, data = evaluation.model, evaluation.data
+    training.draw(model, data, Run(folder), seed)
+    if "sample" in model.abilities():
+        samples = Evaluation.of_model(model, data, num_samples=10, seed=seed)
+        samples.draw_neighbours(folder / "neighbours.png")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(record, drawn)
 
-    Returns:
-        Dicts of "preset", "checkpoint", "has_best" (whether models were evaluated on the way),
-        "seeds", "epochs", "parameters", "seconds" (`None` where not known), "images_per_second" and
-        "metrics": by name the dict of "kind", "network", "value", "values" of each seed, "spread"
-        (the standard deviation over seeds; `None` for a single one), "stderr" (of a single one),
-        "best" (whether no other row's value is better; never of metrics that are not ranked),
-        "floor", "n_floor", "n_real", "n_fake", "bits", "few" (whether there are fewer images than
-        ten times the features of a Fréchet distance), "warning", "error". Where the best model of a
-        seed is its last, that counts.
+
+Rows = dict[tuple[str, str], list[Scored]]
+
+
+def _rows(scored: Iterable[Scored]) -> Rows:
+    """The models of each row, one for each seed, by preset and checkpoint.
+
+    If the best model of a seed is its last one, the last one counts as the best too.
     """
     by_key = {(s.subject.preset, s.subject.seed, s.checkpoint): s for s in scored}
-    rows = []
+    rows = {}
     for preset in dict.fromkeys(preset for preset, _, _ in by_key):
         seeds = sorted({seed for p, seed, _ in by_key if p == preset})
-        checkpoints = [
-            "last",
-            *(["best"] if any((preset, s, "best") in by_key for s in seeds) else []),
-        ]
-        for checkpoint in checkpoints:
-            members = [
+        has_best = any((preset, seed, "best") in by_key for seed in seeds)
+        for checkpoint in ("last", "best") if has_best else ("last",):
+            rows[preset, checkpoint] = [
                 by_key.get((preset, seed, checkpoint), by_key[preset, seed, "last"])
                 for seed in seeds
             ]
-            rows.append(_row(preset, checkpoint, seeds, members))
-    if any(len(row["seeds"]) > 1 for row in rows):  # A spread is of seeds, and one has none.
-        for row in rows:
-            for found in row["metrics"].values():
-                found["stderr"] = None
-    left_out = unranked(scored)
-    for name in dict.fromkeys(name for row in rows for name in row["metrics"]):
-        best = set() if name in left_out else _best(rows, name)
-        for i, row in enumerate(rows):
-            if name in row["metrics"]:
-                row["metrics"][name]["best"] = i in best
     return rows
 
 
-def _row(preset, checkpoint, seeds, members):
-    trained = [_trained(member.subject.run) for member in members]
-    by_name = {}
+def _by_metric(members):
+    found = {}
     for member in members:
         for result in member.results:
-            by_name.setdefault(result.metric, []).append(result)
+            found.setdefault(result.metric, []).append(result)
+    return found
+
+
+def rankings(scored: Iterable[Scored]) -> dict[str, Ranking]:
+    """The ranking of each metric over the rows of `summary`, called "PRESET, CHECKPOINT"."""
+    found = {}
+    for (preset, checkpoint), members in _rows(scored).items():
+        for metric, results in _by_metric(members).items():
+            found.setdefault(metric, {})[f"{preset}, {checkpoint}"] = results
+    return {metric: rank(metric, results) for metric, results in found.items()}
+
+
+def unranked(scored: Iterable[Scored]) -> dict[str, str]:
+    """Why metrics are not ranked, in a sentence for each one that has different protocols.
+
+    An example are the likelihoods of a model of binary images and of a model of grey images.
+    """
+    return {metric: r.note for metric, r in rankings(scored).items() if r.note}
+
+
+def summary(scored: Sequence[Scored]) -> list[dict[str, Any]]:
+    """One row for each preset and checkpoint, with the mean and spread of each metric over seeds.
+
+    Returns:
+        Dicts of "preset", "checkpoint", "has_best" (whether epochs were evaluated during training),
+        "seeds", "epochs", "parameters", "seconds" (`None` if unknown), "images_per_second" and
+        "metrics": by name the dict of "kind", "network", "value", "values" of each seed, "spread"
+        (the standard deviation over seeds; `None` for a single seed), "stderr" (of a single seed),
+        "best" (whether no other row has a better value; false for metrics that are not ranked),
+        "floor", "n_floor", "n_real", "n_fake", "bits", "few" (whether a Fréchet distance has fewer
+        images than ten times its features), "warning", "error".
+    """
+    rows = [
+        _row(preset, checkpoint, members) for (preset, checkpoint), members in _rows(scored).items()
+    ]
+    if any(len(row["seeds"]) > 1 for row in rows):
+        # A column shows spreads over seeds, or standard errors of a single seed, never both.
+        for row in rows:
+            for found in row["metrics"].values():
+                found["stderr"] = None
+    ranked = rankings(scored)
+    for row in rows:
+        for name, found in row["metrics"].items():
+            found["best"] = f"{row['preset']}, {row['checkpoint']}" in ranked[name].best
+    return rows
+
+
+def _row(preset, checkpoint, members):
+    trained = [_trained(member.subject.run) for member in members]
     return {
         "preset": preset,
         "checkpoint": checkpoint,
         "has_best": all(member.subject.run.best_path.is_file() for member in members),
-        "seeds": seeds,
+        "seeds": [member.subject.seed for member in members],
         "epochs": [member.epoch for member in members],
         "parameters": trained[0]["parameters"],
         "seconds": _mean([t["seconds"] for t in trained]),
         "images_per_second": _mean([t["images_per_second"] for t in trained]),
-        "metrics": {name: _over_seeds(found) for name, found in by_name.items()},
+        "metrics": {name: _over_seeds(found) for name, found in _by_metric(members).items()},
     }
 
 
 def _trained(run):
-    """The content of results.json; of a run that was interrupted its seconds are of all epochs.
+    """The content of results.json, with the seconds of all epochs.
 
-    They are recorded of the epochs after the interruption alone, and taken to be alike before. Of a
-    run that does not say of which epochs they are, since it was made before, no times are known.
+    An interrupted run records the seconds of the epochs after the interruption, which are scaled to
+    all epochs. If a run does not record which epochs its seconds belong to, its times are `None`.
     """
-    results = json.loads(run.results_path.read_text())
+    results = read_json(run.results_path)
     if "resumed_after" not in results:
         return results | {"seconds": None, "images_per_second": None}
     epochs, trained = results["epochs"], results["epochs"] - results["resumed_after"]
@@ -260,19 +309,8 @@ def _mean(values):
     return float(np.mean(values)) if values else None
 
 
-def _best(rows, name):
-    """The indices of the rows that are best by a metric; none if it has no better end."""
-    found = {i: row["metrics"][name] for i, row in enumerate(rows) if name in row["metrics"]}
-    values = {i: it["value"] for i, it in found.items() if it["value"] is not None}
-    higher = metrics.HIGHER_IS_BETTER.get(next(iter(found.values()))["kind"])
-    if higher is None or len(values) < 2:
-        return set()
-    best = (max if higher else min)(values.values())
-    return {i for i, value in values.items() if value == best}
-
-
 def csv_rows(scored: Iterable[Scored]) -> list[list[Any]]:
-    """A header, and a line for each value of each seed and checkpoint."""
+    """A header, and one line for each metric of each seed and checkpoint."""
     images = ["n_real", "n_fake"]
     names = ["preset", "seed", "checkpoint", "epoch", "metric", "value", "stderr", "floor", *images]
     rows = [[*names, "remark"]]

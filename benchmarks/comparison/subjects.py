@@ -1,7 +1,6 @@
-"""Who is compared: a run for each preset and seed, trained if need be, within a budget."""
+"""The compared runs: one for each preset and seed, trained within a budget unless reused."""
 
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -14,13 +13,14 @@ from ml_collections import ConfigDict
 from benchmarks.tables.table import seconds_per_epoch
 from zoo import features, presets, training
 from zoo.evaluation import METRICS, Evaluation
-from zoo.files import write_json
-from zoo.model import NonFiniteError
+from zoo.files import read_json, write_json
+from zoo.finite import NonFiniteError
 from zoo.training import Run
 
-# What a run may have otherwise and still be the one that is asked for: where it was trained, not how.
-_ANYHOW = ("data.data_dir", "strategy", "jit_compile", "steps_per_execution")
-_ON_THE_WAY = 5
+# Settings that a reused run may have otherwise: they say where it was trained, not how.
+_FREE_SETTINGS = ("data.data_dir", "strategy", "jit_compile", "steps_per_execution")
+# Number of epochs at which a run is evaluated.
+_EVALUATIONS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Subject:
     """A preset trained with a seed.
 
     Attributes:
-        preset: Its name.
-        seed: Of weights, order, noise.
-        config: What it is, or is to be, trained with.
-        run: Its folder.
-        reused: Whether the folder is another's, in which nothing is written.
+        preset: The name of the preset.
+        seed: Seed of weights, order and noise.
+        config: The configuration of the training.
+        run: The folder of the run.
+        reused: Whether the folder belongs to another training, so that nothing is written there.
     """
 
     preset: str
@@ -43,12 +43,12 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """For files: "vae_mnist-seed-0"."""
+        """The name for files, such as "vae_mnist-seed-0"."""
         return f"{self.preset}-seed-{self.seed}"
 
     @property
     def command(self) -> str:
-        """What repeats the training on the command line."""
+        """The command that repeats the training."""
         config = self.run.read_config() if self.run.exists else self.config
         words = ["python", "-m", "trainers.train", f"--preset={self.preset}"]
         for path, (_, value) in presets.differences(presets.get(self.preset), config).items():
@@ -69,37 +69,39 @@ def prepare(
     data_dir: str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Subject]:
-    """A subject for each preset and seed. Trains nothing yet; finds what is wrong.
+    """A subject for each preset and seed. Finds mistakes; trains nothing yet.
 
-    Runs are evaluated at five epochs on the way, so that there is a best model beside the last, by
-    the Fréchet distance in the zoo's own features of the data set; where the zoo has none, by the
-    NLL. `settings` may say otherwise. Models that the metric cannot be had of are not evaluated.
+    Runs are evaluated at five epochs, so that there is a best model apart from the last one: by the
+    Fréchet distance in the zoo's own features of the data set, or by the NLL if the zoo has none.
+    `settings` may change this. Models that the metric does not apply to are not evaluated.
 
     Args:
-        names: Presets, of one data set.
-        seeds: Of each preset.
-        folder: Of the comparison. Its plan.json keeps what was decided, so that a killed comparison
-            goes on as it was begun.
-        minutes: For all training that is still to be done; each run gets an equal share of them, and
-            no more epochs than its preset has. Evaluations on the way and scores come on top. `None`
-            for the presets' epochs.
+        names: Presets, all of one data set.
+        seeds: Seeds, the same for each preset.
+        folder: The folder of the comparison. Its plan.json keeps the decisions, so that a killed
+            comparison continues with them.
+        minutes: Minutes for all training that remains. Each run gets an equal share, and at most the
+            epochs of its preset; evaluations and scores are extra. `None` for the epochs of the
+            presets.
         settings: "key=value" changes to every preset.
-        reuse: Folders of finished runs, which take the place of those with their preset and seed.
-        data_dir: Where the data set lies.
-        say: Called with each line of the report.
+        reuse: Folders of finished runs, which replace those of the same preset and seed.
+        data_dir: Folder of the data set.
+        say: A function that prints a line.
 
     Raises:
-        ValueError: For a preset, a setting or a folder that does not fit the others; for a run in
-            `folder` that was begun with other settings.
-        FileNotFoundError: If a folder to reuse is none of a run, or of one that has not ended.
+        ValueError: If a preset, a setting or a folder does not fit the others, or if a run in
+            `folder` was begun with other settings.
+        FileNotFoundError: If a folder to reuse has no run, or an unfinished one.
     """
     names = [presets.canonical(name) for name in names]
-    for what, given in (("preset", names), ("seed", seeds)):
-        if not given or len(set(given)) < len(given):
-            raise ValueError(f"Name each {what} once, and at least one. Received: {list(given)}.")
+    for what, received in (("preset", names), ("seed", seeds)):
+        if not received or len(set(received)) < len(received):
+            raise ValueError(
+                f"Name each {what} once, and at least one. Received: {list(received)}."
+            )
     if minutes is not None and not 0 < minutes < math.inf:
         raise ValueError(f"`budget` must be a number of minutes above 0. Received: {minutes}.")
-    given = _Reused(reuse)
+    reused = _Reused(reuse)
     subjects = []
     for name in names:
         for seed in seeds:
@@ -107,10 +109,10 @@ def prepare(
             presets.override(config, [*settings, f"seed={seed}"])
             config.data.data_dir = data_dir or config.data.data_dir
             training.check(config)
-            found = given.take(name, seed, config)
+            found = reused.take(name, seed, config)
             own = Run(folder / "runs" / f"{name}-seed-{seed}")
             subjects.append(Subject(name, seed, config, found or own, found is not None))
-    given.check_all_taken()
+    reused.check_all_taken()
     _check_alike(subjects)
     _decide(subjects, folder / "plan.json", minutes, list(settings), say)
     for subject in subjects:
@@ -120,7 +122,7 @@ def prepare(
 
 
 class _Reused:
-    """Finished runs, by preset and seed."""
+    """Finished runs to reuse, by preset and seed."""
 
     def __init__(self, places):
         self.runs = {}
@@ -129,13 +131,13 @@ class _Reused:
             config = run.read_config()
             if not _has_ended(run, config):
                 raise FileNotFoundError(
-                    f"The run in '{run.path}' has not ended, and cannot be reused. Finish it: python "
+                    f"The run in '{run.path}' is not finished and cannot be reused. Finish it: python "
                     f"-m trainers.train --resume --output={run.path}"
                 )
             key = config.preset, config.seed
             if key in self.runs:
                 raise ValueError(
-                    f"Name one run to reuse for a preset and seed. Received: '{self.runs[key].path}' "
+                    f"Name one run to reuse for each preset and seed. Received: '{self.runs[key].path}' "
                     f"and '{run.path}', both of '{key[0]}' with seed {key[1]}."
                 )
             self.runs[key] = run
@@ -146,34 +148,34 @@ class _Reused:
         if run is None:
             return None
         changed = presets.differences(config, run.read_config())
-        # It is as long as it is, and was evaluated as it was.
+        # Its length and its evaluations are accepted as they are.
         fixed = {
             key: values
             for key, values in changed.items()
-            if key not in (*_ANYHOW, "epochs", "about") and not key.startswith("evaluation.")
+            if key not in (*_FREE_SETTINGS, "epochs", "about") and not key.startswith("evaluation.")
         }
         if fixed:
             raise ValueError(
-                f"The run in '{run.path}' is not one of preset '{preset}' as it is compared here: "
+                f"The run in '{run.path}' has other settings than preset '{preset}' in this comparison: "
                 + ", ".join(f"{k} is {b}, here {a}" for k, (a, b) in sorted(fixed.items()))
-                + ". Leave it out of --reuse, or give the same with --set."
+                + ". Remove it from --reuse, or use the same settings with --set."
             )
         return run
 
     def check_all_taken(self):
         if self.left:
             raise ValueError(
-                "Runs to reuse are of the presets and seeds that are compared. Received: "
+                "Runs to reuse must have a preset and seed of the comparison. Received: "
                 + ", ".join(f"'{run.path}', {p} with seed {s}" for (p, s), run in self.left.items())
                 + "."
             )
 
 
 def _has_ended(run, config):
-    # One that goes on still has the files of its earlier end.
+    # A run that continues still has the files of its earlier end.
     files = run.results_path, run.model_path
     return all(file.is_file() for file in files) and (
-        json.loads(run.results_path.read_text())["epochs"] >= config.epochs
+        read_json(run.results_path)["epochs"] >= config.epochs
     )
 
 
@@ -184,20 +186,20 @@ def _check_alike(subjects):
             a, b = first.config.data.get(key), other.config.data.get(key)
             if a != b:
                 raise ValueError(
-                    f"Models are compared on the same images: data.{key} of '{first.preset}' is {a}, "
+                    f"Models must be compared on the same images: data.{key} of '{first.preset}' is {a}, "
                     f"of '{other.preset}' {b}. Choose other presets, or --set=data.{key}=..."
                 )
 
 
 def _decide(subjects, path, minutes, settings, say):
-    """Gives each config its epochs and its evaluations on the way; keeps them in plan.json."""
+    """Sets the epochs and evaluations of each config, and keeps them in plan.json."""
     about = {"budget_minutes": minutes, "settings": settings}
-    plan = json.loads(path.read_text()) if path.is_file() else about | {"epochs": {}}
+    plan = read_json(path) if path.is_file() else about | {"epochs": {}}
     begun = {key: plan[key] for key in about}
     if begun != about and plan["epochs"]:
         raise ValueError(
-            f"The comparison in '{path.parent}' was begun with {begun}. Received: {about}. Go on "
-            "with what it was begun with, or choose another --output."
+            f"The comparison in '{path.parent}' was begun with {begun}. Received: {about}. Use "
+            "the former settings, or choose another --output."
         )
     new = [s for s in subjects if not s.reused and s.name not in plan["epochs"]]
     costs = {}
@@ -209,7 +211,7 @@ def _decide(subjects, path, minutes, settings, say):
                 if subject.preset not in costs:
                     costs[subject.preset] = seconds_per_epoch(subject.config)
                 wanted = min(wanted, max(1, int(share / costs[subject.preset])))
-            except NonFiniteError as error:  # Within the first steps.
+            except NonFiniteError as error:  # In the first steps already.
                 plan.setdefault("failed", {})[subject.name] = str(error)
         plan["epochs"][subject.name] = wanted
         say(f"{subject.name}: {wanted} epochs")
@@ -220,21 +222,21 @@ def _decide(subjects, path, minutes, settings, say):
     for subject in subjects:
         if not subject.reused:
             subject.config.epochs = plan["epochs"][subject.name]
-            _evaluate_on_the_way(subject.config)
+            _set_evaluations(subject.config)
             if subject.preset not in lacking:
                 lacking[subject.preset] = _lacks_its_metric(subject.config)
             if lacking[subject.preset]:
                 subject.config.evaluation.every, subject.config.evaluation.at = 0, ()
 
 
-def _evaluate_on_the_way(config):
+def _set_evaluations(config):
     chosen = config.evaluation
     if chosen.every or chosen.at:
         return
     if METRICS[chosen.metric].features and _network(config) is None:
         chosen.metric = "nll"
-    points = range(1, _ON_THE_WAY + 1)
-    chosen.at = tuple(sorted({max(1, config.epochs * i // _ON_THE_WAY) for i in points}))
+    points = range(1, _EVALUATIONS + 1)
+    chosen.at = tuple(sorted({max(1, config.epochs * i // _EVALUATIONS) for i in points}))
 
 
 def _network(config):
@@ -242,7 +244,7 @@ def _network(config):
 
 
 def _lacks_its_metric(config):
-    """Whether the model that is best by a metric cannot be chosen, since it has no such value."""
+    """Whether the metric that chooses the best model does not apply to the preset's model."""
     data = training.load_data(config)
     model = presets.build(config, data.image_shape, data.levels)
     metric = METRICS[config.evaluation.metric]
@@ -255,23 +257,24 @@ def _lacks_its_metric(config):
 def train_all(
     subjects: Sequence[Subject], folder: pathlib.Path, say: Callable[[str], None] = print
 ) -> tuple[list[Subject], dict[str, str]]:
-    """Trains each that is not trained; one whose training fails does not end the comparison.
+    """Trains the subjects that are not trained. A failed training does not end the comparison.
 
-    It is not tried again, since a training that goes on from before it failed is no longer the one
-    that was asked for.
+    A failed training is not repeated: continued from an earlier checkpoint, it would not be the
+    training that the settings describe.
 
     Args:
         subjects: What `prepare` returns.
-        folder: The same as there. Its plan.json keeps what failed.
-        say: Called with each line of the report.
+        folder: The folder of the comparison. Its plan.json keeps the failures.
+        say: A function that prints a line.
 
     Returns:
-        Those that are trained, and for each other one, by its name, what became NaN or infinite.
+        The trained subjects; and the errors of the others by name, which say what became NaN or
+        infinite.
 
     Raises:
-        zoo.NonFiniteError: If none is left.
+        zoo.NonFiniteError: If all trainings failed.
     """
-    plan = json.loads((folder / "plan.json").read_text())
+    plan = read_json(folder / "plan.json")
     failed = plan.setdefault("failed", {})
     for subject in subjects:
         try:
@@ -290,12 +293,12 @@ def train_all(
 
 
 def train(subject: Subject, say: Callable[[str], None] = print) -> None:
-    """Trains what is not trained yet; goes on with what was interrupted."""
+    """Trains a subject, or continues its interrupted training. A finished one is left as it is."""
     if subject.reused:
         return
     begun = subject.run.exists
     if begun and _has_ended(subject.run, subject.config):
         return
-    say(f"{subject.name}: training{' goes on' if begun else ''}")
+    say(f"{subject.name}: training{' continues' if begun else ''}")
     training.train(subject.config, subject.run, resume=begun, progress=False, say=lambda line: None)
     keras.backend.clear_session()

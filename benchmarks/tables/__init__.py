@@ -1,1 +1,1 @@
-"""Tables of papers: their rows, trained and scored here, beside the papers' numbers."""
+"""Tables of papers: rows that are trained and scored here, with the numbers of the papers."""

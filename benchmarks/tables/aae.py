@@ -1,8 +1,7 @@
 """Errors with few labels and with none of MNIST, after Makhzani et al., 2016."""
 
 from benchmarks.tables.table import Row, Table
-from zoo.models import m2
-from zoo.models.clustering_aae import cluster_error
+from zoo.evaluation import classification
 from zoo.models.semi_supervised_aae import SemiSupervisedAAE
 
 _SETTINGS = (
@@ -14,7 +13,7 @@ _SETTINGS = (
 
 def _score(trained):
     labelled = isinstance(trained.model, SemiSupervisedAAE)
-    error = m2.error if labelled else cluster_error
+    error = classification.error if labelled else classification.cluster_error
     return {"error": 100 * error(trained.model, trained.data)}
 
 

@@ -2,20 +2,20 @@
 
 from benchmarks.tables.table import Row, Table
 from zoo import presets, training
-from zoo.models import m2
+from zoo.evaluation import classification
 
 _M1 = Row("M1, its codes", "m1_mnist", ("learning_rate_decay=cosine",), share=1.0)
 
 
 def _score(trained):
     if trained.row.preset != "m1_mnist":
-        return {"error": 100 * m2.error(trained.model, trained.data)}
+        return {"error": 100 * classification.error(trained.model, trained.data)}
     if trained.row is _M1:
         return {}
     config = trained.config.copy_and_resolve_references()
     presets.override(config, trained.row.settings)
     data = training.load_data(config)
-    return {"error": 100 * m2.svm_on_codes(trained.model, data)}
+    return {"error": 100 * classification.svm_on_codes(trained.model, data)}
 
 
 def _rows(labels, m1, m2, both, hidden, shares):

@@ -1,8 +1,7 @@
-"""What a table is, and how it is trained within a budget, scored and written down."""
+"""Tables of papers: training within a budget, scores, and the written record."""
 
 import dataclasses
 import datetime
-import json
 import math
 import os
 import pathlib
@@ -16,15 +15,16 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from benchmarks.throughput import machine
+from benchmarks.machine import machine
 from zoo import metrics, presets, training
 from zoo.datasets import ImageData
-from zoo.files import write_json
+from zoo.files import read_json, write_json
+from zoo.finite import NonFiniteError
 from zoo.metrics.estimate import Estimate
-from zoo.model import GenerativeModel, NonFiniteError
+from zoo.model import GenerativeModel
 from zoo.versions import versions
 
-# Beside the training steps there are validation, checkpoints and pictures after each epoch.
+# Validation, checkpoints and pictures after each epoch add to the training steps.
 _OVERHEAD = 1.15
 _SECONDS_PER_EPOCH = 0.4
 _CALIBRATION_SECONDS = 2
@@ -33,17 +33,18 @@ _TIMES = "times.json"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row: what is trained, and what the paper reports for it.
+    """A row: a trained model, and the numbers that the paper reports for it.
 
     Attributes:
-        name: What it is called; unique in its table.
-        preset: What it is trained from.
+        name: The name of the row, unique in its table.
+        preset: The preset that the model is trained from.
         settings: "key=value" changes to the preset. `{runs}` stands for the folder of the table's
-            runs, in which each row's lies under its `slug`.
-        paper: The paper's number by the score's name; a score without one is missing.
-        share: Its part of the training time, relative to the other rows'.
-        trained_as: The name of a former row whose model this one scores; it trains none. Its own
-            `settings` are for the score.
+            runs, which has a folder for each row, named by `slug`.
+        paper: The paper's number by the name of the score; scores that the paper does not report are
+            left out.
+        share: The row's share of the training time, relative to the shares of the other rows.
+        trained_as: The name of an earlier row whose model this row scores, instead of training one.
+            The row's own `settings` then apply to the score.
     """
 
     name: str
@@ -55,13 +56,13 @@ class Row:
 
     @property
     def slug(self) -> str:
-        """Its folder's name."""
+        """The name of the row's folder."""
         return re.sub("[^a-z0-9]+", "_", self.name.lower()).strip("_")
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A row's trained model, and what goes with it."""
+    """The trained model of a row, with its data, configuration and folders."""
 
     row: Row
     model: GenerativeModel
@@ -76,22 +77,23 @@ class Table:
     """A table of a paper.
 
     Attributes:
-        name: What `--table` calls it.
-        title: A line.
+        name: The name for `--table`.
+        title: A title in one line.
         reference: The paper, and the table in it.
         protocol: How rows are trained and scored, in words.
-        differs: What is otherwise than in the paper.
-        rows: In the order in which they are trained.
-        score: The scores of a trained row, by name. On test data: nothing is chosen by them.
-        unit: Of the scores.
-        digits: Of the scores, behind the point.
+        differs: The differences to the paper.
+        rows: The rows, in the order of training.
+        score: A function from a trained row to its scores by name, on test data. No choice is based
+            on them.
+        unit: The unit of the scores.
+        digits: Number of decimals of the scores.
         equal_epochs: Whether all rows are trained for the same number of epochs, the most that the
-            budget allows them; else each gets its share of the time.
-        scoring: The part of the budget kept for scoring.
-        remarks: What the numbers show, and why one is missed.
-        seeds: How often each row is trained, with seeds from the table's on. Of several, scores are
-            means, with the standard error over the seeds; a seed under which a loss became NaN or
-            infinite is told and left out.
+            budget allows; otherwise each row gets its share of the time.
+        scoring: The share of the budget for scoring.
+        remarks: What the numbers show, and why a number of the paper is missed.
+        seeds: Number of trainings of each row, with consecutive seeds. With several, scores are means
+            with the standard error over seeds; a seed whose loss becomes NaN or infinite is reported
+            and left out.
     """
 
     name: str
@@ -118,22 +120,22 @@ def reproduce(
     settings: tuple[str, ...] = (),
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Trains and scores what is not yet trained or scored in `folder`; returns the record.
+    """Trains and scores the rows of a table, except those done in `folder`; returns the record.
 
-    Minutes are of all cores: a second of processor time counts 1 / cores seconds. Other work on the
-    machine thus changes the wait, and little else. Where there is a GPU they are minutes of the clock.
+    Minutes are those of all cores: a second of processor time counts 1 / cores seconds, so other work
+    on the machine hardly changes the budget. With a GPU they are wall time.
 
     Args:
-        table: Which.
-        minutes: For all rows, training and scoring.
-        folder: Of the runs; a killed table goes on from there.
-        seed: Of weights, order, noise.
-        epochs: Of each row by its name, as a record holds them, in place of a budget.
-        settings: Further changes to every row, such as a smaller data set's name.
-        say: Called with each line of the report.
+        table: The table.
+        minutes: Minutes for training and scoring all rows.
+        folder: The folder of the runs. A killed table continues from it.
+        seed: Seed of weights, order and noise.
+        epochs: Number of epochs of each row by its name, as in a record, in place of a budget.
+        settings: Further changes to every row, such as the name of a smaller data set.
+        say: A function that prints a line.
 
     Raises:
-        ValueError: For settings that no run can have, or that are not those of the runs in `folder`.
+        ValueError: If the settings are invalid, or differ from those of the runs in `folder`.
     """
     rows = [row for row in table.rows if row.trained_as is None]
     if epochs is not None and (lacking := {row.name for row in rows} - epochs.keys()):
@@ -181,14 +183,14 @@ def reproduce(
 
 
 class _Plan:
-    """How long each row is trained: kept beside the runs, so that a killed table goes on as begun."""
+    """The epochs of each row, kept in the folder of the runs, so that a killed table continues."""
 
     def __init__(self, path, table, seed, settings, minutes, epochs):
         self.path, self.folder, self.seed, self.settings = path, path.parent, seed, settings
         about = {"table": table.name, "seed": seed, "settings": list(settings)}
         self.content = about | {"budget_minutes": None if epochs else minutes, "epochs": {}}
         if path.is_file():
-            former = json.loads(path.read_text())
+            former = read_json(path)
             begun = {k: former.get(k) for k in about}
             if begun != about or any(
                 former["epochs"].get(k, v) != v for k, v in (epochs or {}).items()
@@ -202,28 +204,28 @@ class _Plan:
         self.content["epochs"] |= epochs or {}
 
     @property
-    def epochs(self):
+    def epochs(self) -> dict[str, int]:
         return self.content["epochs"]
 
-    def keep(self, epochs):
+    def keep(self, epochs: Mapping[str, int]) -> None:
         self.content["epochs"] |= epochs
         self.write()
 
-    def write(self):
+    def write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.path, self.content)
 
-    def config(self, row, n=0):
+    def config(self, row: Row, n: int = 0) -> ConfigDict:
         config = presets.get(row.preset)
-        given = [setting.format(runs=self.folder) for setting in row.settings]
-        presets.override(config, [*given, *self.settings, f"seed={self.seed + n}"])
+        own = [setting.format(runs=self.folder) for setting in row.settings]
+        presets.override(config, [*own, *self.settings, f"seed={self.seed + n}"])
         if row.name in self.epochs:
             config.epochs = self.epochs[row.name]
         return config
 
 
 def seconds_per_epoch(config: ConfigDict) -> float:
-    """What an epoch takes on all cores, from some steps of it."""
+    """The seconds of one epoch on all cores, estimated from some of its steps."""
     keras.utils.set_random_seed(config.seed)
     data = training.load_data(config)
     model = presets.build(config, data.image_shape, data.levels)
@@ -232,7 +234,7 @@ def seconds_per_epoch(config: ConfigDict) -> float:
         config.batch_size,
         shuffle=True,
         repeat=True,
-        stratified=model.stratified_batches,
+        semi_supervised=model.semi_supervised,
     )
     chunk = min(20, data.steps_per_epoch(config.batch_size))
     model.adapt(data)
@@ -248,20 +250,20 @@ def seconds_per_epoch(config: ConfigDict) -> float:
 
 
 def _clock():
-    """Seconds: of all cores, or where a GPU does the work those of the clock on the wall."""
+    """Seconds of all cores, or of wall time with a GPU."""
     if tf.config.list_physical_devices("GPU"):
         return time.monotonic()
     return time.process_time() / machine()["cores"]
 
 
 def _result(table, row, source, plan, n, say):
-    """A row of the record; what was trained and scored by the same settings is not done again."""
+    """A row of the record. A model that was trained and scored with the same settings is kept."""
     end = f"_seed_{plan.seed + n}" if n else ""
     folder, config = plan.folder / (row.slug + end), plan.config(source, n)
     run = training.Run(plan.folder / (source.slug + end))
     plan.write()
     path = folder / "scores.json"
-    content = json.loads(path.read_text()) if path.is_file() else {}
+    content = read_json(path) if path.is_file() else {}
     try:
         if row.trained_as is None and "failed" not in content:
             _train(run, config, say)
@@ -276,16 +278,16 @@ def _result(table, row, source, plan, n, say):
         start = time.monotonic(), _clock()
         scores = table.score(Trained(row, model, data, config, plan.folder, run))
         folder.mkdir(parents=True, exist_ok=True)
-        moving = {id(v): v for player in model.players() for v in model.variables_of(player)}
+        trained = {id(v): v for player in model.players() for v in model.variables_of(player)}
         content = {
             "protocol": table.protocol,
             "scores": {name: _plain(score) for name, score in scores.items()},
-            "parameters": sum(int(np.prod(v.shape)) for v in moving.values()),
+            "parameters": sum(int(np.prod(v.shape)) for v in trained.values()),
             "times": _elapsed("scoring", *start),
         }
         write_json(path, content)
     times = folder / _TIMES
-    trained = json.loads(times.read_text()) if times.is_file() else {}
+    training_times = read_json(times) if times.is_file() else {}
     return {
         "row": row.name,
         "preset": source.preset,
@@ -294,12 +296,12 @@ def _result(table, row, source, plan, n, say):
         "paper": dict(row.paper),
         "scores": content["scores"],
         "parameters": content["parameters"],
-        "times": content["times"] | trained,
+        "times": content["times"] | training_times,
     } | ({"failed": content["failed"]} if "failed" in content else {})
 
 
 def _over_seeds(parts):
-    """One row of the record from those of each seed: means, and the standard error over the seeds."""
+    """The row of the record over all seeds: means, and the standard error over the seeds."""
     done = [part for part in parts if "failed" not in part]
     scores = {}
     for name in done[0]["scores"] if done else ():
@@ -326,7 +328,7 @@ def _plain(score):
 
 
 def _train(run, config, say):
-    """Trains what is not trained. The time is noted of a run that was never interrupted."""
+    """Trains a run unless it is finished. The time of an uninterrupted training is recorded."""
     begun = run.exists
     if begun:
         training.check_unchanged(run, config)
@@ -347,13 +349,21 @@ def _elapsed(what, wall, start):
 
 
 def negative_log_likelihood(
-    trained: Trained, num_samples: int = 5000, fewer: int = 500, some: int = 200, **options
+    trained: Trained, num_samples: int = 5000, fewer: int = 500, some: int = 200, **options: Any
 ) -> Estimate:
-    """The test set's NLL by importance samples, in nats per image.
+    """The NLL of the test set by importance sampling, in nats per image.
 
-    `num_samples` for each image would cost as much as the training. So all images get `fewer`, and
-    the first `some` of them both: their mean difference, whose standard error is far below the
-    other's, is added. In expectation it is the estimate with `num_samples`.
+    `num_samples` draws for each image would cost as much as the training. Therefore all images get
+    `fewer` draws, and the first `some` images get both numbers of draws. The mean difference on these
+    images, which has a small standard error, is added. The expectation of the sum is that of the
+    estimate with `num_samples` draws.
+
+    Args:
+        trained: The model with its data.
+        num_samples: Number of draws for each image, K.
+        fewer: Number of draws for all images.
+        some: Number of images with `num_samples` draws.
+        **options: As for `zoo.metrics.negative_log_likelihood`.
     """
     x, _ = trained.data.arrays("test")
 
@@ -400,13 +410,15 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
     over = "the test images" if seeds == 1 else f"{seeds} seeds, of which the scores are means"
     lines += ["", f"Scores in {record['unit']}; ± is one standard error over {over}."]
     if any(row.get("failed") for row in record["rows"]):
-        lines += ["Failed: a loss became NaN or infinite with that many of the seeds, left out."]
+        lines += [
+            "Failed: the number of seeds whose loss became NaN or infinite; they are left out."
+        ]
     lines += [
-        "Minutes of training, of all cores: processor time divided by the number of cores; empty for a "
+        "Minutes of training on all cores: processor time divided by the number of cores; empty for a "
         "run that was interrupted."
     ]
     if record["differs"]:
-        lines += ["", "What differs from the paper:", "", *(f"- {x}" for x in record["differs"])]
+        lines += ["", "Differences to the paper:", "", *(f"- {x}" for x in record["differs"])]
     if record["remarks"]:
         lines += ["", "What the numbers show:", "", *(f"- {line}" for line in record["remarks"])]
     about = record["machine"] | {"seed": record["seed"], "date": record["date"]}
@@ -428,11 +440,11 @@ def _score(name, result):
 
 
 def check_budget(minutes: float) -> None:
-    """Raises a ValueError for a budget that is no time."""
+    """Raises a `ValueError` unless the budget is positive and finite."""
     if not 0 < minutes < math.inf:
         raise ValueError(f"`budget` must be a number of minutes above 0. Received: {minutes}.")
 
 
 def folder_of(output: str, table: Table) -> pathlib.Path:
-    """Where a table's runs lie."""
+    """The folder of a table's runs."""
     return pathlib.Path(os.path.expanduser(output)) / table.name

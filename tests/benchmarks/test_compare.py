@@ -1,4 +1,4 @@
-"""A comparison trains what is missing, scores what it trained, and its page shows all of it."""
+"""Comparisons: training, scores, the store of results, the report, and interruptions."""
 
 import base64
 import csv
@@ -26,16 +26,15 @@ import zoo
 import zoo.models
 from benchmarks import compare
 from benchmarks.comparison import report
-from benchmarks.comparison import scores as scoring
 from benchmarks.comparison import subjects as subjects_module
 from benchmarks.comparison.page import Cell, Items, Picture, Pictures, Table, as_html, as_markdown
 from benchmarks.comparison.scores import Protocol, Scored, score, summary, unranked
 from benchmarks.comparison.subjects import Subject, prepare, train, train_all
-from zoo import features, metrics, presets, training
-from zoo.evaluation import samples
+from zoo import evaluation, features, metrics, presets, training
+from zoo.evaluation import Result, samples
 from zoo.files import write_json
-from zoo.metrics import Result
-from zoo.model import GenerativeModel, NonFiniteError
+from zoo.finite import NonFiniteError
+from zoo.model import GenerativeModel
 from zoo.training import Run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -70,7 +69,7 @@ def start(folder, *more):
     return subprocess.Popen(
         command,
         cwd=ROOT,
-        # Where text files are not in UTF-8 unless they are told to be.
+        # A locale in which text files are not in UTF-8 by default.
         env=os.environ
         | {"PYTHONPATH": str(ROOT), "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
         stdout=subprocess.PIPE,
@@ -87,7 +86,7 @@ def finish(process):
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
-    """One comparison, from the command line; the pages, the numbers and the runs lie there."""
+    """The folder of one comparison, made on the command line. Tests do not change it."""
     folder = tmp_path_factory.mktemp("comparison") / "made"
     out = finish(start(folder))
     assert re.findall(r"(\S+): training$", out, re.M) == [f"{p}-seed-0" for p in PRESETS]
@@ -95,7 +94,7 @@ def comparison(tmp_path_factory):
 
 
 class Page(html.parser.HTMLParser):
-    """What a test asks of a page: its texts by section, its cells, its pictures, its addresses."""
+    """The texts of a page by section, its cells, its pictures and its addresses."""
 
     def __init__(self, path):
         super().__init__()
@@ -190,10 +189,11 @@ def test_scores_are_those_of_the_saved_model_against_the_test_images(
         np.testing.assert_allclose(found[name], value, rtol=2e-3, atol=1e-6, err_msg=name)
 
 
-def test_the_best_model_is_of_the_epoch_that_validation_images_preferred(comparison, numbers):
+def test_the_best_model_has_the_best_value_on_validation_images(comparison, numbers):
     for row in numbers["models"]:
         run = Run(comparison / "runs" / f"{row['preset']}-seed-0")
-        tried = [json.loads(line) for line in run.evaluation_path.read_text().splitlines()]
+        lines = [json.loads(line) for line in run.evaluation_path.read_text().splitlines()]
+        tried = [line for line in lines if "epoch" in line["sampling"]]
         assert {t["data"]["split"] for t in tried} == {"validation"}
         best = min(tried, key=lambda t: t["value"])["sampling"]["epoch"]
         assert row["epochs"] == [best if row["checkpoint"] == "best" else 4]
@@ -227,7 +227,7 @@ def test_csv_and_json_and_page_agree(comparison, numbers, page):
     assert numbers["protocol"] == dataclasses.asdict(PROTOCOL)
 
 
-def test_bold_is_what_no_other_row_exceeds(numbers):
+def test_bold_marks_the_best_rows(numbers):
     for row in numbers["models"]:
         for name, found in row["metrics"].items():
             values = [
@@ -267,7 +267,7 @@ def test_every_section_shows_its_picture_of_every_model(comparison, page):
     assert shown == {key: path.read_bytes() for key, path in expected.items()}
     assert len(set(shown.values())) == len(shown)
     for title in ("Reconstructions", "Interpolations between test images", "Latents"):
-        assert "Not to be had of gan_digits." in page.texts[title]
+        assert "Not available for gan_digits." in page.texts[title]
 
 
 def test_page_is_one_file_without_scripts(comparison, page):
@@ -277,10 +277,10 @@ def test_page_is_one_file_without_scripts(comparison, page):
     assert page.addresses
     for address in page.addresses:
         assert address.startswith("data:image/png;base64,") or address[1:] in page.anchors, address
-    assert str(comparison.parent) not in text  # Nor does it say where it was made.
+    assert str(comparison.parent) not in text  # The page does not contain paths of the machine.
 
 
-def test_page_says_what_each_model_is_and_how_to_repeat_it(comparison, page):
+def test_the_page_describes_each_model_and_how_to_repeat_it(comparison, page):
     models = page.texts["Models"]
     assert "Objective: Maximises the ELBO, E_q[log p(x | z)]" in models
     assert (
@@ -315,7 +315,7 @@ def test_markdown_has_the_same_pictures_as_files(comparison, page):
     assert len({line.count("|") for line in table}) == 1 and len(table) == 2 + 4 + 1
 
 
-def test_a_bar_or_a_tag_in_a_text_is_no_table_or_markup(tmp_path):
+def test_bars_and_tags_in_texts_are_escaped(tmp_path):
     blocks = [Table([Cell("a", remark="b|c")], [["x | y <b>"]]), Items(["`log p(x|z)` & <b>"])]
     assert as_markdown(blocks, tmp_path).startswith("| a (b\\|c) |\n| --- |\n| x \\| y <b> |")
     assert "x | y &lt;b&gt;" in as_html(blocks)
@@ -334,12 +334,12 @@ addEventListener("load", () => {{
 
 
 def measured(text, folder, width):
-    """Widths of window and page, numbers of pictures and of broken ones, as a browser has them."""
+    """Widths of window and page, numbers of pictures and of broken ones, measured in a browser."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     browser = next(filter(None, map(shutil.which, names)), None)
     if browser is None:
-        pytest.skip(f"there is none of {', '.join(names)} to open the page with")
-    # In a frame, since windows have a least width.
+        pytest.skip(f"none of {', '.join(names)} is installed to open the page with")
+    # In a frame, because windows have a minimum width.
     path = folder / "measured.html"
     path.write_text(MEASURE.format(width=width, page=html.escape(text)), encoding="utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--dump-dom"]
@@ -353,14 +353,14 @@ def test_page_fits_the_window_and_no_picture_is_broken(comparison, page, tmp_pat
     text = (comparison / "report.html").read_text(encoding="utf-8")
     count = sum(map(len, page.pictures.values()))
     assert measured(text, tmp_path, width) == (width, width, count, 0)
-    # And it would be found out.
+    # A page that is too wide, with a broken picture, is noticed.
     text = text.replace("</h1>", '</h1><div style="width: 1500px">wide</div>')
     text = re.sub('(base64,)[^"]*', r"\1AAAA", text, count=1)
     _, wide, _, broken = measured(text, tmp_path, width)
     assert wide > 1500 and broken == 1
 
 
-# Breaks, runs that there are already -------------------------------------------------------------
+# Interruptions, failures, reused runs -------------------------------------------------------------
 
 
 def without_times(folder):
@@ -378,8 +378,8 @@ def wait_for(path, process):
         time.sleep(0.02)
 
 
-def test_killed_comparison_goes_on_to_what_an_uninterrupted_one_gives(comparison, tmp_path):
-    """With one of its runs taken from elsewhere, in which nothing is written."""
+def test_a_killed_comparison_continues_to_the_same_result(comparison, tmp_path):
+    """One of its runs is reused, and its folder is not changed."""
     folder, reused = tmp_path / "killed", comparison / "runs" / "vae_digits-seed-0"
     before = {path: path.stat().st_mtime_ns for path in reused.rglob("*")}
     process = start(folder, f"--reuse={reused}")
@@ -389,7 +389,7 @@ def test_killed_comparison_goes_on_to_what_an_uninterrupted_one_gives(comparison
     process.communicate()
     assert not run.results_path.is_file() and not (folder / "report.html").exists()
     out = finish(start(folder, f"--reuse={reused}"))
-    assert re.findall(r"(\S+): training(.*)", out) == [("gan_digits-seed-0", " goes on")]
+    assert re.findall(r"(\S+): training(.*)", out) == [("gan_digits-seed-0", " continues")]
     assert [path.name for path in (folder / "runs").iterdir()] == ["gan_digits-seed-0"]
     assert before == {path: path.stat().st_mtime_ns for path in reused.rglob("*")}
     want, have = without_times(comparison), without_times(folder)
@@ -406,9 +406,9 @@ def test_killed_comparison_goes_on_to_what_an_uninterrupted_one_gives(comparison
         assert a == b
 
 
-def test_a_training_that_fails_is_left_out_and_told(tmp_path, monkeypatch, capsys):
+def test_a_failed_training_is_left_out_and_reported(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "c"
-    # Determinism would stay with all tests that this process runs later.
+    # Determinism would remain on for later tests of this process.
     kept = [s for s in SETTINGS if not s.startswith(("epochs", "deterministic"))]
     settings = [*kept, "epochs=1"]
 
@@ -428,13 +428,13 @@ def test_a_training_that_fails_is_left_out_and_told(tmp_path, monkeypatch, capsy
     assert "gan_digits-seed-0: left out." in capsys.readouterr().out
     with pytest.raises(NonFiniteError, match=r"gan_digits-seed-0: .*NaN"):
         train_all(subjects[1:], folder)
-    # It is not gone on with, though now it would not fail.
+    # A failed training is not repeated, even if it would succeed now.
     monkeypatch.setattr(presets, "build", presets_build)
     trained, again = train_all(prepare(PRESETS, [0], folder, settings=settings), folder)
     assert [s.preset for s in trained] == ["vae_digits"] and again == failed
 
 
-def test_what_fails_while_its_time_is_measured_is_left_out(tmp_path, monkeypatch):
+def test_a_failure_while_time_is_measured_is_left_out(tmp_path, monkeypatch):
     def measure(config):
         if config.seed == 1:
             raise NonFiniteError("The loss became NaN.")
@@ -449,19 +449,23 @@ def test_what_fails_while_its_time_is_measured_is_left_out(tmp_path, monkeypatch
     assert failed == {"gan_digits-seed-1": "The loss became NaN."}
 
 
-def test_the_page_says_what_was_left_out(comparison, tmp_path):
+def test_the_page_lists_failed_trainings(comparison, tmp_path, monkeypatch):
     folder = tmp_path / "c"
     shutil.copytree(comparison, folder)
     plan = json.loads((folder / "plan.json").read_text())
     write_json(folder / "plan.json", plan | {"failed": {"vae_digits-seed-0": "It became NaN."}})
-    finish(start(folder))
+    subjects, failed = train_all(finished(folder), folder)
+    extractors = [features.get("mnist-cnn-v1")]
+    scored = [s for subject in subjects for s in score(subject, PROTOCOL, extractors, folder)]
+    monkeypatch.setattr(compare, "_command", lambda: "")
+    compare._write(folder, subjects, scored, PROTOCOL, extractors, failed)
     assert "Left out: vae_digits-seed-0. It became NaN." in (folder / "report.md").read_text()
     scores = json.loads((folder / "scores.json").read_text())
     assert {row["preset"] for row in scores["models"]} == {"gan_digits"}
     assert scores["failed"] == {"vae_digits-seed-0": "It became NaN."}
 
 
-def test_rows_of_other_seeds_say_so_and_have_no_error_of_another_kind(comparison):
+def test_rows_of_other_seeds_name_them_and_show_spreads_only(comparison):
     vae, gan = (
         [scored(comparison, {"nll": value}, preset, seed) for seed, value in values]
         for preset, values in (("vae_digits", [(0, 1.0), (1, 3.0)]), ("gan_digits", [(1, 2.0)]))
@@ -478,40 +482,89 @@ def finished(comparison, settings=SETTINGS, **more):
     return prepare(PRESETS, [0], comparison, settings=settings, **more)
 
 
-def test_finished_comparison_trains_and_scores_nothing_again(comparison, capsys, tmp_path):
+def test_a_finished_comparison_trains_and_scores_nothing_again(comparison, capsys, tmp_path):
     models = [path.stat().st_mtime_ns for path in sorted(comparison.rglob("*.keras"))]
     extractors = [features.get("mnist-cnn-v1")]
     for subject in finished(comparison):
         train(subject)
         score(subject, PROTOCOL, extractors, comparison)
     assert capsys.readouterr().out == ""
-    moved = finished(comparison, data_dir=str(tmp_path))  # No other comparison.
+    moved = finished(comparison, data_dir=str(tmp_path))  # The same comparison.
     assert {s.config.data.data_dir for s in moved} == {str(tmp_path)}
     assert models == [path.stat().st_mtime_ns for path in sorted(comparison.rglob("*.keras"))]
 
 
-def test_a_retrained_run_or_another_protocol_is_scored_again(comparison, tmp_path, monkeypatch):
-    monkeypatch.setattr(scoring, "_results", lambda *_: [Result("psnr", "psnr", 1.0)])
-    monkeypatch.setattr(training, "draw", lambda *_: None)
-    said = []
+def test_results_are_shared_with_the_evaluations_of_the_run(comparison, tmp_path, capsys):
+    """`trainers.evaluate` writes to the same file, and its results are used."""
     run = Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "run"))
     run.best_path.unlink()
+    subject = Subject("gan_digits", 0, run.read_config(), run, False)
+    lines = [json.loads(line) for line in run.evaluation_path.read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "copying":
+            line["value"] = 123.0
+    run.evaluation_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    [scored] = score(subject, PROTOCOL, [], tmp_path)
+    assert [(r.kind, r.value) for r in scored.results] == [("copying", 123.0)]
+    assert capsys.readouterr().out == ""
+    assert "123" in evaluation.compare({"gan": evaluation.read(run.evaluation_path)}).text()
+
+
+def test_results_of_other_weights_or_settings_are_computed(comparison, tmp_path, monkeypatch):
+    """The run is reused: its folder is read, and new results go to the comparison's folder."""
+    monkeypatch.setattr(training, "draw", lambda *_: None)
+    run = Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "run"))
+    best = run.best_path.read_bytes()
+    run.best_path.unlink()
+    subject, said = Subject("gan_digits", 0, run.read_config(), run, True), []
+    before = run.evaluation_path.read_bytes()
+
+    def copying(protocol=PROTOCOL):
+        [scored] = score(subject, protocol, [], tmp_path, said.append)
+        [result] = scored.results
+        return result.value
+
+    first = copying()
+    assert said == []  # It is in the run's own file.
+    fewer = dataclasses.replace(PROTOCOL, num_samples=100)
+    assert copying(fewer) == copying(fewer) != first
+    assert said == ["gan_digits-seed-0-last: scoring"]
+    run.model_path.write_bytes(best)
+    other = copying()
+    assert (
+        len(said) == 1 and other != first
+    )  # The best model has results in the run's own file too.
+    assert copying(fewer) == copying(fewer) and len(said) == 2
+    subject = dataclasses.replace(subject, run=Run(shutil.move(run.path, tmp_path / "moved")))
+    assert copying() == other and len(said) == 2
+    assert subject.run.evaluation_path.read_bytes() == before
+    stored = (tmp_path / "evaluations" / "gan_digits-seed-0.jsonl").read_text().splitlines()
+    assert [json.loads(line)["n_fake"] for line in stored] == [100, 100]
+
+
+def test_pictures_are_drawn_again_for_other_weights(comparison, tmp_path):
+    run = Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "run"))
+    best = run.best_path.read_bytes()
+    run.best_path.unlink()
     subject = Subject("gan_digits", 0, run.read_config(), run, True)
-    for protocol in (PROTOCOL, PROTOCOL, dataclasses.replace(PROTOCOL, limit=21)):
-        score(subject, protocol, [], tmp_path, said.append)
-    assert len(said) == 2
-    shutil.copy(Run(comparison / "runs" / "gan_digits-seed-0").best_path, run.model_path)
-    score(subject, protocol, [], tmp_path, said.append)
-    assert len(said) == 3
-    moved = Run(shutil.move(run.path, tmp_path / "moved"))
-    score(dataclasses.replace(subject, run=moved), protocol, [], tmp_path, said.append)
-    assert len(said) == 3
+
+    def drawn():
+        [scored] = score(subject, PROTOCOL, [], tmp_path)
+        path = scored.pictures["samples"]
+        return path.stat().st_mtime_ns, path.read_bytes()
+
+    first = drawn()
+    assert drawn() == first
+    (tmp_path / "pictures" / "gan_digits-seed-0-last" / "old.png").write_bytes(first[1])
+    run.model_path.write_bytes(best)
+    assert drawn()[1] != first[1]
+    assert not (tmp_path / "pictures" / "gan_digits-seed-0-last" / "old.png").exists()
 
 
-# What is decided before training -------------------------------------------------------------------
+# Decisions before training -------------------------------------------------------------------
 
 
-def test_runs_are_evaluated_on_the_way_by_what_can_be_had_of_them(tmp_path):
+def test_runs_are_evaluated_by_a_metric_that_applies(tmp_path):
     names = ["vae_digits", "gan_digits", "autoencoder_digits"]
     found = prepare(names, [0], tmp_path / "a", settings=["epochs=11"])
     assert [tuple(s.config.evaluation.at) for s in found] == [(2, 4, 6, 8, 11), (), ()]
@@ -524,7 +577,7 @@ def test_runs_are_evaluated_on_the_way_by_what_can_be_had_of_them(tmp_path):
     assert [tuple(s.config.evaluation.at) for s in found] == [(1, 2)] * 2 + [()] * 2 + [(1, 2)] * 2
 
 
-def test_budget_is_shared_out_and_kept(tmp_path, monkeypatch):
+def test_the_budget_is_shared_and_kept(tmp_path, monkeypatch):
     costs = {"vae_digits": 2.0, "gan_digits": 8.0, "autoencoder_digits": 1e6}
     monkeypatch.setattr(
         "benchmarks.comparison.subjects.seconds_per_epoch", lambda config: costs.pop(config.preset)
@@ -532,7 +585,7 @@ def test_budget_is_shared_out_and_kept(tmp_path, monkeypatch):
     names = list(costs)
     first = [s.config.epochs for s in prepare(names, [3], tmp_path, minutes=4)]
     assert first == [40, 10, 1]  # 80 seconds each.
-    again = prepare(names, [3], tmp_path, minutes=4)  # Nothing is measured anew.
+    again = prepare(names, [3], tmp_path, minutes=4)  # Nothing is measured again.
     assert [s.config.epochs for s in again] == first
     with pytest.raises(ValueError, match=r"was begun with .*4.* Received: .*5"):
         prepare(names, [3], tmp_path, minutes=5)
@@ -552,7 +605,7 @@ def test_budget_is_shared_out_and_kept(tmp_path, monkeypatch):
         (["gan_digits"], [0], {"settings": ["evaluation.every=1"]}, "no feature network"),
     ],
 )
-def test_mistakes_are_told_before_training(names, seeds, more, sentence, tmp_path, monkeypatch):
+def test_mistakes_are_reported_before_training(names, seeds, more, sentence, tmp_path, monkeypatch):
     monkeypatch.setattr(zoo.datasets, "check", lambda *_: None)  # Whether the data are here.
     with pytest.raises(ValueError, match=sentence):
         prepare(names, seeds, tmp_path / "new", **more)
@@ -561,13 +614,13 @@ def test_mistakes_are_told_before_training(names, seeds, more, sentence, tmp_pat
 
 @pytest.mark.parametrize("seed", ["", "-1", "0.5", "one"])
 def test_seeds_are_numbers(seed):
-    with pytest.raises(ValueError, match=f"Seeds are numbers from 0 on.* Received: '{seed}'"):
+    with pytest.raises(ValueError, match=f"Expected seeds of 0 or more.* Received: '{seed}'"):
         compare._number(seed)
 
 
-def test_an_occupied_folder_is_left_alone(comparison, tmp_path):
+def test_a_folder_of_other_files_is_not_changed(comparison, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="holds something else than a comparison"):
+    with pytest.raises(FileExistsError, match="holds files that are not of a comparison"):
         compare._check_free(tmp_path)
     with pytest.raises(FileExistsError, match="is a file"):
         compare._check_free(tmp_path / "mine.txt")
@@ -580,7 +633,7 @@ def test_a_begun_run_keeps_its_settings(comparison, tmp_path):
     shutil.copy(comparison / "plan.json", tmp_path)
     run = Run(tmp_path / "runs" / "gan_digits-seed-0")
     config = subject_of(comparison, "gan_digits").config
-    config.model.latent_dim = 5  # As if the preset had been another one then.
+    config.model.latent_dim = 5  # As if the preset had been different at that time.
     run.begin(config)
     with pytest.raises(ValueError, match=r"was begun with model.latent_dim=5"):
         finished(tmp_path)
@@ -591,7 +644,7 @@ def a_run(comparison, tmp_path):
     return Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "a_run"))
 
 
-def test_a_run_is_reused_for_what_it_is_only(a_run, tmp_path):
+def test_a_reused_run_must_fit_the_comparison(a_run, tmp_path):
     def reuse(*places, names=("gan_digits",), settings=SETTINGS):
         return prepare(names, [0], tmp_path / "new", settings=settings, reuse=places)
 
@@ -602,7 +655,7 @@ def test_a_run_is_reused_for_what_it_is_only(a_run, tmp_path):
     with pytest.raises(ValueError, match="latent_dim is 16, here 3"):
         reuse(a_run.path, settings=[*SETTINGS, "latent_dim=3"])
     with pytest.raises(
-        ValueError, match=r"presets and seeds that are compared.* gan_digits with seed 0"
+        ValueError, match=r"must have a preset and seed of the comparison.* gan_digits with seed 0"
     ):
         reuse(a_run.path, names=["vae_digits"])
     with pytest.raises(ValueError, match="Name one run to reuse"):
@@ -610,9 +663,9 @@ def test_a_run_is_reused_for_what_it_is_only(a_run, tmp_path):
     with pytest.raises(FileNotFoundError, match="no run in"):
         reuse(tmp_path / "nowhere")
     config = a_run.read_config()
-    config.epochs = 5  # It goes on, and has its former end's files.
+    config.epochs = 5  # It continues, and still has the files of its former end.
     a_run.write_config(config)
-    with pytest.raises(FileNotFoundError, match=r"has not ended.*trainers.train --resume"):
+    with pytest.raises(FileNotFoundError, match=r"is not finished.*trainers.train --resume"):
         reuse(a_run.path)
 
 
@@ -623,7 +676,9 @@ def test_each_feature_network_is_used_once():
     assert [e.id for e in compare._networks("mnist", fashion)] == ["mnist-cnn-v1", "fashion-cnn-v1"]
     assert compare._networks("digits", None) == []
     assert compare._named("mnist-cnn-v1", None).id == "mnist-cnn-v1"
-    with pytest.raises(ValueError, match=r"file for an --extractor. Received: 'a.pb' alone"):
+    with pytest.raises(
+        ValueError, match=r"needs an --extractor. Received: --weights='a.pb' without"
+    ):
         compare._named(None, "a.pb")
 
 
@@ -632,7 +687,7 @@ def test_each_feature_network_is_used_once():
 
 def scored(comparison, values, preset="gan_digits", seed=0, checkpoint="last", **more):
     results = [Result(name, name.partition("[")[0], v, 0.5, **more) for name, v in values.items()]
-    return Scored(subject_of(comparison, preset, seed), checkpoint, 4, tuple(results), {})
+    return Scored(subject_of(comparison, preset, seed), checkpoint, 4, tuple(results), {}, "")
 
 
 def test_rows_are_means_over_seeds_with_their_spread(comparison):
@@ -662,7 +717,7 @@ def test_a_seed_whose_last_model_is_its_best_counts_for_both(comparison):
     assert report._table([last]).rows[0][0] == "gan_digits, last and best"
 
 
-def test_what_failed_is_a_dash_with_its_reason(comparison):
+def test_a_failed_metric_is_a_dash_with_its_reason(comparison):
     floor = {"value": 0.25, "n_fake": 9}
     several = [
         scored(comparison, {"kid": 1.0}, floor=floor),
@@ -682,7 +737,7 @@ def test_what_failed_is_a_dash_with_its_reason(comparison):
     assert remarks[-1] == "kid of vae_digits, last: It broke."
 
 
-def test_what_was_measured_on_other_images_is_not_ranked(comparison):
+def test_metrics_on_different_images_are_not_ranked(comparison):
     def of(a, b):
         return [
             scored(comparison, {"nll": 1.0}, n_real=9, data={"sha256": a * 64}),
@@ -695,12 +750,12 @@ def test_what_was_measured_on_other_images_is_not_ranked(comparison):
     assert "protocols differ in data.sha256" in unranked(of("a", "b"))["nll"]
 
 
-def test_time_of_an_interrupted_run_is_that_of_all_epochs(comparison, a_run):
+def test_the_time_of_an_interrupted_run_is_scaled_to_all_epochs(comparison, a_run):
     [row] = summary([scored(comparison, {"psnr": 1.0})])
     recorded = json.loads(Run(comparison / "runs" / "gan_digits-seed-0").results_path.read_text())
     assert row["seconds"] == recorded["seconds"]
     subject = Subject("gan_digits", 0, a_run.read_config(), a_run, True)
-    one = Scored(subject, "last", 4, (), {})
+    one = Scored(subject, "last", 4, (), {}, "")
     after_one = {"epochs": 4, "resumed_after": 1, "seconds": 30.0, "images_per_second": 100.0}
     write_json(a_run.results, recorded | after_one)
     assert summary([one])[0]["seconds"] == pytest.approx(40.0)
@@ -713,7 +768,7 @@ def test_time_of_an_interrupted_run_is_that_of_all_epochs(comparison, a_run):
     assert row["seconds"] is None and report._table([row]).rows[0][-2:] == ["", ""]
 
 
-def test_few_images_are_told_beside_the_distance(comparison, tmp_path):
+def test_few_images_are_noted_next_to_the_distance(comparison, tmp_path):
     """Four features, and 39 or 40 images of each kind."""
     network = dataclasses.replace(
         features.get("mnist-cnn-v1"),
@@ -742,7 +797,7 @@ def test_few_images_are_told_beside_the_distance(comparison, tmp_path):
         assert found["floor"] == pytest.approx(frechet(real, other), rel=1e-3)
         about = {"data": "digits", "sizes": data.sizes, "images": "", "networks": [], "remarks": []}
         words = " ".join(report._remarks(rows, about, Protocol(n)))
-        assert ("large by their number alone" in words) is few
+        assert ("because of their number alone" in words) is few
 
 
 def test_pictures_of_single_models_have_a_section_of_their_own(comparison, tmp_path):
@@ -753,7 +808,7 @@ def test_pictures_of_single_models_have_a_section_of_their_own(comparison, tmp_p
     blocks = report.blocks([one], summary([one]), about, Picture(path, "Curves"), PROTOCOL)
     captions = [p.caption for b in blocks if isinstance(b, Pictures) for p in b.pictures]
     assert captions == ["Curves", "Prior walks of gan_digits, last model (epoch 4)"]
-    # Of several seeds the first one's are shown.
+    # Pictures of the first seed are shown.
     two = [one, dataclasses.replace(one, subject=subject_of(comparison, "gan_digits", 1))]
     blocks = report.blocks(two, summary(two), about, Picture(path, "Curves"), PROTOCOL)
     captions = [p.caption for b in blocks if isinstance(b, Pictures) for p in b.pictures]

@@ -5,11 +5,12 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 
-from benchmarks import frechet
+from benchmarks.speed import frechet
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -52,7 +53,7 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
     flags = ["--dim=32", "--examples=80", "--repeats=2", f"--output={folder}"]
     subprocess.run(
-        [sys.executable, "-m", "benchmarks.frechet", *flags],
+        [sys.executable, "-m", "benchmarks.speed.frechet", *flags],
         cwd=ROOT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         check=True,
@@ -75,11 +76,8 @@ def test_the_report(ran):
     assert f"| whole | auto | {seconds:.2f} |" in text and "| 32 | 16 | 1e-04 |" in text
 
 
-def test_settings_without_meaning_are_told_in_a_sentence():
-    result = subprocess.run(
-        [sys.executable, "-m", "benchmarks.frechet", "--dim=64", "--examples=64"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 1 and "Received: 64, 64 and 3" in result.stderr
+def test_too_few_examples_are_refused(monkeypatch):
+    flags = types.SimpleNamespace(dim=64, examples=64, repeats=3)
+    monkeypatch.setattr(frechet, "FLAGS", flags)
+    with pytest.raises(ValueError, match="Received: 64, 64 and 3"):
+        frechet.main()

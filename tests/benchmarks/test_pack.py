@@ -1,4 +1,4 @@
-"""Models of a comparison are packed as they were scored, and their cards say so."""
+"""Packed models of a comparison: weights, scores and cards."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import zoo
-from benchmarks import pack
+from benchmarks.release import pack
 from zoo import features, presets, pretrained
 from zoo.training import Run
 
@@ -44,7 +44,7 @@ def program(name, *arguments):
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
-    """Of one preset and two seeds; not to be changed."""
+    """A comparison of one preset with two seeds. Tests do not change it."""
     folder = tmp_path_factory.mktemp("comparison") / "made"
     done = program("compare", *GIVEN, "--seeds=1,0", f"--output={folder}")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -53,10 +53,10 @@ def comparison(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def packed(comparison, tmp_path_factory):
-    """What the program writes and prints, beside what lay there before."""
+    """The folder that the program writes to, which had an index before, and its output."""
     folder = tmp_path_factory.mktemp("weights")
     (folder / "index.json").write_text('{"vae_digits": {"sha256": "a", "zoo": "0.0.1"}}')
-    done = program("pack", f"--comparison={comparison}", f"--output={folder}")
+    done = program("release.pack", f"--comparison={comparison}", f"--output={folder}")
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, done.stdout
 
@@ -106,7 +106,7 @@ def test_the_best_model_of_the_first_seed_is_packed(comparison, packed):
         want = [v.numpy() for v in model.weights]
     for a, b in zip(loaded.weights, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=2.0**-11, atol=2.0**-25)
-    # And neither what the averages are of, nor another checkpoint or seed.
+    # The weights are not those without averages, nor those of another checkpoint or seed.
     others = [
         [v.numpy() for v in Run(comparison / "runs" / f"gan_digits-seed-{i}").load_model(c).weights]
         for i, c in ((0, "last"), (1, "best"))
@@ -124,12 +124,12 @@ def test_index_names_the_file_and_keeps_the_others(packed):
     }
 
 
-def test_what_is_packed_is_had_by_its_name(packed, monkeypatch):
+def test_a_packed_model_is_loaded_by_its_name(packed, monkeypatch):
     monkeypatch.setattr(pretrained, "SHIPPED", packed[0])
     assert zoo.from_preset("gan_digits").sample(3).shape == (3, 8, 8, 1)
 
 
-def test_card_says_what_it_is_and_how_it_scored(comparison, packed):
+def test_the_card_describes_the_model_and_its_scores(comparison, packed):
     folder, out = packed
     card, path = (folder / "gan_digits.md").read_text("utf-8"), folder / "gan_digits.npz"
     assert card.startswith("# gan_digits\n\nGAN, non-saturating, multilayer perceptrons.")
@@ -137,7 +137,7 @@ def test_card_says_what_it_is_and_how_it_scored(comparison, packed):
     rows, row = cells(card), best_row(comparison)
     run = Run(comparison / "runs" / "gan_digits-seed-0")
     best = json.loads(run.best_result_path.read_text())["sampling"]["epoch"]
-    assert rows["epochs"][0].startswith(f"{best} of 3, which of those evaluated was best")
+    assert rows["epochs"][0].startswith(f"{best} of 3, the best of the evaluated ones")
     assert "moving averages" in rows["epochs"][0] and best < 3
     assert rows["file"] == [f"`gan_digits.npz`, {path.stat().st_size:,} bytes"]
     assert rows["SHA-256 of the file"][0].strip("`") == pretrained.sha256(path)
@@ -147,9 +147,9 @@ def test_card_says_what_it_is_and_how_it_scored(comparison, packed):
     assert rows["parameters"] == [f"{generator + discriminator:,}"]
     assert rows["seed"] == ["0"] and rows["precision"][0].startswith("float16; ")
     assert rows["trained on"] == ["1,000 training images of digits, 8x8, grey"]
-    assert rows["took"] == [f"{row['seconds']:,.0f} seconds, the mean over 2 seeds"]
+    assert rows["training time"] == [f"{row['seconds']:,.0f} seconds, the mean over 2 seeds"]
     lack = "no distance: the zoo has no feature network for 'digits'"
-    assert rows["what that changes"] == [lack]
+    assert rows["effect of float16"] == [lack]
     _, _, _, *words = shlex.split(rows["command"][0].strip("`"))
     given = dict(word.removeprefix("--set=").removeprefix("--").split("=", 1) for word in words)
     assert given.pop("preset") == "gan_digits" and given.pop("output")
@@ -172,11 +172,9 @@ def test_card_says_what_it_is_and_how_it_scored(comparison, packed):
     assert str(comparison.parent) not in card
 
 
-def test_what_float16_changes_is_measured_on_the_samples_that_were_scored(
-    comparison, tmp_path, monkeypatch
-):
+def test_the_effect_of_float16_is_measured_on_the_scored_samples(comparison, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "for_dataset", lambda name: NETWORK)
-    # As far as that: the difference is too small to be told otherwise.
+    # Coarser than float16, whose effect would be too small to notice.
     monkeypatch.setattr(pretrained, "_stored", lambda array, dtype: np.round(array, 1))
     [line] = pack_all(comparison, tmp_path)
     name = f"classifier-FID[{NETWORK}]"
@@ -190,10 +188,10 @@ def test_what_float16_changes_is_measured_on_the_samples_that_were_scored(
     assert packed == pytest.approx(zoo.metrics.frechet_distance(real, fake).value, rel=1e-3)
     assert abs(packed / whole - 1) > 0.01
     card = (tmp_path / "gan_digits.md").read_text("utf-8")
-    assert cells(card)["what that changes"] == [found.string[found.start() - 11 :]]
+    assert cells(card)["effect of float16"] == [found.string[found.start() - 11 :]]
 
 
-def test_without_a_best_model_it_is_the_last(copy, tmp_path):
+def test_the_last_model_is_packed_if_there_is_no_best(copy, tmp_path):
     shutil.rmtree(copy / "runs" / "gan_digits-seed-1")
     run = Run(copy / "runs" / "gan_digits-seed-0")
     run.best_path.unlink(), run.best_result_path.unlink()
@@ -210,18 +208,18 @@ def test_without_a_best_model_it_is_the_last(copy, tmp_path):
     [line] = pack_all(copy, tmp_path)
     assert "last model, epoch 3" in line
     rows = cells((tmp_path / "gan_digits.md").read_text("utf-8"))
-    assert rows["epochs"][0].startswith("3 of 3; none was evaluated on the way")
+    assert rows["epochs"][0].startswith("3 of 3; none was evaluated during training")
     assert rows["score"] == ["this model", "other real images"]
     assert rows["copying"][0].endswith(" ± 0.5") and rows["copying"][1] == "-"
     assert rows["nll"] == ["- (It \\| broke.)", "-"]
-    assert "seconds" in rows["took"][0] and "mean" not in rows["took"][0]
+    assert "seconds" in rows["training time"][0] and "mean" not in rows["training time"][0]
     have, want = pretrained.load(tmp_path / "gan_digits.npz"), run.load_model()
     with want.best_weights():
         for a, b in zip(have.weights, want.weights, strict=True):
             np.testing.assert_allclose(a, b, rtol=2.0**-11, atol=2.0**-25)
 
 
-def test_runs_may_lie_elsewhere(comparison, tmp_path):
+def test_reused_runs_are_packed_from_their_folders(comparison, tmp_path):
     folder, run = tmp_path / "reusing", comparison / "runs" / "gan_digits-seed-0"
     done = program("compare", *GIVEN, "--seeds=0", f"--reuse={run}", f"--output={folder}")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -234,21 +232,16 @@ def test_runs_may_lie_elsewhere(comparison, tmp_path):
     ("spoil", "sentence"),
     [
         (shutil.rmtree, "There is no comparison in .*benchmarks.compare"),
-        (lambda f: (f / "scores.json").unlink(), "is not finished.* Give its command again"),
+        (lambda f: (f / "scores.json").unlink(), "is not finished.* Run its command again"),
         (lambda f: change_scores(f, lambda s: s.pop("runs")), "is not finished"),
+        (lambda f: Run(f / "runs" / "gan_digits-seed-0").best.unlink(), "are not those of"),
         (
-            lambda f: Run(f / "runs" / "gan_digits-seed-0").best_path.unlink(),
-            "of another model than",
-        ),
-        (
-            lambda f: shutil.copy(
-                *(Run(f / "runs" / f"gan_digits-seed-{i}").best_path for i in (1, 0))
-            ),
-            "of another model than .*best.keras",
+            lambda f: shutil.copy(*(Run(f / "runs" / f"gan_digits-seed-{i}").best for i in (1, 0))),
+            "are not those of .*best.keras",
         ),
     ],
 )
-def test_what_is_no_finished_comparison_is_told_before_anything_is_written(
+def test_an_unfinished_comparison_is_refused_before_anything_is_written(
     copy, tmp_path, monkeypatch, spoil, sentence
 ):
     spoil(copy)
@@ -270,7 +263,7 @@ def test_presets_can_be_chosen(comparison):
         pack.choose(comparison, scores, ["vae_mlp_digits"])
 
 
-def test_names_in_a_file_are_no_paths(copy, tmp_path):
+def test_names_in_a_file_are_not_used_as_paths(copy, tmp_path):
     (tmp_path / "x").mkdir()
     change_scores(copy, lambda s: [row.update(preset="../x/gan") for row in s["models"]])
     with pytest.raises(ValueError, match="Unknown preset"):
@@ -278,34 +271,34 @@ def test_names_in_a_file_are_no_paths(copy, tmp_path):
     assert not list((tmp_path / "x").iterdir())
 
 
-def test_a_run_that_was_trained_for_longer_since_is_told(copy):
+def test_a_run_that_was_trained_longer_since_is_refused(copy):
     run = Run(copy / "runs" / "gan_digits-seed-0")
     change_scores(copy, lambda s: s.update(models=s["models"][:1]))  # The last model's row alone.
     assert [one.checkpoint for one in pack.choose(copy, scores_of(copy))] == ["last"]
     shutil.copy(run.best_path, run.model_path)
-    with pytest.raises(ValueError, match="of another model than"):
+    with pytest.raises(ValueError, match="are not those of"):
         pack.choose(copy, scores_of(copy))
 
 
-def test_the_zoos_folder_does_not_grow_beyond_what_it_may_hold(comparison, tmp_path, monkeypatch):
+def test_the_size_of_the_zoos_folder_is_limited(comparison, tmp_path, monkeypatch):
     (tmp_path / "old.npz").write_bytes(b"-" * 1000)
     (tmp_path / "gan_digits.npz").write_bytes(b"former")
     monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
     monkeypatch.setattr(pretrained, "MOST_BYTES", 2000)
-    with pytest.raises(ValueError, match=r"would hold .* MB with 'gan_digits.npz'"):
+    with pytest.raises(ValueError, match=r"would have .* MB with 'gan_digits.npz'"):
         pack_all(comparison, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"old.npz", "gan_digits.npz"}
     assert (tmp_path / "gan_digits.npz").read_bytes() == b"former"
 
 
-def test_a_seed_that_failed_is_told_in_the_card(copy, tmp_path):
+def test_the_card_reports_a_failed_seed(copy, tmp_path):
     change_scores(copy, lambda s: s.update(failed={"gan_digits-seed-7": "It became NaN."}))
     pack_all(copy, tmp_path)
     card = (tmp_path / "gan_digits.md").read_text("utf-8")
     assert cells(card)["another seed failed"] == ["It became NaN."]
 
 
-def test_a_model_on_top_of_another_is_told_before_anything_is_written(copy):
+def test_a_model_built_on_another_run_is_refused_before_anything_is_written(copy):
     config = presets.get("m1_m2_digits")
     Run(copy / "runs" / "gan_digits-seed-0").write_config(config)
     with pytest.raises(ValueError, match="'m1_m2_digits' stands on that of another run"):

@@ -4,13 +4,16 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 
 import zoo
+from benchmarks import paper_tables
 from benchmarks.paper_tables import TABLES
 from benchmarks.tables import table as tables
 from benchmarks.tables.table import Row, Table, Trained, markdown, negative_log_likelihood
@@ -279,21 +282,30 @@ def test_the_calibration_measures_steps_of_the_preset_itself():
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "sentence"),
     [
-        (["--table=digit"], "Did you mean 'digits'?"),
-        (["--budget=0"], "above 0"),
-        (["--epochs_of={record}"], "takes a record of table 'digits'"),
+        ({"table": "digit"}, "Did you mean 'digits'?"),
+        ({"budget": 0}, "above 0"),
+        ({"epochs_of": "record.json"}, "takes a record of table 'digits'"),
     ],
 )
-def test_the_program_refuses_in_a_sentence(flags, said, tmp_path):
+def test_mistakes_are_reported_before_training(flags, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "record.json").write_text(json.dumps({"table": "iwae", "rows": []}))
-    flags = [flag.format(record=tmp_path / "record.json") for flag in flags]
+    standard = {"list_tables": False, "table": "digits", "budget": 30, "epochs_of": None}
+    monkeypatch.setattr(paper_tables, "FLAGS", types.SimpleNamespace(**standard | flags))
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        paper_tables.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_the_program_lists_its_tables():
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.paper_tables", *flags, f"--output={tmp_path}"],
+        [sys.executable, "-m", "benchmarks.paper_tables", "--list_tables"],
         cwd=ROOT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
     )
-    assert done.returncode != 0 and said in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(TABLES)

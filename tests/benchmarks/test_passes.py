@@ -1,19 +1,21 @@
-"""What a step needs, against counts by hand, and against what the zoo's steps do."""
+"""The passes that a step needs, against counts by hand and against the steps of the zoo."""
+
+import json
+import types
 
 import keras
 import pytest
 
-import zoo
-from benchmarks import throughput
-from benchmarks.passes import Pass, Passes, needed
+from benchmarks.speed import passes, throughput
+from benchmarks.speed.passes import Pass, Passes, needed
 from zoo import presets
 
 
 class Known(Passes):
-    """Of passes given."""
+    """The cost of a list of passes."""
 
     def __init__(self, passes, batch_size):
-        self.passes, self.movers, self.jit_compile = passes, [], False
+        self.passes, self.updated, self.jit_compile = passes, [], False
         self._prepare(batch_size)
 
 
@@ -23,7 +25,7 @@ def test_operations_of_passes_are_those_of_their_products():
     for row, products in (
         (Pass(network), forth),
         (Pass(network, inputs=True), forth + back),
-        (Pass(network, weights=True), forth + 5 * 3 + weights),  # Not to the input.
+        (Pass(network, weights=True), forth + 5 * 3 + weights),  # No gradient of the input.
         (Pass(network, inputs=True, again=True), back),
         (Pass(network, 3, weights=True, inputs=True), 3 * (forth + back + weights)),
     ):
@@ -40,15 +42,27 @@ def test_operations_of_passes_are_those_of_their_products():
         ("alpha_gan_mnist", []),
     ],
 )
-def test_a_step_makes_the_passes_that_it_needs_and_no_other(preset, settings):
+def test_a_step_makes_the_needed_passes_and_no_others(preset, settings):
     config = presets.get(preset)
     presets.override(config, settings)
     config.jit_compile, config.batch_size = False, 4
     case = throughput.Case(config)
-    passes = Passes(case.model, config.batch_size, False)
-    assert case.flops() == pytest.approx(passes.flops(), rel=0.02)
+    cost = Passes(case.model, config.batch_size, False)
+    assert case.flops() == pytest.approx(cost.flops(), rel=0.02)
 
 
-def test_a_model_that_is_not_written_down_is_refused():
+def test_a_model_without_a_list_of_passes_is_refused():
     with pytest.raises(ValueError, match=r"AAE, VAEGAN, AlphaGAN\. Received: a VAE"):
-        needed(zoo.models.vae.vae_mlp((8, 8, 1), 2, (4,)))
+        needed(presets.build(presets.get("vae_digits"), (8, 8, 1)))
+
+
+def test_the_program(capsys, monkeypatch, tmp_path):
+    settings = {"presets": ["aae_digits"], "repeats": 1, "seconds": 0.01, "output": str(tmp_path)}
+    settings["set"] = ["hidden=(8,)", "discriminator_hidden=(8,)", "jit_compile=false"]
+    for module in (passes, throughput):
+        monkeypatch.setattr(module, "FLAGS", types.SimpleNamespace(**settings))
+    passes.main()
+    assert "| aae_digits | no " in capsys.readouterr().out
+    [result] = json.loads((tmp_path / "passes.json").read_text())["results"]
+    assert result["ratios"]["flops"] == pytest.approx(1, rel=0.05)
+    assert result["seconds_per_step"].keys() == {"bare", "passes"}

@@ -1,5 +1,7 @@
-"""The sets by name, against what is known of them; TFDS's own builders on tiny original files."""
+"""Data sets by name, against known statistics; builders of TFDS on tiny original files."""
 
+import subprocess
+import sys
 import time
 import zipfile
 
@@ -15,7 +17,12 @@ from zoo import datasets
 from zoo.datasets.pixels import centre_crop, square
 
 
-def test_digits_are_scikit_learns():
+def test_importing_the_zoo_does_not_import_tfds():
+    script = "import sys, zoo; assert 'tensorflow_datasets' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_digits_are_those_of_scikit_learn():
     data, bunch = datasets.load("digits"), load_digits()
     parts = [data.arrays(split) for split in ("train", "validation", "test")]
     assert data.sizes == {"train": 1000, "validation": 350, "test": 447}
@@ -55,7 +62,7 @@ def test_square_crops_the_centre_and_keeps_exact_pixels():
     np.testing.assert_array_equal(centre_crop(tf.constant(image), 4, 5), image[3:7, 13:18])
 
 
-def test_unknown_name_suggests_the_near_one():
+def test_an_unknown_name_suggests_a_similar_one():
     for function in datasets.load, datasets.check:
         with pytest.raises(ValueError, match=r"Unknown data set 'mnits'.*did you mean 'mnist'"):
             function("mnits")
@@ -91,7 +98,7 @@ def test_missing_set_names_the_folder_and_the_remedy(tmp_path, monkeypatch, by):
     assert str(tmp_path) in message and "train_32x32.mat" in message
     assert str(tmp_path / "downloads" / "manual") in message and "TFDS_DATA_DIR" in message
     assert time.monotonic() - started < 10
-    assert not list(tmp_path.iterdir())  # a failure leaves nothing behind
+    assert not list(tmp_path.iterdir())  # A failure leaves no files.
 
 
 def test_svhn_from_its_original_files(tmp_path, make_svhn, capfd):
@@ -105,11 +112,11 @@ def test_svhn_from_its_original_files(tmp_path, make_svhn, capfd):
         for image, label in zip(np.round(x * 255).astype(np.uint8), y, strict=True):
             assert stored.pop((part, image.tobytes())) == label
     assert {part for part, _ in stored} == {"extra"}
-    again = datasets.load("svhn_cropped", data_dir=str(tmp_path))  # now it is prepared
+    again = datasets.load("svhn_cropped", data_dir=str(tmp_path))  # Now it is prepared.
     np.testing.assert_array_equal(again.arrays("train")[0], data.arrays("train")[0])
 
 
-def test_wrong_original_file_is_said(tmp_path):
+def test_a_wrong_original_file_raises(tmp_path):
     folder = tmp_path / "downloads" / "manual"
     folder.mkdir(parents=True)
     for part in "train", "test", "extra":
@@ -124,7 +131,7 @@ def test_celeba_from_its_original_files(tmp_path, manual):
     bits = np.random.default_rng(0).integers(0, 2, (6, 40))
     with zipfile.ZipFile(manual / "img_align_celeba.zip", "w") as archive:
         for i, file in enumerate(files):
-            image = np.full((218, 178, 3), 255, np.uint8)  # white around the central 148x148
+            image = np.full((218, 178, 3), 255, np.uint8)  # White around the central 148x148.
             image[35:183, 15:163] = 20 * i
             path = tmp_path / file
             Image.fromarray(image).save(path, quality=100, subsampling=0)
@@ -152,8 +159,8 @@ def test_celeba_from_its_original_files(tmp_path, manual):
         who = np.round(x[:, 32, 32, 0] * 255 / 20).astype(int)
         assert set(who) == members
         np.testing.assert_array_equal(y, bits[who])
-        # The window is exactly the customary one: a single white row at an edge would add 50 or
-        # more, JPEG's ringing adds about ten.
+        # The window is exact: one white row at an edge would add 50 or more, and JPEG's ringing
+        # adds about ten.
         np.testing.assert_allclose(x * 255, x[:, 32:33, 32:33] * 255 + np.zeros_like(x), atol=20)
 
 
@@ -167,7 +174,7 @@ def test_mnist_counts(prepared):
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     np.testing.assert_array_equal(np.bincount(whole), counts)
     assert x.shape == (10_000, 28, 28, 1) and x.min() == 0 and x.max() == 1
-    assert abs(data.arrays("train", 10_000)[0].mean() - 0.1307) < 0.005  # MNIST's known mean
+    assert abs(data.arrays("train", 10_000)[0].mean() - 0.1307) < 0.005  # The known mean of MNIST.
 
 
 def test_dynamic_mnist_keeps_the_mean(prepared):
@@ -197,7 +204,7 @@ def test_binarized_mnist_is_zeros_and_ones(prepared):
 
 
 @pytest.mark.parametrize("options", [{"binarize": "dynamic"}, {"image_size": 32}])
-def test_binarized_mnist_stays_as_published(options):
+def test_binarized_mnist_takes_no_options_of_pixels(options):
     with pytest.raises(ValueError, match="binary already"):
         datasets.load("binarized_mnist", **options)
 
@@ -209,7 +216,9 @@ def test_cifar10(prepared):
     assert set(y) == set(range(10)) and data.label_names[9] == "truck"
     assert data.sizes["train"] == 9 * data.sizes["validation"]
     small, _ = prepared("cifar10", image_size=16).arrays("test", 200)
-    blocks = x.reshape(200, 16, 2, 16, 2, 3).mean((2, 4))  # near a triangle filter's average
+    blocks = x.reshape(200, 16, 2, 16, 2, 3).mean(
+        (2, 4)
+    )  # Close to the average of a triangle filter.
     assert np.abs(small - blocks).mean() < 0.03
 
 
@@ -217,13 +226,13 @@ def test_omniglot_is_ink_on_zero(prepared):
     data = prepared("omniglot")
     x, y = data.arrays("test")
     assert data.image_shape == (28, 28, 1) and x.min() == 0
-    assert 0.02 < x.mean() < 0.2  # few strokes on an empty ground
+    assert 0.02 < x.mean() < 0.2  # Thin strokes on an empty ground.
     assert (x[:, 0, 0, 0] == 0).mean() > 0.95
     assert y.max() < len(data.label_names)
     assert prepared("omniglot", image_size=105).arrays("test", 5)[0].shape == (5, 105, 105, 1)
 
 
-def test_four_points_are_four_lit_pixels_each_as_often():
+def test_four_points_have_one_lit_pixel_with_equal_frequencies():
     data = datasets.load("four_points")
     assert datasets.expected("four_points") == (data.image_shape, data.levels) == ((2, 2, 1), 2)
     for split in ("validation", "test"):

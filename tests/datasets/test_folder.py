@@ -1,4 +1,4 @@
-"""Folders of images which the tests write with Pillow."""
+"""Folders of images that the tests write with Pillow."""
 
 import hashlib
 from itertools import chain
@@ -13,7 +13,7 @@ from zoo.datasets import folder
 
 
 def write(path, value=0, size=(8, 8), grey=False):
-    """An image of one colour which `value` identifies."""
+    """Writes an image of one colour, which `value` identifies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     colour = value if grey else (value, 255 - value, 7)
     Image.new("L" if grey else "RGB", size, colour).save(path)
@@ -47,7 +47,7 @@ def parts_of(path, seed=0):
     }
 
 
-def test_a_tenth_each_is_held_out_on_average(tmp_path):
+def test_validation_and_test_are_a_tenth_on_average(tmp_path):
     for i in range(2000):
         (tmp_path / f"{i}.png").touch()
     for seed in range(3):
@@ -61,7 +61,7 @@ def test_a_tenth_each_is_held_out_on_average(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["", "ant", "train"])
-def test_images_that_come_or_go_move_no_other_to_another_split(tmp_path, layout):
+def test_added_and_removed_images_do_not_move_others_between_splits(tmp_path, layout):
     def touch(i):
         path = tmp_path / "data" / layout / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,12 +82,12 @@ def test_images_that_come_or_go_move_no_other_to_another_split(tmp_path, layout)
         path.unlink()
     gone = {str(path.relative_to(tmp_path / "data")) for path in paths[::2]}
     assert parts_of(tmp_path / "data") == {split: after[split] - gone for split in after}
-    # Nor does a move of the folder as a whole.
+    # Moving the whole folder does not change the splits.
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     assert parts_of(tmp_path / "elsewhere") == {split: after[split] - gone for split in after}
 
 
-def test_small_folders_leave_no_split_empty(tmp_path):
+def test_no_split_of_a_small_folder_is_empty(tmp_path):
     def number(name):
         digest = hashlib.sha256(f"0/{name}".encode()).hexdigest()
         return int(digest[:12], 16) / 16**12
@@ -115,7 +115,7 @@ def test_small_folders_leave_no_split_empty(tmp_path):
 
 
 def tagged(path, orientation, size=(9, 6)):
-    """A smooth image with no symmetry, stored as a camera turned by that much would."""
+    """Writes a smooth image without symmetry, as a camera of that orientation stores it."""
     rows, columns = np.mgrid[: size[1], : size[0]] / 10.0
     pixels = np.stack([rows, columns, 0.9 - rows * columns], -1)
     image = Image.fromarray((255 * pixels.clip(0, 1)).astype(np.uint8))
@@ -129,7 +129,7 @@ def tagged(path, orientation, size=(9, 6)):
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 @pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9])
-def test_images_are_turned_upright_as_pillow_does(tmp_path, orientation, suffix):
+def test_images_are_rotated_and_mirrored_as_by_pillow(tmp_path, orientation, suffix):
     path = tmp_path / f"one{suffix}"
     tagged(path, orientation)
     with Image.open(path) as image:
@@ -151,7 +151,7 @@ def test_images_are_turned_upright_as_pillow_does(tmp_path, orientation, suffix)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_png_may_tell_its_orientation_in_xmp(tmp_path, compressed):
+def test_the_orientation_of_a_png_in_xmp(tmp_path, compressed):
     xmp = PngImagePlugin.PngInfo()
     xmp.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>', zip=compressed)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 7, 3), dtype=np.uint8)
@@ -162,11 +162,11 @@ def test_a_png_may_tell_its_orientation_in_xmp(tmp_path, compressed):
     np.testing.assert_array_equal(datasets.read_images(tmp_path)[0], expected)
 
 
-def test_unreadable_metadata_leave_an_image_as_it_is(tmp_path):
+def test_an_image_with_unreadable_metadata_is_not_rotated(tmp_path):
     path = tmp_path / "a.jpg"
     tagged(path, 6)
     whole = path.read_bytes()
-    # The metadata's own header, which says how to read it.
+    # The header of the metadata.
     path.write_bytes(whole.replace(b"MM\x00*", b"XX\x00*").replace(b"II*\x00", b"XX*\x00"))
     assert path.read_bytes() != whole
     with Image.open(path) as image:
@@ -224,7 +224,7 @@ def test_images_are_cropped_and_resized(tmp_path):
 
 
 @pytest.mark.parametrize("grey", [True, False])
-def test_large_folders_decode_on_the_way(tmp_path, monkeypatch, grey):
+def test_images_of_large_folders_are_decoded_in_batches(tmp_path, monkeypatch, grey):
     for i in range(20):
         write(tmp_path / str(i % 2) / f"{i}.png", 10 * i, size=(12, 9), grey=grey)
     held = load(tmp_path, binarize="dynamic")
@@ -252,7 +252,7 @@ def test_corrupt_file_is_named(tmp_path, content):
         load(tmp_path)
 
 
-def test_layouts_that_are_refused(tmp_path):
+def test_invalid_layouts_raise(tmp_path):
     def refused(error, message):
         for function in load, lambda path: datasets.check("folder", str(path)):
             with pytest.raises(error, match=message):
@@ -260,13 +260,13 @@ def test_layouts_that_are_refused(tmp_path):
 
     refused(datasets.DatasetNotFound, f"No PNG or JPEG images in '{tmp_path}'")
     write(tmp_path / "one.png")
-    refused(ValueError, "at least 3 are needed")
+    refused(ValueError, "at least 3 images")
     (tmp_path / "label").mkdir()
-    refused(ValueError, r"found both.*'one.png' and 'label/'")
+    refused(ValueError, r"either images or.*Received: both.*'one.png' and 'label/'")
     (tmp_path / "one.png").unlink()
     refused(datasets.DatasetNotFound, "label 'label' is empty")
     write(tmp_path / "label" / "deeper" / "one.png")
-    refused(ValueError, "found the folder 'deeper/'")
+    refused(ValueError, "Received: the folder 'deeper/'")
     (tmp_path / "notes.txt").touch()
     refused(ValueError, "only PNG and JPEG.*notes.txt")
 
@@ -279,7 +279,7 @@ def test_missing_folder(tmp_path):
         datasets.load("folder")
 
 
-def test_the_first_images_of_given_splits_are_of_all_labels(tmp_path):
+def test_the_first_images_of_split_subfolders_have_various_labels(tmp_path):
     for split in ("train", "test"):
         for label in ("a", "b"):
             for i in range(20):
@@ -290,7 +290,7 @@ def test_the_first_images_of_given_splits_are_of_all_labels(tmp_path):
     assert 3 <= sum(data.arrays("test", 20)[1]) <= 17
 
 
-def test_all_images_of_a_folder_are_read_as_they_are(tmp_path):
+def test_read_images_keeps_the_stored_pixels(tmp_path):
     for i in range(3):
         write(tmp_path / "sub" / f"{i}.png", i, size=(6, 4))
     images = datasets.read_images(tmp_path)
@@ -298,16 +298,18 @@ def test_all_images_of_a_folder_are_read_as_they_are(tmp_path):
     np.testing.assert_array_equal(images[:, 0, 0], [[i, 255 - i, 7] for i in range(3)])
     assert datasets.read_images(tmp_path, image_size=2).shape == (3, 2, 2, 3)
     write(tmp_path / "sub" / "9.png", size=(5, 4))
-    with pytest.raises(ValueError, match=r"0.png' of 4x6, '9.png' of 4x5 pixels. Give image_size"):
+    with pytest.raises(
+        ValueError, match=r"Set image_size.*0.png' of 4x6 and '9.png' of 4x5 pixels"
+    ):
         datasets.read_images(tmp_path)
     (tmp_path / "sub" / "9.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="it is no PNG or JPEG"):
+    with pytest.raises(ValueError, match="it is not a PNG or JPEG"):
         datasets.read_images(tmp_path)
     with pytest.raises(datasets.DatasetNotFound, match="no folder"):
         datasets.read_images(tmp_path / "none")
 
 
-def test_images_that_are_all_grey_are_read_with_one_channel(tmp_path):
+def test_read_images_returns_one_channel_for_grey_images(tmp_path):
     write(tmp_path / "0.png", 3, grey=True)
     assert datasets.read_images(tmp_path).shape == (1, 8, 8, 1)
     write(tmp_path / "1.png", 3)

@@ -1,4 +1,4 @@
-"""The pipeline: order, resuming, sharding, binarisation. Numbers against plain NumPy."""
+"""The pipeline: order, resuming, sharding, and binarisation, against NumPy."""
 
 from itertools import chain
 
@@ -11,7 +11,7 @@ from zoo.datasets.images import ImageData, Split, _uniform
 
 
 def counting(n=20, binarize=None, seed=0):
-    """Images whose pixel and label are their index, so a batch tells which rows it holds."""
+    """Images with their index as pixel and label, so that a batch shows its rows."""
     rows = np.arange(n)
     images = np.broadcast_to(rows[:, None, None, None], (n, 2, 2, 1)).astype(np.uint8)
     split = Split(images, rows.astype(np.int32))
@@ -20,7 +20,7 @@ def counting(n=20, binarize=None, seed=0):
 
 
 def half(n=400, value=64, levels=256, **options):
-    """Constant images: a draw's mean is known."""
+    """Constant images, so that the mean of a draw is known."""
     split = Split(np.full((n, 8, 8, 1), value, np.uint8))
     splits = dict.fromkeys(("train", "validation", "test"), split)
     return ImageData("half", splits, (8, 8, 1), levels=levels, **options)
@@ -45,7 +45,7 @@ def test_stored_order_keeps_the_remainder_and_the_scale():
     assert x.dtype == np.float32 and y.dtype == np.int32
 
 
-def test_every_example_comes_once_in_a_shuffled_epoch():
+def test_a_shuffled_epoch_has_every_example_once():
     first, second = (
         list(chain(*rows(counting().batches("train", 8, shuffle=True, first_epoch=e))))
         for e in (0, 1)
@@ -63,7 +63,7 @@ def test_order_is_a_function_of_seed_and_epoch():
 
 
 @pytest.mark.parametrize("binarize", [None, "dynamic", "dynamic_all", "fixed"])
-def test_resumed_training_sees_the_same_batches(binarize):
+def test_resumed_training_has_the_same_batches(binarize):
     data = datasets.load("digits", binarize=binarize, seed=3)
     options = {"shuffle": True, "repeat": True}
     steps = data.steps_per_epoch(300)
@@ -75,10 +75,12 @@ def test_resumed_training_sees_the_same_batches(binarize):
         np.testing.assert_array_equal(y, again_y)
 
 
-def test_shards_make_up_the_global_batch():
+def test_the_shards_together_are_the_global_batch():
     data = datasets.load("digits", binarize="dynamic")
     options = {"shuffle": True, "repeat": True}
-    whole = data.batches("train", 120, **options).take(10)  # 8 steps an epoch: 10 cross its end
+    whole = data.batches("train", 120, **options).take(
+        10
+    )  # An epoch has 8 steps; 10 go beyond its end.
     shards = [data.batches("train", 120, shard=(w, 2, 3), **options).take(30) for w in range(2)]
     parts = [list(shard) for shard in shards]
     for step, (x, y) in enumerate(whole):
@@ -90,7 +92,7 @@ def test_shards_make_up_the_global_batch():
     assert policy == tf.data.experimental.AutoShardPolicy.OFF
 
 
-def test_shapes_are_static_where_the_remainder_is_dropped():
+def test_shapes_are_static_if_the_remainder_is_dropped():
     data = counting()
     x, y = data.batches("train", 6, repeat=True).element_spec
     assert x.shape == (6, 2, 2, 1) and y.shape == (6,)
@@ -116,7 +118,7 @@ def test_uniform_is_splitmix64():
     np.testing.assert_array_equal(drawn, expected.astype(np.float32))
 
 
-def test_dynamic_draw_has_the_pixels_mean_at_every_pixel_and_image():
+def test_dynamic_draws_have_the_mean_of_the_pixel_at_every_pixel_and_image():
     data, p, n = half(binarize="dynamic"), 64 / 255, 400 * 64
     first, second = (
         pixels(data.batches("train", 100, repeat=True, first_epoch=e), 4) for e in (0, 1)
@@ -125,15 +127,15 @@ def test_dynamic_draw_has_the_pixels_mean_at_every_pixel_and_image():
         assert set(np.unique(drawn)) == {0.0, 1.0}
         sigma = np.sqrt(p * (1 - p) / n)
         assert abs(drawn.mean() - p) < 4 * sigma
-        # The means by pixel and by image scatter as independent draws do.
+        # The means by pixel and by image have the variance of independent draws.
         assert 0.6 < drawn.mean(0).var() / (p * (1 - p) / 400) < 1.5
         assert 0.8 < drawn.mean((1, 2, 3)).var() / (p * (1 - p) / 64) < 1.25
-    agree = (first == second).mean()  # independent epochs agree with p^2 + (1 - p)^2
+    agree = (first == second).mean()  # Independent epochs agree with probability p^2 + (1 - p)^2.
     assert abs(agree - (p**2 + (1 - p) ** 2)) < 4 * np.sqrt(0.25 / n)
     assert not np.array_equal(first, second)
 
 
-def test_draws_depend_on_the_seed_alone():
+def test_draws_depend_only_on_the_seed():
     def draw(seed):
         return pixels(half(binarize="dynamic", seed=seed).batches("train", 100))
 
@@ -157,7 +159,7 @@ def test_extreme_pixels_are_never_flipped():
     "binarize, train_varies, test_varies",
     [("dynamic", True, False), ("dynamic_all", True, True), ("fixed", False, False)],
 )
-def test_which_draws_vary_by_epoch(binarize, train_varies, test_varies):
+def test_which_splits_have_new_draws_in_each_epoch(binarize, train_varies, test_varies):
     data = half(binarize=binarize)
     for split, varies in [("train", train_varies), ("test", test_varies)]:
         once, later = (pixels(data.batches(split, 100, first_epoch=e)) for e in (0, 5))
@@ -166,14 +168,14 @@ def test_which_draws_vary_by_epoch(binarize, train_varies, test_varies):
         assert np.array_equal(both[:400], both[400:]) != varies
 
 
-def test_fixed_draw_belongs_to_the_example_not_to_its_place():
+def test_a_fixed_draw_depends_on_the_example_and_not_on_its_position():
     data = datasets.load("digits", binarize="fixed")
     stored, _ = data.arrays("train")
     shuffled = pixels(data.batches("train", 100, shuffle=True, labels=False))
     assert sorted(x.tobytes() for x in stored) == sorted(x.tobytes() for x in shuffled)
 
 
-def test_splits_are_drawn_apart():
+def test_draws_of_splits_are_independent():
     data = half(binarize="fixed")
     assert not np.array_equal(data.arrays("validation")[0], data.arrays("test")[0])
 
@@ -185,8 +187,8 @@ def test_arrays_are_the_batches_of_an_evaluation(binarize):
     batches = list(data.batches("test", 100))
     np.testing.assert_array_equal(x, np.concatenate([x for x, _ in batches]))
     np.testing.assert_array_equal(y, np.concatenate([y for _, y in batches]))
-    few, labels = data.arrays("test", limit=10)
-    np.testing.assert_array_equal(few, x[:10])
+    first, labels = data.arrays("test", limit=10)
+    np.testing.assert_array_equal(first, x[:10])
     np.testing.assert_array_equal(labels, y[:10])
 
 
@@ -194,7 +196,7 @@ def test_threshold():
     plain, _ = datasets.load("digits").arrays("test")
     binary, _ = datasets.load("digits", binarize="threshold").arrays("test")
     np.testing.assert_array_equal(binary, plain >= 0.5)
-    assert (plain == 0.5).any()  # else >= and > would not differ
+    assert (plain == 0.5).any()  # Otherwise >= and > would agree.
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_threshold():
         ({"shard": (2, 2, 1), "repeat": True}, "worker < workers"),
     ],
 )
-def test_what_cannot_be_is_said(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         counting().batches(**{"split": "train", "batch_size": 10, **options})
 
@@ -219,7 +221,7 @@ def test_unknown_binarisation_names_the_known_ones():
 
 
 @pytest.mark.parametrize("binarize", [None, "dynamic", "fixed", "threshold"])
-def test_pixels_are_those_stored_however_the_data_is_binarised(binarize):
+def test_pixels_are_the_stored_ones_for_every_binarisation(binarize):
     stored = counting(2000, binarize=binarize).pixels("test")
     assert stored.dtype == np.uint8 and len(stored) == 2000
     np.testing.assert_array_equal(stored[:, 0, 0, 0], np.arange(2000) % 256)

@@ -1,4 +1,4 @@
-"""Images of which some quadrants are seen: what `y` shows, from which draw, in which batches."""
+"""Images with seen quadrants: the content of `y`, its draw, and its batches."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import zoo
 import zoo.training
 from zoo.datasets.images import ImageData, Split
 
-# Rows and columns of an 8x8 image's quadrants, in the order in which they are seen.
+# Rows and columns of the quadrants of an 8x8 image, in the order of `seen_mask`.
 LOWER_LEFT, UPPER_LEFT, UPPER_RIGHT, LOWER_RIGHT = (
     (slice(4, 8), slice(0, 4)),
     (slice(0, 4), slice(0, 4)),
@@ -32,7 +32,7 @@ def assert_shows(y, x, seen):
 
 
 @pytest.mark.parametrize("seen", [1, 2, 3])
-def test_y_shows_so_many_quadrants_of_x_and_minus_one_elsewhere(seen):
+def test_y_shows_the_seen_quadrants_of_x_and_minus_one_elsewhere(seen):
     data = digits(seen, None)
     x, y = data.arrays("test")
     grey = (load_digits().images[1350:, ..., None] / 16).astype(np.float32)
@@ -41,7 +41,7 @@ def test_y_shows_so_many_quadrants_of_x_and_minus_one_elsewhere(seen):
     assert data.has_labels and data.label_names is None and data.seen_quadrants == seen
 
 
-def test_other_shapes_are_cut_in_the_middle():
+def test_quadrants_of_other_shapes_meet_in_the_middle():
     images = np.arange(1, 25, dtype=np.uint8).reshape(1, 4, 6, 1)
     data = ImageData("own", {"train": Split(images)}, (4, 6, 1), levels=256, seen_quadrants=1)
     _, y = data.arrays("train")
@@ -57,7 +57,7 @@ def test_colours_are_seen_and_hidden_together():
     assert ((y == -1).sum((1, 2)) == 4).all()
 
 
-def test_in_each_batch_y_is_of_the_draw_that_x_is():
+def test_y_shows_the_same_draw_as_x():
     data = digits(2)
     draws = []
     batches = data.batches("train", 100, shuffle=True, repeat=True)
@@ -67,10 +67,10 @@ def test_in_each_batch_y_is_of_the_draw_that_x_is():
         assert_shows(y, x, 2)
         draws.append(x.numpy())
     first, second = np.sort(draws[:10], axis=None), np.sort(draws[10:], axis=None)
-    assert (first != second).any()  # A draw anew in each epoch.
+    assert (first != second).any()  # A new draw in each epoch.
 
 
-def test_validation_is_one_draw_and_arrays_hold_it():
+def test_validation_has_one_draw_which_arrays_return():
     data = digits(1)
     x, y = data.arrays("validation")
     parts = list(data.batches("validation", 128))
@@ -81,7 +81,7 @@ def test_validation_is_one_draw_and_arrays_hold_it():
     np.testing.assert_array_equal(plain, x)
 
 
-def test_the_parts_of_two_replicas_make_up_the_batch():
+def test_the_parts_of_two_replicas_together_are_the_batch():
     options = {"shuffle": True, "repeat": True}
     whole = next(iter(digits(3).batches("train", 20, **options)))
     parts = list(digits(3).batches("train", 20, shard=(0, 1, 2), **options).take(2))
@@ -90,19 +90,19 @@ def test_the_parts_of_two_replicas_make_up_the_batch():
     assert_shows(whole[1], whole[0], 3)
 
 
-def test_another_size_is_halved_too():
+def test_quadrants_of_resized_images():
     x, y = digits(1, None, image_size=12).arrays("test", 5)
     assert (y[:, 6:, :6] == x[:, 6:, :6]).all()
     assert (y == -1).sum() == 5 * 3 * 36
 
 
 @pytest.mark.parametrize("wrong", [0, 4, "1", 1.5])
-def test_other_numbers_of_quadrants_are_refused(wrong):
+def test_invalid_numbers_of_quadrants_raise(wrong):
     with pytest.raises(ValueError, match=r"1, 2 or 3 .*Received: seen_quadrants="):
         digits(wrong)
 
 
-def test_odd_sides_are_refused_before_an_image_is_read():
+def test_odd_sides_raise_before_an_image_is_read():
     with pytest.raises(ValueError, match=r"even side.*Received: image_size=9"):
         zoo.datasets.load("mnist", data_dir="/nowhere", image_size=9, seen_quadrants=1)
     images = np.zeros([1, 4, 5, 1], np.uint8)
@@ -110,7 +110,7 @@ def test_odd_sides_are_refused_before_an_image_is_read():
         ImageData("own", {"train": Split(images)}, (4, 5, 1), seen_quadrants=1)
 
 
-def test_a_run_without_such_a_number_of_quadrants_is_refused():
+def test_a_run_with_an_invalid_number_of_quadrants_raises():
     config = zoo.presets.get("cvae_quadrants_digits")
     assert config.data.seen_quadrants == 1
     zoo.presets.override(config, ["seen_quadrants=3"])

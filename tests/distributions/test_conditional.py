@@ -1,4 +1,4 @@
-"""Conditionals: sample axes, conditions, and coming back from a config."""
+"""Conditionals: sample axes, conditions, and restoring from a config."""
 
 import json
 
@@ -20,7 +20,7 @@ def network_with_condition(dim=4, outputs=6, condition=3):
 
 @pytest.mark.parametrize("lead", [(5,), (2, 3)])
 @pytest.mark.parametrize("conditional", [False, True])
-def test_leading_sample_axes_give_what_a_loop_over_them_gives(lead, conditional):
+def test_leading_sample_axes_equal_a_loop_over_samples(lead, conditional):
     network = network_with_condition() if conditional else zoo.networks.mlp(4, 6, (5,))
     p = zoo.Conditional(network, zoo.DiagonalNormal())
     z = RNG.normal(size=(*lead, 2, 4)).astype(np.float32)
@@ -33,7 +33,7 @@ def test_leading_sample_axes_give_what_a_loop_over_them_gives(lead, conditional)
         np.testing.assert_allclose(folded.stddev()[index], one.stddev(), rtol=1e-5)
 
 
-def test_leading_sample_axes_work_for_images_and_in_a_graph_of_unknown_batch_size():
+def test_leading_sample_axes_of_images_in_a_graph_of_unknown_batch_size():
     p = zoo.Conditional(zoo.networks.mlp_decoder(2, (4, 4, 1), 2, (5,)), zoo.DiagonalNormal())
     z = tf.constant(RNG.normal(size=(3, 5, 2)), tf.float32)
     mean = tf.function(
@@ -43,7 +43,7 @@ def test_leading_sample_axes_work_for_images_and_in_a_graph_of_unknown_batch_siz
         np.testing.assert_allclose(mean(z)[k], p(z[k]).mean(), rtol=1e-5, atol=1e-6)
 
 
-def test_numpy_conditions_serve_sample_axes_too():
+def test_numpy_conditions_are_repeated_for_sample_axes():
     p = zoo.Conditional(network_with_condition(), zoo.DiagonalNormal())
     z, y = np.ones((3, 2, 4), np.float32), np.ones((2, 3), np.float32)
     np.testing.assert_allclose(
@@ -51,7 +51,7 @@ def test_numpy_conditions_serve_sample_axes_too():
     )
 
 
-def test_the_condition_matters_is_asked_for_and_is_ignored_by_a_network_without_it():
+def test_a_condition_is_required_and_used_only_by_a_network_with_two_inputs():
     z, y = tf.ones([2, 4]), tf.eye(2, 3)
     p = zoo.Conditional(network_with_condition(), zoo.DiagonalNormal())
     mean = p(z, y).mean().numpy()
@@ -63,7 +63,7 @@ def test_the_condition_matters_is_asked_for_and_is_ignored_by_a_network_without_
     np.testing.assert_array_equal(plain(z, y).mean(), plain(z).mean())
 
 
-def test_a_conditional_comes_back_from_its_config_with_its_network():
+def test_a_conditional_is_restored_from_its_config_with_its_network():
     p = zoo.Conditional(network_with_condition(), zoo.DiagonalNormal(0.02, 3.0))
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(p)))
     copy = keras.saving.deserialize_keras_object(config)

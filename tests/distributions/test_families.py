@@ -1,4 +1,4 @@
-"""Families: densities against formulas, SciPy and integrals; scales' bounds; what is refused."""
+"""Families: densities against formulas, SciPy and integrals; bounds of scales; errors."""
 
 import math
 
@@ -27,7 +27,7 @@ def bounded(raw, low, high):
 
 
 def continuous_bernoulli(x, logits):
-    """The log-density: l x less the log of its integral over [0, 1], (e^l - 1) / l."""
+    """The log-density: l x minus the log of the integral over [0, 1], (e^l - 1) / l."""
     logits = np.asarray(logits, np.float64)
     small = np.abs(logits) < 1e-6
     safe = np.where(small, 1.0, logits)
@@ -105,15 +105,13 @@ def logistic_masses(loc, scale, levels):
         ),
     ],
 )
-def test_log_prob_is_the_formula_with_all_its_constants_summed_over_the_event(
-    family, params, x, expected
-):
-    given = family(tf.concat(params, -1), 3)
-    assert given.event_shape == [3, 2, 1] and given.batch_shape == [2]
-    np.testing.assert_allclose(given.log_prob(x), expected.sum((1, 2, 3)), rtol=2e-5)
+def test_log_prob_is_the_complete_formula_summed_over_the_event(family, params, x, expected):
+    distribution = family(tf.concat(params, -1), 3)
+    assert distribution.event_shape == [3, 2, 1] and distribution.batch_shape == [2]
+    np.testing.assert_allclose(distribution.log_prob(x), expected.sum((1, 2, 3)), rtol=2e-5)
 
 
-def test_where_a_value_has_two_parameters_the_means_come_first_over_all_channels():
+def test_the_means_of_all_channels_precede_the_scales():
     params = np.array([[0.1, 0.2, 0.3, 9.0, 9.0, 9.0]], np.float32)
     np.testing.assert_allclose(zoo.DiagonalNormal()(params, 1).mean(), [[0.1, 0.2, 0.3]])
 
@@ -137,9 +135,9 @@ def test_extreme_raw_scales_stay_within_the_bounds_with_finite_gradients(
     for x in (0.0, 1.0):
         with tf.GradientTape() as tape:
             tape.watch([loc, raw])
-            given = family(tf.stack([loc, raw], -1), 1)
-            log_prob = given.log_prob(tf.fill([5, 1], x))
-        scale = scale_of(given).numpy()[:, 0]
+            distribution = family(tf.stack([loc, raw], -1), 1)
+            log_prob = distribution.log_prob(tf.fill([5, 1], x))
+        scale = scale_of(distribution).numpy()[:, 0]
         assert (scale >= low * (1 - 1e-5)).all() and (scale <= high * (1 + 1e-5)).all()
         assert scale[0] == pytest.approx(low, rel=1e-4)
         if np.isfinite(high):
@@ -160,12 +158,12 @@ def test_extreme_raw_scales_stay_within_the_bounds_with_finite_gradients(
         (lambda: distributions.likelihood_family("bernouli"), "Did you mean 'bernoulli'"),
     ],
 )
-def test_arguments_out_of_range_are_refused_in_a_sentence(make, message):
+def test_arguments_out_of_range_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_the_shared_scale_is_learned_to_be_the_root_mean_squared_error():
+def test_the_learned_shared_scale_is_the_root_mean_squared_error():
     family = zoo.SharedScaleNormal()
     x = RNG.normal(0.0, 0.2, size=(500, 4)).astype(np.float32)
     optimizer = keras.optimizers.Adam(0.05)
@@ -178,13 +176,13 @@ def test_the_shared_scale_is_learned_to_be_the_root_mean_squared_error():
 
 # Continuous Bernoulli -------------------------------------------------------------------------
 
-# 0.004 is where TFP changes from the formula to its expansion.
+# At 0.004, TFP switches from the formula to an expansion.
 LOGITS = [0.0, 1e-4, -1e-3, 3.9e-3, 4.1e-3, -4.1e-3, 0.05, -1.0, 5.0, -10.0, 15.0, -15.0]
 LARGE_LOGITS = [17.0, -17.0, 30.0, -30.0, 100.0, -100.0]
 
 
 @pytest.mark.parametrize("logit", LOGITS + LARGE_LOGITS)
-def test_the_continuous_bernoulli_integrates_to_one_and_is_its_formula(logit):
+def test_the_continuous_bernoulli_matches_its_formula_and_integrates_to_one(logit):
     def density(x):
         x = tf.constant(x, tf.float32)[:, None]
         return np.exp(zoo.ContinuousBernoulli()(tf.fill(x.shape, logit), 1).log_prob(x))
@@ -196,7 +194,7 @@ def test_the_continuous_bernoulli_integrates_to_one_and_is_its_formula(logit):
 
 
 @pytest.mark.parametrize("logit", LOGITS + LARGE_LOGITS)
-def test_the_continuous_bernoulli_has_the_mean_of_its_density(logit):
+def test_the_mean_of_the_continuous_bernoulli_is_that_of_its_density(logit):
     expected, _ = scipy.integrate.fixed_quad(
         lambda x: x * np.exp(continuous_bernoulli(x, logit)), 0, 1, n=200
     )
@@ -244,7 +242,7 @@ def test_the_masses_of_all_levels_are_differences_of_the_cdf_and_sum_to_one(loc,
     masses = logistic_masses(loc, scale, levels)
     assert np.exp(log_mass.astype(np.float64)).sum() == pytest.approx(1, abs=3e-4)
     seen = masses > 1e-280
-    # In float32 a place x / scale is known to about 1e-7 / scale.
+    # In float32, x / scale has an error of about 1e-7 / scale.
     np.testing.assert_allclose(
         log_mass[seen], np.log(masses[seen]), rtol=1e-4, atol=1e-4 + 3e-7 / scale
     )
@@ -252,7 +250,7 @@ def test_the_masses_of_all_levels_are_differences_of_the_cdf_and_sum_to_one(loc,
 
 @pytest.mark.parametrize("loc", [-100.0, 0.0, 1.0, 100.0])
 @pytest.mark.parametrize("scale", [1e-3, 1.0])
-def test_far_off_levels_have_finite_masses_and_the_slope_of_an_exponential_tail(loc, scale):
+def test_distant_levels_have_finite_masses_and_the_slope_of_an_exponential_tail(loc, scale):
     x = np.linspace(0, 1, 256, dtype=np.float32)
     place, width = tf.fill([256], loc), tf.fill([256], scale)
     with tf.GradientTape() as tape:
@@ -261,7 +259,7 @@ def test_far_off_levels_have_finite_masses_and_the_slope_of_an_exponential_tail(
     slope, slope_of_width = tape.gradient(log_mass, [place, width])
     assert all(np.isfinite(v).all() for v in (log_mass, slope, slope_of_width))
     if abs(loc) > 10:
-        # Far away the mass is exp(-|x - loc| / scale) but for a factor; the near end takes all.
+        # Far away, the mass is proportional to exp(-|x - loc| / scale); the nearest level takes all.
         near = 0 if loc < 0 else 255
         tail = np.delete(slope.numpy(), near)
         np.testing.assert_allclose(tail, -np.sign(loc) / scale, rtol=1e-3)
@@ -275,7 +273,9 @@ def test_the_mean_of_the_discretized_logistic_is_the_sum_over_its_levels(loc, sc
 
 
 @pytest.mark.parametrize(("loc", "scale"), [(0.4, 0.15), (-0.1, 0.2), (1.2, 0.3)])
-def test_samples_of_the_discretized_logistic_are_levels_as_frequent_as_their_masses(loc, scale):
+def test_samples_of_the_discretized_logistic_are_levels_with_frequencies_of_their_masses(
+    loc, scale
+):
     levels, n = 5, 20_000
     samples = rounded(loc, scale, levels).sample(n, seed=[1, 2]).numpy() * (levels - 1)
     np.testing.assert_array_equal(samples, np.round(samples))
@@ -284,30 +284,32 @@ def test_samples_of_the_discretized_logistic_are_levels_as_frequent_as_their_mas
     assert scipy.stats.chisquare(counts, n * logistic_masses(loc, scale, levels)).pvalue > 1e-3
 
 
-def test_samples_for_a_batch_of_images_go_with_their_own_parameters():
+def test_samples_for_a_batch_of_images_use_the_parameters_of_each_image():
     params = tf.concat([tf.fill([1, 2, 2, 1], -0.5), tf.fill([1, 2, 2, 1], -20.0)], -1)
     params = tf.concat([params, params + tf.constant([1.0, 0.0])], 0)
-    given = zoo.DiscretizedLogistic(levels=17)(params, 3)
-    samples = given.sample(3, seed=[0, 1])
+    distribution = zoo.DiscretizedLogistic(levels=17)(params, 3)
+    samples = distribution.sample(3, seed=[0, 1])
     assert samples.shape == [3, 2, 2, 2, 1]
     np.testing.assert_allclose(samples[:, 0], 0.0)
     np.testing.assert_allclose(samples[:, 1], 1.0)
-    assert given.mean().shape == [2, 2, 2, 1]
+    assert distribution.mean().shape == [2, 2, 2, 1]
 
 
-def test_a_discretized_likelihood_begins_near_the_uniform_one():
+def test_an_initial_discretized_likelihood_is_nearly_uniform():
     x = np.arange(256, dtype=np.float32).reshape(256, 1, 1, 1) / 255
     bits = -zoo.DiscretizedLogistic()(tf.zeros([256, 1, 1, 2]), 3).log_prob(x) / math.log(2)
-    assert tf.reduce_min(bits) > 4 and tf.reduce_max(bits) < 11  # 8 for each if uniform
+    assert tf.reduce_min(bits) > 4 and tf.reduce_max(bits) < 11  # Uniform: 8 for each level.
 
 
 # Categorical ----------------------------------------------------------------------------------
 
 
-def test_a_categorical_value_has_the_softmax_of_its_own_logits():
+def test_categorical_probabilities_are_the_softmax_of_the_logits_of_each_value():
     params = RNG.normal(size=(2, 3, 1, 2 * 4)).astype(np.float32)  # 2 channels, 4 levels.
     levels = RNG.integers(0, 4, size=(2, 3, 1, 2))
-    logits = params.reshape(2, 3, 1, 4, 2)  # Logits of both channels' first level come first.
+    logits = params.reshape(
+        2, 3, 1, 4, 2
+    )  # The logits of the first level of both channels come first.
     log_probs = scipy.special.log_softmax(logits, 3)
     expected = np.take_along_axis(log_probs, levels[..., None, :], 3).sum((1, 2, 3, 4))
     p = zoo.Categorical(4)(tf.constant(params), 3)
@@ -318,7 +320,7 @@ def test_a_categorical_value_has_the_softmax_of_its_own_logits():
     )
 
 
-def test_masses_of_categorical_levels_sum_to_one_and_draws_are_as_frequent():
+def test_masses_of_categorical_levels_sum_to_one_and_match_the_frequencies_of_draws():
     p = zoo.Categorical(17)(tf.constant(RNG.normal(size=17), tf.float32), 0)
     mass = np.exp(np.float64(p.log_prob(np.arange(17, dtype=np.float32) / 16)))
     assert mass.sum() == pytest.approx(1, rel=1e-5)
@@ -328,7 +330,7 @@ def test_masses_of_categorical_levels_sum_to_one_and_draws_are_as_frequent():
     assert scipy.stats.chisquare(counts, 20_000 * mass / mass.sum()).pvalue > 1e-3
 
 
-def test_leading_axes_of_categorical_parameters_go_with_one_image():
+def test_leading_axes_of_categorical_parameters_broadcast_over_one_image():
     params = tf.constant(RNG.normal(size=(6, 2, 3, 1, 5)), tf.float32)
     x = tf.constant(RNG.integers(0, 5, size=(2, 3, 1, 1)) / 4, tf.float32)
     together = zoo.Categorical(5)(params, 3).log_prob(x)
@@ -353,7 +355,7 @@ def correlated(batch=3, dim=4, seed=2):
     return family(tf.constant(params, tf.float32), 1), loc, factor
 
 
-def test_the_full_covariance_normal_is_scipys_and_tfps():
+def test_the_full_covariance_normal_matches_scipy_and_tfp():
     q, loc, factor = correlated()
     assert (np.triu(factor, 1) == 0).all() and (factor != 0).sum() == 3 * 10
     z = RNG.normal(size=(5, 3, 4)).astype(np.float32)
@@ -375,7 +377,7 @@ def test_draws_of_the_full_covariance_normal_have_its_covariance():
         assert all(scipy.stats.kstest(w, "norm").pvalue > 1e-4 for w in white)
 
 
-def test_the_kl_of_a_full_covariance_normal_is_closed_and_agrees_with_tfp_and_monte_carlo():
+def test_the_exact_kl_of_a_full_covariance_normal_agrees_with_tfp_and_monte_carlo():
     q, loc, factor = correlated()
     assert tf.reduce_all(
         distributions.kl(q, zoo.StandardNormal(4)(), tf.fill([3, 4], np.nan))
@@ -383,22 +385,22 @@ def test_the_kl_of_a_full_covariance_normal_is_closed_and_agrees_with_tfp_and_mo
     )
     diagonal = np.diagonal(factor, axis1=1, axis2=2)
     closed = 0.5 * ((factor**2).sum((1, 2)) + (loc**2).sum(1) - 4) - np.log(diagonal).sum(1)
-    have = tfd.kl_divergence(q, zoo.StandardNormal(4)())
-    np.testing.assert_allclose(have, closed, rtol=1e-4)
-    # Against other independent normals, with TFP's own formula for two correlated ones.
+    exact = tfd.kl_divergence(q, zoo.StandardNormal(4)())
+    np.testing.assert_allclose(exact, closed, rtol=1e-4)
+    # Other independent normals, with TFP's formula for two correlated normals.
     place, scale = np.float32([1.0, -0.5, 0.0, 2.0]), np.float32([0.5, 1.0, 2.0, 0.7])
     p = tfd.Independent(tfd.Normal(place, scale), 1)
     full = tfd.MultivariateNormalTriL(q.loc, q.scale_tril)
     other = tfd.MultivariateNormalTriL(place, tf.linalg.diag(scale))
-    have = tfd.kl_divergence(q, p)
-    np.testing.assert_allclose(have, tfd.kl_divergence(full, other), rtol=1e-4)
+    exact = tfd.kl_divergence(q, p)
+    np.testing.assert_allclose(exact, tfd.kl_divergence(full, other), rtol=1e-4)
     z = q.sample(20_000, seed=[3, 4])
     estimates = (q.log_prob(z) - p.log_prob(z)).numpy()
     error = estimates.std(0) / np.sqrt(20_000)
-    assert (np.abs(estimates.mean(0) - have) < 4.5 * error).all()
+    assert (np.abs(estimates.mean(0) - exact) < 4.5 * error).all()
 
 
-def test_without_entries_below_the_diagonal_it_is_the_diagonal_normal():
+def test_the_full_covariance_normal_without_entries_below_the_diagonal_is_diagonal():
     params = RNG.normal(size=(3, 8)).astype(np.float32)
     full = zoo.FullCovarianceNormal()(np.concatenate([params, np.zeros((3, 6), np.float32)], 1), 1)
     diagonal = zoo.DiagonalNormal()(params, 1)
@@ -412,13 +414,13 @@ def test_without_entries_below_the_diagonal_it_is_the_diagonal_normal():
     np.testing.assert_allclose(full.stddev(), diagonal.stddev(), rtol=1e-6)
 
 
-def test_one_dimension_is_a_covariance_too():
+def test_the_full_covariance_normal_of_one_dimension():
     q = zoo.FullCovarianceNormal()(tf.constant([[0.5, 1.0]]), 1)
     expected = scipy.stats.norm.logpdf(0.2, 0.5, 1e-4 + np.log1p(np.e))
     np.testing.assert_allclose(q.log_prob([[0.2]]), [expected], rtol=1e-5)
 
 
-def test_against_a_prior_without_a_formula_the_kl_is_estimated():
+def test_the_kl_to_a_prior_without_a_formula_is_estimated():
     q, _, _ = correlated(dim=2)
     z = q.sample(seed=[1, 2])
     p = zoo.NormalPetals()()
@@ -428,8 +430,8 @@ def test_against_a_prior_without_a_formula_the_kl_is_estimated():
     np.testing.assert_allclose(distributions.kl(q, uniform, z), expected, rtol=1e-5)
 
 
-def test_with_the_exact_full_covariance_posterior_the_elbo_is_log_p_where_a_diagonal_one_loses():
-    # Probabilistic PCA whose factors are not orthogonal: W, noise s, q = N(M^-1 W^T (x - m),
+def test_the_elbo_is_log_p_with_the_exact_full_covariance_posterior_and_less_with_a_diagonal_one():
+    # Probabilistic PCA with factors that are not orthogonal: W, noise s, q = N(M^-1 W^T (x - m),
     # s^2 M^-1) with M = W^T W + s^2 I. The best diagonal q loses 1/2 (sum log L_ii - log det L),
     # L = M / s^2.
     w = np.array([[0.5, 0.9], [0.2, -0.2], [-0.5, 0.3], [0.8, 0.6]])
@@ -475,6 +477,6 @@ def test_with_the_exact_full_covariance_posterior_the_elbo_is_log_p_where_a_diag
         (zoo.PlanarNormal(5, steps=3), 10 + 3 * 11),
     ],
 )
-def test_a_family_says_how_many_parameters_it_takes_and_takes_them(family, expected):
+def test_num_params_is_the_number_of_parameters_that_a_family_takes(family, expected):
     assert family.num_params(5) == expected
     assert family(tf.zeros([2, expected]), 1).sample(seed=[1, 2]).shape == (2, 5)

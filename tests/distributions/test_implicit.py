@@ -27,7 +27,7 @@ def center():
     return (2 * X - 1).reshape(3, 4) @ W + 0.3
 
 
-def test_draws_of_a_linear_network_are_those_of_the_normal_that_they_must_be():
+def test_draws_of_a_linear_network_are_normal():
     z = linear()(X).sample(4000, seed=1).numpy()
     assert z.shape == (4000, 3, LATENTS)
     scale = np.sqrt((A**2).sum(0))
@@ -36,13 +36,13 @@ def test_draws_of_a_linear_network_are_those_of_the_normal_that_they_must_be():
             normal = scipy.stats.norm(center()[i, j], scale[j])
             assert scipy.stats.kstest(z[:, i, j], normal.cdf).pvalue > 1e-3
         np.testing.assert_allclose(np.cov(z[:, i].T), A.T @ A, atol=0.25)
-    # Each image, and each draw, has noise of its own.
+    # Each image and each draw has its own noise.
     residual = z - center()
     assert np.abs(np.corrcoef(residual[:, 0, 0], residual[:, 1, 0])[0, 1]) < 0.06
 
 
 @pytest.mark.parametrize("moment_draws", [2, 150])
-def test_moments_are_those_of_as_many_fixed_draws(moment_draws):
+def test_moments_are_those_of_fixed_draws(moment_draws):
     noise = np.random.default_rng(0).standard_normal((moment_draws, NOISE)).astype(np.float32) @ A
     q = linear(moment_draws)(X)
     np.testing.assert_allclose(q.mean(), center() + noise.mean(0), rtol=1e-4, atol=1e-5)
@@ -74,7 +74,7 @@ def exact_moments(part):
     return out[:, :LATENTS] + (a * c).sum(1), (a**2 * (b**2).sum(1)).sum(1)
 
 
-def test_moments_and_draws_of_linear_bases_are_those_in_closed_form():
+def test_moments_and_draws_of_linear_bases_have_the_closed_form():
     part = basis()
     mean, variance = exact_moments(part)
     q = part(X)
@@ -86,7 +86,7 @@ def test_moments_and_draws_of_linear_bases_are_those_in_closed_form():
     np.testing.assert_allclose(z.var(0), variance, rtol=0.06)
 
 
-def test_a_basis_sees_its_own_noise_alone():
+def test_each_basis_depends_on_its_own_noise_only():
     bases = noise_basis(3, NOISE, LATENTS, (5, 4))
     noise = tf.constant(RNG.normal(size=(1, 3, NOISE)), tf.float32)
     with tf.GradientTape() as tape:
@@ -96,7 +96,7 @@ def test_a_basis_sees_its_own_noise_alone():
     assert (seen[~np.eye(3, dtype=bool)] == 0).all() and (np.diag(seen) > 0).all()
 
 
-def test_new_bases_are_as_wide_as_new_dense_layers():
+def test_new_bases_have_the_initial_weights_of_dense_layers():
     wide, _ = noise_basis(4, 50, 60, ()).get_weights()
     assert wide.shape == (4, 50, 60)
     assert np.abs(wide).max() == pytest.approx(np.sqrt(6 / 110), rel=0.01)  # Glorot's limit.
@@ -131,13 +131,13 @@ def test_draws_are_differentiable_in_the_weights():
     with tf.GradientTape() as tape:
         z = part(X[:1]).sample(20_000, seed=5)
         second = tf.reduce_mean(z**2, [0, 1])[0]
-    # E z^2 = center^2 + |A|^2, so that its slope in the noise's weights is 2 A.
+    # E z^2 = center^2 + |A|^2, so its gradient in the weights of the noise is 2 A.
     slope = tape.gradient(second, kernel).numpy()
     np.testing.assert_allclose(slope[4:, 0], 2 * A[:, 0], atol=0.15)
     assert not slope[:, 1].any()
 
 
-def test_estimated_moments_have_no_gradient_for_which_passes_would_be_kept():
+def test_estimated_moments_have_no_gradient():
     part = linear()
     with tf.GradientTape() as tape:
         mean, variance = part(X).moments()
@@ -156,7 +156,7 @@ def test_adaptive_contrast_with_a_network_of_noise_trains_under_xla(digits):
     assert int(model.optimizers["discriminator"].iterations) == 4
 
 
-def test_an_adversarial_autoencoder_takes_one_for_its_posterior(digits):
+def test_an_adversarial_autoencoder_with_an_implicit_posterior(digits):
     model = zoo.AAE(
         zoo.ImplicitConditional(noisy_mlp((8, 8, 1), 2, LATENTS, (5,))),
         zoo.Conditional(zoo.networks.mlp_decoder(LATENTS, (8, 8, 1), 1, (5,)), zoo.Bernoulli()),
@@ -172,7 +172,7 @@ def test_an_adversarial_autoencoder_takes_one_for_its_posterior(digits):
     assert (codes[0] != codes[1]).all()
 
 
-def test_what_has_no_density_says_so(digits):
+def test_metrics_that_need_a_density_raise(digits):
     with pytest.raises(NotImplementedError):
         linear()(X).log_prob(tf.zeros([3, LATENTS]))
     model = zoo.presets.avb_mlp((8, 8, 1), 2, (4,), discriminator_hidden=(4,))
@@ -181,12 +181,12 @@ def test_what_has_no_density_says_so(digits):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
-        (lambda: linear(1), r"at least 2 draws\. Received: moment_draws=1"),
+        (lambda: linear(1), r"must be at least 2\. Received: moment_draws=1"),
         (lambda: zoo.ImplicitConditional(zoo.networks.mlp(4, 2)), r"shapes \[\(4,\)\]"),
-        (lambda: noisy_mlp(SHAPE, 0, 2), "noise_dim >= 1"),
-        (lambda: noise_basis(0, 2, 2), "at least one basis"),
+        (lambda: noisy_mlp(SHAPE, 0, 2), "`noise_dim` must be at least 1"),
+        (lambda: noise_basis(0, 2, 2), "`count` must be at least 1"),
         (
             lambda: zoo.NoiseBasisConditional(zoo.networks.mlp(4, 7), noise_basis(3, 2, 2, ())),
             r"outputs of the shape \(3, 2\), and a network with 1 inputs and outputs of the "
@@ -199,6 +199,6 @@ def test_what_has_no_density_says_so(digits):
         ),
     ],
 )  # fmt: skip
-def test_networks_that_do_not_go_together_are_refused(make, said):
-    with pytest.raises(ValueError, match=said):
+def test_networks_of_other_shapes_raise(make, message):
+    with pytest.raises(ValueError, match=message):
         make()

@@ -9,7 +9,6 @@ import tensorflow as tf
 from sklearn.decomposition import PCA
 
 import zoo
-from zoo.models import autoencoder
 
 COMPONENTS = 3
 
@@ -21,7 +20,7 @@ def pca(digits):
 
 @pytest.fixture
 def linear():
-    return autoencoder.autoencoder_mlp((8, 8, 1), COMPONENTS, ())
+    return zoo.models.autoencoder((8, 8, 1), latent_dim=COMPONENTS, hidden=())
 
 
 def residual(pca, digits):
@@ -74,11 +73,10 @@ def test_codes_and_reconstructions_are_those_of_pca(pca, linear, digits):
     assert linear.latent_dim == COMPONENTS and linear.image_shape == (8, 8, 1)
 
 
-@pytest.mark.parametrize("builder", [autoencoder.autoencoder_mlp, autoencoder.autoencoder_conv])
-def test_with_a_bernoulli_likelihood_the_loss_is_the_cross_entropy(builder, digits):
-    arguments = {"filters": (2,)} if builder is autoencoder.autoencoder_conv else {}
-    model = builder(
-        (8, 8, 1), 2, **arguments, hidden=4 if arguments else (4,), likelihood="bernoulli"
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_with_a_bernoulli_likelihood_the_loss_is_the_cross_entropy(network, digits):
+    model = zoo.models.autoencoder(
+        (8, 8, 1), latent_dim=2, network=network, hidden=(4,), likelihood="bernoulli"
     )
     x = digits[:5]
     p = np.clip(np.asarray(model.reconstruct(x), np.float64), 1e-12, 1 - 1e-12)

@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from zoo.models.beta_vae import beta_vae_conv, beta_vae_mlp
 from zoo.schedules import LinearWarmUp
 
 SEED = tf.constant([0, 1])
@@ -14,7 +13,7 @@ SEED = tf.constant([0, 1])
 
 @pytest.fixture
 def vae():
-    return zoo.models.vae.vae_mlp((8, 8, 1), 3, (5,), likelihood="unit_normal")
+    return zoo.models.vae((8, 8, 1), latent_dim=3, hidden=(5,), likelihood="unit_normal")
 
 
 @pytest.fixture
@@ -65,7 +64,9 @@ def test_the_rate_is_drawn_to_the_capacity_of_the_step(vae, x, step, nats):
 
 def test_a_strong_capacity_is_the_rate_that_training_arrives_at(digits):
     keras.utils.set_random_seed(1)
-    model = beta_vae_mlp((8, 8, 1), 2, (16,), beta=50.0, capacity=3.0, capacity_steps=100)
+    model = zoo.models.beta_vae(
+        (8, 8, 1), latent_dim=2, hidden=(16,), beta=50.0, capacity=3.0, capacity_steps=100
+    )
     assert isinstance(model.capacity, LinearWarmUp)
     model.compile(keras.optimizers.Adam(1e-2), steps_per_execution=10)
     rates = model.fit(digits, batch_size=20, epochs=30, verbose=0).history["rate"]
@@ -94,11 +95,20 @@ def test_the_slope_that_the_encoder_sees_is_that_of_the_weighed_rate(vae, x):
 
 
 def test_builders_turn_plain_values_into_schedules():
-    model = beta_vae_conv((8, 8, 1), 2, (4,), 4, beta=3.0, capacity=2.0, warm_up_steps=7)
+    model = zoo.models.beta_vae(
+        (8, 8, 1),
+        network="conv",
+        latent_dim=2,
+        filters=(4,),
+        hidden=(4,),
+        beta=3.0,
+        capacity=2.0,
+        warm_up_steps=7,
+    )
     assert (model.beta, model.capacity, model.rate_weight.steps) == (3.0, 2.0, 7)
-    assert beta_vae_mlp((8, 8, 1), 2, (4,)).capacity is None
+    assert zoo.models.beta_vae((8, 8, 1), latent_dim=2, hidden=(4,)).capacity is None
     with pytest.raises(ValueError, match=r"`capacity_steps`.*Received: "):
-        beta_vae_mlp((8, 8, 1), 2, (4,), capacity_steps=10)
+        zoo.models.beta_vae((8, 8, 1), latent_dim=2, hidden=(4,), capacity_steps=10)
 
 
 @pytest.mark.parametrize("wrong", [{"beta": -1.0}, {"capacity": -2.0}, {"beta": "4"}])

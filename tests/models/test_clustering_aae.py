@@ -1,7 +1,6 @@
 """Clustering with an adversarial autoencoder: category and style, two discriminators, the error."""
 
 import math
-import types
 
 import keras
 import numpy as np
@@ -16,9 +15,7 @@ from zoo.models.clustering_aae import (
     CategoryAndStyle,
     ClusteringAAE,
     SoftmaxAndStyle,
-    cluster_error,
     clustering_aae_mlp,
-    label_clusters,
 )
 
 SHAPE, K, STYLE, BATCH = (8, 8, 1), 4, 3, 6
@@ -227,40 +224,6 @@ def test_the_image_of_a_category_has_the_style_0():
     model = small()
     codes = np.concatenate([np.eye(K), np.zeros((K, STYLE))], 1).astype(np.float32)
     np.testing.assert_allclose(model.category_images(), model.decode(codes), atol=1e-6)
-
-
-def test_a_cluster_has_the_label_of_the_example_surest_to_be_in_it():
-    q = [[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.3, 0.3, 0.4], [0.0, 0.99, 0.01]]
-    # Cluster 0 from the second, 1 from the last, 2 from the third example.
-    np.testing.assert_array_equal(label_clusters(q, [5, 7, 1, 3]), [7, 3, 1])
-    # Without the label of the second and the last: from the first, the first and the third.
-    np.testing.assert_array_equal(label_clusters(q, [5, -1, 1, -1]), [5, 5, 1])
-    with pytest.raises(ValueError, match="Received: 4 without"):
-        label_clusters(q, [-1] * 4)
-
-
-def test_the_error_is_that_of_a_search_through_all_examples():
-    rng = np.random.default_rng(3)
-    q = {
-        split: rng.dirichlet(np.ones(5), 40).astype(np.float32) for split in ("validation", "test")
-    }
-    y = {split: rng.integers(0, 3, 40) for split in q}
-    y["test"][:4] = -1
-    data = types.SimpleNamespace(arrays=lambda split: (q[split], y[split]), name="toy")
-    model = types.SimpleNamespace(classify=lambda x: x)
-    wrong = total = 0
-    for row, label in zip(q["test"], y["test"], strict=True):
-        if label < 0:
-            continue
-        cluster = max(range(5), key=lambda k: row[k])
-        surest = max(range(40), key=lambda n: q["validation"][n][cluster])
-        wrong += y["validation"][surest] != label
-        total += 1
-    assert total == 36
-    assert cluster_error(model, data, batch_size=7) == pytest.approx(wrong / total)
-    none = types.SimpleNamespace(arrays=lambda split: (q[split], None), name="toy")
-    with pytest.raises(ValueError, match="Received: 'toy', which has none"):
-        cluster_error(model, none)
 
 
 def test_parts_that_do_not_go_together_are_refused():

@@ -8,7 +8,7 @@ import scipy.stats
 import tensorflow as tf
 
 import zoo
-from zoo.models.denoising_vae import Corruption, denoising_vae_mlp
+from zoo.models.denoising_vae import Corruption
 from zoo.schedules import LinearWarmUp
 
 SEED = tf.constant([0, 1])
@@ -24,7 +24,7 @@ class Shift(Corruption):
 
 @pytest.fixture
 def vae():
-    return zoo.models.vae.vae_mlp((8, 8, 1), 3, (5,), likelihood="unit_normal")
+    return zoo.models.vae((8, 8, 1), latent_dim=3, hidden=(5,), likelihood="unit_normal")
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_each_draw_has_a_corruption_of_its_own():
             seen.append(noisy)
             return noisy
 
-    vae = zoo.models.vae.vae_mlp((8, 8, 1), 3, (5,))
+    vae = zoo.models.vae((8, 8, 1), latent_dim=3, hidden=(5,))
     model = zoo.DenoisingVAE(*parts(vae), Looking(), num_samples=3)
     model.objective(tf.fill([2, 8, 8, 1], 0.5), None, SEED, training=True)
     (noisy,) = seen
@@ -126,7 +126,7 @@ FLIP = 0.3
 
 
 def tiny(corruption=None, **kwargs):
-    vae = zoo.models.vae.vae_mlp((1, 1, 1), 1, (), likelihood="bernoulli")
+    vae = zoo.models.vae((1, 1, 1), latent_dim=1, hidden=(), likelihood="bernoulli")
     vae.posterior.network.set_weights([np.array([[1.6, 0.4]]), np.array([-0.7, 0.1])])
     vae.likelihood.network.set_weights([np.array([[1.3]]), np.array([0.2])])
     if corruption is None:
@@ -210,9 +210,8 @@ def test_the_importance_weights_are_those_of_each_draws_own_corruption(doubly):
 def test_one_loss_moves_encoder_and_decoder_and_a_file_keeps_the_noise(
     digits, moves, tmp_path, weighted
 ):
-    model = denoising_vae_mlp(
-        (8, 8, 1), 3, (5,), num_samples=2, importance_weighted=weighted, warm_up_steps=9
-    )
+    build = zoo.models.denoising_iwae if weighted else zoo.models.denoising_vae
+    model = build((8, 8, 1), latent_dim=3, hidden=(5,), num_samples=2, warm_up_steps=9)
     assert type(model) is (zoo.DenoisingIWAE if weighted else zoo.DenoisingVAE)
     model.compile(keras.optimizers.SGD(0.1))
     model.step.assign(5)
@@ -228,9 +227,12 @@ def test_what_makes_no_sense_is_refused():
     for make in (
         lambda: zoo.SaltAndPepper(1.5),
         lambda: zoo.GaussianNoise(-1.0),
-        lambda: denoising_vae_mlp((8, 8, 1), salt_and_pepper=0.1, gaussian=0.1),
-        lambda: denoising_vae_mlp((8, 8, 1), salt_and_pepper=-0.1),
+        lambda: zoo.models.denoising_vae((8, 8, 1), salt_and_pepper=0.1, gaussian=0.1),
+        lambda: zoo.models.denoising_vae((8, 8, 1), salt_and_pepper=-0.1),
     ):
         with pytest.raises(ValueError, match=r"Received: "):
             make()
-    assert denoising_vae_mlp((8, 8, 1), salt_and_pepper=0.0, gaussian=0.2).corruption.scale == 0.2
+    assert (
+        zoo.models.denoising_vae((8, 8, 1), salt_and_pepper=0.0, gaussian=0.2).corruption.scale
+        == 0.2
+    )

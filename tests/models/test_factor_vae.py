@@ -7,7 +7,7 @@ import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 
 import zoo
-from zoo.models.factor_vae import factor_vae_conv, factor_vae_mlp, permute_dims
+from zoo.models.factor_vae import permute_dims
 
 SHAPE, LATENTS, SEED = (8, 8, 1), 3, tf.constant([1, 2])
 
@@ -68,16 +68,16 @@ def test_the_logits_mean_over_correlated_normals_is_their_total_correlation(rho)
     logit = keras.layers.Dense(1)
     discriminator = keras.Model(inputs, logit(keras.layers.Concatenate()(squares)))
     logit.set_weights([fitted.coef_.T, fitted.intercept_])
-    model = factor_vae_mlp(SHAPE, 2, (4,), discriminator_hidden=())
+    model = zoo.models.factor_vae(SHAPE, latent_dim=2, hidden=(4,), discriminator_hidden=())
     model.discriminator = discriminator
-    estimate = model._judge(tf.constant(z[:n]), False).numpy()
+    estimate = zoo.networks.logits(model.discriminator, tf.constant(z[:n])).numpy()
     expected = -0.5 * np.log(1 - rho**2)
     assert estimate.mean() == pytest.approx(expected, abs=4 * estimate.std() / np.sqrt(n) + 0.005)
     # And at a point: the log of the ratio of the densities.
     point = np.array([[0.7, -0.3]], np.float32)
     square = (point**2).sum() - 2 * rho * point.prod()
     log_ratio = expected - square / (2 * (1 - rho**2)) + (point**2).sum() / 2
-    have = float(model._judge(tf.constant(point), False)[0])
+    have = float(zoo.networks.logits(model.discriminator, tf.constant(point))[0])
     assert have == pytest.approx(log_ratio, abs=0.05)
 
 
@@ -124,7 +124,7 @@ def test_both_losses_by_hand_and_who_moves_along_what(
     "options", [{}, {"num_samples": 2}, {"free_bits": 0.2, "rate_weight": 0.3}]
 )
 def test_without_gamma_it_is_the_vae_bit_for_bit(digits, options, moves):
-    parts = factor_vae_mlp(SHAPE, LATENTS, (5,), discriminator_hidden=(4,))
+    parts = zoo.models.factor_vae(SHAPE, latent_dim=LATENTS, hidden=(5,), discriminator_hidden=(4,))
     arguments = (parts.posterior, parts.likelihood, parts.prior)
     model = zoo.FactorVAE(*arguments, parts.discriminator, 0.0, **options)
     model.compile(keras.optimizers.SGD(0.1))
@@ -163,7 +163,7 @@ def test_the_discriminator_sees_each_code_once_and_half_of_them_permuted(
 
 
 def test_the_permutation_follows_the_seed(digits):
-    model = factor_vae_mlp(SHAPE, LATENTS, (5,), discriminator_hidden=(4,))
+    model = zoo.models.factor_vae(SHAPE, latent_dim=LATENTS, hidden=(5,), discriminator_hidden=(4,))
     z = tf.random.stateless_normal([20, LATENTS], [0, 0])
     draws = [permute_dims(z, seed).numpy() for seed in ([1, 2], [1, 2], [1, 3])]
     np.testing.assert_array_equal(draws[0], draws[1])
@@ -184,7 +184,7 @@ def test_each_replica_permutes_its_own_images(mirrored):
 
 @pytest.mark.parametrize("size", [1, 5])
 def test_batches_of_any_size_will_do(digits, size):
-    model = factor_vae_mlp(SHAPE, LATENTS, (4,), discriminator_hidden=(4,))
+    model = zoo.models.factor_vae(SHAPE, latent_dim=LATENTS, hidden=(4,), discriminator_hidden=(4,))
     model.compile("adam", jit_compile=False)
     data = tf.data.Dataset.from_tensor_slices(digits[:11]).batch(size)
     assert all(np.isfinite(v).all() for v in model.fit(data, verbose=0).history.values())
@@ -195,8 +195,14 @@ def test_training_lowers_the_total_correlation_of_the_codes():
 
     def correlation(gamma):
         keras.utils.set_random_seed(0)
-        model = factor_vae_mlp(
-            (1, 2, 1), 2, (16,), "tanh", "unit_normal", gamma=gamma, discriminator_hidden=(16,)
+        model = zoo.models.factor_vae(
+            (1, 2, 1),
+            latent_dim=2,
+            hidden=(16,),
+            activation="tanh",
+            likelihood="unit_normal",
+            gamma=gamma,
+            discriminator_hidden=(16,),
         )
         # Each latent starts out as three times the pixels' sum.
         x = np.random.default_rng(0).uniform(size=(400, 1, 2, 1)).astype(np.float32)
@@ -218,8 +224,24 @@ def test_training_lowers_the_total_correlation_of_the_codes():
 
 def test_builders_pass_their_settings_on():
     for model in (
-        factor_vae_mlp(SHAPE, 4, (4,), gamma=3.0, discriminator_hidden=(5, 6), warm_up_steps=7),
-        factor_vae_conv(SHAPE, 4, (4,), 4, gamma=3.0, discriminator_hidden=(5, 6), warm_up_steps=7),
+        zoo.models.factor_vae(
+            SHAPE,
+            latent_dim=4,
+            hidden=(4,),
+            gamma=3.0,
+            discriminator_hidden=(5, 6),
+            warm_up_steps=7,
+        ),
+        zoo.models.factor_vae(
+            SHAPE,
+            network="conv",
+            latent_dim=4,
+            filters=(4,),
+            hidden=(4,),
+            gamma=3.0,
+            discriminator_hidden=(5, 6),
+            warm_up_steps=7,
+        ),
     ):
         assert (model.gamma, model.latent_dim, model.rate_weight.steps) == (3.0, 4, 7)
         units = [layer.units for layer in model.discriminator.layers]
@@ -230,4 +252,6 @@ def test_builders_pass_their_settings_on():
 @pytest.mark.parametrize("gamma", [-1.0, float("nan"), float("inf")])
 def test_a_gamma_out_of_range_is_refused(gamma):
     with pytest.raises(ValueError, match=r"`gamma` must be a number from 0 on\. Received: "):
-        factor_vae_mlp(SHAPE, 2, (4,), gamma=gamma, discriminator_hidden=(4,))
+        zoo.models.factor_vae(
+            SHAPE, latent_dim=2, hidden=(4,), gamma=gamma, discriminator_hidden=(4,)
+        )

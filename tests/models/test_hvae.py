@@ -7,7 +7,6 @@ import scipy.stats
 import tensorflow as tf
 
 import zoo
-from zoo.models.hvae import hierarchical_iwae_mlp, hvae_mlp
 
 # z2 ~ N(0, 1), z1 | z2 ~ N(A z2 + C, S^2), x | z1, z2 ~ N(W z1 + V z2 + M, NOISE^2).
 SHAPE, PIXELS, BOTTOM, TOP, S, NOISE = (2, 2, 1), 4, 2, 1, 0.6, 0.4
@@ -41,9 +40,9 @@ def posterior_of(prior_mean, prior_cov, factors, offset, noise_cov):
 
 def model_of(downwards, kind=zoo.IWAE, shift=0.0, **kwargs):
     """The model above with its exact posterior, the first layer's mean moved by `shift`."""
-    build = hvae_mlp if downwards else hierarchical_iwae_mlp
+    build = zoo.models.hvae if downwards else zoo.models.hierarchical_iwae
     between = {} if downwards else {"hidden_between": ()}
-    parts = build(SHAPE, (BOTTOM, TOP), (), likelihood="unit_normal", **between)
+    parts = build(SHAPE, latent_dims=(BOTTOM, TOP), hidden=(), likelihood="unit_normal", **between)
     noise = NOISE**2 * np.eye(PIXELS)
     first, second = parts.posterior.first.network, parts.posterior.second.network
     normal(parts.prior.bottom.network, A.T, C, S)
@@ -181,12 +180,16 @@ def test_samples_are_ancestral_and_the_top_can_be_completed():
     )
 
 
-@pytest.mark.parametrize("build", [hierarchical_iwae_mlp, hvae_mlp])
+@pytest.mark.parametrize("build", [zoo.models.hierarchical_iwae, zoo.models.hvae])
 def test_one_loss_moves_all_networks(build, digits, moves):
-    model = build((8, 8, 1), (3, 2), (5,))
+    model = build((8, 8, 1), latent_dims=(3, 2), hidden=(5,))
     model.compile(keras.optimizers.SGD(0.1))
     changes = moves(model, lambda: model.train_step((tf.constant(digits[:7]),)))["vae"]
-    assert len(changes) == len(model.trainable_variables) == (20 if build is not hvae_mlp else 16)
+    assert (
+        len(changes)
+        == len(model.trainable_variables)
+        == (20 if build is not zoo.models.hvae else 16)
+    )
     for change in changes:
         assert np.abs(change).max() > 1e-8
 
@@ -194,18 +197,25 @@ def test_one_loss_moves_all_networks(build, digits, moves):
 def test_burdas_two_bounds_are_one_option_apart():
     kinds = {True: zoo.IWAE, False: zoo.VAE}
     for weighted, kind in kinds.items():
-        model = hierarchical_iwae_mlp(
-            (8, 8, 1), (3, 2), (4,), (4,), num_samples=7, importance_weighted=weighted
+        model = zoo.models.hierarchical_iwae(
+            (8, 8, 1),
+            latent_dims=(3, 2),
+            hidden=(4,),
+            hidden_between=(4,),
+            num_samples=7,
+            importance_weighted=weighted,
         )
         assert type(model) is kind and model.num_samples == 7 and model.latent_dim == 5
 
 
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match=r"two layers.*Received: \(3,\)"):
-        hvae_mlp((8, 8, 1), (3,))
-    with pytest.raises(ValueError, match=r"importance weighted.*Received: "):
-        hierarchical_iwae_mlp((8, 8, 1), importance_weighted=False, doubly_reparameterised=True)
-    model = hvae_mlp((8, 8, 1), (3, 2), (4,))
+        zoo.models.hvae((8, 8, 1), latent_dims=(3,))
+    with pytest.raises(ValueError, match=r"importance-weighted.*Received: "):
+        zoo.models.hierarchical_iwae(
+            (8, 8, 1), importance_weighted=False, doubly_reparameterised=True
+        )
+    model = zoo.models.hvae((8, 8, 1), latent_dims=(3, 2), hidden=(4,))
     model.free_bits = 0.1
     with pytest.raises(ValueError, match=r"independent.*Received: Chain"):
         model.objective(tf.zeros([2, 8, 8, 1]), None, SEED, training=True)
@@ -214,10 +224,17 @@ def test_what_makes_no_sense_is_refused():
 # What the conformance tests check for a class of its own ---------------------------------------
 
 SMALL = {
-    "burda": lambda: hierarchical_iwae_mlp(
-        (8, 8, 1), (3, 2), (8,), (4,), num_samples=2, doubly_reparameterised=True
+    "burda": lambda: zoo.models.hierarchical_iwae(
+        (8, 8, 1),
+        latent_dims=(3, 2),
+        hidden=(8,),
+        hidden_between=(4,),
+        num_samples=2,
+        doubly_reparameterised=True,
     ),
-    "tomczak": lambda: hvae_mlp((8, 8, 1), (3, 2), (8,), warm_up_steps=20),
+    "tomczak": lambda: zoo.models.hvae(
+        (8, 8, 1), latent_dims=(3, 2), hidden=(8,), warm_up_steps=20
+    ),
 }
 EVERY = pytest.mark.parametrize("name", SMALL)
 

@@ -8,7 +8,6 @@ import tensorflow_probability as tfp
 
 import zoo
 from zoo.discrepancies import RBF, InverseMultiquadric
-from zoo.models.info_vae import info_vae_conv, info_vae_mlp
 
 tfd = tfp.distributions
 SEED = tf.constant([4, 5])
@@ -197,7 +196,9 @@ def test_codes_that_miss_the_prior_are_drawn_to_it():
     # Training on the discrepancy nearly alone: mean and spread of q(z) become those of N(0, I).
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).uniform(size=(400, 4, 4, 1)).astype(np.float32)
-    model = info_vae_mlp((4, 4, 1), 2, (16,), likelihood="unit_normal", lambda_=1e4)
+    model = zoo.models.info_vae(
+        (4, 4, 1), latent_dim=2, hidden=(16,), likelihood="unit_normal", lambda_=1e4
+    )
     network = model.posterior.network
     *rest, bias = network.get_weights()
     network.set_weights([*rest, bias + np.float32([2, -2, -3, -3])])
@@ -258,16 +259,27 @@ class Point(zoo.distributions.Prior):
 
 def test_builders_pass_their_settings_on():
     for model in (
-        info_vae_mlp((8, 8, 1), 3, (4,), alpha=0.5, lambda_=7.0, kernel="imq"),
-        info_vae_conv((8, 8, 1), 3, (4,), 4, alpha=0.5, lambda_=7.0, kernel="imq"),
+        zoo.models.info_vae(
+            (8, 8, 1), latent_dim=3, hidden=(4,), alpha=0.5, lambda_=7.0, kernel="imq"
+        ),
+        zoo.models.info_vae(
+            (8, 8, 1),
+            network="conv",
+            latent_dim=3,
+            filters=(4,),
+            hidden=(4,),
+            alpha=0.5,
+            lambda_=7.0,
+            kernel="imq",
+        ),
     ):
         assert (model.alpha, model.lambda_, model.latent_dim) == (0.5, 7.0, 3)
         assert isinstance(model.kernel, InverseMultiquadric) and model.unbiased
-    assert isinstance(info_vae_mlp((8, 8, 1), 3, (4,)).kernel, RBF)
+    assert isinstance(zoo.models.info_vae((8, 8, 1), latent_dim=3, hidden=(4,)).kernel, RBF)
 
 
 def test_a_kernel_is_saved(known, tmp_path):
-    model = info_vae_mlp((8, 8, 1), 3, (4,))
+    model = zoo.models.info_vae((8, 8, 1), latent_dim=3, hidden=(4,))
     model.kernel = InverseMultiquadric(2.5, (1.0, 3.0))
     model.unbiased = False
     model.save(tmp_path / "m.keras")

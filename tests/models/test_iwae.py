@@ -9,7 +9,6 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import zoo
-from zoo.models.iwae import iwae_mlp
 from zoo.schedules import LinearWarmUp
 
 SHAPE, PIXELS, LATENTS, NOISE = (2, 2, 1), 4, 2, 0.5
@@ -209,7 +208,9 @@ def test_outside_of_training_the_rate_counts_once():
 
 
 def test_one_loss_moves_encoder_and_decoder(digits, moves):
-    model = iwae_mlp((8, 8, 1), 3, (5,), num_samples=3, doubly_reparameterised=True)
+    model = zoo.models.iwae(
+        (8, 8, 1), latent_dim=3, hidden=(5,), num_samples=3, doubly_reparameterised=True
+    )
     model.compile(keras.optimizers.SGD(0.1))
     for change in moves(model, lambda: model.train_step((tf.constant(digits[:7]),)))["vae"]:
         assert np.abs(change).max() > 1e-7

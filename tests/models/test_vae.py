@@ -216,7 +216,9 @@ def test_the_rate_is_exact_for_a_normal_prior_and_an_estimate_at_the_same_z_for_
 
 
 def test_log_prob_of_a_discretized_likelihood_is_a_log_mass_below_zero(digits):
-    model = zoo.models.vae.vae_mlp((8, 8, 1), 2, (8,), likelihood="discretized_logistic", levels=17)
+    model = zoo.models.vae(
+        (8, 8, 1), latent_dim=2, hidden=(8,), likelihood="discretized_logistic", levels=17
+    )
     assert (np.asarray(model.log_prob(digits[:4], 5, seed=[1, 1])) < 0).all()
 
 
@@ -327,7 +329,7 @@ def test_the_weight_reaches_the_gradient_of_the_encoder(known, digits):
 
 
 def test_a_warm_up_is_saved_and_resumed_where_it_was(digits, tmp_path):
-    model = zoo.models.vae.vae_mlp((8, 8, 1), 2, (4,), warm_up_steps=100, free_bits=0.01)
+    model = zoo.models.vae((8, 8, 1), latent_dim=2, hidden=(4,), warm_up_steps=100, free_bits=0.01)
     model.compile("sgd", jit_compile=False)
     model.fit(digits[:60], batch_size=10, verbose=0, shuffle=False)
     model.save(tmp_path / "vae.keras")

@@ -1,4 +1,4 @@
-"""The data sets by name."""
+"""Data sets by name."""
 
 import difflib
 
@@ -15,13 +15,17 @@ def names() -> list[str]:
 
 
 def check(name: str, data_dir: str | None = None) -> None:
-    """Raises what `load` would raise for a wrong name or folder, without reading an image.
+    """Checks a name and a folder as `load` does, without reading an image.
 
-    A TFDS set that is not prepared passes: only `load` tries to prepare it.
+    A TFDS set that is not prepared passes, because `load` prepares it.
+
+    Args:
+        name: One of `names()`.
+        data_dir: As for `load`.
 
     Raises:
-        ValueError: for an unknown name, or a folder of images laid out wrongly.
-        zoo.datasets.DatasetNotFound: for a folder that is not there, or is empty.
+        ValueError: If the name is unknown, or the folder of images has a wrong layout.
+        zoo.datasets.DatasetNotFound: If the folder does not exist or is empty.
     """
     if name not in names():
         near = difflib.get_close_matches(str(name), names(), n=1)
@@ -35,12 +39,12 @@ def check(name: str, data_dir: str | None = None) -> None:
 
 def _digits(*, image_size: int | None, **options) -> ImageData:
     """scikit-learn's 1,797 digits of 8x8 pixels in 17 levels, in the stored order."""
-    from sklearn.datasets import load_digits  # Here, because `import zoo` does without it.
+    from sklearn.datasets import load_digits  # Loading scikit-learn takes long.
 
     bunch = load_digits()
     images, levels = bunch.images[..., None].astype(np.uint8), 17
     if image_size not in (None, 8):
-        # Resized in 256 levels; 17 would leave visible steps.
+        # With 17 levels, resized images would show steps.
         images, levels = resized(np.round(images * (255 / 16)).astype(np.uint8), image_size), 256
     labels = bunch.target.astype(np.int32)
     cuts = {"train": (0, 1000), "validation": (1000, 1350), "test": (1350, 1797)}
@@ -52,10 +56,10 @@ def _digits(*, image_size: int | None, **options) -> ImageData:
 
 
 def _four_points(*, image_size: int | None, **options) -> ImageData:
-    """Images of 2x2 pixels of which one is lit, all four as often."""
+    """Images of 2x2 pixels with one pixel lit; each of the four images is equally frequent."""
     _check_four_points(image_size)
     points = np.eye(4, dtype=np.uint8).reshape(4, 2, 2, 1)
-    # So many that an epoch of small batches is long against what comes after it.
+    # A long epoch, compared with the work between two epochs, even for small batches.
     sizes = {"train": 512_000, "validation": 512, "test": 512}
     rows = {split: np.arange(n, dtype=np.int32) % 4 for split, n in sizes.items()}
     splits = {split: Split(points[labels], labels) for split, labels in rows.items()}
@@ -70,12 +74,17 @@ def _check_four_points(image_size):
 
 
 def expected(name: str, image_size: int | None = None) -> tuple[tuple[int, int, int], int] | None:
-    """The shape of a set's images and their number of grey levels, without loading it.
+    """Shape and number of grey levels of a data set's images, without loading it.
 
-    None for `folder`, whose images must be seen first.
+    Args:
+        name: One of `names()`.
+        image_size: As for `load`.
+
+    Returns:
+        `((H, W, C), levels)`, or `None` for `folder`, which is known only after reading the images.
 
     Raises:
-        ValueError: For a size that the images of 'four_points' have not.
+        ValueError: If the images of 'four_points' do not have that size.
     """
     if name == "folder":
         return None
@@ -104,7 +113,7 @@ def load(
     | name | images | train / validation / test | y |
     |---|---|---|---|
     | digits | 8x8x1, 17 levels; part of scikit-learn | 1000 / 350 / 447 | digit |
-    | four_points | 2x2x1, 0 and 1: one of four pixels is lit | 512000 / 512 / 512 | which |
+    | four_points | 2x2x1, 0 and 1; one of four pixels is lit | 512000 / 512 / 512 | lit pixel |
     | mnist, fashion_mnist | 28x28x1 | 50000 / 10000 / 10000 | class |
     | binarized_mnist | 28x28x1, 0 and 1 | 50000 / 10000 / 10000 | none |
     | svhn_cropped, cifar10 | 32x32x3 | train[:90%] / train[90%:] / test | class |
@@ -112,49 +121,46 @@ def load(
     | celeb_a | 64x64x3, from the central 148x148 | its own | 40 attributes, 0 or 1 |
     | folder | 64x64, central squares | about 80% / 10% / 10%, or its own | subfolder |
 
-    `folder` reads the PNG and JPEG files of `data_dir`; with one subfolder per label these
-    subfolders' sorted names are the labels. Subfolders named exactly `train` and `test`, and
-    perhaps `validation`, are the splits instead (without `validation`, about a tenth of `train`
-    is held out). Which image belongs where, its path and the seed alone decide, so that adding
-    images moves no other. They are turned upright where their metadata ask for it. The images have one channel if all of them are grey, else three; transparency is dropped.
-    A file that cannot be read is an error, never left out.
+    `folder` reads the PNG and JPEG files of `data_dir`. If there is one subfolder per label, the
+    sorted names of the subfolders are the labels. Subfolders named exactly `train` and `test`, and
+    optionally `validation`, are the splits instead; without `validation`, about a tenth of `train` is
+    held out. The split of an image depends only on its path and the seed, so added images do not move
+    others. Images are rotated and mirrored as their metadata say. They have one channel if all of
+    them are grey, else three; transparency is dropped. A file that cannot be read is an error.
 
     Args:
-        name: one of `names()`.
-        data_dir: the images of `folder`; for all else the folder of the sets prepared by TFDS
-            (None: TFDS_DATA_DIR, else ~/tensorflow_datasets). A set that is not prepared there
-            is built from its original files in `data_dir`/downloads/manual, or is downloaded.
-        image_size: side of the images; they are resized with antialiasing. None: the set's own.
-        binarize: None, "dynamic", "dynamic_all", "fixed" or "threshold"; see `ImageData`.
-        seen_quadrants: 1, 2 or 3 to make `y` the image as far as it is seen: so many quadrants of it,
-            and -1 elsewhere; see `ImageData`. None: the set's own `y`.
-        num_labels: how many training images keep their label, as many of each class; the others
-            have -1. None: all. See `ImageData`.
-        seed: seed of the order, of the draws, of the labels kept, and of the splits of `folder`.
-
-    Returns:
-        An `ImageData`.
+        name: One of `names()`.
+        data_dir: For `folder`, the folder of images. For the TFDS sets, the folder of prepared sets;
+            `None` for TFDS_DATA_DIR, else ~/tensorflow_datasets. A set that is not prepared is built
+            from its original files in `data_dir`/downloads/manual, or downloaded.
+        image_size: Side to which images are resized, with antialiasing; `None` for the set's own.
+        binarize: `None`, "dynamic", "dynamic_all", "fixed" or "threshold"; see `ImageData`.
+        seen_quadrants: 1, 2 or 3 quadrants of the image to show in `y`, which is -1 elsewhere; see
+            `ImageData`. `None` for the set's own `y`.
+        num_labels: Number of training images that keep their label, the same for each class; the
+            others have -1. `None` for all. See `ImageData`.
+        seed: Seed of the order, of the binarisation, of the kept labels, and of the splits of
+            `folder`.
 
     Raises:
-        ValueError: for an unknown name or option, or a file which is no image.
-        zoo.datasets.DatasetNotFound: where the data is not there and cannot be had.
+        ValueError: If a name or option is unknown, or a file is not an image.
+        zoo.datasets.DatasetNotFound: If the data set is neither prepared nor downloadable.
 
     Example:
-
-        import zoo.datasets
-
-        data = zoo.datasets.load("digits", binarize="dynamic")
-        train = data.batches("train", 100, shuffle=True, repeat=True)
-        x, y = next(iter(train))  # [100, 8, 8, 1] zeros and ones, [100] digits
+        >>> data = zoo.datasets.load("digits", binarize="dynamic")
+        >>> train = data.batches("train", 100, shuffle=True, repeat=True)
+        >>> x, y = next(iter(train))  # Zeros and ones, and digits.
+        >>> x.shape, y.shape
+        (TensorShape([100, 8, 8, 1]), TensorShape([100]))
     """
     check_options(image_size, binarize, seen_quadrants)
     check_num_labels(num_labels)
     check(name, data_dir)
     if name == "binarized_mnist" and (binarize or image_size not in (None, 28)):
         raise ValueError(
-            "'binarized_mnist' is binary already, and is kept as published: it takes neither "
-            f"`binarize` nor `image_size`. Received: binarize={binarize!r}, "
-            f"image_size={image_size!r}. Use 'mnist' for these."
+            "'binarized_mnist' is binary already and takes neither `binarize` nor `image_size`: use "
+            f"'mnist' with these options. Received: binarize={binarize!r}, "
+            f"image_size={image_size!r}."
         )
     options = {"image_size": image_size, "binarize": binarize, "seed": seed}
     options["seen_quadrants"] = seen_quadrants

@@ -1,5 +1,5 @@
-"""What can go wrong before there is any data."""
+"""Errors of data sets."""
 
 
 class DatasetNotFound(FileNotFoundError):
-    """A data set is not where it was looked for; the message says where, and what to do."""
+    """A data set is missing; the message says where it was searched and what to do."""

@@ -1,4 +1,4 @@
-"""`ImageData`: images held in memory, and the index-based pipeline that batches them."""
+"""`ImageData`: images in memory, and a pipeline that gathers batches by index."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from zoo.datasets.labelled import LEAST_SHARE, check_num_labels, hide_labels, labelled_rows
+from zoo.datasets.labelled import check_num_labels, hide_labels, labelled_rows
 from zoo.datasets.pixels import square
 
 BINARIZATIONS = ("dynamic", "dynamic_all", "fixed", "threshold")
 SPLITS = ("train", "validation", "test")
-_FIXED = -1  # the epoch number of the draw which never changes
+_FIXED = -1  # The epoch number of the draw that never changes.
 _FOREVER = np.iinfo(np.int64).max
 
 
@@ -25,7 +25,12 @@ class Split(NamedTuple):
 def check_options(
     image_size: int | None, binarize: str | None, seen_quadrants: int | None = None
 ) -> None:
-    """Raises ValueError for an image size or a way of binarising that does not exist, and the like."""
+    """Checks the options of images.
+
+    Raises:
+        ValueError: If an option has an invalid value, or if `image_size` is odd with
+            `seen_quadrants`.
+    """
     integral = isinstance(image_size, int | np.integer) and not isinstance(image_size, bool)
     if image_size is not None and not (integral and image_size > 0):
         raise ValueError(
@@ -39,22 +44,22 @@ def check_options(
         )
     if seen_quadrants is not None and seen_quadrants not in (1, 2, 3):
         raise ValueError(
-            "`seen_quadrants` must be None, or 1, 2 or 3 of the image's four. "
+            "`seen_quadrants` must be None, or 1, 2 or 3 quadrants. "
             f"Received: seen_quadrants={seen_quadrants!r}."
         )
     if seen_quadrants and image_size and image_size % 2:
         raise ValueError(
-            "An image of four quadrants has an even side. "
+            "An image of four quadrants needs an even side. "
             f"Received: image_size={image_size}, seen_quadrants={seen_quadrants}."
         )
 
 
 def seen_mask(height: int, width: int, quadrants: int) -> np.ndarray:
-    """Where an image is seen whose first `quadrants` quadrants are, bool `[H, W, 1]`.
+    """Where an image is seen if its first `quadrants` quadrants are, bool `[H, W, 1]`.
 
-    The first is the lower left, as in the figures of Sohn et al., "Learning Structured Output
-    Representation using Deep Conditional Generative Models", 2015; then it goes on clockwise: upper
-    left, upper right. The lower right is never seen.
+    The first quadrant is the lower left, then clockwise the upper left and the upper right, as in the
+    figures of Sohn et al., "Learning Structured Output Representation using Deep Conditional
+    Generative Models", 2015. The lower right is never seen.
     """
     low, left = np.arange(height)[:, None] >= height // 2, np.arange(width) < width // 2
     order = [low & left, ~low & left, ~low & ~left]
@@ -62,21 +67,21 @@ def seen_mask(height: int, width: int, quadrants: int) -> np.ndarray:
 
 
 def _seed(seed: int, purpose: int, epoch: tf.Tensor | int) -> tf.Tensor:
-    """A stateless seed which is a pure function of its arguments."""
-    # `purpose` keeps the orders and the draws apart: sharing a seed would correlate them.
+    """A stateless seed, a pure function of its arguments."""
+    # `purpose` separates orders and draws, which a common seed would correlate.
     return tf.random.experimental.stateless_fold_in(tf.constant([seed, purpose], tf.int64), epoch)
 
 
 def _uniform(keys: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     """Uniform numbers in [0, 1), one SplitMix64 stream for each key.
 
-    TensorFlow has no stateless draw with one seed per example; a stream per example makes a fixed
-    draw independent of batch size, order and sharding. Steele, Lea, Flood, "Fast splittable
+    TensorFlow has no stateless draw with one seed per example. With one stream per example, a fixed
+    draw does not depend on batch size, order and sharding. Steele, Lea, Flood, "Fast splittable
     pseudorandom number generators", OOPSLA 2014.
 
     Args:
         keys: uint64 `[B]`.
-        shape: shape of one example.
+        shape: Shape of one example.
 
     Returns:
         float32 `[B, *shape]`, multiples of 2^-24.
@@ -98,34 +103,36 @@ def _uniform(keys: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
 class ImageData:
     """Images in splits, as arrays and as `tf.data` pipelines.
 
-    An image is a row of one uint8 tensor, a batch is a gather of rows: no per-example ops. Order
-    and binarisation of epoch e are pure functions of (seed, e), so a run which resumes at epoch e
-    sees what the uninterrupted run would have seen.
+    Images are rows of one uint8 tensor, and a batch is a gather of rows, without operations per
+    example. Order and binarisation of epoch e are pure functions of (seed, e), so a run that resumes
+    at epoch e gets the same batches as an uninterrupted run.
 
     Attributes:
-        name: the data set's name.
+        name: The data set's name.
         image_shape: (H, W, C).
-        levels: number of grey levels that pixels have.
-        label_names: names of the integer labels, or None.
-        attribute_names: names of the columns of `y` where `y` is a vector, or None.
-        seen_quadrants: where it is not None, `y` is the image itself as far as it is seen: so many of
-            its quadrants, with -1 in all others; see `seen_mask`. Of a binarised image it shows the
-            same draw.
-        num_labels: where it is not None, so many training images keep their label, as many of each
-            class, and the others have -1. Validation and test keep theirs.
-        sizes: number of examples of each split.
-        binarize: None, or one of `BINARIZATIONS`:
-            "dynamic": Bernoulli draws with the pixel as probability, anew in each training epoch;
-            validation and test keep one fixed draw. "dynamic_all": every split anew in each
-            epoch; for validation and test the epoch is the pass number, so use `repeat=True`
-            (each pass is an epoch) or pass `first_epoch`. "fixed": one draw for ever.
+        levels: Number of grey levels.
+        label_names: Names of the integer labels, or `None`.
+        attribute_names: Names of the columns of `y` if `y` is a vector, else `None`.
+        seen_quadrants: If not `None`, `y` is the image with that number of quadrants shown and -1
+            elsewhere; see `seen_mask`. `y` shows the same binary draw as the image.
+        num_labels: If not `None`, the number of training images that keep their label, the same for
+            each class; the others have -1. Validation and test keep all labels.
+        sizes: Number of examples of each split.
+        binarize: `None`, or one of `BINARIZATIONS`:
+            "dynamic": Bernoulli draws with the pixel as probability, new in each training epoch;
+            validation and test keep one fixed draw. "dynamic_all": new draws in each epoch of every
+            split; for validation and test the epoch is the pass number, so use `repeat=True`
+            (each pass is an epoch) or pass `first_epoch`. "fixed": one draw for all epochs.
             "threshold": 1 where the pixel is at least 0.5.
-        seed: seed of order and draws.
+        seed: Seed of order and draws.
 
     Args:
         splits: `Split`s by name.
-        levels: number of grey levels; the pixel value `levels - 1` means 1.0.
-        decode: for splits of file paths, the function from a path to uint8 `[H, W, C]`.
+        levels: Number of grey levels; the pixel value `levels - 1` means 1.0.
+        decode: For splits of file paths, the function from a path to uint8 `[H, W, C]`.
+
+    Raises:
+        ValueError: If an option has an invalid value or does not fit the data.
     """
 
     def __init__(
@@ -154,24 +161,23 @@ class ImageData:
             train = splits["train"]
             hidden = hide_labels(train.labels, num_labels, seed)
             splits = {**splits, "train": train._replace(labels=hidden)}
-            self._with_label = np.flatnonzero(hidden >= 0).astype(np.int32)
-            self._without = np.flatnonzero(hidden < 0).astype(np.int32)
+            self._labelled = np.flatnonzero(hidden >= 0).astype(np.int32)
+            self._unlabelled = np.flatnonzero(hidden < 0).astype(np.int32)
         self.num_labels = num_labels
         if seen_quadrants and (image_shape[0] % 2 or image_shape[1] % 2):
             raise ValueError(
-                "An image of four quadrants has an even height and an even width. "
+                "An image of four quadrants needs an even height and an even width. "
                 f"Received: {image_shape[0]}x{image_shape[1]}."
             )
         self.name, self.image_shape, self.binarize, self.seed = name, image_shape, binarize, seed
         self.seen_quadrants = seen_quadrants
-        if seen_quadrants:  # `y` is neither a label nor attributes then.
+        if seen_quadrants:  # `y` replaces labels and attributes.
             label_names = attribute_names = None
             self._seen = seen_mask(*image_shape[:2], seen_quadrants)
         self.label_names, self.attribute_names = label_names, attribute_names
         self.sizes = {split: len(part.images) for split, part in splits.items()}
         self.levels, self._decode = levels, decode
-        # Eager tensors are captured by reference, arrays would be copied into every graph; on
-        # the CPU, where tf.data runs.
+        # Graphs capture eager tensors by reference but copy arrays. tf.data runs on the CPU.
         with tf.device("CPU:0"):
             self._splits = {
                 split: Split(*(None if t is None else tf.convert_to_tensor(t) for t in part))
@@ -183,7 +189,7 @@ class ImageData:
 
     @property
     def has_labels(self) -> bool:
-        """Whether there is a `y`: integer labels, a vector of attributes, or the image's seen part."""
+        """Whether there is a `y`: integer labels, attributes, or the seen part of the image."""
         return self.seen_quadrants is not None or self._splits["train"].labels is not None
 
     @property
@@ -192,14 +198,6 @@ class ImageData:
         if self.num_labels is None:
             return float(self.has_labels)
         return self.num_labels / self.sizes["train"]
-
-    @property
-    def labelled_rows(self) -> float | None:
-        """Share of each stratified batch, its last rows, that has a label; None where all have one.
-
-        At least a tenth, so that the few labels are seen in every batch: see `batches`.
-        """
-        return None if self.num_labels is None else max(LEAST_SHARE, self.labelled_share)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Number of full training batches in an epoch."""
@@ -216,19 +214,21 @@ class ImageData:
         drop_remainder: bool | None = None,
         shard: tuple[int, int, int] = (0, 1, 1),
         labels: bool = True,
-        stratified: bool = False,
+        semi_supervised: bool = False,
     ) -> tf.data.Dataset:
         """A pipeline over one split.
 
         Without `repeat` the dataset is exactly one epoch, `first_epoch`, each time it is
         iterated; to train for several epochs use `repeat=True` and `steps_per_epoch`.
 
-        With `stratified` a batch holds two streams, the unlabelled images and then, as its last
-        rows, the labelled ones: `labelled_rows` of it, rounded up, in each replica's part the same.
-        An epoch has as many batches as it would have without. In it no unlabelled image comes twice,
-        and the labelled ones come over and over, all of them before any comes again. This is for
-        models that know it and undo it by weights, as those of `zoo.models.m2` do; to
-        all others the few labelled images would be a large part of the data.
+        With `semi_supervised` a batch is two streams, `((x_labelled, y), x_unlabelled)`, each of a
+        fixed size; `batch_size` is the sum of the two. The labelled rows have the share of the batch
+        that they have of the training images, but at least a tenth, so that every batch has labels:
+        see `zoo.datasets.labelled.labelled_rows`. Each replica gets the same number of rows of each
+        stream. An epoch has as many batches as an epoch of one stream. In an epoch no unlabelled
+        image comes twice, and each labelled image comes again only after all others have come.
+        Models with `semi_supervised = True` train on such batches; they weight the streams, or use
+        them for different losses. Where every image has a label, a batch is `(x, y)`.
 
         Args:
             split: "train", "validation" or "test".
@@ -241,11 +241,12 @@ class ImageData:
                 worker's replicas in turn, each `batch_size / (workers * replicas)`; over all
                 workers and replicas, in this order, they make up the global batch.
             labels: False leaves out `y`.
-            stratified: of shuffled training images, whether each batch has its share of labelled
-                ones, where `num_labels` leaves others without.
+            semi_supervised: whether a batch is two streams, labelled and unlabelled; for shuffled
+                training images.
 
         Returns:
-            Dataset of `x`, or of `(x, y)` where there are labels. `x`: float32 `[B, H, W, C]` in
+            Dataset of `x`, or of `(x, y)` where there are labels, or of `((x_labelled, y),
+            x_unlabelled)` with `semi_supervised`. `x`: float32 `[B, H, W, C]` in
             [0, 1]. `y`: int32 `[B]`, or float32 `[B, A]` attributes which are 0 or 1, or float32
             `[B, H, W, C]`, the seen part of `x` and -1 elsewhere.
 
@@ -284,28 +285,28 @@ class ImageData:
             )
         steps = size // batch_size if drop else -(-size // batch_size)
         each = batch_size // parts
-        few = 0
-        if stratified and not (split == "train" and shuffle):
+        if semi_supervised and not (split == "train" and shuffle and labels):
             raise ValueError(
-                "`stratified` is for shuffled training images. "
-                f"Received: split={split!r}, shuffle={shuffle}."
+                "`semi_supervised` is for shuffled training images and their labels. "
+                f"Received: split={split!r}, shuffle={shuffle}, labels={labels}."
             )
-        if stratified and self.num_labels is not None:
-            few = labelled_rows(each, self.labelled_rows)
-            if not drop or few == each:
-                raise ValueError(
-                    "Each stratified batch has labelled and unlabelled rows: it "
-                    "needs `drop_remainder=True`, and room for both in the part of each replica. "
-                    f"Received: drop_remainder={drop}, batch_size={batch_size}, shard={shard}, "
-                    f"of which {few} row(s) in {each} are labelled."
-                )
+        two_streams = semi_supervised and self.num_labels is not None
+        each_labelled = labelled_rows(each, self.labelled_share) if two_streams else 0
+        each_unlabelled = each - each_labelled
+        if two_streams and not (drop and each_unlabelled):
+            raise ValueError(
+                "A batch of two streams needs `drop_remainder=True`, and room for a labelled and an "
+                "unlabelled row in the part of each replica. "
+                f"Received: drop_remainder={drop}, batch_size={batch_size}, shard={shard}, "
+                f"of which {each_labelled} row(s) in {each} are labelled."
+            )
 
-        anew = self._draws_anew(split)
+        new_draws = self._has_new_draws(split)
 
         def one_epoch(epoch):
             order = tf.range(size)
-            if few:
-                labelled, unlabelled = self._streams(epoch, steps * parts * few)
+            if two_streams:
+                labelled, unlabelled = self._streams(epoch, steps * parts * each_labelled)
             elif shuffle:
                 order = tf.random.experimental.stateless_shuffle(order, _seed(self.seed, 0, epoch))
             keys = self._keys(split)
@@ -313,14 +314,13 @@ class ImageData:
             def rows(turn):
                 step, place = turn // replicas, (worker * replicas + turn % replicas) * each
                 start = step * batch_size + place
-                if few:
+                if two_streams:
                     part = step * parts + worker * replicas + turn % replicas
-                    first = part * (each - few)
-                    row = unlabelled[first : first + each - few]
-                    row = tf.concat([row, labelled[part * few : (part + 1) * few]], 0)
+                    streams = (unlabelled, each_unlabelled), (labelled, each_labelled)
+                    row = tf.concat([r[part * n : (part + 1) * n] for r, n in streams], 0)
                 else:
                     row = order[start : start + each]
-                # A fresh draw is one of the global batch, of which each shard takes its part.
+                # A new draw is for the global batch; each shard takes its part.
                 seed = _seed(self.seed, 1 + SPLITS.index(split), epoch)
                 seed = tf.random.experimental.stateless_fold_in(seed, step)
                 return row, tf.gather(keys, row), seed, place
@@ -329,14 +329,17 @@ class ImageData:
 
         def to_batch(row, keys, seed, place):
             uniform = None
-            if anew:
+            if new_draws:
                 uniform = tf.random.stateless_uniform([batch_size, *self.image_shape], seed)
                 uniform = uniform[place : place + tf.size(row, tf.int64)]
             x, y = self._examples(split, row, keys, uniform)
             x = tf.ensure_shape(x, [each if drop else None, *self.image_shape])
             if y is None or not labels:
                 return x
-            return x, tf.ensure_shape(y, [each if drop else None, *y.shape[1:]])
+            y = tf.ensure_shape(y, [each if drop else None, *y.shape[1:]])
+            if two_streams:
+                return (x[each_unlabelled:], y[each_unlabelled:]), x[:each_unlabelled]
+            return x, y
 
         last = _FOREVER if repeat else first_epoch + 1
         count = tf.data.INFINITE_CARDINALITY if repeat else steps * replicas
@@ -352,12 +355,15 @@ class ImageData:
         return data.prefetch(tf.data.AUTOTUNE)
 
     def arrays(self, split: str, limit: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """The first `limit` examples of a split (all where None), in stored order.
+        """The first `limit` examples of a split in stored order, or all of them.
 
-        Binarised by the fixed draw, so what comes is what the batches of an evaluation hold.
+        Images are binarised by the fixed draw, as in the batches of an evaluation.
 
         Returns:
-            `x`, float32 `[N, H, W, C]` in [0, 1], and `y`, as in `batches`, or None.
+            `x`, float32 `[N, H, W, C]` in [0, 1], and `y` as in `batches`, or `None`.
+
+        Raises:
+            ValueError: If there is no such split.
         """
         size = self._size(split)
         rows = tf.range(size if limit is None else min(limit, size))
@@ -372,9 +378,12 @@ class ImageData:
         return x, None if labels is None else labels[: len(rows)].numpy()
 
     def pixels(self, split: str, limit: int | None = None) -> np.ndarray:
-        """The first `limit` images of a split as stored, never binarised: uint8 `[N, H, W, C]`.
+        """The first `limit` images of a split as stored, without binarisation: uint8 `[N, H, W, C]`.
 
-        Of images with fewer than 256 levels, the nearest 8-bit values.
+        Images of fewer than 256 levels are scaled to the nearest 8-bit values.
+
+        Raises:
+            ValueError: If there is no such split.
         """
         size = self._size(split)
         size = size if limit is None else min(limit, size)
@@ -387,27 +396,27 @@ class ImageData:
     def _size(self, split: str) -> int:
         if split not in self.sizes:
             raise ValueError(
-                f"{self.name!r} has the splits {', '.join(self.sizes)}. Received: split={split!r}."
+                f"The splits of {self.name!r} are {', '.join(self.sizes)}. Received: split={split!r}."
             )
         return self.sizes[split]
 
     def _streams(self, epoch: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Rows of `count` labelled images, each pass in an order of its own, and of all others."""
-        passes = -(-count // len(self._with_label))
+        """Rows of `count` labelled images, each pass in a new order, and of all unlabelled images."""
+        passes = -(-count // len(self._labelled))
         # Purposes 0 to 3 are the order's and the draws'.
         keys = tf.random.stateless_uniform(
-            [passes, len(self._with_label)], _seed(self.seed, 4, epoch)
+            [passes, len(self._labelled)], _seed(self.seed, 4, epoch)
         )
-        labelled = tf.gather(self._with_label, tf.reshape(tf.argsort(keys), [-1]))
+        labelled = tf.gather(self._labelled, tf.reshape(tf.argsort(keys), [-1]))
         seed = _seed(self.seed, 0, epoch)
-        return labelled, tf.random.experimental.stateless_shuffle(self._without, seed)
+        return labelled, tf.random.experimental.stateless_shuffle(self._unlabelled, seed)
 
-    def _draws_anew(self, split: str) -> bool:
-        """Whether each epoch of the split has a draw of its own."""
+    def _has_new_draws(self, split: str) -> bool:
+        """Whether each epoch of the split has a new draw."""
         return self.binarize == "dynamic_all" or (self.binarize == "dynamic" and split == "train")
 
     def _keys(self, split: str) -> tf.Tensor:
-        """A random stream's key for each example of a split, uint64 `[N]`, for the fixed draw."""
+        """Keys of the random streams of a split's examples, uint64 `[N]`, for the fixed draw."""
         if self.binarize in (None, "threshold"):
             return tf.zeros([self.sizes[split]], tf.uint64)
         seed = _seed(self.seed, 1 + SPLITS.index(split), _FIXED)
@@ -436,6 +445,6 @@ class ImageData:
 
 
 def resized(images: np.ndarray, size: int) -> np.ndarray:
-    """`square` over an array of images, uint8 `[N, H, W, C]`."""
+    """Applies `square` to an array of images, uint8 `[N, H, W, C]`."""
     data = tf.data.Dataset.from_tensor_slices(images).map(lambda image: square(image, size))
     return next(data.batch(len(images)).as_numpy_iterator())

@@ -1,14 +1,19 @@
-"""Few labels among many images: which are kept, and how many rows of a batch have one."""
+"""Labels for some of the training images: which images keep one, and their part of a batch."""
 
 import math
 
 import numpy as np
 
-LEAST_SHARE = 0.1  # of a batch, where fewer images than that have a label
+LEAST_SHARE = 0.1
+"""Least share of labelled rows in a batch of two streams."""
 
 
 def check_num_labels(num_labels: int | None) -> None:
-    """Raises ValueError for a number of labels that no set can have."""
+    """Checks the type and the sign of a number of labels.
+
+    Raises:
+        ValueError: If `num_labels` is neither `None` nor a positive int.
+    """
     integral = isinstance(num_labels, int | np.integer) and not isinstance(num_labels, bool)
     if num_labels is not None and not (integral and num_labels > 0):
         raise ValueError(
@@ -18,13 +23,21 @@ def check_num_labels(num_labels: int | None) -> None:
 
 
 def hide_labels(labels: np.ndarray | None, num_labels: int, seed: int) -> np.ndarray:
-    """The labels `[N]` of `num_labels` images, as many of each class, and -1 for all others.
+    """Keeps `num_labels` labels, the same number for each class, and replaces the others by -1.
 
-    Which images keep theirs is a function of the seed.
+    The seed decides which images keep their label.
+
+    Args:
+        labels: Integer labels `[N]`.
+        num_labels: Number of labels to keep, a multiple of the number of classes, less than N.
+        seed: Seed of the choice, from 0 on.
+
+    Returns:
+        Labels `[N]`.
 
     Raises:
-        ValueError: if there are no integer labels, `num_labels` is not a multiple of the number of
-            classes, a class has too few images, or none would be left without a label.
+        ValueError: If there are no integer labels, `num_labels` is not a multiple of the number of
+            classes, a class has too few images, or every image would keep its label.
     """
     labels = None if labels is None else np.asarray(labels)
     if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
@@ -36,9 +49,10 @@ def hide_labels(labels: np.ndarray | None, num_labels: int, seed: int) -> np.nda
     each, rest = divmod(num_labels, len(classes))
     if rest or each > counts.min() or num_labels >= len(labels):
         raise ValueError(
-            f"`num_labels` must be a multiple of the {len(classes)} classes, so that each keeps as "
-            f"many, of at most {counts.min()} (the smallest class) each, and leave some of the "
-            f"{len(labels)} training images without. Received: num_labels={num_labels}."
+            f"`num_labels` must be a multiple of the {len(classes)} classes, keep at most "
+            f"{counts.min()} labels of each class (the size of the smallest class), and leave some "
+            f"of the {len(labels)} training images without a label. "
+            f"Received: num_labels={num_labels}."
         )
     rng = np.random.default_rng([seed, num_labels])
     hidden = np.full_like(labels, -1)
@@ -48,6 +62,17 @@ def hide_labels(labels: np.ndarray | None, num_labels: int, seed: int) -> np.nda
     return hidden
 
 
-def labelled_rows(rows: int, share: float) -> int:
-    """How many of a batch's rows, its last ones, are labelled: `share` of them, rounded up."""
-    return math.ceil(round(rows * share, 6))
+def labelled_rows(rows: int, labelled_share: float) -> int:
+    """Number of labelled rows in a batch of two streams.
+
+    Args:
+        rows: Rows of both streams together.
+        labelled_share: Share of the training images that have a label. The labelled rows have the
+            same share of the batch, rounded up, and at least `LEAST_SHARE` of it.
+
+    Example:
+        >>> zoo.datasets.labelled.labelled_rows(100, 0.002)
+        10
+    """
+    # 100 * 0.07 is 7.000000000000001.
+    return math.ceil(round(rows * max(LEAST_SHARE, labelled_share), 6))

@@ -1,4 +1,4 @@
-"""Pixel arithmetic shared by every source of images."""
+"""Pixel operations for all sources of images."""
 
 import tensorflow as tf
 
@@ -11,17 +11,17 @@ def centre_crop(image: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | in
 
 
 def square(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Crops the central square of an image and resizes it, bilinear with antialiasing.
+    """Crops the central square of an image and resizes it bilinearly, with antialiasing.
 
     Args:
         image: uint8 `[H, W, C]`; C must be known statically.
-        size: side of the result, in pixels.
+        size: Side of the result in pixels.
 
     Returns:
-        uint8 `[size, size, C]`. An image which has that size already keeps its exact values.
+        uint8 `[size, size, C]`. An image of that size keeps its exact values.
     """
     side = tf.minimum(tf.shape(image)[0], tf.shape(image)[1])
     image = centre_crop(image, side, side)
-    # Rounded, because a cast truncates and would darken every resized image by half a level.
+    # A cast truncates, which would darken resized images by half a level on average.
     resized = tf.round(tf.image.resize(image, [size, size], antialias=True))
     return tf.ensure_shape(tf.cast(resized, tf.uint8), [size, size, image.shape[-1]])

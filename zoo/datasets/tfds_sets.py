@@ -1,4 +1,6 @@
-"""Sets which TensorFlow Datasets (TFDS) prepares, read once into memory."""
+"""Data sets that TensorFlow Datasets (TFDS) prepares, read into memory once."""
+
+from __future__ import annotations
 
 import contextlib
 import functools
@@ -20,18 +22,18 @@ from zoo.datasets.images import ImageData, Split
 from zoo.datasets.pixels import centre_crop, square
 
 if TYPE_CHECKING:
-    import tensorflow_datasets as tfds  # Functions import it: it takes seconds to load.
+    import tensorflow_datasets as tfds
 
-CELEBA_CROP = 148  # the centre of 218x178: face and hair, most of the background cut away
+CELEBA_CROP = 148  # The centre of 218x178: face and hair, without most of the background.
 
 
 def ink(image: tf.Tensor) -> tf.Tensor:
-    """Omniglot's strokes as high values: three equal channels, dark on white, to one inverted."""
+    """Inverts an Omniglot image of three equal channels, dark on white, to one channel."""
     return 255 - image[..., :1]
 
 
 def face(image: tf.Tensor) -> tf.Tensor:
-    """The customary central 148x148 crop of an aligned CelebA image."""
+    """The usual central 148x148 crop of an aligned CelebA image."""
     return centre_crop(image, CELEBA_CROP, CELEBA_CROP)
 
 
@@ -42,10 +44,10 @@ class Recipe:
     train: str = "train[:90%]"
     validation: str = "train[90%:]"
     test: str = "test"
-    label: str | None = "label"  # the feature which becomes `y`
-    pixels: Callable[[tf.Tensor], tf.Tensor] | None = None  # applied before resizing
-    shape: tuple[int, int, int] = (28, 28, 1)  # of the images as they come
-    levels: int = 256  # grey levels, 0 to levels - 1
+    label: str | None = "label"  # The feature that becomes `y`.
+    pixels: Callable[[tf.Tensor], tf.Tensor] | None = None  # Applied before resizing.
+    shape: tuple[int, int, int] = (28, 28, 1)  # Of the images before resizing.
+    levels: int = 256  # Grey levels, from 0 to levels - 1.
 
 
 _MNIST = Recipe("train[:50000]", "train[50000:]")
@@ -63,7 +65,7 @@ RECIPES = {
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without TFDS's progress bars and log lines, which are many under absl's `app.run`."""
+    """Suppresses TFDS's progress bars and log lines, of which absl's `app.run` shows many."""
     import tensorflow_datasets as tfds
 
     verbosity = logging.get_verbosity()
@@ -77,53 +79,58 @@ def _quietly() -> Iterator[None]:
 
 
 def root(data_dir: str | None) -> Path:
-    """The folder of the TFDS sets: the one given, else TFDS_DATA_DIR, else TFDS's default."""
-    # Read here, because TFDS itself looks at the environment only once, when it is imported.
+    """The folder of the TFDS sets: `data_dir`, else TFDS_DATA_DIR, else TFDS's default."""
+    # TFDS itself reads the environment only once, on import.
     found = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(found).expanduser()
 
 
 def check(name: str, data_dir: str | None) -> None:
-    """Raises DatasetNotFound where `data_dir` is no folder; a set may still be downloaded."""
+    """Checks that `data_dir` is a folder or does not exist; a data set may be downloaded later.
+
+    Raises:
+        DatasetNotFound: If `data_dir` is a file.
+    """
     if (folder := root(data_dir)).exists() and not folder.is_dir():
-        raise DatasetNotFound(f"Looked for {name!r} in '{folder}', which is not a folder.")
+        raise DatasetNotFound(
+            f"Looked for {name!r} in '{folder}', which is not a folder. Set data_dir to a folder."
+        )
 
 
-def _prepare(builder: "tfds.core.DatasetBuilder", folder: Path) -> None:
-    """Builds a set from the files in the manual folder, and from the network where one lacks."""
+def _prepare(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
+    """Builds a set from the files in the manual folder, and downloads missing ones."""
     import tensorflow_datasets as tfds
 
     manual = folder / "downloads" / "manual"
     files = {url: info.filename for url, info in builder.url_infos.items()}
-    lacking = [url for url, file in files.items() if not (file and (manual / file).exists())]
+    missing = [url for url, file in files.items() if not (file and (manual / file).exists())]
     try:
-        # TFDS retries a dead network for minutes, so each host must give some answer first; what
-        # TFDS has downloaded before (each file with an .INFO beside it) needs no host.
+        # TFDS retries a dead network for minutes, so each host must answer first. Files that TFDS
+        # downloaded before have an .INFO file and need no host.
         cached = list((folder / "downloads" / builder.name).rglob("*.INFO"))
-        if len(cached) < len(lacking):
-            for url in {urlsplit(url).netloc: url for url in lacking}.values():
+        if len(cached) < len(missing):
+            for url in {urlsplit(url).netloc: url for url in missing}.values():
                 requests.head(url, timeout=5)
         builder.download_and_prepare(
             download_dir=folder / "downloads",
             download_config=tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False),
         )
     except Exception as error:
-        wanted = ", ".join(sorted(filter(None, files.values())))
-        hosts = ", ".join(sorted({urlsplit(url).netloc for url in lacking}))
+        originals = ", ".join(sorted(filter(None, files.values())))
+        hosts = ", ".join(sorted({urlsplit(url).netloc for url in missing}))
         if isinstance(error, requests.RequestException):
             cause = f"no connection to {hosts}"
         else:
             cause = f"{type(error).__name__}: {str(error)[:300]}"
         raise DatasetNotFound(
             f"The data set {builder.name!r} is not prepared in '{folder}', and preparing it failed "
-            f"({cause}). Put its original files ({wanted}) into '{manual}', or give a folder "
-            "that holds the prepared set by --data_dir or TFDS_DATA_DIR."
+            f"({cause}). Put its original files ({originals}) into '{manual}', or set --data_dir or "
+            "TFDS_DATA_DIR to a folder with the prepared set."
         ) from error
 
 
-def _read(builder, recipe: Recipe, split: str, size: int | None) -> Split:
-    """One split in memory; decoding, cropping and resizing run in parallel."""
-
+def _read(builder: tfds.core.DatasetBuilder, recipe: Recipe, split: str, size: int | None) -> Split:
+    """Reads one split into memory; decodes, crops and resizes in parallel."""
     import tensorflow_datasets as tfds
 
     def example(record):
@@ -139,7 +146,7 @@ def _read(builder, recipe: Recipe, split: str, size: int | None) -> Split:
             return image, tf.stack([tf.cast(value, tf.float32) for value in y.values()])
         return image, tf.cast(y, tf.int32)
 
-    # One file after the other keeps the stored order whatever the number of files.
+    # Reading one file after the other keeps the stored order.
     config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     data = builder.as_dataset(split=split, shuffle_files=False, read_config=config)
     data = data.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -151,15 +158,15 @@ def _read(builder, recipe: Recipe, split: str, size: int | None) -> Split:
     for images, labels in data.batch(1024).prefetch(2).as_numpy_iterator():
         x[start : start + len(images)], y[start : start + len(images)] = images, labels
         start += len(images)
-    # The arrays are shared by all that load the set again.
+    # The cache below shares the arrays.
     x.flags.writeable = y.flags.writeable = False
     return Split(x, None if recipe.label is None else y)
 
 
-# Decoding takes seconds: who trains and then scores a model, or many on one set, waits once.
+# Decoding takes seconds; a process often loads the same set again, to train and to evaluate.
 @functools.lru_cache(maxsize=1)
-def _splits(name: str, folder: Path, size: int):
-    """The three splits of a set, prepared if need be, and what its builder tells of it."""
+def _splits(name: str, folder: Path, size: int) -> tuple[dict[str, Split], tfds.core.DatasetInfo]:
+    """The three splits of a set, which is prepared if necessary, and the builder's information."""
     import tensorflow_datasets as tfds
 
     recipe = RECIPES[name]
@@ -168,12 +175,12 @@ def _splits(name: str, folder: Path, size: int):
         if not Path(builder.data_dir).is_dir():
             _prepare(builder, folder)
         parts = {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}
-        splits = {part: _read(builder, recipe, where, size) for part, where in parts.items()}
+        splits = {part: _read(builder, recipe, rows, size) for part, rows in parts.items()}
     return splits, builder.info
 
 
 def load(name: str, data_dir: str | None, *, image_size: int | None, **options) -> ImageData:
-    """Reads a TFDS set, after preparing it if need be; see `zoo.datasets.load`."""
+    """Reads a TFDS set, and prepares it if necessary; see `zoo.datasets.load`."""
     check(name, data_dir)
     recipe = RECIPES[name]
     splits, info = _splits(name, root(data_dir).absolute(), image_size or recipe.shape[0])

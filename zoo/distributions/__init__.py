@@ -1,9 +1,10 @@
-"""Families (parameters to a distribution), conditionals (context to a distribution), priors.
+"""Families (parameters to a distribution), conditionals (context to a distribution) and priors.
 
-All of them hand out `tfp.distributions.Distribution`s: `sample`, `log_prob`, `mean`, and exact
-KL divergences where TFP knows them. Nothing here computes a loss.
+All of them return a `tfp.distributions.Distribution`, with `sample`, `log_prob`, `mean`, and an exact
+KL divergence if TFP has one. No losses are computed here.
 """
 
+from zoo.distributions import by_name
 from zoo.distributions.conditional import Completion, Conditional
 from zoo.distributions.families import (
     Bernoulli,
@@ -16,8 +17,11 @@ from zoo.distributions.families import (
     FullCovarianceNormal,
     SharedScaleNormal,
     UnitNormal,
-    likelihood_family,
 )
+from zoo.distributions.flow_networks import MADE
+from zoo.distributions.flow_posteriors import InverseAutoregressiveNormal, PlanarNormal
+from zoo.distributions.flow_priors import MAFPrior, RealNVPPrior
+from zoo.distributions.hierarchical import HierarchicalPosterior, HierarchicalPrior
 from zoo.distributions.implicit import (
     ImplicitConditional,
     ImplicitPart,
@@ -26,21 +30,33 @@ from zoo.distributions.implicit import (
     noise_basis,
     noisy_mlp,
 )
-from zoo.distributions.part import Part, has_log_prob, kl, refuse_learned
+from zoo.distributions.mixtures import (
+    FittedMixture,
+    MixturePrior,
+    NormalPetals,
+    SwissRoll,
+    VampPrior,
+)
+from zoo.distributions.part import (
+    Part,
+    has_log_prob,
+    kl,
+    need_density,
+    need_differentiable_draws,
+    need_noise,
+    refuse_learned,
+)
 from zoo.distributions.priors import (
     ConditionalPrior,
     IsotropicNormal,
-    MixturePrior,
-    NormalPetals,
     Prior,
     StandardNormal,
-    SwissRoll,
     Uniform,
     UniformOnSphere,
-    VampPrior,
 )
 
 __all__ = [
+    "MADE",
     "Bernoulli",
     "Categorical",
     "Completion",
@@ -51,15 +67,22 @@ __all__ = [
     "DiagonalNormal",
     "DiscretizedLogistic",
     "Family",
+    "FittedMixture",
     "FullCovarianceNormal",
+    "HierarchicalPosterior",
+    "HierarchicalPrior",
     "ImplicitConditional",
     "ImplicitPart",
+    "InverseAutoregressiveNormal",
     "IsotropicNormal",
+    "MAFPrior",
     "MixturePrior",
     "NoiseBasisConditional",
     "NormalPetals",
     "Part",
+    "PlanarNormal",
     "Prior",
+    "RealNVPPrior",
     "SharedScaleNormal",
     "StandardNormal",
     "SwissRoll",
@@ -67,11 +90,17 @@ __all__ = [
     "UniformOnSphere",
     "UnitNormal",
     "VampPrior",
+    "by_name",
     "has_log_prob",
     "kl",
     "likelihood_family",
     "mean_and_variance",
+    "need_density",
+    "need_differentiable_draws",
+    "need_noise",
     "noise_basis",
     "noisy_mlp",
     "refuse_learned",
 ]
+
+likelihood_family = by_name.likelihood

@@ -1,4 +1,4 @@
-"""A network and a family: a distribution given something."""
+"""Conditional distributions: a network and a family."""
 
 import keras
 import tensorflow as tf
@@ -14,9 +14,9 @@ tfd = tfp.distributions
 class Conditional(Part):
     """p(. | context): a network, and the family that its output parameterises.
 
-    A network with two inputs also takes a condition `y[B, ...]`; one with a single input does
-    without, whatever the data brings. It returns a distribution, which is no tensor: call it in a
-    model's methods, not in a functional graph.
+    A network with two inputs also takes a condition `y[B, ...]`; a network with one input ignores
+    `y`. A `Conditional` returns a distribution, which is not a tensor: call it in a model's methods,
+    not in a functional graph.
 
     Args:
         network: A built `keras.Model` from a context to parameters,
@@ -34,22 +34,30 @@ class Conditional(Part):
         self.network = network
         self.family = family
 
+    def made_of(self) -> tuple[Part, ...]:
+        return (self.family,)
+
     @property
-    def condition(self):
+    def condition(self) -> tf.TensorSpec | None:
         if len(self.network.inputs) == 1:
             return None
         taken = self.network.inputs[1]
         return tf.TensorSpec(taken.shape, taken.dtype)
 
-    def call(self, context, y=None, training=False) -> tfd.Distribution:
+    def call(
+        self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
+    ) -> tfd.Distribution:
         """The distribution given `context[..., B, *network.input_shape[1:]]`.
 
-        Leading sample axes (`z[K, B, D]`) are folded into the batch around the network, and `y`
-        serves each of them.
+        Leading sample axes, as of `z[K, B, D]`, are folded into the batch for the network; `y` is
+        repeated for each sample.
+
+        Raises:
+            ValueError: If the network takes a condition and `y` is `None`.
         """
         if len(self.network.inputs) > 1 and y is None:
             raise ValueError(
-                f"The network '{self.network.name}' takes a condition `y` beside its context: "
+                f"The network '{self.network.name}' takes a condition `y` in addition to its context: "
                 "train on (x, y), and pass `y` to the model's methods. Received: y=None."
             )
         context = tf.cast(context, tf.float32)
@@ -75,23 +83,23 @@ class Conditional(Part):
 
 @keras.saving.register_keras_serializable("zoo")
 class Completion(Conditional):
-    """p(x | ., y) of an image of which `y` shows a part: of the values that `y` hides, and no other.
+    """p(x | ., y) of the hidden values of an image, where `y` holds the seen values.
 
-    `y[B, H, W, C]` holds the seen values, and -1 where the image is hidden, as `zoo.datasets` makes
-    it (`seen_quadrants`). `log_prob(x)` is the sum over the hidden values; what was seen has no share
-    in it, and none in any gradient. `mean()` and `sample()` are whole images, which show the seen
-    values as they are.
+    `y[B, H, W, C]` holds the seen values, and -1 where the image is hidden (`seen_quadrants` in
+    `zoo.datasets`). `log_prob(x)` is the sum over the hidden values; seen values contribute neither
+    to it nor to any gradient. `mean()` and `sample()` are whole images that contain the seen values
+    unchanged.
 
-    The network takes the condition as any other `Conditional`'s does, or may do without it. One
-    whose only input is `y` itself is called `part(y, y)`.
+    The network takes the condition as in a `Conditional`, or ignores it. If `y` is the network's
+    only input, call `part(y, y)`.
 
     Args:
         network: As for `Conditional`, to the parameters of a whole image.
         family: A `Family` of independent values.
 
     Raises:
-        ValueError: If the network does not end in an image's parameters, or the family is one over
-            vectors.
+        ValueError: If the network does not return an image's parameters, if the family is over
+            vectors and, when called, if `y` is `None`.
 
     Example:
         >>> part = zoo.Completion(zoo.networks.mlp_decoder(2, (2, 2, 1)), zoo.Bernoulli())
@@ -106,16 +114,16 @@ class Completion(Conditional):
 
     def __init__(self, network: keras.Model, family: Family, **kwargs):
         super().__init__(network, family, **kwargs)
-        # By what families over vectors, whose values depend on each other, have to override.
+        # Families over vectors override `num_params`, because their values are dependent.
         if type(family).num_params is not Family.num_params:
             raise ValueError(
-                "A Completion leaves values out one by one: it takes a family of independent "
-                f"values. Received: a {type(family).__name__}, which is over vectors."
+                "A Completion sums over hidden values, so its family must be of independent values. "
+                f"Received: a {type(family).__name__}, which is over vectors."
             )
         shape = network.output_shape
         if len(shape) != 4 or shape[-1] % family.params_per_value:
             raise ValueError(
-                "The network of a Completion gives the parameters of an image, [B, H, W, "
+                "The network of a Completion must return the parameters of an image, [B, H, W, "
                 f"{family.params_per_value} C] for a {type(family).__name__}. Received: a network "
                 f"with outputs of shape {shape}."
             )
@@ -127,24 +135,30 @@ class Completion(Conditional):
         return height, width, params // self.family.params_per_value
 
     @property
-    def condition(self):
-        # What is seen is needed also where the network does without.
+    def condition(self) -> tf.TensorSpec | None:
+        # The seen values are needed even if the network ignores them.
         return super().condition or tf.TensorSpec([None, *self.image_shape], tf.float32)
 
     def check_context_is_y(self) -> None:
-        """Raises a `ValueError` unless the network's only input can be `y`: for `part(y, y)`."""
+        """Checks that the network's only input can be `y`, as `part(y, y)` requires.
+
+        Raises:
+            ValueError: If the network has other inputs.
+        """
         inputs = [tuple(t.shape[1:]) for t in self.network.inputs]
         if inputs != [self.image_shape]:
             raise ValueError(
-                "A guess at what is hidden is a `Completion` whose network's only input is the seen "
-                f"part `y`, of shape {self.image_shape}. Received: a network with inputs of the "
+                "A guess at the hidden values is a `Completion` whose network's only input is the "
+                f"seen part `y`, of shape {self.image_shape}. Received: a network with inputs of the "
                 f"shapes {inputs}."
             )
 
-    def call(self, context, y=None, training=False):
+    def call(
+        self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
+    ) -> tfd.Distribution:
         if y is None:
             raise ValueError(
-                "A completion needs the seen part `y` of the image: train on (x, y), and pass `y` to "
+                "A Completion needs the seen part `y` of the image: train on (x, y), and pass `y` to "
                 "the model's methods. Received: y=None."
             )
         whole = super().call(context, y, training)

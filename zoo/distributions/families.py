@@ -1,4 +1,4 @@
-"""Families: what a network puts out, made a distribution."""
+"""Families: from the output of a network to a distribution."""
 
 import math
 
@@ -6,7 +6,6 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo.config import look_up
 from zoo.distributions.part import Part
 from zoo.draws import Normal
 
@@ -14,22 +13,21 @@ tfd = tfp.distributions
 
 
 class Family(Part):
-    """Maps the output of a network to a distribution over what the network describes.
+    """Maps parameters, the output of a network, to a distribution.
 
-    Called on `params[..., *event[:-1], num_params(event[-1])]` and the number of axes of one event;
-    returns a distribution with batch shape `[...]` and that event shape. Where a value has several
-    parameters, they lie one after the other on the last axis.
+    Called on `params[..., *event[:-1], num_params(event[-1])]` and the number of axes of one event,
+    a family returns a distribution of batch shape `[...]` and that event shape. If a value has
+    several parameters, the last axis holds the first parameter of all values, then the second, and
+    so on.
 
-    A family of independent values says `params_per_value`. One over vectors, whose values depend on
-    each other, overrides `num_params` instead.
+    A family of independent values sets `params_per_value`. A family over vectors with dependent
+    values overrides `num_params` instead.
     """
 
-    params_per_value = 1
-    has_density_everywhere = True
-    """Whether `log_prob` takes any value, or only what the same distribution drew."""
+    params_per_value: int = 1
 
     def num_params(self, dim: int) -> int:
-        """Number of parameters of an event whose last axis has `dim` values."""
+        """Number of parameters of an event with `dim` values on the last axis."""
         return self.params_per_value * dim
 
     def check_data(self, binary: bool) -> None:
@@ -39,15 +37,18 @@ class Family(Part):
             ValueError: If the likelihood has no maximum on such images.
         """
 
-    def call(self, params, event_ndims: int) -> tfd.Distribution:
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         raise NotImplementedError
 
 
 @keras.saving.register_keras_serializable("zoo")
 class Deterministic(Family):
-    """All mass on the network's output: the encoder of an autoencoder as a distribution."""
+    """All mass on the network's output, as in the encoder of an autoencoder."""
 
-    def call(self, params, event_ndims):
+    has_density = False
+    is_deterministic = True
+
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(tfd.Deterministic(params), event_ndims)
 
 
@@ -55,11 +56,13 @@ class Deterministic(Family):
 class Bernoulli(Family):
     """Independent Bernoulli variables; the parameters are logits.
 
-    For data in {0, 1}. On grey values its `log_prob` is the cross-entropy, which is no
+    For data in {0, 1}. On grey values `log_prob` is minus the cross-entropy, which is not a
     log-likelihood; see `ContinuousBernoulli`.
     """
 
-    def call(self, params, event_ndims):
+    has_differentiable_draws = False
+
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(tfd.Bernoulli(logits=params, dtype=tf.float32), event_ndims)
 
 
@@ -67,11 +70,11 @@ class Bernoulli(Family):
 class ContinuousBernoulli(Family):
     """Independent continuous Bernoulli variables on [0, 1]; the parameters are logits.
 
-    Loaiza-Ganem and Cunningham, "The continuous Bernoulli", 2019, eq. 5: the cross-entropy with
-    the normaliser that makes it a density on [0, 1]. https://arxiv.org/abs/1907.06845
+    Loaiza-Ganem and Cunningham, "The continuous Bernoulli", 2019, eq. 5: the cross-entropy plus the
+    normaliser that makes it a density on [0, 1]. https://arxiv.org/abs/1907.06845
     """
 
-    def check_data(self, binary):
+    def check_data(self, binary: bool) -> None:
         if binary:
             raise ValueError(
                 "The continuous Bernoulli likelihood is a density that grows without bound on "
@@ -79,7 +82,7 @@ class ContinuousBernoulli(Family):
                 "binarize=None), or choose the likelihood 'bernoulli'."
             )
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(tfd.ContinuousBernoulli(logits=params), event_ndims)
 
 
@@ -87,13 +90,16 @@ class ContinuousBernoulli(Family):
 class DiagonalNormal(Family):
     """A normal with diagonal covariance; the parameters are the means, then the raw scales.
 
-    Without `max_scale`, scale = min_scale + softplus(raw), as suits a posterior. With it, log scale
-    moves smoothly between the logs of both bounds (a sigmoid), as a likelihood needs: where a pixel
-    is the same in all images, the likelihood of an unbounded scale goes to infinity.
+    Without `max_scale`, scale = min_scale + softplus(raw), which suits a posterior. With
+    `max_scale`, the log scale is a sigmoid of raw between the logs of both bounds. A likelihood needs
+    both bounds: at a pixel that is the same in all images, an unbounded likelihood goes to infinity.
 
     Args:
         min_scale: Lower bound of the standard deviation, > 0.
         max_scale: Upper bound, > min_scale, or `None` for no bound.
+
+    Raises:
+        ValueError: If a bound is out of range.
     """
 
     params_per_value = 2
@@ -108,7 +114,7 @@ class DiagonalNormal(Family):
         self.min_scale = min_scale
         self.max_scale = max_scale
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         loc, raw = tf.split(params, 2, axis=-1)
         if self.max_scale is None:
             scale = self.min_scale + tf.nn.softplus(raw)
@@ -124,10 +130,7 @@ class FullCovarianceNormal(Family):
 
     Kingma and Welling, "An Introduction to Variational Autoencoders", 2019, section 2.5.1,
     algorithm 2. The parameters are the D means, the D raw values of L's diagonal (which is
-    min_scale + softplus(raw)), and D times the D (D - 1) / 2 entries below it. The paper has the network
-    put out a whole matrix and masks it; the same matrix is filled here from what the mask lets
-    through. Those entries are divided by D: else their noise, D to a row, which a new network puts
-    out at random, drowns the diagonal, and latents collapse before they are learned.
+    min_scale + softplus(raw)), and D times the D (D - 1) / 2 entries below the diagonal.
     https://arxiv.org/abs/1906.02691
 
     The KL to a normal of independent values is exact:
@@ -137,6 +140,16 @@ class FullCovarianceNormal(Family):
 
     Args:
         min_scale: Lower bound of the diagonal of L, > 0.
+
+    Raises:
+        ValueError: If `min_scale` is not positive and, when called, if the number of parameters does
+            not fit.
+
+    Notes:
+        In the paper the network returns a whole matrix, which is masked. Here the network returns only
+        the entries that the mask keeps. These entries are divided by D: otherwise the noise of a
+        new network, with D entries in a row, drowns the diagonal, and latents collapse before they
+        are learned.
 
     Example:
         >>> family = zoo.FullCovarianceNormal()
@@ -151,17 +164,17 @@ class FullCovarianceNormal(Family):
             raise ValueError(f"`min_scale` must be positive. Received: min_scale={min_scale}.")
         self.min_scale = min_scale
 
-    def num_params(self, dim):
+    def num_params(self, dim: int) -> int:
         return 2 * dim + dim * (dim - 1) // 2
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         size = params.shape[-1]
         dim = (math.isqrt(9 + 8 * size) - 3) // 2
         if event_ndims != 1 or self.num_params(dim) != size:
             raise ValueError(
-                "A FullCovarianceNormal over vectors of D values takes D (D + 3) / 2 parameters, on "
-                f"one axis. Received: parameters of shape {tuple(params.shape)} for events of "
-                f"{event_ndims} axes."
+                "A FullCovarianceNormal over vectors of D values takes D (D + 3) / 2 parameters on "
+                "one axis: use it for vectors, with a network of `num_params(D)` outputs. Received: "
+                f"parameters of shape {tuple(params.shape)} for events of {event_ndims} axes."
             )
         loc, raw, below = tf.split(params, [dim, dim, size - 2 * dim], -1)
         scale_tril = tf.linalg.diag(self.min_scale + tf.nn.softplus(raw))
@@ -172,14 +185,14 @@ class FullCovarianceNormal(Family):
 
 
 class CorrelatedNormal(tfd.MultivariateNormalTriL):
-    """What `FullCovarianceNormal` hands out: TFP's, with an exact KL to independent normals."""
+    """TFP's multivariate normal, with an exact KL to independent normals."""
 
 
 @tfd.RegisterKL(CorrelatedNormal, tfd.Independent)
 def _kl_to_independent_normals(q, p, name=None):
     normal = p.distribution
     if not isinstance(normal, tfd.Normal) or p.event_shape.rank != 1:
-        raise NotImplementedError("Known for a vector of independent normals only.")
+        raise NotImplementedError("The KL is known to a vector of independent normals only.")
     scale_tril = q.scale_tril
     squares = tf.reduce_sum(scale_tril**2, -1) + (q.loc - normal.loc) ** 2
     logs = tf.math.log(normal.scale) - tf.math.log(tf.linalg.diag_part(scale_tril))
@@ -190,25 +203,30 @@ def _kl_to_independent_normals(q, p, name=None):
 class UnitNormal(Family):
     """A normal with identity covariance; the parameters are the means.
 
-    Its -log_prob is what "mean squared error" stands for: half the squared error, summed, plus
-    D/2 log(2 pi).
+    -log_prob is half the summed squared error plus D/2 log(2 pi): the "mean squared error" loss.
     """
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(Normal(params, 1.0), event_ndims)
 
 
 @keras.saving.register_keras_serializable("zoo")
 class SharedScaleNormal(Family):
-    """A normal whose one standard deviation, shared by all values, is learned.
+    """A normal with one learned standard deviation for all values; the parameters are the means.
 
-    At the optimum its square is the mean squared error: Rybkin et al., "Simple and Effective VAE
-    Training with Calibrated Decoders", 2021, section 4.1 ("sigma-VAE"; theirs is set to the
-    optimum of each batch, ours is learned). https://arxiv.org/abs/2006.13202
+    Rybkin et al., "Simple and Effective VAE Training with Calibrated Decoders", 2021, section 4.1
+    ("sigma-VAE"). At the optimum the variance is the mean squared error.
+    https://arxiv.org/abs/2006.13202
 
     Args:
-        initial_scale: Standard deviation to start from, > min_scale.
-        min_scale: Lower bound, > 0: data that can be reproduced exactly has no optimum.
+        initial_scale: Initial standard deviation, > min_scale.
+        min_scale: Lower bound, > 0: without a bound, exact reconstructions have no optimum.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Notes:
+        The paper sets the scale to the optimum of each batch; here the scale is a weight.
     """
 
     def __init__(self, initial_scale: float = 1.0, min_scale: float = 1e-3, **kwargs):
@@ -226,30 +244,35 @@ class SharedScaleNormal(Family):
         )
 
     @property
-    def scale(self):
+    def scale(self) -> tf.Tensor:
+        """The standard deviation, `[]`."""
         return self.min_scale + tf.exp(tf.convert_to_tensor(self.raw_scale))
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(Normal(params, self.scale), event_ndims)
 
 
 @keras.saving.register_keras_serializable("zoo")
 class DiscretizedLogistic(Family):
-    """A logistic, rounded to the `levels` equally spaced values of [0, 1]; a mass function.
+    """A logistic, rounded to `levels` equally spaced values of [0, 1]; a mass function.
 
     Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", 2016,
     section 5.2; the outermost levels take the tails, as in Salimans et al., "PixelCNN++", 2017,
-    section 2.1. The parameters are the means, less 1/2, then the raw scales; log scale is bounded
-    smoothly as in `DiagonalNormal`. Parameters of zero, with which a network begins, spread their
+    section 2.1. The parameters are the means minus 1/2, then the raw scales; the log scale is
+    bounded by a sigmoid as in `DiagonalNormal`. A network's initial output, near zero, spreads the
     mass over the whole range. https://arxiv.org/abs/1606.04934, https://arxiv.org/abs/1701.05517
 
     Args:
         levels: Number of values, 256 for 8-bit images: 0, 1/255, ..., 1.
         min_scale: Lower bound of the logistic's scale, > 0, in units of the [0, 1] range.
-        max_scale: Upper bound.
+        max_scale: Upper bound, > min_scale, in the same units.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     params_per_value = 2
+    has_differentiable_draws = False
 
     def __init__(
         self, levels: int = 256, min_scale: float = 1e-3, max_scale: float = 1.0, **kwargs
@@ -264,7 +287,7 @@ class DiscretizedLogistic(Family):
         self.min_scale = min_scale
         self.max_scale = max_scale
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         loc, raw = tf.split(params, 2, axis=-1)
         low, high = math.log(self.min_scale), math.log(self.max_scale)
         scale = tf.exp(low + (high - low) * tf.sigmoid(raw + 1.0))
@@ -273,18 +296,23 @@ class DiscretizedLogistic(Family):
 
 @keras.saving.register_keras_serializable("zoo")
 class Categorical(Family):
-    """A probability of its own for each of the `levels` equally spaced values of [0, 1].
+    """One probability for each of `levels` equally spaced values of [0, 1].
 
-    The softmax likelihood of van den Oord et al., "Pixel Recurrent Neural Networks", 2016. It
-    knows nothing of which levels are near each other, and costs `levels` parameters a value:
-    for images of few levels. https://arxiv.org/abs/1601.06759
+    The softmax likelihood of van den Oord et al., "Pixel Recurrent Neural Networks", 2016. It does
+    not use the order of the levels and takes `levels` parameters for each value, so it suits images
+    of few levels. https://arxiv.org/abs/1601.06759
 
-    The parameters are the logits of all values' first level, then those of the second, and so on.
-    A value counts as the level nearest to it.
+    The parameters are the logits of the first level for all values, then of the second, and so on.
+    Each value is rounded to the nearest level.
 
     Args:
-        levels: Number of values: 0, 1 / (levels - 1), ..., 1.
+        levels: Number of values: 0, 1 / (levels - 1), ..., 1; at least 2.
+
+    Raises:
+        ValueError: If there are fewer than two levels.
     """
+
+    has_differentiable_draws = False
 
     def __init__(self, levels: int = 256, **kwargs):
         super().__init__(**kwargs)
@@ -293,16 +321,16 @@ class Categorical(Family):
         self.levels = levels
 
     @property
-    def params_per_value(self):
+    def params_per_value(self) -> int:
         return self.levels
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         logits = tf.stack(tf.split(params, self.levels, axis=-1), -1)
         return tfd.Independent(CategoricalLevels(logits), event_ndims)
 
 
 class CategoricalLevels(tfd.Distribution):
-    """Values `k / (K - 1)` with the probabilities `softmax(logits[..., K])`."""
+    """Values `k / (K - 1)`, k = 0, ..., K - 1, with probabilities `softmax(logits[..., K])`."""
 
     def __init__(self, logits: tf.Tensor):
         parameters = dict(locals())
@@ -339,38 +367,20 @@ class CategoricalLevels(tfd.Distribution):
         return tf.reduce_sum(tf.nn.softmax(self.logits) * values, -1)
 
 
-def likelihood_family(name: str, levels: int = 256) -> Family:
-    """The family of p(x | z) of that name, as presets and command lines call it.
-
-    Args:
-        name: "bernoulli", "continuous_bernoulli", "normal" (a variance per value, bounded),
-            "shared_scale_normal", "unit_normal", "discretized_logistic" or "categorical".
-        levels: Number of grey levels of the data, for the last two.
-    """
-    families = {
-        "bernoulli": Bernoulli,
-        "continuous_bernoulli": ContinuousBernoulli,
-        "normal": lambda: DiagonalNormal(min_scale=0.05, max_scale=1.0),
-        "shared_scale_normal": SharedScaleNormal,
-        "unit_normal": UnitNormal,
-        "discretized_logistic": lambda: DiscretizedLogistic(levels),
-        "categorical": lambda: Categorical(levels),
-    }
-    return look_up(families, name, "likelihood")()
-
-
 class RoundedLogistic(tfd.Distribution):
-    """Logistic(loc, scale) rounded to {0, 1/(levels-1), ..., 1}, tails to the ends.
+    """Logistic(loc, scale), rounded to {0, 1/(levels-1), ..., 1}; the end values take the tails.
 
-    `tfd.QuantizedDistribution` is the general form. This one uses the logistic's own identity
+    `tfd.QuantizedDistribution` is the general form. This class uses the identity
 
         sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)),
 
-    so that the log of a bin's mass neither underflows nor cancels, however far the bin lies from
-    `loc` and however small it is against `scale`.
+    so that the log of a bin's mass neither underflows nor cancels, even if the bin is far from `loc`
+    or narrow relative to `scale`.
     """
 
-    def __init__(self, loc, scale, levels, name="RoundedLogistic"):
+    def __init__(
+        self, loc: tf.Tensor, scale: tf.Tensor, levels: int, name: str = "RoundedLogistic"
+    ):
         parameters = dict(locals())
         self.loc = tf.convert_to_tensor(loc)
         self.scale = tf.convert_to_tensor(scale)
@@ -414,7 +424,7 @@ class RoundedLogistic(tfd.Distribution):
         return tf.round(tf.clip_by_value(raw, 0.0, 1.0) * (self.levels - 1)) / (self.levels - 1)
 
     def _mean(self):
-        # E[X] = sum over the edges between levels of P(X beyond the edge), one edge at a time.
+        # E[X] is the sum of P(X > edge) / steps over the edges between levels; one edge at a time.
         steps = self.levels - 1
         loc, scale = tf.broadcast_to(self.loc, self.batch_shape_tensor()), self.scale
 

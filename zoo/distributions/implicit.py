@@ -1,4 +1,4 @@
-"""Posteriors that can be sampled and have no known density: networks of a context and of noise."""
+"""Implicit posteriors: networks of a context and of noise, with draws but without a known density."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,13 +15,19 @@ tfd = tfp.distributions
 
 
 class ImplicitPart(Part):
-    """Base of the posteriors that can be sampled and have no known density."""
+    """Base of posteriors that can be sampled and have no known density.
+
+    `mean()` and `variance()` are Monte Carlo estimates from `moment_draws` draws of noise. The draws
+    are always the same, so the estimates are functions of the context and the weights alone.
+    """
+
+    has_density = False
 
     def __init__(self, network: keras.Model, moment_draws: int, **kwargs):
         super().__init__(**kwargs)
         if moment_draws < 2:
             raise ValueError(
-                f"A variance takes at least 2 draws. Received: moment_draws={moment_draws}."
+                f"`moment_draws` must be at least 2. Received: moment_draws={moment_draws}."
             )
         self.network = network
         self.moment_draws = moment_draws
@@ -31,38 +37,38 @@ class ImplicitPart(Part):
         """The shape of one draw of noise."""
         raise NotImplementedError
 
-    def call(self, context, y=None, training=False) -> "Implicit":
+    def call(
+        self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
+    ) -> "Implicit":
         """The distribution given `context[B, ...]`, of batch shape `[B]` and event shape `[D]`."""
         raise NotImplementedError
 
     def _moment_noise(self):
-        # NumPy's: the same whether compiled by XLA or not, here and where an export is loaded.
+        # NumPy's numbers are the same with and without XLA, and in a loaded export.
         shape = (self.moment_draws, *self.noise_shape)
         return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
 @keras.saving.register_keras_serializable("zoo")
 class ImplicitConditional(ImplicitPart):
-    """q(z | x) as a network of x and noise: z = f(x, eps), eps ~ N(0, I).
+    """q(z | x) as a network of x and noise: z = f(x, eps) with eps ~ N(0, I).
 
     The universal approximator posterior of Makhzani et al., "Adversarial Autoencoders", 2016,
     section 2.1 (https://arxiv.org/abs/1511.05644), and the black-box inference model of Mescheder
     et al., "Adversarial Variational Bayes", 2017, section 2 and figure 2
-    (https://arxiv.org/abs/1701.04722). It takes the place of a `Conditional` wherever draws of z are
-    enough.
+    (https://arxiv.org/abs/1701.04722). It replaces a `Conditional` in models that need only draws.
 
-    What it hands out is an `Implicit` distribution: `sample` and no `log_prob`. Its `mean()` and
-    `variance()` are Monte Carlo estimates with `moment_draws` draws of noise, always the same ones
-    and the same for all x, so that they are functions of x and the weights alone. They cost as many
-    passes of the network, in which dropout and its kin are off, and have no gradient.
+    It returns an `Implicit` distribution, with `sample` and without `log_prob`. `mean()` and
+    `variance()` are Monte Carlo estimates from `moment_draws` draws of noise, the same for all x. They
+    take `moment_draws` passes of the network, without dropout, and have no gradient.
 
     Args:
         network: A built `keras.Model` with two inputs, the context `[B, ...]` and noise `[B, E]`, to
-            `[B, D]`, such as `noisy_mlp` makes.
+            `[B, D]`, such as `noisy_mlp` returns.
         moment_draws: Draws of noise for mean and variance, at least 2.
 
     Raises:
-        ValueError: If the network has not these inputs and outputs, or for fewer draws.
+        ValueError: If the network has other inputs or outputs, or `moment_draws` is too small.
 
     Example:
         >>> network = zoo.distributions.noisy_mlp((8, 8, 1), noise_dim=4, outputs=2, hidden=(16,))
@@ -76,33 +82,34 @@ class ImplicitConditional(ImplicitPart):
         shapes = [tuple(t.shape[1:]) for t in network.inputs]
         if len(shapes) != 2 or len(shapes[1]) != 1 or len(network.output_shape) != 2:
             raise ValueError(
-                "The network of an ImplicitConditional takes a context [B, ...] and noise [B, E], "
-                f"and gives [B, D]. Received: inputs of the shapes {shapes}, and outputs of the "
-                f"shape {network.output_shape[1:]}."
+                "The network of an ImplicitConditional must take a context [B, ...] and noise "
+                f"[B, E], and return [B, D]; see `noisy_mlp`. Received: inputs of the shapes {shapes}, "
+                f"and outputs of the shape {network.output_shape[1:]}."
             )
 
     @property
-    def noise_shape(self):
+    def noise_shape(self) -> tuple[int, ...]:
         return tuple(self.network.inputs[1].shape[1:])
 
-    def call(self, context, y=None, training=False):
+    def call(
+        self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
+    ) -> "Implicit":
         dim = self.network.output_shape[-1]
         context = tf.cast(context, tf.float32)
         rows = tf.shape(context)[0]
 
         def draw(n, seed):
             noise = draws.normal(tf.concat([[n * rows], self.noise_shape], 0), seed)
-            # Many draws of an image are many rows to the network.
+            # Draws of one image are separate rows of the network's input.
             repeats = tf.concat([[n], tf.ones([context.shape.rank - 1], tf.int32)], 0)
-            wide = context if tf.get_static_value(n) == 1 else tf.tile(context, repeats)
-            return tf.reshape(self._value(wide, noise, training), tf.stack([n, rows, dim]))
+            repeated = context if tf.get_static_value(n) == 1 else tf.tile(context, repeats)
+            return tf.reshape(self._value(repeated, noise, training), tf.stack([n, rows, dim]))
 
         def moments():
             noise = tf.constant(self._moment_noise())
 
-            # One draw at a time: memory does not grow with their number, as no pass is kept for a
-            # gradient.
-            def another(i, mean, squares):
+            # One draw at a time, and no gradient: memory does not grow with the number of draws.
+            def next_draw(i, mean, squares):
                 eps = tf.tile(noise[i][None], [rows, 1])
                 step = tf.stop_gradient(self._value(context, eps, False)) - mean
                 mean += step / tf.cast(i + 1, tf.float32)
@@ -111,9 +118,9 @@ class ImplicitConditional(ImplicitPart):
             start = tf.zeros([rows, dim])
             loop = (0, start, start)
             shapes = tuple(tf.TensorShape(s) for s in ([], *[[None, dim]] * 2))
-            # XLA has to know their number.
+            # XLA needs a static number of iterations.
             _, mean, squares = tf.while_loop(
-                lambda *_: True, another, loop, shapes, maximum_iterations=self.moment_draws
+                lambda *_: True, next_draw, loop, shapes, maximum_iterations=self.moment_draws
             )
             return mean, squares / self.moment_draws
 
@@ -125,28 +132,30 @@ class ImplicitConditional(ImplicitPart):
 
 @keras.saving.register_keras_serializable("zoo")
 class NoiseBasisConditional(ImplicitPart):
-    """q(z | x) whose moments given x are cheap: z = z0(x) + sum_i a_i(x) * v_i(eps_i).
+    """q(z | x) with moments that are cheap to estimate: z = z0(x) + sum_i a_i(x) * v_i(eps_i).
 
-    The encoder that Mescheder et al., "Adversarial Variational Bayes", 2017, section 4, devise for
-    adaptive contrast: x only scales m bases, each a function of noise of its own. With products by
-    latent dimension,
+    The encoder for adaptive contrast of Mescheder et al., "Adversarial Variational Bayes", 2017,
+    section 4: x scales m bases, each a function of its own noise. With products by latent dimension,
 
-        E[z | x] = z0(x) + sum_i a_i(x) * E[v_i],   Var[z | x] = sum_i a_i(x)^2 * Var[v_i],
+        E[z | x] = z0(x) + sum_i a_i(x) * E[v_i],   Var[z | x] = sum_i a_i(x)^2 * Var[v_i].
 
-    so that estimates of the moments of v, which no x changes, give those of z for any x. As in the
-    authors' code, a = elu(raw - 5) + 1, which is positive, and exp(-5) for a new network: nearly no
-    noise. Their code takes the moments of the draws that the batch itself makes; here they are those of
-    `moment_draws` other draws, as `ImplicitConditional` says, so that q(z | x) does not depend on
-    what else is in the batch. Their layer of z0 starts with weights of 1e-5, so that a new z0 is
-    next to 0 for all x; here the network is the caller's. https://arxiv.org/abs/1701.04722
+    The moments of v do not depend on x, so one estimate gives the moments of z for every x. The
+    scales are a = elu(raw - 5) + 1, as in the authors' code: they are positive, and exp(-5) in a new
+    network, which is nearly no noise. https://arxiv.org/abs/1701.04722
 
     Args:
         network: From the context `[B, ...]` to `[B, (1 + m) D]`: z0, then the raw a_1, ..., a_m.
-        basis: From noise `[B, m, E]` to v `[B, m, D]`, such as `noise_basis` makes.
+        basis: From noise `[B, m, E]` to v `[B, m, D]`, such as `noise_basis` returns.
         moment_draws: Draws of noise for the moments of v, at least 2.
 
     Raises:
-        ValueError: If the networks do not go together, or for fewer draws.
+        ValueError: If the shapes of the networks do not match, or `moment_draws` is too small.
+
+    Notes:
+        The authors' code estimates the moments of v from the draws of the batch. Here they come from
+        `moment_draws` fixed draws, so that q(z | x) does not depend on the other images of the batch.
+        Their layer for z0 starts with weights of size 1e-5, so that a new z0 is close to 0 for all x;
+        here the caller chooses the network.
 
     Example:
         >>> encoder = zoo.networks.mlp_encoder((8, 8, 1), (1 + 3) * 2)
@@ -163,17 +172,19 @@ class NoiseBasisConditional(ImplicitPart):
         count, dim = shape if len(shape) == 2 else (0, 0)
         if len(network.inputs) != 1 or not count or outputs != ((1 + count) * dim,):
             raise ValueError(
-                "A NoiseBasisConditional takes a basis from [B, m, E] to [B, m, D], and a network "
-                "with one input and (1 + m) D outputs. Received: a basis with outputs of the shape "
+                "A NoiseBasisConditional needs a basis from [B, m, E] to [B, m, D], and a network with "
+                "one input and (1 + m) D outputs. Received: a basis with outputs of the shape "
                 f"{shape}, and a network with {len(network.inputs)} inputs and outputs of the shape "
                 f"{outputs}."
             )
 
     @property
-    def noise_shape(self):
+    def noise_shape(self) -> tuple[int, ...]:
         return tuple(self.basis.inputs[0].shape[1:])
 
-    def call(self, context, y=None, training=False):
+    def call(
+        self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
+    ) -> "Implicit":
         context = tf.cast(context, tf.float32)
         _, count, dim = self.basis.output_shape
         out = tf.cast(self.network(context, training=training), tf.float32)
@@ -198,17 +209,19 @@ class NoiseBasisConditional(ImplicitPart):
 
 
 class Implicit(tfd.Distribution):
-    """A distribution over `z[D]` for each of B contexts, known by its draws alone.
+    """A distribution over `z[D]` for each of B contexts, with draws and without a density.
 
     Args:
         draw: From a number n and a seed `[2]` to draws `[n, B, D]`, differentiable.
-        moments: A function of nothing, to estimates of mean and variance `[B, D]`.
-        batch: B where it is known, else `None`.
+        moments: Function without arguments, which returns estimates of mean and variance, `[B, D]`.
+        batch: B if it is known statically, else `None`.
         rows: B as a tensor.
         dim: D.
     """
 
-    def __init__(self, draw: Callable, moments: Callable, batch: int | None, rows, dim: int):
+    def __init__(
+        self, draw: Callable, moments: Callable, batch: int | None, rows: tf.Tensor, dim: int
+    ):
         parameters = dict(locals())
         self._draw, self.moments = draw, moments
         self._batch, self._rows, self._dim = batch, rows, dim
@@ -248,7 +261,7 @@ class Implicit(tfd.Distribution):
 
 
 def mean_and_variance(distribution: tfd.Distribution) -> tuple[tf.Tensor, tf.Tensor]:
-    """Both, by one pass where they are estimated."""
+    """Mean and variance of a distribution, in one pass if they are estimated."""
     if isinstance(distribution, Implicit):
         return distribution.moments()
     return distribution.mean(), distribution.variance()
@@ -261,24 +274,27 @@ def noisy_mlp(
     hidden: Sequence[int] = (300, 300),
     activation: str = "softplus",
 ) -> keras.Model:
-    """A perceptron from images and noise to `[B, outputs]`, which takes the noise at every layer.
+    """A perceptron from images and noise to `[B, outputs]`, with noise as an input of each layer.
 
-    The noise is concatenated to each layer's input, the last one's too, so that a linear map of it is
-    added to what each layer makes of the rest. The encoders of Mescheder et al.'s code for images add
-    such a map after each of their convolutions, and after all but the last of these normalize over
-    the batch; their last layer, which is dense, gets no noise.
+    The noise is concatenated to the input of each layer, also of the last, so a linear map of the
+    noise is added before each activation.
 
     Args:
         image_shape: Height, width, channels.
         noise_dim: E of the noise `[B, E]`, at least 1.
         outputs: D.
         hidden: Units of the hidden layers.
-        activation: Of the hidden layers.
+        activation: Activation of the hidden layers.
 
     Raises:
-        ValueError: If there is no noise.
+        ValueError: If `noise_dim` is below 1.
+
+    Notes:
+        In the code of Mescheder et al., image encoders add a linear map of the noise after each
+        convolution, then normalize over the batch after all convolutions but the last. Their last
+        layer, which is dense, has no noise.
     """
-    _need_noise(noise_dim)
+    _check_noise_dim(noise_dim)
     images, noise = keras.Input(tuple(image_shape)), keras.Input((noise_dim,))
     h = keras.layers.Flatten()(keras.layers.Rescaling(2.0, -1.0)(images))
     for units in hidden:
@@ -294,31 +310,31 @@ def noise_basis(
     hidden: Sequence[int] = (128, 128, 128),
     activation: str = "elu",
 ) -> keras.Model:
-    """As many perceptrons side by side, each from noise of its own: `[B, m, E]` to `[B, m, D]`.
+    """m independent perceptrons, each with its own noise: `[B, m, E]` to `[B, m, D]`.
 
     Args:
         count: m, at least 1.
         noise_dim: E, at least 1.
         outputs: D.
-        hidden: Units of the hidden layers of each.
-        activation: Of the hidden layers.
+        hidden: Units of the hidden layers of each perceptron.
+        activation: Activation of the hidden layers.
 
     Raises:
-        ValueError: If there is no basis, or no noise.
+        ValueError: If `count` or `noise_dim` is below 1.
     """
-    _need_noise(noise_dim)
+    _check_noise_dim(noise_dim)
     if count < 1:
-        raise ValueError(f"There is at least one basis. Received: count={count}.")
+        raise ValueError(f"`count` must be at least 1. Received: count={count}.")
     layers, inputs = [keras.Input((count, noise_dim))], noise_dim
     for units in hidden:
-        layers.append(_side_by_side(count, inputs, units, activation=activation))
+        layers.append(_parallel_dense(count, inputs, units, activation=activation))
         inputs = units
-    layers.append(_side_by_side(count, inputs, outputs, dtype="float32"))
+    layers.append(_parallel_dense(count, inputs, outputs, dtype="float32"))
     return keras.Sequential(layers, name="noise_basis")
 
 
-def _side_by_side(count, inputs, units, **kwargs):
-    # Glorot's, for each by itself: Keras would count the layers beside it among its units.
+def _parallel_dense(count, inputs, units, **kwargs):
+    # Glorot's bound for each perceptron alone; Keras would compute it from all of them together.
     limit = math.sqrt(6 / (inputs + units))
     return keras.layers.EinsumDense(
         "bmi,mij->bmj",
@@ -329,8 +345,9 @@ def _side_by_side(count, inputs, units, **kwargs):
     )
 
 
-def _need_noise(noise_dim):
+def _check_noise_dim(noise_dim):
     if noise_dim < 1:
         raise ValueError(
-            f"An implicit posterior needs noise: noise_dim >= 1. Received: noise_dim={noise_dim}."
+            "An implicit posterior needs noise: `noise_dim` must be at least 1. "
+            f"Received: noise_dim={noise_dim}."
         )

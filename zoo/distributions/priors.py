@@ -1,46 +1,46 @@
-"""Priors over latents, fixed and learned."""
+"""Priors over latents: fixed ones, and a prior that depends on a condition."""
 
 import inspect
 import math
-from collections.abc import Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.distributions.conditional import Completion, Conditional
 from zoo.distributions.families import Family
-from zoo.distributions.part import Part, has_log_prob
+from zoo.distributions.part import Part
 from zoo.draws import Normal
 
 tfd = tfp.distributions
 
 
 class Prior(Part):
-    """p(z). Called with no tensor, or with a condition `y` that it may ignore.
+    """p(z): called without arguments, or with a condition `y` that it may ignore.
 
-    Returns a distribution over `z[dim]`. To train a model adversarially a prior need only be
-    sampled; a likelihood model also needs `log_prob`.
+    A prior returns a distribution over `z[dim]`. An adversarial model only samples its prior; a
+    likelihood model also needs `log_prob`. A prior without a density sets `has_density = False`, and
+    a prior with weights that its draws are not differentiable in sets
+    `has_differentiable_draws = False`.
 
-    `call` may take `training` too, where the prior has layers to which it makes a difference.
+    `call` may take `training` as well, if the prior has layers that behave differently in training.
     """
 
-    def __call__(self, y=None, training=False):
+    def __call__(self, y: tf.Tensor | None = None, training: bool = False) -> tfd.Distribution:
         if "training" in inspect.signature(self.call).parameters:
             return self.call(y, training=training)
         return self.call(y)
 
-    def call(self, y=None) -> tfd.Distribution:
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         raise NotImplementedError
 
     @property
-    def has_density(self) -> bool:
-        """Whether its `log_prob` is a density over all of `z[dim]`: not on a part of it, nor none."""
-        return has_log_prob(self())
+    def is_learned(self) -> bool:
+        """Whether the prior has trainable weights."""
+        return bool(self.trainable_variables)
 
     def bind(self, posterior: Conditional) -> None:
-        """Told by a model which q(z | x) is its own. Of use to a prior that is made from it."""
+        """Receives the model's q(z | x), for priors that depend on it. A model calls it when built."""
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -55,7 +55,7 @@ class StandardNormal(Prior):
         super().__init__(**kwargs)
         self.dim = dim
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return tfd.Independent(Normal(tf.zeros(self.dim), 1.0), 1)
 
 
@@ -68,13 +68,13 @@ class IsotropicNormal(Prior):
         self.dim = dim
         self.scale = scale
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return tfd.Independent(Normal(tf.zeros(self.dim), self.scale), 1)
 
 
 @keras.saving.register_keras_serializable("zoo")
 class Uniform(Prior):
-    """Uniform on [low, high]^dim; [-1, 1]^100 is the DCGAN paper's."""
+    """Uniform on [low, high]^dim; the DCGAN paper uses [-1, 1]^100."""
 
     def __init__(self, dim: int, low: float = -1.0, high: float = 1.0, **kwargs):
         super().__init__(**kwargs)
@@ -82,24 +82,25 @@ class Uniform(Prior):
         self.low = low
         self.high = high
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return tfd.Independent(tfd.Uniform(tf.fill([self.dim], self.low), self.high), 1)
 
 
 @keras.saving.register_keras_serializable("zoo")
 class UniformOnSphere(Prior):
-    """Uniform on the sphere of that radius around the origin of R^dim: a "spherical Gaussian" of GANs.
+    """Uniform on a sphere around the origin of R^dim: the "spherical Gaussian" of GANs.
 
-    N(0, I) in many dimensions is nearly this, with the radius sqrt(dim), but here no draw is nearer
-    to the origin than another: White, "Sampling Generative Networks", 2016, section 2, whose
-    interpolation along arcs, `model.interpolate(..., spherical=True)`, stays on it.
-    https://arxiv.org/abs/1609.04468
+    In many dimensions N(0, I) is close to this prior with the radius sqrt(dim), but here all draws
+    have the same distance from the origin. Interpolation along arcs,
+    `model.interpolate(..., spherical=True)`, stays on the sphere: White, "Sampling Generative
+    Networks", 2016, section 2. https://arxiv.org/abs/1609.04468
 
-    The density is with respect to the sphere's own area: -log of that area, for every z on it.
+    `log_prob` is relative to the area of the sphere, -log(area) for every z on it. It is not a density
+    over R^dim, so `has_density` is False.
 
     Args:
         dim: D of the latents, at least 2.
-        radius: Of the sphere, above 0; `None` for sqrt(dim).
+        radius: Radius of the sphere, > 0; `None` for sqrt(dim).
 
     Raises:
         ValueError: If an argument is out of range.
@@ -114,20 +115,20 @@ class UniformOnSphere(Prior):
     def __init__(self, dim: int, radius: float | None = None, **kwargs):
         super().__init__(**kwargs)
         if dim < 2:
-            raise ValueError(f"A sphere needs `dim` to be at least 2. Received: dim={dim}.")
+            raise ValueError(f"`dim` must be at least 2 for a sphere. Received: dim={dim}.")
         if radius is not None and not 0 < radius < math.inf:
             raise ValueError(
-                f"`radius` must be above 0 and finite, or None. Received: radius={radius}."
+                f"`radius` must be positive and finite, or None. Received: radius={radius}."
             )
         self.dim = dim
         self.radius = radius
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return _OnSphere(self.dim, math.sqrt(self.dim) if self.radius is None else self.radius)
 
 
 class _OnSphere(tfd.Distribution):
-    """What `UniformOnSphere` hands out."""
+    """The distribution that `UniformOnSphere` returns."""
 
     def __init__(self, dim, radius, name="UniformOnSphere"):
         parameters = dict(locals())
@@ -173,14 +174,13 @@ class ConditionalPrior(Prior):
     """p(z | y): a network of the condition, and the family that its output parameterises.
 
     The prior network of Sohn et al., "Learning Structured Output Representation using Deep
-    Conditional Generative Models", 2015, section 4 (their p(z | x): what is seen is their x, our y).
-    It gives one distribution for each condition, with the batch shape `[B]`.
+    Conditional Generative Models", 2015, section 4 (their p(z | x): the seen part is their x and our
+    y). It returns one distribution for each condition, with the batch shape `[B]`.
     https://papers.nips.cc/paper/5775
 
-    With a `baseline`, a deterministic network's guess at the image, the prior network sees that guess
-    too, as in the paper's section 4 (its "recurrent connection"). The guess comes without a
-    gradient, and as outside of training (no dropout): nothing that is asked of the prior changes
-    the baseline.
+    With a `baseline`, the prior network also sees a deterministic network's guess at the image, as in
+    the paper's section 4 ("recurrent connection"). The guess is computed without dropout and
+    without a gradient, so the prior never changes the baseline.
 
     Args:
         network: A built `keras.Model` from `y[B, ...]`, with a baseline from `[y, guess]`, to
@@ -190,7 +190,7 @@ class ConditionalPrior(Prior):
             is the guess.
 
     Raises:
-        ValueError: If the networks do not take that, and, when called, for y=None.
+        ValueError: If the networks take other inputs and, when called, if `y` is `None`.
 
     Example:
         >>> prior = zoo.ConditionalPrior(zoo.networks.mlp(10, 2 * 3), zoo.DiagonalNormal())
@@ -206,16 +206,16 @@ class ConditionalPrior(Prior):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        wanted = 1 if baseline is None else 2
-        if len(network.inputs) != wanted:
+        inputs = "y" if baseline is None else "[y, guess]"
+        if len(network.inputs) != (1 if baseline is None else 2):
             raise ValueError(
-                f"The network of this prior takes {'y' if wanted == 1 else '[y, guess]'}. "
+                f"The network of this ConditionalPrior must take {inputs}. "
                 f"Received: a network of {len(network.inputs)} inputs."
             )
         if baseline is not None:
             if not isinstance(baseline, Completion):
                 raise ValueError(
-                    "The `baseline` of a ConditionalPrior is a `Completion`, p(x | y). "
+                    "The `baseline` of a ConditionalPrior must be a `Completion`, p(x | y). "
                     f"Received: a {type(baseline).__name__}."
                 )
             baseline.check_context_is_y()
@@ -223,12 +223,15 @@ class ConditionalPrior(Prior):
         self.family = family
         self.baseline = baseline
 
-    @property
-    def condition(self):
-        taken = self.network.inputs[0]
-        return tf.TensorSpec(taken.shape, taken.dtype)
+    def made_of(self) -> tuple[Part, ...]:
+        return (self.family,)
 
-    def call(self, y=None, training=False):
+    @property
+    def condition(self) -> tf.TensorSpec | None:
+        y = self.network.inputs[0]
+        return tf.TensorSpec(y.shape, y.dtype)
+
+    def call(self, y: tf.Tensor | None = None, training: bool = False) -> tfd.Distribution:
         if y is None:
             raise ValueError(
                 "A ConditionalPrior is p(z | y): train on (x, y), and pass `y` to the model's "
@@ -239,366 +242,3 @@ class ConditionalPrior(Prior):
         if self.baseline is not None:
             inputs = [y, tf.stop_gradient(self.baseline(y, y).mean())]
         return self.family(tf.cast(self.network(inputs, training=training), tf.float32), 1)
-
-
-@keras.saving.register_keras_serializable("zoo")
-class NormalPetals(Prior):
-    """A mixture of `components` 2-D normals, laid out like the petals of a flower.
-
-    Makhzani et al., "Adversarial Autoencoders", 2016, section 2.3 and figure 4. The paper gives
-    no numbers: these are the ones that public codes share. Component k lies at angle
-    2 pi k / components, `shift` from the origin, and is `scales` wide along and across its ray.
-    https://arxiv.org/abs/1511.05644
-
-    Args:
-        components: Number of petals, at least 1.
-        shift: Distance of the centres from the origin, at least 0.
-        scales: Standard deviations along and across the ray, above 0.
-
-    Raises:
-        ValueError: If an argument is out of range.
-
-    Example:
-        >>> prior = zoo.NormalPetals(components=10)
-        >>> prior.component(np.array([0, 3, -1])).sample().shape  # Petals 0 and 3, and any.
-        TensorShape([3, 2])
-    """
-
-    def __init__(
-        self,
-        components: int = 10,
-        shift: float = 1.4,
-        scales: Sequence[float] = (0.5, 0.1),
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        _check_components(components)
-        scales = tuple(scales)
-        if not 0 <= shift < math.inf:
-            raise ValueError(f"`shift` must be at least 0 and finite. Received: {shift}.")
-        if len(scales) != 2 or not all(0 < scale < math.inf for scale in scales):
-            raise ValueError(
-                "`scales` are two numbers above 0 and finite, along and across the ray. "
-                f"Received: {scales}."
-            )
-        self.components = components
-        self.shift = shift
-        self.scales = scales
-
-    def call(self, y=None):
-        return self._mixture(tf.zeros(self.components))
-
-    def component(self, y) -> tfd.Distribution:
-        """For each label of `y[B]` its petal, where the label is below 0 the whole: batch shape `[B]`.
-
-        Raises:
-            ValueError: For a label that has no petal.
-        """
-        y = component_labels(y, self.components)
-        return self._mixture(logits_of_labels(y, self.components))
-
-    def walks(self, n: int = 10) -> tf.Tensor:
-        """From end to end of each petal, two standard deviations either way: `[components, n, 2]`."""
-        ray, _ = self._axes()
-        steps = self.shift + self.scales[0] * tf.linspace(-2.0, 2.0, n)
-        return steps[:, None] * ray[:, None]
-
-    def _axes(self):
-        angle = tf.linspace(0.0, 2 * math.pi, self.components + 1)[:-1]
-        ray = tf.stack([tf.cos(angle), tf.sin(angle)], -1)  # [K, 2]
-        return ray, tf.stack([-tf.sin(angle), tf.cos(angle)], -1)
-
-    def _mixture(self, logits):
-        ray, across = self._axes()
-        along = self.scales[0] * ray[..., None]
-        factor = tf.concat([along, self.scales[1] * across[..., None]], -1)  # [K, 2, 2]
-        covariance = tf.matmul(factor, factor, transpose_b=True)
-        return tfd.MixtureSameFamily(
-            tfd.Categorical(logits=logits),
-            tfd.MultivariateNormalTriL(self.shift * ray, tf.linalg.cholesky(covariance)),
-        )
-
-
-def component_labels(y, components: int) -> tf.Tensor:
-    """`y[B]` as int32, checked where its values are known: below `components`.
-
-    Raises:
-        ValueError: For a label from `components` on, or one that is no int.
-    """
-    values = tf.get_static_value(y) if tf.is_tensor(y) else np.asarray(y)
-    if values is not None and not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"A label is an int. Received: y of type {values.dtype.name}.")
-    if values is not None and (values >= components).any():
-        raise ValueError(
-            f"The prior's parts have the labels from 0 to {components - 1}, and below 0 is no label. "
-            f"Received: a label of {values.max()}."
-        )
-    return tf.cast(y, tf.int32)
-
-
-def logits_of_labels(y, components: int) -> tf.Tensor:
-    """`[B, components]`: 0 for the label's component, -inf for others; all 0 where it is below 0."""
-    own = tf.one_hot(y, components, on_value=0.0, off_value=-math.inf)
-    return tf.where(y[:, None] < 0, 0.0, own)
-
-
-@keras.saving.register_keras_serializable("zoo")
-class MixturePrior(Prior):
-    """A mixture of `components` normals with diagonal covariances; all of it is learned.
-
-        log p(z) = log sum_k w_k prod_d N(z_d; loc_kd, scale_kd^2)
-
-    The mixture of Gaussians that Tomczak and Welling, "VAE with a VampPrior", 2018, compare theirs
-    with, here with weights that are learned too. The sum over dimensions is inside that over
-    components: a mixture in each dimension by itself would be another, larger one.
-    https://arxiv.org/abs/1705.07120
-
-    Args:
-        dim: D of the latents.
-        components: K.
-        min_scale: Lower bound of the standard deviations, > 0, which keeps a component from
-            collapsing onto one point.
-    """
-
-    def __init__(self, dim: int, components: int = 10, min_scale: float = 1e-2, **kwargs):
-        super().__init__(**kwargs)
-        _check_components(components)
-        if not 0 < min_scale < 1:
-            raise ValueError(
-                f"`min_scale` must be between 0 and 1. Received: min_scale={min_scale}."
-            )
-        self.dim = dim
-        self.components = components
-        self.min_scale = min_scale
-        self.logits = self.add_weight(name="logits", shape=(components,), initializer="zeros")
-        # Spread like N(0, I), where posteriors start, each as wide as the whole.
-        self.loc = self.add_weight(
-            name="loc",
-            shape=(components, dim),
-            initializer=keras.initializers.RandomNormal(stddev=1.0),
-        )
-        self.raw_scale = self.add_weight(
-            name="raw_scale",
-            shape=(components, dim),
-            initializer=keras.initializers.Constant(math.log(math.expm1(1 - min_scale))),
-        )
-
-    def call(self, y=None):
-        loc = tf.convert_to_tensor(self.loc)
-        scale = self.min_scale + tf.nn.softplus(tf.convert_to_tensor(self.raw_scale))
-        return tfd.MixtureSameFamily(
-            tfd.Categorical(logits=tf.convert_to_tensor(self.logits)),
-            tfd.Independent(Normal(loc, scale), 1),
-        )
-
-
-@keras.saving.register_keras_serializable("zoo")
-class VampPrior(Prior):
-    """The posterior, averaged over `components` learned pseudo-inputs: 1/K sum_k q(z | u_k).
-
-    Tomczak and Welling, "VAE with a VampPrior", 2018, section 3. The network is the model's own
-    encoder, which therefore learns from the prior's side too. https://arxiv.org/abs/1705.07120
-
-    Pseudo-inputs are kept in [0, 1] by projection after each step. The paper's code clips them
-    where they are used, so that a value that has once left the interval has no gradient to return
-    by. They start evenly spread at random, or from data; see `initialize`.
-
-    The posterior's networks are used as outside of training (no dropout), and must not take a
-    condition.
-
-    Args:
-        image_shape: Height, width, channels of a pseudo-input.
-        components: K; 500 in the paper for MNIST.
-
-    Example:
-        >>> vae = zoo.models.vae.vae_mlp((8, 8, 1), 2, prior="vamp", prior_components=20)
-        >>> x, _ = zoo.datasets.load("digits").arrays("train")
-        >>> vae.prior.initialize(x)
-        >>> vae.prior().log_prob(tf.zeros([3, 2])).shape
-        TensorShape([3])
-    """
-
-    def __init__(self, image_shape: Sequence[int], components: int = 100, **kwargs):
-        super().__init__(**kwargs)
-        _check_components(components)
-        self.image_shape = tuple(image_shape)
-        self.components = components
-        self.pseudo_inputs = self.add_weight(
-            name="pseudo_inputs",
-            shape=(components, *self.image_shape),
-            initializer=keras.initializers.RandomUniform(0.0, 1.0),
-            constraint=_clip_to_unit_interval,
-        )
-        self._posterior = None
-
-    def bind(self, posterior):
-        if len(posterior.network.inputs) > 1:
-            raise ValueError(
-                "A VampPrior averages q(z | u) over its pseudo-inputs u alone: it goes with a "
-                "posterior without a condition. Received: a posterior whose network takes "
-                f"{len(posterior.network.inputs)} inputs."
-            )
-        if not posterior.family.has_density_everywhere:
-            raise ValueError(
-                "A VampPrior needs the density of q(z | u) at draws of q(z | x). Received: a "
-                f"{type(posterior.family).__name__}, which knows it at its own draws only."
-            )
-        shape = tuple(posterior.network.inputs[0].shape[1:])
-        if shape != self.image_shape:
-            raise ValueError(
-                "Pseudo-inputs have the shape of the posterior's images. Received: "
-                f"image_shape={self.image_shape}, and a posterior on {shape}."
-            )
-        # In a function, so that Keras does not take the model's posterior for a part of the prior,
-        # to be counted and saved with it.
-        self._posterior = lambda: posterior
-
-    def initialize(self, x) -> None:
-        """Makes the first K of the images `x[N, H, W, C]` the pseudo-inputs.
-
-        Raises:
-            ValueError: If there are fewer than K, or they are no images in [0, 1] of that shape.
-        """
-        x = np.asarray(x, np.float32)[: self.components]
-        if x.shape != (self.components, *self.image_shape):
-            raise ValueError(
-                f"Expected at least {self.components} images of shape {self.image_shape}. "
-                f"Received: an array of which the first have the shape {x.shape}."
-            )
-        if not (x.min() >= 0 and x.max() <= 1):
-            raise ValueError(
-                f"Expected images in [0, 1]. Received: values from {x.min()} to {x.max()}."
-            )
-        self.pseudo_inputs.assign(x)
-
-    def call(self, y=None):
-        if self._posterior is None:
-            raise ValueError(
-                "A VampPrior is made from a posterior: call it as a part of a `VAE`, or after "
-                "`prior.bind(posterior)`. Received: a call before either."
-            )
-        q = self._posterior()(tf.convert_to_tensor(self.pseudo_inputs))
-        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.components)), q)
-
-
-def _clip_to_unit_interval(values):
-    return keras.ops.clip(values, 0.0, 1.0)
-
-
-def _check_components(components):
-    if components < 1:
-        raise ValueError(
-            f"A mixture needs at least one component. Received: components={components}."
-        )
-
-
-@keras.saving.register_keras_serializable("zoo")
-class SwissRoll(Prior):
-    """A 2-D Swiss roll: a spiral whose arc is covered evenly, with Gaussian thickness.
-
-    Makhzani et al., "Adversarial Autoencoders", 2016, figure 4. With t uniform on [0, 1],
-    angle = 2 pi turns sqrt(t) and radius = `radius` sqrt(t), as public codes have it: the arc
-    length of a spiral grows with the square of its angle. It can be sampled, and has no density.
-    https://arxiv.org/abs/1511.05644
-
-    With labels it has `components` segments of equal weight, counted from the centre: k is where t
-    is in [k, k + 1) / components (section 2.3).
-
-    Args:
-        turns: Number of turns, above 0.
-        radius: Radius of the outer end, above 0.
-        noise: Standard deviation of the thickness, at least 0.
-        components: Number of segments that labels stand for, at least 1.
-
-    Raises:
-        ValueError: If an argument is out of range.
-    """
-
-    def __init__(
-        self,
-        turns: float = 2.0,
-        radius: float = 3.0,
-        noise: float = 0.05,
-        components: int = 10,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        _check_components(components)
-        if not (0 < turns < math.inf and 0 < radius < math.inf and 0 <= noise < math.inf):
-            raise ValueError(
-                "`turns` and `radius` must be above 0, `noise` at least 0, and all finite. "
-                f"Received: turns={turns}, radius={radius}, noise={noise}."
-            )
-        self.turns = turns
-        self.radius = radius
-        self.noise = noise
-        self.components = components
-
-    def call(self, y=None):
-        return NoisySpiral(self.turns, self.radius, self.noise, 0.0, 1.0)
-
-    def component(self, y) -> tfd.Distribution:
-        """For each label of `y[B]` its segment, where the label is below 0 the whole: batch shape `[B]`.
-
-        Raises:
-            ValueError: For a label that has no segment.
-        """
-        y = component_labels(y, self.components)
-        start = tf.cast(tf.maximum(y, 0), tf.float32) / self.components
-        end = tf.where(y < 0, 1.0, start + 1 / self.components)
-        return NoisySpiral(self.turns, self.radius, self.noise, start, end)
-
-    def walks(self, n: int = 10) -> tf.Tensor:
-        """Along the axis from the centre outwards, a segment a row: `[components, n, 2]`."""
-        t = tf.linspace(0.0, 1.0, self.components * n)
-        return tf.reshape(_spiral(t, self.turns, self.radius), [self.components, n, 2])
-
-
-def _spiral(t, turns, radius):
-    """The point at a share `t[...]` of the spiral's length, `[..., 2]`."""
-    root = tf.sqrt(t)
-    angle = 2 * math.pi * turns * root
-    return radius * root[..., None] * tf.stack([tf.cos(angle), tf.sin(angle)], -1)
-
-
-class NoisySpiral(tfd.Distribution):
-    """What `SwissRoll` hands out: `sample` only, for t uniform on [low, high], both `[]` or `[B]`."""
-
-    def __init__(self, turns, radius, noise, low, high, name="NoisySpiral"):
-        parameters = dict(locals())
-        self.turns, self.radius, self.noise = turns, radius, noise
-        self.low, self.high = tf.convert_to_tensor(low), tf.convert_to_tensor(high)
-        super().__init__(
-            dtype=tf.float32,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
-
-    @classmethod
-    def _parameter_properties(cls, dtype, num_classes=None):
-        return {
-            name: tfp.util.ParameterProperties(event_ndims=None)
-            for name in ("turns", "radius", "noise")
-        } | {name: tfp.util.ParameterProperties() for name in ("low", "high")}
-
-    def _batch_shape(self):
-        return self.low.shape
-
-    def _batch_shape_tensor(self):
-        return tf.shape(self.low)
-
-    def _event_shape(self):
-        return tf.TensorShape([2])
-
-    def _event_shape_tensor(self):
-        return tf.constant([2], tf.int32)
-
-    def _sample_n(self, n, seed=None):
-        place_seed, noise_seed = tfp.random.split_seed(seed)
-        place = tfd.Uniform(self.low, self.high).sample(n, seed=place_seed)
-        shape = tf.concat([tf.shape(place), [2]], 0)
-        noise = Normal(0.0, self.noise).sample(shape, seed=noise_seed)
-        return _spiral(place, self.turns, self.radius) + noise

@@ -1,7 +1,8 @@
-"""`Evaluation`: a model or a set of images, scored by the metrics of the table."""
+"""`Evaluation`: one model or one set of images, scored by the metrics of the registry."""
 
 import dataclasses
 import functools
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,32 +14,33 @@ import tensorflow as tf
 from zoo import conditions, metrics, pictures
 from zoo.datasets import ImageData
 from zoo.evaluation.images import Images, Progress, samples, sha256, silent
-from zoo.evaluation.table import METRICS, Metric, resolve
+from zoo.evaluation.registry import METRICS, Metric, resolve
+from zoo.evaluation.results import Result, Store
 from zoo.features import Extractor
-from zoo.metrics import Result
 from zoo.model import GenerativeModel
 from zoo.versions import versions
 
 
 @dataclasses.dataclass
 class Evaluation:
-    """Everything that metrics look at. Made by `of_model` or `of_images`.
+    """The inputs of all metrics. Use `of_model` or `of_images` to create one.
 
     Attributes:
         real: The reference images, in 8 bits, never binarised.
-        generated: Images to score; `None` where a model makes them, or cannot.
+        generated: Generated images; `None` if the model draws them, or has no prior to draw from.
         model: The model.
-        data: Its data set.
-        split: Of which `real` are the images.
-        num_samples: Number of images that the model is to make.
+        data: The data set of the model.
+        split: The split that `real` comes from.
+        num_samples: Number of images to draw from the model.
         extractor: The feature network.
         cache: Folder for features of real images.
-        seed: Of all draws.
-        importance_samples: Number of draws for each image's likelihood, K.
+        seed: Seed of all draws.
+        importance_samples: Number of draws for the likelihood of each image, K.
         limit: Number of images for likelihoods.
-        batch_size: Images at a time.
-        sampling: What to record of the model: run, checkpoint, epoch.
-        progress: Called with a line of text, the number done and of all.
+        batch_size: Number of images at a time.
+        sampling: What to record about the model: run, checkpoint, epoch.
+        progress: A function that is called with a line of text, the number of items done and their
+            total number.
     """
 
     real: Images
@@ -68,23 +70,32 @@ class Evaluation:
         cache: str | os.PathLike | None = None,
         num_real: int | None = None,
         progress: Progress = silent,
-        **more,
+        **more: Any,
     ) -> "Evaluation":
-        """Of a model's samples against a split of its data. Draws and computes nothing yet.
+        """An evaluation of a model's samples against a split of its data. Computes nothing yet.
 
         Args:
-            model: The model, with the weights to be scored.
-            data: Its data set, binarised as in training; feature networks see the grey images.
+            model: The model, with the weights to score.
+            data: The data set, binarised as in training; feature networks see the grey images.
             split: "train", "validation" or "test".
             num_samples: Number of images to generate.
-            extractor: What `zoo.features.get` returns; `None` leaves out what needs features.
+            extractor: A feature network from `zoo.features.get`; `None` excludes the metrics that
+                need features.
             cache: Folder for features of real images.
-            num_real: Use the first so many images of the split; all by default.
-            progress: Called with a line of text, the number done and of all.
+            num_real: Use only the first `num_real` images of the split; all by default.
+            progress: A function that is called with a line of text, the number of items done and
+                their total number.
             **more: Other attributes of the class.
 
         Raises:
-            ValueError: If there is no such split, or a number is below 2.
+            ValueError: If the split is unknown, or if a number is below 2.
+
+        Example:
+            >>> data = zoo.datasets.load("digits", binarize="dynamic")
+            >>> model = zoo.presets.build(zoo.presets.get("vae_digits"), data.image_shape)
+            >>> evaluation = zoo.evaluation.Evaluation.of_model(model, data, limit=20)
+            >>> [result.kind for result in evaluation.run(["rate", "psnr"])]
+            ['rate', 'distortion', 'psnr']
         """
         if num_samples < 2 or (num_real is not None and num_real < 2):
             raise ValueError(
@@ -117,10 +128,28 @@ class Evaluation:
         seed: int = 0,
         progress: Progress = silent,
     ) -> "Evaluation":
-        """Of two sets of images, uint8 `[N, H, W, C]`, against each other.
+        """An evaluation of a set of images against another, both uint8 `[N, H, W, C]`.
 
-        The floor is that of one half of the real images against the other. If one set is grey and
-        the other is not, its channel is repeated.
+        The floor compares one half of the real images with the other. If one set is grey and the
+        other is not, the grey channel is repeated.
+
+        Args:
+            real: The reference images.
+            fake: The generated images.
+            extractor: A feature network from `zoo.features.get`.
+            cache: Folder for features of real images.
+            names: What the two sets are called in results.
+            seed: Seed of all draws.
+            progress: As for `of_model`.
+
+        Raises:
+            ValueError: If a set is not uint8, or not of rank 4, or empty.
+
+        Example:
+            >>> a, b = np.random.default_rng(0).integers(0, 256, (2, 40, 16, 16, 1), np.uint8)
+            >>> evaluation = zoo.evaluation.Evaluation.of_images(a, b)
+            >>> [result.kind for result in evaluation.run(["diversity"])]
+            ['diversity']
         """
         channels = max(real.shape[-1], fake.shape[-1])
         real, fake = (np.repeat(s, channels // s.shape[-1], -1) for s in (real, fake))
@@ -133,7 +162,7 @@ class Evaluation:
             sampling={"source": names[1]},
         )
 
-    # What metrics ask for ---------------------------------------------------------------------
+    # Inputs of the metrics ---------------------------------------------------------------------
 
     @property
     def fake(self) -> Images:
@@ -150,8 +179,8 @@ class Evaluation:
         return self.generated
 
     @functools.cached_property
-    def _drawn(self):
-        # With the error: it is found once, and is that of each metric.
+    def _drawn(self) -> tuple[Images | None, str | None]:
+        # The error is kept, so that every metric reports it after one attempt.
         start = time.monotonic()
         try:
             pool = None
@@ -167,9 +196,10 @@ class Evaluation:
 
     @functools.cached_property
     def floor_sets(self) -> tuple[Images, Images]:
-        """The reference, and other real images in the place of generated ones, as many if possible.
+        """Two sets of real images: the reference, and images in place of the generated ones.
 
-        Of another split; without a data set, two halves of the reference.
+        The second set comes from another split, as many images as are generated if the split has
+        them. Without a data set, the two sets are halves of the reference.
         """
         if self.data is not None:
             split = next(s for s in ("validation", "train") if s != self.split)
@@ -192,19 +222,19 @@ class Evaluation:
 
     @functools.cached_property
     def y(self) -> np.ndarray | None:
-        """The conditions of `x`, where the model takes one."""
-        return self.given(self._first[1])
+        """The conditions of `x`, if the model needs one."""
+        return self.condition(self._first[1])
 
     @functools.cached_property
-    def _first(self):
+    def _first(self) -> tuple[np.ndarray, np.ndarray | None]:
         return self.data.arrays(self.split, self.limit)
 
-    def given(self, y: np.ndarray | None) -> np.ndarray | None:
-        """The data's `y` for the model, if that needs a condition."""
+    def condition(self, y: np.ndarray | None) -> np.ndarray | None:
+        """`y` of the data if the model needs a condition, else `None`."""
         return y if self._needs_condition else None
 
     @property
-    def _needs_condition(self):
+    def _needs_condition(self) -> bool:
         return self.model.condition is not None and not self.model.condition_is_optional
 
     @functools.cached_property
@@ -216,50 +246,56 @@ class Evaluation:
     def latents(self) -> np.ndarray:
         """A draw from q(z | x) for each image of the split, `[N, D]`."""
         return metrics.aggregate_posterior(
-            self.model, self.labelled[0], self.batch_size, self.seed, self.given(self.labelled[1])
+            self.model,
+            self.labelled[0],
+            self.batch_size,
+            self.seed,
+            self.condition(self.labelled[1]),
         )
 
     @functools.cached_property
     def reconstructions(self) -> np.ndarray:
-        """Of all images of the split."""
+        """The reconstructions of all images of the split, `[N, H, W, C]`."""
         return self.in_batches(self.model.reconstruct, *self.labelled)
 
     def means(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
-        """The means of q(z | x), `[N, D]`; of q(z | x, y), where the model takes a condition."""
+        """The means of q(z | x), `[N, D]`, or of q(z | x, y) if the model needs a condition."""
         return self.in_batches(self.model.encode, x, y)
 
-    def in_batches(self, function: Callable, x: np.ndarray, y=None) -> np.ndarray:
-        """`function(x)` or `function(x, y)`, as the model takes it, `batch_size` images at a time."""
-        parts = [x] if (y := self.given(y)) is None else [x, y]
+    def in_batches(
+        self, function: Callable[..., Any], x: np.ndarray, y: np.ndarray | None = None
+    ) -> np.ndarray:
+        """`function(x)`, `batch_size` images at a time; `function(x, y)` if the model needs `y`."""
+        parts = [x] if (y := self.condition(y)) is None else [x, y]
         starts = range(0, len(x), self.batch_size)
         return np.concatenate(
             [function(*(p[i : i + self.batch_size] for p in parts)) for i in starts]
         )
 
     def draw_neighbours(self, path: str | os.PathLike, n: int = 10, k: int = 8) -> None:
-        """A picture of the first `n` samples, each with the `k` training images nearest to it.
+        """Draws the first `n` samples, each beside the `k` training images nearest to it in pixels.
 
-        Nearest in pixels: what it shows is whether samples are copies of training images.
+        The picture shows whether samples are copies of training images.
         """
         samples = self.fake.part(slice(n))
         nearest, _ = metrics.nearest_neighbours(samples.flat, self.train.flat, k)
         pictures.nearest_neighbours(samples.unit, self.train.pixels[nearest] / 255.0, path)
 
     def has(self, ability: str) -> bool:
-        """Whether there is a model, and it has the ability."""
+        """Whether there is a model that has the ability."""
         return self.model is not None and ability in self.model.abilities()
 
     # Running ----------------------------------------------------------------------------------
 
     def lacks(self, metric: Metric) -> str | None:
-        """Why a metric cannot be had, in a sentence; `None` if nothing is known against it."""
+        """The reason why a metric does not apply, in a sentence; `None` if no reason is known."""
         if metric.needs and self.data is None:
-            return "It needs a model and its data set, of which sets of images have neither."
+            return "It needs a model and its data set; sets of images have neither."
         for ability in metric.needs:
             if ability != "data" and not self.has(ability):
                 return (
                     f"A {type(self.model).__name__} has no `{ability}`. "
-                    f"It can: {', '.join(self.model.abilities())}."
+                    f"It has: {', '.join(self.model.abilities())}."
                 )
         if metric.generated and self.generated is None and not self.has("sample"):
             return f"A {type(self.model).__name__} has no prior to sample images from."
@@ -272,14 +308,17 @@ class Evaluation:
         if metric.features and self.extractor and self.extractor.gray == "keep" and channels != 1:
             return (
                 f"The network '{self.extractor.id}' takes grey images. Received: {channels} "
-                "channels. Choose a network for colours."
+                "channels. Choose a network for colour images."
             )
-        if metric.gives == ("copying",) and self.split == "train":
-            return "Samples are compared with training images and others: choose another split."
+        if metric is METRICS["copying"] and self.split == "train":
+            return (
+                "It compares samples with training images and with other images: choose another "
+                "split."
+            )
         return None
 
     def usual(self) -> list[str]:
-        """The metrics that are computed unless others are asked for: all that can be, and fast."""
+        """The metrics that are computed by default: all that apply and are fast."""
         return [
             key
             for key, metric in METRICS.items()
@@ -288,49 +327,96 @@ class Evaluation:
             and metric.usual(self)
         ]
 
-    def run(self, keys: Iterable[str] | None = None) -> Iterator[Result]:
-        """Computes metrics, and gives each result as soon as it is there.
+    @functools.cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the model's weights: of shapes, types and values, in the model's order."""
+        digest = hashlib.sha256()
+        for weights in self.model.get_weights():
+            digest.update(sha256(weights).encode())
+        return digest.hexdigest()
 
-        What cannot be had is a result without a value, whose `error` says why.
+    def request(self, key: str) -> dict[str, Any]:
+        """What a metric's value follows from, as far as it is known before the computation.
+
+        Results of equal requests are results of the same measurement: of the same weights, on the
+        same images, with the same network and settings.
 
         Args:
-            keys: Of `METRICS` or `GROUPS`; by default those of `usual`.
+            key: A key of `METRICS`. The metric must apply: see `lacks`.
+
+        Returns:
+            A dict of values for JSON.
+        """
+        metric = METRICS[key]
+        asked = {"metric": key, "seed": self.seed, "batch_size": self.batch_size}
+        asked["data"] = self._reference(metric)
+        if self.model is None:
+            asked["generated"] = self.generated.sha256
+        else:
+            asked |= {"model": type(self.model).__name__, "weights_sha256": self.weights_sha256}
+            if metric.generated:
+                asked["num_samples"] = self.num_samples
+        if metric.features:
+            asked["extractor"] = self.extractor.about()
+            asked["preprocessing"] = self.extractor.preprocessing
+        return _plain(asked | {name: getattr(self, name) for name in metric.settings})
+
+    def run(
+        self, keys: Iterable[str] | None = None, store: Store | None = None
+    ) -> Iterator[Result]:
+        """Computes metrics, and yields each result when it is there.
+
+        A metric that does not apply, or fails, yields a result without a value; its `error` says why.
+
+        Args:
+            keys: Keys of `METRICS` or `GROUPS`; by default those of `usual`.
+            store: A store of results. Results of equal request are taken from it instead of being
+                computed, and new results are added to it.
 
         Raises:
-            ValueError: For an unknown key, or where a feature network is needed and missing; both
-                before anything is computed.
+            ValueError: If a key is unknown, or if a metric needs a feature network and there is
+                none. Both are checked before the first computation.
         """
         keys = self.usual() if keys is None else resolve(keys)
         if self.extractor is None and (needy := [k for k in keys if METRICS[k].features]):
             raise ValueError(
                 f"{', '.join(needy)} need a feature network: name one of zoo.features.names()."
             )
-        return self._run(keys)
+        return self._run(keys, store)
 
-    def _run(self, keys):
+    def _run(self, keys, store):
         for key in keys:
-            metric = METRICS[key]
-            self.progress(key, 0, 1)
-            floors, start = {}, time.monotonic()
-            try:
-                if reason := self.lacks(metric):
-                    raise ValueError(reason)
-                self._prepare(metric)
-                start = time.monotonic()
-                found, error = metric.compute(self), None
-                seconds = time.monotonic() - start
-                floors = self._floors(metric)
-            except (ValueError, ArithmeticError, NotImplementedError, tf.errors.OpError) as failure:
-                found, error = dict.fromkeys(metric.gives), str(failure)
-                seconds = time.monotonic() - start
-            self.progress(key, 1, 1)
-            for kind, estimate in found.items():
-                yield self._result(
-                    metric, kind, estimate, floors.get(kind), round(seconds, 3), error
-                )
+            known = None
+            if store and not self.lacks(METRICS[key]):
+                known = store.find(self.request(key), METRICS[key].kinds)
+            for result in self._compute(key) if known is None else known:
+                if store and known is None:
+                    store.add(result)
+                yield result
+
+    def _compute(self, key):
+        metric = METRICS[key]
+        self.progress(key, 0, 1)
+        request, floors, start = {}, {}, time.monotonic()
+        try:
+            if reason := self.lacks(metric):
+                raise ValueError(reason)
+            request = self.request(key)
+            self._prepare(metric)
+            start = time.monotonic()
+            found, error = metric.compute(self), None
+            seconds = time.monotonic() - start
+            floors = self._floors(metric)
+        except (ValueError, ArithmeticError, NotImplementedError, tf.errors.OpError) as failure:
+            found, error = dict.fromkeys(metric.kinds), str(failure)
+            seconds = time.monotonic() - start
+        self.progress(key, 1, 1)
+        for kind, estimate in found.items():
+            result = self._result(metric, kind, estimate, round(seconds, 3), error)
+            yield dataclasses.replace(result, request=request, floor=_plain(floors.get(kind)))
 
     def _prepare(self, metric):
-        """What several metrics share, so that none of them is charged for it."""
+        """Computes what several metrics share, so that its time is not part of any of them."""
         if metric.generated:
             _ = self.fake
         if metric.features:
@@ -346,14 +432,14 @@ class Evaluation:
             about = {"n_real": len(real), "n_fake": len(other), "source": other.source}
             found = metric.between(real, other, self.seed)
         except ValueError as error:
-            return dict.fromkeys(metric.gives, {"value": None, "error": str(error)} | about)
+            return dict.fromkeys(metric.kinds, {"value": None, "error": str(error)} | about)
         return {
             kind: {"value": float(estimate), "stderr": estimate.stderr} | about
             for kind, estimate in found.items()
         }
 
     def _reference(self, metric):
-        """What a metric was measured on, by checksum."""
+        """The images that a metric is measured on, by checksum."""
         if metric.reference == "real":
             about = {"sha256": self.real.sha256}
         else:
@@ -375,18 +461,17 @@ class Evaluation:
     def _sha256_of_labelled(self):
         return sha256(self.labelled[0])
 
-    def _result(self, metric, kind, estimate, floor, seconds, error):
+    def _result(self, metric, kind, estimate, seconds, error):
         by_network = metric.features
         sampling = self.sampling | {"seed": self.seed, "batch_size": self.batch_size}
         if metric.generated and self.model is not None:
             sampling["images"] = "means of p(x | z)"
-            if self.given(self.model.condition) is not None:
+            if self.condition(self.model.condition) is not None:
                 sampling["conditions"] = f"drawn from those of {self.data.name} {self.split}"
         content = {
             "metric": self.extractor.name_of(kind) if by_network else kind,
             "kind": kind,
             "value": None,
-            "floor": floor,
             "extractor": self.extractor.about() if by_network else None,
             "preprocessing": self.extractor.preprocessing if by_network else None,
             "data": self._reference(metric) if error is None else {},
@@ -407,23 +492,25 @@ class Evaluation:
         return Result(**_plain(content))
 
     def _warnings(self, metric, kind, content):
-        few = min(n for n in (content["n_real"], content["n_fake"], np.inf) if n is not None)
-        if kind == "fid" and few < 10 * self.extractor.dim:
+        least = min(n for n in (content["n_real"], content["n_fake"], np.inf) if n is not None)
+        if kind == "fid" and least < 10 * self.extractor.dim:
             yield (
-                f"{few} images are fewer than ten times the {self.extractor.dim} features: the bias "
-                "is large, read the floor beside it."
+                f"{least} images are fewer than ten times the {self.extractor.dim} features: the "
+                "bias is large, so compare the value with the floor."
             )
         if metric.features and self.extractor.protocol:
             yield (
-                "The network's weights were recognised by their structure; whether they are those "
-                "published, their SHA-256 tells."
+                "The network's weights were recognised by their structure. Compare their SHA-256 "
+                "to make sure that they are the published ones."
             )
         if metric.features and self.fake.pixels.shape[1:] != self.real.pixels.shape[1:]:
-            yield "Real and generated images are of different sizes, and resizing tells them apart."
+            yield (
+                "Real and generated images differ in size, so resizing alone makes them different."
+            )
 
 
 def _plain(content):
-    """The same of Python's own types, as JSON wants them."""
+    """`content` in Python's own types, for JSON."""
     if isinstance(content, dict):
         return {str(key): _plain(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

@@ -1,4 +1,4 @@
-"""Images that are compared, and their features: drawn, read from a cache, or computed."""
+"""The images that are compared, and their features: sampled, read from a cache, or computed."""
 
 import functools
 import hashlib
@@ -12,24 +12,29 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.features import Extractor, Features
+from zoo.files import replacing
 from zoo.model import GenerativeModel
 
 Progress = Callable[[str, int, int], None]
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """A `Progress` that says nothing."""
+    """A `Progress` that prints nothing."""
 
 
 class Images:
-    """A set of images, and what a feature network makes of them, computed when first asked for.
+    """A set of images and its features, which are computed at the first access.
 
     Args:
         pixels: uint8 `[N, H, W, C]`.
-        source: Where they are from, in words.
+        source: Where the images come from, in words.
         extractor: The feature network.
-        cache: A folder for features; `None` computes them anew.
-        progress: Called with a line of text, the number of images done and of all.
+        cache: A folder for features; `None` for no cache.
+        progress: A function that is called with a line of text, the number of images done and their
+            total number.
+
+    Raises:
+        ValueError: If `pixels` is not uint8, or not of rank 4, or empty.
     """
 
     def __init__(
@@ -39,7 +44,7 @@ class Images:
         extractor: Extractor | None = None,
         cache: str | os.PathLike | None = None,
         progress: Progress = silent,
-    ):
+    ) -> None:
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels):
             raise ValueError(
                 "Expected images as uint8 [N, H, W, C]. "
@@ -51,8 +56,8 @@ class Images:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def part(self, rows) -> "Images":
-        """Some of the images, with their features if these are known."""
+    def part(self, rows: slice | np.ndarray) -> "Images":
+        """Some of the images, with their features if those of the whole set are computed."""
         part = Images(self.pixels[rows], self.source, self.extractor, self.cache, self.progress)
         if "_extracted" in self.__dict__:
             whole = self._extracted
@@ -63,13 +68,14 @@ class Images:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """See `sha256`."""
+        """SHA-256 of the pixels: see the function `sha256`."""
         return sha256(self.pixels)
 
     @functools.cached_property
     def _extracted(self) -> Features:
         def compute():
-            # The network takes 8-bit images of zeros and ones for a mistake; here they are none.
+            # The extractor refuses 8-bit images of zeros and ones as a likely mistake. Here they are
+            # valid images that are almost black.
             images = self.unit if self.pixels.max() <= 1 else self.pixels
             what = f"{self.extractor.id} features of {self.source}"
             return self.extractor(images, progress=functools.partial(self.progress, what))
@@ -80,27 +86,27 @@ class Images:
 
     @property
     def features(self) -> np.ndarray:
-        """`[N, d]`."""
+        """The features, `[N, d]`."""
         return self._extracted.features
 
     @property
     def logits(self) -> np.ndarray:
-        """`[N, classes]`."""
+        """The logits, `[N, classes]`."""
         return self._extracted.logits
 
     @property
     def unit(self) -> np.ndarray:
-        """float32 in [0, 1], `[N, H, W, C]`."""
+        """The images as float32 in [0, 1], `[N, H, W, C]`."""
         return self.pixels.astype(np.float32) / 255
 
     @property
     def flat(self) -> np.ndarray:
-        """The same as vectors, `[N, H W C]`."""
+        """The images as float32 vectors in [0, 1], `[N, H * W * C]`."""
         return self.unit.reshape(len(self), -1)
 
 
 def sha256(images: np.ndarray) -> str:
-    """Of shape, type and values of an array, in this order."""
+    """SHA-256 of the shape, type and values of an array, in this order."""
     digest = hashlib.sha256(f"{images.shape} {images.dtype}".encode())
     digest.update(np.ascontiguousarray(images))
     return digest.hexdigest()
@@ -112,12 +118,18 @@ def cached_features(
     images_sha256: str,
     compute: Callable[[], Features],
 ) -> Features:
-    """The features of a set of images from a file in `folder`, or computed and put there.
+    """The features of a set of images, read from a file in `folder` or computed and written there.
 
-    The file says which network, which weights, which preprocessing and which images it is of.
+    The file records the network, its weights, the preprocessing and the images.
+
+    Args:
+        folder: The cache. It is created if needed.
+        extractor: The feature network.
+        images_sha256: SHA-256 of the images.
+        compute: A function without arguments that returns the features.
 
     Raises:
-        ValueError: If it is of something else than its name says, or damaged. Nothing is mixed.
+        ValueError: If the file is damaged, or holds features of another network or other images.
     """
     identity = {
         "extractor": extractor.about(),
@@ -143,14 +155,11 @@ def cached_features(
             )
         return Features(features, logits)
     found = compute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     arrays = {"features": found.features} | (
         {} if found.logits is None else {"logits": found.logits}
     )
-    with open(partial, "wb") as file:
-        np.savez(file, identity=np.array(text), **arrays)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        np.savez(partial, identity=np.array(text), **arrays)
     return found
 
 
@@ -162,22 +171,35 @@ def samples(
     progress: Progress = silent,
     y: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`n` samples of a model in 8 bits, uint8 `[n, H, W, C]`: rounded before anything else is done.
+    """`n` samples of a model, rounded to 8 bits: uint8 `[n, H, W, C]`.
 
-    They are what `model.sample` gives, the means of p(x | z). The draws follow from `seed` and
-    `batch_size`. Where the model takes a condition, each image has one that is drawn from `y[N, ...]`,
-    also by `seed`: the conditions are then as frequent as they are there.
+    The samples are the means of p(x | z) that `model.sample` returns. They depend on `seed` and
+    `batch_size`.
+
+    Args:
+        model: The model.
+        n: Number of images.
+        seed: Seed of the latents and of the choice of conditions.
+        batch_size: Number of images at a time.
+        progress: As for `Images`.
+        y: A pool of conditions `[N, ...]`, from which one is drawn for each image with replacement;
+            `None` for a model without a condition.
+
+    Raises:
+        ValueError: If a sample is NaN or infinite.
     """
     size = -(-n // batch_size) * batch_size
     rows = None if y is None else np.random.default_rng(seed).integers(len(y), size=size)
     images = np.empty([n, *model.image_shape], np.uint8)
     for start in range(0, n, batch_size):
         count = min(batch_size, n - start)
-        # Always a full batch, so that a graph that the model may keep is traced once.
-        given = None if y is None else y[rows[start : start + batch_size]]
-        drawn = model.sample(batch_size, given, seed=tf.constant([seed, start], tf.int32))[:count]
+        # A full batch each time, so that the graph of the model is traced once.
+        conditions = None if y is None else y[rows[start : start + batch_size]]
+        drawn = model.sample(batch_size, conditions, seed=tf.constant([seed, start], tf.int32))[
+            :count
+        ]
         if not np.isfinite(drawn).all():
-            raise ValueError("The model's samples are NaN or infinite: its weights are of no use.")
+            raise ValueError("The model's samples are NaN or infinite: its training has diverged.")
         images[start : start + count] = np.round(np.asarray(drawn) * 255.0)
         progress("sampling", start + count, n)
     return images

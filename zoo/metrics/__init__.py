@@ -1,6 +1,7 @@
-"""Evaluation of trained models: formulas on arrays, results with their protocol.
+"""Formulas of evaluation metrics, on arrays of features, images and latents.
 
-`zoo.evaluation` computes them for a model and its data, `trainers.evaluate` from the command line.
+Likelihoods and annealing take a model. `zoo.evaluation` computes the metrics of a model and its data
+with their protocols; `trainers.evaluate` does the same from the command line.
 """
 
 from zoo.metrics.annealed import annealed_importance_sampling, annealed_nll
@@ -25,28 +26,22 @@ from zoo.metrics.likelihood import negative_log_likelihood
 from zoo.metrics.manifold import precision_recall_density_coverage
 from zoo.metrics.neighbours import data_copying, nearest_neighbours
 from zoo.metrics.parzen import parzen_log_likelihood
-from zoo.metrics.results import HIGHER_IS_BETTER, Comparison, Result, append, compare, read
 from zoo.metrics.similarity import diversity, ms_ssim, psnr, ssim
 from zoo.metrics.streaming import PRDC, ClassifierScore, FrechetDistance, KernelDistance
 
 __all__ = [
-    "HIGHER_IS_BETTER",
     "PRDC",
     "ClassifierScore",
-    "Comparison",
     "Estimate",
     "FrechetDistance",
     "KernelDistance",
     "Moments",
-    "Result",
     "active_units",
     "aggregate_posterior",
     "annealed_importance_sampling",
     "annealed_nll",
-    "append",
     "beta_vae_score",
     "classifier_score",
-    "compare",
     "data_copying",
     "dci",
     "diversity",
@@ -63,7 +58,6 @@ __all__ = [
     "precision_recall_density_coverage",
     "psnr",
     "rate_and_distortion",
-    "read",
     "sap",
     "ssim",
     "total_correlation",

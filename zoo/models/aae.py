@@ -100,7 +100,7 @@ class AAE(GenerativeModel):
         )
         yield {"discriminator": loss}, {"prior_logit": prior_logit, "code_logit": code_logit}
         # The discriminator has moved, the encoder has not: its codes are the same.
-        yield {"encoder": self.adversarial_loss.fool(self._judge(code, y, training))}, {}
+        yield {"encoder": self.adversarial_loss.generator(self._judge(code, y, training))}, {}
 
     def _code(self, x, y, seed, training):
         return self.posterior(x, y, training=training).sample(seed=seed)
@@ -113,7 +113,7 @@ class AAE(GenerativeModel):
         return tuple(self.posterior.network.inputs[0].shape[1:])
 
     def decode(self, z, y=None):
-        return as_images(self.likelihood(z, self.given(z, y, 2)).mean())
+        return as_images(self.likelihood(z, self.condition_for(z, y, 2)).mean())
 
 
 def check_classes(model: GenerativeModel, data: ImageData, classes: int) -> None:

@@ -9,16 +9,17 @@ from collections.abc import Sequence
 import keras
 
 from zoo import networks
-from zoo.distributions import Conditional, likelihood_family
-from zoo.model import GenerativeModel, as_images
+from zoo.config import choices
+from zoo.distributions import Conditional, by_name
+from zoo.model import GenerativeModel
 
 
 @keras.saving.register_keras_serializable("zoo")
 class Autoencoder(GenerativeModel):
     """Minimises the distortion, -log p(x | z) at z = encoder(x).
 
-    With a `UnitNormal` likelihood that is half the squared error summed over pixels (plus a
-    constant), with `Bernoulli` the cross-entropy. There is no prior: it cannot sample.
+    With a `UnitNormal` likelihood the distortion is half the squared error summed over pixels (plus a
+    constant), with `Bernoulli` the cross-entropy. There is no prior, so the model cannot sample.
 
     Args:
         encoder: Network from `x[B, H, W, C]` to `z[B, D]`.
@@ -60,44 +61,37 @@ class Autoencoder(GenerativeModel):
     def encode(self, x, y=None):
         return self.encoder(self._images(x))
 
-    def decode(self, z, y=None):
-        return as_images(self.likelihood(z, y).mean())
 
-
-def autoencoder_mlp(
+@choices(network=networks.NETWORKS, likelihood=by_name.LIKELIHOODS)
+def autoencoder(
     image_shape: Sequence[int],
+    *,
     latent_dim: int = 20,
+    network: str = "mlp",
     hidden: Sequence[int] = (500,),
-    likelihood: str = "unit_normal",
-    levels: int = 256,
-) -> Autoencoder:
-    """An `Autoencoder` of multilayer perceptrons; `hidden` is the encoder's, the decoder's mirrors it."""
-    family = likelihood_family(likelihood, levels)
-    return Autoencoder(
-        networks.mlp_encoder(image_shape, latent_dim, hidden),
-        Conditional(
-            networks.mlp_decoder(latent_dim, image_shape, family.params_per_value, hidden[::-1]),
-            family,
-        ),
-    )
-
-
-def autoencoder_conv(
-    image_shape: Sequence[int],
-    latent_dim: int = 20,
     filters: Sequence[int] = (32, 64),
-    hidden: int = 256,
+    activation: str = "relu",
     likelihood: str = "unit_normal",
     levels: int = 256,
 ) -> Autoencoder:
-    """A convolutional `Autoencoder`; `filters` are the encoder's, the decoder's mirror them."""
-    family = likelihood_family(likelihood, levels)
+    """An `Autoencoder` of networks by name.
+
+    Args:
+        image_shape: Height, width, channels.
+        latent_dim: D of the codes.
+        network: "mlp" or "conv": see `zoo.networks.encoder`.
+        hidden: Units of the encoder's dense layers; the decoder mirrors them.
+        filters: Channels of the encoder's convolutions, for "conv".
+        activation: Activation of the hidden layers.
+        likelihood: Name of p(x | z): see `zoo.distributions.by_name`.
+        levels: Number of grey levels, for "discretized_logistic" and "categorical".
+    """
+    family = by_name.likelihood(likelihood, levels)
+    size = family.params_per_value
     return Autoencoder(
-        networks.conv_encoder(image_shape, latent_dim, filters, hidden),
+        networks.encoder(network, image_shape, latent_dim, hidden, filters, activation),
         Conditional(
-            networks.conv_decoder(
-                latent_dim, image_shape, family.params_per_value, filters[::-1], hidden
-            ),
+            networks.decoder(network, latent_dim, image_shape, size, hidden, filters, activation),
             family,
         ),
     )

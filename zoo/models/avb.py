@@ -195,7 +195,7 @@ class AVB(GenerativeModel):
         return tuple(self.posterior.network.inputs[0].shape[1:])
 
     def decode(self, z, y=None):
-        return as_images(self.likelihood(z, self.given(z, y, 2)).mean())
+        return as_images(self.likelihood(z, self.condition_for(z, y, 2)).mean())
 
 
 def _telling(posterior_logit, other_logit):

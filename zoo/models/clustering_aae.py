@@ -6,13 +6,11 @@ Makhzani et al., "Adversarial Autoencoders", 2016, section 6. https://arxiv.org/
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import AdversarialLoss
-from zoo.datasets import ImageData
 from zoo.distributions import (
     Conditional,
     Family,
@@ -20,7 +18,7 @@ from zoo.distributions import (
     StandardNormal,
     likelihood_family,
 )
-from zoo.distributions.priors import component_labels, logits_of_labels
+from zoo.distributions.mixtures import component_labels, logits_of_labels
 from zoo.model import as_images, as_seed
 from zoo.models.aae import AAE
 
@@ -125,7 +123,7 @@ class ClusteringAAE(AAE):
         >>> history = model.fit(data.arrays("train")[0], verbose=0)
         >>> model.classify(data.arrays("test")[0]).shape
         TensorShape([447, 16])
-        >>> error = zoo.models.clustering_aae.cluster_error(model, data)
+        >>> error = zoo.evaluation.classification.cluster_error(model, data)
     """
 
     terms = ("prior_logit", "code_logit", "prior_category_logit", "category_logit")
@@ -179,8 +177,8 @@ class ClusteringAAE(AAE):
             },
         )
         category, style = self._judge_both(code, training)
-        fool = self.adversarial_loss.fool
-        yield {"encoder": fool(category) + fool(style)}, {}
+        generator_loss = self.adversarial_loss.generator
+        yield {"encoder": generator_loss(category) + generator_loss(style)}, {}
 
     def _judge_both(self, code, training):
         """The logits `[B]` of the category and of the style of `code[B, K + D]`."""
@@ -236,58 +234,6 @@ class ClusteringAAE(AAE):
         (style,) = self.prior.style().event_shape
         z = tf.concat([tf.eye(self.num_classes), tf.zeros([self.num_classes, style])], -1)
         return self.decode(z)
-
-
-def label_clusters(q: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A class for each cluster `[K]`: that of the example which is surest to be in it.
-
-    The paper's section 6: of the validation examples the one that maximises q(y = k | x) gives its
-    label to cluster k.
-
-    Args:
-        q: q(y | x) of examples, `[N, K]`.
-        y: Their labels `[N]`, ints; examples with one below 0 do not count.
-
-    Raises:
-        ValueError: If no example has a label.
-
-    Example:
-        >>> zoo.models.clustering_aae.label_clusters([[0.9, 0.1], [0.6, 0.4]], [7, 2])
-        array([7, 2])
-    """
-    q, y = np.asarray(q), np.asarray(y)
-    if not (y >= 0).any():
-        raise ValueError(
-            f"Clusters get their labels from labelled examples. Received: {len(y)} without."
-        )
-    return y[y >= 0][np.argmax(q[y >= 0], 0)]
-
-
-def cluster_error(
-    model: ClusteringAAE, data: ImageData, split: str = "test", batch_size: int = 500
-) -> float:
-    """Share of a split's images that are in a cluster of another class than theirs, in [0, 1].
-
-    Clusters get their classes from validation images: see `label_clusters`.
-
-    Raises:
-        ValueError: If the data have no labels, ints.
-    """
-
-    def probabilities(x):
-        starts = range(0, len(x), batch_size)
-        return np.concatenate([model.classify(x[i : i + batch_size]) for i in starts])
-
-    x, y = data.arrays("validation")
-    if y is None or y.ndim != 1:
-        raise ValueError(
-            "The error of clusters is counted on images with a label, an int. "
-            f"Received: '{data.name}', which has none."
-        )
-    classes = label_clusters(probabilities(x), y)
-    x, y = data.arrays(split)
-    found = classes[np.argmax(probabilities(x), -1)]
-    return float(np.mean(found[y >= 0] != y[y >= 0]))
 
 
 def clustering_aae_mlp(

@@ -14,7 +14,6 @@ from zoo.distributions import Conditional, likelihood_family
 from zoo.distributions.part import Part
 from zoo.model import as_images
 from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, parts_mlp
-from zoo.models.semi_supervised_aae import SemiSupervisedAAE
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -142,22 +141,11 @@ class DimensionReductionAAE(ClusteringAAE):
         return self.decode(tf.convert_to_tensor(self.heads.kernel))
 
 
-@keras.saving.register_keras_serializable("zoo")
-class SemiSupervisedDimensionReductionAAE(DimensionReductionAAE, SemiSupervisedAAE):
-    """A `DimensionReductionAAE` whose categories are classes, and known for some of the images.
-
-    The arguments, and what labels are used for, are those of both.
-    """
-
-    terms = (*DimensionReductionAAE.terms, "accuracy")
-
-
 def dimension_reduction_aae_mlp(
     image_shape: Sequence[int],
     categories: int = 20,
     latent_dim: int = 2,
     head_distance: float = 5.0,
-    semi_supervised: bool = False,
     hidden: Sequence[int] = (1000, 1000),
     discriminator_hidden: Sequence[int] = (1000, 1000),
     input_noise: float = 0.0,
@@ -169,11 +157,10 @@ def dimension_reduction_aae_mlp(
 
     Args:
         image_shape: Height, width, channels.
-        categories: K: 20 clusters in the paper on MNIST; with labels the number of classes.
+        categories: K: 20 clusters in the paper on MNIST.
         latent_dim: D of the representation; 2 and 10 in the paper.
         head_distance: Least distance of two heads that costs nothing, above 0, in standard deviations
             of the style.
-        semi_supervised: Whether some labels are known, of the categories.
         hidden, discriminator_hidden, input_noise, batch_norm, likelihood, levels: As for
             `clustering_aae_mlp`.
     """
@@ -188,5 +175,4 @@ def dimension_reduction_aae_mlp(
         batch_norm,
         likelihood_family(likelihood, levels),
     )
-    model = SemiSupervisedDimensionReductionAAE if semi_supervised else DimensionReductionAAE
-    return model(*parts, ClusterHeads(categories, latent_dim, head_distance))
+    return DimensionReductionAAE(*parts, ClusterHeads(categories, latent_dim, head_distance))

@@ -20,6 +20,7 @@ from zoo.distributions import (
     SwissRoll,
     likelihood_family,
 )
+from zoo.keras_internals import layers_in
 from zoo.model import as_seed
 from zoo.models.aae import AAE, check_classes
 
@@ -77,7 +78,7 @@ class LabelInformedAAE(AAE):
                 "The discriminator of labels takes [z, y]. Received: a network of "
                 f"{len(discriminator.inputs)} input(s)."
             )
-        codes = [n for n in discriminator._flatten_layers() if isinstance(n, networks.OneHot)]
+        codes = [n for n in layers_in(discriminator) if isinstance(n, networks.OneHot)]
         if any(code.classes != prior.components + 1 for code in codes):
             raise ValueError(
                 f"A discriminator beside a prior of {prior.components} components takes "

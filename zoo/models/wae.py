@@ -224,7 +224,7 @@ class WAEGAN(_Transport, GenerativeModel):
         yield {"discriminator": self.lambda_ * loss}, terms
         # The algorithm's z~ of both players are the same.
         cost = self._cost(x, z, training)
-        penalty = self.adversarial_loss.fool(self._judge(z, y, training))
+        penalty = self.adversarial_loss.generator(self._judge(z, y, training))
         loss = cost + self.lambda_ * penalty
         yield {"autoencoder": loss}, {"cost": cost, "penalty": penalty}
 

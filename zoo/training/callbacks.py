@@ -10,9 +10,9 @@ import keras
 import numpy.typing as npt
 import tensorflow as tf
 
-from zoo import metrics, pictures
+from zoo import pictures
 from zoo.config import look_up
-from zoo.evaluation import METRICS, Evaluation
+from zoo.evaluation import HIGHER_IS_BETTER, METRICS, Evaluation, append
 from zoo.files import read_json, write_json
 from zoo.model import GenerativeModel
 from zoo.training.run import Run
@@ -229,8 +229,8 @@ class KeepBest(keras.callbacks.Callback):
         self.run, self.subject, self.say = run, subject, say
         self.every, self.epochs = every, epochs
         self.metric, self.name = metric, name
-        (self.kind, *_) = METRICS[metric].gives
-        self.higher_is_better = metrics.HIGHER_IS_BETTER[self.kind]
+        self.kind = METRICS[metric].main_kind
+        self.higher_is_better = HIGHER_IS_BETTER[self.kind]
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         value = math.nan
@@ -241,7 +241,7 @@ class KeepBest(keras.callbacks.Callback):
             for result in results:
                 about = result.sampling | {"epoch": epoch + 1}
                 result = dataclasses.replace(result, sampling=about)
-                metrics.append(self.run.evaluation_path, result)
+                append(self.run.evaluation_path, result)
                 if result.value is None:
                     self.say(f"Epoch {epoch + 1}: {result}")
                 elif result.kind == self.kind:

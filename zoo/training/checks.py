@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from zoo import conditions, datasets, evaluation, features, metrics, presets
+from zoo import conditions, datasets, evaluation, features, presets
 from zoo.config import look_up
 from zoo.datasets import ImageData
 from zoo.features import Extractor
@@ -103,7 +103,7 @@ def _requirement(config, option, builder):
     return (
         f"The preset '{config.preset}' builds on a trained model. Train it (python -m "
         f"trainers.train --preset={name}{dataset}) and name its folder: "
-        f"--set {option}=runs/{name}. Received: {option}=''."
+        f"--set {option}=runs/{name}. Received: {option}=None."
     )
 
 
@@ -132,7 +132,7 @@ def extractor_of(config: ConfigDict) -> Extractor:
     name = config.evaluation.extractor or features.for_dataset(config.data.name)
     if name is None:
         without = ", ".join(
-            k for k, m in evaluation.METRICS.items() if _ranks(m) and not m.features
+            k for k, m in evaluation.METRICS.items() if m.has_better_end and not m.features
         )
         raise ValueError(
             f"The zoo has no feature network for '{config.data.name}'. For "
@@ -151,16 +151,11 @@ def _check_evaluation(config):
             f"and {settings.num_samples}."
         )
     metric = look_up(evaluation.METRICS, settings.metric, "metric")
-    if not _ranks(metric):
+    if not metric.has_better_end:
         raise ValueError(
             "`evaluation.metric` chooses the best model, so it must be a metric for which higher or "
-            f"lower is better: {', '.join(k for k, m in evaluation.METRICS.items() if _ranks(m))}. "
+            f"lower is better: {', '.join(k for k, m in evaluation.METRICS.items() if m.has_better_end)}. "
             f"Received: evaluation.metric='{settings.metric}'."
         )
     if metric.features:
         extractor_of(config)
-
-
-def _ranks(metric):
-    """Whether higher or lower values of a metric are better."""
-    return metric.gives[0] in metrics.HIGHER_IS_BETTER

@@ -115,6 +115,4 @@ def _draw_attributes(model, data, x, path):
         return
     y = y[:, (y == 0).any(0) & (y == 1).any(0)]
     if 0 < y.shape[1] <= _MOST_ATTRIBUTES:
-        parts = np.array_split(images, min(4, len(images)))
-        codes = np.concatenate([model.encode(part) for part in parts])
-        pictures.attributes(model, x, model.attribute_vectors(codes, y), path)
+        pictures.attributes(model, x, model.attribute_vectors(images, y), path)

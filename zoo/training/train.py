@@ -11,14 +11,14 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from zoo import conditions, datasets, evaluation, metrics, presets
+from zoo import conditions, datasets, evaluation, metrics, models, presets
 from zoo.datasets import ImageData
 from zoo.files import write_json
 from zoo.model import GenerativeModel
 from zoo.training import callbacks, strategies
 from zoo.training.checks import check, check_data, check_model, check_unchanged, extractor_of
 from zoo.training.gallery import draw, draw_curves
-from zoo.training.run import Run, load_data
+from zoo.training.run import Run, load_data, open_model
 from zoo.versions import versions
 
 
@@ -114,8 +114,11 @@ def _build(config, strategy, image_shape, levels):
             f"Each replica gets an equal part of a batch: `batch_size` must be a multiple of the "
             f"{replicas} replicas. Received: {config.batch_size}."
         )
+    # Trained models that this one builds on, which a configuration names by their folders.
+    options = models.required_runs(config.builder)
+    first = {o: open_model(config.model[o])[0] for o in options if config.model[o]}
     with strategy.scope():
-        model = presets.build(config, image_shape, levels)
+        model = presets.build(config, image_shape, levels, **first)
     check_model(model, config, levels)
     return model
 
@@ -132,7 +135,7 @@ def _keep_best(config, run, data, model, say):
     metric = evaluation.METRICS[settings.metric]
     extractor = extractor_of(config) if metric.features else None
 
-    def subject(model):
+    def evaluation_of(model):
         return evaluation.Evaluation.of_model(
             model,
             data,
@@ -144,9 +147,13 @@ def _keep_best(config, run, data, model, say):
             sampling={"run": str(run.path), "preset": config.preset, "model": type(model).__name__},
         )
 
-    if reason := subject(model).lacks(metric):
+    def subject(model):
+        model.fit_prior(data)
+        return evaluation_of(model)
+
+    if reason := evaluation_of(model).lacks(metric):
         raise ValueError(f"evaluation.metric='{settings.metric}' is not available here. {reason}")
-    name = extractor.name_of(metric.gives[0]) if extractor else metric.gives[0]
+    name = extractor.name_of(metric.main_kind) if extractor else metric.main_kind
     return [
         callbacks.KeepBest(run, subject, settings.metric, name, settings.every, settings.at, say)
     ]
@@ -220,6 +227,7 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
         "images_per_second": round(trained / training_time.seconds, 1) if trained else None,
     }
     with model.best_weights():
+        model.fit_prior(data)
         results["test"] = evaluate(model, data, config.batch_size)
         if chief and "log_prob" in model.abilities():
             results["likelihood"] = _likelihood(model, data)
@@ -257,7 +265,7 @@ def _progress(steps, say):
 
 def _training_batches(data, batch_size, strategy, first_epoch, model):
     options = {"shuffle": True, "repeat": True, "first_epoch": first_epoch}
-    options["stratified"] = model.stratified_batches
+    options["semi_supervised"] = model.semi_supervised
     if strategy.num_replicas_in_sync == 1:
         return data.batches("train", batch_size, **options)
     # Each worker reads its own part, already cut into the batches of its replicas.

@@ -1,0 +1,1 @@
+"""Release: weights of trained models, packed for distribution."""

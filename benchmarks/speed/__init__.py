@@ -1,0 +1,1 @@
+"""Speed: training steps, the passes that they need, and the Fréchet distance."""

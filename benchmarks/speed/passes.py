@@ -1,0 +1,252 @@
+"""Training steps compared with the passes through networks that their algorithms need.
+
+python -m benchmarks.speed.passes --presets=aae_mnist,vaegan_mnist,alpha_gan_mnist --output=DIR
+
+The bare step (`benchmarks.speed.throughput`) is timed in turn with the passes and the updates, each
+timed alone, for autoencoders with discriminators. A step that costs more than their sum repeats work
+or computes what is not used.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from absl import flags
+from ml_collections import ConfigDict
+
+from benchmarks.speed.throughput import (
+    Case,
+    count_flops,
+    define_flags,
+    elapsed,
+    in_turn,
+    markdown,
+    ratio,
+    report,
+    summary,
+)
+from trainers.cli import start
+from zoo.model import GenerativeModel
+from zoo.models.aae import AAE
+from zoo.models.alpha_gan import AlphaGAN
+from zoo.models.vaegan import VAEGAN
+
+FLAGS = flags.FLAGS
+
+
+class Pass(NamedTuple):
+    """A forward pass of some rows through a network, and a backward pass if a gradient is taken.
+
+    Attributes:
+        network: The network.
+        rows: Number of rows, in batches.
+        weights: Whether the gradient with respect to the weights is taken.
+        inputs: Whether the gradient with respect to the inputs is taken.
+        again: Whether the activations of another pass are used, so that only the backward pass counts.
+    """
+
+    network: keras.Model
+    rows: int = 1
+    weights: bool = False
+    inputs: bool = False
+    again: bool = False
+
+
+def needed(model: GenerativeModel) -> tuple[list[Pass], list[str]]:
+    """The passes of one step of a model's algorithm, and the players that it updates.
+
+    Raises:
+        ValueError: If the passes of the model are not listed here.
+    """
+    known = {AAE: _aae, VAEGAN: _vaegan, AlphaGAN: _alpha_gan}
+    if type(model) not in known:
+        raise ValueError(
+            f"Passes are listed for {', '.join(cls.__name__ for cls in known)}. "
+            f"Received: a {type(model).__name__}."
+        )
+    return known[type(model)](model), list(model.players())
+
+
+def _aae(model):
+    encoder, decoder = model.posterior.network, model.likelihood.network
+    discriminator = model.discriminator
+    return [
+        Pass(encoder, weights=True),
+        Pass(decoder, weights=True, inputs=True),
+        # The encoder was updated. Its new codes serve the update of the discriminator and its own.
+        Pass(encoder, weights=True),
+        Pass(discriminator, 2, weights=True),
+        Pass(discriminator, inputs=True),
+    ]
+
+
+def _vaegan(model):
+    encoder, decoder, discriminator = model.posterior.network, model.decoder, model.discriminator
+    # Reconstructions and samples are decoded in one batch. The discriminator sees them in one batch
+    # with the images, or in separate batches. If a batch is normalised, a gradient that reaches some
+    # of its rows passes through all of them.
+    decoded = 2 if _normalizes(decoder) else 1
+    joint = _normalizes(discriminator) and model.joint_batch
+    decoder_rows, encoder_rows = (3, 3) if joint else (2, 1)
+    return [
+        Pass(encoder, weights=True),
+        Pass(decoder, 2, weights=True),
+        # The gradient of the encoder's loss, through the reconstructions.
+        Pass(decoder, decoded, inputs=True, again=True),
+        # The losses of the discriminator, of the decoder (of all decoded images) and of the encoder
+        # (of the reconstructions).
+        Pass(discriminator, 3, weights=True),
+        Pass(discriminator, decoder_rows, inputs=True, again=True),
+        Pass(discriminator, encoder_rows, inputs=True, again=True),
+    ]
+
+
+def _normalizes(network):
+    layers = network._flatten_layers()
+    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
+
+
+def _alpha_gan(model):
+    encoder, generator = model.posterior.network, model.generator
+    discriminator, code_discriminator = model.discriminator, model.code_discriminator
+    return [
+        Pass(encoder, weights=True),
+        Pass(generator, inputs=True),
+        Pass(code_discriminator, inputs=True),
+        Pass(encoder),
+        Pass(generator, 2, weights=True),
+        Pass(discriminator, 2, inputs=True),
+        Pass(generator, 2),
+        Pass(discriminator, 3, weights=True),
+        Pass(code_discriminator, 2, weights=True),
+    ]
+
+
+class Passes:
+    """The cost of a model's passes, in seconds and in operations.
+
+    Args:
+        model: A compiled model that `needed` knows.
+        batch_size: Rows of a batch.
+        jit_compile: Whether the passes are compiled with XLA.
+    """
+
+    def __init__(self, model: GenerativeModel, batch_size: int, jit_compile: bool) -> None:
+        self.model, self.jit_compile = model, jit_compile
+        self.passes, self.updated = needed(model)
+        self._prepare(batch_size)
+
+    def _prepare(self, batch_size):
+        # A backward pass alone is a forward and backward pass minus a forward pass.
+        counted = [(1, p._replace(again=False)) for p in self.passes]
+        counted += [(-1, Pass(p.network, p.rows)) for p in self.passes if p.again]
+        self._parts = [(sign, *self._function(p, batch_size)) for sign, p in counted]
+        self._updates = [self._update(player) for player in self.updated]
+
+    def _function(self, p, batch_size):
+        shapes = [(p.rows * batch_size, *i.shape[1:]) for i in p.network.inputs]
+        context = [tf.random.stateless_uniform(shape, [1, 2]) for shape in shapes]
+        context = context if len(context) > 1 else context[0]
+
+        def run(i):
+            # The input changes in each step, because constants would be computed only once.
+            x = tf.nest.map_structure(lambda c: c + 1e-6 * tf.cast(i, c.dtype), context)
+            watched = [*p.network.trainable_variables] * p.weights
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                out = tf.nest.flatten(p.network(x, training=True))
+                # The squares give each output its own gradient.
+                total = tf.add_n([tf.reduce_sum(tf.cast(o, tf.float32) ** 2) for o in out])
+            watched += tf.nest.flatten(x) * p.inputs
+            grads = tape.gradient(total, watched) if watched else []
+            return tf.add_n([total, *(tf.reduce_sum(tf.abs(g)) for g in grads if g is not None)])
+
+        return run, self._loop(run)
+
+    def _update(self, player):
+        variables = self.model.variables_of(player)
+        grads = [tf.fill(v.shape, tf.constant(1e-8, v.dtype)) for v in variables]
+
+        def run(i):
+            self.model.optimizers[player].apply(grads, variables)
+            return 0.0
+
+        return self._loop(run)
+
+    def _loop(self, run):
+        step = tf.function(run, jit_compile=self.jit_compile)
+
+        @tf.function
+        def loop(n):
+            total = 0.0
+            for i in tf.range(n):
+                total += step(i)
+            return total
+
+        return loop
+
+    def seconds(self, steps: int) -> float:
+        """Seconds of one step's passes and updates, each timed alone over `steps` steps."""
+        n = tf.constant(steps)
+        total = sum(sign * elapsed(functools.partial(loop, n)) for sign, _, loop in self._parts)
+        return (total + sum(elapsed(functools.partial(loop, n)) for loop in self._updates)) / steps
+
+    def flops(self) -> int:
+        """Floating-point operations of one step's passes."""
+        return sum(sign * count_flops(run, tf.constant(0)) for sign, run, _ in self._parts)
+
+
+def measure(config: ConfigDict, repeats: int, seconds: float) -> dict[str, Any]:
+    """The row of a preset: time and operations of a bare step and of the passes that it needs."""
+    case = Case(config)
+    passes = Passes(case.model, config.batch_size, config.jit_compile)
+    case.bare(1), passes.seconds(1)  # Compiles.
+    steps = max(2, round(seconds / case.bare(3)))
+    ways = {"bare": functools.partial(case.bare, steps)}
+    samples = in_turn(ways | {"passes": functools.partial(passes.seconds, steps)}, repeats)
+    step, least = case.flops(), passes.flops()
+    return {
+        "preset": config.preset,
+        "jit_compile": config.jit_compile,
+        "batch_size": config.batch_size,
+        "steps": steps,
+        "flops": {"bare": step, "passes": least},
+        "seconds_per_step": {name: summary(values) for name, values in samples.items()},
+        "ratios": {
+            "seconds": ratio(samples["bare"], samples["passes"]),
+            "flops": step / least,
+        },
+    }
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """A table of the rows of `measure`, in Markdown."""
+    head = (
+        "preset", "XLA", "batch", "bare ms", "passes ms", "bare / passes", "bare GFLOP",
+        "passes GFLOP", "bare / passes in operations",
+    )  # fmt: skip
+    rows = [
+        (
+            r["preset"],
+            "yes" if r["jit_compile"] else "no",
+            str(r["batch_size"]),
+            *(f"{1000 * r['seconds_per_step'][k]['median']:.2f}" for k in ("bare", "passes")),
+            f"{r['ratios']['seconds']:.2f}",
+            *(f"{r['flops'][k] / 1e9:.3f}" for k in ("bare", "passes")),
+            f"{r['ratios']['flops']:.3f}",
+        )
+        for r in results
+    ]
+    return markdown(head, rows)
+
+
+def main() -> None:
+    names = FLAGS.presets or ["aae_mnist", "vaegan_mnist", "alpha_gan_mnist"]
+    report("passes", names, lambda c: [measure(c, FLAGS.repeats, FLAGS.seconds)], table)
+
+
+if __name__ == "__main__":
+    define_flags("aae_mnist, vaegan_mnist, alpha_gan_mnist")
+    start(main)

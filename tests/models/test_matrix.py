@@ -1,0 +1,232 @@
+"""Every builder with every value of its choices: it trains one step on digits, or is refused.
+
+The refusals are written down in `REFUSED`, with their reasons. Each value of each choice is tried
+with all other settings of a preset; posteriors and priors are tried in pairs as well.
+"""
+
+import functools
+import inspect
+import itertools
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo import adversarial, models, presets
+from zoo.distributions import by_name
+
+SHAPE = (8, 8, 1)
+SMALL = {
+    "hidden": 8,
+    "hidden_between": 8,
+    "generator_hidden": 8,
+    "discriminator_hidden": 8,
+    "classifier_hidden": 8,
+    "baseline_hidden": 8,
+    "code_discriminator_hidden": 8,
+    "posterior_hidden": 8,
+    "prior_hidden": 8,
+    "filters": 4,
+    "width": 4,
+    "latent_dims": 4,
+}
+
+# Groups of builders that refuse the same for the same reason.
+ELBO = [
+    "vae",
+    "beta_vae",
+    "beta_tcvae",
+    "factor_vae",
+    "info_vae",
+    "iwae",
+    "denoising_vae",
+    "denoising_iwae",
+    "cvae",
+    "m1",
+]
+TOP = ["hvae", "hierarchical_iwae"]
+NO_DENSITY = "needs a density"
+REFUSED = {
+    # A bound on log p(x) needs the densities of q(z | x) and p(z).
+    (b, "posterior", p): NO_DENSITY
+    for b in ELBO
+    for p in ("deterministic", "implicit", "noise_basis")
+} | {
+    (b, "prior", p): NO_DENSITY for b in [*ELBO, *TOP] for p in ("uniform", "sphere", "swiss_roll")
+}
+
+
+def digits(name):
+    """A preset of the builder on digits, or another with narrow networks."""
+    own = [n for n in presets.names() if presets.get(n).builder == name]
+    return next((n for n in own if n.endswith("_digits")), own[0])
+
+
+def configured(name, **changes):
+    config = presets.get(digits(name))
+    for key in SMALL.keys() & config.model.keys():
+        value = config.model[key]
+        config.model[key] = (SMALL[key],) * len(value) if isinstance(value, tuple) else SMALL[key]
+    if changes.get("prior") in ("petals", "swiss_roll") and "latent_dims" in config.model:
+        config.model.latent_dims = (4, 2)
+    elif changes.get("prior") in ("petals", "swiss_roll"):
+        config.model.latent_dim = 2
+    settings = [f"model.{key}={value}" for key, value in changes.items()]
+    presets.override(config, [*settings, "jit_compile=false", "steps_per_execution=1"])
+    return config
+
+
+@functools.cache
+def data():
+    return zoo.datasets.load("digits", binarize="fixed", num_labels=100)
+
+
+def batch_for(model):
+    """Twelve digits, with what the model takes as its condition."""
+    x, y = data().arrays("train", limit=12)
+    y = np.arange(12) % 10
+    if model.semi_supervised:
+        return (tf.constant(x[:6]), tf.constant(y[:6])), tf.constant(x[6:])
+    if model.condition is None:
+        return (tf.constant(x),)
+    if model.condition.shape.rank == 4:
+        y = np.where(np.arange(8)[:, None, None] < 4, x, -1).astype(np.float32)
+    elif model.condition.shape.rank == 2:
+        y = np.eye(model.condition.shape[-1], dtype=np.float32)[y % model.condition.shape[-1]]
+    return tf.constant(x), tf.constant(y)
+
+
+def one_step(name, **changes):
+    """Builds the model and takes one training step; all its losses must be finite."""
+    keras.utils.set_random_seed(0)
+    parts = {}
+    if name == "m1_m2":
+        parts["first"] = models.m1(SHAPE, latent_dim=4, hidden=(8,))
+    model = presets.build(configured(name, **changes), SHAPE, levels=17, **parts)
+    if hasattr(model, "dataset_size"):
+        model.dataset_size = 100
+    results = model.train_step(batch_for(model))
+    assert all(np.isfinite(np.asarray(value)).all() for value in results.values()), results
+
+
+def try_all(name, option, settings):
+    """Each of the settings trains, or is refused as `REFUSED` says."""
+    for value, changes in settings:
+        reason = REFUSED.get((name, option, value))
+        if reason is None:
+            try:
+                one_step(name, **changes)
+            except Exception as error:
+                raise AssertionError(f"{name} with {option}={value} failed: {error}") from error
+        else:
+            with pytest.raises(ValueError, match=reason) as refusal:
+                one_step(name, **changes)
+            assert re.search(r"Received: |Choose|choose", str(refusal.value)), refusal.value
+
+
+CHOICES = [
+    (name, option) for name, builder in models.BUILDERS.items() for option in builder.choices
+]
+
+
+@pytest.mark.parametrize(("name", "option"), CHOICES, ids="-".join)
+def test_every_value_of_a_choice_trains_or_is_refused(name, option):
+    settings = []
+    for value in models.BUILDERS[name].choices[option]:
+        changes = {option: value}
+        if option == "condition":
+            changes["condition_size"] = {"label": 10, "attributes": 3}.get(value, 0)
+        settings.append((value, changes))
+    try_all(name, option, settings)
+
+
+SWITCHES = {
+    "real_label": 0.9,
+    "label_noise": 0.1,
+    "gradient_penalty": 1.0,
+    "r1": 1.0,
+    "dropout": 0.2,
+    "instance_noise": 0.1,
+    "spectral_norm": True,
+    "batch_norm": True,
+    "free_bits": 0.1,
+    "warm_up_steps": 5,
+    "num_samples": 2,
+    "doubly_reparameterised": True,
+    "adaptive_contrast": True,
+    "prior_aware": True,
+    "joint_batch": False,
+    "margin": 0.35,
+    "capacity": 2.0,
+    "input_noise": 0.1,
+}
+
+
+def offered(option):
+    return [n for n, b in models.BUILDERS.items() if option in inspect.signature(b).parameters]
+
+
+@pytest.mark.parametrize("option", SWITCHES)
+def test_every_switch_trains_or_is_refused(option):
+    value = SWITCHES[option]
+    for name in offered(option):
+        changes = {option: value}
+        other = {"spectral_norm": "batch_norm", "batch_norm": "spectral_norm"}.get(option)
+        if other in inspect.signature(models.BUILDERS[name]).parameters:
+            changes[other] = False
+        if option in ("gradient_penalty", "r1"):
+            changes |= {"batch_norm": False, "gradient_penalty": 0.0, "r1": 0.0} | {option: value}
+        if (
+            option in ("real_label", "label_noise")
+            and presets.get(digits(name)).model.loss not in LABELLED
+        ):
+            changes["loss"] = "non_saturating"
+        try_all(name, option, [(value, changes)])
+
+
+LABELLED = ("minimax", "non_saturating", "log_ratio")
+
+
+@pytest.mark.parametrize("name", offered("loss"))
+def test_every_adversarial_loss_trains_or_is_refused(name):
+    bounded = {"gradient_penalty": 10.0, "batch_norm": False}
+    own = inspect.signature(models.BUILDERS[name]).parameters
+    settings = []
+    for loss in adversarial.LOSSES:
+        changes = {"loss": loss}
+        if loss not in LABELLED:
+            changes |= {
+                k: v for k, v in {"real_label": 1.0, "label_noise": 0.0}.items() if k in own
+            }
+        if loss == "wasserstein":
+            changes |= {key: value for key, value in bounded.items() if key in own}
+        settings.append((loss, changes))
+    try_all(name, "loss", settings)
+
+
+PAIRS = [
+    (q, p)
+    for q, p in itertools.product(by_name.POSTERIORS, by_name.PRIORS)
+    if ("vae", "posterior", q) not in REFUSED and ("vae", "prior", p) not in REFUSED
+]
+
+
+@pytest.mark.parametrize(("posterior", "prior"), PAIRS, ids="-".join)
+def test_posteriors_and_priors_go_together(posterior, prior):
+    if (posterior, prior) == ("planar", "vamp"):
+        with pytest.raises(ValueError, match="Received: "):
+            one_step("vae", posterior=posterior, prior=prior)
+    else:
+        one_step("vae", posterior=posterior, prior=prior)
+
+
+def test_every_refusal_is_of_a_builder_and_a_value_that_exist():
+    for name, option, value in REFUSED:
+        table = models.BUILDERS[name].choices.get(option)
+        if table is not None:
+            assert value in table
+        else:
+            assert option in inspect.signature(models.BUILDERS[name]).parameters

@@ -1,0 +1,98 @@
+"""The guard against NaN: training stops at the first loss or term that is NaN or infinite."""
+
+import time
+from collections.abc import Iterable, Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_REMEDIES = (
+    "The weights are unusable from this step on. A lower learning rate, gradient clipping "
+    "(`global_clipnorm` of the optimizer) or float32 instead of bfloat16 are the usual remedies."
+)
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a term became NaN or infinite. The message names the player, the term, the step."""
+
+
+class FirstNonFinite(keras.metrics.Metric):
+    """Records, for each named result, the first step at which it was NaN or infinite, or -1.
+
+    Args:
+        names: Names of the results.
+    """
+
+    def __init__(self, names: Iterable[str]):
+        super().__init__(name="first_non_finite", dtype="int64")
+        self.names = list(names)
+        self.steps = self.add_variable(
+            (len(self.names),),
+            "zeros",
+            dtype="int64",
+            aggregation="only_first_replica",
+            name="steps",
+        )
+        self.reset_state()
+
+    def update_state(self, results: Mapping[str, tf.Tensor], step: tf.Tensor) -> None:
+        """Takes the results of a step, by name. All replicas record what any of them sees."""
+        bad = tf.stack([~tf.reduce_all(tf.math.is_finite(results[name])) for name in self.names])
+        replicas = tf.distribute.get_replica_context()
+        if replicas.num_replicas_in_sync > 1:
+            bad = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(bad, tf.float32)) > 0
+        first, step = tf.convert_to_tensor(self.steps), tf.convert_to_tensor(step)
+        self.steps.assign(tf.where(bad & (first < 0), step, first))
+
+    def reset_state(self) -> None:
+        self.steps.assign(np.full(len(self.names), -1))
+
+    def result(self) -> tf.Tensor:
+        """The steps, int64, in the order of `names`."""
+        return tf.convert_to_tensor(self.steps)
+
+
+class StopAtNonFinite(keras.callbacks.Callback):
+    """Raises a `NonFiniteError` soon after a result or a weight of the model is not finite.
+
+    The step is recorded inside the graph. To read it, the program must wait for the device, so
+    the callback reads it once a second and at the end of each epoch.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.last_check = 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if time.monotonic() - self.last_check > 1:
+            self._check_results()
+            self.last_check = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check_results()
+        # The losses of the last step are computed before its updates, which may spoil the weights.
+        for player in self.model.players():
+            for variable in self.model.variables_of(player):
+                if not np.isfinite(variable.numpy()).all():
+                    raise NonFiniteError(
+                        f"Training stopped: by step {int(self.model.step)}, the end of epoch "
+                        f"{epoch + 1}, the weights '{variable.path}' of player '{player}' became "
+                        f"NaN or infinite. {_REMEDIES}"
+                    )
+
+    def _check_results(self):
+        first = self.model.first_non_finite.result().numpy()
+        if (first < 0).all():
+            return
+        step = first[first >= 0].min()
+        names = [n for n, s in zip(self.model.trackers, first, strict=True) if s == step]
+        losses = [name for name in names if name not in self.model.terms]
+        players = list(self.model.players())
+        if losses != ["loss"]:
+            players = [name.removesuffix("_loss") for name in losses]
+        owner = f"player {', '.join(map(repr, players))}" if losses else "no player's loss yet"
+        raise NonFiniteError(
+            f"Training stopped: at step {step} {' and '.join(map(repr, names))} became NaN or "
+            f"infinite ({owner}). {_REMEDIES}"
+        )

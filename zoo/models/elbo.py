@@ -1,0 +1,255 @@
+"""The evidence lower bound, and what later papers do with it: parts that all VAEs share.
+
+Free bits: Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", 2016.
+https://arxiv.org/abs/1606.04934
+Importance sampling of log p(x): Burda et al., "Importance Weighted Autoencoders", 2016.
+https://arxiv.org/abs/1509.00519
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo import networks
+from zoo.config import choices
+from zoo.distributions import Conditional, by_name, noisy_mlp
+from zoo.model import as_seed
+from zoo.networks import Condition
+from zoo.schedules import LinearWarmUp, Schedule
+
+tfd = tfp.distributions
+
+
+class Terms(NamedTuple):
+    """The terms of the bound at K draws of z, in nats: what `VAE.elbo_terms` returns.
+
+    Attributes:
+        q: q(z | x), with batch shape `[B]`.
+        p: p(z), or p(z | y).
+        z: K draws from q, `[K, B, D]`.
+        distortion: -E_q[log p(x | z)], `[B]`.
+        rate: KL(q(z | x) || p(z)), `[B]`: exact where a formula is known, else estimated at z.
+        charged_rate: What the loss contains in place of the rate, `[B]`: with its weight and with
+            free bits in training, the rate itself in evaluation.
+    """
+
+    q: tfd.Distribution
+    p: tfd.Distribution
+    z: tf.Tensor
+    distortion: tf.Tensor
+    rate: tf.Tensor
+    charged_rate: tf.Tensor
+
+    def reported(self) -> dict[str, tf.Tensor]:
+        """The terms that every VAE reports: -(distortion + rate) is the bound."""
+        return {"distortion": self.distortion, "rate": self.rate}
+
+
+def mean_over_draws(values: tf.Tensor) -> tf.Tensor:
+    """The mean over K of `[K, B]`. Values `[B]`, such as an exact KL, are returned unchanged."""
+    return tf.reduce_mean(values, 0) if values.shape.rank > 1 else values
+
+
+def log_mean_exp(values: tf.Tensor) -> tf.Tensor:
+    """log (1/K) sum_k exp(values[k]), over the first axis."""
+    count = tf.cast(tf.shape(values)[0], tf.float32)
+    return tf.reduce_logsumexp(values, 0) - tf.math.log(count)
+
+
+def with_free_bits(q: tfd.Distribution, p: tfd.Distribution, free_bits: float) -> tf.Tensor:
+    """The rate `[B]`, where each latent dimension j costs at least `free_bits` nats on average.
+
+    Kingma et al., 2016, eq. 15, with one dimension as a group:
+
+        sum_j max(free_bits, E_x[KL(q(z_j | x) || p(z_j))])
+
+    The expectation is over the global minibatch. As a loss per image: a dimension whose mean is above
+    `free_bits` costs an image its own KL, any other dimension costs `free_bits`. The mean of these
+    losses, and its gradient, equal the paper's.
+
+    Raises:
+        ValueError: If the latents of `q` or `p` are not independent, or their KL has no formula.
+    """
+    rates = None
+    # `tfd.Independent` is recognised by its attribute: its class depends on what it contains.
+    if all(hasattr(d, "reinterpreted_batch_ndims") for d in (q, p)):
+        with contextlib.suppress(NotImplementedError):
+            rates = tfd.kl_divergence(q.distribution, p.distribution)
+    if rates is None or q.distribution.event_shape.rank:
+        raise ValueError(
+            "`free_bits` needs the KL of each latent dimension: a posterior and a prior with "
+            "independent latents, from families whose KL has a formula, such as 'normal'. "
+            f"Received: {q.name} and {p.name}."
+        )
+    rates = tf.reduce_mean(rates, list(range(rates.shape.rank - 2)))  # [B, D]
+    total = tf.reduce_sum(tf.stop_gradient(rates), 0)
+    count = tf.cast(tf.shape(rates)[0], tf.float32)
+    replicas = tf.distribute.get_replica_context()
+    if replicas.num_replicas_in_sync > 1:
+        total, count = replicas.all_reduce(tf.distribute.ReduceOp.SUM, [total, count])
+    return tf.reduce_sum(tf.where(total / count > free_bits, rates, free_bits), -1)
+
+
+def importance_sampled(model: Any, x, y, q, num_samples, seed=None) -> tf.Tensor:
+    """log p(x) `[B]` by importance sampling from `q`: log (1/K) sum_k p(x, z_k) / q(z_k).
+
+    In expectation it is a lower bound that rises to log p(x) with K (Burda et al., 2016, theorem 1).
+
+    Args:
+        model: A model with a `likelihood` and a `prior`.
+        x, y: Images and their conditions.
+        q: The proposal over `z[B, D]`.
+        num_samples: K, an int, at least 1, or a scalar tensor.
+        seed: An int or a `[2]` int tensor for repeatable draws; `None` for fresh ones.
+    """
+    p = model.prior(y)
+
+    def log_weight(seed):
+        z = q.sample(seed=seed)
+        return model.likelihood(z, y).log_prob(x) + p.log_prob(z) - q.log_prob(z)
+
+    estimate = log_mean_weight(log_weight, tf.shape(x)[0], num_samples, seed)
+    return tf.ensure_shape(estimate, x.shape[:1])
+
+
+def log_mean_weight(log_weight: Callable, rows, num_samples, seed=None) -> tf.Tensor:
+    """log (1/K) sum_k exp(log_weight(seed_k)), `[rows]`, of K = `num_samples` draws.
+
+    Args:
+        log_weight: From a seed to the log of one draw's weight, `[rows]`.
+        rows: Number of rows.
+        num_samples: K, an int, at least 1, or a scalar tensor.
+        seed: An int or a `[2]` int tensor for repeatable draws; `None` for fresh ones.
+
+    Raises:
+        ValueError: If `num_samples` is below 1.
+    """
+    if isinstance(num_samples, int) and num_samples < 1:
+        raise ValueError(f"`num_samples` must be at least 1. Received: {num_samples}.")
+    seed = as_seed(seed)
+
+    def add_draw(k, largest, total):
+        # One draw at a time: memory does not grow with K, and a batch keeps the machine busy. The
+        # sum is relative to its largest term, because float32 cannot add small terms to the log of
+        # thousands of nats.
+        log_w = log_weight(tf.random.experimental.stateless_fold_in(seed, k))
+        higher = tf.maximum(largest, log_w)
+        total = total * tf.exp(largest - higher) + tf.exp(log_w - higher)
+        return k + 1, higher, total
+
+    start = tf.fill([rows], tf.float32.min)
+    shape = tf.TensorShape([None])
+    _, largest, total = tf.while_loop(
+        lambda k, *_: k < num_samples,
+        add_draw,
+        (0, start, tf.zeros_like(start)),
+        shape_invariants=(tf.TensorShape([]), shape, shape),
+    )
+    return largest + tf.math.log(total / tf.cast(num_samples, tf.float32))
+
+
+def warm_up(steps: int) -> float | Schedule:
+    """The `rate_weight` that rises from 0 to 1 in `steps` steps; with 0 steps it is always 1."""
+    return LinearWarmUp(steps) if steps else 1.0
+
+
+@choices(
+    network=networks.NETWORKS,
+    posterior=by_name.POSTERIORS,
+    prior=by_name.PRIORS,
+    likelihood=by_name.LIKELIHOODS,
+)
+def parts(
+    image_shape: Sequence[int],
+    *,
+    latent_dim: int = 20,
+    network: str = "mlp",
+    hidden: Sequence[int] = (500,),
+    filters: Sequence[int] = (32, 64),
+    activation: str = "relu",
+    likelihood: str = "bernoulli",
+    levels: int = 256,
+    num_samples: int = 1,
+    warm_up_steps: int = 0,
+    free_bits: float = 0.0,
+    posterior: str = "normal",
+    posterior_steps: int = 0,
+    posterior_hidden: Sequence[int] = (),
+    posterior_noise_dim: int = 0,
+    posterior_bases: int = 0,
+    prior: str = "normal",
+    prior_scale: float = 1.0,
+    prior_steps: int = 0,
+    prior_hidden: Sequence[int] = (),
+    prior_components: int = 0,
+    condition: Condition | None = None,
+) -> dict[str, Any]:
+    """The constructor arguments of a `VAE`, from plain values: the options of all ELBO builders.
+
+    Args:
+        image_shape: Height, width, channels.
+        latent_dim: D of the latents.
+        network: "mlp" or "conv": see `zoo.networks.encoder`.
+        hidden: Units of the encoder's dense layers; the decoder mirrors them.
+        filters: Channels of the encoder's convolutions, for "conv". The decoder
+            mirrors them.
+        activation: Activation of the hidden layers.
+        likelihood: Name of p(x | z): see `zoo.distributions.by_name`.
+        levels: Number of grey levels, for "discretized_logistic" and "categorical".
+        num_samples: Draws of z per image.
+        warm_up_steps: Training steps in which the weight of the rate rises from 0 to 1.
+        free_bits: Nats of rate per latent dimension without extra cost: see `with_free_bits`.
+        posterior: Name of q(z | x).
+        posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: Sizes of the
+            posterior; 0 and () stand for its own defaults.
+        prior: Name of p(z).
+        prior_scale, prior_steps, prior_hidden, prior_components: Sizes of the prior; likewise.
+        condition: The condition that encoder and decoder take as their second input, or `None`.
+
+    Raises:
+        ValueError: If a name is unknown, or a part does not have an option.
+    """
+
+    def encoder(outputs):
+        return networks.conditioned(
+            lambda shape: networks.encoder(network, shape, outputs, hidden, filters, activation),
+            image_shape,
+            condition,
+            channels=network == "conv",
+        )
+
+    def noisy_encoder(noise_dim, outputs):
+        return noisy_mlp(image_shape, noise_dim, outputs, hidden, activation)
+
+    family = by_name.likelihood(likelihood, levels)
+    q = by_name.posterior(
+        posterior,
+        latent_dim,
+        encoder,
+        noisy_encoder if network == "mlp" and condition is None else None,
+        posterior_steps,
+        posterior_hidden,
+        posterior_noise_dim,
+        posterior_bases,
+    )
+    p = by_name.prior(
+        prior, latent_dim, image_shape, prior_scale, prior_steps, prior_hidden, prior_components
+    )
+    decoder = networks.conditioned(
+        lambda shape: networks.decoder(
+            network, shape[0], image_shape, family.params_per_value, hidden, filters, activation
+        ),
+        (latent_dim,),
+        condition,
+    )
+    return {
+        "posterior": q,
+        "likelihood": Conditional(decoder, family),
+        "prior": p,
+        "num_samples": num_samples,
+        "rate_weight": warm_up(warm_up_steps),
+        "free_bits": free_bits,
+    }

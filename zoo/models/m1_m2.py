@@ -1,0 +1,180 @@
+"""M1+M2: an M2 of the codes of a trained M1.
+
+Kingma et al., "Semi-supervised Learning with Deep Generative Models", 2014, sections 2.1 and 4.
+https://arxiv.org/abs/1406.5298
+"""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo import networks
+from zoo.datasets import ImageData
+from zoo.distributions import Conditional, DiagonalNormal, Prior, StandardNormal
+from zoo.model import as_images
+from zoo.models.m1 import m1
+from zoo.models.m2 import M2, class_conditional, joined, repeat_for_labels, row_count
+from zoo.models.vae import VAE
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable("zoo")
+class M1M2(M2):
+    """An M2 whose data are the codes z1 of images under a trained M1.
+
+    The model is p(y) p(z2) p(z1 | y, z2) p(x | z1) (Kingma et al., 2014, section 2.1). M1 is frozen:
+    no player owns its weights. In training z1 is a new draw from q(z1 | x) in each step, elsewhere
+    the mean of q(z1 | x). The loss is that of `M2`, in nats of z1.
+
+    In training a dimension of z1 that M1 does not use is N(0, 1) noise, in evaluation it is
+    constant. `adapt` finds the dimensions in use, and the model leaves the others out: classifier
+    and posterior see 0 in their place, the likelihood does not count them, and the decoder gets 0.
+
+    `log_prob` of images draws z1 from q(z1 | x) as well. There a dimension that is not in use has
+    M1's prior.
+
+    Args:
+        classifier, posterior, likelihood, prior: As for `M2`, with codes z1 `[B, D1]` in place of
+            images. The dimensions of the likelihood are independent.
+        first_posterior: M1's q(z1 | x). This model freezes its weights.
+        first_likelihood: M1's p(x | z1). This model freezes its weights. M1's prior is N(0, I).
+        **kwargs: As for `M2`.
+    """
+
+    requires: Mapping[str, str] = {"first": "m1"}
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        posterior: Conditional,
+        likelihood: Conditional,
+        prior: Prior,
+        first_posterior: Conditional,
+        first_likelihood: Conditional,
+        **kwargs,
+    ):
+        super().__init__(classifier, posterior, likelihood, prior, **kwargs)
+        for part in (first_posterior, first_likelihood):
+            part.trainable = part.network.trainable = False
+        self.first_posterior = first_posterior
+        self.first_likelihood = first_likelihood
+        (dim,) = self.posterior.network.inputs[0].shape[1:]
+        self.used = self.add_weight(name="used", shape=(dim,), initializer="ones", trainable=False)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return tuple(self.first_posterior.network.inputs[0].shape[1:])
+
+    def adapt(self, data: ImageData, least: float = 0.1) -> None:
+        """As for `M2`, and finds the dimensions of z1 that M1 uses.
+
+        M1 uses a dimension if the standard deviation of E[z1 | x] over the first 1,000 training
+        images is above `least`. The threshold of the published code is 0.1.
+
+        Raises:
+            ValueError: Also if M1 uses no dimension.
+        """
+        super().adapt(data)
+        x, _ = data.arrays("train", 1000)
+        deviations = np.std(self.first_posterior(x).mean(), 0)
+        if not (deviations > least).any():
+            raise ValueError(
+                f"No dimension of M1's codes varies by more than {least} over images: is M1 "
+                f"trained? Received: standard deviations up to {deviations.max():.3g}."
+            )
+        self.used.assign(deviations > least)
+
+    def objective(self, x, y, seed, training):
+        first_seed, seed = tfp.random.split_seed(seed)
+        q = self.first_posterior(joined(x))
+        z = self._used(q.sample(seed=first_seed) if training else q.mean())
+        if isinstance(x, tuple):
+            rows = row_count(x[0])
+            z = z[-rows:], z[:-rows]
+        return super().objective(z, y, seed, training)
+
+    def codes(self, x) -> tf.Tensor:
+        """The mean of q(z1 | x), `[B, D1]`, with 0 in dimensions that M1 does not use."""
+        return self._used(self.first_posterior(self._images(x)).mean())
+
+    def _used(self, z):
+        return z * tf.convert_to_tensor(self.used)
+
+    def _log_likelihood(self, p, x):
+        return tf.reduce_sum(self._used(p.distribution.log_prob(x)), -1)
+
+    def _decode(self, z, y):
+        z = self._used(self.likelihood(z, y).mean())
+        return as_images(self.first_likelihood(z).mean())
+
+    def _log_weight(self, x, y, seed):
+        first_seed, seed = tfp.random.split_seed(seed)
+        q = self.first_posterior(x)
+        z = q.sample(seed=first_seed)
+        unused = (1 - tf.convert_to_tensor(self.used)) * tfd.Normal(0.0, 1.0).log_prob(z)
+        first = self.first_likelihood(z).log_prob(x) + tf.reduce_sum(unused, -1) - q.log_prob(z)
+        return super()._log_weight(self._used(z), y, seed) + repeat_for_labels(first, y)
+
+
+def m1_m2(
+    image_shape: Sequence[int],
+    *,
+    first: VAE | None = None,
+    num_classes: int = 10,
+    latent_dim: int = 50,
+    hidden: Sequence[int] = (500,),
+    classifier_hidden: Sequence[int] = (500,),
+    activation: str = "softplus",
+    alpha: float = 0.1,
+) -> M1M2:
+    """An `M1M2` of multilayer perceptrons on the codes of a trained M1.
+
+    Args:
+        image_shape: Height, width, channels.
+        first: M1, a trained `VAE` with the prior N(0, I); the model gets a copy. `None` is an
+            untrained `zoo.models.m1.m1`, for tests and for loading weights.
+        num_classes: C.
+        latent_dim: D of M2's latents, z2.
+        hidden: Units of the hidden layers of q(z2 | z1, y), at least one; p(z1 | y, z2) mirrors
+            them.
+        classifier_hidden: Units of the hidden layers of q(y | z1).
+        activation: Activation of the hidden layers.
+        alpha: Weight of the classification loss.
+
+    Raises:
+        ValueError: If `first` is no `VAE`, has another prior, or takes other images.
+    """
+    first = m1(image_shape) if first is None else _copy_of_m1(first, tuple(image_shape))
+    dim = first.latent_dim
+    sizes = num_classes, hidden, activation, DiagonalNormal()
+    reverse = num_classes, hidden[::-1], activation, DiagonalNormal()
+    return M1M2(
+        networks.mlp(dim, num_classes, classifier_hidden, activation),
+        class_conditional((dim,), (2 * latent_dim,), *sizes),
+        class_conditional((latent_dim,), (2 * dim,), *reverse),
+        StandardNormal(latent_dim),
+        first.posterior,
+        first.likelihood,
+        alpha=alpha,
+    )
+
+
+def _copy_of_m1(first, image_shape):
+    prior = getattr(first, "prior", None)
+    if not isinstance(first, VAE) or not isinstance(prior, StandardNormal):
+        having = "" if prior is None else f" with a {type(prior).__name__}"
+        raise ValueError(
+            f"M1 is a VAE with the prior N(0, I). Received: a {type(first).__name__}{having}."
+        )
+    if first.image_shape != image_shape:
+        raise ValueError(
+            "M1 and M1+M2 take the same images. Received: an M1 of images of shape "
+            f"{first.image_shape}, and image_shape={image_shape}."
+        )
+    copy = keras.models.clone_model(first)
+    copy.set_weights(first.get_weights())
+    return copy

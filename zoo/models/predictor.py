@@ -1,0 +1,123 @@
+"""Deterministic prediction of the hidden part of an image.
+
+The baseline of Sohn et al., "Learning Structured Output Representation using Deep Conditional
+Generative Models", 2015, section 5. https://papers.nips.cc/paper/5775
+"""
+
+import math
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from zoo import networks
+from zoo.config import choices
+from zoo.distributions import Completion, by_name
+from zoo.model import GenerativeModel, as_images
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Predictor(GenerativeModel):
+    """Predicts the hidden part of an image from its seen part: deterministic, without latents.
+
+    The "NN baseline" of the paper's section 5: p(x | y), independent values whose parameters a
+    network computes from `y`. The loss is the exact -log p(hidden part | y).
+
+    `log_prob` scores images, and `decode` completes them from latents of dimension 0.
+
+    Args:
+        likelihood: p(x | y), a `Completion` whose network's only input is `y[B, H, W, C]`.
+
+    Raises:
+        ValueError: If `likelihood` is anything else.
+
+    Example:
+        >>> predictor = zoo.models.cvae.predictor_mlp((8, 8, 1), (16,))
+        >>> predictor.compile("adam")
+        >>> data = zoo.datasets.load("digits", binarize="fixed", seen_quadrants=1)
+        >>> history = model.fit(*data.arrays("train"), verbose=0)
+    """
+
+    log_prob_method = "exact"
+
+    def __init__(self, likelihood: Completion, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(likelihood, Completion):
+            raise ValueError(
+                "A Predictor takes a `Completion`, p(x | y) of what y hides. "
+                f"Received: a {type(likelihood).__name__}."
+            )
+        likelihood.check_context_is_y()
+        self.likelihood = likelihood
+
+    def players(self):
+        return {"predictor": [self.likelihood]}
+
+    def objective(self, x, y, seed, training):
+        return {"predictor": -self.likelihood(y, y, training=training).log_prob(x)}, {}
+
+    @property
+    def image_shape(self):
+        return self.likelihood.image_shape
+
+    @property
+    def latent_dim(self):
+        return 0
+
+    def decode(self, z, y=None):
+        """The images `y`, completed by the means of their hidden parts. `z` is ignored."""
+        y = self.condition_for(z, y, 2)
+        return as_images(self.likelihood(y, y).mean())
+
+    def log_prob(self, x, num_samples: int = 1, y=None, seed=None) -> tf.Tensor:
+        """The exact log p(hidden part | y) `[B]` in nats; `num_samples` and `seed` have no effect."""
+        x = self._images(x)
+        y = self.condition_for(x, y)
+        return self.likelihood(y, y).log_prob(x)
+
+
+@choices(network=networks.NETWORKS, likelihood=by_name.LIKELIHOODS)
+def predictor(
+    image_shape: Sequence[int],
+    *,
+    network: str = "mlp",
+    hidden: Sequence[int] = (500, 500),
+    filters: Sequence[int] = (32, 64),
+    activation: str = "relu",
+    likelihood: str = "bernoulli",
+    levels: int = 256,
+) -> Predictor:
+    """A `Predictor` with a network from the seen part of an image.
+
+    Args:
+        image_shape: Height, width, channels.
+        network: "mlp" or "conv": see `zoo.networks.encoder`.
+        hidden: Units of the dense layers.
+        filters: Channels of the convolutions, for "conv".
+        activation: Activation of the hidden layers.
+        likelihood: Name of p(x | y): see `zoo.distributions.by_name`.
+        levels: Number of grey levels, for "discretized_logistic" and "categorical".
+    """
+    return Predictor(
+        completion(image_shape, network, hidden, filters, activation, likelihood, levels)
+    )
+
+
+def completion(
+    image_shape: Sequence[int],
+    network: str = "mlp",
+    hidden: Sequence[int] = (500, 500),
+    filters: Sequence[int] = (32, 64),
+    activation: str = "relu",
+    likelihood: str = "bernoulli",
+    levels: int = 256,
+) -> Completion:
+    """p(x | y) as a network from `y[B, H, W, C]`; the arguments are those of `predictor`."""
+    family = by_name.likelihood(likelihood, levels)
+    height, width, channels = image_shape
+    shape = (height, width, channels * family.params_per_value)
+    y = keras.Input(tuple(image_shape))
+    params = networks.encoder(network, image_shape, math.prod(shape), hidden, filters, activation)
+    return Completion(
+        keras.Model(y, keras.layers.Reshape(shape)(params(y)), name="baseline"), family
+    )

@@ -1,0 +1,35 @@
+"""Named settings: builder, options, data, optimizers; and how to build models from them.
+
+config = zoo.presets.get("vae_digits")
+zoo.presets.override(config, ["latent_dim=2", "epochs=20"])
+model = zoo.presets.build(config, image_shape=(8, 8, 1), levels=17)
+
+The settings are plain data in `vaes.py`, `gans.py`, `aaes.py` and `hybrids.py`. A preset's name is
+its builder's name, what is special about it, and its data set.
+"""
+
+from zoo.presets.config import (
+    PRESETS,
+    build,
+    defaults,
+    differences,
+    from_dict,
+    get,
+    names,
+    override,
+    resolve,
+    to_dict,
+)
+
+__all__ = [
+    "PRESETS",
+    "build",
+    "defaults",
+    "differences",
+    "from_dict",
+    "get",
+    "names",
+    "override",
+    "resolve",
+    "to_dict",
+]

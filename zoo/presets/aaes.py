@@ -1,0 +1,3 @@
+"""Presets of adversarial autoencoders."""
+
+PRESETS = {}

@@ -1,0 +1,360 @@
+"""The engine of the presets: named settings, how to change them, and how to build a model from them."""
+
+import ast
+import copy
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+from ml_collections import ConfigDict, config_dict
+
+from zoo import models
+from zoo.config import look_up, unused_options
+from zoo.model import GenerativeModel
+from zoo.presets import aaes, gans, hybrids, vaes
+
+PRESETS: dict[str, dict[str, Any]] = vaes.PRESETS | gans.PRESETS | aaes.PRESETS | hybrids.PRESETS
+"""Each preset states what it changes: of the preset `like`, or of the builder's defaults."""
+
+_DEFAULTS = {
+    "data": {
+        "data_dir": config_dict.placeholder(str),
+        "image_size": config_dict.placeholder(int),
+        "binarize": config_dict.placeholder(str),
+        "seen_quadrants": config_dict.placeholder(int),
+        "num_labels": config_dict.placeholder(int),
+    },
+    # How all learning rates fall over the epochs: a key of `zoo.training.callbacks.DECAYS`.
+    "learning_rate_decay": "none",
+    "batch_size": 50,
+    "seed": 0,
+    "strategy": "default",
+    "mixed_precision": False,
+    "deterministic": False,
+    "jit_compile": True,
+    "steps_per_execution": 50,
+    # On validation images, after every so many epochs (0 for never) and after the last, or after the
+    # epochs `at`. The best model by `metric` is kept.
+    "evaluation": {
+        "every": 0,
+        "at": (),
+        "metric": "fid",
+        "num_samples": 2000,
+        "extractor": config_dict.placeholder(str),
+    },
+}
+
+_OPTIMIZER_DEFAULTS = {
+    "use_ema": False,
+    "ema_momentum": 0.999,
+    "global_clipnorm": config_dict.placeholder(float),
+}
+
+
+_MAY_BE_NONE = (
+    "data_dir",
+    "image_size",
+    "binarize",
+    "seen_quadrants",
+    "num_labels",
+    "global_clipnorm",
+    "extractor",
+    "first",
+)
+
+
+def names() -> list[str]:
+    """The names of all presets."""
+    return list(PRESETS)
+
+
+def defaults(builder: str) -> dict[str, Any]:
+    """The default of each option of a builder, without `image_shape` and `levels`.
+
+    Raises:
+        ValueError: If `builder` is unknown.
+    """
+    parameters = inspect.signature(look_up(models.BUILDERS, builder, "builder")).parameters
+    found = {n: p.default for n, p in parameters.items() if n not in ("image_shape", "levels")}
+    # An option without a value names the run of a trained model.
+    return {n: config_dict.placeholder(str) if d is None else d for n, d in found.items()}
+
+
+def resolve(name: str) -> dict[str, Any]:
+    """What a preset states, together with what the preset states that it is `like`."""
+    preset = {"model": {}} | PRESETS[name]
+    if "like" not in preset:
+        return preset
+    base = resolve(preset.pop("like"))
+    merged = {key: base.get(key, {}) | preset.get(key, {}) for key in ("model", "data")}
+    return base | preset | merged
+
+
+def get(name: str) -> ConfigDict:
+    """The full configuration of a preset, to read or to change.
+
+    Args:
+        name: One of `names()`.
+
+    Raises:
+        ValueError: If `name` is unknown.
+
+    Example:
+        >>> zoo.presets.get("vae_mnist").model.latent_dim
+        20
+    """
+    look_up(PRESETS, name, "preset")
+    # Copies: configurations would share placeholders, and with them values.
+    config = ConfigDict(copy.deepcopy(_DEFAULTS), type_safe=True)
+    preset = copy.deepcopy(resolve(name))
+    arguments = defaults(preset["builder"]) | preset["model"]
+    config.update(ConfigDict({"preset": name} | preset | {"model": arguments}))
+    for player, optimizer in config.optimizers.items():
+        full = ConfigDict(copy.deepcopy(_OPTIMIZER_DEFAULTS))
+        full.update(optimizer)
+        config.optimizers[player] = full
+    return config.lock()
+
+
+def from_dict(settings: dict) -> ConfigDict:
+    """The configuration with that content: the inverse of `to_dict`.
+
+    A general setting that is missing, because it is newer than the content, has the preset's value. A
+    missing option of the builder has the builder's default, with which the model was built.
+
+    Raises:
+        ValueError: If `settings` is not the configuration of a known preset.
+    """
+    try:
+        config = get(settings["preset"])
+        config.model.update(defaults(config.builder))
+        flat = dict(_flatten(ConfigDict(settings)))
+        if unknown := flat.keys() - dict(_flatten(config)).keys():
+            raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
+        for path, value in flat.items():
+            _assign(config, path, tuple(value) if isinstance(value, list) else value)
+        _drop_unknown_optimizer_settings(config, given=flat)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected the configuration of a run, as in its config.json. Received: {error}."
+        ) from error
+    return config
+
+
+def to_dict(config: ConfigDict) -> dict:
+    """The configuration as plain nested dicts, ready for JSON."""
+    return config.to_dict()
+
+
+def differences(a: ConfigDict, b: ConfigDict) -> dict[str, tuple]:
+    """`{path: (value in a, value in b)}` for each path where the configurations differ."""
+    a, b = dict(_flatten(a)), dict(_flatten(b))
+    return {k: (a.get(k), b.get(k)) for k in a | b if a.get(k) != b.get(k)}
+
+
+def override(config: ConfigDict, settings: Iterable[str]) -> None:
+    """Changes a configuration in place by "key=value" settings.
+
+    A key is a path such as `optimizers.vae.learning_rate`, or its end if only one path ends so. A
+    value has the type of the one that it replaces.
+
+    A choice resets what belongs to another choice: with `prior=mixture` the preset's `prior_steps` of
+    a RealNVP prior returns to its default, and with another optimizer the preset's settings that it
+    does not have are removed.
+
+    Raises:
+        ValueError: If a key or a choice is unknown, a value has another type, or a setting other than
+            the preset's own does not belong to the choice.
+
+    Example:
+        >>> config = zoo.presets.get("vae_digits")
+        >>> zoo.presets.override(config, ["latent_dim=2", "prior=realnvp"])
+        >>> config.model.latent_dim
+        2
+    """
+    fixed = ("preset", "about", "builder")
+    known = [key for key, _ in _flatten(config) if key not in fixed]
+    given = []
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"A setting has the form key=value. Received: '{setting}'.")
+        matches = [k for k in known if k == key or k.endswith(f".{key}")]
+        if len(matches) != 1:
+            raise ValueError(
+                f"'{key}' is the end of several settings: {', '.join(matches)}. Write one of these."
+                if matches
+                else f"Preset '{config.preset}' has no setting '{key}'. It has: {', '.join(known)}."
+            )
+        [path] = matches
+        if path.startswith("optimizers.") and path.endswith(".name"):
+            _optimizer_class(text)  # An unknown name changes nothing.
+        option = path.removeprefix("model.")
+        if option in models.BUILDERS[config.builder].choices:
+            look_up(models.BUILDERS[config.builder].choices[option], text, option)
+        _set(config, path, text)
+        given.append(path)
+    _reset_unused_options(config, given)
+    _drop_unknown_optimizer_settings(config, given)
+
+
+def _reset_unused_options(config, given):
+    """Returns options of the preset that a newly chosen part does not use to their defaults."""
+    builder, usual = models.BUILDERS[config.builder], defaults(config.builder)
+    for option, table in builder.choices.items():
+        if f"model.{option}" not in given:
+            continue
+        used = look_up(table, config.model[option], option)
+        for name in unused_options(table, used):
+            if f"model.{name}" not in given and name in usual:
+                config.model[name] = usual[name]
+
+
+def _set(config, path, text):
+    wanted = _holder(config, path).get_type(path.rpartition(".")[2])
+    try:
+        is_text = wanted is str and text.lower() != "none"
+        _assign(config, path, text if is_text else _parse(text))
+    except (TypeError, ValueError, SyntaxError) as error:
+        old = dict(_flatten(config))[path]
+        raise ValueError(
+            f"'{path}' is of type {wanted.__name__}, like {old!r}. Received: {text!r}."
+        ) from error
+
+
+def _assign(config, path, value):
+    """Sets the value at `path`; raises a `TypeError` if its type is not that of the old value."""
+    holder, name = _holder(config, path), path.rpartition(".")[2]
+    wanted = holder.get_type(name)
+    if wanted is tuple and isinstance(value, int):
+        value = (value,)
+    if (
+        (isinstance(value, bool) and wanted is not bool)
+        or (value is None and name not in _MAY_BE_NONE)
+        or (wanted is tuple and not all(type(v) is int for v in value))
+    ):
+        raise TypeError(f"{path} is {value!r}")
+    setattr(holder, name, value)
+
+
+def _holder(config, path):
+    for parent in path.split(".")[:-1]:
+        config = config[parent]
+    return config
+
+
+def _drop_unknown_optimizer_settings(config, given):
+    """Removes the preset's optimizer settings that the chosen optimizers do not have.
+
+    Raises:
+        ValueError: If such a setting is in `given` or differs from the preset's.
+    """
+    own = get(config.preset).optimizers
+    for player, settings in config.optimizers.items():
+        takes = _arguments(_optimizer_class(settings.name))
+        for key in [key for key in settings if key not in takes]:
+            path = f"optimizers.{player}.{key}"
+            if path in given or settings[key] != own[player][key]:
+                raise ValueError(
+                    f"The optimizer '{settings.name}' of player '{player}' has no setting '{key}'. "
+                    f"It has: {', '.join(takes)}. Received: {path}={settings[key]!r}."
+                )
+            with config.unlocked():
+                del settings[key]
+
+
+def _arguments(optimizer: type) -> list[str]:
+    parameters = inspect.signature(optimizer.__init__).parameters.values()
+    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name != "self"]
+
+
+def _optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
+    # `keras.optimizers.get` would create an optimizer, and with it variables outside of a strategy.
+    base = keras.optimizers.Optimizer
+    classes = {
+        key.lower(): value
+        for key, value in vars(keras.optimizers).items()
+        if isinstance(value, type) and issubclass(value, base) and value is not base
+        if "learning_rate" in _arguments(value)  # Without one it wraps another optimizer.
+    }
+    return look_up(classes, name.lower(), "optimizer")
+
+
+def _parse(text):
+    words = {"true": True, "false": False, "none": None}
+    return words[text.lower()] if text.lower() in words else ast.literal_eval(text)
+
+
+def _flatten(config, prefix=""):
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def build(
+    config: ConfigDict, image_shape: tuple[int, int, int], levels: int = 256, **parts: Any
+) -> GenerativeModel:
+    """The compiled model of a configuration, for images of that shape.
+
+    Call it in the scope of the strategy that trains the model. If options remove a player, such as
+    baseline_hidden=(), the preset's settings of its optimizer have no effect; a player that options
+    add has the optimizer settings of the others.
+
+    Args:
+        config: A configuration, as `get` returns it.
+        image_shape: Height, width, channels.
+        levels: Number of grey levels of the data, for discretized likelihoods.
+        **parts: Options of the builder that no configuration can hold, such as `first`, the trained
+            model that an `M1M2` builds on.
+
+    Raises:
+        ValueError: If an option is out of range or does not suit the images.
+    """
+    builder = look_up(models.BUILDERS, config.builder, "builder")
+    options = dict(config.model) | parts
+    if "levels" in inspect.signature(builder).parameters:
+        options["levels"] = levels
+    model = builder(image_shape, **options)
+    model.seed = config.seed
+    model.compile(
+        {player: _optimizer(dict(o)) for player, o in _optimizer_settings(model, config).items()},
+        jit_compile=config.jit_compile,
+        steps_per_execution=config.steps_per_execution,
+    )
+    return model
+
+
+def _optimizer_settings(model, config):
+    """The optimizer settings of each player of the model; its options decide which players exist.
+
+    The preset's settings for a player that the model does not have are dropped. A player without
+    settings gets those of the others, if these are all equal.
+    """
+    players, optimizers = model.players(), dict(config.optimizers)
+    own = get(config.preset).optimizers
+    for player in sorted(optimizers.keys() - players.keys()):
+        settings = optimizers.pop(player)
+        if any(own[player].get(key) != value for key, value in settings.items()):
+            raise ValueError(
+                f"With these options the model has no player '{player}'; it has: "
+                f"{', '.join(players)}. Received: settings of optimizers.{player} that differ from "
+                "the preset's; leave them out."
+            )
+    for player in sorted(players.keys() - optimizers.keys()):
+        first, *others = map(dict, optimizers.values())
+        if any(other != first for other in others):
+            raise ValueError(
+                f"Preset '{config.preset}' has no optimizer settings for the player '{player}', and "
+                f"those of {', '.join(optimizers)} differ. Use a preset with this player, or equal "
+                "settings for all players."
+            )
+        optimizers[player] = first
+    return optimizers
+
+
+def _optimizer(settings):
+    name = settings.pop("name")
+    return _optimizer_class(name).from_config(settings)
