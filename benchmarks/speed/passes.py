@@ -83,22 +83,26 @@ def _aae(model):
 
 
 def _vaegan(model):
-    encoder, decoder, discriminator = model.posterior.network, model.decoder, model.discriminator
+    encoder, generator, discriminator = (
+        model.posterior.network,
+        model.generator,
+        model.discriminator,
+    )
     # Reconstructions and samples are decoded in one batch. The discriminator sees them in one batch
     # with the images, or in separate batches. If a batch is normalised, a gradient that reaches some
     # of its rows passes through all of them.
-    decoded = 2 if _normalizes(decoder) else 1
+    decoded = 2 if _normalizes(generator) else 1
     joint = _normalizes(discriminator) and model.joint_batch
-    decoder_rows, encoder_rows = (3, 3) if joint else (2, 1)
+    generator_rows, encoder_rows = (3, 3) if joint else (2, 1)
     return [
         Pass(encoder, weights=True),
-        Pass(decoder, 2, weights=True),
+        Pass(generator, 2, weights=True),
         # The gradient of the encoder's loss, through the reconstructions.
-        Pass(decoder, decoded, inputs=True, again=True),
-        # The losses of the discriminator, of the decoder (of all decoded images) and of the encoder
+        Pass(generator, decoded, inputs=True, again=True),
+        # The losses of the discriminator, of the generator (of all decoded images) and of the encoder
         # (of the reconstructions).
         Pass(discriminator, 3, weights=True),
-        Pass(discriminator, decoder_rows, inputs=True, again=True),
+        Pass(discriminator, generator_rows, inputs=True, again=True),
         Pass(discriminator, encoder_rows, inputs=True, again=True),
     ]
 
