@@ -1,11 +1,11 @@
-"""What all tests share: quiet TensorFlow, repeatable weights, real images, noise known in advance."""
+"""Fixtures and settings of all tests: seeds, replicas, real images, models with known noise."""
 
 import functools
 import os
 from pathlib import Path
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-# Tiny models run for milliseconds: XLA's time goes into making their code fast. Programs inherit it.
+# XLA spends seconds on fast code for models that run for milliseconds. Child processes inherit this.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras
@@ -22,7 +22,7 @@ from zoo.model import turns_of
 
 tfd = tfp.distributions
 
-# Two devices for the tests of replicas; it must be said before TensorFlow touches the first.
+# Two devices for the tests of replicas. TensorFlow needs this setting before it uses a device.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
@@ -30,16 +30,27 @@ tf.config.set_logical_device_configuration(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    # One more than cores: while a test waits for programs that it has started, another can run.
+    # One more than there are cores: some tests only wait for programs that they started.
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else None
 
 
-# Files that take minutes. A file is one worker's: what begins last should end soon.
-LONGEST = ("test_conformance", "test_export", "trainers", "benchmarks", "test_training")
+# Files or folders that take minutes, longest first. One worker runs a file, so that a long file that
+# starts late would run alone at the end.
+LONGEST = (
+    "conformance",
+    "benchmarks",
+    "trainers",
+    "training",
+    "test_training",
+    "test_contributing",
+    "test_m2",
+    "test_export",
+)
 
 
 def pytest_configure(config):
-    config.option.loadscopereorder = False  # of pytest-xdist, which would sort by numbers of tests
+    # pytest-xdist would sort files by their numbers of tests.
+    config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items):
@@ -52,7 +63,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def mirrored():
-    """Two replicas. One strategy for all tests: a second one on the same devices breaks models."""
+    """Two replicas. All tests share the strategy: a second one on the same devices breaks models."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
@@ -68,16 +79,16 @@ def digits():
 
 
 def absent(reason):
-    """Skips, but not where all data is expected to be there, as in continuous integration."""
+    """Skips the test. With ZOO_REQUIRE_DATA, as in continuous integration, the test fails instead."""
     (pytest.fail if os.environ.get("ZOO_REQUIRE_DATA") else pytest.skip)(reason)
 
 
 @pytest.fixture(scope="session")
 def prepared():
-    """A function which loads a set prepared under TFDS_DATA_DIR, or skips the test."""
+    """A function that loads a data set from TFDS_DATA_DIR, or skips the test if it is not there."""
     folder = os.environ.get("TFDS_DATA_DIR")
 
-    @functools.cache  # MNIST takes seconds to read, and several tests want it
+    @functools.cache  # MNIST takes seconds to read, and several tests use it.
     def load(name, **options):
         if not folder:
             absent("TFDS_DATA_DIR is not set")
@@ -90,7 +101,7 @@ def prepared():
 
 @pytest.fixture
 def manual(tmp_path, monkeypatch):
-    """TFDS's manual folder, where tiny stand-ins pass for the registered files."""
+    """TFDS's manual folder. It accepts small files in place of the registered downloads."""
     manager = tfds.download.DownloadManager
     monkeypatch.setattr(manager, "_register_or_validate_checksums", lambda *args, **kwargs: None)
     folder = tmp_path / "downloads" / "manual"
@@ -100,9 +111,9 @@ def manual(tmp_path, monkeypatch):
 
 @pytest.fixture
 def make_svhn(manual):
-    """A function which makes SVHN's original files of so many random images for each part.
+    """A function that writes SVHN's original files, with random images: `make(train=5, test=3)`.
 
-    It returns the digit of each image by its part and pixels.
+    It returns `{(part, pixels): digit}` of all images.
     """
 
     def make(**counts):
@@ -120,12 +131,12 @@ def make_svhn(manual):
 
 
 def known_noise(*shape):
-    """What `KnownNormal` takes for standard normal noise."""
+    """The values that `KnownNormal` uses as standard normal noise."""
     return np.sin(1.0 + np.arange(np.prod(shape))).reshape(shape).astype(np.float32)
 
 
 class KnownNormal(tfd.Normal):
-    """A normal whose "draws" are `loc + scale * known_noise`, whatever the seed."""
+    """A normal whose draws are `loc + scale * known_noise` for every seed."""
 
     def _sample_n(self, n, seed=None):
         shape = [int(n), *self.batch_shape]
@@ -154,7 +165,7 @@ class KnownPrior(zoo.distributions.Prior):
 
 
 class Known:
-    """Parts of models without chance: their noise is `Known.noise(shape)` at each draw."""
+    """Parts of models whose noise is `Known.noise(shape)` at each draw."""
 
     noise = staticmethod(known_noise)
     Posterior = KnownPosterior
@@ -167,7 +178,7 @@ def known():
 
 
 def snapshot_of(model):
-    """Every variable's value, by the player's name; state included."""
+    """The values of all variables of each player, including non-trainable ones."""
     return {
         player: [v.numpy() for layer in layers for v in layer.variables]
         for player, layers in model.players().items()
@@ -181,7 +192,7 @@ def snapshot():
 
 @pytest.fixture
 def moves():
-    """How far each player's trainable variables went in one call: `moves(model, step)`."""
+    """The change of each player's trainable variables in a call: `moves(model, step)`."""
 
     def measure(model, step):
         before = {p: [v.numpy() for v in model.variables_of(p)] for p in model.players()}
@@ -196,12 +207,12 @@ def moves():
 
 @pytest.fixture
 def single_turns():
-    """Each turn of a model's rounds as a round of its own: `single_turns(model, x, y=None)`.
+    """Each turn of a model's rounds as a separate round: `single_turns(model, x, y=None)`.
 
-    What an objective yields after others have moved is computed as if they had not.
+    A turn is computed with the weights from before the earlier turns.
     """
 
-    def apart(model, x, y=None):
+    def separate(model, x, y=None):
         rounds = []
         for round in model.rounds():
             turns = list(turns_of(round.objective(x, y, tf.constant([1, 2]), True)))
@@ -213,12 +224,12 @@ def single_turns():
                 rounds.append(round._replace(objective=turn))
         return rounds
 
-    return apart
+    return separate
 
 
 @pytest.fixture
 def assert_descends():
-    """That SGD with learning rate 1 went along minus these gradients, and did move."""
+    """Asserts that an SGD step with learning rate 1 changed variables by minus these gradients."""
 
     def check(change, gradients, rtol=1e-3):
         assert len(change) == len(gradients) > 0

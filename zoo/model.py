@@ -132,6 +132,12 @@ class GenerativeModel(FromArguments, keras.Model):
     first stream as `y`. The streams of a batch may differ in size.
     """
 
+    adapted: tuple[str, ...] = ()
+    """The attributes that `adapt` sets besides weights. `zoo.pretrained` keeps them in its files."""
+
+    requires: Mapping[str, str] = {}
+    """Options of the builder that must name the run of a trained model, with that model's builder."""
+
     log_prob_method: str = "importance sampling"
     """How `log_prob` is computed: this, "Monte Carlo" (from the prior), or "exact"."""
 
@@ -199,6 +205,12 @@ class GenerativeModel(FromArguments, keras.Model):
         """Sets what the model must know about an `ImageData` before training on it.
 
         `zoo.training` calls it. By default it does nothing.
+        """
+
+    def fit_prior(self, data: Any) -> None:
+        """Fits the prior to the codes of an `ImageData`, in models whose prior is not trained by gradients.
+
+        `zoo.training` calls it before it evaluates a model. By default it does nothing.
         """
 
     def result_names(self) -> list[str]:

@@ -30,6 +30,13 @@ class Family(Part):
         """Number of parameters of an event with `dim` values on the last axis."""
         return self.params_per_value * dim
 
+    def check_data(self, binary: bool) -> None:
+        """Checks that the family can be fitted to images, of zeros and ones alone if `binary`.
+
+        Raises:
+            ValueError: If the likelihood has no maximum on such images.
+        """
+
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         raise NotImplementedError
 
@@ -66,6 +73,14 @@ class ContinuousBernoulli(Family):
     Loaiza-Ganem and Cunningham, "The continuous Bernoulli", 2019, eq. 5: the cross-entropy plus the
     normaliser that makes it a density on [0, 1]. https://arxiv.org/abs/1907.06845
     """
+
+    def check_data(self, binary: bool) -> None:
+        if binary:
+            raise ValueError(
+                "The continuous Bernoulli likelihood is a density that grows without bound on "
+                "binary images. Received: images of zeros and ones. Train on the grey images (--set "
+                "binarize=None), or choose the likelihood 'bernoulli'."
+            )
 
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(tfd.ContinuousBernoulli(logits=params), event_ndims)

@@ -317,7 +317,7 @@ def parts(
     latent_dim: int = 20,
     network: str = "mlp",
     hidden: Sequence[int] = (500,),
-    filters: Sequence[int] = (),
+    filters: Sequence[int] = (32, 64),
     activation: str = "relu",
     width: int = 32,
     discriminator_hidden: Sequence[int] = (240, 240),
@@ -415,7 +415,7 @@ def vaegan(
         latent_dim: D of the latents.
         network: "mlp" or "conv".
         hidden: Units of the encoder's dense layers; for "mlp" the generator's in reverse order.
-        filters: Channels of the encoder's convolutions, for "conv"; () for (32, 64).
+        filters: Channels of the encoder's convolutions, for "conv".
         activation: Activation of the encoder's hidden layers, and of the generator's for "mlp".
         width: Channels next to the image in generator and discriminator, for "conv".
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".

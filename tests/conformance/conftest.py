@@ -1,0 +1,7 @@
+import pytest
+from harness import binary_digits
+
+
+@pytest.fixture
+def images():
+    return binary_digits()

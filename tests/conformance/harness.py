@@ -1,0 +1,138 @@
+"""Builds the models of `CONFIGS` and the data for them.
+
+A model is built once in each process, and its steps are traced once: `fresh` restores it for the
+next test. Tracing and XLA's compilation take most of the time of these tests, the steps next to none.
+Tests that share a model are therefore in one file, which is one worker's, and they train on data of
+one shape, that of `batches`.
+"""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from configs import CONFIGS
+
+import zoo
+from zoo import presets
+
+SHAPE = (8, 8, 1)
+BATCH = 32
+
+every_model = pytest.mark.parametrize("name", CONFIGS)
+
+
+def class_of(name):
+    return name.partition("-")[0]
+
+
+def build(name, *settings):
+    """A new model, always with the same weights."""
+    own = CONFIGS[name]
+    config = presets.get(own.preset)
+    plain = ("jit_compile=false", "steps_per_execution=1")
+    presets.override(config, [*plain, *own.settings, *settings])
+    keras.utils.set_random_seed(0)
+    model = presets.build(config, SHAPE, levels=17)
+    if model.semi_supervised:
+        model.adapt(zoo.datasets.load("digits", num_labels=100))
+    return model
+
+
+def variables(model):
+    """All numbers that training depends on: weights, statistics, step, optimizers."""
+    return model.weights + [v for o in model.optimizers.values() for v in o.variables]
+
+
+def state(model):
+    return [np.array(v) for v in variables(model)]
+
+
+@functools.cache
+def _built(name):
+    model = build(name)
+    return model, state(model)
+
+
+def fresh(name):
+    """The model of this process, with the weights and optimizers of a new one."""
+    model, start = _built(name)
+    for variable, value in zip(variables(model), start, strict=True):
+        variable.assign(value)
+    return model
+
+
+@functools.cache
+def binary_digits():
+    """The first 160 training images of the digits, binarised: `[160, 8, 8, 1]`, 0 or 1."""
+    return zoo.datasets.load("digits", binarize="fixed").arrays("train", limit=160)[0]
+
+
+def conditions(model, images):
+    """A condition for each image, if the model takes one: a class or the lower left quadrant."""
+    if model.condition is None:
+        return None
+    if model.condition.shape.rank == 1:
+        return np.arange(len(images)) % 10
+    seen = np.zeros([8, 8, 1], bool)
+    seen[4:, :4] = True
+    return np.where(seen, images, -1).astype(np.float32)
+
+
+def batches(images, model, number=None):
+    """Batches `x` or `(x, y)` of `BATCH` images, `number` of them at most."""
+    y = conditions(model, images)
+    data = tf.data.Dataset.from_tensor_slices(images if y is None else (images, y))
+    data = data.batch(BATCH, drop_remainder=True)
+    return data if number is None else data.take(number)
+
+
+def training_batches(images, model, number=None):
+    """As `batches`; for a semi-supervised model two streams, `((x_labelled, y), x_unlabelled)`."""
+    data = batches(images, model, number)
+    if not model.semi_supervised:
+        return data
+    half = BATCH // 2
+    labels = tf.range(half) % 10
+    return data.map(lambda x, *_: ((x[:half], labels), x[half:]))
+
+
+def training_batch(images, model):
+    """The first of `training_batches`, as tensors."""
+    return next(iter(training_batches(images, model, 1)))
+
+
+def objective_inputs(batch):
+    """The `x` and `y` that `train_step` passes to an objective."""
+    if not isinstance(batch, tuple):
+        return batch, None
+    if isinstance(batch[0], tuple):
+        (x_labelled, y), x_unlabelled = batch
+        return (x_labelled, x_unlabelled), y
+    return batch
+
+
+def evaluate_eagerly(model, data):
+    """As `model.evaluate`. One eager step takes less time than a trace."""
+    model.run_eagerly = True
+    try:
+        return model.evaluate(data, verbose=0, return_dict=True)
+    finally:
+        model.run_eagerly = False
+
+
+def assert_same(a, b):
+    assert len(a) == len(b) > 0
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def differs(a, b):
+    return any((x != y).any() for x, y in zip(a, b, strict=True))
+
+
+def assert_finite(numbers):
+    assert numbers
+    for name, value in numbers.items():
+        assert np.isfinite(value).all(), name
