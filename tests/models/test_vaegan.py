@@ -8,9 +8,8 @@ import tensorflow as tf
 import zoo
 from zoo.adversarial import Minimax, NonSaturating
 from zoo.distributions import by_name
-from zoo.models.vaegan import vaegan
+from zoo.models.vaegan import attribute_vectors, vaegan
 
-attribute_vectors = zoo.VAEGAN.attribute_vectors
 SHAPE, BATCH, LATENTS = (8, 8, 1), 6, 3
 PLAYERS = ["encoder", "generator", "discriminator"]
 TINY = {"latent_dim": LATENTS, "hidden": (5,), "discriminator_hidden": (7,)}
@@ -406,6 +405,13 @@ def test_attribute_vectors_of_a_linear_model_are_its_directions():
     z = 2.0 + y @ directions + noise
     np.testing.assert_allclose(attribute_vectors(z, y), directions, atol=1e-12)
     np.testing.assert_allclose(attribute_vectors(z, y.astype(np.float32)), directions, atol=1e-12)
+
+
+def test_a_model_finds_the_attribute_vectors_of_images(digits):
+    model = vaegan(SHAPE, **TINY)
+    y = attributes_of(len(digits), 3)
+    expected = attribute_vectors(model.encode(digits), y)
+    np.testing.assert_allclose(model.attribute_vectors(digits, y), expected, atol=1e-5)
 
 
 def test_attribute_vectors_of_uneven_groups_and_of_labels():

@@ -258,52 +258,63 @@ class VAEGAN(GenerativeModel):
                 spec = tf.TensorSpec(network.inputs[1].shape, network.inputs[1].dtype)
         return spec
 
-    @staticmethod
-    def attribute_vectors(z, y) -> np.ndarray:
-        """The direction of each attribute in latent space: `[A, D]`.
-
-        Larsen et al., 2016, section 4.1.1: the mean latent of the images with the attribute, minus
-        the mean latent of the images without it. The sum of an image's latent and the vector
-        decodes to the image with the attribute; see `zoo.pictures.attributes`. Attributes that are
-        correlated in the data have similar vectors.
+    def attribute_vectors(self, x, y) -> np.ndarray:
+        """The direction of each attribute in latent space, `[A, D]`: see `attribute_vectors`.
 
         Args:
-            z: Latents `[N, D]`, such as `model.encode(x)` of training images.
-            y: Attributes `[N, A]` of the images, each 0 or 1; or labels `[N]`, ints from 0 on, of
-                which each is an attribute.
+            x: Images `[N, H, W, C]`, such as training images.
+            y: Attributes `[N, A]` of the images, each 0 or 1, or labels `[N]`.
 
         Raises:
-            ValueError: If the shapes do not match, or if all or none of the images have an
-            attribute.
-
-        Example:
-            >>> z = [[0.0, 1.0], [2.0, 1.0], [4.0, 7.0]]
-            >>> zoo.VAEGAN.attribute_vectors(z, [[0], [1], [1]])  # (3, 4) - (0, 1)
-            array([[3., 3.]])
+            ValueError: As `attribute_vectors`.
         """
-        z, y = np.asarray(z, np.float64), np.asarray(y)
-        if y.ndim == 1 and np.issubdtype(y.dtype, np.integer) and y.size and y.min() >= 0:
-            y = np.eye(y.max() + 1)[y]
-        if z.ndim != 2 or y.ndim != 2 or len(z) != len(y) or not np.isin(y, (0, 1)).all():
-            raise ValueError(
-                "Expected latents [N, D] and attributes [N, A] that are 0 or 1, or labels [N] from 0 "
-                "on. "
-                f"Received: latents of shape {z.shape}, and {y.dtype.name} of shape {y.shape}."
-            )
-        y = y.astype(np.float64)
-        count = y.sum(0)
-        constant = (count == 0) | (count == len(y))
-        if constant.any():
-            raise ValueError(
-                "An attribute's vector needs images with the attribute and images without it. "
-                f"Received: {len(y)} images, all alike in the attributes "
-                f"{np.flatnonzero(constant).tolist()}."
-            )
-        return y.T @ z / count[:, None] - (1 - y).T @ z / (len(y) - count)[:, None]
+        z = [self.encode(part) for part in np.array_split(x, math.ceil(len(x) / 500))]
+        return attribute_vectors(np.concatenate(z), y)
 
 
 def _repeated(y, times):
     return None if y is None else tf.concat([tf.convert_to_tensor(y)] * times, 0)
+
+
+def attribute_vectors(z, y) -> np.ndarray:
+    """The direction of each attribute in latent space: `[A, D]`.
+
+    Larsen et al., 2016, section 4.1.1: the mean latent of the images with the attribute, minus the
+    mean latent of the images without it. The sum of an image's latent and the vector decodes to the
+    image with the attribute; see `zoo.pictures.attributes`. Attributes that are correlated in the
+    data have similar vectors.
+
+    Args:
+        z: Latents `[N, D]`, such as `model.encode(x)` of training images.
+        y: Attributes `[N, A]` of the images, each 0 or 1; or labels `[N]`, ints from 0 on, of which
+            each is an attribute.
+
+    Raises:
+        ValueError: If the shapes do not match, or if all or none of the images have an attribute.
+
+    Example:
+        >>> from zoo.models.vaegan import attribute_vectors
+        >>> attribute_vectors([[0.0, 1], [2, 1], [4, 7]], [[0], [1], [1]])  # (3, 4) - (0, 1)
+        array([[3., 3.]])
+    """
+    z, y = np.asarray(z, np.float64), np.asarray(y)
+    if y.ndim == 1 and np.issubdtype(y.dtype, np.integer) and y.size and y.min() >= 0:
+        y = np.eye(y.max() + 1)[y]
+    if z.ndim != 2 or y.ndim != 2 or len(z) != len(y) or not np.isin(y, (0, 1)).all():
+        raise ValueError(
+            "Expected latents [N, D] and attributes [N, A] that are 0 or 1, or labels [N] from 0 on. "
+            f"Received: latents of shape {z.shape}, and {y.dtype.name} of shape {y.shape}."
+        )
+    y = y.astype(np.float64)
+    count = y.sum(0)
+    constant = (count == 0) | (count == len(y))
+    if constant.any():
+        raise ValueError(
+            "An attribute's vector needs images with the attribute and images without it. "
+            f"Received: {len(y)} images, all alike in the attributes "
+            f"{np.flatnonzero(constant).tolist()}."
+        )
+    return y.T @ z / count[:, None] - (1 - y).T @ z / (len(y) - count)[:, None]
 
 
 @choices(
