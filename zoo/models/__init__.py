@@ -25,6 +25,8 @@ Autoencoders and VAEs:
 | `m2` | `M2` | Kingma et al. 2014 (M2) |
 | `m1_m2` | `M1M2` | Kingma et al. 2014 (M1+M2) |
 | `rae` | `RAE` | Ghosh et al. 2020 |
+| `wae` | `WAE` | Tolstikhin et al. 2018 (WAE-MMD) |
+| `waegan` | `WAEGAN` | Tolstikhin et al. 2018 (WAE-GAN) |
 
 GANs:
 
@@ -39,16 +41,6 @@ GANs:
 | `bi_gan` | `BiGAN` | Donahue et al. 2017 |
 | `ali` | `BiGAN` | Dumoulin et al. 2017 (ALI) |
 
-Hybrids of VAE and GAN:
-
-| builder | class | paper |
-|---|---|---|
-| `vaegan` | `VAEGAN` | Larsen et al. 2016 (VAE/GAN) |
-| `alpha_gan` | `AlphaGAN` | Rosca et al. 2017 |
-| `avb` | `AVB` | Mescheder et al. 2017 |
-| `wae` | `WAE` | Tolstikhin et al. 2018 (WAE-MMD) |
-| `waegan` | `WAEGAN` | Tolstikhin et al. 2018 (WAE-GAN) |
-
 Adversarial autoencoders:
 
 | builder | class | paper |
@@ -59,6 +51,14 @@ Adversarial autoencoders:
 | `clustering_aae` | `ClusteringAAE` | Makhzani et al. 2016, section 6 |
 | `dimension_reduction_aae` | `DimensionReductionAAE` | Makhzani et al. 2016, section 7 |
 | `semi_supervised_dimension_reduction_aae` | `SemiSupervisedDimensionReductionAAE` | Makhzani et al. 2016, section 7 |
+
+Hybrids of VAE and GAN:
+
+| builder | class | paper |
+|---|---|---|
+| `vaegan` | `VAEGAN` | Larsen et al. 2016 (VAE/GAN) |
+| `avb` | `AVB` | Mescheder et al. 2017 |
+| `alpha_gan` | `AlphaGAN` | Rosca et al. 2017 |
 
 Papers that are parts, usable in many models:
 
@@ -153,6 +153,8 @@ BUILDERS = {
         m2,
         m1_m2,
         rae,
+        wae,
+        waegan,
         gan,
         dcgan,
         wgan_gp,
@@ -161,17 +163,15 @@ BUILDERS = {
         cgan,
         bi_gan,
         ali,
-        vaegan,
-        alpha_gan,
-        avb,
-        wae,
-        waegan,
         aae,
         label_informed_aae,
         semi_supervised_aae,
         clustering_aae,
         dimension_reduction_aae,
         semi_supervised_dimension_reduction_aae,
+        vaegan,
+        avb,
+        alpha_gan,
     )
 }
 """Every builder by its name, in the order of the map."""
