@@ -381,12 +381,15 @@ def test_spectral_normalization_survives_half_precision_and_a_file(half_precisio
 
 
 def config_of(network):
-    """The layers of a network, without their names."""
+    """The layers of a network, without any names."""
+
+    def nameless(value):
+        if isinstance(value, dict):
+            return {k: nameless(v) for k, v in value.items() if k != "name"}
+        return [nameless(v) for v in value] if isinstance(value, list | tuple) else value
+
     layers = network.get_config()["layers"]
-    return [
-        (layer["class_name"], {k: v for k, v in layer["config"].items() if k != "name"})
-        for layer in layers
-    ]
+    return [(layer["class_name"], nameless(layer["config"])) for layer in layers]
 
 
 def test_networks_by_name_are_those_of_the_named_kind():

@@ -19,7 +19,7 @@ _SETTINGS = (
     "learning_rate_decay=cosine",
 )
 _AVB = (
-    "noise_dim=64",
+    "posterior_noise_dim=64",
     "discriminator=joint",
     "discriminator_hidden=(128, 128, 128)",
     "discriminator_steps=2",
@@ -142,7 +142,7 @@ TABLE = Table(
         Row(
             "AVB, adaptive contrast",
             "avb_ac_digits",
-            (*_SETTINGS, *_AVB, "noise_bases=8", "noise_hidden=(64, 64)"),
+            (*_SETTINGS, *_AVB, "posterior_bases=8", "posterior_hidden=(64, 64)"),
             share=1.0,
         ),
     ),

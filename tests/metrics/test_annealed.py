@@ -10,6 +10,7 @@ from small import build
 import zoo
 from zoo.metrics.annealed import annealed_importance_sampling, annealed_nll, nearest_start
 from zoo.metrics.likelihood import negative_log_likelihood
+from zoo.models.avb import joint_discriminator
 
 tfd = tfp.distributions
 LATENT, VALUES, NOISE = 4, 6, 0.1
@@ -213,7 +214,7 @@ class Wrapped(zoo.distributions.Part):
 def test_a_posterior_without_a_family_is_accepted(trained):
     model, x = trained
     likelihood, prior = model.likelihood, model.prior
-    discriminator = zoo.models.avb.joint_discriminator((8, 8, 1), 2, (4,))
+    discriminator = joint_discriminator((8, 8, 1), 2, (4,))
     other = zoo.AVB(Wrapped(model.posterior), likelihood, prior, discriminator)
     for initial in ("prior", "posterior"):
         settings = {"initial": initial, "num_steps": 10, "num_chains": 2}

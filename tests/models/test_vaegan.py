@@ -426,7 +426,7 @@ def test_attribute_vectors_of_uneven_groups_and_of_labels():
         (np.zeros((3, 2)), np.array([[0.5], [0], [1]]), "0 or 1.*Received"),
         (np.zeros((3, 2)), np.ones((2, 1)), "Expected latents"),
         (np.zeros(3), np.ones((3, 1)), "Expected latents"),
-        (np.zeros((3, 2)), np.array([-1, 0, 1]), "labels .N. from 0 on"),
+        (np.zeros((3, 2)), np.array([-1, 0, 1]), "labels .N. from 0"),
         (
             np.zeros((2, 2)),
             np.array([[1, 0], [1, 1]]),

@@ -25,8 +25,8 @@ from zoo.models.vaegan import parts
 class AlphaGAN(GenerativeModel):
     """An autoencoder with two discriminators, one of images and one of codes.
 
-    Algorithm 1 of the paper, with the code z_h = E(x), the reconstruction x_h = G(z_h) and a latent z
-    of the prior:
+    Algorithm 1 of the paper, with the code z_h = E(x), the reconstruction x_h = G(z_h) and a latent
+    z of the prior:
 
         encoder:            lambda |x - x_h|_1 + R_C(z_h)
         generator:          lambda |x - x_h|_1 + R_D(x_h) + R_D(G(z))
@@ -44,12 +44,12 @@ class AlphaGAN(GenerativeModel):
     update uses the weights after the one before. The codes of the updated encoder serve all later
     updates. Each update draws new latents from the prior.
 
-    The L1 distance is summed over pixels and channels of images in [0, 1]. No loss here is a bound on
-    a likelihood.
+    The L1 distance is summed over pixels and channels of images in [0, 1]. No loss here is a bound
+    on a likelihood.
 
     Args:
-        posterior: q(z | x), the encoder: a `Conditional` or an `ImplicitPart` on `x[B, H, W, C]`, over
-            `z[B, D]`. The paper's is a `Conditional` with the family `Deterministic`.
+        posterior: q(z | x), the encoder: a `Conditional` or an `ImplicitPart` on `x[B, H, W, C]`,
+            over `z[B, D]`. The paper's is a `Conditional` with the family `Deterministic`.
         generator: Network from `z[B, D]` to images `x[B, H, W, C]` in [0, 1].
         prior: p(z), a `Prior` over `z[D]` without trainable weights. It only has to be sampled.
         discriminator: Network from `x[B, H, W, C]` to logits `[B, 1]`, high for real images.
@@ -67,8 +67,8 @@ class AlphaGAN(GenerativeModel):
         Equations 16 and 17 of the first version on arXiv exchange prior and code in the loss of C,
         which would drive the encoder away from the prior. The losses above are the corrected ones.
 
-        Code that takes the mean over pixels, or images in [-1, 1], needs another lambda for the same
-        game: for the mean, lambda is larger by the number of values.
+        Code that takes the mean over pixels, or images in [-1, 1], needs another lambda for the
+        same game: for the mean, lambda is larger by the number of values.
     """
 
     terms = (

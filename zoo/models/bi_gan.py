@@ -1,8 +1,8 @@
 """Bidirectional generative adversarial network (BiGAN).
 
 Donahue et al., "Adversarial Feature Learning", 2017. https://arxiv.org/abs/1605.09782
-Dumoulin et al., "Adversarially Learned Inference", 2017 (the same game with a stochastic encoder; see
-`zoo.models.ali`). https://arxiv.org/abs/1606.00704
+Dumoulin et al., "Adversarially Learned Inference", 2017 (the same game with a stochastic encoder;
+see `zoo.models.ali`). https://arxiv.org/abs/1606.00704
 """
 
 import math
@@ -35,17 +35,18 @@ class BiGAN(GenerativeModel):
 
         V = E log D(x, E(x)) + E log(1 - D(G(z), z))
 
-    (Donahue et al., equation 3; Dumoulin et al., equation 1). With the best discriminator V is twice
-    the Jensen-Shannon divergence of the two joint distributions less log 4. Where the joint
+    (Donahue et al., equation 3; Dumoulin et al., equation 1). With the best discriminator V is
+    twice the Jensen-Shannon divergence of the two joint distributions less log 4. Where the joint
     distributions are equal, a deterministic encoder is the generator's inverse (Donahue et al.,
     theorem 2).
 
-    The three players are updated at once on one forward pass (Dumoulin et al., Algorithm 1). As both
-    papers train, encoder and generator minimise the discriminator's loss with the labels exchanged:
-    -log(1 - D(x, E(x))) for the encoder, -log D(G(z), z) for the generator. With a `LogRatio` they
-    minimise the logit of real pairs and minus the logit of fake pairs: with the best discriminator,
-    the Kullback-Leibler divergence of each joint distribution from the other. Real and fake pairs
-    pass through the discriminator separately, so that batch normalization never mixes them.
+    The three players are updated at once on one forward pass (Dumoulin et al., Algorithm 1). As
+    both papers train, encoder and generator minimise the discriminator's loss with the labels
+    exchanged: -log(1 - D(x, E(x))) for the encoder, -log D(G(z), z) for the generator. With a
+    `LogRatio` they minimise the logit of real pairs and minus the logit of fake pairs: with the
+    best discriminator, the Kullback-Leibler divergence of each joint distribution from the other.
+    Real and fake pairs pass through the discriminator separately, so that batch normalization never
+    mixes them.
 
     A `Deterministic` posterior gives the BiGAN; a `DiagonalNormal` gives ALI, which trains on draws
     of q(z | x). `encode` returns the mean of q(z | x). The model has no reconstruction loss:
@@ -58,8 +59,8 @@ class BiGAN(GenerativeModel):
         prior: p(z), a `Prior` over `z[D]` without trainable weights. It only has to be sampled.
         discriminator: Network from `[x[B, H, W, C], z[B, D]]` to logits `[B, 1]`, high for images
             with their codes.
-        adversarial_loss: A `Minimax`, `NonSaturating` or `LogRatio`, for which exchanging the labels
-            negates the logit; `NonSaturating()` if `None`.
+        adversarial_loss: A `Minimax`, `NonSaturating` or `LogRatio`, for which exchanging the
+            labels negates the logit; `NonSaturating()` if `None`.
 
     Raises:
         ValueError: If the loss is another one, if the prior has trainable weights, or if the
@@ -93,8 +94,8 @@ class BiGAN(GenerativeModel):
             )
         if not isinstance(adversarial_loss, Minimax | None):
             raise ValueError(
-                "The encoder of a BiGAN trains with exchanged labels, which negate the logit for the "
-                "losses Minimax, NonSaturating and LogRatio alone: choose one of these. "
+                "The encoder of a BiGAN trains with exchanged labels, which negate the logit for "
+                "the losses Minimax, NonSaturating and LogRatio alone: choose one of these. "
                 f"Received: a {type(adversarial_loss).__name__}."
             )
         self.posterior = posterior
@@ -155,7 +156,8 @@ def bi_gan(
 
     "mlp" is Donahue et al.'s network for permutation-invariant MNIST. In encoder, generator and
     discriminator the last hidden layer has batch normalization without a learned offset or scale,
-    before its activation: leaky ReLU of slope 0.2 in encoder and discriminator, ReLU in the generator.
+    before its activation: leaky ReLU of slope 0.2 in encoder and discriminator, ReLU in the
+    generator.
 
     "conv" follows Dumoulin et al.'s appendix A with DCGAN's networks. The encoder is DCGAN's
     discriminator with `latent_dim` outputs. In the discriminator, the same convolutions without
@@ -169,8 +171,8 @@ def bi_gan(
         hidden: Units of the hidden layers: of each network for "mlp", of the discriminator's dense
             layers on the latent for "conv".
         width: Channels next to the image, for "conv".
-        dropout: Share of the inputs of dense layers that training drops, for "conv"; 0.2 in Dumoulin
-            et al.
+        dropout: Share of the inputs of dense layers that training drops, for "conv"; 0.2 in
+            Dumoulin et al.
         posterior: "deterministic" for the BiGAN, "normal" for ALI, or another name of
             `zoo.distributions.by_name.posterior`; "implicit" is a `noisy_mlp` of `hidden` units.
         posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: See there.

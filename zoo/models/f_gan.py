@@ -22,13 +22,13 @@ from zoo.models.gan import GAN, gan
 def f_gan(image_shape: Sequence[int], **options: Any) -> GAN:
     """A `GAN` with a `zoo.adversarial.FDivergence` loss and the paper's networks for MNIST.
 
-    The generator has two hidden layers of 1200 units with batch normalization, the discriminator two
-    of 240, and there are 100 uniform latents (section 4).
+    The generator has two hidden layers of 1200 units with batch normalization, the discriminator
+    two of 240, and there are 100 uniform latents (section 4).
 
     Args:
         image_shape: Height, width, channels.
-        loss: "f_" and the divergence, such as "f_kl"; with "_saddle" at the end for a generator that
-            minimises the bound itself. See `zoo.adversarial.adversarial_loss`.
+        loss: "f_" and the divergence, such as "f_kl"; with "_saddle" at the end for a generator
+            that minimises the bound itself. See `zoo.adversarial.adversarial_loss`.
         **options: As for `zoo.models.gan`.
 
     Raises:

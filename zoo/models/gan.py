@@ -24,19 +24,19 @@ class GAN(GenerativeModel):
     """A generator trained against a discriminator of real and generated images.
 
     The paper's Algorithm 1: `discriminator_steps` updates of the discriminator, then one of the
-    generator. Each update has new noise and its own minibatch, an equal share of the batch. Real and
-    fake images pass through the discriminator separately, so that batch normalization never mixes
-    them.
+    generator. Each update has new noise and its own minibatch, an equal share of the batch. Real
+    and fake images pass through the discriminator separately, so that batch normalization never
+    mixes them.
 
     The adversarial loss, the penalty and the networks combine freely. A critic for the loss
     `Wasserstein()` is a discriminator with a `GradientPenalty`; spectral normalization belongs to
     the networks (`zoo.networks`).
 
     Instance noise, N(0, instance_noise^2) on all images that the discriminator sees, makes the
-    distributions of real and fake images overlap: Sonderby et al., "Amortised MAP Inference for Image
-    Super-resolution", 2017, section 3.3, https://arxiv.org/abs/1610.04490, and Arjovsky and Bottou,
-    "Towards Principled Methods for Training Generative Adversarial Networks", 2017, section 3.
-    https://arxiv.org/abs/1701.04862
+    distributions of real and fake images overlap: Sonderby et al., "Amortised MAP Inference for
+    Image Super-resolution", 2017, section 3.3, https://arxiv.org/abs/1610.04490, and Arjovsky and
+    Bottou, "Towards Principled Methods for Training Generative Adversarial Networks", 2017, section
+    3. https://arxiv.org/abs/1701.04862
 
     Args:
         generator: Network from latents `z[B, D]` to images `x[B, H, W, C]` in [0, 1].
@@ -256,8 +256,8 @@ def check_bounded(
     if loss == "wasserstein" and not (gradient_penalty or r1 or spectral_norm):
         raise ValueError(
             "The loss 'wasserstein' has no lower bound unless something bounds the critic's slope: "
-            "set `gradient_penalty` (10 in the paper), `r1` or `spectral_norm`, as far as the model "
-            f"has them. Received: gradient_penalty={gradient_penalty}, r1={r1}, "
+            "set `gradient_penalty` (10 in the paper), `r1` or `spectral_norm`, where the model has "
+            f"it. Received: gradient_penalty={gradient_penalty}, r1={r1}, "
             f"spectral_norm={spectral_norm}."
         )
 

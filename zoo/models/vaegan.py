@@ -37,15 +37,15 @@ class Equilibrium(PlainObject):
 
     The discriminator's costs are means over the batch: -log D for real images and -log(1 - D) for
     fake ones, with D = sigmoid(logit) for every adversarial loss. A discriminator that guesses, and
-    is trained on as many images of each kind, has the cost log 2 = 0.69 for both. If a cost is below
-    cost - margin, the discriminator is not updated; if a cost is above cost + margin, the generator
-    is not updated; if that holds back both, both are updated. This is the rule of the VAE/GAN
-    authors' code.
+    is trained on as many images of each kind, has the cost log 2 = 0.69 for both. If a cost is
+    below cost - margin, the discriminator is not updated; if a cost is above cost + margin, the
+    generator is not updated; if that holds back both, both are updated. This is the rule of the
+    VAE/GAN authors' code.
 
     Args:
         cost: The discriminator's cost in a balanced game, finite; 0.68 in the authors' code.
-        margin: Allowed distance from `cost`, at least 0; 0.35 in the authors' code. With an infinite
-            margin both are always updated.
+        margin: Allowed distance from `cost`, at least 0; 0.35 in the authors' code. With an
+            infinite margin both are always updated.
 
     Raises:
         ValueError: If a number is out of range.
@@ -65,7 +65,7 @@ class Equilibrium(PlainObject):
         self.margin = margin
 
     def __call__(self, real_cost, fake_cost) -> tuple[tf.Tensor, tf.Tensor]:
-        """Whether to update the discriminator, and whether to update the generator: scalar bools."""
+        """Whether to update the discriminator, and the generator: two scalar bools."""
         low, high = self.cost - self.margin, self.cost + self.margin
         strong = tf.minimum(real_cost, fake_cost) < low
         weak = tf.maximum(real_cost, fake_cost) > high
@@ -84,12 +84,12 @@ class VAEGAN(GenerativeModel):
 
     The rate is KL(q(z | x) || p(z)), and the distortion is minus the log-likelihood of the features
     of x. Each player's gradient is that of its own loss for its own weights, so that no adversarial
-    gradient reaches the encoder, and no distortion reaches the discriminator. The features of x are a
-    constant target (`tf.stop_gradient`), as in the authors' code.
+    gradient reaches the encoder, and no distortion reaches the discriminator. The features of x are
+    a constant target (`tf.stop_gradient`), as in the authors' code.
 
-    Each network may take a condition `y[B, ...]`, such as a class or attributes, as its second input.
-    In section 4.2's attribute-conditional model all three networks do. Reconstructions and samples
-    then have the conditions of the batch's images.
+    Each network may take a condition `y[B, ...]`, such as a class or attributes, as its second
+    input. In section 4.2's attribute-conditional model all three networks do. Reconstructions and
+    samples then have the conditions of the batch's images.
 
     Args:
         posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`.
@@ -98,20 +98,21 @@ class VAEGAN(GenerativeModel):
         discriminator: Network from `x[B, H, W, C]` to `(features[B, F], logits[B, 1])`: the paper's
             Dis_l(x), and the logits, high for real images. The unit normal suits features of about
             unit variance; if theirs is much smaller, the rate outweighs the distortion and the
-            posterior collapses. `zoo.networks.discriminator` with `features=True` returns the output
-            of its last normalization, or the last hidden layer before its activation.
+            posterior collapses. `zoo.networks.discriminator` with `features=True` returns the
+            output of its last normalization, or the last hidden layer before its activation.
         adversarial_loss: An `AdversarialLoss`; `Minimax()`, as in the paper, if `None`.
         gamma: Weight of the generator's distortion, at least 0.
-        equilibrium: An `Equilibrium`, as in the authors' code; `None` to update all players on every
-            batch. With an equilibrium the discriminator's loss is the mean over the two kinds of fake
-            images instead of their sum, and `real_cost`, `fake_cost`, `discriminator_updates` and
-            `generator_updates` (shares of the batches) are reported.
+        equilibrium: An `Equilibrium`, as in the authors' code; `None` to update all players on
+            every batch. With an equilibrium the discriminator's loss is the mean over the two kinds
+            of fake images instead of their sum, and `real_cost`, `fake_cost`,
+            `discriminator_updates` and `generator_updates` (shares of the batches) are reported.
         beta: Weight of the encoder's rate, at least 0. It corresponds to features of variance beta.
             With many features and beta = 1 the rate hardly counts: posteriors become narrow, and
             their mixture over the data is far from the prior.
-        joint_batch: Whether the discriminator's batch normalization sees images, reconstructions and
-            samples as one batch in training, or as three. As three, as in DCGAN's code, the distortion
-            ignores differences of mean and scale between a batch of images and its reconstructions.
+        joint_batch: Whether the discriminator's batch normalization sees images, reconstructions
+            and samples as one batch in training, or as three. As three, as in DCGAN's code, the
+            distortion ignores differences of mean and scale between a batch of images and its
+            reconstructions.
 
     Raises:
         ValueError: If gamma or beta is out of range, or if the prior has trainable weights, or if
@@ -119,19 +120,21 @@ class VAEGAN(GenerativeModel):
             is none.
 
     Notes:
-        Algorithm 1 prints the adversarial terms of discriminator and decoder with the opposite sign.
-        Here, as in the authors' code, the discriminator maximises L_GAN and the decoder minimises it.
+        Algorithm 1 prints the adversarial terms of discriminator and decoder with the opposite
+        sign. Here, as in the authors' code, the discriminator maximises L_GAN and the decoder
+        minimises it.
 
         The code weighs the decoder's adversarial term by 1 - w and its distortion by w (1e-6 for
         faces): gamma = w / (1 - w), up to a factor of the whole loss. The distortion is a sum over
         features, so that gamma depends on their number.
 
         Algorithm 1 sums the discriminator's three terms: where all images are alike, its best D is
-        1/3. The code takes the mean over fake images, for which the best D is 1/2; with the sum, the
-        code's equilibrium would never update the decoder. The generator's terms are sums in both.
+        1/3. The code takes the mean over fake images, for which the best D is 1/2; with the sum,
+        the code's equilibrium would never update the decoder. The generator's terms are sums in
+        both.
 
-        The code's features are the third strided convolution before its normalization. It normalizes
-        images, reconstructions and samples as one batch for the logits, and images and
+        The code's features are the third strided convolution before its normalization. It
+        normalizes images, reconstructions and samples as one batch for the logits, and images and
         reconstructions as another for the features; here one pass serves both.
 
     Example:
@@ -278,8 +281,8 @@ def attribute_vectors(z, y) -> np.ndarray:
 
     Larsen et al., 2016, section 4.1.1: the mean latent of the images with the attribute, minus the
     mean latent of the images without it. The sum of an image's latent and the vector decodes to the
-    image with the attribute; see `zoo.pictures.attributes`. Attributes that are correlated in the data
-    have similar vectors.
+    image with the attribute; see `zoo.pictures.attributes`. Attributes that are correlated in the
+    data have similar vectors.
 
     Args:
         z: Latents `[N, D]`, such as `model.encode(x)` of training images.
@@ -308,7 +311,8 @@ def attribute_vectors(z, y) -> np.ndarray:
     if constant.any():
         raise ValueError(
             "An attribute's vector needs images with the attribute and images without it. "
-            f"Received: {len(y)} images, all alike in the attributes {np.flatnonzero(constant).tolist()}."
+            f"Received: {len(y)} images, all alike in the attributes "
+            f"{np.flatnonzero(constant).tolist()}."
         )
     return y.T @ z / count[:, None] - (1 - y).T @ z / (len(y) - count)[:, None]
 
@@ -347,7 +351,8 @@ def parts(
 ) -> dict[str, Any]:
     """Arguments of a model with an encoder, a generator and a discriminator of images.
 
-    For builders: see `vaegan`. `condition` and `features` are those of `zoo.networks.discriminator`.
+    For builders: see `vaegan`. `condition` and `features` are those of
+    `zoo.networks.discriminator`.
     """
     check_bounded(loss, spectral_norm=spectral_norm)
     channels = network == "conv"
