@@ -93,7 +93,6 @@ def prepare(
             `folder` was begun with other settings.
         FileNotFoundError: If a folder to reuse has no run, or an unfinished one.
     """
-    names = [presets.canonical(name) for name in names]
     for what, received in (("preset", names), ("seed", seeds)):
         if not received or len(set(received)) < len(received):
             raise ValueError(

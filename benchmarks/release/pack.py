@@ -95,8 +95,10 @@ def choose(
             scored, or cannot be packed.
     """
     # The row of the best model follows that of the last one, and replaces it.
-    rows = {presets.canonical(row["preset"]): row for row in scores["models"]}
-    wanted = [presets.canonical(name) for name in names] if names else list(rows)
+    rows = {row["preset"]: row for row in scores["models"]}
+    for name in rows:  # They become names of files.
+        look_up(presets.PRESETS, name, "preset")
+    wanted = names or list(rows)
     return [_chosen(folder, scores, look_up(rows, name, "preset here")) for name in wanted]
 
 

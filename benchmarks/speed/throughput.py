@@ -35,7 +35,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.machine import machine
 from trainers.cli import start
-from zoo import datasets, presets
+from zoo import datasets, models, presets
 from zoo.datasets.images import ImageData, Split
 from zoo.model import GenerativeModel, turns_of
 from zoo.versions import versions
@@ -429,8 +429,12 @@ def chosen(names: Sequence[str]) -> Iterator[ConfigDict]:
     for config in [presets.get(name) for name in names]:
         if FLAGS.set:
             presets.override(config, FLAGS.set)
-        if config.model.get("first") == "":
-            print(f"{config.preset}: left out, it builds on a trained model (--set=first=FOLDER).")
+        runs = models.required_runs(config.builder)
+        if missing := [option for option in runs if not config.model[option]]:
+            print(
+                f"{config.preset}: left out, it builds on a trained model "
+                f"(--set={missing[0]}=FOLDER)."
+            )
             continue
         keras.utils.set_random_seed(config.seed)
         print(f"{config.preset} ...", flush=True)

@@ -282,7 +282,7 @@ def test_page_is_one_file_without_scripts(comparison, page):
 
 def test_the_page_describes_each_model_and_how_to_repeat_it(comparison, page):
     models = page.texts["Models"]
-    assert "Objective: Maximises the ELBO, E_q[log p(x | z)]" in models
+    assert "Objective: Maximises the evidence lower bound, E_q[log p(x | z)]" in models
     assert (
         "https://arxiv.org/abs/1312.6114" in models and "https://arxiv.org/abs/1406.2661" in models
     )
@@ -601,7 +601,7 @@ def test_the_budget_is_shared_and_kept(tmp_path, monkeypatch):
         (["vae_digits"], [0], {"minutes": 0}, "`budget`.* Received: 0"),
         (["vae_digits"], [0], {"minutes": float("nan")}, "`budget`.* Received: nan"),
         (["vae_digits"], [0], {"settings": ["epochs=0"]}, "`epochs` must be at least 1"),
-        (["gan_digits"], [0], {"settings": ["hidden=8"]}, "There is no 'hidden'"),
+        (["gan_digits"], [0], {"settings": ["hidden=8"]}, "has no setting 'hidden'"),
         (["gan_digits"], [0], {"settings": ["evaluation.every=1"]}, "no feature network"),
     ],
 )

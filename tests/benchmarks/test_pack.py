@@ -260,7 +260,7 @@ def test_presets_can_be_chosen(comparison):
     scores = scores_of(comparison)
     assert [one.preset for one in pack.choose(comparison, scores, ["gan_digits"])] == ["gan_digits"]
     with pytest.raises(ValueError, match=r"Unknown preset here 'vae_digits'\. There are: gan"):
-        pack.choose(comparison, scores, ["vae_mlp_digits"])
+        pack.choose(comparison, scores, ["vae_digits"])
 
 
 def test_names_in_a_file_are_not_used_as_paths(copy, tmp_path):
