@@ -7,6 +7,8 @@ distributions; each model's paper has a file in `zoo/models/`. `zoo.presets` has
 
 from zoo import (
     adversarial,
+    conditions,
+    config,
     datasets,
     discrepancies,
     distributions,
@@ -130,6 +132,8 @@ __all__ = [
     "UnitNormal",
     "VampPrior",
     "adversarial",
+    "conditions",
+    "config",
     "datasets",
     "discrepancies",
     "distributions",

@@ -1,25 +1,27 @@
-"""Conditions `y` for models that take them, from the data that they were trained on."""
+"""Conditions `y` for conditional models, taken from a data set."""
 
 import numpy as np
 
 from zoo.datasets import ImageData
-from zoo.keras_internals import layers_in
 from zoo.model import GenerativeModel
-from zoo.networks import OneHot
 
 
 def check(model: GenerativeModel, data: ImageData) -> None:
-    """Raises a `ValueError` unless the data's `y` is what the model takes as its condition.
+    """Checks that the data set's `y` is the condition that the model takes.
 
-    A model without a condition takes any data, and so does one whose condition is optional.
+    Any data set suits a model without a condition or with an optional condition.
+
+    Raises:
+        ValueError: If the data set has no `y`, or a `y` of another type or shape; if some training
+            images have no label; if the model has fewer classes than the data set.
     """
     if model.condition is not None and not model.condition_is_optional:
         _check(model, data)
         if data.num_labels is not None:
             raise ValueError(
                 f"A {type(model).__name__} needs the label of every image. Received: "
-                f"'{data.name}' with num_labels={data.num_labels}, whose other training images have "
-                "none; set data.num_labels to None."
+                f"'{data.name}' with num_labels={data.num_labels}, without labels of the other "
+                "training images. Set data.num_labels to None."
             )
 
 
@@ -32,31 +34,30 @@ def _check(model, data):
     )
     if y is None:
         raise ValueError(f"{expected} Received: '{data.name}', which has no y.")
-    # Attributes may be counted in ints; labels are never floats.
+    # Attributes may be ints, but labels are never floats.
     if not spec.shape.is_compatible_with(y.shape) or (
         spec.dtype.is_integer and not np.issubdtype(y.dtype, np.integer)
     ):
         raise ValueError(
             f"{expected} Received: '{data.name}' with y {y.dtype.name} of shape "
             f"[{', '.join(['B', *map(str, y.shape[1:])])}]. For the seen part of an image set "
-            "data.seen_quadrants to 1, 2 or 3; for labels or attributes to None."
+            "data.seen_quadrants to 1, 2 or 3; for labels or attributes set it to None."
         )
     names = data.label_names or ()
-    for layer in layers_in(model, include_self=False):
-        if isinstance(layer, OneHot) and layer.classes < len(names):
-            raise ValueError(
-                f"The model knows {layer.classes} classes. Received: '{data.name}', which has "
-                f"{len(names)}; set model.condition_size."
-            )
+    if model.num_classes is not None and model.num_classes < len(names):
+        raise ValueError(
+            f"The model has {model.num_classes} classes. Received: '{data.name}' with {len(names)} "
+            "classes. Set model.condition_size."
+        )
 
 
 def of_data(model: GenerativeModel, data: ImageData, split: str = "test") -> np.ndarray | None:
-    """All conditions `[N, ...]` that a split has, or `None` where the model takes none.
+    """All conditions `[N, ...]` in a split, or `None` if the model takes none.
 
-    Also where it can do without, and the data has none of the kind.
+    Also `None` if the condition is optional and the data set has no such `y`.
 
     Raises:
-        ValueError: As `check` does.
+        ValueError: If the condition is not optional and the data set has no such `y`.
     """
     if model.condition is None:
         return None
@@ -67,17 +68,20 @@ def of_data(model: GenerativeModel, data: ImageData, split: str = "test") -> np.
             return None
         raise
     _, y = data.arrays(split)
-    # Of labels that were held back there is nothing to be made.
+    # A negative label stands for an image without a label.
     return y[y >= 0] if y.ndim == 1 else y
 
 
 def in_turn(
     model: GenerativeModel, data: ImageData, n: int, columns: int = 1, split: str = "test"
 ) -> np.ndarray | None:
-    """Conditions `[n, ...]` for a picture with so many columns, or `None` where the model takes none.
+    """Conditions `[n, ...]` for a picture with `columns` columns, or `None` if the model takes none.
 
-    Of labels each in turn, so that with as many columns every class has its own; of all else those
-    of the split's first examples, one for each row.
+    Labels come in turn, so with one column per class each column shows one class. Other conditions
+    are those of the first examples of the split, one for each row.
+
+    Raises:
+        ValueError: If the condition is not optional and the data set has no such `y`.
     """
     y = of_data(model, data, split)
     if y is None:

@@ -26,7 +26,7 @@ class FromArguments:
             if base is FromArguments or base.__module__.partition(".")[0] == "keras":
                 break
             if "__init__" in vars(base):
-                parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+                parameters = list(inspect.signature(base.__init__).parameters.values())[1:]  # type: ignore[misc]
                 named = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
                 names += [p.name for p in named if p.name not in names]
                 if len(named) == len(parameters):
@@ -34,13 +34,13 @@ class FromArguments:
         return names
 
     def get_config(self) -> dict:
-        return super().get_config() | {
+        return super().get_config() | {  # type: ignore[misc]
             name: keras.saving.serialize_keras_object(getattr(self, name))
             for name in self._argument_names()
         }
 
     @classmethod
-    def from_config(cls, config: dict):
+    def from_config(cls, config: dict) -> "FromArguments":
         return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
 

@@ -1,7 +1,7 @@
-"""TensorFlow SavedModels of trained models: everything they can do, without Keras or the zoo.
+"""TensorFlow SavedModels of trained models, which need neither Keras nor the zoo.
 
 zoo.export.export(model, "served/1")
-served = tf.saved_model.load("served/1")  # in a process that knows TensorFlow only
+served = tf.saved_model.load("served/1")  # in a process with TensorFlow only
 served.sample(16), served.signatures["sample"](n=tf.constant(16))["x"]
 """
 
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from zoo.model import GenerativeModel
 
-# What each ability takes, and the name of what it gives.
+# The arguments of each ability, and the name of its result.
 _ABILITIES = {
     "encode": (("x",), "z"),
     "decode": (("z",), "x"),
@@ -37,29 +37,28 @@ def export(
     """Writes a SavedModel with one function and one signature of the same name for each ability.
 
     `encode(x) -> z`, `decode(z) -> x`, `reconstruct(x) -> x`, `sample(n) -> x`,
-    `log_prob(x, num_samples) -> log_prob` and `classify(x) -> probabilities`, as far as the model
-    has them, with images `x[B, H, W, C]` in [0, 1], latents `z[B, D]`, both float32, scalar int32
-    `n` and `num_samples`, `log_prob[B]`, and `probabilities[B, classes]`. Where the model's
-    networks use a condition, `y[B, ...]` comes last; of a model of labelled and unlabelled images it
-    is -1 where there is no label. The signature "serving_default" is "reconstruct", or "decode"
-    where the model cannot encode.
+    `log_prob(x, num_samples) -> log_prob` and `classify(x) -> probabilities`: those that the model
+    has. Images `x[B, H, W, C]` in [0, 1] and latents `z[B, D]` are float32, `n` and `num_samples`
+    scalar int32; the results are `log_prob[B]` and `probabilities[B, classes]`. If an ability uses a
+    condition, its last argument is `y[B, ...]`; an optional label is -1 if it is unknown. The
+    signature "serving_default" is "reconstruct", or "decode" if the model cannot encode.
 
-    `sample` and `log_prob` draw afresh at each call, in each process. Only the variables that the
-    abilities use are written, so no discriminator and no optimizer.
+    `sample` and `log_prob` make new draws in each call and in each process. Only the variables that
+    the abilities use are written: no discriminator and no optimizer.
 
     Args:
-        model: A model of the zoo; it is not changed.
-        path: A local folder, new or empty. It appears complete or not at all.
-        overwrite: Whether `path` may be an older SavedModel, which is then replaced.
-        averaged: Whether to write the moving averages of the weights that the optimizers keep.
+        model: A model of the zoo.
+        path: A local folder, new or empty. It is written all at once.
+        overwrite: Replace an older SavedModel at `path`.
+        averaged: Write the moving averages of the weights that the optimizers keep.
 
     Returns:
-        `{signature: {"inputs": {name: {"shape", "dtype"}}, "outputs": {...}}}`, which is also
-        written to `path/abilities.json`.
+        `{signature: {"inputs": {name: {"shape", "dtype"}}, "outputs": {...}}}`, the content of
+        `path/abilities.json`.
 
     Raises:
-        FileExistsError: If `path` is in use; with `overwrite`, if it is in use by something else.
-        ValueError: If `averaged`, and no optimizer keeps averages.
+        FileExistsError: If `path` is neither new nor empty; with `overwrite`, if it is no SavedModel.
+        ValueError: If `averaged` is set and no optimizer keeps averages.
 
     Example:
         >>> sorted(zoo.export.export(zoo.presets.gan_mlp((8, 8, 1)), "served/gan/1"))
@@ -71,16 +70,16 @@ def export(
         module, signatures = _module(model)
         description = {name: _describe(function) for name, function in signatures.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
-        # All of it is made in a folder beside `path`, on the same disk, and then moved.
-        workshop = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        # Written to a folder on the same disk, and then moved.
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            tf.saved_model.save(module, str(workshop / "new"), signatures)
+            tf.saved_model.save(module, str(folder / "new"), signatures)
             text = json.dumps(description, indent=2) + "\n"
-            (workshop / "new" / "abilities.json").write_text(text)
-            _check_free(path, overwrite)  # Writing takes a while: somebody else may have come.
-            _replace(path, workshop / "new", workshop / "old")
+            (folder / "new" / "abilities.json").write_text(text)
+            _check_free(path, overwrite)  # Again, because writing takes time.
+            _replace(path, folder / "new", folder / "old")
         finally:
-            shutil.rmtree(workshop)
+            shutil.rmtree(folder)
     return description
 
 
@@ -89,13 +88,13 @@ def _check_free(path, overwrite):
         return
     if not (path / "saved_model.pb").is_file():
         raise FileExistsError(
-            "A model is exported to a new or an empty folder, or in place of an older SavedModel "
-            f"with `overwrite=True`. Received: '{path}', which is neither; choose another path."
+            "Expected a new or an empty folder, or with `overwrite=True` an older SavedModel. "
+            f"Received: '{path}', which is neither. Choose another path."
         )
     if not overwrite:
         raise FileExistsError(
-            f"Expected a new or an empty folder. Received: '{path}', which holds a SavedModel; "
-            "choose another path, or pass `overwrite=True` to replace it."
+            f"Expected a new or an empty folder. Received: '{path}', which holds a SavedModel. "
+            "Choose another path, or pass `overwrite=True` to replace it."
         )
 
 
@@ -112,7 +111,7 @@ def _replace(path, new, old):
 
 
 def _module(model):
-    """A module with a function for each ability, and the signatures to save it with."""
+    """A module with a function for each ability, and its signatures."""
     specs = {
         "x": tf.TensorSpec([None, *model.image_shape], tf.float32, "x"),
         "z": tf.TensorSpec([None, model.latent_dim], tf.float32, "z"),
@@ -136,7 +135,7 @@ def _module(model):
 
 
 def _function(method, name, specs):
-    """The method as a `tf.function` of the tensors that it makes use of."""
+    """The method as a `tf.function` of the tensors that it uses."""
     inputs, output = _ABILITIES[name]
     accepted = inspect.signature(method).parameters
     names = [inputs[0], *(n for n in (*inputs[1:], "y") if n in specs and n in accepted)]
@@ -153,7 +152,7 @@ def _function(method, name, specs):
         return tf.ensure_shape(result, specs[output].shape)
 
     def compiled():
-        # The names that the function can be called with, in this process and where it is loaded.
+        # The names of the arguments, here and in the loaded model.
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         ability.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])
         return tf.function(ability, input_signature=[specs[n] for n in names])
@@ -166,18 +165,18 @@ def _function(method, name, specs):
 
 
 def _fresh_seed():
-    """A seed `[2]` that no seed set at the time of the export, or elsewhere, determines."""
+    """A new seed `[2]` in each call, independent of all seeds that are set."""
     return tf.raw_ops.RandomUniformInt(
         shape=[2], minval=tf.int32.min, maxval=tf.int32.max, seed=0, seed2=0
     )
 
 
 def _signature(function, output):
-    """What a server calls: named tensors in, named tensors out."""
+    """A concrete function with named inputs and outputs, as servers call it."""
     specs = function.input_signature
 
     def named(*tensors):
-        # TensorFlow holds callers of a function to its shapes, but not those of a signature.
+        # TensorFlow checks the shapes of a function's arguments, but not those of a signature's.
         checked = [tf.ensure_shape(t, s.shape) for t, s in zip(tensors, specs, strict=True)]
         return {output: function(*checked)}
 

@@ -1,10 +1,10 @@
 """Pictures of images, latents and histories, written as PNG files.
 
-Grids of images are exact: whole-number upscaling, so that every pixel of an image is a crisp square.
-Charts are drawn on a `matplotlib.figure.Figure` of their own, without pyplot: no state is shared, so
-that a training loop may draw at any time, from any thread and without a display.
+Grids of images are exact: they are upscaled by whole numbers, so each pixel is a square.
+Each chart is a new `matplotlib.figure.Figure`. Without pyplot there is no shared state, so charts can
+be drawn from any thread and without a display.
 
-Every file appears complete or not at all, and replaces an older one of the same name.
+Every file is written all at once, and replaces an older one of the same name.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 # Matplotlib and scikit-learn are imported where they are used: most programs draw no chart.
 
-_TILE = 48  # least height of a tile, in pixels of the picture
+_TILE = 48  # smallest height of a tile, in pixels of the picture
 _PADDING = 2
-_GAP = 10  # between what does not belong together
+_GAP = 10  # between groups of tiles
 _DPI = 130
 _TRAIN = {"color": "tab:blue", "linestyle": "-"}
 _VALIDATION = {"color": "tab:orange", "linestyle": "--"}
@@ -41,10 +42,10 @@ _BEYOND = {"marker": "^", "linestyle": "none", "markersize": 5, "markeredgewidth
 
 
 def save(path: str | os.PathLike, array: np.ndarray) -> None:
-    """Writes uint8 `array[H, W, 3]` as a PNG file. Makes the folder if there is none.
+    """Writes uint8 `array[H, W, 3]` as a PNG file. Creates the folder if needed.
 
     Raises:
-        ValueError: If `array` is anything else, or the path does not end in ".png".
+        ValueError: If `array` has another type or shape, or the path does not end in ".png".
     """
     array = np.asarray(array)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
@@ -74,20 +75,20 @@ def _replacing(path) -> Iterator[IO[bytes]]:
 # Images ---------------------------------------------------------------------------------------
 
 
-def grid(images, columns: int | None = None, padding: int = _PADDING) -> np.ndarray:
+def grid(images: npt.ArrayLike, columns: int | None = None, padding: int = _PADDING) -> np.ndarray:
     """Images side by side, row by row, with white between them.
 
     Args:
         images: `[N, H, W, C]`, floats in [0, 1], grey (C = 1) or colour (C = 3).
-        columns: Images in a row; the square root of N, rounded up, if `None`.
-        padding: Pixels of the picture between two images.
+        columns: Number of images in a row. `None` is the square root of N, rounded up.
+        padding: Space between two images, in pixels of the picture.
 
     Returns:
-        uint8 `[H', W', 3]`. Each pixel of an image is a square of the smallest whole number of
-        pixels that makes an image at least 48 pixels high. The last row is filled up with white.
+        uint8 `[H', W', 3]`. Images are upscaled by the smallest whole number that makes them at
+        least 48 pixels high. The rest of the last row is white.
 
     Raises:
-        ValueError: If `images` are not of that shape, type and range.
+        ValueError: If `images` have another shape, type or range.
     """
     tiles = _tiles(images)
     columns = math.ceil(math.sqrt(len(tiles))) if columns is None else columns
@@ -99,14 +100,14 @@ def grid(images, columns: int | None = None, padding: int = _PADDING) -> np.ndar
     return _sheet(_in_rows(tiles, columns), padding, padding)
 
 
-def write_images(images, path: str | os.PathLike) -> None:
-    """Writes images in the form that the path's ending names.
+def write_images(images: npt.ArrayLike, path: str | os.PathLike) -> None:
+    """Writes images in the format that the suffix of the path names.
 
     Args:
         images: `[N, H, W, C]`, floats in [0, 1].
-        path: ".png" for one grid, ".npy" for the array in float32; else a folder, in which each image
-            becomes a PNG file of its own size, 00000.png and so on. Files that have such names
-            already are removed first; all else in the folder stays.
+        path: ".png" for one grid, ".npy" for the array in float32, anything else for a folder. In a
+            folder each image is a PNG file of the image's size: 00000.png and so on. Older files with
+            such names are removed; other files stay.
     """
     path = Path(path)
     if path.suffix.lower() == ".png":
@@ -125,23 +126,27 @@ def write_images(images, path: str | os.PathLike) -> None:
 
 
 def samples(
-    model: GenerativeModel, latents, path: str | os.PathLike, columns: int = 10, y=None
+    model: GenerativeModel,
+    latents: npt.ArrayLike,
+    path: str | os.PathLike,
+    columns: int = 10,
+    y: npt.ArrayLike | None = None,
 ) -> None:
-    """A grid of the images that `latents[N, D]` stand for.
+    """Draws a grid of the decoded `latents[N, D]`.
 
-    With the same latents each time, the pictures of a training show how each image develops.
+    With the same latents after each epoch, the pictures show how each image develops.
 
     Args:
         model: Any model of the zoo.
         latents: `[N, D]`, such as draws of the prior.
-        path: Of the file to write.
-        columns: Images in a row, of which a lesser number of images needs fewer.
-        y: A condition for each latent, where the model takes one. If it is the seen part of an image
-            (`[N, H, W, C]`, -1 elsewhere) and each row has one of its own, this stands left of the
-            row, hidden values in grey.
+        path: The file to write.
+        columns: Largest number of images in a row.
+        y: A condition for each latent, if the model takes one. If it is the seen part of an image
+            (`[N, H, W, C]`, -1 elsewhere) and the same in each row, it is drawn left of the row, with
+            hidden values in grey.
 
     Raises:
-        ValueError: If the latents are not `[N, D]`, or what the model makes of them is not finite.
+        ValueError: If the latents are not `[N, D]`, or decoded images are not finite.
     """
     latents = _latents(model, latents)
     columns = min(columns, len(latents))
@@ -159,11 +164,16 @@ def samples(
     save(path, _sheet(rows, _PADDING, [_GAP, *[_PADDING] * (columns - 1)]))
 
 
-def reconstructions(model: GenerativeModel, x, path: str | os.PathLike, y=None) -> None:
-    """Rows of ten images of `x[N, H, W, C]`, below each row its reconstructions.
+def reconstructions(
+    model: GenerativeModel,
+    x: npt.ArrayLike,
+    path: str | os.PathLike,
+    y: npt.ArrayLike | None = None,
+) -> None:
+    """Draws rows of ten images of `x[N, H, W, C]`, each above the row of their reconstructions.
 
     Raises:
-        ValueError: If `x` is not images in [0, 1] of the model's shape.
+        ValueError: If `x` are not images in [0, 1] of the model's shape.
         NotImplementedError: If the model cannot encode.
     """
     x = np.asarray(x)
@@ -177,19 +187,21 @@ def reconstructions(model: GenerativeModel, x, path: str | os.PathLike, y=None) 
     save(path, _sheet(tiles, row_gaps, _PADDING))
 
 
-def categories(images, members: Sequence, path: str | os.PathLike, columns: int = 10) -> None:
-    """A row for each category: what it looks like, and behind a gap images that are in it.
+def categories(
+    images: npt.ArrayLike, members: Sequence, path: str | os.PathLike, columns: int = 10
+) -> None:
+    """Draws a row for each category: the category's own image, a gap, and images in the category.
 
-    Figure 9 of Makhzani et al., "Adversarial Autoencoders", 2016, with the head of a cluster first.
+    As figure 9 of Makhzani et al., "Adversarial Autoencoders", 2016, with the cluster head first.
 
     Args:
         images: The categories' own images, `[K, H, W, C]`, floats in [0, 1].
-        members: For each of them images `[M, H, W, C]`, which may be none; the first are shown.
-        path: Of the file to write.
-        columns: How many at most, at least 1.
+        members: For each category images `[M, H, W, C]`, M >= 0, of which the first are drawn.
+        path: The file to write.
+        columns: Largest number of members in a row, at least 1.
 
     Raises:
-        ValueError: If these are not images in [0, 1], or there are not as many members as categories.
+        ValueError: If these are not images in [0, 1], or the numbers of categories differ.
     """
     images = np.asarray(images)
     members = [np.asarray(m)[:columns] for m in members]
@@ -209,17 +221,19 @@ def categories(images, members: Sequence, path: str | os.PathLike, columns: int 
     save(path, _sheet(rows, _PADDING, [_GAP, *[_PADDING] * (columns - 1)]))
 
 
-def nearest_neighbours(samples, neighbours, path: str | os.PathLike) -> None:
-    """Each sample, left of a gap, beside its nearest training images: is it a copy of one?
+def nearest_neighbours(
+    samples: npt.ArrayLike, neighbours: npt.ArrayLike, path: str | os.PathLike
+) -> None:
+    """Draws a row for each sample: the sample, a gap, and its nearest training images.
 
     Args:
         samples: `[N, H, W, C]`, floats in [0, 1].
-        neighbours: `[N, k, H, W, C]`, of each sample the nearest image, the second nearest, ...; see
-            `zoo.metrics.nearest_neighbours`.
-        path: Of the file to write.
+        neighbours: `[N, k, H, W, C]`, for each sample the nearest image, the second nearest, and so
+            on; see `zoo.metrics.nearest_neighbours`.
+        path: The file to write.
 
     Raises:
-        ValueError: If these are not images in [0, 1], or not `k` of the samples' shape for each.
+        ValueError: If these are not images in [0, 1] of these shapes.
     """
     samples, neighbours = np.asarray(samples), np.asarray(neighbours)
     shape = neighbours.shape
@@ -234,23 +248,27 @@ def nearest_neighbours(samples, neighbours, path: str | os.PathLike) -> None:
 
 
 def interpolations(
-    ends: Sequence[tuple], model: GenerativeModel, path: str | os.PathLike, n: int = 10, y=None
+    ends: Sequence[tuple],
+    model: GenerativeModel,
+    path: str | os.PathLike,
+    n: int = 10,
+    y: npt.ArrayLike | None = None,
 ) -> None:
-    """The way from one latent to another, in `n` images: a row, or two, for each pair of ends.
+    """Draws paths between pairs of latents or images, as rows of `n` decoded images.
 
-    Between latents there are two ways, one below the other: the straight line, and the arc (see
-    `GenerativeModel.interpolate`). Between images there is the line only, from the code of the one
-    to the code of the other; the images themselves stand outside, left and right, behind a gap.
+    A pair of latents has two rows: the straight line, and below it the arc (see
+    `GenerativeModel.interpolate`). A pair of images has one row: the line between their codes, with
+    the images themselves at both ends, behind a gap.
 
     Args:
         ends: Pairs `(a, b)`, all of latents `[D]` or all of images `[H, W, C]` in [0, 1].
         model: Any model of the zoo; one that can encode, for images.
-        path: Of the file to write.
-        n: Images in a row, the decoded ends included, at least 2.
-        y: A condition for each pair, `[len(ends), ...]`, or one for all, where the model takes one.
+        path: The file to write.
+        n: Number of images in a row, including the decoded ends, at least 2.
+        y: A condition for each pair, `[len(ends), ...]`, or one for all, if the model takes one.
 
     Raises:
-        ValueError: If the ends are neither latents nor images of the model, or are not alike.
+        ValueError: If the ends are neither all latents nor all images of the model.
         NotImplementedError: For images, if the model cannot encode.
     """
     ends = [(np.asarray(a), np.asarray(b)) for a, b in ends]
@@ -260,21 +278,21 @@ def interpolations(
             "Expected pairs of ends, all of them latents [D] or all of them images [H, W, C]. "
             f"Received: shapes {[(a.shape, b.shape) for a, b in ends]}."
         )
-    given = [y] * len(ends)
+    conditions = [y] * len(ends)
     if y is not None and model.condition is not None:
         y = np.asarray(y)
-        given = y if y.ndim == model.condition.shape.rank else given
-        if len(given) != len(ends):
+        conditions = y if y.ndim == model.condition.shape.rank else conditions
+        if len(conditions) != len(ends):
             raise ValueError(
                 "Expected a condition for each pair of ends, or one for all. "
-                f"Received: {len(given)} for {len(ends)} pairs."
+                f"Received: {len(conditions)} for {len(ends)} pairs."
             )
     if ranks == {1}:
         for end in (end for pair in ends for end in pair):
             _latents(model, end[None])
         tiles = [
             _tiles(np.asarray(model.interpolate(a, b, n, spherical, c)))
-            for (a, b), c in zip(ends, given, strict=True)
+            for (a, b), c in zip(ends, conditions, strict=True)
             for spherical in (False, True)
         ]
         row_gaps = [_GAP if row % 2 else _PADDING for row in range(len(tiles) - 1)]
@@ -284,7 +302,7 @@ def interpolations(
             model.check_images(end[None])
         tiles = [
             _tiles(np.concatenate([a[None], np.asarray(model.interpolate(a, b, n, y=c)), b[None]]))
-            for (a, b), c in zip(ends, given, strict=True)
+            for (a, b), c in zip(ends, conditions, strict=True)
         ]
         row_gaps = _PADDING
         column_gaps = [_GAP, *[_PADDING] * (n - 1), _GAP]
@@ -294,28 +312,28 @@ def interpolations(
 def traversal(
     model: GenerativeModel,
     path: str | os.PathLike,
-    centre=None,
+    centre: npt.ArrayLike | None = None,
     dims: int | Sequence[int] = 8,
     span: float = 3,
     n: int = 10,
-    y=None,
+    y: npt.ArrayLike | None = None,
 ) -> None:
-    """What each latent dimension does: in each row one goes from `-span` to `span`, from left to
-    right, and the others rest at the centre.
+    """Draws a row for each latent dimension, which goes from `-span` to `span`.
+
+    The other dimensions stay at the centre.
 
     Args:
         model: Any model of the zoo.
-        path: Of the file to write.
-        centre: A latent `[D]`, or an image `[H, W, C]` where the model can encode; the origin, if
-            `None`.
-        dims: The first so many dimensions (all, if there are fewer), or the indices of some.
-        span: Distance from the centre, in the latents' own units: 3 suits a standard normal prior,
-            1 the uniform one.
-        n: Images in a row, at least 2.
-        y: A condition for all of them, where the model takes one.
+        path: The file to write.
+        centre: A latent `[D]`, or an image `[H, W, C]` if the model can encode. `None` is the origin.
+        dims: Number of dimensions, from the first on, or the indices of some.
+        span: Distance from the centre, in units of the latents: 3 suits a standard normal prior, 1 a
+            uniform one.
+        n: Number of images in a row, at least 2.
+        y: A condition for all images, if the model takes one.
 
     Raises:
-        ValueError: If the centre is no latent, or a dimension does not exist.
+        ValueError: If `centre` is no latent, or a dimension does not exist.
     """
     size = model.latent_dim
     dims = list(range(min(dims, size)) if isinstance(dims, int) else dims)
@@ -338,23 +356,27 @@ def traversal(
 
 
 def attributes(
-    model: GenerativeModel, x, vectors, path: str | os.PathLike, strength: float = 1.0, y=None
+    model: GenerativeModel,
+    x: npt.ArrayLike,
+    vectors: npt.ArrayLike,
+    path: str | os.PathLike,
+    strength: float = 1.0,
+    y: npt.ArrayLike | None = None,
 ) -> None:
-    """Each image, behind a gap its reconstruction, then that with each attribute in turn.
+    """Draws a row for each image: the image, a gap, its reconstruction, and each attribute added.
 
     As figure 5 of Larsen et al., "Autoencoding beyond pixels using a learned similarity metric", 2016.
 
     Args:
         model: A model that can encode.
         x: Images `[N, H, W, C]` in [0, 1].
-        vectors: `[A, D]`, such as `zoo.models.vaegan.attribute_vectors` gives: what is added to the
-            latents.
-        path: Of the file to write.
-        strength: How many times; negative to take the attributes away.
-        y: A condition for each image, or one for all, where the model takes one.
+        vectors: `[A, D]`, added to the latents; see `zoo.models.vaegan.attribute_vectors`.
+        path: The file to write.
+        strength: Factor of the vectors; a negative one removes the attributes.
+        y: A condition for each image, or one for all, if the model takes one.
 
     Raises:
-        ValueError: If the images or the vectors are not the model's.
+        ValueError: If the images or the vectors do not have the model's shapes.
         NotImplementedError: If the model cannot encode.
     """
     x, vectors = np.asarray(x), _latents(model, vectors)
@@ -363,13 +385,13 @@ def attributes(
     steps = np.concatenate([np.zeros_like(vectors[:1]), strength * vectors])
     if y is not None and model.condition is not None:
         y = model.conditions(len(x), y)
-    made = [_tiles(_decoded(model, z + step, y)) for step in steps]
-    tiles = np.stack([_tiles(x), *made], axis=1)
+    decoded = [_tiles(_decoded(model, z + step, y)) for step in steps]
+    tiles = np.stack([_tiles(x), *decoded], axis=1)
     save(path, _sheet(tiles, _PADDING, [_GAP, *[_PADDING] * len(vectors)]))
 
 
 def _tiles(images) -> np.ndarray:
-    """Checked, in 8-bit colour, upscaled: uint8 `[N, s H, s W, 3]`."""
+    """Images as tiles: checked, in 8-bit colour, upscaled to uint8 `[N, s H, s W, 3]`."""
     images = np.asarray(images)
     expected = "Expected float images in [0, 1] of shape [N, H, W, C], with C = 1 or 3"
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
@@ -377,7 +399,7 @@ def _tiles(images) -> np.ndarray:
     if not np.issubdtype(images.dtype, np.floating):
         raise ValueError(f"{expected}. Received: {images.dtype.name}.")
     low, high = images.min(), images.max()
-    # The form of the comparison matters: NaN fails it.
+    # Written so that NaN fails.
     if not (low >= 0 and high <= 1):
         raise ValueError(f"{expected}. Received: values from {low} to {high}.")
     pixels = np.round(images.astype(np.float32) * 255).astype(np.uint8)
@@ -387,7 +409,7 @@ def _tiles(images) -> np.ndarray:
 
 
 def _in_rows(tiles, columns):
-    """`[N, ...]` as `[rows, columns, ...]`, filled up with white."""
+    """Tiles `[N, ...]` as `[rows, columns, ...]`; the rest of the last row is white."""
     rows = math.ceil(len(tiles) / columns)
     filled = np.full((rows * columns, *tiles.shape[1:]), 255, np.uint8)
     filled[: len(tiles)] = tiles
@@ -395,7 +417,7 @@ def _in_rows(tiles, columns):
 
 
 def _sheet(tiles, row_gaps, column_gaps):
-    """One picture of `tiles[rows, columns, H, W, 3]`; a gap for each seam, or one for all."""
+    """One picture of `tiles[rows, columns, H, W, 3]`, with a gap for each seam or one for all."""
     rows, columns, height, width = tiles.shape[:4]
     tops = np.append(0, np.cumsum(np.broadcast_to(row_gaps, rows - 1) + height)).astype(int)
     lefts = np.append(0, np.cumsum(np.broadcast_to(column_gaps, columns - 1) + width)).astype(int)
@@ -425,26 +447,26 @@ def _latents(model, latents) -> np.ndarray:
 
 
 def latent_scatter(
-    codes,
-    labels,
+    codes: npt.ArrayLike,
+    labels: npt.ArrayLike | None,
     path: str | os.PathLike,
     label_names: Sequence[str] | None = None,
-    prior_samples=None,
+    prior_samples: npt.ArrayLike | None = None,
     title: str = "Latent codes",
 ) -> None:
-    """Codes as dots in the plane, coloured by label.
+    """Draws codes as dots in the plane, coloured by label.
 
-    Codes of more than two dimensions are projected on their first two principal components, the
-    draws of the prior on the same ones; the axes then say how much of the codes' variance that is.
+    Codes with more than two dimensions are projected onto their first two principal components, and
+    draws of the prior onto the same ones. The labels of the axes then state the share of the variance.
 
     Args:
         codes: `[N, D]`, D >= 2.
         labels: `[N]`, ints; `None` for codes without labels.
-        path: Of the file to write.
-        label_names: The name of label 0, of label 1, ...: these have colours that do not depend on
-            which labels occur.
-        prior_samples: `[M, D]` draws of the prior, as grey dots behind the codes.
-        title: Above the chart.
+        path: The file to write.
+        label_names: The names of label 0, label 1 and so on. With names, the colour of a label does
+            not depend on the labels that occur.
+        prior_samples: `[M, D]` draws of the prior, drawn as grey dots behind the codes.
+        title: The title of the chart.
 
     Raises:
         ValueError: If shapes or types do not fit, a code is not finite, or a label has no name.
@@ -481,14 +503,14 @@ def _scatter(codes, labels, label_names=None, prior_samples=None, title=""):
         prior_samples = None if prior_samples is None else pca.transform(prior_samples)
         axis_labels = [
             f"{nth} principal component ({100 * fraction:.0f} % of variance)"
-            # Codes that are all the same have no variance to explain.
+            # Equal codes have no variance.
             for nth, fraction in zip(
                 ("first", "second"), np.nan_to_num(pca.explained_variance_ratio_), strict=True
             )
         ]
 
     colours = _colours(len(names))
-    # The legend takes its share of the width, the chart keeps its own.
+    # The legend widens the figure, so that the chart keeps its size.
     present = np.unique(which)
     legend_columns = math.ceil(len(present) / 24)
     width = 6.3 + legend_columns * (0.5 + 0.08 * max(len(names[k]) for k in present))
@@ -499,7 +521,7 @@ def _scatter(codes, labels, label_names=None, prior_samples=None, title=""):
     if prior_samples is not None:
         axes.scatter(*prior_samples.T, s=_dot_size(len(prior_samples)), c="0.87", linewidths=0)
         handles.append(_dot("0.87", "prior"))
-    # Mixed, or the last class would lie on top of all the others.
+    # In random order, so that no class covers the others.
     order = np.random.default_rng(0).permutation(len(codes))
     axes.scatter(
         *codes[order].T, s=_dot_size(len(codes)), c=colours[which[order]], linewidths=0, alpha=0.8
@@ -562,7 +584,7 @@ def _dot(colour, name):
 
 
 def _dot_size(n):
-    """Smaller where there are many, within what can be seen."""
+    """The size of one of `n` dots."""
     return float(np.clip(20_000 / n, 3, 20))
 
 
@@ -573,24 +595,24 @@ def learning_curves(
     units: str | None = None,
     title: str = "Learning curves",
 ) -> None:
-    """A panel for each quantity: training solid, validation (`val_...`) dashed.
+    """Draws a panel for each quantity: training is solid, validation (`val_...`) dashed.
 
-    Values that are NaN or infinite are left out, and the curve goes straight over the gap.
+    Values that are NaN or infinite are left out, and a line connects their neighbours.
 
-    A panel shows the robust range of its values, so that a huge first value does not flatten the
-    rest. As with the whiskers of a box plot, that is all values no further below the 10th or above
-    the 90th percentile than three times the distance of the two; and in any case the last value of
-    each curve. Small triangles at the upper or lower edge tell where a value lies beyond it.
+    A panel shows a robust range of the values, so that a huge first value does not flatten the
+    curve. As with the whiskers of a box plot, values are in range if they are no further from the
+    10th and 90th percentiles than three times the distance of the two. The last value of each curve
+    is always in range. Small triangles at the edges mark values beyond the range.
 
     Args:
-        history: A value for each epoch by the quantity's name, as `keras.callbacks.History` has it.
-        path: Of the file to write.
-        epochs: The number of each epoch; 1, 2, ... if `None`.
-        units: Of losses, distortion and rate: "nats" where the model is a likelihood model.
-        title: Above the panels.
+        history: A value for each epoch by the quantity's name, as in `keras.callbacks.History`.
+        path: The file to write.
+        epochs: The numbers of the epochs. `None` is 1, 2 and so on.
+        units: The unit of losses, distortion and rate, such as "nats".
+        title: The title of the chart.
 
     Raises:
-        ValueError: If there is nothing to draw, or the lists are not equally long.
+        ValueError: If there is nothing to draw, or the lists have different lengths.
     """
     _save_figure(path, _curves(history, epochs, units, title))
 
@@ -620,21 +642,21 @@ def compared_curves(
     units: Mapping[str, str] | None = None,
     title: str = "Learning curves",
 ) -> None:
-    """A panel for each quantity with the curves of all models that have it.
+    """Draws a panel for each quantity, with the curves of all models that have it.
 
-    A model has one colour in all panels; training is solid, validation (`val_...`) dashed. Ranges
-    and gaps are as in `learning_curves`.
+    A model has the same colour in all panels. Training is solid, validation (`val_...`) dashed.
+    Ranges and gaps are as in `learning_curves`.
 
     Args:
-        histories: By the model's name a value for each epoch by the quantity's name, as
-            `keras.callbacks.History` or a run's `read_metrics` has it; "epoch" counts from 0 on, and
-            may be missing.
-        path: Of the file to write.
-        units: The unit of quantities that have one.
-        title: Above the panels.
+        histories: For each model's name a value for each epoch by the quantity's name, as in
+            `keras.callbacks.History` or from `Run.read_metrics`. "epoch" is optional and counts
+            from 0.
+        path: The file to write.
+        units: Units by the quantity's name.
+        title: The title of the chart.
 
     Raises:
-        ValueError: If there is nothing to draw, or a model's lists are not equally long.
+        ValueError: If there is nothing to draw, or the lists of a model have different lengths.
     """
     colours = dict(zip(histories, _colours(len(histories)), strict=False))
     panels = {}
@@ -664,7 +686,7 @@ def _series(history, epochs):
     first = next(iter(lengths.values()), 0) if epochs is None else len(epochs)
     if not first or set(lengths.values()) != {first} or any(v.ndim != 1 for v in series.values()):
         raise ValueError(
-            "Expected a value for each epoch and quantity, NaN where there is none. "
+            "Expected a value for each epoch and quantity, NaN if it is missing. "
             f"Received: {'' if epochs is None else f'{first} epochs, and '}lists of the lengths "
             f"{lengths}."
         )
@@ -737,9 +759,9 @@ def _panel(axes: "Axes", name, curves) -> bool:
 
 
 def _robust_range(curves):
-    """What of the values to show; `learning_curves` says how."""
+    """The range of values to show; see `learning_curves`."""
     values = np.concatenate(curves)
-    # "nearest": values that occur, not mixtures with the outlier next to them.
+    # "nearest" picks values that occur; interpolation would mix in an outlier.
     p10, p90 = np.percentile(values, [10, 90], method="nearest")
     reach = 3 * (p90 - p10) or math.inf
     kept = values[(values >= p10 - reach) & (values <= p90 + reach)]

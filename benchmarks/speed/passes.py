@@ -83,11 +83,8 @@ def _aae(model):
 
 
 def _vaegan(model):
-    encoder, generator, discriminator = (
-        model.posterior.network,
-        model.generator,
-        model.discriminator,
-    )
+    encoder, generator = model.posterior.network, model.generator
+    discriminator = model.discriminator
     # Reconstructions and samples are decoded in one batch. The discriminator sees them in one batch
     # with the images, or in separate batches. If a batch is normalised, a gradient that reaches some
     # of its rows passes through all of them.

@@ -32,11 +32,9 @@ def make(config: ConfigDict, image_shape: tuple[int, int, int]) -> Callable[[int
     height, width, channels = image_shape
     x = torch.rand(config.batch_size, channels, height, width)
     make_loop = {
-        "autoencoder_mlp": _autoencoder,
-        "autoencoder_conv": _autoencoder,
-        "vae_mlp": _autoencoder,
-        "vae_conv": _autoencoder,
-        "gan_mlp": _gan,
+        "autoencoder": _autoencoder,
+        "vae": _autoencoder,
+        "gan": _gan,
         "dcgan": _gan,
     }.get(config.builder)
     return make_loop(config, x) if make_loop and _is_plain(config.model) else None
@@ -47,20 +45,23 @@ def _is_plain(m):
     wanted = {
         "likelihood": ("bernoulli", "unit_normal"),
         "loss": ("non_saturating",),
-        "latents": ("normal", "uniform"),
         "discriminator_steps": (1,),
         "posterior": ("normal",),
-        "prior": ("normal",),
+        "prior": ("normal", "uniform"),
         "num_samples": (1,),
-    } | dict.fromkeys(("gradient_penalty", "r1", "spectral_norm", "instance_noise"), (0,))
+    }
+    off = ("gradient_penalty", "r1", "spectral_norm", "instance_noise", "label_noise", "free_bits")
+    wanted |= dict.fromkeys((*off, "warm_up_steps"), (0,))
     return all(m[key] in values for key, values in wanted.items() if key in m)
 
 
 def networks(config: ConfigDict, shape: torch.Size) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder, or generator and discriminator, for images of shape `[C, H, W]`."""
     m, name = config.model, config.builder
-    if name in ("autoencoder_mlp", "vae_mlp"):
-        codes, pixels = m.latent_dim * (2 if name == "vae_mlp" else 1), shape.numel()
+    if name in ("autoencoder", "vae"):
+        codes, pixels = m.latent_dim * (2 if name == "vae" else 1), shape.numel()
+        if m.network == "conv":
+            return _conv(m, codes, shape)
         return (
             nn.Sequential(nn.Flatten(), *_mlp(pixels, m.hidden), nn.Linear(m.hidden[-1], codes)),
             nn.Sequential(
@@ -69,11 +70,7 @@ def networks(config: ConfigDict, shape: torch.Size) -> tuple[nn.Module, nn.Modul
                 nn.Unflatten(1, shape),
             ),
         )
-    if name in ("autoencoder_conv", "vae_conv"):
-        return _conv(m, m.latent_dim * (2 if name == "vae_conv" else 1), shape)
-    if name == "gan_mlp":
-        return _gan_mlp(m, shape)
-    return _dcgan(m, shape)
+    return _dcgan(m, shape) if m.network == "conv" else _gan_mlp(m, shape)
 
 
 def _mlp(inputs, hidden):
@@ -91,8 +88,9 @@ def _conv(m, codes, shape):
         encoder += [nn.Conv2d(before, n, 4, 2, 1), nn.ReLU()]
         before = n
     flat = before * side * side
-    encoder += [nn.Flatten(), *_mlp(flat, [m.hidden]), nn.Linear(m.hidden, codes)]
-    decoder = [*_mlp(m.latent_dim, [m.hidden, flat]), nn.Unflatten(1, (before, side, side))]
+    encoder += [nn.Flatten(), *_mlp(flat, m.hidden), nn.Linear(m.hidden[-1], codes)]
+    decoder = [*_mlp(m.latent_dim, [*m.hidden[::-1], flat])]
+    decoder.append(nn.Unflatten(1, (before, side, side)))
     for n in filters[-2::-1]:
         decoder += [nn.ConvTranspose2d(before, n, 4, 2, 1), nn.ReLU()]
         before = n
@@ -157,7 +155,7 @@ def _autoencoder(config, x):
     encoder, decoder = networks(config, x.shape[1:])
     (settings,) = config.optimizers.values()
     optimizer = _adam(settings, [*encoder.parameters(), *decoder.parameters()])
-    draws, bernoulli = "vae" in config.builder, config.model.likelihood == "bernoulli"
+    draws, bernoulli = config.builder == "vae", config.model.likelihood == "bernoulli"
     if bernoulli:
         x = x.round()
 
@@ -191,7 +189,7 @@ def _gan(config, x):
 
     def noise():
         z = torch.empty(len(x), m.latent_dim)
-        return z.uniform_(-1, 1) if config.builder == "dcgan" else z.normal_()
+        return z.uniform_(-1, 1) if m.prior == "uniform" else z.normal_()
 
     def run(steps):
         real = torch.full([len(x), 1], m.real_label)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from benchmarks.tables.table import Row, Table
 from zoo.metrics.estimate import Estimate
+from zoo.model import GenerativeModel
 
 _DRAWS = 1_000_000
 _SETTINGS = (
@@ -18,7 +19,7 @@ _SETTINGS = (
     "learning_rate_decay=cosine",
 )
 _AVB = (
-    "noise_dim=64",
+    "posterior_noise_dim=64",
     "discriminator=joint",
     "discriminator_hidden=(128, 128, 128)",
     "discriminator_steps=2",
@@ -29,10 +30,10 @@ _AVB = (
 )
 
 
-def log_likelihoods(model, width: float = 7.0, points: int = 1401) -> np.ndarray:
-    """log p(x) of the four images `[4]`, by the trapezoid rule on a grid of the plane of latents.
+def log_likelihoods(model: GenerativeModel, width: float = 7.0, points: int = 1401) -> np.ndarray:
+    """log p(x) of the four images, `[4]`, by the trapezoid rule on a grid of the two latents.
 
-    No posterior, no discriminator and no bound has a part in it.
+    The value depends on the prior and the likelihood only, not on a posterior or a bound.
     """
     axis = np.linspace(-width, width, points)
     step = axis[1] - axis[0]
@@ -47,11 +48,11 @@ def log_likelihoods(model, width: float = 7.0, points: int = 1401) -> np.ndarray
     return total + 2 * np.log(step)
 
 
-def divergence_from_prior(model, draws: int = _DRAWS, cells: int = 64) -> float:
-    """KL(q(z) || p(z)) of the posteriors' mean over images, by counting draws in squares.
+def divergence_from_prior(model: GenerativeModel, draws: int = _DRAWS, cells: int = 64) -> float:
+    """KL(q(z) || p(z)) of the aggregate posterior, from counts of draws in `cells`^2 squares.
 
-    `cells`^2 of them, all as likely under the prior: it is the divergence of these counts, which is a
-    little less than that of z.
+    All squares are equally probable under the prior. The divergence of the counts is slightly less
+    than that of z.
     """
     counts = np.zeros((cells, cells))
     for i, x in enumerate(_images()):
@@ -60,11 +61,11 @@ def divergence_from_prior(model, draws: int = _DRAWS, cells: int = 64) -> float:
         cell = np.minimum((where * cells).astype(int), cells - 1)
         np.add.at(counts, tuple(cell.T), 1)
     share = counts[counts > 0] / counts.sum()
-    # Of as many draws of the prior itself, half a degree of freedom for each cell but one.
+    # Subtracts the expectation for draws of the prior: half a degree of freedom per cell, minus one.
     return float((share * np.log(share * cells**2)).sum() - (cells**2 - 1) / 2 / counts.sum())
 
 
-def reconstruction_error(model, draws: int = _DRAWS) -> float:
+def reconstruction_error(model: GenerativeModel, draws: int = _DRAWS) -> float:
     """-E log p(x | z) under the posterior, nats."""
     errors = []
     for i, x in enumerate(_images()):
@@ -141,7 +142,7 @@ TABLE = Table(
         Row(
             "AVB, adaptive contrast",
             "avb_ac_digits",
-            (*_SETTINGS, *_AVB, "noise_bases=8", "noise_hidden=(64, 64)"),
+            (*_SETTINGS, *_AVB, "posterior_bases=8", "posterior_hidden=(64, 64)"),
             share=1.0,
         ),
     ),

@@ -10,7 +10,7 @@ _SCALES = np.geomspace(0.1, 0.6, 19)
 _GAN = ("dropout=0.3", "r1=0.0", "jit_compile=false")
 _F_GAN = (
     "latent_dim=100",
-    "latents=uniform",
+    "prior=uniform",
     "generator_hidden=(512, 512)",
     "discriminator_hidden=(240, 240)",
     "dropout=0.0",

@@ -14,7 +14,7 @@ def _score(trained):
             trained.model, x, _DRAWS, seed=trained.config.seed, y=y, proposal=proposal
         )
 
-    if trained.config.builder == "predictor_mlp":
+    if trained.config.builder == "predictor":
         return {"NLL": nll("posterior")}
     scores = {"NLL, from the prior": nll("prior")}
     return scores | ({"NLL": nll("posterior")} if trained.model.can_encode else {})

@@ -757,13 +757,13 @@ def test_the_time_of_an_interrupted_run_is_scaled_to_all_epochs(comparison, a_ru
     subject = Subject("gan_digits", 0, a_run.read_config(), a_run, True)
     one = Scored(subject, "last", 4, (), {}, "")
     after_one = {"epochs": 4, "resumed_after": 1, "seconds": 30.0, "images_per_second": 100.0}
-    write_json(a_run.results, recorded | after_one)
+    write_json(a_run.results_path, recorded | after_one)
     assert summary([one])[0]["seconds"] == pytest.approx(40.0)
     del recorded["resumed_after"]
-    write_json(a_run.results, recorded)
+    write_json(a_run.results_path, recorded)
     assert summary([one])[0]["seconds"] is summary([one])[0]["images_per_second"] is None
     after_all = {"epochs": 4, "resumed_after": 4, "seconds": 0.1, "images_per_second": None}
-    write_json(a_run.results, recorded | after_all)
+    write_json(a_run.results_path, recorded | after_all)
     [row] = summary([one])
     assert row["seconds"] is None and report._table([row]).rows[0][-2:] == ["", ""]
 

@@ -16,10 +16,17 @@ W = np.random.default_rng(0).normal(0, 0.5, (2, 4))
 OFFSET = np.array([0.1, 0.2, 0.3, 0.4])
 
 
+def small_vae(*settings):
+    """A Bernoulli VAE of 2x2 images with two latents, unless settings change it."""
+    config = zoo.presets.get("vae_digits")
+    zoo.presets.override(config, ["latent_dim=2", "jit_compile=false", *settings])
+    return zoo.presets.build(config, (2, 2, 1))
+
+
 @pytest.fixture(scope="module")
 def model():
     """p(x | z) = N(z W + offset, I), and q(z | x) = N(LOC, SCALE^2) whatever the image."""
-    model = zoo.presets.vae_mlp((2, 2, 1), 2, (), likelihood="unit_normal")
+    model = small_vae("hidden=()", "likelihood=unit_normal")
     model.likelihood.network.set_weights([W, OFFSET])
     raw = np.log(np.expm1(SCALE - 1e-4))
     model.posterior.network.set_weights([np.zeros((4, 4)), np.concatenate([LOC, raw])])
@@ -32,7 +39,7 @@ def test_the_quadrature_is_the_integral(model):
 
 
 def test_probabilities_of_all_images_of_four_pixels_sum_to_one():
-    model = zoo.presets.vae_mlp((2, 2, 1), 2, (6,))  # A Bernoulli's, of which four are looked at.
+    model = small_vae("hidden=(6,)")
     everything = np.array(list(np.ndindex(2, 2, 2, 2)), np.float32).reshape(16, 2, 2, 1)
     z = model.prior().sample([20_000], seed=0)
     by_draws = [np.mean(np.exp(model.likelihood(z).log_prob(x))) for x in everything]

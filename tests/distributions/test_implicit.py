@@ -146,8 +146,8 @@ def test_estimated_moments_have_no_gradient():
 
 
 def test_adaptive_contrast_with_a_network_of_noise_trains_under_xla(digits):
-    model = zoo.presets.avb_mlp(
-        (8, 8, 1), LATENTS, (4,), noise_dim=NOISE, discriminator_hidden=(4,),
+    model = zoo.models.avb(
+        (8, 8, 1), latent_dim=LATENTS, hidden=(4,), posterior_noise_dim=NOISE, discriminator_hidden=(4,),
         adaptive_contrast=True, discriminator_steps=2,
     )  # fmt: skip
     model.compile("adam", jit_compile=True)
@@ -168,14 +168,14 @@ def test_an_adversarial_autoencoder_with_an_implicit_posterior(digits):
     before = model.evaluate(x, verbose=0, return_dict=True)["autoencoder_loss"]
     model.fit(x, batch_size=10, epochs=15, verbose=0)
     assert model.evaluate(x, verbose=0, return_dict=True)["autoencoder_loss"] < 0.97 * before
-    codes = [model._code(x[:2], None, tf.constant([0, i]), True).numpy() for i in range(2)]
+    codes = [model.posterior(x[:2]).sample(seed=[0, i]).numpy() for i in range(2)]
     assert (codes[0] != codes[1]).all()
 
 
 def test_metrics_that_need_a_density_raise(digits):
     with pytest.raises(NotImplementedError):
         linear()(X).log_prob(tf.zeros([3, LATENTS]))
-    model = zoo.presets.avb_mlp((8, 8, 1), 2, (4,), discriminator_hidden=(4,))
+    model = zoo.models.avb((8, 8, 1), latent_dim=2, hidden=(4,), discriminator_hidden=(4,))
     with pytest.raises(ValueError, match="of this AVB can only be sampled"):
         rate_and_distortion(model, np.round(digits[:2]))
 

@@ -117,7 +117,7 @@ def test_the_noise_of_the_swiss_roll_has_its_scale_in_both_directions():
         (lambda: zoo.SwissRoll(radius=0.0), "`turns` and `radius` must be"),
         (lambda: zoo.SwissRoll(noise=-0.1), "`noise` at least 0"),
         (
-            lambda: zoo.models.label_informed_aae.label_informed_aae_mlp((8, 8, 1), components=0),
+            lambda: zoo.models.label_informed_aae((8, 8, 1), prior_components=-1),
             "at least one component",
         ),
     ],

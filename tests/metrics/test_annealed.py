@@ -5,10 +5,12 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy import stats
+from small import build
 
 import zoo
 from zoo.metrics.annealed import annealed_importance_sampling, annealed_nll, nearest_start
 from zoo.metrics.likelihood import negative_log_likelihood
+from zoo.models.avb import joint_discriminator
 
 tfd = tfp.distributions
 LATENT, VALUES, NOISE = 4, 6, 0.1
@@ -128,8 +130,7 @@ def trained():
     """A small VAE of black and white digits, and some of them."""
     data = zoo.datasets.load("digits", binarize="fixed")
     x, _ = data.arrays("train")
-    model = zoo.presets.BUILDERS["vae_mlp"]((8, 8, 1), latent_dim=2, hidden=(32,))
-    model.compile("adam")
+    model = build("vae_digits", hidden=(32,))
     model.fit(x, batch_size=50, epochs=15, verbose=0)
     return model, data.arrays("test")[0][:30]
 
@@ -166,8 +167,7 @@ def test_progress_counts_observations():
 
 
 def aae(**changes):
-    small = {"latent_dim": 2, "hidden": (8,), "discriminator_hidden": (8,)}
-    return zoo.presets.BUILDERS["aae_mlp"]((8, 8, 1), **small, **changes)
+    return build("aae_digits", **({"posterior": "deterministic"} | changes))
 
 
 def test_an_adversarial_autoencoder_has_a_likelihood_by_its_prior(trained):
@@ -183,14 +183,14 @@ def test_an_adversarial_autoencoder_has_a_likelihood_by_its_prior(trained):
 
 def test_models_without_a_likelihood_or_density_are_refused(trained):
     model, x = trained
-    gan = zoo.presets.BUILDERS["gan_mlp"]((8, 8, 1), latent_dim=2)
+    gan = build("gan_digits")
     with pytest.raises(ValueError, match="a GAN, which lacks them"):
         annealed_nll(gan, x)
     with pytest.raises(ValueError, match="Binarise"):
         annealed_nll(model, 0.5 * x)
     with pytest.raises(ValueError, match=r"a density over .*Received: a SwissRoll"):
         annealed_nll(aae(prior="swiss_roll"), x)
-    clusters = zoo.presets.BUILDERS["clustering_aae_mlp"]((8, 8, 1), 3, hidden=(8,))
+    clusters = build("clustering_aae_digits", categories=3)
     with pytest.raises(ValueError, match="Received: a CategoryAndStyle, which has none"):
         annealed_nll(clusters, x)
     with pytest.raises(ValueError, match="Take initial='prior'"):
@@ -214,7 +214,7 @@ class Wrapped(zoo.distributions.Part):
 def test_a_posterior_without_a_family_is_accepted(trained):
     model, x = trained
     likelihood, prior = model.likelihood, model.prior
-    discriminator = zoo.models.avb.joint_discriminator((8, 8, 1), 2, (4,))
+    discriminator = joint_discriminator((8, 8, 1), 2, (4,))
     other = zoo.AVB(Wrapped(model.posterior), likelihood, prior, discriminator)
     for initial in ("prior", "posterior"):
         settings = {"initial": initial, "num_steps": 10, "num_chains": 2}
@@ -224,7 +224,7 @@ def test_a_posterior_without_a_family_is_accepted(trained):
 
 def test_a_density_known_only_at_its_own_draws_is_refused_as_a_start(trained):
     _, x = trained
-    vae = zoo.presets.BUILDERS["vae_mlp"]((8, 8, 1), 2, (8,), posterior="planar")
+    vae = build("vae_digits", posterior="planar")
     assert nearest_start(vae) == "prior"
     with pytest.raises(ValueError, match="Take initial='prior'"):
         annealed_nll(vae, x[:2], initial="posterior")

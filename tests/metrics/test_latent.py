@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special, stats
+from small import build
 
 import zoo
 from zoo.metrics.latent import (
@@ -15,9 +16,7 @@ from zoo.metrics.latent import (
 
 
 def vae(**changes):
-    return zoo.presets.BUILDERS["vae_mlp"](
-        (8, 8, 1), **({"latent_dim": 3, "hidden": (8,)} | changes)
-    )
+    return build("vae_digits", **({"latent_dim": 3} | changes))
 
 
 def encoded(model, x):
@@ -83,22 +82,20 @@ def test_a_bernoulli_of_grey_images_gives_a_cross_entropy(digits):
 
 
 def test_a_model_without_the_parts_is_refused(digits):
-    gan = zoo.presets.BUILDERS["gan_mlp"]((8, 8, 1), latent_dim=2)
+    gan = build("gan_digits")
     with pytest.raises(ValueError, match="a GAN without posterior and likelihood"):
         rate_and_distortion(gan, digits)
     with pytest.raises(ValueError, match="a GAN, which has decode, sample"):
         aggregate_posterior(gan, digits)
-    vaegan = zoo.presets.BUILDERS["vaegan_mlp"]((8, 8, 1), latent_dim=2)
+    vaegan = build("vaegan_digits")
     with pytest.raises(ValueError, match="a VAEGAN without likelihood"):
         rate_and_distortion(vaegan, digits)
 
 
 def test_a_deterministic_posterior_and_a_prior_without_density_are_refused(digits):
-    builder = zoo.presets.BUILDERS["aae_mlp"]
-    small = {"latent_dim": 2, "hidden": (8,), "discriminator_hidden": (8,)}
     with pytest.raises(ValueError, match="deterministic"):
-        rate_and_distortion(builder((8, 8, 1), **small), digits)
-    spiral = builder((8, 8, 1), posterior="normal", prior="swiss_roll", **small)
+        rate_and_distortion(build("aae_digits", posterior="deterministic"), digits)
+    spiral = build("aae_digits", posterior="normal", prior="swiss_roll")
     with pytest.raises(ValueError, match="SwissRoll, which can only be sampled"):
         rate_and_distortion(spiral, digits)
 
@@ -126,9 +123,7 @@ def test_draws_differ_between_batches_and_repeat_with_the_seed(digits):
 
 
 def test_a_deterministic_encoder_gives_its_codes(digits):
-    model = zoo.presets.BUILDERS["aae_mlp"](
-        (8, 8, 1), latent_dim=2, hidden=(8,), discriminator_hidden=(8,)
-    )
+    model = build("aae_digits", posterior="deterministic")
     draws = aggregate_posterior(model, digits, batch_size=64)
     assert draws == pytest.approx(model.posterior.network(digits).numpy(), abs=1e-6)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow_probability as tfp
 from scipy import stats
+from small import build
 
 import zoo
 from zoo.metrics import negative_log_likelihood
@@ -128,7 +129,7 @@ def test_a_single_image_has_no_standard_error(linear_gaussian):
 
 
 def vae(**changes):
-    return zoo.presets.BUILDERS["vae_mlp"]((8, 8, 1), latent_dim=2, hidden=(8,), **changes)
+    return build("vae_digits", **changes)
 
 
 def test_binary_images_under_a_bernoulli_have_bits(digits):
@@ -162,7 +163,7 @@ def test_a_density_on_levels_has_no_bits(digits):
 
 
 def test_a_gan_has_no_likelihood(digits):
-    model = zoo.presets.BUILDERS["gan_mlp"]((8, 8, 1), latent_dim=2)
+    model = build("gan_digits")
     with pytest.raises(ValueError, match="a GAN, which has no likelihood"):
         negative_log_likelihood(model, digits[:5], 2)
 

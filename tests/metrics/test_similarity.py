@@ -231,7 +231,7 @@ def test_images_smaller_than_the_window_are_refused(digits):
 
 @pytest.mark.parametrize("num_pairs", [0, 4])
 def test_invalid_numbers_of_pairs_are_refused(num_pairs):
-    with pytest.raises(ValueError, match=f"from 1 to 3 pairs.*num_pairs={num_pairs}"):
+    with pytest.raises(ValueError, match=f"from 1 to 3 for 6 images.*num_pairs={num_pairs}"):
         diversity(SMOOTH, num_pairs)
     with pytest.raises(ValueError, match=r"`images` must be float images"):
         diversity(SMOOTH[0])

@@ -1,4 +1,4 @@
-"""The adversarial autoencoder: three phases, and who moves in which."""
+"""The adversarial autoencoder: three phases, their losses, and the players they update."""
 
 import math
 
@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 import zoo
 from zoo.adversarial import Minimax, NonSaturating
-from zoo.models.aae import aae_mlp
+from zoo.models.aae import aae
 
 SHAPE, BATCH, LATENTS = (8, 8, 1), 7, 3
 PHASES = ["autoencoder", "discriminator", "encoder"]
@@ -43,8 +43,8 @@ def loss_by_hand(model, known, x, phase, gaussian, saturating):
         loc, log_scale = tf.split(params, 2, 1)
         code = loc + tf.exp(log_scale) * known.noise(BATCH, LATENTS)
     if phase == "autoencoder":
-        made = model.likelihood.network(code)
-        return 0.5 * tf.reduce_mean(tf.reduce_sum((x - made) ** 2, [1, 2, 3]))
+        means = model.likelihood.network(code)
+        return 0.5 * tf.reduce_mean(tf.reduce_sum((x - means) ** 2, [1, 2, 3]))
     fake = model.discriminator(code)
     if phase == "discriminator":
         real = model.discriminator(tf.constant(known.noise(BATCH, LATENTS)))
@@ -55,7 +55,7 @@ def loss_by_hand(model, known, x, phase, gaussian, saturating):
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("gaussian", [False, True], ids=["deterministic", "gaussian"])
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
-def test_each_phase_moves_exactly_its_variables_along_its_loss(
+def test_each_phase_updates_only_its_players_variables_and_along_its_loss(
     known, digits, phase, gaussian, loss, moves, assert_descends, single_turns
 ):
     model, x = small(known, gaussian, loss), tf.constant(digits[:BATCH])
@@ -67,16 +67,16 @@ def test_each_phase_moves_exactly_its_variables_along_its_loss(
     with tf.GradientTape() as tape:
         value = loss_by_hand(model, known, x, phase, gaussian, type(loss) is Minimax)
     expected = tape.gradient(value, variables)
-    moving = {id(v) for v in variables}
-    still = [(v, v.numpy()) for v in model.trainable_variables if id(v) not in moving]
-    assert still
+    updated = {id(v) for v in variables}
+    others = [(v, v.numpy()) for v in model.trainable_variables if id(v) not in updated]
+    assert others
     turn = single_turns(model, x)[PHASES.index(phase)]
     change = moves(model, lambda: model._play(turn, x, None, tf.constant([1, 2])))
     assert_descends(change[phase], expected)
-    assert all(np.array_equal(v, before) for v, before in still)
+    assert all(np.array_equal(v, before) for v, before in others)
 
 
-def test_a_step_plays_reconstruction_then_the_discriminator_then_the_encoder(
+def test_a_step_updates_the_autoencoder_then_the_discriminator_then_the_encoder(
     known, digits, single_turns
 ):
     x = tf.constant(digits[:BATCH])
@@ -89,26 +89,32 @@ def test_a_step_plays_reconstruction_then_the_discriminator_then_the_encoder(
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_batch_statistics_of_the_encoder_move_in_its_own_phases_only(digits, single_turns):
+def test_batch_statistics_of_the_encoder_change_in_its_own_phases_only(digits, single_turns):
     encoder = keras.Sequential([
         keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.BatchNormalization(),
         keras.layers.Dense(LATENTS),
     ])  # fmt: skip
-    model = aae_mlp(SHAPE, LATENTS, (5,), discriminator_hidden=(5,))
-    model.posterior = zoo.Conditional(encoder, zoo.Deterministic())
+    parts = tiny()
+    posterior = zoo.Conditional(encoder, zoo.Deterministic())
+    model = zoo.AAE(posterior, parts.likelihood, parts.prior, parts.discriminator)
     model.compile(keras.optimizers.SGD(0.1))
     x = tf.constant(digits[:BATCH])
     for phase, turn in zip(PHASES, single_turns(model, x), strict=True):
         before = encoder.layers[1].moving_mean.numpy()
         model._play(turn, x, None, tf.constant([1, 2]))
-        moved = not np.array_equal(before, encoder.layers[1].moving_mean.numpy())
-        assert moved == (phase != "discriminator")
+        changed = not np.array_equal(before, encoder.layers[1].moving_mean.numpy())
+        assert changed == (phase != "discriminator")
 
 
 def one_dimensional(code_loc, slope, offset, posterior="normal"):
-    """Codes from N(code_loc, 1) whatever the image, prior N(0, 1), a linear discriminator."""
-    model = aae_mlp(
-        (1, 1, 1), 1, (), posterior=posterior, discriminator_hidden=(), likelihood="unit_normal"
+    """Codes from N(code_loc, 1) for each image, prior N(0, 1), a linear discriminator."""
+    model = aae(
+        (1, 1, 1),
+        latent_dim=1,
+        hidden=(),
+        posterior=posterior,
+        discriminator_hidden=(),
+        likelihood="unit_normal",
     )
     raw = math.log(math.expm1(1 - 1e-4))
     model.posterior.network.set_weights([np.zeros((1, 2)), np.array([code_loc, raw])])
@@ -124,7 +130,7 @@ def optimal_value(shift):
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.5])
-def test_the_optimal_discriminator_pays_log_4_less_twice_the_jsd_of_prior_and_codes(shift):
+def test_the_optimal_discriminator_loss_is_log_4_minus_twice_the_jsd_of_prior_and_codes(shift):
     # log N(z; 0, 1) / N(z; shift, 1) = -shift z + shift^2 / 2: high for the prior.
     model = one_dimensional(shift, -shift, shift**2 / 2)
     x = tf.zeros([40_000, 1, 1, 1])
@@ -137,7 +143,7 @@ def test_the_optimal_discriminator_pays_log_4_less_twice_the_jsd_of_prior_and_co
         assert np.mean(terms["prior_logit"]) > 0 > np.mean(terms["code_logit"])
 
 
-def test_against_codes_that_are_draws_of_the_prior_a_discriminator_learns_to_guess():
+def test_the_discriminator_loss_tends_to_log_4_if_codes_are_draws_of_the_prior():
     model = one_dimensional(0.0, slope=-2.0, offset=1.0)
     model.compile({
         "autoencoder": keras.optimizers.SGD(0.0),
@@ -150,7 +156,7 @@ def test_against_codes_that_are_draws_of_the_prior_a_discriminator_learns_to_gue
     assert losses[-1] == pytest.approx(2 * math.log(2), abs=0.02)
 
 
-def test_the_encoder_learns_to_place_its_codes_where_the_prior_is():
+def test_training_moves_the_codes_to_the_prior():
     model = one_dimensional(3.0, slope=0.0, offset=0.0)
     model.compile({
         "autoencoder": keras.optimizers.SGD(0.0),
@@ -163,95 +169,127 @@ def test_the_encoder_learns_to_place_its_codes_where_the_prior_is():
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_where_codes_are_draws_of_the_prior_and_the_discriminator_cannot_tell_nobody_is_drawn(
-    apart,
-):
+def test_gradients_vanish_where_codes_are_draws_of_the_prior_and_all_logits_are_zero(apart):
     model = one_dimensional(1.0 if apart else 0.0, slope=0.0, offset=0.0)
     x = tf.zeros([40_000, 1, 1, 1])
     with tf.GradientTape(persistent=True) as tape:
         first, second = model.regularization_objective(x, None, tf.constant([1, 2]), True)
-        told = tf.reduce_mean(first[0]["discriminator"])
-        fooled = tf.reduce_mean(second[0]["encoder"])
-    # The discriminator's loss does not go back through the encoder.
-    assert all(g is None for g in tape.gradient(told, model.variables_of("encoder")))
-    assert float(told) == pytest.approx(2 * math.log(2), abs=1e-4)
-    slope, offset = tape.gradient(told, model.variables_of("discriminator"))
-    # Of a linear discriminator: half the difference of the means. Codes elsewhere do draw it.
+        discriminator_loss = tf.reduce_mean(first[0]["discriminator"])
+        encoder_loss = tf.reduce_mean(second[0]["encoder"])
+    encoder = model.variables_of("encoder")
+    # The gradient of the discriminator's loss does not reach the encoder.
+    assert all(g is None for g in tape.gradient(discriminator_loss, encoder))
+    assert float(discriminator_loss) == pytest.approx(2 * math.log(2), abs=1e-4)
+    slope, offset = tape.gradient(discriminator_loss, model.variables_of("discriminator"))
+    # Half the difference of the means, for a linear discriminator.
     assert float(slope[0, 0]) == pytest.approx(0.5 if apart else 0.0, abs=0.02)
     assert float(offset[0]) == pytest.approx(0.0, abs=1e-4)
-    assert all(np.abs(g).max() < 1e-6 for g in tape.gradient(fooled, model.variables_of("encoder")))
+    assert all(np.abs(g).max() < 1e-6 for g in tape.gradient(encoder_loss, encoder))
+
+
+def tiny(image_shape=SHAPE, **options):
+    sizes = {"latent_dim": LATENTS, "hidden": (4,), "discriminator_hidden": (4,)}
+    return aae(image_shape, **sizes | options)
+
+
+def codes(model, x):
+    """The codes of two different seeds."""
+    return [model.posterior(x, training=True).sample(seed=[0, i]).numpy() for i in range(2)]
 
 
 @pytest.mark.parametrize("posterior", ["deterministic", "normal"])
-def test_a_deterministic_code_has_no_noise_and_a_gaussian_one_has(posterior, digits):
-    model = aae_mlp(SHAPE, LATENTS, (4,), posterior=posterior, discriminator_hidden=(4,))
-    x = tf.constant(digits[:3])
-    codes = [model._code(x, None, tf.constant([0, i]), True).numpy() for i in range(2)]
-    assert np.array_equal(*codes) == (posterior == "deterministic")
+def test_a_deterministic_posterior_has_no_noise_and_a_normal_one_has(posterior, digits):
+    model, x = tiny(posterior=posterior), tf.constant(digits[:3])
+    one, other = codes(model, x)
+    assert np.array_equal(one, other) == (posterior == "deterministic")
     if posterior == "deterministic":
-        np.testing.assert_allclose(codes[0], model.encode(digits[:3]), rtol=1e-6)
+        np.testing.assert_allclose(one, model.encode(digits[:3]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("prior", ["petals", "swiss_roll"])
 def test_planar_priors_train_in_the_plane_and_are_refused_elsewhere(prior, digits):
-    model = aae_mlp(SHAPE, 2, (4,), prior=prior, discriminator_hidden=(4,))
+    model = tiny(latent_dim=2, prior=prior)
     model.compile("adam")
     logs = model.train_step((tf.constant(digits[:8]),))
     assert np.isfinite(list(logs.values())).all()
     assert model.sample(3).shape == (3, *SHAPE) and model.latent_dim == 2
     with pytest.raises(ValueError, match=r"needs latent_dim=2\. Received: latent_dim=3"):
-        aae_mlp(SHAPE, 3, prior=prior)
+        tiny(prior=prior)
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_scale_of_the_prior_that_is_none_is_refused(scale):
+def test_a_prior_scale_out_of_range_is_refused(scale):
     with pytest.raises(ValueError, match=r"`prior_scale` must be above 0 and finite\. Received: "):
-        aae_mlp(SHAPE, 2, (4,), prior_scale=scale)
+        tiny(prior_scale=scale)
 
 
 @pytest.mark.parametrize("prior", ["petals", "swiss_roll"])
-def test_priors_with_scales_of_their_own_take_none(prior):
-    with pytest.raises(ValueError, match=rf"'{prior}' has scales of its own.*prior_scale=5\.0"):
-        aae_mlp(SHAPE, 2, (4,), prior=prior, prior_scale=5.0)
-    assert aae_mlp(SHAPE, 2, (4,), prior=prior, prior_scale=1.0).latent_dim == 2
+def test_planar_priors_refuse_a_prior_scale(prior):
+    with pytest.raises(ValueError, match=rf"prior='{prior}' does not use it.*prior_scale=5\.0"):
+        tiny(latent_dim=2, prior=prior, prior_scale=5.0)
+    assert tiny(latent_dim=2, prior=prior, prior_scale=1.0).latent_dim == 2
 
 
-# A universal approximator for a posterior (section 2.1) -------------------------------------------
+def test_the_order_of_weights_is_encoder_decoder_discriminator():
+    """Trained weights are stored as a list."""
+    model = tiny(hidden=(5, 6), discriminator_hidden=(7,))
+    expected = [
+        (), (64, 5), (5,), (5, 6), (6,), (6, LATENTS), (LATENTS,),
+        (LATENTS, 6), (6,), (6, 5), (5,), (5, 64), (64,),
+        (LATENTS, 7), (7,), (7, 1), (1,),
+    ]  # fmt: skip
+    assert [tuple(w.shape) for w in model.weights] == expected
 
 
-def test_the_universal_posterior_is_a_network_of_image_and_noise(digits):
-    model = aae_mlp(
-        SHAPE, LATENTS, (6,), posterior="universal", noise_dim=2, discriminator_hidden=(4,)
-    )
-    x = tf.constant(digits[:3])
-    one, other = (model._code(x, None, tf.constant([0, i]), True) for i in range(2))
+def test_the_convolutional_autoencoder_has_both_networks_of_that_kind(digits):
+    model = tiny(network="conv", filters=(4, 8), hidden=(6,), posterior="iaf")
+    for network in (model.posterior.network, model.likelihood.network):
+        filters = [layer.filters for layer in network.layers if hasattr(layer, "filters")]
+        assert sorted(filters) in ([4, 8], [1, 4])
+    assert model.reconstruct(digits[:2]).shape == (2, *SHAPE)
+    with pytest.raises(ValueError, match="network='mlp' does not use it"):
+        tiny(filters=(4,))
+
+
+def test_the_loss_and_its_labels_are_options():
+    loss = tiny(loss="minimax", real_label=0.9, label_noise=0.1).adversarial_loss
+    assert type(loss) is Minimax and (loss.real_label, loss.label_noise) == (0.9, 0.1)
+    assert type(tiny().adversarial_loss) is NonSaturating
+    with pytest.raises(ValueError, match="'wasserstein' has no lower bound"):
+        tiny(loss="wasserstein")
+
+
+# The implicit posterior (section 2.1) -----------------------------------------------------------
+
+
+def test_the_implicit_posterior_is_a_network_of_image_and_noise(digits):
+    model = tiny(hidden=(6,), posterior="implicit", posterior_noise_dim=2)
+    one, other = codes(model, tf.constant(digits[:3]))
     assert np.abs(one - other).min() > 0
-    # Given the noise it is no more random.
-    network = model.posterior.network
+    # The network is a function of image and noise.
+    network, x = model.posterior.network, tf.constant(digits[:3])
+    assert network.inputs[1].shape == (None, 2)
     np.testing.assert_array_equal(*(network([x, tf.ones([3, 2])]) for _ in range(2)))
     np.testing.assert_array_equal(model.encode(digits[:3]), model.encode(digits[:3]))
 
 
-@pytest.mark.parametrize(
-    ("posterior", "noise_dim"), [("universal", 0), ("universal", -1), ("normal", 3)]
-)
-def test_noise_goes_with_the_universal_posterior_and_no_other(posterior, noise_dim):
-    with pytest.raises(ValueError, match=rf"posterior='{posterior}', noise_dim={noise_dim}\."):
-        aae_mlp(SHAPE, LATENTS, (4,), posterior=posterior, noise_dim=noise_dim)
+def test_noise_is_an_option_of_implicit_posteriors_alone():
+    with pytest.raises(ValueError, match=r"posterior='normal' does not use it.*noise_dim=3\."):
+        tiny(posterior="normal", posterior_noise_dim=3)
+    with pytest.raises(ValueError, match="exists as a perceptron only"):
+        tiny(posterior="implicit", network="conv")
 
 
-# Label and style apart (section 4) ----------------------------------------------------------------
+# A label for the decoder (section 4) --------------------------------------------------------------
 
 
 def supervised():
-    model = aae_mlp(SHAPE, LATENTS, (5,), discriminator_hidden=(4,), condition_size=4)
+    model = tiny(hidden=(5,), condition="label", condition_size=4)
     model.compile(keras.optimizers.SGD(1.0))
     return model
 
 
-def test_the_supervised_decoder_sees_latents_and_the_labels_one_hot_code(
-    digits, moves, assert_descends
-):
+def test_the_supervised_decoder_receives_latents_and_one_hot_labels(digits, moves, assert_descends):
     model, x, y = supervised(), tf.constant(digits[:5]), tf.constant([3, 0, 1, 1, 2])
     with tf.GradientTape() as tape:
         z = model.posterior.network(x)
@@ -265,7 +303,7 @@ def test_the_supervised_decoder_sees_latents_and_the_labels_one_hot_code(
     assert_descends(change["autoencoder"], expected)
 
 
-def test_labels_reach_the_supervised_decoder_alone(digits, single_turns):
+def test_labels_reach_only_the_supervised_decoder(digits, single_turns):
     model, x, seed = supervised(), tf.constant(digits[:5]), tf.constant([1, 2])
     ys = [tf.constant(y) for y in ([0, 1, 2, 3, 0], [3, 2, 1, 0, 3])]
     turns = single_turns(model, x, ys[0])
@@ -275,7 +313,7 @@ def test_labels_reach_the_supervised_decoder_alone(digits, single_turns):
     np.testing.assert_array_equal(model.encode(digits[:5]), model.encode(digits[:5], ys[0]))
 
 
-def test_a_supervised_model_makes_any_class_in_the_same_style(digits):
+def test_a_supervised_model_generates_each_class_in_the_same_style(digits):
     model = supervised()
     z = model.sample_latents(4, 0, seed=3)
     np.testing.assert_array_equal(z, model.sample_latents(4, 2, seed=3))
@@ -283,13 +321,18 @@ def test_a_supervised_model_makes_any_class_in_the_same_style(digits):
     assert np.abs(model.decode(z, 2) - model.decode(z, 1)).min(axis=(1, 2, 3)).max() > 0
     with pytest.raises(ValueError, match=r"takes a condition.*Received: y=None"):
         model.sample(4)
-    with pytest.raises(ValueError, match=r"`condition_size` must be at least 0\. Received: -1"):
-        aae_mlp(SHAPE, LATENTS, (4,), condition_size=-1)
 
 
-def test_a_prior_that_learns_is_refused():
-    model = aae_mlp(SHAPE, LATENTS, (4,), discriminator_hidden=(4,))
-    with pytest.raises(ValueError, match=r"AAE.*Received: a MixturePrior"):
-        zoo.AAE(
-            model.posterior, model.likelihood, zoo.MixturePrior(LATENTS, 2), model.discriminator
-        )
+def test_conditions_are_options_of_the_decoder():
+    assert tiny(condition="attributes", condition_size=6).condition.shape == (None, 6)
+    assert tiny(condition="label").num_classes == 10
+    with pytest.raises(ValueError, match=r"condition_size=-1"):
+        tiny(condition="label", condition_size=-1)
+    with pytest.raises(ValueError, match="condition='none' does not use it"):
+        tiny(condition_size=4)
+
+
+@pytest.mark.parametrize("prior", ["mixture", "vamp", "realnvp", "maf"])
+def test_a_prior_that_learns_is_refused(prior):
+    with pytest.raises(ValueError, match=r"an adversarial autoencoder.*Received: a \w+Prior"):
+        tiny(prior=prior)

@@ -1,4 +1,4 @@
-"""Adversarial variational Bayes: its discriminator against closed forms, its moves by hand."""
+"""Adversarial variational Bayes: its discriminator against closed forms, its updates against formulas."""
 
 import keras
 import numpy as np
@@ -10,14 +10,14 @@ import zoo
 from zoo.evaluation import Evaluation
 from zoo.metrics import annealed_nll
 from zoo.metrics.annealed import nearest_start
-from zoo.models.avb import avb_mlp, joint_discriminator, product_discriminator
+from zoo.models.avb import avb, joint_discriminator, product_discriminator
 
 SHAPE, BATCH, LATENTS = (8, 8, 1), 7, 3
 DOT = (1, 1, 1)
 
 
 def gaussian(loc, scale, family):
-    """q(z | x) = N(loc, scale^2) whatever the image, of one pixel."""
+    """q(z | x) = N(loc, scale^2) for each image of one pixel."""
     network = zoo.networks.mlp_encoder(DOT, 2, ())
     raw = np.log(np.expm1(scale - 1e-4)) if type(family) is zoo.DiagonalNormal else np.log(scale)
     network.set_weights([np.zeros((1, 2)), np.array([loc, raw])])
@@ -48,8 +48,8 @@ def one_dimensional(loc, scale, **options):
     )
 
 
-def best_discriminator(model, n=40_000, start=0.0):
-    """Newton's steps on the model's own loss of `n` fixed draws; the weights and their errors."""
+def optimal_discriminator(model, n=40_000, start=0.0):
+    """Newton's method on the model's loss of `n` fixed draws: the weights and their errors."""
     kernel, x = model.discriminator.trainable_variables[0], tf.zeros([n, *DOT])
     kernel.assign(np.full((3, 1), start))
 
@@ -67,14 +67,14 @@ def best_discriminator(model, n=40_000, start=0.0):
         hessian = hessian.numpy().reshape(3, 3)
         kernel.assign_sub(np.linalg.solve(hessian, gradient.numpy()))
     assert np.abs(gradient).max() < 1e-4
-    # Of two samples of n each, no more than this (the sandwich's middle is at most the Hessian).
+    # An upper bound of the error of two samples of n (the sandwich's middle is at most the Hessian).
     return kernel.numpy().ravel(), np.sqrt(np.diag(np.linalg.inv(hessian)) / n), float(loss)
 
 
 @pytest.mark.parametrize(("loc", "scale"), [(0.5, 0.8), (-1.0, 0.5), (0.0, 1.0)])
-def test_the_best_discriminator_is_the_log_ratio_and_its_mean_the_kl(loc, scale):
+def test_the_optimal_discriminator_is_the_log_ratio_and_its_mean_the_kl(loc, scale):
     model = one_dimensional(loc, scale)
-    weights, error, loss = best_discriminator(model)
+    weights, error, loss = optimal_discriminator(model)
     exact = [
         -np.log(scale) - loc**2 / (2 * scale**2), loc / scale**2, 0.5 - 1 / (2 * scale**2),
     ]  # fmt: skip
@@ -90,7 +90,7 @@ def test_the_best_discriminator_is_the_log_ratio_and_its_mean_the_kl(loc, scale)
         assert loss < 2 * np.log(2) - 0.02
 
 
-def test_a_posterior_that_is_the_prior_leaves_nothing_to_tell():
+def test_with_a_posterior_equal_to_the_prior_and_zero_logits_the_rate_is_zero():
     model = one_dimensional(0.0, 1.0)
     model.discriminator.set_weights([np.zeros((3, 1))])
     losses, terms = model.objective(tf.zeros([9, *DOT]), None, tf.constant([1, 2]), training=True)
@@ -98,11 +98,11 @@ def test_a_posterior_that_is_the_prior_leaves_nothing_to_tell():
     np.testing.assert_array_equal(terms["discriminator_rate"], np.zeros(9))
 
 
-def test_adaptive_contrast_leaves_nothing_to_tell_of_a_normal_posterior_and_has_its_kl():
+def test_with_adaptive_contrast_the_optimal_logits_of_a_normal_posterior_are_zero():
     loc, scale = 2.0, 0.3
     model = one_dimensional(loc, scale, adaptive_contrast=True)
-    weights, error, loss = best_discriminator(model)
-    # 1e-4 on the variance is a thousandth of it.
+    weights, error, loss = optimal_discriminator(model)
+    # The 1e-4 added to the variance is a thousandth of it.
     assert (np.abs(weights) < 4.5 * error + 2e-3).all()
     assert loss == pytest.approx(2 * np.log(2), abs=1e-3)
     model.discriminator.set_weights([np.zeros((3, 1))])
@@ -114,7 +114,7 @@ def test_adaptive_contrast_leaves_nothing_to_tell_of_a_normal_posterior_and_has_
 
 @keras.saving.register_keras_serializable("test_avb")
 class Optimal(keras.layers.Layer):
-    """log q(z | x) - log p(z), of an encoder's copy that puts out means and log scales."""
+    """log q(z | x) - log p(z), from a copy of an encoder that returns means and log scales."""
 
     def __init__(self, encoder):
         super().__init__()
@@ -153,7 +153,9 @@ def vae_of(encoder, decoder, family):
     )
 
 
-def test_with_the_optimal_discriminator_and_a_normal_posterior_the_loss_is_the_vaes(known, digits):
+def test_with_the_optimal_discriminator_and_a_normal_posterior_the_loss_is_that_of_the_vae(
+    known, digits
+):
     encoder, decoder = networks()
     x, seed = tf.constant(digits[:BATCH]), tf.constant([1, 2])
     model = with_optimal_discriminator(encoder, decoder, known.Posterior())
@@ -161,7 +163,7 @@ def test_with_the_optimal_discriminator_and_a_normal_posterior_the_loss_is_the_v
     vae = vae_of(encoder, decoder, known.Posterior())
     _, expected = vae.objective(x, None, seed, training=True)
     np.testing.assert_allclose(terms["distortion"], expected["distortion"], rtol=1e-5)
-    # The VAE's rate by the same draw.
+    # The VAE's rate, estimated at the same draw.
     q = vae.posterior(x)
     z = q.sample()
     one_draw = q.log_prob(z) - vae.prior().log_prob(z)
@@ -184,16 +186,18 @@ class LogScale(zoo.Family):
 
 
 @pytest.mark.parametrize("adaptive_contrast", [False, True])
-def test_and_its_gradient_is_the_vaes_in_the_mean_over_noise(digits, adaptive_contrast):
+def test_with_the_optimal_discriminator_the_mean_gradient_is_that_of_the_vae(
+    digits, adaptive_contrast
+):
     encoder, decoder = networks()
     model = with_optimal_discriminator(encoder, decoder, LogScale())
-    if adaptive_contrast:  # Where no discriminator at all is the optimal one.
+    if adaptive_contrast:  # The optimal logits are 0.
         x, z = keras.Input(SHAPE), keras.Input((LATENTS,))
-        none = keras.layers.Dense(1, kernel_initializer="zeros")(keras.layers.Concatenate()(
+        zero = keras.layers.Dense(1, kernel_initializer="zeros")(keras.layers.Concatenate()(
             [keras.layers.Flatten()(x), z]
         ))  # fmt: skip
         model = zoo.AVB(
-            model.posterior, model.likelihood, model.prior, keras.Model([x, z], none), True
+            model.posterior, model.likelihood, model.prior, keras.Model([x, z], zero), True
         )
     vae = vae_of(encoder, decoder, LogScale())
     variables = model.variables_of("autoencoder")
@@ -212,19 +216,19 @@ def test_and_its_gradient_is_the_vaes_in_the_mean_over_noise(digits, adaptive_co
 
     draws = [gradient_of(tf.constant([i, 5])) for i in range(8)]
     here, there = (np.stack(g) for g in zip(*draws, strict=True))
-    error = np.sqrt(((here - there) ** 2).mean(0).mean() / 8)  # Of any of them, about.
+    error = np.sqrt(((here - there) ** 2).mean(0).mean() / 8)  # The typical error of a component.
     gap = np.abs(here.mean(0) - there.mean(0))
     assert np.sqrt((there.mean(0) ** 2).mean()) > 20 * error
     assert gap.max() < 6 * error + 1e-3 * np.abs(there).max()
 
 
 @pytest.mark.parametrize("adaptive_contrast", [False, True])
-def test_a_step_moves_both_players_at_once_each_along_its_own_loss(
+def test_a_step_updates_both_players_at_once_each_along_its_loss(
     known, digits, adaptive_contrast, moves, assert_descends
 ):
     encoder, decoder = networks()
     discriminator = joint_discriminator(SHAPE, LATENTS, (6,), "tanh")
-    discriminator.set_weights(  # A new one has no opinion, and no gradient in all its layers.
+    discriminator.set_weights(  # A new one has logits and gradients near zero.
         [w + np.random.default_rng(0).normal(0, 0.3, w.shape) for w in discriminator.get_weights()]
     )
     model = zoo.AVB(
@@ -244,14 +248,14 @@ def test_a_step_moves_both_players_at_once_each_along_its_own_loss(
     def draw():
         loc, log_scale = tf.split(encoder(x), 2, 1)
         z = loc + tf.exp(log_scale) * known.noise(BATCH, LATENTS)
-        # In NumPy's hands, so that no gradient comes through them.
+        # NumPy arrays: no gradient flows through the moments.
         return z, loc.numpy(), np.exp(2 * log_scale.numpy())
 
     check_step(model, x, draw, other, moves, assert_descends)
 
 
 def check_step(model, x, draw, other, moves, assert_descends):
-    """Both players' moves and all that is reported, by formulas."""
+    """Compares both players' updates and all terms with formulas."""
     adaptive_contrast = model.adaptive_contrast
     discriminator, decoder = model.discriminator, model.likelihood.network
     with tf.GradientTape(persistent=True) as tape:
@@ -263,15 +267,15 @@ def check_step(model, x, draw, other, moves, assert_descends):
         if adaptive_contrast:
             log_r = -0.5 * ((z - mean) / scale) ** 2 - np.log(scale)
             rate = logit + tf.reduce_sum(log_r + 0.5 * z**2, 1)
-        made = decoder(z)
-        distortion = 0.5 * tf.reduce_sum((x - made) ** 2, [1, 2, 3]) + 32 * np.log(2 * np.pi)
+        distortion = 0.5 * tf.reduce_sum((x - decoder(z)) ** 2, [1, 2, 3]) + 32 * np.log(2 * np.pi)
         primal = tf.reduce_mean(distortion + rate)
-        told = tf.reduce_mean(
-            tf.math.log1p(tf.exp(-logit)) + tf.math.log1p(tf.exp(discriminator([x, other])[:, 0]))
+        prior_logit = discriminator([x, other])[:, 0]
+        discriminator_loss = tf.reduce_mean(
+            tf.math.log1p(tf.exp(-logit)) + tf.math.log1p(tf.exp(prior_logit))
         )
     expected = {
         "autoencoder": tape.gradient(primal, model.variables_of("autoencoder")),
-        "discriminator": tape.gradient(told, model.variables_of("discriminator")),
+        "discriminator": tape.gradient(discriminator_loss, model.variables_of("discriminator")),
     }
     [turn] = model.rounds()
     values = {}
@@ -284,13 +288,13 @@ def check_step(model, x, draw, other, moves, assert_descends):
     for player, gradients in expected.items():
         assert_descends(change[player], gradients)
     assert values["autoencoder"] == pytest.approx(float(primal), rel=1e-4)
-    assert values["discriminator"] == pytest.approx(float(told), rel=1e-4)
+    assert values["discriminator"] == pytest.approx(float(discriminator_loss), rel=1e-4)
     assert values["discriminator_rate"] == pytest.approx(float(tf.reduce_mean(rate)), rel=1e-3)
     assert values["distortion"] == pytest.approx(float(tf.reduce_mean(distortion)), rel=1e-4)
 
 
 @pytest.mark.parametrize("adaptive_contrast", [False, True])
-def test_so_does_a_step_of_a_posterior_of_which_only_draws_are_known(
+def test_a_step_with_an_implicit_posterior_updates_each_player_along_its_loss(
     digits, adaptive_contrast, moves, assert_descends
 ):
     model = small(adaptive_contrast=adaptive_contrast, hidden=(5,), likelihood="unit_normal")
@@ -314,16 +318,18 @@ def test_so_does_a_step_of_a_posterior_of_which_only_draws_are_known(
 
 
 def small(**changes):
-    sizes = {"latent_dim": LATENTS, "hidden": (5,), "noise_dim": 4, "discriminator_hidden": (5,)}
-    return avb_mlp(SHAPE, **sizes | changes)
+    sizes = {"latent_dim": LATENTS, "hidden": (5,), "discriminator_hidden": (5,)}
+    if changes.get("posterior", "implicit") in ("implicit", "noise_basis"):
+        sizes["posterior_noise_dim"] = 4
+    return avb(SHAPE, **sizes | changes)
+
+
+BASES = {"posterior": "noise_basis", "posterior_bases": 2, "posterior_hidden": (4,)}
 
 
 @pytest.mark.parametrize("adaptive_contrast", [False, True])
-def test_further_moves_are_the_discriminators_alone_and_ask_for_no_other_gradient(
-    digits, adaptive_contrast
-):
-    bases = {"posterior": "noise_bases", "noise_bases": 2, "noise_hidden": (4,)}
-    model = small(discriminator_steps=3, adaptive_contrast=adaptive_contrast, **bases)
+def test_further_updates_are_those_of_the_discriminator_alone(digits, adaptive_contrast):
+    model = small(discriminator_steps=3, adaptive_contrast=adaptive_contrast, **BASES)
     model.compile("adam")
     model.train_step((tf.constant(digits[:6]),))
     assert int(model.optimizers["autoencoder"].iterations) == 1
@@ -336,17 +342,16 @@ def test_further_moves_are_the_discriminators_alone_and_ask_for_no_other_gradien
     assert all(g is None for g in gradients)
 
 
-@pytest.mark.parametrize("posterior", ["noise", "noise_bases"])
-def test_annealing_from_a_normal_like_the_posterior_finds_log_p_of_a_linear_model(posterior):
-    bases = {"noise_bases": 2, "noise_hidden": (4,)} if posterior == "noise_bases" else {}
-    model = avb_mlp(
-        (2, 2, 1), 2, (), posterior=posterior, noise_dim=3, likelihood="unit_normal",
+@pytest.mark.parametrize("bases", [{}, BASES], ids=["implicit", "noise_basis"])
+def test_annealing_from_a_normal_with_the_posteriors_moments_finds_log_p_of_a_linear_model(bases):
+    model = avb(
+        (2, 2, 1), latent_dim=2, hidden=(), likelihood="unit_normal", posterior_noise_dim=3,
         discriminator_hidden=(4,), **bases,
     )  # fmt: skip
     rng = np.random.default_rng(1)
     w, b = rng.normal(size=(2, 4)), rng.normal(size=4)
     model.likelihood.network.set_weights([w, b])
-    if bases:  # New, they make next to no noise: a start so narrow needs many more steps.
+    if bases:  # New bases have almost no noise: such a narrow start needs many more steps.
         kernel, offset = model.posterior.network.get_weights()
         model.posterior.network.set_weights([kernel, offset + np.array([0, 0, 5, 5, 5, 5])])
     x = rng.uniform(size=(5, 2, 2, 1)).astype(np.float32)
@@ -358,14 +363,14 @@ def test_annealing_from_a_normal_like_the_posterior_finds_log_p_of_a_linear_mode
         annealed_nll(model, x, initial="posterior")
 
 
-def test_its_evaluation_has_the_annealed_likelihood_and_no_other():
+def test_the_evaluation_has_the_annealed_likelihood_alone():
     data = zoo.datasets.load("digits", binarize="fixed")
     usual = Evaluation.of_model(small(), data, num_samples=10).usual()
     assert "nll_annealed" in usual and not {"nll", "rate"} & set(usual)
     assert "log_prob" not in small().abilities()
     grey = Evaluation.of_model(small(), zoo.datasets.load("digits"), num_samples=10).usual()
-    assert "nll_annealed" not in grey  # A cross-entropy is no likelihood.
-    # A density of q makes no likelihood of the discriminator's guess, but a better start.
+    assert "nll_annealed" not in grey  # Bernoulli's log p of grey values is no likelihood.
+    # A density of q gives annealing a better start; the discriminator's rate stays an estimate.
     model = zoo.AVB(
         zoo.Conditional(zoo.networks.mlp_encoder(SHAPE, 2 * LATENTS, ()), zoo.DiagonalNormal()),
         *parts()[1:],
@@ -383,7 +388,7 @@ def test_latents_are_the_posteriors_means(digits):
 
 
 def outputs_of(model, x, z):
-    """What each dense layer of a discriminator puts out."""
+    """The output of each dense layer of a discriminator."""
     return [keras.Model(model.inputs, layer.output)([x, z]).numpy() for layer in model.layers
             if isinstance(layer, keras.layers.Dense)]  # fmt: skip
 
@@ -402,12 +407,12 @@ def test_the_product_discriminator_is_the_sum_of_its_four_terms(digits, half_squ
 
 
 @pytest.mark.parametrize("make", [joint_discriminator, product_discriminator])
-def test_a_new_discriminator_says_half_the_square_of_the_latent_and_nothing_else(make, digits):
+def test_a_new_discriminator_returns_half_the_square_of_the_latent(make, digits):
     x, z = digits[:BATCH], np.random.default_rng(0).normal(size=(BATCH, LATENTS))
     features = {} if make is joint_discriminator else {"features": 16}
     model = make(SHAPE, LATENTS, (64, 64), **features)
     np.testing.assert_allclose(model([x, z])[:, 0], 0.5 * (z**2).sum(1), rtol=1e-3, atol=1e-3)
-    # But it can learn one: its last layers have a gradient, of the product one of the two.
+    # The last layers have gradients; of the two factors of the product, one has.
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(model([x, z]))
     kernels = [w for w in model.trainable_variables if w.name == "kernel"]
@@ -416,14 +421,70 @@ def test_a_new_discriminator_says_half_the_square_of_the_latent_and_nothing_else
     assert sum(small) == (make is product_discriminator)
 
 
-def test_half_the_square_is_added_where_the_prior_is_contrasted_with():
+def test_half_the_square_is_added_without_adaptive_contrast():
     for adaptive_contrast in (False, True):
         layers = small(adaptive_contrast=adaptive_contrast).discriminator.layers
         squares = any(isinstance(layer, keras.layers.Dot) for layer in layers)
         assert squares != adaptive_contrast
 
 
-def taking_a_condition():
+# The range of images ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [joint_discriminator, product_discriminator])
+def test_discriminators_move_images_to_between_minus_1_and_1(make, digits):
+    features = {} if make is joint_discriminator else {"features": 5}
+    model = make(SHAPE, LATENTS, (4,), half_square=False, **features)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    x, z = digits[:BATCH], rng.normal(size=(BATCH, LATENTS)).astype(np.float32)
+    flat = 2 * x.reshape(BATCH, -1) - 1
+    first = next(w for w in model.get_weights() if w.shape[0] >= flat.shape[1])
+    inputs = np.concatenate([flat, z], 1) if make is joint_discriminator else flat
+    layer = next(n for n in model.layers if n.weights and n.kernel.shape == first.shape)
+    expected = inputs @ first + layer.bias.numpy()
+    expected = np.where(expected > 0, expected, np.expm1(np.minimum(expected, 0)))  # ELU
+    have = keras.Model(model.inputs, layer.output)([x, z])
+    np.testing.assert_allclose(have, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("posterior", ["normal", "noise_basis", "implicit"])
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_encoders_move_images_to_between_minus_1_and_1(posterior, network, digits):
+    if (posterior, network) == ("implicit", "conv"):
+        pytest.skip("implicit encoders are perceptrons")
+    options = {"filters": (4,)} if network == "conv" else {}
+    model = small(posterior=posterior, network=network, **options)
+    x, noise = tf.constant(digits[:BATCH]), tf.ones([BATCH, 4])
+    inputs = [x, noise] if posterior == "implicit" else x
+    first = next(n for n in model.posterior.network.layers if n.weights)
+    kernel, bias = first.get_weights()
+    have = keras.Model(model.posterior.network.inputs, first.output)(inputs)
+    if network == "conv":
+        expected = tf.nn.conv2d(2 * x - 1, kernel, 2, "SAME")
+    else:
+        flat = tf.reshape(2 * x - 1, [BATCH, -1])
+        flat = tf.concat([flat, noise], 1) if posterior == "implicit" else flat
+        expected = flat @ kernel
+    np.testing.assert_allclose(have, tf.nn.softplus(expected + bias), rtol=1e-4, atol=1e-5)
+
+
+# Options and refusals ---------------------------------------------------------------------------
+
+
+def test_the_builder_has_the_options_of_all_parts(digits):
+    model = small(posterior="iaf", prior="uniform", likelihood="unit_normal", activation="tanh")
+    assert isinstance(model.posterior.family, zoo.InverseAutoregressiveNormal)
+    assert isinstance(model.prior, zoo.Uniform)
+    assert isinstance(model.likelihood.family, zoo.UnitNormal)
+    default = avb(SHAPE, hidden=(4,), discriminator_hidden=(4,))
+    assert isinstance(default.posterior, zoo.ImplicitConditional)
+    assert default.posterior.noise_shape == (32,)
+    bases = avb(SHAPE, hidden=(4,), discriminator_hidden=(4,), posterior="noise_basis")
+    assert bases.posterior.noise_shape == (16, 32)
+
+
+def conditional():
     x, y = keras.Input(SHAPE), keras.Input((2,))
     h = keras.layers.Concatenate()([keras.layers.Flatten()(x), y])
     network = keras.Model([x, y], keras.layers.Dense(2 * LATENTS)(h))
@@ -436,7 +497,7 @@ def frozen_prior_of_the_condition():
     return prior
 
 
-def certain():
+def deterministic():
     return zoo.Conditional(zoo.networks.mlp_encoder(SHAPE, LATENTS, ()), zoo.Deterministic())
 
 
@@ -446,36 +507,43 @@ def parts():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: zoo.AVB(*parts(), discriminator_steps=0), r"at least 1\. Received: 0"),
         (lambda: zoo.AVB(*parts()[:3], zoo.networks.mlp(3, 1)), "a network with 1 inputs"),
         (
             lambda: zoo.AVB(*parts()[:2], zoo.MixturePrior(LATENTS, 2), parts()[3]),
-            r"of an AVB.*does not learn.*Received: a MixturePrior",
+            r"of an AVB.*Received: a MixturePrior",
         ),
-        (lambda: zoo.AVB(certain(), *parts()[1:]), r"has noise.*Received: a Deterministic one"),
-        (lambda: zoo.AVB(taking_a_condition(), *parts()[1:]), "Received: a posterior which does"),
+        (
+            lambda: zoo.AVB(deterministic(), *parts()[1:]),
+            r"must be random.*Received: .*Deterministic",
+        ),
+        (lambda: zoo.AVB(conditional(), *parts()[1:]), "Received: a posterior that takes"),
         (
             lambda: zoo.AVB(*parts()[:2], frozen_prior_of_the_condition(), parts()[3]),
-            "neither takes a condition y. Received: a prior which does",
+            "neither may take a condition y. Received: a prior that takes",
         ),
         (
             lambda: zoo.AVB(*parts()[:2], zoo.SwissRoll(), parts()[3], adaptive_contrast=True),
-            r"a density over .*Received: a SwissRoll",
+            r"density.*Received: a SwissRoll",
         ),
         (
             lambda: zoo.AVB(
                 *parts()[:2], zoo.UniformOnSphere(LATENTS), parts()[3], adaptive_contrast=True
             ),
-            "Received: a UniformOnSphere, which has none",
+            "Received: a UniformOnSphere",
+        ),
+        (
+            lambda: small(posterior="iaf", adaptive_contrast=True),
+            "the variance of q.*Received: .*InverseAutoregressiveNormal",
         ),
         (lambda: small(posterior="moments"), "Unknown posterior 'moments'"),
-        (lambda: small(noise_bases=3), r"for the posterior 'noise_bases'.*noise_bases=3"),
+        (lambda: small(posterior_bases=3), r"posterior='implicit' does not use it.*_bases=3"),
         (lambda: small(discriminator="sum"), "Unknown discriminator 'sum'"),
-        (lambda: small(discriminator_features=3), r"for the discriminator 'product'.*features=3"),
+        (lambda: small(discriminator_features=3), r"discriminator='joint' does not use it.*=3"),
     ],
 )
-def test_what_cannot_serve_is_refused(make, said):
-    with pytest.raises(ValueError, match=said):
+def test_unsuitable_parts_and_options_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
         make()

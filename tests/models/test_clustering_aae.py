@@ -15,7 +15,7 @@ from zoo.models.clustering_aae import (
     CategoryAndStyle,
     ClusteringAAE,
     SoftmaxAndStyle,
-    clustering_aae_mlp,
+    clustering_aae,
 )
 
 SHAPE, K, STYLE, BATCH = (8, 8, 1), 4, 3, 6
@@ -23,12 +23,13 @@ PHASES = [["autoencoder"], ["discriminator", "category_discriminator"], ["encode
 
 
 def small(**arguments):
-    model = clustering_aae_mlp(SHAPE, K, STYLE, (7,), discriminator_hidden=(6,), **arguments)
+    sizes = {"categories": K, "latent_dim": STYLE, "hidden": (7,), "discriminator_hidden": (6,)}
+    model = clustering_aae(SHAPE, **sizes | arguments)
     model.compile(keras.optimizers.SGD(1.0))
     return model
 
 
-def test_the_family_is_a_softmax_and_the_values_beside_it():
+def test_the_family_is_a_softmax_of_the_first_values_and_the_other_values():
     params = np.random.default_rng(0).normal(size=(5, K + STYLE)).astype(np.float32)
     code = SoftmaxAndStyle(K)(tf.constant(params), 1)
     assert code.event_shape == (K + STYLE,)
@@ -51,7 +52,7 @@ def test_the_prior_is_a_uniform_category_and_an_independent_style():
     np.testing.assert_allclose(log_prob, expected, rtol=1e-4)
 
 
-def test_of_a_given_category_only_the_style_is_drawn():
+def test_the_component_of_a_label_has_its_category_and_a_random_style():
     prior = CategoryAndStyle(K, zoo.IsotropicNormal(STYLE, 2.0))
     y = np.repeat([2, 0, -1], 2000)
     z = tf.function(lambda: prior.component(tf.constant(y)).sample(seed=[3, 4]), jit_compile=True)()
@@ -63,26 +64,25 @@ def test_of_a_given_category_only_the_style_is_drawn():
         prior.component([4])
 
 
-# The game ---------------------------------------------------------------------------------------
+# Training -------------------------------------------------------------------------------------
 
 
-def judged(network, values):
+def logits_of(network, values):
     hidden, bias, last, offset = network.trainable_variables
     return tf.matmul(tf.nn.relu(tf.matmul(values, hidden) + bias), last) + offset
 
 
 def losses_by_hand(model, x, seed):
-    """Of each player, with matrices."""
+    """The loss of each player, by matrix products."""
     params = model.posterior.network(x)
     y, z = tf.nn.softmax(params[:, :K]), params[:, K:]
     logits = model.likelihood.network(tf.concat([y, z], 1))
     distortion = tf.reduce_sum(tf.nn.softplus(logits) - x * logits, [1, 2, 3])
     drawn = model.prior().sample(len(x), seed=tfp.random.split_seed(seed, 6)[1])
-    real_y, real_z = (
-        judged(model.category_discriminator, drawn[:, :K]),
-        judged(model.discriminator, drawn[:, K:]),
-    )
-    fake_y, fake_z = judged(model.category_discriminator, y), judged(model.discriminator, z)
+    real_y = logits_of(model.category_discriminator, drawn[:, :K])
+    real_z = logits_of(model.discriminator, drawn[:, K:])
+    fake_y = logits_of(model.category_discriminator, y)
+    fake_z = logits_of(model.discriminator, z)
 
     def cost(logit):
         return tf.reduce_mean(tf.math.log1p(tf.exp(logit)))
@@ -96,7 +96,7 @@ def losses_by_hand(model, x, seed):
 
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase[0])
-def test_each_phase_moves_exactly_its_variables_along_its_loss(
+def test_each_phase_updates_only_its_players_variables_and_along_its_loss(
     phase, digits, moves, assert_descends, single_turns
 ):
     model, x, seed = small(), tf.constant(digits[:BATCH]), tf.constant([1, 2])
@@ -105,17 +105,17 @@ def test_each_phase_moves_exactly_its_variables_along_its_loss(
     expected = {
         player: tape.gradient(losses[player], model.variables_of(player)) for player in phase
     }
-    moving = {id(v) for player in phase for v in model.variables_of(player)}
-    still = [(v, v.numpy()) for v in model.trainable_variables if id(v) not in moving]
-    assert still
+    updated = {id(v) for player in phase for v in model.variables_of(player)}
+    others = [(v, v.numpy()) for v in model.trainable_variables if id(v) not in updated]
+    assert others
     turn = single_turns(model, x)[PHASES.index(phase)]
     change = moves(model, lambda: model._play(turn, x, None, seed))
     for player in phase:
         assert_descends(change[player], expected[player])
-    assert all(np.array_equal(v, before) for v, before in still)
+    assert all(np.array_equal(v, before) for v, before in others)
 
 
-def test_the_discriminators_losses_do_not_go_back_through_the_encoder(digits):
+def test_gradients_of_the_discriminator_losses_do_not_reach_the_encoder(digits):
     model, x = small(), tf.constant(digits[:BATCH])
     with tf.GradientTape(persistent=True) as tape:
         losses, _ = next(model.regularization_objective(x, None, tf.constant([1, 2]), True))
@@ -123,7 +123,7 @@ def test_the_discriminators_losses_do_not_go_back_through_the_encoder(digits):
         assert all(g is None for g in tape.gradient(loss, model.variables_of("encoder")))
 
 
-def test_no_label_reaches_anything(digits, single_turns):
+def test_labels_of_the_data_are_ignored(digits, single_turns):
     x, seed = tf.constant(digits[:BATCH]), tf.constant([1, 2])
     model = small()
     for turn in single_turns(model, x):
@@ -135,7 +135,13 @@ def test_no_label_reaches_anything(digits, single_turns):
 
 def test_codes_that_are_draws_of_the_prior_are_the_fixed_point():
     encoder = keras.Sequential([keras.Input((1, K + STYLE, 1)), keras.layers.Flatten()])
-    parts = clustering_aae_mlp((1, K + STYLE, 1), K, STYLE, (4,), discriminator_hidden=(30,))
+    parts = clustering_aae(
+        (1, K + STYLE, 1),
+        categories=K,
+        latent_dim=STYLE,
+        hidden=(4,),
+        discriminator_hidden=(30,),
+    )
     model = ClusteringAAE(
         zoo.Conditional(encoder, SoftmaxAndStyle(K)),
         parts.likelihood,
@@ -152,7 +158,7 @@ def test_codes_that_are_draws_of_the_prior_are_the_fixed_point():
         x = z.copy()
         x[:, K:] *= styles
         if categories > 1:
-            x[:, 0] += 60 * (x[:, 1] > 0)  # Of the second cluster all are in the first.
+            x[:, 0] += 60 * (x[:, 1] > 0)  # The second cluster moves into the first.
         with tf.GradientTape() as tape:
             turns = model.regularization_objective(
                 tf.constant(x.reshape(-1, 1, K + STYLE, 1)), None, tf.constant([1, 2]), True
@@ -166,25 +172,25 @@ def test_codes_that_are_draws_of_the_prior_are_the_fixed_point():
         assert [slope > 0.03 for slope in slopes] == [styles > 1, categories > 1]
 
 
-def test_the_noise_of_the_input_and_the_statistics_of_batches_are_of_training_alone(digits):
+def test_input_noise_and_batch_statistics_are_for_training_alone(digits):
     model, x = small(input_noise=0.3, batch_norm=True), tf.constant(digits[:BATCH])
-    quiet = [model._code(x, None, [0, i], False) for i in range(2)]
-    np.testing.assert_array_equal(*quiet)
-    loud = [
+    codes = [model.posterior(x, training=False).sample(seed=[0, i]) for i in range(2)]
+    np.testing.assert_array_equal(*codes)
+    losses = [
         model.reconstruction_objective(x, None, tf.constant([0, i]), True)[0]["autoencoder"]
         for i in range(2)
     ]
-    assert np.abs(loud[0] - loud[1]).min() > 0
+    assert np.abs(losses[0] - losses[1]).min() > 0
     noise = model.posterior.network.layers[0]
     wide = tf.zeros([20_000, *SHAPE])
     assert np.std(noise(wide, training=True)) == pytest.approx(0.3, rel=0.01)
-    # What a batch leaves the encoder with has mean 0 and variance 1, logits and style.
+    # Over a batch, the encoder's outputs have mean 0 and variance 1.
     params = model.posterior.network(x, training=True)
     np.testing.assert_allclose(np.mean(params, 0), 0, atol=1e-4)
     np.testing.assert_allclose(np.var(params, 0), 1, atol=0.02)
 
 
-# Using ------------------------------------------------------------------------------------------
+# Use --------------------------------------------------------------------------------------------
 
 
 def test_latents_are_category_and_style(digits):
@@ -199,16 +205,16 @@ def test_latents_are_category_and_style(digits):
     assert model.latent_dim == K + STYLE and model.num_classes == K
 
 
-def test_a_cluster_given_replaces_that_of_the_latents(digits):
+def test_a_category_replaces_that_of_the_latents(digits):
     model = small()
     z = model.encode(digits[:3]).numpy()
-    given = model.decode(z, [2, -1, 0])
+    images = model.decode(z, [2, -1, 0])
     for row, y in enumerate([2, -1, 0]):
         own = z[row].copy()
         if y >= 0:
             own[:K] = np.eye(K)[y]
         image = tf.sigmoid(model.likelihood.network(own[None]))[0]
-        np.testing.assert_allclose(given[row], image, atol=1e-5)
+        np.testing.assert_allclose(images[row], image, atol=1e-5)
     np.testing.assert_array_equal(model.decode(z, 1), model.decode(z, [1, 1, 1]))
     np.testing.assert_allclose(model.reconstruct(digits[:3], 1), model.decode(z, 1), atol=1e-6)
     with pytest.raises(ValueError, match=r"labels from 0 to 3.*Received: a label of 4"):
@@ -216,7 +222,7 @@ def test_a_cluster_given_replaces_that_of_the_latents(digits):
     for y in ([0, 1], [[0]], 2.7):
         with pytest.raises(ValueError, match="Received: "):
             model.sample(3, y)
-    with pytest.raises(ValueError, match=r"one for each of 5\. Received: y of shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"one for each of 5 images\. Received: y of shape \(2,\)"):
         model.decode(tf.zeros([5, z.shape[1]]), [0, 1])
 
 
@@ -229,11 +235,31 @@ def test_the_image_of_a_category_has_the_style_0():
 def test_parts_that_do_not_go_together_are_refused():
     parts = small()
     rest = (parts.discriminator, parts.category_discriminator)
-    for prior, said in (
+    for prior, message in (
         (CategoryAndStyle(K + 1, zoo.StandardNormal(2)), "of 4 and a CategoryAndStyle of 5"),
         (zoo.StandardNormal(7), "a StandardNormal of None"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             ClusteringAAE(parts.posterior, parts.likelihood, prior, *rest)
-    with pytest.raises(ValueError, match=r"at least two categories\. Received: categories=1"):
-        clustering_aae_mlp(SHAPE, 1)
+    with pytest.raises(ValueError, match=r"`categories` must be at least 2\. Received: .*=1"):
+        small(categories=1)
+    with pytest.raises(ValueError, match=r"Received: a CategoryAndStyle"):
+        small(prior="realnvp")
+
+
+def test_the_convolutional_networks_have_input_noise_and_no_batch_normalization(digits):
+    model = small(network="conv", filters=(4, 8), input_noise=0.3)
+    kinds = [type(layer).__name__ for layer in model.posterior.network.layers]
+    assert kinds[:3] == ["GaussianNoise", "Conv2D", "Conv2D"]
+    assert model.reconstruct(digits[:2]).shape == (2, *SHAPE)
+    with pytest.raises(ValueError, match="network='conv' does not use it"):
+        small(network="conv", batch_norm=True)
+
+
+def test_prior_of_the_style_and_loss_are_options():
+    model = small(prior="uniform", loss="minimax", real_label=0.9)
+    assert isinstance(model.prior.style, zoo.Uniform)
+    styles = model.sample_latents(100, seed=1)[:, K:]
+    assert np.abs(styles).max() <= 1
+    assert type(model.adversarial_loss) is zoo.adversarial.Minimax
+    assert model.adversarial_loss.real_label == 0.9

@@ -1,5 +1,6 @@
-"""Dimensionality reduction: heads, what it costs that they are near, and representations."""
+"""Dimensionality reduction: heads, the cost of near heads, and representations."""
 
+import inspect
 import math
 
 import keras
@@ -10,24 +11,25 @@ from scipy import stats
 from scipy.spatial.distance import pdist
 from scipy.special import softmax
 
+from zoo.adversarial import Hinge
 from zoo.models.dimension_reduction_aae import (
     ClusterHeads,
     DimensionReductionAAE,
-    dimension_reduction_aae_mlp,
+    dimension_reduction_aae,
 )
 
 SHAPE, K, D = (8, 8, 1), 5, 2
 SEED = tf.constant([1, 2])
 
 
-def small(**arguments):
-    model = dimension_reduction_aae_mlp(
+def small(**options):
+    model = dimension_reduction_aae(
         SHAPE,
-        K,
-        D,
+        categories=K,
+        latent_dim=D,
         hidden=(7,),
         discriminator_hidden=(6,),
-        **arguments,
+        **options,
     )
     model.compile(keras.optimizers.SGD(1.0))
     return model
@@ -39,8 +41,8 @@ def heads_at(*points, distance=5.0):
     return heads
 
 
-def test_near_heads_cost_what_they_lack_in_distance():
-    # 3-4-5: distances 3, 4, 5; below 5 are two of them.
+def test_the_cost_of_near_heads_is_their_missing_distance():
+    # The distances are 3, 4 and 5; two of them are below 5.
     assert float(heads_at((0, 0), (3, 0), (0, 4)).cost()) == pytest.approx((5 - 3) + (5 - 4))
     assert float(heads_at((0, 0), (3, 0), (0, 4), distance=3.0).cost()) == 0
     assert float(heads_at((0, 0), (3, 0), (0, 4), distance=4.5).cost()) == pytest.approx(2.0)
@@ -49,7 +51,7 @@ def test_near_heads_cost_what_they_lack_in_distance():
     assert float(heads_at(*points, distance=2.0).cost()) == pytest.approx(expected, rel=1e-5)
 
 
-def test_near_heads_are_pushed_apart_along_their_line_and_far_ones_are_left():
+def test_the_gradient_pushes_near_heads_apart_and_is_zero_for_far_ones():
     heads = heads_at((0, 0), (3, 4), (100, 0), distance=6.0)
     with tf.GradientTape() as tape:
         cost = heads.cost()
@@ -57,7 +59,7 @@ def test_near_heads_are_pushed_apart_along_their_line_and_far_ones_are_left():
     np.testing.assert_allclose(slope, [[0.6, 0.8], [-0.6, -0.8], [0, 0]], atol=1e-6)
 
 
-def test_heads_in_one_place_have_a_finite_slope():
+def test_the_gradient_is_finite_for_equal_heads():
     heads = heads_at((1, 1), (1, 1))
     with tf.GradientTape() as tape:
         cost = heads.cost()
@@ -65,7 +67,7 @@ def test_heads_in_one_place_have_a_finite_slope():
     assert np.isfinite(tape.gradient(cost, heads.kernel.value)).all()
 
 
-def test_the_representation_is_the_probable_head_and_the_style(digits):
+def test_the_representation_is_the_mean_head_plus_the_style(digits):
     model = small()
     params = model.posterior.network(digits[:4]).numpy()
     expected = softmax(params[:, :K], -1) @ model.heads.kernel.numpy() + params[:, K:]
@@ -76,12 +78,12 @@ def test_the_representation_is_the_probable_head_and_the_style(digits):
     assert model.latent_dim == D
 
 
-def test_draws_are_normal_around_the_heads():
+def test_draws_are_normal_around_heads():
     model = small()
     r = model.sample_latents(2000, 3, seed=1).numpy()
     for values, head in zip(r.T, model.heads.kernel.numpy()[3], strict=True):
         assert stats.kstest(values, stats.norm(head, 1).cdf).pvalue > 1e-3
-    # Of all heads: the mean is theirs, and the variance theirs and the style's.
+    # Over all heads: their mean, and their variance plus that of the style.
     r = model.sample_latents(20_000, seed=1).numpy()
     kernel = model.heads.kernel.numpy()
     np.testing.assert_allclose(r.mean(0), kernel.mean(0), atol=0.15)
@@ -89,7 +91,9 @@ def test_draws_are_normal_around_the_heads():
     np.testing.assert_allclose(model.category_images(), model.decode(kernel), atol=1e-6)
 
 
-def test_reconstruction_moves_the_heads_along_distortion_and_cost(digits, moves, assert_descends):
+def test_reconstruction_updates_the_heads_along_distortion_plus_cost(
+    digits, moves, assert_descends
+):
     model, x = small(head_distance=20.0), tf.constant(digits[:6])
     with tf.GradientTape() as tape:
         params = model.posterior.network(x)
@@ -112,7 +116,7 @@ def test_reconstruction_moves_the_heads_along_distortion_and_cost(digits, moves,
         np.testing.assert_array_equal(before, model.heads.kernel)
 
 
-def test_the_cost_is_reported_and_part_of_the_loss(digits):
+def test_the_cost_is_reported_and_is_part_of_the_loss(digits):
     model = small()
     losses, terms = model.reconstruction_objective(tf.constant(digits[:4]), None, SEED, True)
     r = model.encode(digits[:4])
@@ -127,10 +131,21 @@ def test_heads_that_do_not_fit_are_refused():
         model.posterior, model.likelihood, model.prior, model.discriminator,
         model.category_discriminator,
     )  # fmt: skip
-    with pytest.raises(ValueError, match=r"5 heads in the 2 dimension.*Received: 4 in 2"):
+    with pytest.raises(ValueError, match=r"5 heads with the 2 dimension.*Received: 4 heads with 2"):
         DimensionReductionAAE(*parts, ClusterHeads(4, D))
-    with pytest.raises(ValueError, match=r"Received: 5 in 3"):
+    with pytest.raises(ValueError, match=r"Received: 5 heads with 3"):
         DimensionReductionAAE(*parts, ClusterHeads(K, 3))
     for distance in (0.0, -1.0, math.nan):
-        with pytest.raises(ValueError, match=r"above 0\. Received"):
+        with pytest.raises(ValueError, match=r"`distance` must be above 0\. Received"):
             ClusterHeads(K, D, distance)
+
+
+def test_the_builder_has_the_options_of_clustering_aae(digits):
+    model = small(network="conv", filters=(4,), head_distance=3.0, loss="hinge")
+    assert model.heads.distance == 3.0
+    assert isinstance(model.adversarial_loss, Hinge)
+    assert model.likelihood.network.input_shape == (None, D)
+    assert model.reconstruct(digits[:2]).shape == (2, *SHAPE)
+    defaults = inspect.signature(dimension_reduction_aae).parameters
+    assert (defaults["categories"].default, defaults["latent_dim"].default) == (20, 2)
+    assert "decoder_inputs" not in defaults

@@ -1,4 +1,4 @@
-"""The label-informed adversarial autoencoder: labels choose a part of the prior, and nothing else."""
+"""The label-informed adversarial autoencoder: labels select a component of the prior."""
 
 import math
 
@@ -10,21 +10,23 @@ import tensorflow_probability as tfp
 from scipy import stats
 
 import zoo
-from zoo.models.label_informed_aae import LabelInformedAAE, label_informed_aae_mlp
+from zoo.models.label_informed_aae import LabelInformedAAE, label_informed_aae
 
 SHAPE = (8, 8, 1)
 PRIORS = {"petals": zoo.NormalPetals, "swiss_roll": zoo.SwissRoll}
 
 
 def small(prior="petals", **arguments):
-    return label_informed_aae_mlp(SHAPE, (5,), prior=prior, discriminator_hidden=(6,), **arguments)
+    return label_informed_aae(
+        SHAPE, hidden=(5,), prior=prior, discriminator_hidden=(6,), **arguments
+    )
 
 
-# The prior's parts ------------------------------------------------------------------------------
+# The prior's components ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("k", [0, 3, 9])
-def test_a_labels_petal_is_the_normal_at_its_angle(k):
+def test_the_petal_of_a_label_is_the_normal_at_its_angle(k):
     z = zoo.NormalPetals().component(np.full(4000, k)).sample(seed=[1, k]).numpy()
     angle = 2 * math.pi * k / 10
     along = z @ [math.cos(angle), math.sin(angle)]
@@ -34,7 +36,7 @@ def test_a_labels_petal_is_the_normal_at_its_angle(k):
     assert abs(np.corrcoef(along, across)[0, 1]) < 0.06
 
 
-def test_densities_of_petals_average_to_that_of_the_whole():
+def test_the_density_of_the_prior_is_the_mean_of_those_of_its_petals():
     prior, z = zoo.NormalPetals(4), np.random.default_rng(0).normal(size=(7, 2)).astype(np.float32)
     each = [prior.component(np.full(7, k)).log_prob(z) for k in range(4)]
     whole = prior().log_prob(z)
@@ -43,23 +45,23 @@ def test_densities_of_petals_average_to_that_of_the_whole():
 
 
 @pytest.mark.parametrize("k", [0, 4, 9])
-def test_a_labels_segment_of_the_roll_is_evenly_covered_and_no_other(k):
+def test_draws_of_a_label_cover_its_segment_of_the_roll_evenly(k):
     prior = zoo.SwissRoll(turns=2.0, radius=3.0, noise=0.0)
     z = prior.component(np.full(3000, k)).sample(seed=[2, k]).numpy()
     share = (np.hypot(*z.T) / 3) ** 2
     assert stats.kstest(share, stats.uniform(k / 10, 0.1).cdf).pvalue > 1e-3
-    angle = 4 * np.pi * np.sqrt(share)  # It turns as it widens.
+    angle = 4 * np.pi * np.sqrt(share)  # The angle grows with the radius.
     np.testing.assert_allclose(np.cos(np.arctan2(*z.T[::-1]) - angle), 1, atol=1e-4)
 
 
-def test_a_label_of_the_roll_leaves_its_thickness():
+def test_the_noise_of_the_roll_is_that_of_each_segment():
     z = zoo.SwissRoll(radius=1e-6, noise=0.3).component(np.full(4000, 7)).sample(seed=[1, 2])
     for values in z.numpy().T:
         assert stats.kstest(values, stats.norm(0, 0.3).cdf).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("name", PRIORS)
-def test_rows_have_their_own_labels_and_those_without_any_part(name):
+def test_each_row_has_its_label_and_unlabelled_rows_have_any_component(name):
     prior = PRIORS[name](components=5)
     y = np.repeat([2, -1], 3000)
     z = tf.function(lambda: prior.component(tf.constant(y)).sample(seed=[1, 2]), jit_compile=True)()
@@ -79,7 +81,7 @@ def test_rows_have_their_own_labels_and_those_without_any_part(name):
 
 
 @pytest.mark.parametrize("name", PRIORS)
-def test_walks_lie_on_the_axes_of_the_parts(name):
+def test_walks_lie_on_the_axes_of_the_components(name):
     prior = PRIORS[name](components=4)
     walks = prior.walks(6).numpy()
     assert walks.shape == (4, 6, 2)
@@ -93,11 +95,11 @@ def test_walks_lie_on_the_axes_of_the_parts(name):
         np.testing.assert_allclose((radii / 3) ** 2, np.linspace(0, 1, 24), atol=1e-5)
 
 
-# The game ---------------------------------------------------------------------------------------
+# Training ---------------------------------------------------------------------------------------
 
 
 def loss_by_hand(model, x, y, phase, seed):
-    """With matrices; the label is one of eleven."""
+    """The loss of a phase by matrix products; the label is one of eleven."""
     code = model.posterior.network(x)
     if phase == "autoencoder":
         logits = model.likelihood.network(code)
@@ -105,23 +107,22 @@ def loss_by_hand(model, x, y, phase, seed):
         return tf.reduce_mean(tf.reduce_sum(losses, [1, 2, 3]))
     hidden, bias, last, offset = model.discriminator.trainable_variables
 
-    def judge(z):
-        given = np.eye(11, dtype=np.float32)[np.where(y < 0, 10, y)]
-        h = tf.nn.relu(tf.matmul(tf.concat([z, given], 1), hidden) + bias)
+    def logits_of(z):
+        label = np.eye(11, dtype=np.float32)[np.where(y < 0, 10, y)]
+        h = tf.nn.relu(tf.matmul(tf.concat([z, label], 1), hidden) + bias)
         return tf.matmul(h, last) + offset
 
-    fake = judge(code)
+    fake = logits_of(code)
     if phase == "encoder":
         return tf.reduce_mean(tf.math.log1p(tf.exp(-fake)))
     draws = model.prior.component(y).sample(seed=tfp.random.split_seed(seed, 4)[1])
-    return tf.reduce_mean(
-        tf.math.log1p(tf.exp(-judge(draws))) + tf.math.log1p(tf.exp(fake))
-    )  # fmt: skip
+    real = logits_of(draws)
+    return tf.reduce_mean(tf.math.log1p(tf.exp(-real)) + tf.math.log1p(tf.exp(fake)))
 
 
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("phase", ["autoencoder", "discriminator", "encoder"])
-def test_each_phase_moves_its_variables_along_its_loss(
+def test_each_phase_updates_its_player_along_its_loss(
     prior, phase, digits, moves, assert_descends, single_turns
 ):
     model, x, seed = small(prior), tf.constant(digits[:6]), tf.constant([1, 2])
@@ -137,12 +138,12 @@ def test_each_phase_moves_its_variables_along_its_loss(
     assert_descends(change[phase], expected)
 
 
-def test_another_label_is_another_decision_but_no_other_code_or_image(digits):
+def test_labels_change_the_logits_but_not_codes_or_images(digits):
     model, x = small(), tf.constant(digits[:4])
     z = model.encode(digits[:4])
-    judged = [model._judge(z, tf.fill([4], k), False).numpy() for k in (0, 1, -1)]
-    assert len(np.unique(np.round(judged, 6), axis=0)) == 3
-    np.testing.assert_array_equal(judged[2], model._judge(z, None, False))
+    logits = [model.latent_logits(z, tf.fill([4], k)).numpy() for k in (0, 1, -1)]
+    assert len(np.unique(np.round(logits, 6), axis=0)) == 3
+    np.testing.assert_array_equal(logits[2], model.latent_logits(z))
     np.testing.assert_array_equal(z, model.encode(digits[:4], [1, 2, 3, 4]))
     np.testing.assert_array_equal(model.decode(z), model.decode(z, 5))
     losses = [
@@ -153,9 +154,9 @@ def test_another_label_is_another_decision_but_no_other_code_or_image(digits):
 
 
 def identity(prior):
-    """An encoder that puts out the image, of two values; a discriminator that cannot tell, yet."""
+    """An encoder that returns the image, of two values; a discriminator with logits 0."""
     encoder = keras.Sequential([keras.Input((1, 2, 1)), keras.layers.Flatten()])
-    model = label_informed_aae_mlp((1, 2, 1), (4,), prior=prior, discriminator_hidden=(40,))
+    model = label_informed_aae((1, 2, 1), hidden=(4,), prior=prior, discriminator_hidden=(40,))
     model = LabelInformedAAE(
         zoo.Conditional(encoder, zoo.Deterministic()),
         model.likelihood,
@@ -168,12 +169,12 @@ def identity(prior):
 
 
 @pytest.mark.parametrize("prior", PRIORS)
-def test_codes_from_the_labels_own_parts_are_the_fixed_point_and_no_other_codes(prior):
+def test_codes_from_the_components_of_their_labels_are_the_only_fixed_point(prior):
     model, last = identity(prior)
     y = tf.constant(np.arange(40_000) % 11 - 1, tf.int32)
     for shuffled in (False, True):
-        of = tf.roll(y, 3, 0) if shuffled else y
-        x = tf.reshape(model.prior.component(of).sample(seed=[5, 6]), [-1, 1, 2, 1])
+        labels = tf.roll(y, 3, 0) if shuffled else y
+        x = tf.reshape(model.prior.component(labels).sample(seed=[5, 6]), [-1, 1, 2, 1])
         with tf.GradientTape() as tape:
             losses, _ = next(model.regularization_objective(x, y, tf.constant([1, 2]), True))
             loss = tf.reduce_mean(losses["discriminator"])
@@ -183,7 +184,7 @@ def test_codes_from_the_labels_own_parts_are_the_fixed_point_and_no_other_codes(
         assert slope > 0.02 if shuffled else slope < 0.005
 
 
-def test_samples_are_of_the_labels_part(digits):
+def test_samples_are_draws_of_the_component_of_their_label(digits):
     model = small()
     z = model.sample_latents(500, 2, seed=1).numpy()
     along = z @ [math.cos(0.4 * math.pi), math.sin(0.4 * math.pi)]
@@ -197,36 +198,52 @@ def test_samples_are_of_the_labels_part(digits):
     assert np.ptp(np.arctan2(*whole.T)) > 5
 
 
-def test_labels_that_no_part_stands_for_are_refused(digits):
-    model = small(components=4)
+def test_labels_without_a_component_are_refused(digits):
+    model = small(prior_components=4)
     model.compile("sgd")
     for method in (model.fit, model.evaluate):
         with pytest.raises(
-            ValueError, match=r"from 0 to 3, and below 0 .*Received: labels from 0 to 5"
+            ValueError, match=r"from 0 to 3; a negative number .*Received: labels from 0 to 5"
         ):
             method(digits[:8], np.arange(8) % 6, verbose=0)
     with pytest.raises(ValueError, match=r"at most 4 classes\. Received: 'digits' with 10"):
         model.adapt(zoo.datasets.load("digits"))
 
 
-def test_parts_that_know_no_labels_are_refused():
+def test_parts_without_labels_are_refused():
     model = small()
+    encoder, decoder = model.posterior, model.likelihood
     with pytest.raises(ValueError, match="Received: a StandardNormal"):
-        LabelInformedAAE(
-            model.posterior, model.likelihood, zoo.StandardNormal(2), model.discriminator
-        )
-    with pytest.raises(ValueError, match=r"takes \[z, y\]\. Received: a network of 1 input"):
-        LabelInformedAAE(
-            model.posterior, model.likelihood, model.prior, zoo.networks.mlp(2, 1, (3,))
-        )
-    without = zoo.networks.beside_label(zoo.networks.mlp(2 + 4, 1, (3,)), 2, 4)
-    with pytest.raises(ValueError, match=r"of 4 components takes 5 labels.*that takes 4\."):
-        LabelInformedAAE(model.posterior, model.likelihood, zoo.NormalPetals(components=4), without)
+        LabelInformedAAE(encoder, decoder, zoo.StandardNormal(2), model.discriminator)
+    for prior in ("normal", "mixture"):
+        with pytest.raises(ValueError, match=r"needs components: NormalPetals or SwissRoll"):
+            small(prior)
+    with pytest.raises(ValueError, match=r"takes \[z, y\]\. Received: a network with 1 input"):
+        LabelInformedAAE(encoder, decoder, model.prior, zoo.networks.mlp(2, 1, (3,)))
+    discriminator = zoo.networks.conditioned(
+        lambda shape: zoo.networks.mlp(*shape, 1, (3,)),
+        (2,),
+        zoo.networks.condition("label", 4, SHAPE),
+    )
+    with pytest.raises(ValueError, match=r"of 4 components.*takes 5 labels.*that takes 4\."):
+        LabelInformedAAE(encoder, decoder, zoo.NormalPetals(components=4), discriminator)
 
 
-def test_classes_find_their_petals():
+def test_the_builder_has_the_options_of_the_aae():
+    model = small(posterior="normal", loss="least_squares", likelihood="unit_normal")
+    assert isinstance(model.posterior.family, zoo.DiagonalNormal)
+    assert isinstance(model.likelihood.family, zoo.UnitNormal)
+    assert isinstance(model.adversarial_loss, zoo.adversarial.LeastSquares)
+    default = label_informed_aae(SHAPE)
+    assert isinstance(default.posterior.family, zoo.Deterministic)
+    assert default.posterior.network.layers[1].units == 1000 and default.num_classes == 10
+    with pytest.raises(TypeError, match="has no option 'condition'"):
+        small(condition="label")
+
+
+def test_training_moves_each_class_to_its_petal():
     data = zoo.datasets.load("digits")
-    model = label_informed_aae_mlp((8, 8, 1), (64,), discriminator_hidden=(64,))
+    model = label_informed_aae((8, 8, 1), hidden=(64,), discriminator_hidden=(64,))
     model.compile(
         {
             "autoencoder": keras.optimizers.Adam(1e-4),

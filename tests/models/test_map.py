@@ -12,7 +12,7 @@ from zoo import models, presets
 FILES = sorted(
     path.stem for path in Path(models.__file__).parent.glob("*.py") if path.stem != "__init__"
 )
-PARTS = {"elbo"}  # What several papers share.
+PARTS = {"elbo", "parts"}  # What several papers share.
 
 
 def snake_case(name):

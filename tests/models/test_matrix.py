@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import zoo
 from zoo import adversarial, models, presets
+from zoo.config import unused_options
 from zoo.distributions import by_name
 
 SHAPE = (8, 8, 1)
@@ -67,15 +68,21 @@ def digits(name):
 
 def configured(name, **changes):
     config = presets.get(digits(name))
-    for key in SMALL.keys() & config.model.keys():
-        value = config.model[key]
-        config.model[key] = (SMALL[key],) * len(value) if isinstance(value, tuple) else SMALL[key]
-    if changes.get("prior") in ("petals", "swiss_roll") and "latent_dims" in config.model:
-        config.model.latent_dims = (4, 2)
-    elif changes.get("prior") in ("petals", "swiss_roll"):
-        config.model.latent_dim = 2
     settings = [f"model.{key}={value}" for key, value in changes.items()]
     presets.override(config, [*settings, "jit_compile=false", "steps_per_execution=1"])
+    unused = {
+        other
+        for option, table in models.BUILDERS[name].choices.items()
+        for other in unused_options(table, table[config.model[option]])
+    }
+    for key in (SMALL.keys() & config.model.keys()) - unused - changes.keys():
+        value = config.model[key]
+        config.model[key] = (SMALL[key],) * len(value) if isinstance(value, tuple) else SMALL[key]
+    if changes.get("prior") in ("petals", "swiss_roll"):
+        if "latent_dims" in config.model:
+            config.model.latent_dims = (4, 2)
+        else:
+            config.model.latent_dim = 2
     return config
 
 

@@ -314,9 +314,9 @@ def test_folders_are_compared_without_a_model(images, root):
     assert fid["metric"] == "classifier-FID[mnist-cnn-v1]" and abs(fid["value"]) < 1e-6
     assert fid["floor"]["value"] > 1 and fid["data"]["images"] == str(images)
     assert "against" in said and len(list(images.iterdir())) == 30
-    assert "give --extractor" in sentence(run("evaluate", *flags[:2]))
+    assert "Name one with --extractor" in sentence(run("evaluate", *flags[:2]))
     idle = ("--split=train", "--num_samples=5")
-    assert "not folders: num_samples, split" in sentence(run("evaluate", *flags, *idle))
+    assert "not to folders: num_samples, split" in sentence(run("evaluate", *flags, *idle))
     said = succeed("evaluate", *flags, "--metrics=all", "--num_real=20")
     assert re.search(r"nll +no value: It needs a model", said) and "[20 real, 30 generated]" in said
 

@@ -77,13 +77,13 @@ def test_a_process_that_does_not_write_reads(digits, tmp_path):
     assert Checkpoints(tmp_path, write=False).restore(vae(seed=1)) == 1
 
 
-def test_a_checkpoint_that_is_cut_short_is_named_with_the_one_before(digits, tmp_path):
+def test_an_incomplete_checkpoint_is_named_with_the_previous_one(digits, tmp_path):
     fit(vae(), digits, Checkpoints(tmp_path))
     data = tmp_path / "ckpt-2.data-00000-of-00001"
     whole = data.read_bytes()
     for length in (0, 10, len(whole) // 2, len(whole) - 1):
         data.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"ckpt-2' cannot be restored.*ckpt-1', may be whole"):
+        with pytest.raises(ValueError, match=r"ckpt-2' cannot be restored.*ckpt-1', may be intact"):
             Checkpoints(tmp_path).restore(vae())
     index = tmp_path / "ckpt-2.index"
     data.write_bytes(whole)
@@ -92,10 +92,10 @@ def test_a_checkpoint_that_is_cut_short_is_named_with_the_one_before(digits, tmp
         Checkpoints(tmp_path).restore(vae())
 
 
-def test_the_only_checkpoint_damaged_leaves_training_anew(digits, tmp_path):
+def test_a_damaged_only_checkpoint_is_reported(digits, tmp_path):
     fit(vae(), digits, Checkpoints(tmp_path), epochs=1)
     (tmp_path / "ckpt-1.data-00000-of-00001").write_bytes(b"")
-    with pytest.raises(ValueError, match="There is none before it; train anew"):
+    with pytest.raises(ValueError, match="There is no other; start again"):
         Checkpoints(tmp_path).restore(vae())
 
 

@@ -273,7 +273,7 @@ class Evaluation:
         )
 
     def draw_neighbours(self, path: str | os.PathLike, n: int = 10, k: int = 8) -> None:
-        """Draws the first `n` samples, each beside the `k` training images nearest to it in pixels.
+        """Draws the first `n` samples, each next to its `k` nearest training images in pixels.
 
         The picture shows whether samples are copies of training images.
         """

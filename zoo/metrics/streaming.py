@@ -111,7 +111,7 @@ class FrechetDistance(_TwoSets):
         18.0
     """
 
-    def __init__(self, dim: int, name: str | None = None):
+    def __init__(self, dim: int, name: str | None = None) -> None:
         super().__init__(dim, name, n=(), sum=(dim,), outer=(dim, dim))
 
     def moments(self, real: bool) -> Moments:

@@ -25,6 +25,8 @@ Autoencoders and VAEs:
 | `m2` | `M2` | Kingma et al. 2014 (M2) |
 | `m1_m2` | `M1M2` | Kingma et al. 2014 (M1+M2) |
 | `rae` | `RAE` | Ghosh et al. 2020 |
+| `wae` | `WAE` | Tolstikhin et al. 2018 (WAE-MMD) |
+| `waegan` | `WAEGAN` | Tolstikhin et al. 2018 (WAE-GAN) |
 
 GANs:
 
@@ -39,11 +41,23 @@ GANs:
 | `bi_gan` | `BiGAN` | Donahue et al. 2017 |
 | `ali` | `BiGAN` | Dumoulin et al. 2017 (ALI) |
 
+Adversarial autoencoders:
+
+| builder | class | paper |
+|---|---|---|
+| `aae` | `AAE` | Makhzani et al. 2016, sections 2 and 4 |
+| `label_informed_aae` | `LabelInformedAAE` | Makhzani et al. 2016, section 2.3 |
+| `semi_supervised_aae` | `SemiSupervisedAAE` | Makhzani et al. 2016, section 5 |
+| `clustering_aae` | `ClusteringAAE` | Makhzani et al. 2016, section 6 |
+| `dimension_reduction_aae` | `DimensionReductionAAE` | Makhzani et al. 2016, section 7 |
+| `semi_supervised_dimension_reduction_aae` | `SemiSupervisedDimensionReductionAAE` | Makhzani et al. 2016, section 7 |
+
 Hybrids of VAE and GAN:
 
 | builder | class | paper |
 |---|---|---|
 | `vaegan` | `VAEGAN` | Larsen et al. 2016 (VAE/GAN) |
+| `avb` | `AVB` | Mescheder et al. 2017 |
 | `alpha_gan` | `AlphaGAN` | Rosca et al. 2017 |
 
 Papers that are parts, usable in many models:
@@ -70,17 +84,30 @@ import inspect
 from collections.abc import Mapping
 
 from zoo.models import elbo
+from zoo.models.aae import AAE, aae
 from zoo.models.ali import ali
 from zoo.models.alpha_gan import AlphaGAN, alpha_gan
 from zoo.models.autoencoder import Autoencoder, autoencoder
+from zoo.models.avb import AVB, avb
 from zoo.models.beta_tcvae import BetaTCVAE, beta_tcvae
 from zoo.models.beta_vae import BetaVAE, beta_vae
 from zoo.models.bi_gan import BiGAN, bi_gan
 from zoo.models.cgan import CGAN, cgan
+from zoo.models.clustering_aae import (
+    CategoryAndStyle,
+    ClusteringAAE,
+    SoftmaxAndStyle,
+    clustering_aae,
+)
 from zoo.models.cvae import CVAE, cvae
 from zoo.models.dcgan import dcgan
 from zoo.models.denoising_iwae import DenoisingIWAE, denoising_iwae
 from zoo.models.denoising_vae import DenoisingVAE, GaussianNoise, SaltAndPepper, denoising_vae
+from zoo.models.dimension_reduction_aae import (
+    ClusterHeads,
+    DimensionReductionAAE,
+    dimension_reduction_aae,
+)
 from zoo.models.f_gan import f_gan
 from zoo.models.factor_vae import FactorVAE, factor_vae, permute_dims
 from zoo.models.gan import GAN, gan
@@ -88,14 +115,22 @@ from zoo.models.hierarchical_iwae import hierarchical_iwae
 from zoo.models.hvae import hvae
 from zoo.models.info_vae import InfoVAE, info_vae
 from zoo.models.iwae import IWAE, iwae
+from zoo.models.label_informed_aae import LabelInformedAAE, label_informed_aae
 from zoo.models.m1 import m1
 from zoo.models.m1_m2 import M1M2, m1_m2
 from zoo.models.m2 import M2, m2
 from zoo.models.predictor import Predictor, predictor
 from zoo.models.rae import RAE, rae
+from zoo.models.semi_supervised_aae import SemiSupervisedAAE, semi_supervised_aae
+from zoo.models.semi_supervised_dimension_reduction_aae import (
+    SemiSupervisedDimensionReductionAAE,
+    semi_supervised_dimension_reduction_aae,
+)
 from zoo.models.sngan import sngan
 from zoo.models.vae import VAE, vae
 from zoo.models.vaegan import VAEGAN, Equilibrium, attribute_vectors, vaegan
+from zoo.models.wae import WAE, wae
+from zoo.models.waegan import WAEGAN, waegan
 from zoo.models.wgan_gp import wgan_gp
 
 BUILDERS = {
@@ -118,6 +153,8 @@ BUILDERS = {
         m2,
         m1_m2,
         rae,
+        wae,
+        waegan,
         gan,
         dcgan,
         wgan_gp,
@@ -126,7 +163,14 @@ BUILDERS = {
         cgan,
         bi_gan,
         ali,
+        aae,
+        label_informed_aae,
+        semi_supervised_aae,
+        clustering_aae,
+        dimension_reduction_aae,
+        semi_supervised_dimension_reduction_aae,
         vaegan,
+        avb,
         alpha_gan,
     )
 }
@@ -139,6 +183,8 @@ def required_runs(builder: str) -> Mapping[str, str]:
 
 
 __all__ = [
+    "AAE",
+    "AVB",
     "BUILDERS",
     "CGAN",
     "CVAE",
@@ -149,31 +195,45 @@ __all__ = [
     "RAE",
     "VAE",
     "VAEGAN",
+    "WAE",
+    "WAEGAN",
     "AlphaGAN",
     "Autoencoder",
     "BetaTCVAE",
     "BetaVAE",
     "BiGAN",
+    "CategoryAndStyle",
+    "ClusterHeads",
+    "ClusteringAAE",
     "DenoisingIWAE",
     "DenoisingVAE",
+    "DimensionReductionAAE",
     "Equilibrium",
     "FactorVAE",
     "GaussianNoise",
     "InfoVAE",
+    "LabelInformedAAE",
     "Predictor",
     "SaltAndPepper",
+    "SemiSupervisedAAE",
+    "SemiSupervisedDimensionReductionAAE",
+    "SoftmaxAndStyle",
+    "aae",
     "ali",
     "alpha_gan",
     "attribute_vectors",
     "autoencoder",
+    "avb",
     "beta_tcvae",
     "beta_vae",
     "bi_gan",
     "cgan",
+    "clustering_aae",
     "cvae",
     "dcgan",
     "denoising_iwae",
     "denoising_vae",
+    "dimension_reduction_aae",
     "elbo",
     "f_gan",
     "factor_vae",
@@ -182,6 +242,7 @@ __all__ = [
     "hvae",
     "info_vae",
     "iwae",
+    "label_informed_aae",
     "m1",
     "m1_m2",
     "m2",
@@ -189,8 +250,12 @@ __all__ = [
     "predictor",
     "rae",
     "required_runs",
+    "semi_supervised_aae",
+    "semi_supervised_dimension_reduction_aae",
     "sngan",
     "vae",
     "vaegan",
+    "wae",
+    "waegan",
     "wgan_gp",
 ]

@@ -5,99 +5,104 @@ Adversarial Networks", 2017. https://arxiv.org/abs/1701.04722
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import draws, networks
-from zoo.config import look_up
+from zoo.config import choices, extends
 from zoo.distributions import (
     Conditional,
-    Deterministic,
-    ImplicitConditional,
-    ImplicitPart,
-    NoiseBasisConditional,
+    Part,
     Prior,
-    StandardNormal,
-    likelihood_family,
     mean_and_variance,
-    noise_basis,
-    noisy_mlp,
+    need_density,
     refuse_learned,
 )
+from zoo.distributions.part import described, need_noise
 from zoo.draws import Normal
-from zoo.model import GenerativeModel, Round, as_images
+from zoo.model import GenerativeModel, Round
+from zoo.models.parts import INTERNAL, autoencoder_parts
 
 tfd = tfp.distributions
 
-# What the authors' code adds to the variance of r, so that it never has none.
+# Added to the variance of r, as in the authors' code, so that it is never 0.
 _LEAST_VARIANCE = 1e-4
 
 
 @keras.saving.register_keras_serializable("zoo")
 class AVB(GenerativeModel):
-    """A VAE whose posterior may be any network of x and noise: its rate is a discriminator's guess.
+    """A VAE with any network of x and noise as its posterior; a discriminator estimates the rate.
 
-    The discriminator T(x, z), a logit that is high for a posterior's draw, learns to tell pairs of an
-    image and a draw of q(z | x) from pairs of it and a draw of the prior, by the logistic loss
+    The discriminator T(x, z) is a logit, high for draws of the posterior. It learns to tell pairs of
+    an image and a draw of q(z | x) from pairs of an image and a draw of the prior; it minimises
 
-        E_q[softplus(-T(x, z))] + E_p(z)[softplus(T(x, z))]                        (eq. 3.3)
+        E_q[softplus(-T(x, z))] + E_p(z)[softplus(T(x, z))],                       (eq. 3.3)
 
     whose optimum is T*(x, z) = log q(z | x) - log p(z) (proposition 1). The autoencoder minimises
 
         E_q[T(x, z) - log p(x | z)]                                                (eq. 3.7)
 
-    with T held still: its dependence on q has no part in the gradient, since the mean of T*'s own
-    change under q is 0 (proposition 2). No density of q is needed.
+    with constant T: the dependence of T* on q does not contribute to the gradient in the mean
+    (proposition 2). No density of q is needed.
 
-    All players move at once, on one forward pass, as in the paper's Algorithm 1 and the authors'
-    code. With more `discriminator_steps`, as in their example of four points, further moves of the
-    discriminator alone follow, with fresh noise, on the same batch, which they share out.
+    Both players are updated at once, after one forward pass, as in Algorithm 1. With more
+    `discriminator_steps`, updates of the discriminator alone follow, with new noise; all updates
+    share the examples of the batch.
 
-    With `adaptive_contrast` (section 4) the discriminator has less to learn. It tells
-    (z - loc(x)) / scale(x) from N(0, I), where loc and scale^2 are mean and variance of q(z | x),
-    held still (`tf.stop_gradient`); then for r(z | x) = N(loc, scale^2)
+    With `adaptive_contrast` (section 4), the discriminator instead compares (z - loc(x)) / scale(x)
+    with draws of N(0, I), where loc and scale^2 are mean and variance of q(z | x), as constants.
+    With r(z | x) = N(loc, scale^2),
 
         KL(q || p) = E_q[T(x, (z - loc) / scale) + log r(z | x) - log p(z)],
 
-    whose T* is 0 where q is normal. The variance is that of q plus 1e-4, as in the authors' code
-    (which leaves it out again in log r).
+    and T* is 0 if q is normal.
 
-    No bound comes from it. `discriminator_rate`, the sum in place of KL(q || p), is as good as the
-    discriminator, which mostly finds too little: then minus the autoencoder's loss, `distortion` +
-    `discriminator_rate`, is above the ELBO, and perhaps above log p(x). Of log p(x) the estimate is
-    `zoo.metrics.annealed_nll`, which the discriminator has no part in.
-
-    The loss is in nats per image. The authors' code divides that of the autoencoder by the number of
-    pixels, which Adam does not notice but for its epsilon. Their nets for images see the images from
-    -1 to 1; so do those of `avb_mlp`.
+    `discriminator_rate`, the estimate of KL(q || p), is no bound: a discriminator below its optimum
+    mostly underestimates the KL, so minus the autoencoder's loss, `distortion` +
+    `discriminator_rate`, can exceed the ELBO and log p(x). `zoo.metrics.annealed_nll` estimates
+    log p(x) without the discriminator. The loss is in nats per image.
 
     `encode` gives the mean of q(z | x), which an implicit posterior estimates from fixed draws of
     noise.
 
     Args:
-        posterior: q(z | x), such as an `ImplicitConditional` or a `NoiseBasisConditional` on
-            `x[B, H, W, C]`. Any part does that hands out a distribution which can be sampled with a
-            gradient, and that has, for adaptive contrast, a mean and a variance; not a
-            `Deterministic` one, of which T* is infinite. Neither it nor the prior takes a condition,
-            which T would not see.
+        posterior: q(z | x), such as an `ImplicitConditional`, a `NoiseBasisConditional` or a
+            `Conditional` on `x[B, H, W, C]`, with differentiable draws; for adaptive contrast also
+            with mean and variance. A `Deterministic` posterior has an infinite T*.
         likelihood: p(x | z), a `Conditional` on `z[B, D]`.
-        prior: p(z), a `Prior` over `z[D]` that does not learn. For adaptive contrast it needs a
-            density.
-        discriminator: Network from `x[B, H, W, C]` and `z[B, D]` to logits `[B, 1]`, T.
-        adaptive_contrast: Whether to contrast with r instead of the prior.
-        discriminator_steps: Moves of the discriminator for each of the autoencoder, at least 1.
+        prior: p(z), a `Prior` over `z[D]` that does not learn. Adaptive contrast needs its density.
+        discriminator: T, a network from `x[B, H, W, C]` and `z[B, D]` to logits `[B, 1]`.
+        adaptive_contrast: Whether r takes the place of the prior in the discriminator's task.
+        discriminator_steps: Updates of the discriminator per update of the autoencoder, at least 1.
 
     Raises:
-        ValueError: If a part cannot serve as described, or a number is out of range.
+        ValueError: If the posterior is deterministic, posterior or prior take a condition (T does
+            not receive it), the prior learns, adaptive contrast lacks a density or moments, or
+            `discriminator_steps` is below 1.
+
+    Notes:
+        The authors' code, unlike this class, divides the autoencoder's loss by the number of pixels,
+        which Adam compensates up to its epsilon; and it leaves the 1e-4 that it adds to the
+        variance out of log r. Further updates of the discriminator are part of their example of
+        four points.
+
+    Example:
+        >>> model = zoo.models.avb((8, 8, 1), latent_dim=2, hidden=(32,))
+        >>> model.compile("adam")
+        >>> x = np.round(zoo.datasets.load("digits").arrays("train")[0])
+        >>> history = model.fit(x, verbose=0)
+        >>> model.sample(5).shape
+        TensorShape([5, 8, 8, 1])
     """
 
     terms = ("distortion", "discriminator_rate", "posterior_logit", "prior_logit")
 
     def __init__(
         self,
-        posterior: ImplicitPart | Conditional,
+        posterior: Part,
         likelihood: Conditional,
         prior: Prior,
         discriminator: keras.Model,
@@ -115,23 +120,18 @@ class AVB(GenerativeModel):
                 "The discriminator of an AVB takes an image and a latent, [x, z]. Received: a "
                 f"network with {len(discriminator.inputs)} inputs."
             )
-        if isinstance(getattr(posterior, "family", None), Deterministic):
-            raise ValueError(
-                "The posterior of an AVB has noise: of a code without, log q(z | x) is infinite. "
-                "Received: a Deterministic one."
-            )
+        need_noise(posterior, "an AVB")
         for name, part in (("posterior", posterior), ("prior", prior)):
             if part.condition is not None:
                 raise ValueError(
-                    "An AVB compares q(z | x) with p(z), by a discriminator of x and z: neither takes "
-                    f"a condition y. Received: a {name} which does."
+                    "The discriminator of an AVB compares q(z | x) with p(z) and receives x and z "
+                    "alone, so neither may take a condition y. "
+                    f"Received: a {name} that takes a condition."
                 )
         refuse_learned(prior, "an AVB")
-        if adaptive_contrast and not prior.has_density:
-            raise ValueError(
-                "Adaptive contrast takes a prior with a density over z[D]. Received: a "
-                f"{type(prior).__name__}, which has none."
-            )
+        if adaptive_contrast:
+            need_density(prior, "adaptive contrast")
+            _need_moments(posterior)
         self.posterior = posterior
         self.likelihood = likelihood
         self.prior = prior
@@ -153,53 +153,57 @@ class AVB(GenerativeModel):
         ]
 
     def objective(self, x, y, seed, training):
-        z, contrasted, rate_of_contrast, z_other = self._draw(x, y, seed, training)
+        z, posterior_input, prior_input, log_ratio = self._contrast(x, y, seed, training)
+        posterior_logits = networks.logits(self.discriminator, x, posterior_input, training)
+        prior_logits = networks.logits(self.discriminator, x, prior_input, training)
         distortion = -self.likelihood(z, y, training=training).log_prob(x)
-        posterior_logit = self._judge(x, contrasted, training)
-        prior_logit = self._judge(x, z_other, training)
-        rate = posterior_logit + rate_of_contrast
+        rate = posterior_logits + log_ratio
         return {
             "autoencoder": distortion + rate,
-            "discriminator": _telling(posterior_logit, prior_logit),
+            "discriminator": _discriminator_loss(posterior_logits, prior_logits),
         }, {
             "distortion": distortion,
             "discriminator_rate": rate,
-            "posterior_logit": posterior_logit,
-            "prior_logit": prior_logit,
+            "posterior_logit": posterior_logits,
+            "prior_logit": prior_logits,
         }
 
     def discriminator_objective(self, x, y, seed, training):
-        _, contrasted, _, z_other = self._draw(x, y, seed, training)
-        posterior_logit = self._judge(x, tf.stop_gradient(contrasted), training)
-        return {"discriminator": _telling(posterior_logit, self._judge(x, z_other, training))}, {}
+        _, posterior_input, prior_input, _ = self._contrast(x, y, seed, training)
+        posterior_logits = networks.logits(
+            self.discriminator, x, tf.stop_gradient(posterior_input), training
+        )
+        prior_logits = networks.logits(self.discriminator, x, prior_input, training)
+        return {"discriminator": _discriminator_loss(posterior_logits, prior_logits)}, {}
 
-    def _draw(self, x, y, seed, training):
-        """A draw of q(z | x); what of it T sees; log r / p at it; what T sees of the contrast."""
-        z_seed, other_seed = tfp.random.split_seed(seed)
+    def _contrast(self, x, y, seed, training):
+        """z ~ q(z | x), the discriminator's inputs for posterior and prior, and log r / p at z."""
+        z_seed, prior_seed = tfp.random.split_seed(seed)
         q, p = self.posterior(x, y, training=training), self.prior(y)
         z = q.sample(seed=z_seed)
         if not self.adaptive_contrast:
-            return z, z, 0.0, p.sample(tf.shape(x)[0], seed=other_seed)
+            prior_draw = p.sample(tf.shape(x)[0], seed=prior_seed)
+            return z, z, tf.ensure_shape(prior_draw, z.shape), 0.0
         loc, variance = map(tf.stop_gradient, mean_and_variance(q))
         scale = tf.sqrt(variance + _LEAST_VARIANCE)
         r = tfd.Independent(Normal(loc, scale), 1)
-        other = draws.normal(tf.shape(z), other_seed)
-        return z, (z - loc) / scale, r.log_prob(z) - p.log_prob(z), other
-
-    def _judge(self, x, z, training):
-        z = tf.ensure_shape(z, [x.shape[0], None])
-        return tf.cast(self.discriminator([x, z], training=training)[:, 0], tf.float32)
-
-    @property
-    def image_shape(self):
-        return tuple(self.posterior.network.inputs[0].shape[1:])
-
-    def decode(self, z, y=None):
-        return as_images(self.likelihood(z, self.condition_for(z, y, 2)).mean())
+        noise = tf.ensure_shape(draws.normal(tf.shape(z), prior_seed), z.shape)
+        return z, (z - loc) / scale, noise, r.log_prob(z) - p.log_prob(z)
 
 
-def _telling(posterior_logit, other_logit):
-    return tf.nn.softplus(-posterior_logit) + tf.nn.softplus(other_logit)
+def _discriminator_loss(posterior_logits, prior_logits):
+    return tf.nn.softplus(-posterior_logits) + tf.nn.softplus(prior_logits)
+
+
+def _need_moments(posterior):
+    try:
+        mean_and_variance(posterior(tf.zeros([1, *posterior.network.inputs[0].shape[1:]])))
+    except NotImplementedError as error:
+        raise ValueError(
+            "Adaptive contrast needs the mean and the variance of q(z | x): use the posterior "
+            f"NoiseBasisConditional, for example. Received: {described(posterior)}, which has no "
+            "formula for them."
+        ) from error
 
 
 def joint_discriminator(
@@ -209,15 +213,23 @@ def joint_discriminator(
     activation: str = "elu",
     half_square: bool = True,
 ) -> keras.Model:
-    """T(x, z) as a perceptron of image and latent side by side: `[B, 1]`, as in the four points.
+    """T(x, z) as a perceptron of the concatenated image and latent, `[B, 1]`.
+
+    The form of the authors' example of four points.
 
     Args:
         image_shape: Height, width, channels.
         latent_dim: D.
         hidden: Units of the hidden layers.
-        activation: Of the hidden layers.
-        half_square: Whether to add |z|^2 / 2, which is -log p(z) of a normal prior but for a constant:
-            log q(z | x) is left to be learned.
+        activation: Activation of the hidden layers.
+        half_square: Whether to add |z|^2 / 2, which is -log p(z) of a standard normal prior up to a
+            constant. The network then learns log q(z | x).
+
+    Example:
+        >>> from zoo.models.avb import joint_discriminator
+        >>> network = joint_discriminator((8, 8, 1), 2, (16,))
+        >>> network([tf.zeros([3, 8, 8, 1]), tf.zeros([3, 2])]).shape
+        TensorShape([3, 1])
     """
     images, z = keras.Input(tuple(image_shape)), keras.Input((latent_dim,))
     h = keras.layers.Concatenate()([_flat(images), z])
@@ -236,24 +248,27 @@ def product_discriminator(
 ) -> keras.Model:
     """T(x, z) = theta(x) . s(z) / sqrt(F) + T_x(x) + T_z(z) + |z|^2 / 2, with F features.
 
-    The form of the authors' code, where the product is not scaled, and the four terms are of four
-    networks, those of the image convolutional. Here one perceptron of the image has the outputs theta
-    and T_x, one of the latent s and T_z.
+    One perceptron of the image has the outputs theta and T_x, one of the latent the outputs s and
+    T_z.
 
     Args:
         image_shape, latent_dim, activation, half_square: As for `joint_discriminator`.
-        hidden: Units of the hidden layers of either perceptron.
-        features: Values of theta and s, F.
+        hidden: Units of the hidden layers of each perceptron.
+        features: F, the number of values of theta and s.
+
+    Notes:
+        In the authors' code, the product is not scaled, the four terms have a network each, and the
+        networks of the image are convolutional.
     """
     images, z = keras.Input(tuple(image_shape)), keras.Input((latent_dim,))
     sides, alone = [], []
-    # Of theta and s one alone is next to nothing at first, or neither would have a gradient.
-    for h, start in ((_flat(images), _next_to_nothing()), (z, "glorot_uniform")):
+    # Only theta starts near 0: with both near 0, neither would have a gradient.
+    for h, initializer in ((_flat(images), _near_zero()), (z, "glorot_uniform")):
         for units in hidden:
             h = keras.layers.Dense(units, activation)(h)
-        sides.append(keras.layers.Dense(features, kernel_initializer=start)(h))
+        sides.append(keras.layers.Dense(features, kernel_initializer=initializer)(h))
         alone.append(_last(1)(h))
-    # Of as many products none is to decide alone.
+    # The scale keeps the sum of many products as large as one of them.
     product = keras.layers.Rescaling(features**-0.5, dtype="float32")(_dot(*sides))
     return _discriminator(images, z, [product, *alone], half_square)
 
@@ -274,110 +289,63 @@ def _dot(a, b):
 
 
 def _last(outputs):
-    return keras.layers.Dense(outputs, dtype="float32", kernel_initializer=_next_to_nothing())
+    return keras.layers.Dense(outputs, dtype="float32", kernel_initializer=_near_zero())
 
 
-def _next_to_nothing():
-    # A new discriminator has no opinion.
+def _near_zero():
+    # The discriminator starts with logits near zero.
     return keras.initializers.TruncatedNormal(stddev=1e-5)
 
 
-def avb_mlp(
+@choices(discriminator={"joint": (), "product": ("discriminator_features",)})
+@extends(
+    autoencoder_parts,
+    without=INTERNAL,
+    hidden=(300, 300),
+    activation="softplus",
+    posterior="implicit",
+)
+def avb(
     image_shape: Sequence[int],
+    *,
     latent_dim: int = 8,
-    hidden: Sequence[int] = (300, 300),
-    activation: str = "softplus",
-    posterior: str = "noise",
-    noise_dim: int = 32,
-    noise_bases: int = 0,
-    noise_hidden: Sequence[int] = (),
     adaptive_contrast: bool = False,
     discriminator: str = "joint",
     discriminator_hidden: Sequence[int] = (512, 512),
     discriminator_features: int = 0,
     discriminator_steps: int = 1,
-    likelihood: str = "bernoulli",
-    levels: int = 256,
+    **options: Any,
 ) -> AVB:
-    """An `AVB` of multilayer perceptrons.
+    """An `AVB`; its encoder and discriminator move the images to [-1, 1].
 
     Args:
         image_shape: Height, width, channels.
         latent_dim: D of the latents.
-        hidden: The encoder's; the decoder's mirrors it.
-        activation: Of their hidden layers.
-        posterior: "noise" for a network of x and noise (`noisy_mlp`), "noise_bases" for
-            z0(x) + sum_i a_i(x) * v_i(eps_i) (`NoiseBasisConditional`), whose moments are cheap.
-        noise_dim: Dimensions of the noise, of each basis.
-        noise_bases: Number of bases, for "noise_bases"; 0 for 16, the authors' number for 8 latents.
-        noise_hidden: Hidden units of each basis; () for the authors' three layers of 128.
-        adaptive_contrast: See `AVB`. With "noise" it takes 64 passes of the encoder for its moments.
-        discriminator: "joint" (`joint_discriminator`) or "product" (`product_discriminator`). Either
-            adds |z|^2 / 2 where it contrasts with the prior. With adaptive contrast there would be
-            nothing to add: T* is 0 where q is normal. (The authors' code adds it there too.)
+        adaptive_contrast, discriminator_steps: As for `AVB`.
+        discriminator: "joint" (`joint_discriminator`) or "product" (`product_discriminator`). Without
+            adaptive contrast the discriminator adds |z|^2 / 2.
         discriminator_hidden: Units of its hidden layers.
-        discriminator_features: Values of theta(x) and s(z), for "product"; 0 for the authors' 8192.
-        discriminator_steps: Its moves for each of the autoencoder.
-        likelihood: Name of the family of p(x | z).
-        levels: Number of grey levels, for "discretized_logistic" and "categorical".
+        discriminator_features: F of "product"; 0 for the authors' 8192.
+        posterior: "noise_basis" has cheap moments for adaptive contrast, for which "implicit" takes
+            64 passes of the encoder.
+        **options: All other options are those of `zoo.models.aae`, without `condition`.
 
     Raises:
-        ValueError: For names that there are not, or a number that the named part does not have.
+        ValueError: If a name is unknown, options do not fit together, or a part does not suit an
+            `AVB`.
+
+    Notes:
+        The authors' code adds |z|^2 / 2 with adaptive contrast too, where T* of a normal posterior
+        is 0.
     """
-    family = likelihood_family(likelihood, levels)
+    form = {"half_square": not adaptive_contrast}
+    make = joint_discriminator
+    if discriminator == "product":
+        make = product_discriminator
+        form["features"] = discriminator_features or 8192
     return AVB(
-        _posterior(
-            image_shape, latent_dim, hidden, activation, posterior,
-            noise_dim, noise_bases, noise_hidden,
-        ),
-        Conditional(
-            networks.mlp_decoder(
-                latent_dim, image_shape, family.params_per_value, hidden[::-1], activation
-            ),
-            family,
-        ),
-        StandardNormal(latent_dim),
-        _discriminator_of(
-            image_shape, latent_dim, discriminator, discriminator_hidden, discriminator_features,
-            half_square=not adaptive_contrast,
-        ),
-        adaptive_contrast,
-        discriminator_steps,
-    )  # fmt: skip
-
-
-def _posterior(
-    image_shape, latent_dim, hidden, activation, name, noise_dim, noise_bases, noise_hidden
-):
-    look_up({"noise": None, "noise_bases": None}, name, "posterior")
-    if name == "noise":
-        if noise_bases or noise_hidden:
-            raise ValueError(
-                "`noise_bases` and `noise_hidden` are for the posterior 'noise_bases'; 'noise' has "
-                f"none. Received: noise_bases={noise_bases}, noise_hidden={noise_hidden}."
-            )
-        return ImplicitConditional(
-            noisy_mlp(image_shape, noise_dim, latent_dim, hidden, activation)
-        )
-    count = noise_bases or 16
-    images = keras.Input(tuple(image_shape))
-    h = _flat(images)
-    for units in hidden:
-        h = keras.layers.Dense(units, activation)(h)
-    outputs = keras.layers.Dense((1 + count) * latent_dim, dtype="float32")(h)
-    return NoiseBasisConditional(
-        keras.Model(images, outputs, name="encoder"),
-        noise_basis(count, noise_dim, latent_dim, noise_hidden or (128, 128, 128)),
+        **autoencoder_parts(image_shape, latent_dim=latent_dim, center_images=True, **options),
+        discriminator=make(image_shape, latent_dim, discriminator_hidden, **form),
+        adaptive_contrast=adaptive_contrast,
+        discriminator_steps=discriminator_steps,
     )
-
-
-def _discriminator_of(image_shape, latent_dim, name, hidden, features, half_square):
-    makers = {"joint": joint_discriminator, "product": product_discriminator}
-    make = look_up(makers, name, "discriminator")
-    if features and name != "product":
-        raise ValueError(
-            "`discriminator_features` is for the discriminator 'product'; 'joint' has none. "
-            f"Received: discriminator_features={features}."
-        )
-    more = {"features": features} if features else {}
-    return make(image_shape, latent_dim, hidden, half_square=half_square, **more)

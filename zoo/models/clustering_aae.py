@@ -1,9 +1,10 @@
-"""Unsupervised clustering with an adversarial autoencoder: a category and a style for each image.
+"""Clustering adversarial autoencoder: a category and a style for each image, without labels.
 
 Makhzani et al., "Adversarial Autoencoders", 2016, section 6. https://arxiv.org/abs/1511.05644
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,25 +12,28 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import AdversarialLoss
-from zoo.distributions import (
-    Conditional,
-    Family,
-    Prior,
-    StandardNormal,
-    likelihood_family,
-)
+from zoo.config import choices, extends
+from zoo.distributions import Conditional, Family, Prior, by_name
+from zoo.distributions.by_name import LIKELIHOODS, PRIORS
 from zoo.distributions.mixtures import component_labels, logits_of_labels
 from zoo.model import as_images, as_seed
-from zoo.models.aae import AAE
+from zoo.models.aae import AAE, latent_loss
 
 tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable("zoo")
 class SoftmaxAndStyle(Family):
-    """All mass on one vector: the softmax of the first `categories` values, then the others.
+    """All mass on one vector: the softmax of the first `categories` values, then the other values.
 
-    What the paper's encoder puts out (section 5, figure 6): q(y | x), and the style z.
+    The output of the paper's encoder (section 5, figure 6): q(y | x), and the style z.
+
+    Args:
+        categories: K.
+
+    Example:
+        >>> zoo.SoftmaxAndStyle(2)(tf.constant([[0.0, 0.0, 7.0]]), 1).mean().numpy()
+        array([[0.5, 0.5, 7. ]], dtype=float32)
     """
 
     def __init__(self, categories: int, **kwargs):
@@ -44,14 +48,17 @@ class SoftmaxAndStyle(Family):
 
 @keras.saving.register_keras_serializable("zoo")
 class CategoryAndStyle(Prior):
-    """p(y) p(z) over `[y, z]`: a one-hot code of equally probable categories, and z ~ `style`.
+    """p(y) p(z) over `[y, z]`: the one-hot code of equally probable categories, and z ~ `style`.
 
     Args:
-        categories: K.
+        categories: K, at least 2.
         style: A `Prior` over `z[D]`.
 
+    Raises:
+        ValueError: If there are fewer than two categories.
+
     Example:
-        >>> prior = zoo.models.clustering_aae.CategoryAndStyle(3, zoo.StandardNormal(2))
+        >>> prior = zoo.CategoryAndStyle(3, zoo.StandardNormal(2))
         >>> prior.component([0, 2]).sample().shape
         TensorShape([2, 5])
     """
@@ -61,25 +68,23 @@ class CategoryAndStyle(Prior):
     def __init__(self, categories: int, style: Prior, **kwargs):
         super().__init__(**kwargs)
         if categories < 2:
-            raise ValueError(
-                f"There are at least two categories. Received: categories={categories}."
-            )
+            raise ValueError(f"`categories` must be at least 2. Received: categories={categories}.")
         self.categories = categories
         self.style = style
 
     @property
     def components(self) -> int:
-        """K, as other priors with components call it."""
+        """K, under the name that all priors with components have."""
         return self.categories
 
     def call(self, y=None):
         return self._joint(tf.zeros(self.categories), self.style())
 
     def component(self, y) -> tfd.Distribution:
-        """For each label of `y[B]` that category, below 0 any, and a style: batch shape `[B]`.
+        """p(y, z | y) for labels `y[B]`, below 0 for any category: batch shape `[B]`.
 
         Raises:
-            ValueError: For a label that is no category.
+            ValueError: If a label is not below K.
         """
         y = component_labels(y, self.categories)
         style = tfd.BatchBroadcast(self.style(), with_shape=tf.shape(y))
@@ -91,32 +96,32 @@ class CategoryAndStyle(Prior):
 
 @keras.saving.register_keras_serializable("zoo")
 class ClusteringAAE(AAE):
-    """An `AAE` whose code is a category y and a style z, each drawn to its prior by its discriminator.
+    """An `AAE` whose code is a category y and a style z, each with a discriminator of its own.
 
-    The paper's section 6: the encoder puts out q(y | x), a softmax over K clusters, and a linear z.
-    One discriminator tells q(y | x) from draws of the uniform categorical distribution, which makes
-    it sure of one cluster, and clusters equally frequent; the other z from draws of p(z). The phases are
-    those of the `AAE`, on both discriminators at once; the decoder takes the probabilities as they
-    are. No label is used: the data's `y` is ignored.
+    The paper's section 6: the encoder returns q(y | x), a softmax over K clusters, and a linear z.
+    One discriminator compares q(y | x) with draws of the uniform categorical distribution: so
+    q(y | x) becomes one-hot, and the clusters equally frequent. The other compares z with draws of
+    p(z). The phases are those of the `AAE`, with both discriminators at once. The decoder receives
+    the probabilities. Training uses no labels: the data's `y` is ignored.
 
-    Latents are y and z in one vector `[B, K + D]`, y first. In all methods that take latents or make
-    them, `y` is a cluster, an int in 0..K-1 or one for each, -1 for none: `sample` then draws of that
-    cluster, and `decode` puts it in the place of the latents' own. So
+    Latents are y and z in one vector `[B, K + D]`, y first. In `sample`, `decode` and
+    `reconstruct`, the argument `y` is a cluster, an int in 0..K-1, or one for each image; -1 means
+    "none". `sample` then draws from that cluster, and `decode` replaces the latents' own cluster:
     `decode(encode(x), y=3)` shows the style of x in cluster 3.
 
     Args:
         posterior: q(y, z | x), a `Conditional` on `x[B, H, W, C]` with the family `SoftmaxAndStyle`.
         likelihood: p(x | y, z), a `Conditional` on `[B, K + D]`.
-        prior: A `CategoryAndStyle`.
+        prior: A `CategoryAndStyle` that does not learn.
         discriminator: Network from `z[B, D]` to logits `[B, 1]`, high for draws of p(z).
         category_discriminator: Network from `y[B, K]` to logits `[B, 1]`, high for draws of p(y).
         adversarial_loss: An `AdversarialLoss`, for both; `NonSaturating()` if `None`.
 
     Raises:
-        ValueError: If the posterior's categories are not the prior's.
+        ValueError: If posterior and prior differ in their categories, or the prior learns.
 
     Example:
-        >>> build = zoo.models.clustering_aae.clustering_aae_mlp
+        >>> build = zoo.models.clustering_aae
         >>> model = build((8, 8, 1), categories=16, latent_dim=4, hidden=(32,))
         >>> model.compile("adam")
         >>> data = zoo.datasets.load("digits")
@@ -139,12 +144,12 @@ class ClusteringAAE(AAE):
         **kwargs,
     ):
         super().__init__(posterior, likelihood, prior, discriminator, adversarial_loss, **kwargs)
-        of_q = getattr(posterior.family, "categories", None)
-        if of_q != getattr(prior, "categories", None) or of_q is None:
+        encoded = getattr(posterior.family, "categories", None)
+        if encoded is None or encoded != getattr(prior, "categories", None):
             raise ValueError(
-                "A posterior with the family SoftmaxAndStyle goes with a prior CategoryAndStyle of as "
-                f"many categories. Received: a {type(posterior.family).__name__} of {of_q} and a "
-                f"{type(prior).__name__} of {getattr(prior, 'categories', None)}."
+                "A posterior of the family SoftmaxAndStyle goes with a prior CategoryAndStyle of "
+                f"equally many categories. Received: a {type(posterior.family).__name__} of "
+                f"{encoded} and a {type(prior).__name__} of {getattr(prior, 'categories', None)}."
             )
         self.category_discriminator = category_discriminator
 
@@ -157,34 +162,36 @@ class ClusteringAAE(AAE):
         return self.prior.categories
 
     def regularization_objective(self, x, y, seed, training):
-        code_seed, prior_seed, *label_seeds = tfp.random.split_seed(seed, 6)
-        code = self._code(x, None, code_seed, training)
-        drawn = self.prior().sample(tf.shape(x)[0], seed=prior_seed)
-        real, fake = self.adversarial_loss.real, self.adversarial_loss.fake
-        prior_category, prior_style = self._judge_both(drawn, training)
-        category, style = self._judge_both(tf.stop_gradient(code), training)
+        code_seed, prior_seed, *loss_seeds = tfp.random.split_seed(seed, 6)
+        loss = self.adversarial_loss
+        code = self.posterior(x, training=training).sample(seed=code_seed)
+        z = self.prior().sample(tf.shape(x)[0], seed=prior_seed)
+        real_category, real_style = self._category_and_style_logits(z, training)
+        fake_category, fake_style = self._category_and_style_logits(
+            tf.stop_gradient(code), training
+        )
         yield (
             {
-                "discriminator": real(prior_style, label_seeds[0]) + fake(style, label_seeds[1]),
-                "category_discriminator": real(prior_category, label_seeds[2])
-                + fake(category, label_seeds[3]),
+                "discriminator": loss.real(real_style, loss_seeds[0])
+                + loss.fake(fake_style, loss_seeds[1]),
+                "category_discriminator": loss.real(real_category, loss_seeds[2])
+                + loss.fake(fake_category, loss_seeds[3]),
             },
             {
-                "prior_logit": prior_style,
-                "code_logit": style,
-                "prior_category_logit": prior_category,
-                "category_logit": category,
+                "prior_logit": real_style,
+                "code_logit": fake_style,
+                "prior_category_logit": real_category,
+                "category_logit": fake_category,
             },
         )
-        category, style = self._judge_both(code, training)
-        generator_loss = self.adversarial_loss.generator
-        yield {"encoder": generator_loss(category) + generator_loss(style)}, {}
+        category, style = self._category_and_style_logits(code, training)
+        yield {"encoder": loss.generator(category) + loss.generator(style)}, {}
 
-    def _judge_both(self, code, training):
+    def _category_and_style_logits(self, code, training):
         """The logits `[B]` of the category and of the style of `code[B, K + D]`."""
         y, z = code[:, : self.num_classes], code[:, self.num_classes :]
-        judged = self.category_discriminator(y, training=training)
-        return tf.cast(judged[:, 0], tf.float32), self._judge(z, None, training)
+        category = networks.logits(self.category_discriminator, y, training=training)
+        return category, self.latent_logits(z, training=training)
 
     # Using -------------------------------------------------------------------------------------
 
@@ -203,12 +210,12 @@ class ClusteringAAE(AAE):
         return self._codes(x)
 
     def sample_latents(self, n, y=None, seed=None):
-        """`n` draws of p(y) p(z), `[n, K + D]`; of the category `y` where it is given, from 0 on."""
+        """`n` draws of p(y) p(z), `[n, K + D]`; of the category `y` where it is at least 0."""
         y = tf.fill([n], -1) if y is None else self._categories(n, y)
         return self.prior.component(y).sample(seed=as_seed(seed))
 
     def decode(self, z, y=None):
-        """The images `[B, H, W, C]` of `z[B, K + D]`, whose category `y` replaces, where it is from 0 on."""
+        """The images `[B, H, W, C]` of `z[B, K + D]`; a category `y` of at least 0 replaces z's."""
         z = tf.cast(z, tf.float32)
         if y is not None:
             y = self._categories(tf.shape(z)[0], y)[:, None]
@@ -218,101 +225,139 @@ class ClusteringAAE(AAE):
         return as_images(self.likelihood(z).mean())
 
     def _categories(self, n, y):
-        """`y`, one or one for each, as `[n]` int32."""
+        """`y`, one category or one for each of `n` images, as `[n]` int32."""
         y = component_labels(y, self.num_classes)
         if y.shape.rank > 1 or not y.shape.is_compatible_with(
             [tf.get_static_value(n)][: y.shape.rank]
         ):
             raise ValueError(
-                f"Expected a category, or one for each of {tf.get_static_value(n)}. "
+                f"Expected a category, or one for each of {tf.get_static_value(n)} images. "
                 f"Received: y of shape {tuple(y.shape)}."
             )
         return tf.broadcast_to(y, [n]) if y.shape.rank == 0 else y
 
     def category_images(self) -> tf.Tensor:
-        """What each category looks like, `[K, H, W, C]`: its image with the style 0."""
+        """An image of each category, `[K, H, W, C]`: with the style 0."""
         (style,) = self.prior.style().event_shape
         z = tf.concat([tf.eye(self.num_classes), tf.zeros([self.num_classes, style])], -1)
         return self.decode(z)
 
 
-def clustering_aae_mlp(
+@choices(
+    network={"mlp": ("batch_norm",), "conv": ("filters",)},
+    likelihood=LIKELIHOODS,
+    prior=PRIORS,
+)
+def parts(
     image_shape: Sequence[int],
+    *,
     categories: int = 16,
     latent_dim: int = 10,
+    decoder_inputs: int = 0,
+    network: str = "mlp",
     hidden: Sequence[int] = (1000, 1000),
+    filters: Sequence[int] = (32, 64),
     discriminator_hidden: Sequence[int] = (1000, 1000),
     input_noise: float = 0.0,
     batch_norm: bool = False,
     likelihood: str = "bernoulli",
     levels: int = 256,
-) -> ClusteringAAE:
-    """A `ClusteringAAE` of multilayer perceptrons, of the paper's sizes.
+    prior: str = "normal",
+    prior_scale: float = 1.0,
+    prior_steps: int = 0,
+    prior_hidden: Sequence[int] = (),
+    prior_components: int = 0,
+    loss: str = "non_saturating",
+    real_label: float = 1.0,
+    label_noise: float = 0.0,
+) -> dict[str, Any]:
+    """The arguments of `ClusteringAAE`. The options are those of `clustering_aae`, and:
+
+    Args:
+        decoder_inputs: Number of inputs of the decoder; 0 for the K + D of the code.
+    """
+    family = by_name.likelihood(likelihood, levels)
+    return {
+        "posterior": Conditional(
+            _encoder(
+                image_shape,
+                categories + latent_dim,
+                network,
+                hidden,
+                filters,
+                input_noise,
+                batch_norm,
+            ),
+            SoftmaxAndStyle(categories),
+        ),
+        "likelihood": Conditional(
+            networks.decoder(
+                network,
+                decoder_inputs or categories + latent_dim,
+                image_shape,
+                family.params_per_value,
+                hidden,
+                filters,
+            ),
+            family,
+        ),
+        "prior": CategoryAndStyle(
+            categories,
+            by_name.prior(
+                prior,
+                latent_dim,
+                image_shape,
+                prior_scale,
+                prior_steps,
+                prior_hidden,
+                prior_components,
+            ),
+        ),
+        "discriminator": networks.mlp(latent_dim, 1, discriminator_hidden),
+        "category_discriminator": networks.mlp(categories, 1, discriminator_hidden),
+        "adversarial_loss": latent_loss(loss, real_label, label_noise),
+    }
+
+
+def _encoder(image_shape, outputs, network, hidden, filters, input_noise, batch_norm):
+    layers = [keras.layers.GaussianNoise(input_noise)] if input_noise else []
+    if network == "conv":
+        layers += networks.encoder(network, image_shape, outputs, hidden, filters).layers
+    else:
+        layers.append(keras.layers.Flatten())
+        for units in hidden:
+            layers.append(keras.layers.Dense(units, use_bias=not batch_norm))
+            if batch_norm:
+                layers.append(keras.layers.BatchNormalization(momentum=0.9))
+            layers.append(keras.layers.ReLU())
+        layers.append(keras.layers.Dense(outputs, use_bias=not batch_norm, dtype="float32"))
+        if batch_norm:
+            layers.append(keras.layers.BatchNormalization(momentum=0.9, dtype="float32"))
+    return keras.Sequential([keras.Input(tuple(image_shape)), *layers], name="encoder")
+
+
+@extends(parts, without=("decoder_inputs",))
+def clustering_aae(image_shape: Sequence[int], **options: Any) -> ClusteringAAE:
+    """A `ClusteringAAE` of the paper's sizes.
 
     Args:
         image_shape: Height, width, channels.
         categories: K; 16 and 30 in the paper on MNIST.
         latent_dim: D of the style.
-        hidden: The encoder's; the decoder's mirrors it.
+        network: "mlp" or "conv", for encoder and decoder.
+        hidden, filters: Units of the encoder's dense layers, and channels of its convolutions; the
+            decoder mirrors them.
         discriminator_hidden: Units of the hidden layers of both discriminators.
-        input_noise: Standard deviation of the normal noise that the encoder's input has in training.
-        batch_norm: Whether to normalize the encoder's hidden layers before their activation, and also
-            what it puts out: else all images fall into one category at the start, where the softmax
-            has no slope to leave it by.
-        likelihood: Name of the family of p(x | y, z).
-        levels: Number of grey levels, for "discretized_logistic".
+        input_noise: Standard deviation of the normal noise on the encoder's input in training.
+        batch_norm: Whether to normalize the encoder's hidden layers before their activation, and
+            the encoder's output, for "mlp". Without it all images start in one category, where the
+            softmax has almost no slope.
+        likelihood, levels: See `zoo.distributions.by_name.likelihood`.
+        prior, prior_scale, prior_steps, prior_hidden, prior_components: p(z) of the style; see
+            `zoo.distributions.by_name.prior`.
+        loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`; not "wasserstein".
+
+    Raises:
+        ValueError: If a name is unknown, options do not fit together, or the prior learns.
     """
-    return ClusteringAAE(
-        *parts_mlp(
-            image_shape,
-            categories,
-            latent_dim,
-            categories + latent_dim,
-            hidden,
-            discriminator_hidden,
-            input_noise,
-            batch_norm,
-            likelihood_family(likelihood, levels),
-        )
-    )
-
-
-def parts_mlp(
-    image_shape,
-    categories,
-    latent_dim,
-    decoder_inputs,
-    hidden,
-    discriminator_hidden,
-    input_noise,
-    batch_norm,
-    family,
-):
-    """Posterior, likelihood, prior and discriminators, as `clustering_aae_mlp` describes them."""
-    decoder = networks.mlp_decoder(
-        decoder_inputs, image_shape, family.params_per_value, hidden[::-1]
-    )
-    return (
-        Conditional(
-            _encoder(image_shape, categories + latent_dim, hidden, input_noise, batch_norm),
-            SoftmaxAndStyle(categories),
-        ),
-        Conditional(decoder, family),
-        CategoryAndStyle(categories, StandardNormal(latent_dim)),
-        networks.mlp(latent_dim, 1, discriminator_hidden),
-        networks.mlp(categories, 1, discriminator_hidden),
-    )
-
-
-def _encoder(image_shape, outputs, hidden, input_noise, batch_norm):
-    layers = [keras.layers.GaussianNoise(input_noise)] if input_noise else []
-    layers.append(keras.layers.Flatten())
-    for units in hidden:
-        layers.append(keras.layers.Dense(units, use_bias=not batch_norm))
-        if batch_norm:
-            layers.append(keras.layers.BatchNormalization(momentum=0.9))
-        layers.append(keras.layers.ReLU())
-    layers.append(keras.layers.Dense(outputs, use_bias=not batch_norm, dtype="float32"))
-    if batch_norm:
-        layers.append(keras.layers.BatchNormalization(momentum=0.9, dtype="float32"))
-    return keras.Sequential([keras.Input(tuple(image_shape)), *layers], name="encoder")
+    return ClusteringAAE(**parts(image_shape, **options))

@@ -1,39 +1,46 @@
-"""Dimensionality reduction with an adversarial autoencoder: a few dimensions, of heads and styles.
+"""Adversarial autoencoder for dimensionality reduction: a head for each cluster, plus a style.
 
 Makhzani et al., "Adversarial Autoencoders", 2016, section 7. https://arxiv.org/abs/1511.05644
 """
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from zoo.adversarial import AdversarialLoss
-from zoo.distributions import Conditional, likelihood_family
-from zoo.distributions.part import Part
-from zoo.model import as_images
-from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, parts_mlp
+from zoo.config import extends
+from zoo.distributions import Conditional, Part
+from zoo.models.aae import AAE
+from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, parts
 
 
 @keras.saving.register_keras_serializable("zoo")
 class ClusterHeads(Part):
-    """A point for each category, the rows of W, in as many dimensions as the style: y W + z.
+    """The representation y W + z: each row of W is the head of a category, a point like the style.
+
+    Heads start from a normal distribution with a root mean square distance of `distance`.
 
     Args:
         categories: K.
         dim: D of the representation.
-        distance: The paper's eta: heads nearer to each other than this cost what is missing. Heads
-            begin at random, so far apart in the root mean square.
+        distance: The paper's eta: two heads at a smaller distance cost the difference.
 
     Raises:
         ValueError: If `distance` is not above 0.
+
+    Example:
+        >>> heads = zoo.ClusterHeads(categories=3, dim=2)
+        >>> heads(tf.zeros([4, 3 + 2])).shape
+        TensorShape([4, 2])
     """
 
     def __init__(self, categories: int, dim: int, distance: float = 5.0, **kwargs):
         super().__init__(**kwargs)
         if not distance > 0:
-            raise ValueError(f"The distance of heads must be above 0. Received: {distance}.")
+            raise ValueError(f"`distance` must be above 0. Received: distance={distance}.")
         self.categories = categories
         self.dim = dim
         self.distance = distance
@@ -49,26 +56,25 @@ class ClusterHeads(Part):
         return tf.matmul(y, tf.convert_to_tensor(self.kernel)) + z
 
     def cost(self) -> tf.Tensor:
-        """sum_{i < j} max(0, distance - |w_i - w_j|), a scalar: 0 where all heads are far enough."""
+        """sum_{i < j} max(0, distance - |w_i - w_j|), a scalar."""
         w = tf.convert_to_tensor(self.kernel)
         squares = tf.reduce_sum(tf.math.squared_difference(w[:, None], w), -1)
-        # A root has no slope at 0, where a head meets itself.
+        # The slope of the root is infinite at 0, on the diagonal.
         missing = tf.nn.relu(self.distance - tf.sqrt(tf.maximum(squares, 1e-12)))
         return tf.reduce_sum(tf.linalg.set_diag(missing, tf.zeros(self.categories))) / 2
 
 
 @keras.saving.register_keras_serializable("zoo")
 class DimensionReductionAAE(ClusteringAAE):
-    """A `ClusteringAAE` whose decoder sees the sum of a cluster's head and the style.
+    """A `ClusteringAAE` whose decoder receives the sum of a cluster's head and the style.
 
     The paper's section 7 and figure 8: the representation is r = W_C y + z, in D dimensions, for
-    instance the plane. In the reconstruction phase the heads, the rows of W_C, learn with the
-    decoder, and pay for being near each other: the paper's cost, which falls linearly with
-    the distance of two heads and is zero from a threshold on (`ClusterHeads`). It is added to the
-    distortion, in nats of an image.
+    example the plane. The reconstruction phase also trains the heads, the rows of W_C, and adds the
+    paper's cost of near heads to the distortion, in nats per image: the cost falls linearly with
+    the distance of two heads, down to zero at a threshold (`ClusterHeads`).
 
-    Latents are the representation r `[B, D]`: `encode` and `decode` know nothing else, and `y` is of
-    use to `sample` alone, where it is a cluster.
+    Latents are the representation r `[B, D]`, in `encode` and `decode` too. The argument `y`
+    matters only for `sample`, where it is a cluster.
 
     Args:
         posterior, prior, discriminator, category_discriminator, adversarial_loss: As for
@@ -77,7 +83,14 @@ class DimensionReductionAAE(ClusteringAAE):
         heads: A `ClusterHeads`.
 
     Raises:
-        ValueError: If the heads are not as many as the categories, or not of the style's dimensions.
+        ValueError: As for `ClusteringAAE`, or if heads and prior differ in the number of categories
+            or of dimensions.
+
+    Example:
+        >>> build = zoo.models.dimension_reduction_aae
+        >>> model = build((8, 8, 1), categories=5, hidden=(32,), discriminator_hidden=(32,))
+        >>> model.encode(zoo.datasets.load("digits").arrays("test")[0]).shape
+        TensorShape([447, 2])
     """
 
     terms = (*ClusteringAAE.terms, "head_cost")
@@ -105,8 +118,8 @@ class DimensionReductionAAE(ClusteringAAE):
         expected = (prior.categories, int(prior.style().event_shape[-1]))
         if (heads.categories, heads.dim) != expected:
             raise ValueError(
-                f"Expected {expected[0]} heads in the {expected[1]} dimension(s) of the style. "
-                f"Received: {heads.categories} in {heads.dim}."
+                f"Expected {expected[0]} heads with the {expected[1]} dimension(s) of the style. "
+                f"Received: {heads.categories} heads with {heads.dim}."
             )
         self.heads = heads
 
@@ -119,7 +132,7 @@ class DimensionReductionAAE(ClusteringAAE):
         return self.heads.dim
 
     def reconstruction_objective(self, x, y, seed, training):
-        r = self.heads(self._code(x, None, seed, training))
+        r = self.heads(self.posterior(x, training=training).sample(seed=seed))
         distortion = -self.likelihood(r, training=training).log_prob(x)
         cost = tf.fill(tf.shape(distortion), self.heads.cost())
         return {"autoencoder": distortion + cost}, {"head_cost": cost}
@@ -129,50 +142,47 @@ class DimensionReductionAAE(ClusteringAAE):
         return self.heads(self._codes(x))
 
     def sample_latents(self, n, y=None, seed=None):
-        """`n` representations `[n, D]`: a head, that of `y` where it is from 0 on, and a style."""
+        """`n` representations `[n, D]`: a head, that of `y` where it is at least 0, plus a style."""
         return self.heads(super().sample_latents(n, y, seed))
 
     def decode(self, z, y=None):
         """The images `[B, H, W, C]` of representations `z[B, D]`. `y` is ignored."""
-        return as_images(self.likelihood(z).mean())
+        return AAE.decode(self, z)
 
     def category_images(self):
-        """What each category looks like, `[K, H, W, C]`: the image of its head."""
+        """An image of each category, `[K, H, W, C]`: that of its head."""
         return self.decode(tf.convert_to_tensor(self.heads.kernel))
 
 
-def dimension_reduction_aae_mlp(
+@extends(parts, without=("decoder_inputs",))
+def reduction_parts(
     image_shape: Sequence[int],
+    *,
     categories: int = 20,
     latent_dim: int = 2,
     head_distance: float = 5.0,
-    hidden: Sequence[int] = (1000, 1000),
-    discriminator_hidden: Sequence[int] = (1000, 1000),
-    input_noise: float = 0.0,
-    batch_norm: bool = False,
-    likelihood: str = "bernoulli",
-    levels: int = 256,
-) -> DimensionReductionAAE:
-    """A `DimensionReductionAAE` of multilayer perceptrons.
+    **options: Any,
+) -> dict[str, Any]:
+    """The arguments of `DimensionReductionAAE`. The options are those of `dimension_reduction_aae`."""
+    sizes = {"categories": categories, "latent_dim": latent_dim, "decoder_inputs": latent_dim}
+    return {
+        **parts(image_shape, **sizes, **options),
+        "heads": ClusterHeads(categories, latent_dim, head_distance),
+    }
+
+
+@extends(reduction_parts)
+def dimension_reduction_aae(image_shape: Sequence[int], **options: Any) -> DimensionReductionAAE:
+    """A `DimensionReductionAAE`.
 
     Args:
         image_shape: Height, width, channels.
-        categories: K: 20 clusters in the paper on MNIST.
+        categories: K; 20 in the paper on MNIST.
         latent_dim: D of the representation; 2 and 10 in the paper.
-        head_distance: Least distance of two heads that costs nothing, above 0, in standard deviations
-            of the style.
-        hidden, discriminator_hidden, input_noise, batch_norm, likelihood, levels: As for
-            `clustering_aae_mlp`.
+        head_distance: Distance from which on two heads cost nothing, above 0, in units of the style.
+        **options: All other options are those of `zoo.models.clustering_aae`.
+
+    Raises:
+        ValueError: As `clustering_aae`, or if `head_distance` is not above 0.
     """
-    parts = parts_mlp(
-        image_shape,
-        categories,
-        latent_dim,
-        latent_dim,
-        hidden,
-        discriminator_hidden,
-        input_noise,
-        batch_norm,
-        likelihood_family(likelihood, levels),
-    )
-    return DimensionReductionAAE(*parts, ClusterHeads(categories, latent_dim, head_distance))
+    return DimensionReductionAAE(**reduction_parts(image_shape, **options))

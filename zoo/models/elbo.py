@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo import networks
-from zoo.config import choices
-from zoo.distributions import Conditional, by_name, noisy_mlp
+from zoo.config import extends
 from zoo.model import as_seed
+from zoo.models.parts import INTERNAL, autoencoder_parts
 from zoo.networks import Condition
 from zoo.schedules import LinearWarmUp, Schedule
 
@@ -156,99 +155,34 @@ def warm_up(steps: int) -> float | Schedule:
     return LinearWarmUp(steps) if steps else 1.0
 
 
-@choices(
-    network=networks.NETWORKS,
-    posterior=by_name.POSTERIORS,
-    prior=by_name.PRIORS,
-    likelihood=by_name.LIKELIHOODS,
-)
+@extends(autoencoder_parts, without=INTERNAL, latent_dim=20)
 def parts(
     image_shape: Sequence[int],
     *,
-    latent_dim: int = 20,
-    network: str = "mlp",
-    hidden: Sequence[int] = (500,),
-    filters: Sequence[int] = (32, 64),
-    activation: str = "relu",
-    likelihood: str = "bernoulli",
-    levels: int = 256,
     num_samples: int = 1,
     warm_up_steps: int = 0,
     free_bits: float = 0.0,
-    posterior: str = "normal",
-    posterior_steps: int = 0,
-    posterior_hidden: Sequence[int] = (),
-    posterior_noise_dim: int = 0,
-    posterior_bases: int = 0,
-    prior: str = "normal",
-    prior_scale: float = 1.0,
-    prior_steps: int = 0,
-    prior_hidden: Sequence[int] = (),
-    prior_components: int = 0,
     condition: Condition | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """The constructor arguments of a `VAE`, from plain values: the options of all ELBO builders.
 
     Args:
         image_shape: Height, width, channels.
-        latent_dim: D of the latents.
-        network: "mlp" or "conv": see `zoo.networks.encoder`.
-        hidden: Units of the encoder's dense layers; the decoder mirrors them.
-        filters: Channels of the encoder's convolutions, for "conv". The decoder
-            mirrors them.
-        activation: Activation of the hidden layers.
-        likelihood: Name of p(x | z): see `zoo.distributions.by_name`.
-        levels: Number of grey levels, for "discretized_logistic" and "categorical".
         num_samples: Draws of z per image.
         warm_up_steps: Training steps in which the weight of the rate rises from 0 to 1.
         free_bits: Nats of rate per latent dimension without extra cost: see `with_free_bits`.
-        posterior: Name of q(z | x).
-        posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: Sizes of the
-            posterior; 0 and () stand for its own defaults.
-        prior: Name of p(z).
-        prior_scale, prior_steps, prior_hidden, prior_components: Sizes of the prior; likewise.
         condition: The condition that encoder and decoder take as their second input, or `None`.
+        **options: Networks, posterior, likelihood and prior: the options of
+            `zoo.models.parts.autoencoder_parts`.
 
     Raises:
         ValueError: If a name is unknown, or a part does not have an option.
     """
-
-    def encoder(outputs):
-        return networks.conditioned(
-            lambda shape: networks.encoder(network, shape, outputs, hidden, filters, activation),
-            image_shape,
-            condition,
-            channels=network == "conv",
-        )
-
-    def noisy_encoder(noise_dim, outputs):
-        return noisy_mlp(image_shape, noise_dim, outputs, hidden, activation)
-
-    family = by_name.likelihood(likelihood, levels)
-    q = by_name.posterior(
-        posterior,
-        latent_dim,
-        encoder,
-        noisy_encoder if network == "mlp" and condition is None else None,
-        posterior_steps,
-        posterior_hidden,
-        posterior_noise_dim,
-        posterior_bases,
-    )
-    p = by_name.prior(
-        prior, latent_dim, image_shape, prior_scale, prior_steps, prior_hidden, prior_components
-    )
-    decoder = networks.conditioned(
-        lambda shape: networks.decoder(
-            network, shape[0], image_shape, family.params_per_value, hidden, filters, activation
-        ),
-        (latent_dim,),
-        condition,
-    )
     return {
-        "posterior": q,
-        "likelihood": Conditional(decoder, family),
-        "prior": p,
+        **autoencoder_parts(
+            image_shape, encoder_condition=condition, decoder_condition=condition, **options
+        ),
         "num_samples": num_samples,
         "rate_weight": warm_up(warm_up_steps),
         "free_bits": free_bits,

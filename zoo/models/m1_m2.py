@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
+from zoo.config import choices
 from zoo.datasets import ImageData
 from zoo.distributions import Conditional, DiagonalNormal, Prior, StandardNormal
 from zoo.model import as_images
@@ -120,6 +121,7 @@ class M1M2(M2):
         return super()._log_weight(self._used(z), y, seed) + repeat_for_labels(first, y)
 
 
+@choices()
 def m1_m2(
     image_shape: Sequence[int],
     *,

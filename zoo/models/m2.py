@@ -197,9 +197,9 @@ class M2(GenerativeModel):
         y = self._training_labels(y)
         # One pass of the classifier for both streams; the labelled rows are the last rows.
         log_q, rows = self._log_q(joined(x), training), row_count(x_labelled)
+        log_q_labelled = log_q[-rows:]
         labelled = self.labelled_bound(x_labelled, y, labelled_seed, training)
-        error = -tf.reduce_sum(tf.one_hot(y, self.num_classes) * log_q[-rows:], -1)
-        accuracy = tf.cast(tf.argmax(log_q[-rows:], -1, tf.int32) == y, tf.float32)
+        error = -tf.reduce_sum(tf.one_hot(y, self.num_classes) * log_q_labelled, -1)
         if x_unlabelled is None:
             loss = sum(labelled) + self.alpha * error
             distortion, rate = labelled
@@ -208,13 +208,14 @@ class M2(GenerativeModel):
                 x_unlabelled, log_q[:-rows], unlabelled_seed, training
             )
             s, r = self._shares(x_labelled, x_unlabelled)
-            weighted = (
+            losses = (
                 (1 - s) / (1 - r) * sum(unlabelled),
                 s / r * sum(labelled) + self.alpha / r * error,
             )
             loss, distortion, rate = (
-                tf.concat(rows, 0) for rows in (weighted, *zip(unlabelled, labelled, strict=True))
+                tf.concat(parts, 0) for parts in (losses, *zip(unlabelled, labelled, strict=True))
             )
+        accuracy = tf.cast(tf.argmax(log_q_labelled, -1, tf.int32) == y, tf.float32)
         return {"vae": loss}, {"distortion": distortion, "rate": rate, "accuracy": accuracy}
 
     def labelled_bound(self, x, y, seed, training) -> tuple[tf.Tensor, tf.Tensor]:
@@ -290,7 +291,7 @@ class M2(GenerativeModel):
         if self.labelled_share is None:
             raise ValueError(
                 "Training on two streams needs the share of labelled images in the data set: call "
-                "model.adapt(data), or build the model with `labelled_share`. "
+                "model.adapt(data), or set model.labelled_share. "
                 "Received: labelled_share=None."
             )
         labelled, unlabelled = row_count(x_labelled), row_count(x_unlabelled)
@@ -432,8 +433,8 @@ def repeat_for_labels(x, y):
 _EVERY_IMAGE_HAS_A_LABEL = (
     "In training every image of a batch (x, y) has a label. Where some images have none, train on "
     "two streams, ((x_labelled, y), x_unlabelled): call model.adapt(data) and train on "
-    "data.batches('train', batch_size, shuffle=True, repeat=True, semi_supervised=True); or build "
-    "the model with `labelled_share`, the share of labelled images, and train on "
+    "data.batches('train', batch_size, shuffle=True, repeat=True, semi_supervised=True); or set "
+    "model.labelled_share, the share of labelled images, and train on "
     "tf.data.Dataset.zip((labelled, unlabelled))."
 )
 

@@ -5,23 +5,17 @@ Makhzani et al., "Adversarial Autoencoders", 2016, section 5. https://arxiv.org/
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from zoo import networks
-from zoo.config import look_up
+from zoo.config import extends
 from zoo.datasets import ImageData
-from zoo.distributions import Conditional, StandardNormal, likelihood_family
 from zoo.keras_internals import layers_in
 from zoo.model import Round
 from zoo.models.aae import check_classes
-from zoo.models.clustering_aae import (
-    CategoryAndStyle,
-    ClusteringAAE,
-    SoftmaxAndStyle,
-    parts_mlp,
-)
+from zoo.models.clustering_aae import ClusteringAAE, clustering_aae, parts
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -115,69 +109,19 @@ def _on_unlabelled(objective, x, y, seed, training):
     return objective(x[1] if isinstance(x, tuple) else x, None, seed, training)
 
 
+@extends(clustering_aae, without=("categories",))
 def semi_supervised_aae(
-    image_shape: Sequence[int],
-    network: str = "mlp",
-    num_classes: int = 10,
-    latent_dim: int = 10,
-    hidden: Sequence[int] = (1000, 1000),
-    filters: Sequence[int] = (32, 64),
-    discriminator_hidden: Sequence[int] = (1000, 1000),
-    input_noise: float = 0.0,
-    batch_norm: bool = False,
-    likelihood: str = "bernoulli",
-    levels: int = 256,
+    image_shape: Sequence[int], *, num_classes: int = 10, **options: Any
 ) -> SemiSupervisedAAE:
     """A `SemiSupervisedAAE`, by default of the paper's sizes on MNIST.
 
     Args:
         image_shape: Height, width, channels.
-        network: "mlp" for multilayer perceptrons, "conv" for a convolutional encoder and decoder.
         num_classes: K.
         latent_dim: D of the style; 20 in the paper on SVHN.
-        hidden: Units of the encoder's hidden dense layers; the decoder mirrors them.
-        filters: Filters of the encoder's convolutions for "conv", each of which halves the image;
-            the decoder mirrors them.
-        discriminator_hidden: Units of the hidden layers of both discriminators.
-        input_noise: Standard deviation of the normal noise on the encoder's input in training.
-        batch_norm: As for `zoo.models.clustering_aae.clustering_aae_mlp`; for "mlp".
-        likelihood: Name of the family of p(x | y, z).
-        levels: Number of grey levels, for "discretized_logistic" and "categorical".
+        **options: All other options are those of `zoo.models.clustering_aae`.
 
     Raises:
-        ValueError: If `network` or `likelihood` is unknown, or for `batch_norm` with "conv".
+        ValueError: As `clustering_aae`.
     """
-    family = likelihood_family(likelihood, levels)
-    code = num_classes + latent_dim
-    if look_up({"mlp": False, "conv": True}, network, "network"):
-        if batch_norm:
-            raise ValueError(
-                "The convolutional encoder has no batch normalization: use network='mlp', or "
-                "batch_norm=False. Received: network='conv', batch_norm=True."
-            )
-        encoder = networks.conv_encoder(image_shape, code, filters, hidden)
-        noise = [keras.layers.GaussianNoise(input_noise)] if input_noise else []
-        layers = [keras.Input(tuple(image_shape)), *noise, *encoder.layers]
-        decoder = networks.conv_decoder(
-            code, image_shape, family.params_per_value, filters[::-1], hidden[::-1]
-        )
-        parts = (
-            Conditional(keras.Sequential(layers, name="encoder"), SoftmaxAndStyle(num_classes)),
-            Conditional(decoder, family),
-            CategoryAndStyle(num_classes, StandardNormal(latent_dim)),
-            networks.mlp(latent_dim, 1, discriminator_hidden),
-            networks.mlp(num_classes, 1, discriminator_hidden),
-        )
-    else:
-        parts = parts_mlp(
-            image_shape,
-            num_classes,
-            latent_dim,
-            code,
-            hidden,
-            discriminator_hidden,
-            input_noise,
-            batch_norm,
-            family,
-        )
-    return SemiSupervisedAAE(*parts)
+    return SemiSupervisedAAE(**parts(image_shape, categories=num_classes, **options))

@@ -4,12 +4,16 @@ Makhzani et al., "Adversarial Autoencoders", 2016, section 7. https://arxiv.org/
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
-from zoo.distributions import likelihood_family
-from zoo.models.clustering_aae import parts_mlp
-from zoo.models.dimension_reduction_aae import ClusterHeads, DimensionReductionAAE
+from zoo.config import extends
+from zoo.models.dimension_reduction_aae import (
+    DimensionReductionAAE,
+    dimension_reduction_aae,
+    reduction_parts,
+)
 from zoo.models.semi_supervised_aae import SemiSupervisedAAE
 
 
@@ -22,9 +26,7 @@ class SemiSupervisedDimensionReductionAAE(DimensionReductionAAE, SemiSupervisedA
 
     Example:
         >>> data = zoo.datasets.load("digits", num_labels=100)
-        >>> from zoo.models.semi_supervised_dimension_reduction_aae import (
-        ...     semi_supervised_dimension_reduction_aae as build,
-        ... )
+        >>> build = zoo.models.semi_supervised_dimension_reduction_aae
         >>> model = build((8, 8, 1), hidden=(32,), discriminator_hidden=(32,))
         >>> model.compile("adam")
         >>> batches = data.batches("train", 100, shuffle=True, repeat=True, semi_supervised=True)
@@ -36,36 +38,18 @@ class SemiSupervisedDimensionReductionAAE(DimensionReductionAAE, SemiSupervisedA
     terms = (*DimensionReductionAAE.terms, "accuracy")
 
 
+@extends(dimension_reduction_aae, categories=10)
 def semi_supervised_dimension_reduction_aae(
-    image_shape: Sequence[int],
-    categories: int = 10,
-    latent_dim: int = 2,
-    head_distance: float = 5.0,
-    hidden: Sequence[int] = (1000, 1000),
-    discriminator_hidden: Sequence[int] = (1000, 1000),
-    input_noise: float = 0.0,
-    batch_norm: bool = False,
-    likelihood: str = "bernoulli",
-    levels: int = 256,
+    image_shape: Sequence[int], **options: Any
 ) -> SemiSupervisedDimensionReductionAAE:
-    """A `SemiSupervisedDimensionReductionAAE` of multilayer perceptrons.
+    """A `SemiSupervisedDimensionReductionAAE`.
 
     Args:
         image_shape: Height, width, channels.
         categories: K, the number of classes.
-        latent_dim, head_distance, hidden, discriminator_hidden, input_noise, batch_norm, likelihood,
-            levels: As for `zoo.models.dimension_reduction_aae.dimension_reduction_aae_mlp`.
+        **options: All other options are those of `zoo.models.dimension_reduction_aae`.
+
+    Raises:
+        ValueError: As `dimension_reduction_aae`.
     """
-    parts = parts_mlp(
-        image_shape,
-        categories,
-        latent_dim,
-        latent_dim,
-        hidden,
-        discriminator_hidden,
-        input_noise,
-        batch_norm,
-        likelihood_family(likelihood, levels),
-    )
-    heads = ClusterHeads(categories, latent_dim, head_distance)
-    return SemiSupervisedDimensionReductionAAE(*parts, heads)
+    return SemiSupervisedDimensionReductionAAE(**reduction_parts(image_shape, **options))

@@ -107,6 +107,58 @@ PRESETS = {
         "like": "vaegan_celeb_a",
         "model": {"condition": "attributes", "condition_size": 40},
     },
+    "avb_digits": {
+        "about": "Adversarial variational Bayes, noise in the encoder, on binarised digits.",
+        "builder": "avb",
+        "model": {
+            "latent_dim": 4,
+            "discriminator_hidden": (256, 256),
+            "hidden": (128, 128),
+            "activation": "elu",
+            "posterior_noise_dim": 16,
+        },
+        "optimizers": {
+            "autoencoder": adversarial_adam(3e-4),
+            "discriminator": adversarial_adam(1e-3),
+        },
+        "data": {"binarize": "dynamic", "name": "digits"},
+        "epochs": 400,
+    },
+    "avb_ac_digits": {
+        "about": "Adversarial variational Bayes, adaptive contrast, on binarised digits.",
+        "like": "avb_digits",
+        "model": {
+            "latent_dim": 8,
+            "adaptive_contrast": True,
+            "posterior": "noise_basis",
+            "posterior_hidden": (64, 64),
+            "posterior_bases": 8,
+        },
+        "epochs": 300,
+    },
+    "avb_mnist": {
+        "about": "Adversarial variational Bayes, noise in the encoder, on binarised MNIST.",
+        "builder": "avb",
+        "model": {
+            "discriminator": "product",
+            "discriminator_features": 512,
+            "posterior_noise_dim": 32,
+        },
+        "optimizers": {"autoencoder": adversarial_adam(1e-4), "discriminator": adversarial_adam()},
+        "data": {"binarize": "dynamic", "name": "mnist"},
+        "batch_size": 125,
+        "epochs": 100,
+    },
+    "avb_ac_mnist": {
+        "about": "Adversarial variational Bayes, adaptive contrast, on binarised MNIST.",
+        "like": "avb_mnist",
+        "model": {
+            "adaptive_contrast": True,
+            "posterior": "noise_basis",
+            "posterior_hidden": (64, 64),
+            "posterior_bases": 16,
+        },
+    },
     "alpha_gan_digits": {
         "about": "alpha-GAN, multilayer perceptrons.",
         "builder": "alpha_gan",

@@ -1,6 +1,6 @@
 """Presets of autoencoders, VAEs and Wasserstein autoencoders."""
 
-from zoo.presets.optimizers import adam
+from zoo.presets.optimizers import adam, adversarial_adam
 
 # XLA and the steps per execution are the best of `benchmarks.speed.throughput --sweep` on a CPU: XLA
 # helps perceptrons and slows convolutions down.
@@ -423,5 +423,64 @@ PRESETS = {
         "like": "autoencoder_mnist",
         "builder": "rae",
         "model": {"beta": 0.01, "lambda_": 1e-5, "latent_dim": 16},
+    },
+    "wae_digits": {
+        "about": "Wasserstein autoencoder (WAE-MMD), deterministic encoder.",
+        "builder": "wae",
+        "model": {"hidden": (128, 128)},
+        "optimizers": {"autoencoder": adversarial_adam(1e-3)},
+        "data": {"name": "digits"},
+        "epochs": 300,
+    },
+    "wae_mnist": {
+        "about": "Wasserstein autoencoder (WAE-MMD), deterministic encoder, convolutional.",
+        "like": "vae_conv_mnist",
+        "builder": "wae",
+        "model": {"lambda_": 200.0, "width": 16},
+        "optimizers": {"autoencoder": adversarial_adam(1e-3)},
+        "data": {"binarize": None},
+        "epochs": 10,
+    },
+    "waegan_digits": {
+        "about": "Wasserstein autoencoder (WAE-GAN), deterministic encoder.",
+        "builder": "waegan",
+        "model": {"discriminator_hidden": (128, 128), "hidden": (128, 128)},
+        "optimizers": {
+            "autoencoder": adversarial_adam(1e-3),
+            "discriminator": adversarial_adam(5e-4),
+        },
+        "data": {"name": "digits"},
+        "epochs": 300,
+    },
+    "waegan_mnist": {
+        "about": "Wasserstein autoencoder (WAE-GAN), deterministic encoder, convolutional.",
+        "like": "wae_mnist",
+        "builder": "waegan",
+        "model": {"prior_aware": True},
+        "optimizers": {
+            "autoencoder": adversarial_adam(1e-3),
+            "discriminator": adversarial_adam(5e-4),
+        },
+    },
+    "waegan_cifar10": {
+        "about": "Wasserstein autoencoder (WAE-GAN) on CIFAR-10, convolutional.",
+        "builder": "waegan",
+        "model": {
+            "latent_dim": 64,
+            "lambda_": 20.0,
+            "prior_aware": True,
+            "network": "conv",
+            "hidden": (512,),
+            "filters": (64, 128, 256),
+            "prior_scale": 2**0.5,
+        },
+        "optimizers": {
+            "autoencoder": adversarial_adam(3e-4),
+            "discriminator": adversarial_adam(1e-3),
+        },
+        "data": {"name": "cifar10"},
+        "batch_size": 100,
+        "jit_compile": False,
+        "epochs": 50,
     },
 }

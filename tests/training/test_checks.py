@@ -1,0 +1,57 @@
+"""What is refused before a run spends time."""
+
+import pathlib
+import re
+
+import pytest
+
+import zoo
+from zoo import presets, training
+
+
+def built(name, *changes, levels=256):
+    config = presets.get(name)
+    presets.override(config, list(changes))
+    return presets.build(config, (8, 8, 1), levels), config
+
+
+@pytest.mark.parametrize(
+    ("changes", "levels"),
+    [(["binarize=dynamic"], 17), (["binarize=None"], 2)],
+    ids=["binarised", "two levels"],
+)
+def test_a_continuous_bernoulli_on_binary_images_is_refused(changes, levels):
+    model, config = built("vae_digits", "likelihood=continuous_bernoulli", *changes, levels=levels)
+    with pytest.raises(ValueError, match=r"grows without bound.*zeros and ones.*'bernoulli'"):
+        training.check_model(model, config, levels)
+
+
+def test_a_continuous_bernoulli_on_grey_images_is_accepted():
+    model, config = built("vae_digits", "likelihood=continuous_bernoulli", "binarize=None")
+    training.check_model(model, config, 17)
+
+
+@pytest.mark.parametrize("name", ["vae_digits", "gan_digits", "vaegan_digits", "aae_digits"])
+def test_other_models_are_accepted_on_binary_images(name):
+    model, config = built(name)
+    training.check_model(model, config, 2)
+
+
+def test_a_batch_larger_than_the_training_set_is_refused():
+    model, _ = built("vae_digits")
+    data = zoo.datasets.load("digits")
+    training.check_data(model, data, 1000)
+    with pytest.raises(ValueError, match="batch of 1001 is larger than the training set of 1000"):
+        training.check_data(model, data, 1001)
+
+
+def test_training_knows_no_model_and_no_preset_by_name():
+    """What differs between models is asked of the model."""
+    names = {cls.__name__ for cls in vars(zoo).values() if isinstance(cls, type)}
+    names |= {presets.get(name).builder for name in presets.names()} | set(presets.names())
+    names -= {"GenerativeModel", "NonFiniteError"}
+    examples = {"vae_digits"}  # in docstrings
+    folder = pathlib.Path(training.__file__).parent
+    for path in folder.glob("*.py"):
+        words = set(re.findall(r"\w+", path.read_text()))
+        assert not words & (names - examples), path
