@@ -16,7 +16,6 @@ import tensorflow as tf
 
 import zoo
 from zoo import adversarial, models, presets
-from zoo.config import unused_options
 from zoo.distributions import by_name
 
 SHAPE = (8, 8, 1)
@@ -70,11 +69,7 @@ def configured(name, **changes):
     config = presets.get(digits(name))
     settings = [f"model.{key}={value}" for key, value in changes.items()]
     presets.override(config, [*settings, "jit_compile=false", "steps_per_execution=1"])
-    unused = {
-        other
-        for option, table in models.BUILDERS[name].choices.items()
-        for other in unused_options(table, table[config.model[option]])
-    }
+    unused = set(presets.unused(config))
     for key in (SMALL.keys() & config.model.keys()) - unused - changes.keys():
         value = config.model[key]
         config.model[key] = (SMALL[key],) * len(value) if isinstance(value, tuple) else SMALL[key]

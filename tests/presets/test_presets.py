@@ -27,7 +27,7 @@ SMALL = {"hidden", "generator_hidden", "discriminator_hidden", "width", "filters
 def small(name):
     """The preset with narrow networks: what is tested here does not depend on the width."""
     config = presets.get(name)
-    for key in SMALL & set(config.model):
+    for key in (SMALL & set(config.model)) - set(presets.unused(config)):
         value = config.model[key]
         config.model[key] = (4,) * len(value) if isinstance(value, tuple) else 4
     return config

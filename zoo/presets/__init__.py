@@ -19,6 +19,7 @@ from zoo.presets.config import (
     override,
     resolve,
     to_dict,
+    unused,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "override",
     "resolve",
     "to_dict",
+    "unused",
 ]

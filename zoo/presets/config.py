@@ -76,9 +76,7 @@ def defaults(builder: str) -> dict[str, Any]:
         ValueError: If `builder` is unknown.
     """
     parameters = inspect.signature(look_up(models.BUILDERS, builder, "builder")).parameters
-    found = {n: p.default for n, p in parameters.items() if n not in ("image_shape", "levels")}
-    # An option without a value names the run of a trained model.
-    return {n: config_dict.placeholder(str) if d is None else d for n, d in found.items()}
+    return {n: p.default for n, p in parameters.items() if n not in ("image_shape", "levels")}
 
 
 def resolve(name: str) -> dict[str, Any]:
@@ -106,10 +104,12 @@ def get(name: str) -> ConfigDict:
     """
     look_up(PRESETS, name, "preset")
     # Copies: configurations would share placeholders, and with them values.
-    config = ConfigDict(copy.deepcopy(_DEFAULTS), type_safe=True)
     preset = copy.deepcopy(resolve(name))
-    arguments = defaults(preset["builder"]) | preset["model"]
-    config.update(ConfigDict({"preset": name} | preset | {"model": arguments}))
+    options = defaults(preset["builder"]) | preset["model"]
+    # An option without a value names the run of a trained model.
+    runs = {key: config_dict.placeholder(str) for key, value in options.items() if value is None}
+    config = ConfigDict(copy.deepcopy(_DEFAULTS) | {"model": runs}, type_safe=True)
+    config.update(ConfigDict({"preset": name} | preset | {"model": _with_values(options)}))
     for player, optimizer in config.optimizers.items():
         full = ConfigDict(copy.deepcopy(_OPTIMIZER_DEFAULTS))
         full.update(optimizer)
@@ -128,7 +128,7 @@ def from_dict(settings: dict) -> ConfigDict:
     """
     try:
         config = get(settings["preset"])
-        config.model.update(defaults(config.builder))
+        config.model.update(_with_values(defaults(config.builder)))
         flat = dict(_flatten(ConfigDict(settings)))
         if unknown := flat.keys() - dict(_flatten(config)).keys():
             raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
@@ -199,16 +199,37 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
     _drop_unknown_optimizer_settings(config, given)
 
 
+def _with_values(options):
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def unused(config: ConfigDict, options: Iterable[str] | None = None) -> list[str]:
+    """The builder's options that belong to other values of a choice than the chosen ones.
+
+    Args:
+        config: A configuration.
+        options: The choices to look at, such as ["prior"]; `None` for all of the builder.
+
+    Example:
+        >>> "prior_steps" in zoo.presets.unused(zoo.presets.get("vae_digits"))
+        True
+    """
+    choices = models.BUILDERS[config.builder].choices
+    return [
+        name
+        for option in (choices if options is None else options)
+        for name in unused_options(choices[option], choices[option][config.model[option]])
+        if name in config.model
+    ]
+
+
 def _reset_unused_options(config, given):
     """Returns options of the preset that a newly chosen part does not use to their defaults."""
-    builder, usual = models.BUILDERS[config.builder], defaults(config.builder)
-    for option, table in builder.choices.items():
-        if f"model.{option}" not in given:
-            continue
-        used = look_up(table, config.model[option], option)
-        for name in unused_options(table, used):
-            if f"model.{name}" not in given and name in usual:
-                config.model[name] = usual[name]
+    usual = defaults(config.builder)
+    chosen = [o for o in models.BUILDERS[config.builder].choices if f"model.{o}" in given]
+    for name in unused(config, chosen):
+        if f"model.{name}" not in given:
+            config.model[name] = usual[name]
 
 
 def _set(config, path, text):
