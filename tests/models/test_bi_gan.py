@@ -203,8 +203,9 @@ def test_real_and_fake_pairs_are_normalized_separately(known):
     image, latent = keras.Input(SHAPE), keras.Input((LATENTS,))
     norm = keras.layers.BatchNormalization(momentum=0.9)
     h = norm(keras.layers.Concatenate()([keras.layers.Flatten()(image), latent]))
-    model = small(known)
-    model.discriminator = keras.Model([image, latent], keras.layers.Dense(1)(h))
+    discriminator = keras.Model([image, latent], keras.layers.Dense(1)(h))
+    parts = small(known)
+    model = zoo.BiGAN(parts.posterior, parts.generator, parts.prior, discriminator)
     model.compile(keras.optimizers.SGD(0.0))
     images = np.random.default_rng(0).uniform(size=(9, *SHAPE)).astype(np.float32)
     loc, log_scale = np.split(model.posterior.network(images).numpy(), 2, 1)
@@ -230,7 +231,7 @@ def test_the_perceptrons_are_donahue_et_als():
 
 
 def test_ali_has_a_stochastic_encoder_and_convolutions():
-    model = ali(SHAPE, latent_dim=4, width=2, hidden=(5, 6), dropout=0.4)
+    model = ali((16, 16, 1), latent_dim=4, width=2, hidden=(5, 6), dropout=0.4)
     assert isinstance(model.posterior.family, zoo.DiagonalNormal)
     assert isinstance(model.prior, zoo.StandardNormal) and model.latent_dim == 4
     parts = list(layers_in(model.discriminator))

@@ -409,7 +409,7 @@ def test_attribute_vectors_of_a_linear_model_are_its_directions():
 
 def test_a_model_finds_the_attribute_vectors_of_images(digits):
     model = vaegan(SHAPE, **TINY)
-    y = attributes_of(len(digits), 3)
+    y = attributes_of(len(digits))
     expected = attribute_vectors(model.encode(digits), y)
     np.testing.assert_allclose(model.attribute_vectors(digits, y), expected, atol=1e-5)
 

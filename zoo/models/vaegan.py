@@ -21,14 +21,13 @@ from zoo.distributions import (
     Conditional,
     Prior,
     UnitNormal,
-    by_name,
     kl,
     need_density,
-    noisy_mlp,
     refuse_learned,
 )
 from zoo.model import GenerativeModel, Round
 from zoo.models.gan import check_bounded
+from zoo.models.parts import posterior_and_prior
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -317,10 +316,10 @@ def attribute_vectors(z, y) -> np.ndarray:
     return y.T @ z / count[:, None] - (1 - y).T @ z / (len(y) - count)[:, None]
 
 
-@choices(
-    network={"mlp": ("discriminator_hidden",), "conv": ("filters", "width")},
-    posterior=by_name.POSTERIORS,
-    prior=by_name.PRIORS,
+@choices(network={"mlp": ("discriminator_hidden",), "conv": ("filters", "width")})
+@extends(
+    posterior_and_prior,
+    without=("encoder_condition", "center_images", "prior_steps", "prior_hidden"),
 )
 def parts(
     image_shape: Sequence[int],
@@ -328,62 +327,33 @@ def parts(
     latent_dim: int = 20,
     network: str = "mlp",
     hidden: Sequence[int] = (500,),
-    filters: Sequence[int] = (32, 64),
     activation: str = "relu",
     width: int = 32,
     discriminator_hidden: Sequence[int] = (240, 240),
     dropout: float = 0.0,
     batch_norm: bool = True,
     spectral_norm: bool = False,
-    posterior: str = "normal",
-    posterior_steps: int = 0,
-    posterior_hidden: Sequence[int] = (),
-    posterior_noise_dim: int = 0,
-    posterior_bases: int = 0,
-    prior: str = "normal",
-    prior_scale: float = 1.0,
-    prior_components: int = 0,
     loss: str = "minimax",
     real_label: float = 1.0,
     label_noise: float = 0.0,
     condition: networks.Condition | None = None,
     features: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     """Arguments of a model with an encoder, a generator and a discriminator of images.
 
-    For builders: see `vaegan`. `condition` and `features` are those of
-    `zoo.networks.discriminator`.
+    For builders: see `vaegan`. `condition` and `features` are those of `zoo.networks.discriminator`.
     """
     check_bounded(loss, spectral_norm=spectral_norm)
-    channels = network == "conv"
-
-    def encoder(outputs):
-        def make(shape):
-            return networks.encoder(network, shape, outputs, hidden, filters, activation)
-
-        return networks.conditioned(make, image_shape, condition, channels)
-
-    def noisy_encoder(noise_dim, outputs):
-        return noisy_mlp(image_shape, noise_dim, outputs, hidden, activation)
 
     def generator(shape):
         return networks.generator(network, shape[0], image_shape, hidden[::-1], width, activation)
 
-    return {
-        "posterior": by_name.posterior(
-            posterior,
-            latent_dim,
-            encoder,
-            None if channels or condition else noisy_encoder,
-            posterior_steps,
-            posterior_hidden,
-            posterior_noise_dim,
-            posterior_bases,
-        ),
+    sizes = {"latent_dim": latent_dim, "hidden": hidden, "activation": activation}
+    return posterior_and_prior(
+        image_shape, network=network, encoder_condition=condition, **sizes, **options
+    ) | {
         "generator": networks.conditioned(generator, (latent_dim,), condition),
-        "prior": by_name.prior(
-            prior, latent_dim, image_shape, prior_scale, components=prior_components
-        ),
         "discriminator": networks.discriminator(
             network,
             image_shape,
