@@ -520,7 +520,7 @@ X, Y = images(4), np.ones(4, np.float32)
         (batch_of((X, X), Y), r"float images in \[0, 1\].*Received: an array of shape \(4,\)"),
         (batch_of((X, Y), (255 * X).astype(np.uint8)), "uint8"),
         (batch_of((X[..., 0], Y), X), r"Received: an array of shape \(4, 1, 3\)"),
-        (batch_of((X, Y), X, Y), "weigh all examples alike"),
+        (batch_of((X, Y), X, Y), "weight all examples equally"),
     ],
 )
 def test_two_streams_in_another_layout_are_refused(data, message):
@@ -997,7 +997,7 @@ def test_weights_of_examples_and_classes_are_refused(y):
         lambda: model.evaluate(x, y, 2, 0, w),
         lambda: model.evaluate(weighted(x, labels, w), verbose=0),
     ):
-        with pytest.raises(ValueError, match=r"weigh all examples alike.*Received: "):
+        with pytest.raises(ValueError, match=r"weight all examples equally.*Received: "):
             call()
     np.testing.assert_array_equal(weights(model), before)
     # A third item that is None is not a weight.

@@ -1,8 +1,9 @@
-"""Adversarial losses on a discriminator's logits, high for real: `[B]` in, `[B]` out.
+"""Adversarial losses: functions from a discriminator's logits `[B]` to losses `[B]`.
 
-A loss has three parts: the discriminator's loss for real examples, its loss for fake examples, and
-the generator's loss for its own examples, the fake ones. Every log of a probability is computed as
-the softplus of a logit: no log 0 occurs, and no clipping is needed.
+Logits are high for real examples. A loss has three parts: the discriminator's loss for real
+examples, the discriminator's loss for fake examples, and the generator's loss for fake examples.
+Log probabilities are computed with the softplus of a logit, so that log 0 cannot occur and clipping
+is not needed.
 """
 
 import functools
@@ -25,8 +26,9 @@ class AdversarialLoss(FromArguments):
         """The discriminator's loss `[B]` for the logits `[B]` of real examples.
 
         Args:
-            logits: High for examples that the discriminator takes for real.
-            seed: Of the label noise, for losses that have it: an int, a `[2]` int tensor or `None`.
+            logits: High for examples that the discriminator classifies as real.
+            seed: Seed of the label noise, for losses with label noise: an int, a `[2]` int tensor
+                or `None`.
         """
         raise NotImplementedError
 
@@ -44,17 +46,19 @@ class AdversarialLoss(FromArguments):
 
 @keras.saving.register_keras_serializable("zoo")
 class Minimax(AdversarialLoss):
-    """The zero-sum game: E log D(x) + E log(1 - D(G(z))), which the generator minimises.
+    """The zero-sum game: the generator minimises E log D(x) + E log(1 - D(G(z))).
 
     Goodfellow et al., "Generative Adversarial Nets", 2014, eq. 1. With D = sigmoid(logit), the
-    gradient of the generator's loss with respect to a logit is -D: it vanishes for examples that
-    the discriminator surely recognises as fake ("saturates"). https://arxiv.org/abs/1406.2661
+    gradient of the generator's loss with respect to a logit is -D. The gradient vanishes
+    ("saturates") for examples that the discriminator confidently classifies as fake.
+    https://arxiv.org/abs/1406.2661
 
     Args:
         real_label: Target for real examples, in (0.5, 1]. A value below 1 is one-sided label
             smoothing: Salimans et al., "Improved Techniques for Training GANs", 2016, section 3.4.
         label_noise: Probability, in [0, 0.5), of the wrong target for an example: 0 for a real
-            example, `real_label` for a fake one. Drawn independently for each example and step.
+            example, `real_label` for a fake example. Wrong targets are drawn independently for each
+            example and step.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -89,9 +93,9 @@ class Minimax(AdversarialLoss):
 class NonSaturating(Minimax):
     """`Minimax`'s loss for the discriminator; the generator minimises -log D(G(z)).
 
-    Goodfellow et al., 2014, section 3: the same fixed point, but the gradient with respect to a
-    logit is D - 1, largest for examples that the discriminator surely recognises as fake. Arguments
-    and errors are those of `Minimax`.
+    Goodfellow et al., 2014, section 3. The fixed point is that of `Minimax`, but the gradient with
+    respect to a logit is D - 1, which is largest for examples that the discriminator confidently
+    classifies as fake. Arguments and errors are those of `Minimax`.
     """
 
     def generator(self, logits):
@@ -104,8 +108,9 @@ class LogRatio(Minimax):
 
     The ratio estimate of Rosca et al., "Variational Approaches for Auto-Encoding Generative
     Adversarial Networks", 2017, section 3. With p the distribution of real examples and q that of
-    fake examples, the loss under the optimal discriminator is log q / p, with the mean KL(q || p).
-    It is linear in the logit and has no lower bound. Arguments and errors are those of `Minimax`.
+    fake examples, the loss under the optimal discriminator is log q / p, whose mean is KL(q || p).
+    The loss is linear in the logit and has no lower bound. Arguments and errors are those of
+    `Minimax`.
     https://arxiv.org/abs/1706.04987
     """
 
@@ -123,7 +128,7 @@ class LeastSquares(AdversarialLoss):
 
     Args:
         fake_target: a, the discriminator's target for fake examples.
-        real_target: b, its target for real examples, above `fake_target`.
+        real_target: b, the discriminator's target for real examples, above `fake_target`.
         generator_target: c, the generator's target for fake examples, above `fake_target`.
 
     Raises:
@@ -131,8 +136,8 @@ class LeastSquares(AdversarialLoss):
 
     Notes:
         With the targets (-1, 1, 0), the sum of (D - c)^2 / 2 over real and fake examples is half
-        of Pearson's chi^2 divergence of p + q from 2 q (section 3.2.2). The generator's loss here,
-        as in eq. 2, is the part of the fake examples: it has the same gradient as the sum, because
+        of Pearson's chi^2 divergence of p + q from 2 q (section 3.2.2). As in eq. 2, the
+        generator's loss contains only the fake examples. Its gradient is that of the sum, because
         real examples do not depend on the generator, but its value is not the divergence.
     """
 
@@ -163,10 +168,10 @@ class LeastSquares(AdversarialLoss):
 class Hinge(AdversarialLoss):
     """max(0, 1 - D(x)) and max(0, 1 + D(G)) for the discriminator, -D(G) for the generator.
 
-    Lim and Ye, "Geometric GAN", 2017, https://arxiv.org/abs/1705.02894; as Miyato et al., "Spectral
-    Normalization for Generative Adversarial Networks", 2018, eq. 16 and 17, train with it. D is the
-    logit. A real example with a logit above 1, or a fake one with a logit below -1, has no loss and
-    no gradient in the discriminator. https://arxiv.org/abs/1802.05957
+    Lim and Ye, "Geometric GAN", 2017, https://arxiv.org/abs/1705.02894, and Miyato et al.,
+    "Spectral Normalization for Generative Adversarial Networks", 2018, eq. 16 and 17. D is the
+    logit. For a real example with a logit above 1, or a fake example with a logit below -1, the
+    discriminator's loss and its gradient are 0. https://arxiv.org/abs/1802.05957
     """
 
     def real(self, logits, seed=None):
@@ -186,7 +191,7 @@ class Wasserstein(AdversarialLoss):
     Arjovsky et al., "Wasserstein Generative Adversarial Networks", 2017, eq. 2 and 3. The loss
     bounds the Wasserstein distance for critics D with Lipschitz constant 1. This class does not
     enforce the constant: combine it with `zoo.penalties.GradientPenalty` or spectral normalization.
-    (The paper clips the critic's weights.) Otherwise the critic's loss has no lower bound.
+    Otherwise the critic's loss has no lower bound. (The paper clips the critic's weights.)
     https://arxiv.org/abs/1701.07875
     """
 
@@ -206,10 +211,10 @@ class _Divergence(NamedTuple):
     output: Callable
     """g_f(v), the output activation: T(x)."""
     conjugate: Callable
-    """f*(g_f(v)) in closed form. Computed one after the other, the activation could overflow, or
-    could round to a value outside the domain of the conjugate."""
+    """f*(g_f(v)) in closed form. A separate activation could overflow, or round to a value outside
+    the domain of the conjugate."""
     threshold: float
-    """f'(1): T of examples that are equally likely real and fake."""
+    """f'(1): T of an example that is equally likely to be real and to be fake."""
 
 
 _LINEAR_FROM = 40.0
@@ -289,10 +294,10 @@ class FDivergence(AdversarialLoss):
     minus log 4. W is Lambert's function.
 
     Args:
-        divergence: A name of the table.
-        alternative: Whether the generator maximises E_Q[T], the paper's section 3.2, which does not
-            saturate; otherwise it minimises F through its part -E_Q[f*(T)]. For total variation the
-            two are equal.
+        divergence: A name from the table.
+        alternative: Whether the generator maximises E_Q[T] (the paper's section 3.2), which does
+            not saturate; otherwise the generator minimises the term -E_Q[f*(T)] of F. For total
+            variation the two are equal.
 
     Raises:
         ValueError: If `divergence` is unknown.
@@ -303,14 +308,14 @@ class FDivergence(AdversarialLoss):
         array([-1.718...,  1.       ], dtype=float32)
 
     Notes:
-        Large v stand for real examples in all rows. For the reverse KL divergence, with T < 0, the
+        In all rows a large v means a real example. For the reverse KL divergence, with T < 0, the
         paper's table has the activation -exp(v); here it is -exp(-v). Pearson's conjugate is that
         of f on all reals, as in the paper.
 
-        An exponential of a logit is replaced by its tangent from e^40 on, before it overflows.
-        float32 then holds the losses of logits up to 10^4 and beyond, their sum over a batch, and
-        the squares of their gradients, which optimizers store. For such logits F is not a bound of
-        the divergence.
+        Above 40, the exponential of a logit is replaced by its tangent at 40, to avoid overflow.
+        float32 can then represent the losses of logits up to 10^4 and beyond, their sum over a
+        batch, and the squares of their gradients, which optimizers store. For such logits F is not
+        a bound on the divergence.
     """
 
     def __init__(self, divergence: str = "kl", alternative: bool = True):
@@ -320,7 +325,7 @@ class FDivergence(AdversarialLoss):
 
     @property
     def threshold(self) -> float:
-        """f'(1), the T of an example that is equally likely real and fake."""
+        """f'(1), the T of an example that is equally likely to be real and to be fake."""
         return self._row.threshold
 
     def output(self, logits: tf.Tensor) -> tf.Tensor:
@@ -355,15 +360,15 @@ for _name in _DIVERGENCES:
 def adversarial_loss(
     name: str, real_label: float = 1.0, label_noise: float = 0.0, **arguments: Any
 ) -> AdversarialLoss:
-    """The adversarial loss of that name, as presets and command lines call it.
+    """An adversarial loss by name, for presets and command lines.
 
     Args:
         name: "minimax", "non_saturating", "log_ratio", "least_squares", "least_squares_pearson"
-            (the targets (-1, 1, 0)), "hinge", "wasserstein", or an f-GAN's: "f_" and the
-            divergence, such as "f_kl", and the suffix "_saddle" for the generator that minimises
-            the bound itself.
-        real_label: As for `Minimax`. Only for "minimax", "non_saturating" and "log_ratio".
-        label_noise: As `real_label`.
+            (the targets (-1, 1, 0)), "hinge", "wasserstein", or an f-GAN loss: "f_" and the
+            divergence, such as "f_kl", with the suffix "_saddle" if the generator minimises the
+            bound itself.
+        real_label, label_noise: As for `Minimax`. Only for "minimax", "non_saturating" and
+            "log_ratio".
         **arguments: Other arguments of the loss's class.
 
     Raises:
@@ -383,7 +388,7 @@ def adversarial_loss(
         arguments |= {"real_label": real_label, "label_noise": label_noise}
     elif real_label != 1 or label_noise:
         raise ValueError(
-            f"The loss '{name}' has none of the labels that `real_label` and `label_noise` change: "
-            f"leave these at 1 and 0. Received: real_label={real_label}, label_noise={label_noise}."
+            f"The loss '{name}' has no labels: leave `real_label` at 1 and `label_noise` at 0. "
+            f"Received: real_label={real_label}, label_noise={label_noise}."
         )
     return make(**arguments)

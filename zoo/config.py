@@ -1,4 +1,4 @@
-"""Configurations read off signatures: of constructors, and of builders that extend each other."""
+"""Configurations from the signatures of constructors, and builders that extend each other."""
 
 import difflib
 import functools
@@ -14,9 +14,9 @@ T = TypeVar("T")
 class FromArguments:
     """Base of classes that keep each constructor argument as an attribute of the same name.
 
-    Such a class gets `get_config` and `from_config`, and with them Keras's `.keras` files.
-    Arguments that a constructor passes on in `**kwargs` are looked up in the base classes, up to
-    Keras's own.
+    Such a class has `get_config` and `from_config`, and can thus be saved in Keras's `.keras`
+    files. Arguments that a constructor passes on in `**kwargs` are looked up in the base classes,
+    up to the classes of Keras.
     """
 
     @classmethod
@@ -45,7 +45,7 @@ class FromArguments:
 
 
 class PlainObject(FromArguments):
-    """A `FromArguments` that is no Keras object: a loss, a penalty, a kernel, a schedule."""
+    """A `FromArguments` that is not a Keras object: a loss, a penalty, a kernel, a schedule."""
 
     def get_config(self) -> dict:
         return {name: getattr(self, name) for name in self._argument_names()}
@@ -61,13 +61,12 @@ def extends(
     keyword-only. It also inherits the `choices` of `base`.
 
     Args:
-        base: The builder whose options are taken over.
-        without: Options of `base` that the new builder does not offer, because it sets them.
+        base: The builder whose options are inherited.
+        without: Options of `base` that the new builder does not have, because it sets them.
         **defaults: Defaults that differ from those of `base`.
 
     Raises:
-        TypeError: When the builder is called with an option that it does not have. The message
-            lists the options.
+        TypeError: If the builder is called with an unknown option. The message lists the options.
 
     Example:
         >>> from zoo.config import extends
@@ -109,17 +108,17 @@ def extends(
 
 
 def choices(**tables: Mapping[str, Sequence[str]]) -> Callable[[Callable], Callable]:
-    """Decorates a builder with what the values of an option are, and which options belong to them.
+    """Declares the allowed values of a builder's options, and the options that each value uses.
 
-    A builder with `@choices(network={"mlp": ("hidden",), "conv": ("hidden", "filters")})` refuses a
-    network of another name, and refuses `filters` other than the default where the network is
-    "mlp", because they would have no effect.
+    A builder with `@choices(network={"mlp": ("hidden",), "conv": ("hidden", "filters")})` rejects
+    any other network. With the network "mlp" it also rejects `filters` other than the default,
+    because they would have no effect.
 
     Args:
         **tables: For each option, `{value: names of the options that this value uses}`.
 
     Raises:
-        ValueError: When the builder is called with an unknown value, or with an option that the
+        ValueError: If the builder is called with an unknown value, or with an option that the
             chosen value does not use.
     """
 
@@ -133,7 +132,7 @@ def choices(**tables: Mapping[str, Sequence[str]]) -> Callable[[Callable], Calla
 
 
 def _checked(builder, signature, tables, defaults):
-    """The builder with that signature, which checks its options before it builds."""
+    """The builder with the given signature and with a check of its options."""
 
     @functools.wraps(builder)
     def build(*args, **options):
@@ -156,7 +155,7 @@ def _checked(builder, signature, tables, defaults):
                         f"`{name}` is an option of {option} {users}; {option}='{chosen}' does not use "
                         f"it. Leave it out, or choose another {option}. Received: {name}={value!r}."
                     )
-                # The base may have another default, from which this one would differ.
+                # The default of the base may differ, and the base would then reject this one.
                 options.pop(name, None)
         return builder(*args, **options)
 
@@ -167,7 +166,7 @@ def _checked(builder, signature, tables, defaults):
 
 
 def unused_options(table: Mapping[str, Sequence[str]], used: Sequence[str]) -> list[str]:
-    """The options that some value in a table of `choices` uses, but not the one that uses `used`."""
+    """The options in a table of `choices` that are not among the options `used` of one value."""
     dependent = dict.fromkeys(name for names in table.values() for name in names)
     return [name for name in dependent if name not in used]
 
@@ -182,6 +181,6 @@ def look_up(table: Mapping[str, T], name: str, what: str) -> T:
         return table[name]
     near = difflib.get_close_matches(str(name), table, 1)
     raise ValueError(
-        f"Unknown {what} '{name}'. There are: {', '.join(table)}."
+        f"Unknown {what} '{name}'. Available: {', '.join(table)}."
         + (f" Did you mean '{near[0]}'?" if near else "")
     )

@@ -1,7 +1,7 @@
-"""Discrepancies between sets of points, to be minimised: the maximum mean discrepancy.
+"""A discrepancy between sets of points that a model can minimise: the maximum mean discrepancy.
 
-For evaluation `zoo.metrics.maximum_mean_discrepancy` computes the same on arrays in float64, with a
-standard error.
+For evaluation, `zoo.metrics.maximum_mean_discrepancy` computes the same quantity on arrays in
+float64, with a standard error.
 """
 
 import math
@@ -22,14 +22,15 @@ class Kernel(FromArguments):
     """A sum over `scales` of one positive definite function of the distance, at several widths.
 
     The squared width is scale * bandwidth^2. By default bandwidth = sqrt(D), because the mean
-    squared distance of two draws of N(0, I) is 2 D. A kernel narrower by a power of D is about 0
-    for all pairs in many dimensions, a wider one about 1, and neither has a useful gradient.
+    squared distance of two draws of N(0, I) is 2 D. In many dimensions, a kernel that is narrower
+    by a power of D is about 0 for all pairs, and a kernel that is wider by a power of D is about 1;
+    neither has a useful gradient.
 
     Instances are plain objects that a config can rebuild.
 
     Args:
-        bandwidth: In units of the points, above 0; `None` for sqrt(D). For a prior N(0, s^2 I) the
-            same choice is s sqrt(D).
+        bandwidth: Bandwidth in the units of the points, above 0; `None` for sqrt(D). For a prior
+            N(0, s^2 I), the corresponding choice is s sqrt(D).
         scales: Factors of the squared bandwidth, above 0.
 
     Raises:
@@ -43,7 +44,7 @@ class Kernel(FromArguments):
             )
         if not len(scales) or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(
-                "`scales` must be at least one number, and all positive and finite. "
+                "`scales` must have at least one number, and all must be positive and finite. "
                 f"Received: {scales}."
             )
         self.bandwidth = bandwidth
@@ -57,8 +58,8 @@ class Kernel(FromArguments):
     def __call__(self, x: Any, y: Any) -> tf.Tensor:
         """k(x, y) of all pairs `[..., N, M]` of the points `x[..., N, D]` and `y[..., M, D]`."""
         x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
-        # From differences: |x|^2 + |y|^2 - 2 x.y loses small distances, most of all on devices
-        # where matrix products have fewer digits.
+        # Computed from differences: |x|^2 + |y|^2 - 2 x.y is inexact for small distances, mainly on
+        # devices with low-precision matrix products.
         pairs = tf.math.squared_difference(x[..., :, None, :], y[..., None, :, :])
         squared_bandwidth = x.shape[-1] if self.bandwidth is None else self.bandwidth**2
         squares = tf.reduce_sum(pairs, -1)
@@ -112,7 +113,7 @@ class InverseMultiquadric(Kernel):
 
 
 def kernel_named(name: str, bandwidth: float | None = None) -> Kernel:
-    """The kernel of that name, "rbf" or "imq", as presets and command lines call it.
+    """A kernel by name, for presets and command lines.
 
     Args:
         name: "rbf" for `RBF`, "imq" for `InverseMultiquadric`.
@@ -137,12 +138,12 @@ def squared_mmd(x: Any, y: Any, kernel: Kernel, unbiased: bool = True) -> tf.Ten
         y: `[..., M, D]`.
         kernel: A `Kernel`.
         unbiased: Whether to leave out the pairs of a point with itself. The estimate is then
-            unbiased, and below 0 about half of the time for equal distributions; N and M must be at
-            least 2. With these pairs it is never negative, exactly 0 for equal sets, and too large
-            by about (1/N + 1/M) (k(x, x) - E k(x, x')) on average.
+            unbiased, and negative about half of the time for equal distributions; N and M must be
+            at least 2. With these pairs the estimate is never negative, exactly 0 for equal sets,
+            and too large by about (1/N + 1/M) (k(x, x) - E k(x, x')) on average.
 
     Returns:
-        `[...]`, without unit; at most 2 k(x, x).
+        The squared discrepancies `[...]`, at most 2 k(x, x).
 
     Example:
         >>> x = tf.random.stateless_normal([500, 2], seed=[1, 2])
@@ -164,16 +165,16 @@ def squared_mmd(x: Any, y: Any, kernel: Kernel, unbiased: bool = True) -> tf.Ten
 
 
 def squared_mmd_per_example(x: Any, y: Any, kernel: Kernel, unbiased: bool = True) -> tf.Tensor:
-    """Losses `[..., B]` with the mean `squared_mmd(x, y)`, for two sets of the same size.
+    """Losses `[..., B]` whose mean is `squared_mmd(x, y)`, for two sets of the same size.
 
     The loss of the pair (x_i, y_i) is its row of the kernel's matrices,
 
         r_i = mean_j k(x_i, x_j) - mean_j k(x_i, y_j) + mean_j k(y_i, y_j) - mean_j k(y_i, x_j),
 
     the difference of the witness function (Gretton et al., 2012, section 2.3) between x_i and y_i.
-    On several replicas j runs over the points of all replicas: the mean over the global batch is
-    the statistic of the global batch, not a mean of statistics of smaller sets. Replicas exchange
-    the points' values, not their gradients.
+    On several replicas, j runs over the points of all replicas. The mean over the global batch is
+    therefore the statistic of the global batch, not a mean of the replicas' statistics. Replicas
+    exchange the values of the points, not their gradients.
 
     Args:
         x: This replica's points, `[..., B, D]`.
@@ -189,9 +190,9 @@ def squared_mmd_per_example(x: Any, y: Any, kernel: Kernel, unbiased: bool = Tru
         True
 
     Notes:
-        The gradient of the mean with respect to the points is that of the statistic. Each row holds
-        its other points constant, but every pair of points is in two rows; a row therefore counts
-        its own gradient twice.
+        The gradient of the mean with respect to the points is that of the statistic. Each row
+        treats the other points as constant, but every pair of points occurs in two rows; each row
+        therefore counts its gradient twice.
     """
     x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
     all_x, all_y = _on_all_replicas(x, y)
@@ -219,26 +220,26 @@ def mmd_to_prior(
 ) -> tf.Tensor:
     """`squared_mmd_per_example` of codes `z[..., B, D]` and as many draws of the prior: `[..., B]`.
 
-    It has gradients in the codes, and in the prior's weights if there are any.
+    The result is differentiable in the codes, and in the prior's weights if the prior has any.
 
     Args:
         z: Codes. Each index of the leading axes is a separate set.
         prior: A `Prior` over `z[D]`.
-        y: Conditions `[B, ...]`, which the prior may ignore. From a prior that depends on them,
-            p(z | y), one z is drawn per condition: the set is a sample of the mean of p(z | y).
+        y: Conditions `[B, ...]`, which the prior may ignore. If the prior p(z | y) depends on the
+            condition, one z is drawn per condition: the set is a sample of the mean of p(z | y).
         kernel: A `Kernel`; `InverseMultiquadric()` if `None`.
         unbiased: See `squared_mmd`.
-        seed: Of the draws: an int, a `[2]` int tensor or `None`.
-        training: Whether the prior is called as in training.
+        seed: Seed of the draws: an int, a `[2]` int tensor or `None`.
+        training: Whether to call the prior in training mode.
 
     Raises:
-        ValueError: If the prior has weights, and its draws are not differentiable in them.
+        ValueError: If the prior has weights and its draws are not differentiable in the weights.
     """
     p = prior(y, training=training)
     if prior.trainable_variables and p.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
         raise ValueError(
             "A prior that is trained with a discrepancy must have draws that are differentiable in "
-            "its weights: flows have, mixtures do not. "
+            "its weights: the draws of flows are, those of mixtures are not. "
             f"Received: {type(prior).__name__}."
         )
     # A prior that depends on the condition is a batch of B distributions.

@@ -1,8 +1,8 @@
-"""Random numbers from Philox, which XLA on a CPU draws several times faster than its default.
+"""Random numbers from Philox, which is several times faster on a CPU than XLA's default algorithm.
 
-TensorFlow lets XLA choose the algorithm, and XLA on a CPU chooses a slow one: its draws are a good
-part of a training step of a small network. Without XLA, the algorithm is Philox in any case. XLA
-orders the numbers of Philox differently, so a compiled step draws other numbers than an eager step.
+By default TensorFlow lets XLA choose the algorithm, and on a CPU the draws then take much of the
+training step of a small network. Without XLA, TensorFlow always uses Philox. XLA orders the numbers
+of Philox differently, so a compiled step and an eager step draw different numbers.
 """
 
 from collections.abc import Sequence

@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 _REMEDIES = (
-    "The weights are unusable from this step on. A lower learning rate, gradient clipping "
-    "(`global_clipnorm` of the optimizer) or float32 instead of bfloat16 are the usual remedies."
+    "The weights are unusable after this step. The usual remedies are a lower learning rate, "
+    "gradient clipping (`global_clipnorm` of the optimizer), and float32 instead of bfloat16."
 )
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss or a term became NaN or infinite. The message names the player, the term, the step."""
+    """A loss or a term is NaN or infinite. The message names the player, the term and the step."""
 
 
 class FirstNonFinite(keras.metrics.Metric):
@@ -37,7 +37,7 @@ class FirstNonFinite(keras.metrics.Metric):
         self.reset_state()
 
     def update_state(self, results: Mapping[str, tf.Tensor], step: tf.Tensor) -> None:
-        """Takes the results of a step, by name. All replicas record what any of them sees."""
+        """Records the results of a step, by name. All replicas record the same steps."""
         bad = tf.stack([~tf.reduce_all(tf.math.is_finite(results[name])) for name in self.names])
         replicas = tf.distribute.get_replica_context()
         if replicas.num_replicas_in_sync > 1:
@@ -56,8 +56,8 @@ class FirstNonFinite(keras.metrics.Metric):
 class StopAtNonFinite(keras.callbacks.Callback):
     """Raises a `NonFiniteError` soon after a result or a weight of the model is not finite.
 
-    The step is recorded inside the graph. To read it, the program must wait for the device, so
-    the callback reads it once a second and at the end of each epoch.
+    The step is recorded inside the graph. Reading it waits for the device, so the callback reads it
+    only once a second and at the end of each epoch.
     """
 
     def __init__(self):
@@ -71,7 +71,7 @@ class StopAtNonFinite(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._check_results()
-        # The losses of the last step are computed before its updates, which may spoil the weights.
+        # The losses of the last step are computed before its updates, so check the weights too.
         for player in self.model.players():
             for variable in self.model.variables_of(player):
                 if not np.isfinite(variable.numpy()).all():

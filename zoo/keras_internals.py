@@ -1,8 +1,8 @@
 """All private names of Keras that the zoo uses, each behind a function with a public name.
 
-Keras has no public way to reach these. Every name exists, with the same meaning, in Keras 3.12,
-3.13, 3.14 and 3.15: `tests/test_keras_internals.py` passes with each. To support another version of
-Keras, run those tests with it and change this module alone.
+Keras has no public equivalents. Every name exists, with the same meaning, in Keras 3.12, 3.13, 3.14
+and 3.15: `tests/test_keras_internals.py` passes with each version. To support another version of
+Keras, run those tests with it and change only this module.
 """
 
 from collections.abc import Collection, Iterable
@@ -51,8 +51,9 @@ def take_state_updates(
 ) -> dict[int, tf.Tensor]:
     """Removes the new values of these variables from the scope; returns them by `id(variable)`.
 
-    Within the scope the variables then have their real values again. Variables that the scope did
-    not update are left out. Uses `StatelessScope.state_mapping`. Checked with Keras 3.12 to 3.15.
+    Afterwards these variables have their stored values within the scope. Variables that the scope
+    did not update are omitted. Uses `StatelessScope.state_mapping`. Checked with Keras 3.12 to
+    3.15.
     """
     mapping = scope.state_mapping
     return {i: mapping.pop(i) for i in variable_ids if i in mapping}
@@ -67,9 +68,9 @@ def clip_gradients(optimizer: keras.optimizers.Optimizer, gradients: list) -> li
 
 
 def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
-    """The moving averages of the trainable variables, of an optimizer with `use_ema=True`.
+    """The moving averages that an optimizer with `use_ema=True` keeps of the trainable variables.
 
-    In the order of the variables that the optimizer was built with. Uses
+    Their order is that of the variables with which the optimizer was built. Uses
     `Optimizer._model_variables_moving_average`. Checked with Keras 3.12 to 3.15.
     """
     return optimizer._model_variables_moving_average
@@ -78,8 +79,8 @@ def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variabl
 def without_symbolic_build(model_class: ModelClass) -> ModelClass:
     """A class decorator: `fit` and `evaluate` do not build the model from a first batch of data.
 
-    Under a distribution strategy Keras takes that batch from the data, and training never sees it.
-    The decorator is for models that are built when they are made. Overrides
+    Under a distribution strategy, Keras takes that batch from the training data and does not train
+    on it. The decorator is for models that are built in their constructor. Overrides
     `Trainer._maybe_symbolic_build`. Checked with Keras 3.12 to 3.15.
     """
 

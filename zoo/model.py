@@ -25,32 +25,32 @@ Array: TypeAlias = np.ndarray | tf.Tensor
 
 
 class Round(NamedTuple):
-    """One forward pass on a batch, and what each player that is updated after it minimises.
+    """One forward pass on a batch, and the losses of the players that are updated after it.
 
     Players, rounds, turns and gates are defined in `GenerativeModel`.
 
     `objective(x, y, seed, training)` returns `(losses, terms)`. `losses` maps each player of the
-    round to one number per example, `[B]`; `terms` maps names to further numbers to report, `[B]`.
-    Either kind of number may be `(numbers, weights)`, of which the weighted mean is taken. All
-    randomness must come from `seed`, so that an objective is a pure function of weights, batch and
-    seed. (Layers such as dropout draw from generators of their own; the model seeds these from
-    `seed`.)
+    round to its loss per example, `[B]`; `terms` maps the names of other results to their values
+    per example, `[B]`. A loss or a term may also be a pair `(values, weights)`, which is reduced to
+    its weighted mean. All randomness must come from `seed`, so that an objective is a pure function
+    of weights, batch and seed. (Layers such as dropout have their own generators; the model seeds
+    them from `seed`.)
 
-    An objective with several turns yields one such pair per turn. When it continues after a
-    `yield`, the players of that turn have been updated: networks that it calls next use their new
-    weights, and tensors that it computed before, such as the codes of the batch, keep their values.
-    (AutoGraph does not convert generator functions: use `tf.where` or `tf.cond` in one, not an
-    `if` on a tensor.)
+    An objective with several turns is a generator that yields one such pair per turn. When the
+    objective continues after a `yield`, the players of that turn have been updated: networks called
+    after the `yield` use their new weights, and tensors computed before it, such as the codes of
+    the batch, keep their values. (AutoGraph does not convert generator functions: use `tf.where` or
+    `tf.cond` instead of an `if` on a tensor.)
 
     Args:
-        objective: The function above.
-        steps: How often the round is played on a batch, each time with a new seed and with an
+        objective: The function described above.
+        steps: Number of times that the round runs on a batch, each time with a new seed and an
             equal share of the batch's examples.
-        gates: Conditions for updates, by player: a function from the means of all that the round
-            reports over the global batch, `{name: scalar}`, to a scalar bool. Where it is false,
-            the player keeps its weights, its optimizer's state and its layers' state, bit for bit.
-            The share of batches with an update, in the last of the round's steps, is reported as
-            "<player>_updates".
+        gates: Conditions for updates, by player. A gate is a function from the means of all results
+            of the round over the global batch, `{name: scalar}`, to a scalar bool. If the bool is
+            false, the player keeps its weights, its optimizer's state and its layers' state, bit
+            for bit. The share of batches with an update, in the last of the round's steps, is
+            reported as "<player>_updates".
     """
 
     objective: Callable
@@ -58,7 +58,7 @@ class Round(NamedTuple):
     gates: Mapping[str, Callable] = {}
 
 
-@keras_internals.without_symbolic_build  # A model is built when it is made.
+@keras_internals.without_symbolic_build  # The constructor builds the model.
 class GenerativeModel(FromArguments, keras.Model):
     """Trains the networks of `players()` in `rounds()`, each player with its own optimizer.
 
@@ -66,17 +66,18 @@ class GenerativeModel(FromArguments, keras.Model):
 
     - A player is a set of layers with one loss and one optimizer, such as a GAN's discriminator.
       Players may share layers: an adversarial autoencoder's encoder has two losses.
-    - A round is one forward pass on a batch, after which one or more players are updated. A step
-      of training plays all rounds of the model on a batch, in order.
-    - A turn is a part of a round: the updates that happen at the same time, and what is computed
-      before them. Most rounds have one turn.
+    - A round is one forward pass on a batch, after which one or more players are updated. A
+      training step runs all rounds of the model on a batch, in order.
+    - A turn is a part of a round: a set of simultaneous updates, and the computation before them.
+      Most rounds have one turn.
     - A gate is a condition, evaluated on each batch, that must hold for a player to be updated.
 
-    A model defines `players` and `objective`, or `rounds` if it has several, and `terms`. It has
-    a `likelihood` (a `Conditional`) or a `generator` (a network from latents to images), and one of
-    `posterior` (a `Conditional`), `encoder` and `discriminator` (networks whose first inputs are
-    images); otherwise it also defines `decode` and `image_shape`. With a `prior` it can sample.
-    Networks are built before the model is made: shapes are known, and no step creates a variable.
+    A subclass defines `players`, `terms` and `objective`, or `rounds` if it has several rounds. It
+    has a `likelihood` (a `Conditional`) or a `generator` (a network from latents to images), and
+    one of `posterior` (a `Conditional`), `encoder` and `discriminator` (networks whose first inputs
+    are images); otherwise it also defines `decode` and `image_shape`. A model with a `prior` can
+    sample. Networks are built before the model is constructed, so that all shapes are known and no
+    training step creates a variable.
 
     The class guarantees three things for every model:
 
@@ -84,18 +85,19 @@ class GenerativeModel(FromArguments, keras.Model):
       gradients of all players of a turn are computed before any of them is updated.
     - The state of a layer, such as batch statistics, changes only when a player that owns the layer
       is updated, whichever players call the layer.
-    - Losses and terms are numbers per example. They are averaged over the global batch here.
+    - Losses and terms are values per example. The base class averages them over the global batch.
 
     Images are float32 in [0, 1], `[B, H, W, C]`, in every public method. Data is `x` or `(x, y)`,
     or, for models with `semi_supervised`, `((x_labelled, y), x_unlabelled)`.
 
     Args:
-        seed: Start of all random numbers in training. Each draw is a function of it, the step, the
-            round and the replica, so that a resumed run draws the numbers of the uninterrupted run.
-        **kwargs: Keras's own: `name`, `dtype`.
+        seed: Seed of all random numbers in training. Each draw is a function of this seed, the
+            step, the round and the replica, so that a resumed run draws the same numbers as an
+            uninterrupted run.
+        **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
 
     Example:
-        An autoencoder of squared errors:
+        An autoencoder that minimises the squared error:
 
         >>> class Squares(zoo.GenerativeModel):
         ...     def __init__(self, encoder, generator, **kwargs):
@@ -117,13 +119,13 @@ class GenerativeModel(FromArguments, keras.Model):
     """
 
     terms: tuple[str, ...] = ()
-    """Names of what the rounds report besides the players' losses."""
+    """Names of the results that the rounds report in addition to the players' losses."""
 
     condition_is_optional: bool = False
-    """Whether a model with a condition is also a model of p(x). It is evaluated as one."""
+    """Whether a model with a condition is also a model of p(x), and is evaluated as such."""
 
     condition_in_latents: bool = False
-    """Whether latents contain the condition, as far as the model infers it from an image."""
+    """Whether latents include the condition that the model infers from an image."""
 
     semi_supervised: bool = False
     """Whether a training batch may be two streams, `((x_labelled, y), x_unlabelled)`.
@@ -133,16 +135,16 @@ class GenerativeModel(FromArguments, keras.Model):
     """
 
     adapted: tuple[str, ...] = ()
-    """The attributes that `adapt` sets besides weights. `zoo.pretrained` keeps them in its files."""
+    """Attributes other than weights that `adapt` sets. `zoo.pretrained` stores them in files."""
 
     requires: Mapping[str, str] = {}
-    """Options of the builder that must name the run of a trained model, with that model's builder."""
+    """Maps builder options that name the run of a trained model to the builder of that model."""
 
     log_prob_method: str = "importance sampling"
-    """How `log_prob` is computed: this, "Monte Carlo" (from the prior), or "exact"."""
+    """Method of `log_prob`: "importance sampling", "Monte Carlo" (from the prior), or "exact"."""
 
     def __init__(self, seed: int = 0, **kwargs):
-        # Networks have precisions of their own; images, losses and densities are float32.
+        # Each network has its own precision; images, losses and densities are float32.
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.seed = seed
         self.step = self.add_weight(
@@ -155,7 +157,7 @@ class GenerativeModel(FromArguments, keras.Model):
         )
         self.built = True
 
-    # What a model defines ----------------------------------------------------------------------
+    # For subclasses to define ------------------------------------------------------------------
 
     def players(self) -> dict[str, list[keras.layers.Layer]]:
         """The layers of each player, by the player's name."""
@@ -169,7 +171,7 @@ class GenerativeModel(FromArguments, keras.Model):
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the images.
 
-        By default those of the first input of the posterior, the encoder or the discriminator.
+        By default the shape of the first input of the posterior, the encoder or the discriminator.
         """
         for name in ("posterior", "encoder", "discriminator"):
             if (part := getattr(self, name, None)) is not None:
@@ -202,15 +204,16 @@ class GenerativeModel(FromArguments, keras.Model):
         return int(self.prior(y).event_shape[-1])
 
     def adapt(self, data: ImageData) -> None:
-        """Sets what the model must know about an `ImageData` before training on it.
+        """Sets attributes that depend on the training data.
 
-        `zoo.training` calls it. By default it does nothing.
+        `zoo.training` calls this method before training on an `ImageData`. By default it does
+        nothing.
         """
 
     def fit_prior(self, data: Any) -> None:
-        """Fits the prior to the codes of an `ImageData`, in models whose prior is not trained by gradients.
+        """Fits the prior to the codes of an `ImageData`, if gradients do not train the prior.
 
-        `zoo.training` calls it before it evaluates a model. By default it does nothing.
+        `zoo.training` calls this method before it evaluates a model. By default it does nothing.
         """
 
     def result_names(self) -> list[str]:
@@ -232,16 +235,17 @@ class GenerativeModel(FromArguments, keras.Model):
         """Gives each player an optimizer.
 
         Args:
-            optimizer: One for all players, by name or as an object, of which each player gets its
-                own copy; or a dict of optimizers by the players' names.
+            optimizer: One optimizer for all players, a name or an object, which is copied for each
+                player; or a dict that maps each player's name to its optimizer.
             auto_scale_loss: Whether to wrap the optimizer of a player with layers that compute in
                 float16 in a `keras.optimizers.LossScaleOptimizer`, so that small gradients do not
-                become zero.
-            **kwargs: Keras's own: `jit_compile`, `steps_per_execution`, `run_eagerly`.
+                underflow to zero.
+            **kwargs: Arguments of Keras's `compile`: `jit_compile`, `steps_per_execution`,
+                `run_eagerly`.
 
         Raises:
             ValueError: If the dict's keys are not the players' names, if a trainable variable
-                belongs to no player, or for settings that do not work on several replicas.
+                belongs to no player, or if a setting does not work on several replicas.
         """
         if unknown := kwargs.keys() - {"jit_compile", "steps_per_execution", "run_eagerly"}:
             raise ValueError(
@@ -283,7 +287,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 wrapped = keras.optimizers.LossScaleOptimizer(self.optimizers[name])
                 self.optimizers[name] = wrapped
             if replicas > 1 and _scales_loss(self.optimizers[name]):
-                # Keras looks for overflows in one replica's gradients only, and clips each share.
+                # Keras checks only one replica's gradients for overflow, and clips each share.
                 raise ValueError(
                     "A LossScaleOptimizer works on one replica. Compute in bfloat16, which needs "
                     "no scaling, or give the optimizer a fixed `loss_scale_factor` and compile "
@@ -355,7 +359,7 @@ class GenerativeModel(FromArguments, keras.Model):
 
         Raises:
             ValueError: If images are not floats in [0, 1] of the model's shape, if labels are
-                outside the model's classes, or if examples or classes have weights.
+                outside the model's classes, or if sample weights or class weights are passed.
             NonFiniteError: If a loss or term becomes NaN or infinite.
         """
         for weights in ("sample_weight", "class_weight"):
@@ -369,12 +373,12 @@ class GenerativeModel(FromArguments, keras.Model):
         if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
             kwargs.setdefault("shuffle", False)  # Keras warns about its own default.
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            # The first callback, so that no other saves or draws results that are not finite.
+            # The first callback, so that no other callback saves or plots non-finite results.
             callbacks = [StopAtNonFinite(), *keras.tree.flatten(callbacks or [])]
         return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
-        """Keras's `evaluate`: the means of all losses and terms. Raises as `fit` does."""
+        """Keras's `evaluate`: the means of all losses and terms. Raises the errors of `fit`."""
         self._check_data(x, y)
         # The fifth argument, if it is not passed by name.
         weights = args[2] if len(args) > 2 else kwargs.get("sample_weight")
@@ -388,7 +392,7 @@ class GenerativeModel(FromArguments, keras.Model):
         return super().predict(x, *args, **kwargs)
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
-        """One step of training: plays all rounds on a batch. Keras's `fit` calls it."""
+        """Runs all rounds on a batch, with updates. Called by Keras's `fit`."""
         x, y = self._unpacked(data)
         seed = self._seed_at(self.step)
         rounds = self.rounds()
@@ -406,9 +410,9 @@ class GenerativeModel(FromArguments, keras.Model):
         return self._report()
 
     def _play(self, round, x, y, seed):
-        """Plays a round once: updates the players of each turn. Returns all losses and terms."""
+        """Runs a round once: updates the players of each turn. Returns all losses and terms."""
         tape = tf.GradientTape(persistent=True)
-        # The scope holds the layers' state updates back; `_commit_state` assigns them.
+        # The scope collects the layers' state updates; `_commit_state` assigns them.
         scope = keras.StatelessScope(self._generator_states(seed), collect_losses=True)
         turns, losses, terms, pending = None, {}, {}, {}
         while True:
@@ -434,8 +438,8 @@ class GenerativeModel(FromArguments, keras.Model):
             terms = terms | _update_terms(allowed)
 
     def _objectives(self, losses):
-        """What each player minimises: its loss over the global batch, and its regularization."""
-        # Scaled, if at all, for the gradients only: the loss that is reported is not scaled.
+        """Each player's objective: its mean loss over the global batch, plus its regularization."""
+        # A loss scale affects the gradients only: the reported loss is not scaled.
         return {
             player: self.optimizers[player].scale_loss(
                 _global_mean(loss, player) + self._regularization(player)
@@ -486,7 +490,7 @@ class GenerativeModel(FromArguments, keras.Model):
             player: [v for layer in layers for v in layer.non_trainable_weights]
             for player, layers in self.players().items()
         }
-        # Layers called in the next turn then read the variables, not the updates held back.
+        # Layers called in the next turn then read the variables, not the pending updates.
         pending |= keras_internals.take_state_updates(
             scope, {id(v) for own in states.values() for v in own}
         )
@@ -541,7 +545,7 @@ class GenerativeModel(FromArguments, keras.Model):
         optimizer.apply(gradients, variables)
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
-        """All losses and terms on a batch, without updates. Keras's `evaluate` calls it."""
+        """All losses and terms on a batch, without updates. Called by Keras's `evaluate`."""
         x, y = self._unpacked(data)
         # The trackers start at zero, so that their count identifies the batch.
         seen = tf.cast(next(iter(self.trackers.values())).count, tf.int64)
@@ -559,7 +563,7 @@ class GenerativeModel(FromArguments, keras.Model):
         return self._report()
 
     def _seed_at(self, step):
-        """The seed of a step: a resumed run has the same, and no two replicas share one."""
+        """The seed of a step. It is the same in a resumed run, and differs between replicas."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         seed = tf.constant([self.seed, 0], tf.int32)
         for part in (step, replica):
@@ -582,10 +586,10 @@ class GenerativeModel(FromArguments, keras.Model):
             results = {name: tf.expand_dims(value, 0) for name, value in results.items()}
         return results
 
-    # Checking data -----------------------------------------------------------------------------
+    # Data checks -------------------------------------------------------------------------------
 
     def _check_data(self, x, y=None, where="the data"):
-        """Raises a `ValueError` for arrays, or a dataset, that the model cannot be trained on."""
+        """Raises a `ValueError` for arrays or a dataset on which the model cannot be trained."""
         if (batch := getattr(x, "element_spec", None)) is not None:
             x, _ = self._unpacked(batch, where)
         elif isinstance(x, tuple | list):
@@ -603,7 +607,7 @@ class GenerativeModel(FromArguments, keras.Model):
         """`x` and `y` of a batch or its specification. For two streams, `x` is a pair."""
         if isinstance(batch, tuple | list) and len(batch) > 2:
             weights = None if isinstance(batch[2], tf.NoneTensorSpec) else batch[2]
-            _refuse_weights(weights, f"a third item in {where}, which Keras takes for weights")
+            _refuse_weights(weights, f"a third item in {where}, which Keras treats as weights")
         if not (isinstance(batch, tuple) and isinstance(batch[0], tuple)):
             x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
             return x, y
@@ -620,10 +624,10 @@ class GenerativeModel(FromArguments, keras.Model):
         return (x_labelled, x_unlabelled), y
 
     def check_images(self, x) -> None:
-        """Raises a `ValueError` unless `x` is images in the shape, the type and the range [0, 1].
+        """Raises a `ValueError` unless `x` holds float images in [0, 1] of the model's shape.
 
-        Of a dataset or a symbolic tensor the shape and the type are checked, of arrays and eager
-        tensors also every value.
+        For a dataset or a symbolic tensor, the check covers shape and type; for an array or an
+        eager tensor, it also covers all values.
         """
         if isinstance(x, tf.data.Dataset):
             self._check_data(x)
@@ -651,13 +655,13 @@ class GenerativeModel(FromArguments, keras.Model):
                 )
 
     def _check_labels(self, y):
-        """Raises a `ValueError` for labels of no class, which networks would not recognise."""
+        """Raises a `ValueError` for labels outside the model's classes."""
         if y is None or self.condition is None or not self.condition.dtype.is_integer:
             return
         y = y if tf.is_tensor(y) else np.asarray(y)
         if not tf.as_dtype(y.dtype).is_integer:
             raise ValueError(
-                f"A condition of this {type(self).__name__} is a label, an int. "
+                f"The condition of this {type(self).__name__} is a label, an int. "
                 f"Received: y of type {tf.as_dtype(y.dtype).name}."
             )
         values, classes = tf.get_static_value(y) if tf.is_tensor(y) else y, self.num_classes
@@ -678,17 +682,17 @@ class GenerativeModel(FromArguments, keras.Model):
             self.check_images(x)
         return tf.cast(x, tf.float32)
 
-    # Using -------------------------------------------------------------------------------------
+    # Inference ---------------------------------------------------------------------------------
 
     def call(self, x, training: bool = False) -> tf.Tensor:
-        """Reconstructions, where the model can encode; `model.predict(x)` is this in batches.
+        """The reconstructions of `x`, if the model can encode. `predict` computes them in batches.
 
-        Where the model takes a condition, `x` is `[x, y]`.
+        If the model takes a condition, pass `[x, y]` as `x`.
         """
         return self.reconstruct(*x) if isinstance(x, list | tuple) else self.reconstruct(x)
 
     def abilities(self) -> tuple[str, ...]:
-        """Which of `encode`, `decode`, `reconstruct`, `sample`, `log_prob` the model has."""
+        """The methods among `encode`, `decode`, `reconstruct`, `sample`, `log_prob` that work."""
         has = {
             "encode": self.can_encode,
             "decode": True,
@@ -700,7 +704,7 @@ class GenerativeModel(FromArguments, keras.Model):
 
     @property
     def can_encode(self) -> bool:
-        """Whether the model maps images to latents: by default, if it has a posterior or encoder."""
+        """Whether the model maps images to latents. By default: if it has a posterior or encoder."""
         return hasattr(self, "posterior") or hasattr(self, "encoder")
 
     def encode(self, x: Array, y: Any = None) -> tf.Tensor:
@@ -711,7 +715,7 @@ class GenerativeModel(FromArguments, keras.Model):
 
         Raises:
             NotImplementedError: If the model has neither a posterior nor an encoder.
-            ValueError: If `x` is not images as the model takes them.
+            ValueError: If `x` does not hold float images in [0, 1] of the model's shape.
         """
         if not self.can_encode:
             raise NotImplementedError(
@@ -740,12 +744,12 @@ class GenerativeModel(FromArguments, keras.Model):
 
         Args:
             n: Number of images.
-            y: A condition for each image, where the model takes one, or one condition for all.
-            seed: An int or a `[2]` int tensor for a repeatable draw; `None` for a new one.
+            y: A condition for each image, or one for all images, if the model takes a condition.
+            seed: An int or a `[2]` int tensor for a repeatable draw; `None` for a new draw.
 
         Raises:
             NotImplementedError: If the model has no prior.
-            ValueError: If the model takes a condition, and `y` is not one for `n` images.
+            ValueError: If the model takes a condition and `y` does not fit `n` images.
         """
         y = self.conditions(n, y)
         return self.decode(self.sample_latents(n, y, seed), y)
@@ -762,12 +766,13 @@ class GenerativeModel(FromArguments, keras.Model):
         return prior.sample(seed=seed) if prior.batch_shape.rank else prior.sample(n, seed=seed)
 
     def conditions(self, n: int | tf.Tensor, y: Any) -> Any:
-        """`y` for `n` images, `[n, ...]`, in the shape and the type of `condition`; see `sample`.
+        """Conditions for `n` images, `[n, ...]`, in the type of `condition`: see `y` in `sample`.
 
-        A model without a condition returns `y` as it is.
+        A model without a condition returns `y` unchanged.
 
         Raises:
-            ValueError: If `y` is `None`, has another shape or type, or is a label of no class.
+            ValueError: If `y` is `None`, has another shape or type, or has labels outside the
+                model's classes.
         """
         # Two statements, because AutoGraph, which exports use, does not convert `:=` in a test.
         spec = self.condition
@@ -809,12 +814,12 @@ class GenerativeModel(FromArguments, keras.Model):
 
         Args:
             a: A latent `[D]`, or an image `[H, W, C]` where the model can encode.
-            b: The same.
+            b: The other end: a latent or an image.
             n: Number of points, at least 2.
             spherical: Whether the path is an arc instead of a straight line: the direction turns
                 from that of `a` to that of `b`, and norms are interpolated. White, "Sampling
                 Generative Networks", 2016, section 2.
-            y: One condition for all of them, `[...]`, where the model takes one.
+            y: One condition for all images, `[...]`, if the model takes a condition.
 
         Raises:
             ValueError: If `n` is below 2, or an end is neither a latent nor an image.
@@ -837,9 +842,9 @@ class GenerativeModel(FromArguments, keras.Model):
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[GenerativeModel]:
-        """A context in which the weights are the moving averages that the optimizers keep.
+        """A context that replaces the weights by the moving averages of the optimizers.
 
-        Optimizers made with `use_ema=True` keep averages; the weights of other players stay.
+        Optimizers with `use_ema=True` keep averages. The weights of other players do not change.
 
         Raises:
             ValueError: If no optimizer keeps averages.
@@ -858,7 +863,7 @@ class GenerativeModel(FromArguments, keras.Model):
         pairs = [
             (variable, average)
             for player, optimizer in self._averaging_optimizers().items()
-            # Before the first step the averages are zeros; the weights then stay as they are.
+            # Before the first step the averages are zeros; the weights then do not change.
             if optimizer.iterations > 0
             for variable, average in zip(
                 self.variables_of(player), keras_internals.moving_averages(optimizer), strict=True
@@ -874,7 +879,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 variable.assign(value)
 
     def best_weights(self) -> contextlib.AbstractContextManager[GenerativeModel]:
-        """`averaged_weights()` if an optimizer keeps averages, else the weights as they are."""
+        """`averaged_weights()` if an optimizer keeps averages, else the current weights."""
         return self.averaged_weights() if self.keeps_averages else contextlib.nullcontext(self)
 
     @property
@@ -900,15 +905,16 @@ def as_seed(seed: Any) -> tf.Tensor:
 
 
 def as_images(values: tf.Tensor) -> tf.Tensor:
-    """The values as float32, clipped to [0, 1]: a normal's means may lie outside of it."""
+    """The values as float32, clipped to [0, 1]: the means of a normal may be outside this range."""
     return tf.clip_by_value(tf.cast(values, tf.float32), 0.0, 1.0)
 
 
 def path_between(a: Array, b: Array, n: int, spherical: bool = False) -> tf.Tensor:
     """`n` points `[n, D]` from `a[D]` to `b[D]`, on the line or, if `spherical`, on the arc.
 
-    On the arc directions turn at constant speed, and norms change linearly. Where the directions
-    are equal or opposite, or an end is the origin, there is no unique arc: the path is the line.
+    On the arc, the direction turns at constant speed and the norm changes linearly. If the
+    directions are equal or opposite, or an end is the origin, the arc is not unique: the path is
+    then the line.
 
     Raises:
         ValueError: If `n` is below 2.
@@ -920,7 +926,7 @@ def path_between(a: Array, b: Array, n: int, spherical: bool = False) -> tf.Tens
                [1. , 2. ]], dtype=float32)
     """
     if n < 2:
-        raise ValueError(f"A path needs at least its two ends: n >= 2. Received: n={n}.")
+        raise ValueError(f"A path has at least two points, its ends: n >= 2. Received: n={n}.")
     a, b = tf.convert_to_tensor(a, tf.float32), tf.convert_to_tensor(b, tf.float32)
     t = tf.linspace(0.0, 1.0, n)[:, None]
     line = (1 - t) * a + t * b
@@ -937,14 +943,14 @@ def path_between(a: Array, b: Array, n: int, spherical: bool = False) -> tf.Tens
 
 
 def turns_of(outcome: tuple | Iterable[tuple[dict, dict]]) -> Iterable[tuple[dict, dict]]:
-    """The `(losses, terms)` of each turn, from what an objective returned, or as it yields them."""
+    """The `(losses, terms)` of each turn, from the return value of an objective."""
     return [outcome] if isinstance(outcome, tuple) else outcome
 
 
 def _refuse_weights(weights, what):
     if weights is not None:
         raise ValueError(
-            "The models of the zoo weigh all examples alike: data is `x` or `(x, y)`. "
+            "The models of the zoo weight all examples equally: data is `x` or `(x, y)`. "
             f"Received: {what}."
         )
 
@@ -1006,8 +1012,8 @@ def _global_mean(loss, player):
 def _undone_unless(go, variables):
     """Undoes all changes of the variables within the context, if the scalar bool `go` is false.
 
-    `None` stands for true. The changes are made in any case: neither replicas nor Keras's
-    optimizers can do something in only one branch of a graph.
+    `None` means true. The changes are always made, and then undone if necessary: neither replicas
+    nor Keras's optimizers support updates in only one branch of a graph.
     """
     if go is None:
         yield

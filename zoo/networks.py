@@ -1,11 +1,12 @@
 """Networks: each function returns a built `keras.Model` on images in [0, 1] or on latents.
 
-Networks end in float32 whatever precision they compute in. Encoders and discriminators return
-`[B, outputs]`; decoders and generators return `[B, H, W, C * params_per_value]`.
+The output of a network is float32, whatever precision its layers compute in. Encoders and
+discriminators return `[B, outputs]`; decoders and generators return
+`[B, H, W, C * params_per_value]`.
 
-`encoder`, `decoder`, `generator` and `discriminator` choose by name: "mlp" for multilayer
-perceptrons, "conv" for convolutions. `conditioned` adds a condition `y` to any of them, and `call`
-and `logits` call a network with or without a condition.
+`encoder`, `decoder`, `generator` and `discriminator` select a network by name: "mlp" for a
+multilayer perceptron, "conv" for a convolutional network. `conditioned` adds a condition `y` to any
+network, and `call` and `logits` call a network with or without a condition.
 """
 
 import math
@@ -31,18 +32,18 @@ def encoder(
     filters: Sequence[int] = (32, 64),
     activation: str = "relu",
 ) -> keras.Model:
-    """The encoder of that name, from images to `[B, outputs]`.
+    """An encoder by name, from images to `[B, outputs]`.
 
     Args:
         network: "mlp" for `mlp_encoder`, "conv" for `conv_encoder`.
         image_shape: Height, width, channels; for "mlp" any shape.
         outputs: Number of outputs.
-        hidden: Units of the dense layers; for "conv" the layers after the convolutions.
+        hidden: Units of the dense layers; for "conv" these layers follow the convolutions.
         filters: Channels of the convolutions, for "conv".
         activation: Activation of the hidden layers.
 
     Raises:
-        ValueError: If `network` is unknown, or the image cannot be halved once per convolution.
+        ValueError: If `network` is unknown, or the image cannot be halved by each convolution.
 
     Example:
         >>> zoo.networks.encoder("conv", (8, 8, 1), 10, (32,), (8, 16)).output_shape
@@ -101,7 +102,7 @@ def generator(
         latent_dim: D of the latents.
         image_shape: Height, width, channels.
         hidden: Units of the hidden layers, from the latents on, for "mlp".
-        width: Channels next to the image, for "conv".
+        width: Channels of the layer next to the image, for "conv".
         activation: Activation of the hidden layers, for "mlp".
 
     Raises:
@@ -133,15 +134,15 @@ def discriminator(
         network: "mlp" for `mlp_discriminator`, "conv" for `dcgan_discriminator`.
         image_shape: Height, width, channels.
         hidden: Units of the hidden layers, for "mlp".
-        width: Channels next to the image, for "conv".
-        dropout: Share of hidden values that training drops.
+        width: Channels of the layer next to the image, for "conv".
+        dropout: Dropout rate of the hidden layers.
         features: Whether to return `(features[B, F], logits[B, 1])`.
-        batch_norm, spectral_norm: Normalization; at most one of the two.
+        batch_norm, spectral_norm: Whether to use this normalization; at most one of the two.
         condition: The condition that the network takes as its second input, or `None`.
-        projection: Whether the condition, a label, enters by projection instead of concatenation.
+        projection: Whether the condition, a label, is used in a projection instead of concatenated.
 
     Raises:
-        ValueError: If `network` is unknown, or the settings do not fit together.
+        ValueError: If `network` is unknown, or options do not fit together.
     """
     look_up(NETWORKS, network, "network")
 
@@ -160,7 +161,7 @@ def discriminator(
     if projection:
         if condition is None or condition.name != "label":
             raise ValueError(
-                "A projection discriminator projects on a label: give the condition 'label', or "
+                "A projection discriminator projects on a label: use the condition 'label', or "
                 f"concatenate the condition. Received: condition={condition}."
             )
         return make(image_shape, condition.shape[0])
@@ -168,19 +169,19 @@ def discriminator(
 
 
 NETWORKS: dict[str, tuple[str, ...]] = {"mlp": (), "conv": ("filters",)}
-"""The networks by name, and the options of `encoder` and `decoder` that only one of them uses."""
+"""The names of the networks, and the options of `encoder` and `decoder` that only one uses."""
 
 
 # Conditions -----------------------------------------------------------------------------------
 
 
 class Condition(NamedTuple):
-    """What the condition `y` of a network is.
+    """The kind and the shape of a network's condition `y`.
 
     Attributes:
         name: "label" for ints `[B]`, "attributes" for `[B, A]`, or "seen" for the seen part of an
             image, `[B, H, W, C]`, with -1 where the image is hidden.
-        shape: The shape of its code: (classes,), (A,) or (H, W, C).
+        shape: The shape of the condition's code: (classes,), (A,) or (H, W, C).
     """
 
     name: str
@@ -196,15 +197,16 @@ class Condition(NamedTuple):
 
 
 def condition(name: str, size: int, image_shape: Shape) -> Condition | None:
-    """The condition of that name, as presets and command lines call it.
+    """A condition by name, for presets and command lines.
 
     Args:
         name: "none", "label", "attributes" or "seen".
-        size: The number of classes, 0 for 10; or the number of attributes, at least 1; else 0.
+        size: For "label" the number of classes, 0 for 10; for "attributes" the number of
+            attributes, at least 1; otherwise 0.
         image_shape: Height, width, channels, for "seen".
 
     Raises:
-        ValueError: If `name` is unknown, or `size` does not suit it.
+        ValueError: If `name` is unknown, or `size` is invalid for this condition.
 
     Example:
         >>> zoo.networks.condition("label", 0, (8, 8, 1))
@@ -232,15 +234,15 @@ def conditioned(
     condition: Condition | None,
     channels: bool = False,
 ) -> keras.Model:
-    """A network of a context and a condition, concatenated: `[context, y]`.
+    """A network with the inputs `[context, y]`, which it concatenates.
 
     Args:
-        make: Builds the network for a given shape of its input, without the batch axis.
-        shape: Shape of the context: `(D,)` for latents, (H, W, C) for images.
-        condition: The condition; `None` for the network `make(shape)` itself.
-        channels: Whether to concatenate along the channels of an image context, where a label or
-            attributes become constant planes. Otherwise context and condition are flattened into
-            one vector, as perceptrons take them. Latents are always a vector.
+        make: Builds a network for an input of a given shape, without the batch axis.
+        shape: Shape of the context: `(D,)` for latents, `(H, W, C)` for images.
+        condition: The condition; `None` to return `make(shape)`.
+        channels: Whether to concatenate along the channels of an image, with labels and attributes
+            as constant planes. Otherwise context and condition are flattened into one vector, as
+            for a perceptron. Latents are always concatenated as a vector.
 
     Example:
         >>> label = zoo.networks.condition("label", 10, (8, 8, 1))
@@ -270,14 +272,14 @@ def conditioned(
 def of_condition(
     make: Callable[[tuple[int, ...]], keras.Model], condition: Condition
 ) -> keras.Model:
-    """A network of the condition alone, from `y` to the output of `make(condition.shape)`."""
+    """A network whose only input is the condition: from `y` to the output of `make(shape)`."""
     y = condition.input()
     network = make(condition.shape)
     return keras.Model(y, network(condition.code(y)), name=f"{network.name}_of_condition")
 
 
 def call(network: keras.Model, context, y=None, training: bool = False):
-    """The output of a network for a context and, if it has a second input, a condition.
+    """The output of a network for a context and, if the network has a second input, a condition.
 
     A network with a single input ignores `y`.
 
@@ -285,7 +287,7 @@ def call(network: keras.Model, context, y=None, training: bool = False):
         network: A network of the context, or of `[context, y]`.
         context: The first input.
         y: The second input, or `None`.
-        training: Whether the network is being trained.
+        training: Whether to call the network in training mode.
 
     Raises:
         ValueError: If the network takes a condition and `y` is `None`.
@@ -294,8 +296,8 @@ def call(network: keras.Model, context, y=None, training: bool = False):
         return network(context, training=training)
     if y is None:
         raise ValueError(
-            f"The network '{network.name}' takes a condition `y` as its second input: train on (x, y), "
-            "and pass `y` to the model's methods. Received: y=None."
+            f"The network '{network.name}' takes a condition `y` as its second input: train on "
+            "(x, y), and pass `y` to the model's methods. Received: y=None."
         )
     y = tf.cast(y, network.inputs[1].dtype)
     return network([tf.convert_to_tensor(context), y], training=training)
@@ -374,10 +376,10 @@ def conv_encoder(
     hidden: Sequence[int] = (256,),
     activation: str = "relu",
 ) -> keras.Model:
-    """Strided convolutions, each halving the image, dense layers, and `[B, outputs]`.
+    """Strided convolutions, each of which halves the image, then dense layers: `[B, outputs]`.
 
     Raises:
-        ValueError: If there is no convolution, or the image cannot be halved so often.
+        ValueError: If `filters` is empty, or the image cannot be halved that often.
     """
     _need_one(filters, "filters", "A convolutional network")
     halves(image_shape, len(filters))
@@ -404,10 +406,10 @@ def conv_decoder(
     hidden: Sequence[int] = (256,),
     activation: str = "relu",
 ) -> keras.Model:
-    """The mirror of `conv_encoder`: dense layers, then transposed convolutions, each doubling.
+    """The mirror of `conv_encoder`: dense layers, then transposed convolutions of stride 2.
 
     Raises:
-        ValueError: If there is no convolution, or the image cannot be halved so often.
+        ValueError: If `filters` is empty, or the image cannot be halved that often.
     """
     _need_one(filters, "filters", "A convolutional network")
     height, width = halves(image_shape, len(filters))
@@ -435,7 +437,7 @@ def conv_decoder(
 
 
 def dcgan_generator(latent_dim: int, image_shape: Shape, width: int = 64) -> keras.Model:
-    """The generator of DCGAN, for images of 28, 32 or 64 pixels (or any 4 to 7 times a power of 2).
+    """The generator of DCGAN, for images of 28, 32 or 64 pixels (4 to 7 times any power of 2).
 
     A projection to a small map, then 5x5 transposed convolutions of stride 2 that halve the
     channels, with batch normalization and ReLU in between, and tanh at the end, rescaled to [0, 1].
@@ -485,23 +487,23 @@ def dcgan_discriminator(
 ) -> keras.Model:
     """The discriminator of DCGAN: the generator's mirror, with leaky ReLU of slope 0.2.
 
-    5x5 convolutions of stride 2 that double the channels, batch normalization in all but the first,
-    and a logit `[B, 1]`. Reference as for `dcgan_generator`.
+    5x5 convolutions of stride 2 that double the channels, with batch normalization in all but the
+    first, then a logit `[B, 1]`. For the reference see `dcgan_generator`.
 
     Args:
         image_shape: Height, width, channels.
         width: Channels after the first layer.
-        dropout: Share of hidden values that training drops after each activation.
-        features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` needs. The
+        dropout: Dropout rate after each activation.
+        features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` requires. The
             features are the normalized output of the last convolution, before its activation.
         batch_norm: Whether the convolutions have batch normalization.
         spectral_norm: Whether all layers have `SpectralNormalization`; not together with
             `batch_norm`.
         projected_classes: Number of classes of a label that the network takes as `[x, y]` with
-            `y[B]` ints, by projection: see `mlp_discriminator`. 0 for a network of images alone.
+            `y[B]` ints, by projection: see `mlp_discriminator`. 0 for a network of images only.
 
     Raises:
-        ValueError: If the image cannot be halved often enough, or for both normalizations.
+        ValueError: If the image cannot be halved often enough, or both normalizations are set.
     """
     halvings = _doublings(image_shape)
     halves(image_shape, halvings)
@@ -540,22 +542,22 @@ def mlp_discriminator(
     Args:
         image_shape: Height, width, channels, or any other shape of the input.
         hidden: Units of the hidden layers.
-        dropout: Share of hidden values that training drops.
-        features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` needs. The
+        dropout: Dropout rate of the hidden layers.
+        features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` requires. The
             features are the last hidden layer before its activation.
         batch_norm: Whether all hidden layers but the first have batch normalization before their
             activation.
         spectral_norm: Whether all layers have `SpectralNormalization`; not together with
             `batch_norm`.
         projected_classes: Number of classes of a label that the network takes as `[x, y]` with
-            `y[B]` ints; 0 for a network of images alone. The logit is
+            `y[B]` ints; 0 for a network of images only. The logit is
             psi(phi(x)) + <embed(y), phi(x)>, with the last activations phi, a linear psi and a
             learned vector embed(y) for each label. Miyato and Koyama, "cGANs with Projection
             Discriminator", 2018, section 3. https://arxiv.org/abs/1802.05637
 
     Raises:
-        ValueError: If features or a projection need a hidden layer and there is none, or for both
-            normalizations.
+        ValueError: If `features` or `projected_classes` is set and `hidden` is empty, or both
+            normalizations are set.
     """
     if features or projected_classes:
         _need_one(hidden, "hidden", "A discriminator with features")
@@ -596,13 +598,13 @@ def halves(image_shape: Shape, times: int) -> tuple[int, int]:
 
 @keras.saving.register_keras_serializable("zoo")
 class OneHot(keras.layers.Layer):
-    """Labels `[B]`, ints from 0 to `classes` - 1, as vectors `[B, classes]` of a one and zeros.
+    """Encodes labels `[B]`, ints from 0 to `classes` - 1, as one-hot vectors `[B, classes]`.
 
     Args:
         classes: Number of labels.
 
     Raises:
-        ValueError: If a label is out of range, when called eagerly.
+        ValueError: If `classes` is below 1; when called eagerly, if a label is out of range.
 
     Example:
         >>> zoo.networks.OneHot(3)(np.array([2, 0])).numpy()
@@ -643,28 +645,27 @@ class SpectralNormalization(keras.layers.Layer):
     training, as in the authors' code. The gradient flows through W and through sigma(W), with u and
     v constant (eq. 12). https://arxiv.org/abs/1802.05957
 
-    Outside of training u does not change; the kernel is W / sigma(W) as in training.
+    Outside of training, u does not change, and the kernel is W / sigma(W) as in training.
 
     Args:
-        layer: A `Dense`, `Conv2D` or `Conv2DTranspose` without bias and activation, which come after
-            the division.
-        use_bias: Whether to add a bias.
+        layer: A `Dense`, `Conv2D` or `Conv2DTranspose` without bias and activation.
+        use_bias: Whether to add a bias to the normalized output.
 
     Raises:
         ValueError: If the layer has a bias or an activation.
 
     Notes:
-        `keras.layers.SpectralNormalization` differs: in training it overwrites W by W / sigma(W), and
-        outside of training it uses W as stored. It normalizes twice where a step calls a network
-        twice.
+        `keras.layers.SpectralNormalization` differs: in training it overwrites W with W / sigma(W),
+        and outside of training it uses W as stored. If a step calls a network twice, the Keras
+        layer normalizes twice.
     """
 
     def __init__(self, layer: keras.layers.Layer, use_bias: bool = True, **kwargs):
         super().__init__(**({"dtype": layer.dtype_policy} | kwargs))
         if layer.use_bias or layer.activation is not keras.activations.linear:
             raise ValueError(
-                "Spectral normalization wraps a linear layer: make it with use_bias=False and without "
-                "an activation. Received: a layer with "
+                "Spectral normalization wraps a linear layer: build the layer with use_bias=False "
+                "and without an activation. Received: a layer with "
                 f"use_bias={layer.use_bias}, activation={layer.activation.__name__}."
             )
         self.layer = layer
@@ -674,7 +675,7 @@ class SpectralNormalization(keras.layers.Layer):
         if not self.layer.built:
             self.layer.build(input_shape)
         columns = self.layer.kernel.shape[-1]
-        # State, in full precision.
+        # This state has full precision.
         self.u = self.add_weight(
             name="u",
             shape=(columns,),
@@ -690,14 +691,14 @@ class SpectralNormalization(keras.layers.Layer):
             self.bias = self.add_weight(name="bias", shape=(outputs,), initializer="zeros")
 
     def call(self, inputs, training=False):
-        # Dividing the output of a linear map divides its kernel.
+        # Dividing the output of a linear map is equivalent to dividing its kernel.
         outputs = self.layer(inputs)
         sigma = keras.ops.cast(self.sigma(training), outputs.dtype)
         outputs = keras.ops.divide_no_nan(outputs, sigma)
         return outputs if self.bias is None else outputs + self.bias
 
     def sigma(self, training: bool = False):
-        """The estimate v^T W u of the largest singular value. In training it updates u first."""
+        """The estimate v^T W u of the largest singular value. In training, u is updated first."""
         ops = keras.ops
         kernel = ops.cast(ops.reshape(self.layer.kernel, [-1, self.u.shape[0]]), "float32")
         held, u = ops.stop_gradient(kernel), ops.convert_to_tensor(self.u)
@@ -722,7 +723,7 @@ class SpectralNormalization(keras.layers.Layer):
 
 
 def spectrally_normalized(network: keras.Model) -> keras.Model:
-    """A network of the same layers, where each layer with a kernel has `SpectralNormalization`.
+    """A new network of the same layers, with `SpectralNormalization` of each layer with a kernel.
 
     Example:
         >>> decoder = zoo.networks.mlp_decoder(2, (8, 8, 1), hidden=(16,))
@@ -770,7 +771,7 @@ def _spectral(make, spectral_norm, bias):
 
 
 def _logits(h, code, spectral_norm, **kwargs):
-    """A logit `[B, 1]` of the features `h[B, F]`, plus the projection on the labels' codes, if any."""
+    """A logit `[B, 1]` of the features `h[B, F]`, plus the projection on the labels, if any."""
     logits = _spectral(lambda bias: _linear(1, use_bias=bias, **kwargs), spectral_norm, True)(h)
     if code is None:
         return logits
@@ -787,7 +788,7 @@ def _need_one(widths, name, what):
 
 
 def _doublings(image_shape: Shape) -> int:
-    """How often to halve an image so that the map has 4 to 7 pixels (2 or 3 for tiny images)."""
+    """Number of halvings until the map is 4 to 7 pixels wide (2 or 3 for very small images)."""
     side, times = min(image_shape[:2]), 0
     while side > 7 and side % 2 == 0:
         side, times = side // 2, times + 1
@@ -808,5 +809,5 @@ def _float32():
 
 
 def _linear(outputs, **kwargs):
-    """The last layer: float32 results from an output of any precision."""
+    """The last layer: its output is float32, whatever the precision of its input."""
     return keras.layers.Dense(outputs, dtype="float32", **kwargs)

@@ -1,13 +1,13 @@
-"""Penalties on the gradient of a discriminator in its inputs: numbers `[B]`, added to its loss.
+"""Penalties `[B]` on the gradient of a discriminator with respect to its inputs.
 
 A penalty is called as `penalty(discriminator, real, fake, seed)`. `discriminator` is a function
 from a batch of examples, such as images or latents, to logits `[B]`; `real` and `fake` are batches,
 `[B, ...]` each. The call also returns the logits of the real examples, so that a penalty on the
 gradient at these examples computes them only once.
 
-Gradients are per unit of the inputs, and images are in [0, 1]. In a paper with images in [-1, 1] a
-gradient is half as large: the same penalty has twice the `target` and a quarter of the `weight`
-here.
+Gradients are with respect to images in [0, 1]. With images in [-1, 1], as in some papers, a
+gradient is half as large. A paper's penalty on such images therefore has twice the `target` and a
+quarter of the `weight` here.
 """
 
 import math
@@ -36,7 +36,7 @@ class Penalty(FromArguments):
     def __init__(self, weight: float = 10.0):
         if not 0 < weight < math.inf:
             raise ValueError(
-                f"`weight` must be above 0 and finite; for none leave the penalty out. "
+                f"`weight` must be above 0 and finite; to disable the penalty, leave it out. "
                 f"Received: {weight}."
             )
         self.weight = weight
@@ -54,16 +54,16 @@ class Penalty(FromArguments):
             discriminator: A function from examples `[B, ...]` to logits `[B]`.
             real: Real examples, `[B, ...]`.
             fake: Fake examples, `[B, ...]`.
-            seed: Of the penalty's random draws: an int, a `[2]` int tensor or `None`.
+            seed: Seed of the penalty's random draws: an int, a `[2]` int tensor or `None`.
         """
         raise NotImplementedError
 
     def check(self, discriminator: keras.layers.Layer) -> None:
         """Raises a `ValueError` for a discriminator with batch normalization.
 
-        With it, an example's logit depends on the whole batch, and the gradient at one example is
-        not defined: Gulrajani et al., 2017, section 4. Only Keras's `BatchNormalization` is
-        detected; other layers are assumed to treat examples independently.
+        With batch normalization, an example's logit depends on the whole batch, and the gradient at
+        one example is not defined: Gulrajani et al., 2017, section 4. Only Keras's
+        `BatchNormalization` is detected; other layers are assumed to treat examples independently.
         """
         for layer in layers_in(discriminator):
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -83,14 +83,14 @@ class GradientPenalty(Penalty):
     """weight * (|grad D(x)| - target)^2 at points between real and fake examples.
 
     WGAN-GP: Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, eq. 3 and Algorithm 1.
-    For each pair of examples one point is drawn, x = e real + (1 - e) fake, with one e ~ U(0, 1)
-    for all values of x. https://arxiv.org/abs/1704.00028
+    For each pair of examples one point is drawn, x = e real + (1 - e) fake, with the same
+    e ~ U(0, 1) for all values of x. https://arxiv.org/abs/1704.00028
 
     Args:
-        weight: lambda in the paper, 10, above 0.
-        target: Norm of the gradient that is not penalised, at least 0: 1 in the paper, with MNIST
-            in [0, 1] as here. For a paper with images in [-1, 1] it is 2, with `weight` 2.5; see
-            `zoo.penalties`.
+        weight: lambda, above 0; 10 in the paper.
+        target: Norm of the gradient at which the penalty is 0, at least 0; 1 in the paper, for
+            MNIST in [0, 1] as here. For a paper with images in [-1, 1] the target is 2 and the
+            `weight` 2.5: see `zoo.penalties`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -115,7 +115,7 @@ class GradientPenalty(Penalty):
         share = draws.uniform(shape, tfp.random.sanitize_seed(seed))
         logits = discriminator(real)
         _, squares = with_squared_gradient(discriminator, share * real + (1 - share) * fake)
-        # The derivative of the root at 0 is infinite, and times 0 it is NaN: it is set to 0.
+        # The derivative of the root at 0 is infinite, and its product with 0 is NaN: use 0 instead.
         flat = squares <= 0
         norm = tf.where(flat, 0.0, tf.sqrt(tf.where(flat, 1.0, squares)))
         return logits, self.weight * tf.math.squared_difference(norm, self.target)
@@ -126,7 +126,7 @@ class R1(Penalty):
     """weight / 2 * |grad D(x)|^2 at real examples.
 
     Mescheder et al., "Which Training Methods for GANs do actually Converge?", 2018, eq. 9, with
-    gamma = weight. It vanishes at the equilibrium, where D is constant on the data.
+    gamma = weight. The penalty vanishes at the equilibrium, where D is constant on the data.
     https://arxiv.org/abs/1801.04406
 
     Args:
@@ -138,7 +138,7 @@ class R1(Penalty):
     """
 
     def __call__(self, discriminator, real, fake, seed):
-        # The gradient of the same call: with dropout, a second call would compute another function.
+        # One call gives logits and gradient: with dropout, a second call is a different function.
         logits, squares = with_squared_gradient(discriminator, real)
         return logits, self.weight / 2 * squares
 
@@ -158,7 +158,7 @@ def with_squared_gradient(
 
 
 def penalty(gradient_penalty: float = 0.0, r1: float = 0.0) -> Penalty | None:
-    """The penalty with a weight above 0, for presets and command lines; `None` if both are 0.
+    """The penalty whose weight is above 0, for presets and command lines; `None` if both are 0.
 
     Args:
         gradient_penalty: Weight of a `GradientPenalty`.

@@ -1,7 +1,7 @@
-"""Schedules: numbers that depend on the training step, such as the weight of the rate.
+"""Schedules: values that depend on the training step, such as the weight of the rate.
 
-A schedule is evaluated inside the graph, on the model's own count of steps, so that a resumed run
-continues the schedule of the interrupted run.
+A schedule is evaluated inside the graph, at the model's step count, so that a resumed run continues
+the schedule of the interrupted run.
 """
 
 import math
@@ -17,7 +17,7 @@ class Schedule(FromArguments):
     """Base of all schedules. Instances are plain objects that a config can rebuild."""
 
     def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
-        """The number, a float32 scalar, at `step`: the count of the steps before it, from 0."""
+        """The value at `step`, the number of completed steps: a float32 scalar."""
         raise NotImplementedError
 
     def get_config(self) -> dict:
@@ -28,13 +28,13 @@ class Schedule(FromArguments):
 class LinearWarmUp(Schedule):
     """Rises linearly from 0 to `end` in `steps` steps: end min(1, step / steps).
 
-    As the weight of the rate: Sonderby et al., "Ladder Variational Autoencoders", 2016, section
-    2.3, https://arxiv.org/abs/1602.02282, after Bowman et al., "Generating Sentences from a
-    Continuous Space", 2016, section 3.1, with a sigmoid. https://arxiv.org/abs/1511.06349
+    As a weight of the rate: Sonderby et al., "Ladder Variational Autoencoders", 2016, section 2.3,
+    https://arxiv.org/abs/1602.02282. Bowman et al., "Generating Sentences from a Continuous Space",
+    2016, section 3.1, use a sigmoid instead. https://arxiv.org/abs/1511.06349
 
     Args:
-        steps: Training steps (batches) until `end`, at least 1.
-        end: The last value, at least 0 and finite.
+        steps: Training steps (batches) until the value is `end`, at least 1.
+        end: The final value, at least 0 and finite.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -62,8 +62,8 @@ class LinearDecay(Schedule):
     """Falls linearly from `start` to 0 in `steps` steps: start max(0, 1 - step / steps).
 
     Args:
-        steps: Training steps (batches) until 0, at least 1.
-        start: The first value, at least 0 and finite.
+        steps: Training steps (batches) until the value is 0, at least 1.
+        start: The initial value, at least 0 and finite.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -88,7 +88,7 @@ class LinearDecay(Schedule):
 
 @keras.saving.register_keras_serializable("zoo")
 class CyclicalWarmUp(Schedule):
-    """Rises linearly from 0 to 1 in the first part of each period, and is 1 in the rest of it.
+    """Rises linearly from 0 to 1 in the first part of each period, then is 1 until its end.
 
     min(1, tau / rising), where tau in [0, 1) is the elapsed share of the period: Fu et al.,
     "Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing", 2019, eq. 6 and 7.
@@ -97,7 +97,7 @@ class CyclicalWarmUp(Schedule):
     Args:
         period: Training steps (batches) of one cycle, at least 1: the paper's T / M, with T the
             steps of the whole training and M = 4 cycles.
-        rising: Share of the period in which the number rises, in (0, 1]; the paper's R.
+        rising: Share of the period in which the value rises, in (0, 1]; the paper's R.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -126,8 +126,8 @@ def check_weight(value: Any, name: str) -> None:
     """Raises a `ValueError` unless `value` is a `Schedule` or a finite number, at least 0.
 
     Args:
-        value: The argument.
-        name: Its name, for the message.
+        value: The argument to check.
+        name: The name of the argument, for the error message.
     """
     if isinstance(value, Schedule):
         return

@@ -140,5 +140,5 @@ def test_adapt_sets_the_size_of_the_data_set():
     ],
 )
 def test_wrong_arguments_are_refused_with_a_sentence(wrong):
-    with pytest.raises(ValueError, match=r"Received: |There are: "):
+    with pytest.raises(ValueError, match=r"Received: |Available: "):
         small(**wrong)

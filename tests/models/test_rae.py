@@ -121,7 +121,7 @@ def test_samples_come_from_the_fitted_codes_and_a_file_keeps_the_prior(tmp_path)
 
 @pytest.mark.parametrize("wrong", [{"beta": -1.0}, {"lambda_": np.nan}, {"regularizer": "l1"}])
 def test_wrong_arguments_are_refused_with_a_sentence(wrong):
-    with pytest.raises(ValueError, match=r"Received: |There are: "):
+    with pytest.raises(ValueError, match=r"Received: |Available: "):
         small(**wrong)
 
 

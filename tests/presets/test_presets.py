@@ -244,7 +244,7 @@ def test_a_setting_changes_the_one_value_it_names_and_keeps_its_type(preset, set
         ("vae_digits", "image_size=big", "of type int"),
         ("vae_digits", "hidden=__import__('os')", "of type tuple"),
         ("vae_digits", "optimizers.vae.name=rmspop", "Unknown optimizer 'rmspop'.*mean 'rmsprop'"),
-        ("vae_digits", "optimizers.vae.name=None", "Unknown optimizer 'none'. There are: .*sgd"),
+        ("vae_digits", "optimizers.vae.name=None", "Unknown optimizer 'none'. Available: .*sgd"),
         ("vae_digits", "optimizers.vae.name=optimizer", "Unknown optimizer"),
         ("vae_digits", "optimizers.vae.name=lossscaleoptimizer", "Unknown optimizer"),
     ],
