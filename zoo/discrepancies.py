@@ -44,7 +44,7 @@ class Kernel(FromArguments):
             )
         if not len(scales) or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(
-                "`scales` must have at least one number, and all must be positive and finite. "
+                "`scales` must be at least one number, each positive and finite. "
                 f"Received: {scales}."
             )
         self.bandwidth = bandwidth

@@ -251,7 +251,7 @@ def test_builders_pass_their_settings_on():
 
 @pytest.mark.parametrize("gamma", [-1.0, float("nan"), float("inf")])
 def test_a_gamma_out_of_range_is_refused(gamma):
-    with pytest.raises(ValueError, match=r"`gamma` must be a number from 0 on\. Received: "):
+    with pytest.raises(ValueError, match=r"`gamma` must be at least 0 and finite\. Received: "):
         zoo.models.factor_vae(
             SHAPE, latent_dim=2, hidden=(4,), gamma=gamma, discriminator_hidden=(4,)
         )

@@ -1,8 +1,9 @@
-"""The map of the field: one file per paper, named as its class, its builder and its presets.
+"""The models: one file per paper, with the name of the model's class, builder and presets.
 
-A builder, `zoo.models.NAME`, makes a model from plain values. Its name is the snake case of the class,
-and the presets of the model begin with it: `zoo.models.info_vae` builds an `InfoVAE`, and
-`info_vae_mnist` is a preset of it. A paper that combines existing parts has a builder and no class.
+A builder, `zoo.models.NAME`, makes a model from plain values. Its name is the snake case of the
+class, and the names of the presets begin with it: `zoo.models.info_vae` builds an `InfoVAE`, and
+`info_vae_mnist` is one of its presets. A paper that combines existing parts has a builder and no
+class.
 
 Autoencoders and VAEs:
 
@@ -60,7 +61,7 @@ Hybrids of VAE and GAN:
 | `avb` | `AVB` | Mescheder et al. 2017 |
 | `alpha_gan` | `AlphaGAN` | Rosca et al. 2017 |
 
-Papers that are parts, usable in many models:
+Papers that describe a part, which many models can use:
 
 | paper | part |
 |---|---|
@@ -174,11 +175,11 @@ BUILDERS = {
         alpha_gan,
     )
 }
-"""Every builder by its name, in the order of the map."""
+"""Every builder by name, in the order of the tables above."""
 
 
 def required_runs(builder: str) -> Mapping[str, str]:
-    """The options of a builder that name runs of trained models: see `GenerativeModel.requires`."""
+    """The options of a builder that name a run of a trained model: `GenerativeModel.requires`."""
     return inspect.signature(BUILDERS[builder]).return_annotation.requires
 
 

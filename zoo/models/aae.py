@@ -21,27 +21,27 @@ from zoo.models.parts import INTERNAL, autoencoder_parts
 
 @keras.saving.register_keras_serializable("zoo")
 class AAE(GenerativeModel):
-    """An autoencoder; a discriminator of latents makes the distribution of its codes the prior.
+    """An autoencoder with a discriminator of latents that matches its codes to the prior.
 
     Each batch has the two phases of the paper's section 2. In the reconstruction phase, encoder and
-    decoder minimise -log p(x | z). In the regularization phase, first the discriminator learns to
-    tell draws of the prior (real) from codes (fake), then the encoder learns to deceive the
-    discriminator. The autoencoder, and the encoder as the discriminator's opponent, are two players
-    with an optimizer each (appendix A); they share the encoder's variables.
+    decoder minimise -log p(x | z). In the regularization phase, the discriminator is first updated
+    to separate draws of the prior (real) from codes (fake), then the encoder is updated to make its
+    codes look real to the discriminator. The autoencoder and the encoder are two players, each with
+    its own optimizer (appendix A); they share the encoder's variables.
 
     With a likelihood p(x | z, y) the model is the supervised autoencoder of section 4: the decoder
-    receives the label, and the code describes the rest, the style.
+    receives the label, and the code describes the style.
 
     Args:
-        posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`. The paper uses mostly the family
+        posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`. The paper mostly uses the family
             `Deterministic`, and also `DiagonalNormal` and an `ImplicitConditional` (section 2.1).
         likelihood: p(x | z), a `Conditional` on `z[B, D]`; or p(x | z, y).
-        prior: p(z), a `Prior` over `z[D]` that does not learn. A density is not needed.
+        prior: p(z), a `Prior` over `z[D]` without trainable weights. A density is not needed.
         discriminator: Network from `z[B, D]` to logits `[B, 1]`, high for draws of the prior.
         adversarial_loss: An `AdversarialLoss`; `NonSaturating()` if `None`.
 
     Raises:
-        ValueError: If the prior learns.
+        ValueError: If the prior has trainable weights.
 
     Notes:
         The paper trains with SGD with momentum and learning rates that fall in stages. The presets
@@ -102,7 +102,7 @@ class AAE(GenerativeModel):
             },
             {"prior_logit": real_logits, "code_logit": fake_logits},
         )
-        # The encoder is unchanged, so the codes are too; the discriminator has its new weights.
+        # The codes are those of the unchanged encoder; the discriminator has its new weights.
         yield {"encoder": loss.generator(self.latent_logits(code, y, training))}, {}
 
     def latent_logits(self, z: tf.Tensor, y=None, training: bool = False) -> tf.Tensor:
@@ -116,7 +116,7 @@ def check_classes(model: GenerativeModel, data: ImageData, classes: int) -> None
     if not data.has_labels or names is None or len(names) > classes:
         have = "no integer labels" if names is None else f"{len(names)} classes"
         raise ValueError(
-            f"This {type(model).__name__} learns from labels of at most {classes} classes. "
+            f"This {type(model).__name__} takes labels of at most {classes} classes. "
             f"Received: '{data.name}' with {have}."
         )
 
@@ -157,7 +157,7 @@ def aae(
             its size; see `zoo.networks.condition`.
 
     Raises:
-        ValueError: If a name is unknown, options do not fit together, or the prior learns.
+        ValueError: If a name is unknown, options do not fit together, or the prior is trainable.
     """
     y = networks.condition(condition, condition_size, image_shape)
     return AAE(
@@ -168,7 +168,7 @@ def aae(
 
 
 def latent_loss(loss: str, real_label: float = 1.0, label_noise: float = 0.0) -> AdversarialLoss:
-    """The loss of that name, for a discriminator of latents.
+    """An adversarial loss by name, for a discriminator of latents.
 
     Args:
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`.

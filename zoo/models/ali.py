@@ -16,15 +16,15 @@ from zoo.models.bi_gan import BiGAN, bi_gan
 def ali(image_shape: Sequence[int], **options: Any) -> BiGAN:
     """A `BiGAN` with a stochastic encoder: q(z | x) is a diagonal normal, and p(z) is N(0, I).
 
-    Section 2 and Algorithm 1 of the paper, with convolutional networks and 64 latents, as for
-    CIFAR-10 in its appendix A.
+    The model of the paper's section 2 and Algorithm 1, with convolutional networks and 64 latents,
+    as for CIFAR-10 in appendix A.
 
     Args:
         image_shape: Height, width, channels.
         **options: As for `zoo.models.bi_gan`.
 
     Raises:
-        ValueError: As `bi_gan`.
+        ValueError: As for `bi_gan`.
 
     Notes:
         The paper's networks have more layers than those of `bi_gan`.

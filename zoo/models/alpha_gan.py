@@ -34,29 +34,30 @@ class AlphaGAN(GenerativeModel):
         code discriminator: -log C(z) - log(1 - C(z_h))
 
     where R(.) = -log D + log(1 - D) is minus the logit (`zoo.adversarial.LogRatio`). R_C estimates
-    log q(z) / p(z), with the codes' distribution q, and the L1 distance is a Laplace likelihood of
-    scale 1 / lambda. D has two kinds of fake images for one kind of real images: its best logit is
-    log p_data / (p_rec + p_gen), of the densities of data, reconstructions and samples, and R_D
-    estimates log (p_rec + p_gen) / p_data. Where the three densities are equal, D is 1/3 for every
-    image, its loss is 3 log 3 - 2 log 2, and R_D is log 2 for every image, with gradient 0.
+    log q(z) / p(z), where q is the distribution of the codes, and the L1 distance is a Laplace
+    likelihood of scale 1 / lambda. D has two kinds of fake images and one kind of real images. Its
+    optimal logit is log p_data / (p_rec + p_gen), with the densities of data, reconstructions and
+    samples, and R_D estimates log (p_rec + p_gen) / p_data. If the three densities are equal, D is
+    1/3 for every image, its loss is 3 log 3 - 2 log 2, and R_D is log 2 for every image, with
+    gradient 0.
 
     A training step updates the encoder, then the generator, then both discriminators at once; each
-    update uses the weights after the one before. The codes of the updated encoder serve all later
-    updates. Each update draws new latents from the prior.
+    update uses the weights of the previous update. All later updates use the codes of the updated
+    encoder. Each of these later updates draws new latents from the prior.
 
-    The L1 distance is summed over pixels and channels of images in [0, 1]. No loss here is a bound
-    on a likelihood.
+    The L1 distance is summed over pixels and channels of images in [0, 1]. None of the losses is a
+    bound on a likelihood.
 
     Args:
         posterior: q(z | x), the encoder: a `Conditional` or an `ImplicitPart` on `x[B, H, W, C]`,
             over `z[B, D]`. The paper's is a `Conditional` with the family `Deterministic`.
         generator: Network from `z[B, D]` to images `x[B, H, W, C]` in [0, 1].
-        prior: p(z), a `Prior` over `z[D]` without trainable weights. It only has to be sampled.
+        prior: p(z), a `Prior` over `z[D]` without trainable weights. A density is not needed.
         discriminator: Network from `x[B, H, W, C]` to logits `[B, 1]`, high for real images.
         code_discriminator: Network from `z[B, D]` to logits `[B, 1]`, high for draws of the prior,
             without batch normalization, as in the authors' code.
-        adversarial_loss: An `AdversarialLoss` for both games; `LogRatio()`, as in the paper, if
-            `None`. Its `generator` is R.
+        adversarial_loss: An `AdversarialLoss` for both discriminators, whose `generator` is R;
+            `LogRatio()`, as in the paper, if `None`.
         lambda_: Weight of the L1 distance, at least 0.
 
     Raises:
@@ -65,10 +66,10 @@ class AlphaGAN(GenerativeModel):
 
     Notes:
         Equations 16 and 17 of the first version on arXiv exchange prior and code in the loss of C,
-        which would drive the encoder away from the prior. The losses above are the corrected ones.
+        which would drive the codes away from the prior. The losses above are corrected.
 
-        Code that takes the mean over pixels, or images in [-1, 1], needs another lambda for the
-        same game: for the mean, lambda is larger by the number of values.
+        An implementation with the mean over pixels, or with images in [-1, 1], needs another lambda
+        for the same objective: for the mean, lambda is larger by the number of values.
     """
 
     terms = (
@@ -227,13 +228,13 @@ def alpha_gan(
     lambda_: float = 1.0,
     **options: Any,
 ) -> AlphaGAN:
-    """An `AlphaGAN` of perceptrons, or with DCGAN's generator and discriminator, as in the paper.
+    """An `AlphaGAN` of perceptrons, or with the paper's generator and discriminator of DCGAN.
 
     Args:
         image_shape: Height, width, channels.
         latent_dim: D of the latents.
-        spectral_norm: Whether both discriminators have spectral normalization, which the loss
-            "wasserstein" needs. It needs `batch_norm=False`.
+        spectral_norm: Whether both discriminators have spectral normalization, which requires
+            `batch_norm=False`. The loss "wasserstein" requires it.
         code_discriminator_hidden: Units of the code discriminator's hidden layers.
         lambda_: Weight of the L1 distance, summed over pixels.
         **options: As for `zoo.models.vaegan`. The posterior "implicit" is a `noisy_mlp` of `hidden`

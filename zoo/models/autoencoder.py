@@ -18,8 +18,9 @@ from zoo.model import GenerativeModel
 class Autoencoder(GenerativeModel):
     """Minimises the distortion, -log p(x | z) at z = encoder(x).
 
-    With a `UnitNormal` likelihood the distortion is half the squared error summed over pixels (plus a
-    constant), with `Bernoulli` the cross-entropy. There is no prior, so the model cannot sample.
+    With a `UnitNormal` likelihood, the distortion is half the squared error summed over pixels, plus
+    a constant; with a `Bernoulli` likelihood, it is the cross-entropy. The model has no prior and
+    cannot sample.
 
     Args:
         encoder: Network from `x[B, H, W, C]` to `z[B, D]`.
@@ -74,7 +75,7 @@ def autoencoder(
     likelihood: str = "unit_normal",
     levels: int = 256,
 ) -> Autoencoder:
-    """An `Autoencoder` of networks by name.
+    """An `Autoencoder` from named networks.
 
     Args:
         image_shape: Height, width, channels.

@@ -28,7 +28,7 @@ from zoo.models.parts import INTERNAL, autoencoder_parts
 
 tfd = tfp.distributions
 
-# Added to the variance of r, as in the authors' code, so that it is never 0.
+# Added to the variance of r, as in the authors' code, so that the variance is never 0.
 _LEAST_VARIANCE = 1e-4
 
 
@@ -36,8 +36,8 @@ _LEAST_VARIANCE = 1e-4
 class AVB(GenerativeModel):
     """A VAE with any network of x and noise as its posterior; a discriminator estimates the rate.
 
-    The discriminator T(x, z) is a logit, high for draws of the posterior. It learns to tell pairs of
-    an image and a draw of q(z | x) from pairs of an image and a draw of the prior; it minimises
+    The discriminator T(x, z) is a logit, high for draws of the posterior. It classifies pairs of an
+    image and a draw of q(z | x) against pairs of an image and a draw of the prior. It minimises
 
         E_q[softplus(-T(x, z))] + E_p(z)[softplus(T(x, z))],                       (eq. 3.3)
 
@@ -45,49 +45,48 @@ class AVB(GenerativeModel):
 
         E_q[T(x, z) - log p(x | z)]                                                (eq. 3.7)
 
-    with constant T: the dependence of T* on q does not contribute to the gradient in the mean
-    (proposition 2). No density of q is needed.
+    with constant T: on average, the dependence of T* on q does not contribute to the gradient
+    (proposition 2). The density of q is not needed.
 
     Both players are updated at once, after one forward pass, as in Algorithm 1. With more
     `discriminator_steps`, updates of the discriminator alone follow, with new noise; all updates
     share the examples of the batch.
 
     With `adaptive_contrast` (section 4), the discriminator instead compares (z - loc(x)) / scale(x)
-    with draws of N(0, I), where loc and scale^2 are mean and variance of q(z | x), as constants.
-    With r(z | x) = N(loc, scale^2),
+    with draws of N(0, I), where loc and scale^2 are the mean and the variance of q(z | x), without
+    gradients. With r(z | x) = N(loc, scale^2),
 
         KL(q || p) = E_q[T(x, (z - loc) / scale) + log r(z | x) - log p(z)],
 
     and T* is 0 if q is normal.
 
-    `discriminator_rate`, the estimate of KL(q || p), is no bound: a discriminator below its optimum
-    mostly underestimates the KL, so minus the autoencoder's loss, `distortion` +
-    `discriminator_rate`, can exceed the ELBO and log p(x). `zoo.metrics.annealed_nll` estimates
+    `discriminator_rate`, the estimate of KL(q || p), is not a bound. A suboptimal discriminator
+    mostly underestimates the KL, so that -(`distortion` + `discriminator_rate`), minus the
+    autoencoder's loss, can exceed the ELBO and log p(x). `zoo.metrics.annealed_nll` estimates
     log p(x) without the discriminator. The loss is in nats per image.
 
-    `encode` gives the mean of q(z | x), which an implicit posterior estimates from fixed draws of
+    `encode` returns the mean of q(z | x), which an implicit posterior estimates from fixed draws of
     noise.
 
     Args:
         posterior: q(z | x), such as an `ImplicitConditional`, a `NoiseBasisConditional` or a
-            `Conditional` on `x[B, H, W, C]`, with differentiable draws; for adaptive contrast also
-            with mean and variance. A `Deterministic` posterior has an infinite T*.
+            `Conditional` on `x[B, H, W, C]`, with differentiable draws. Adaptive contrast also
+            needs its mean and variance. With a `Deterministic` posterior, T* is infinite.
         likelihood: p(x | z), a `Conditional` on `z[B, D]`.
-        prior: p(z), a `Prior` over `z[D]` that does not learn. Adaptive contrast needs its density.
+        prior: p(z), a `Prior` over `z[D]` without trainable weights. Adaptive contrast needs its density.
         discriminator: T, a network from `x[B, H, W, C]` and `z[B, D]` to logits `[B, 1]`.
-        adaptive_contrast: Whether r takes the place of the prior in the discriminator's task.
+        adaptive_contrast: Whether the discriminator compares q with r instead of the prior.
         discriminator_steps: Updates of the discriminator per update of the autoencoder, at least 1.
 
     Raises:
-        ValueError: If the posterior is deterministic, posterior or prior take a condition (T does
-            not receive it), the prior learns, adaptive contrast lacks a density or moments, or
-            `discriminator_steps` is below 1.
+        ValueError: If the posterior is deterministic, the posterior or the prior takes a condition
+            (T does not receive one), the prior has trainable weights, adaptive contrast lacks a
+            density or moments, or `discriminator_steps` is below 1.
 
     Notes:
-        The authors' code, unlike this class, divides the autoencoder's loss by the number of pixels,
-        which Adam compensates up to its epsilon; and it leaves the 1e-4 that it adds to the
-        variance out of log r. Further updates of the discriminator are part of their example of
-        four points.
+        Unlike this class, the authors' code divides the autoencoder's loss by the number of pixels,
+        which Adam compensates up to its epsilon. It also omits from log r the 1e-4 that it adds to
+        the variance. The authors' example of four points has several updates of the discriminator.
 
     Example:
         >>> model = zoo.models.avb((8, 8, 1), latent_dim=2, hidden=(32,))
@@ -124,8 +123,8 @@ class AVB(GenerativeModel):
         for name, part in (("posterior", posterior), ("prior", prior)):
             if part.condition is not None:
                 raise ValueError(
-                    "The discriminator of an AVB compares q(z | x) with p(z) and receives x and z "
-                    "alone, so neither may take a condition y. "
+                    "The discriminator of an AVB compares q(z | x) with p(z) and receives only x "
+                    "and z, so neither may take a condition y. "
                     f"Received: a {name} that takes a condition."
                 )
         refuse_learned(prior, "an AVB")
@@ -215,7 +214,7 @@ def joint_discriminator(
 ) -> keras.Model:
     """T(x, z) as a perceptron of the concatenated image and latent, `[B, 1]`.
 
-    The form of the authors' example of four points.
+    The authors' example of four points uses this form.
 
     Args:
         image_shape: Height, width, channels.
@@ -248,8 +247,8 @@ def product_discriminator(
 ) -> keras.Model:
     """T(x, z) = theta(x) . s(z) / sqrt(F) + T_x(x) + T_z(z) + |z|^2 / 2, with F features.
 
-    One perceptron of the image has the outputs theta and T_x, one of the latent the outputs s and
-    T_z.
+    A perceptron of the image has the outputs theta and T_x; a perceptron of the latent has the
+    outputs s and T_z.
 
     Args:
         image_shape, latent_dim, activation, half_square: As for `joint_discriminator`.
@@ -257,18 +256,18 @@ def product_discriminator(
         features: F, the number of values of theta and s.
 
     Notes:
-        In the authors' code, the product is not scaled, the four terms have a network each, and the
-        networks of the image are convolutional.
+        In the authors' code, the product is not scaled, each of the four terms has its own network,
+        and the networks of the image are convolutional.
     """
     images, z = keras.Input(tuple(image_shape)), keras.Input((latent_dim,))
     sides, alone = [], []
-    # Only theta starts near 0: with both near 0, neither would have a gradient.
+    # Only theta starts near 0: if theta and s did, neither would have a gradient.
     for h, initializer in ((_flat(images), _near_zero()), (z, "glorot_uniform")):
         for units in hidden:
             h = keras.layers.Dense(units, activation)(h)
         sides.append(keras.layers.Dense(features, kernel_initializer=initializer)(h))
         alone.append(_last(1)(h))
-    # The scale keeps the sum of many products as large as one of them.
+    # With this scale, the sum of the products is about as large as one product.
     product = keras.layers.Rescaling(features**-0.5, dtype="float32")(_dot(*sides))
     return _discriminator(images, z, [product, *alone], half_square)
 
@@ -316,7 +315,7 @@ def avb(
     discriminator_steps: int = 1,
     **options: Any,
 ) -> AVB:
-    """An `AVB`; its encoder and discriminator move the images to [-1, 1].
+    """An `AVB` whose encoder and discriminator rescale the images to [-1, 1].
 
     Args:
         image_shape: Height, width, channels.
@@ -324,15 +323,14 @@ def avb(
         adaptive_contrast, discriminator_steps: As for `AVB`.
         discriminator: "joint" (`joint_discriminator`) or "product" (`product_discriminator`). Without
             adaptive contrast the discriminator adds |z|^2 / 2.
-        discriminator_hidden: Units of its hidden layers.
+        discriminator_hidden: Units of the discriminator's hidden layers.
         discriminator_features: F of "product"; 0 for the authors' 8192.
-        posterior: "noise_basis" has cheap moments for adaptive contrast, for which "implicit" takes
-            64 passes of the encoder.
+        posterior: For adaptive contrast, the moments of "noise_basis" are cheap, and those of
+            "implicit" take 64 passes of the encoder.
         **options: All other options are those of `zoo.models.aae`, without `condition`.
 
     Raises:
-        ValueError: If a name is unknown, options do not fit together, or a part does not suit an
-            `AVB`.
+        ValueError: If a name is unknown, options do not fit together, or as for `AVB`.
 
     Notes:
         The authors' code adds |z|^2 / 2 with adaptive contrast too, where T* of a normal posterior

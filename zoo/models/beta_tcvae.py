@@ -35,18 +35,18 @@ class BetaTCVAE(VAE):
         distortion + alpha mutual_information + beta total_correlation + gamma dimension_wise_kl,
 
     written as distortion + rate + (alpha - 1) ... + (beta - 1) ... + (gamma - 1) ..., so that it
-    equals the loss of the `VAE` at alpha = beta = gamma = 1. The three parts are reported; their mean
-    is the mean rate.
+    equals the loss of the `VAE` for alpha = beta = gamma = 1. The three parts are reported; the mean
+    of their sum is the mean rate.
 
     log q(z) and log q(z_j) are estimated from the minibatch: see `log_aggregate`.
 
     Args:
         posterior: q(z | x), with independent latents.
         likelihood, prior: As for `VAE`.
-        beta: Weight of the total correlation, from 0 on.
-        alpha, gamma: Weights of the mutual information and of the dimension-wise KL, from 0 on; 1 in
-            the paper's experiments.
-        estimator: "stratified" or "weighted".
+        beta: Weight of the total correlation, at least 0.
+        alpha, gamma: Weights of the mutual information and of the dimension-wise KL, at least 0; 1
+            in the paper's experiments.
+        estimator: "stratified" or "weighted": see `log_aggregate`.
         dataset_size: N; `None` until `adapt` sets it.
         **kwargs: As for `VAE`.
 
@@ -55,9 +55,10 @@ class BetaTCVAE(VAE):
             posterior are not independent; when called, if `dataset_size` is `None`.
 
     Notes:
-        The authors' code estimates the rate at the draw of z, as the sum of the three estimates; here
-        the rate is exact where a formula is known. The expectation is the same. The authors' default
-        estimator is "weighted". With replicas, each estimates from its own part of the batch.
+        The authors' code estimates the rate at the draw of z, as the sum of the three estimates.
+        Here the rate is exact if its formula is known; the expectation is the same. The authors'
+        default estimator is "weighted". With several replicas, each replica computes its estimates
+        from its own part of the batch.
 
     Example:
         >>> parts = zoo.models.elbo.parts((8, 8, 1), latent_dim=5)
@@ -82,7 +83,7 @@ class BetaTCVAE(VAE):
         super().__init__(posterior, likelihood, prior, **kwargs)
         for name, weight in (("beta", beta), ("alpha", alpha), ("gamma", gamma)):
             if not 0 <= weight < math.inf:
-                raise ValueError(f"`{name}` must be a number from 0 on. Received: {weight}.")
+                raise ValueError(f"`{name}` must be at least 0 and finite. Received: {weight}.")
         look_up(ESTIMATORS, estimator, "estimator")
         if dataset_size is not None and dataset_size < 1:
             raise ValueError(f"`dataset_size` must be at least 1. Received: {dataset_size}.")
@@ -133,7 +134,7 @@ class BetaTCVAE(VAE):
 
 
 class Decomposition(NamedTuple):
-    """The parts of the rate `[K, B]` or `[B]`, in nats: their sum is log q(z | x) - log p(z)."""
+    """The parts of the rate, `[K, B]` or `[B]`, in nats. Their sum is log q(z | x) - log p(z)."""
 
     mutual_information: tf.Tensor
     total_correlation: tf.Tensor
@@ -149,8 +150,8 @@ def log_aggregate(
     origin of z_i. Chen et al., appendix C, with M = B - 1 and N = `dataset_size`:
 
     - "weighted" (C.1): W_ij = 1 / (N B). A biased estimate, whose offset is constant.
-    - "stratified" (C.2): W_ii = 1 / N, W_ij = 1 / M for the other images, but (N - M) / (N M) for one
-      of them. Each row sums to 1, and the sum is an unbiased estimate of q(z).
+    - "stratified" (C.2): W_ii = 1 / N, W_ij = (N - M) / (N M) for one other image, and W_ij = 1 / M
+      for the rest. Each row sums to 1, and the sum is an unbiased estimate of q(z).
 
     Args:
         log_q_pairs: log q(z_i,d | x_j) `[K, B, B, D]`.
@@ -167,7 +168,7 @@ def _stratified(batch, n):
     m = tf.cast(tf.maximum(batch - 1, 1), tf.float32)
     own = tf.eye(batch)
     weights = tf.where(own > 0, 1 / n, 1 / m)
-    rest = tf.maximum(n - m, 1.0) / (n * m)  # At least a sliver: a batch may hold all images.
+    rest = tf.maximum(n - m, 1.0) / (n * m)  # Above 0 even if the batch holds all images.
     return tf.where(tf.roll(own, 1, 1) > 0, rest, weights)
 
 
@@ -196,7 +197,7 @@ def beta_tcvae(
         beta: Weight of the total correlation; 6 in the paper on dSprites.
         alpha, gamma: Weights of the mutual information and of the dimension-wise KL.
         estimator: "stratified" or "weighted": see `log_aggregate`.
-        dataset_size: Number of training images; 0 for the number in the data that `adapt` receives.
+        dataset_size: Number of training images; 0 to let `adapt` set it from the data.
     """
     return BetaTCVAE(
         **elbo.parts(image_shape, **options),

@@ -19,18 +19,19 @@ from zoo.schedules import LinearWarmUp, Schedule, check_weight, value_at
 
 @keras.saving.register_keras_serializable("zoo")
 class BetaVAE(VAE):
-    """A `VAE` whose rate has the weight `beta`, or is held at a `capacity`.
+    """A `VAE` with the weight `beta` on the rate, or on its distance from a `capacity`.
 
     Without a capacity the loss is Higgins et al.'s eq. 4, distortion + beta rate, in training and
-    in evaluation. With a capacity it is Burgess et al.'s, distortion + beta |rate - capacity|, with
-    their gamma as `beta` and their C, which rises in training, as `capacity`.
+    in evaluation. With a capacity it is Burgess et al.'s loss, distortion + beta |rate - capacity|,
+    where `beta` is their gamma and `capacity` is their C, which rises in training.
 
     `distortion` and `rate` are reported without weights: -(distortion + rate) is the bound.
 
     Args:
         posterior, likelihood, prior: As for `VAE`.
-        beta: Weight of the rate, a number from 0 on or a `zoo.schedules.Schedule`; 1 is the VAE.
-        capacity: Target of the rate in nats, a number from 0 on or a `Schedule`, or `None`.
+        beta: Weight of the rate, a number of at least 0 or a `zoo.schedules.Schedule`; 1 for the
+            VAE.
+        capacity: Target of the rate in nats, a number of at least 0 or a `Schedule`, or `None`.
             Evaluation uses a schedule's value at the current training step.
         **kwargs: As for `VAE`.
 
@@ -38,9 +39,9 @@ class BetaVAE(VAE):
         ValueError: If a number is out of range.
 
     Notes:
-        The distance from the capacity is taken per image, as Burgess et al. write it; public codes
-        compare the mean rate of a batch with C. The absolute value of an estimated rate is too large
-        on average, so a capacity suits pairs of posterior and prior whose KL is exact.
+        The distance from the capacity is computed per image, as in Burgess et al.; public
+        implementations compare the mean rate of a batch with C. The distance of an estimated rate
+        is too large on average, so use a capacity with a posterior and a prior whose KL is exact.
 
     Example:
         >>> parts = zoo.models.elbo.parts((8, 8, 1), latent_dim=2)
@@ -88,11 +89,11 @@ def beta_vae(
         capacity_steps: Training steps in which the capacity rises from 0 (Burgess et al.: 100,000).
 
     Raises:
-        ValueError: If there are `capacity_steps` and no `capacity`, or as `vae`.
+        ValueError: If `capacity_steps` is set without a `capacity`, or as for `vae`.
     """
     if capacity_steps and not capacity:
         raise ValueError(
-            "`capacity_steps` is the time in which a `capacity` above 0 is reached. "
+            "`capacity_steps` is the number of steps to a `capacity` above 0: set `capacity` too. "
             f"Received: capacity_steps={capacity_steps}, capacity={capacity}."
         )
     rising = LinearWarmUp(capacity_steps, capacity) if capacity_steps else capacity or None

@@ -1,8 +1,8 @@
 """Bidirectional generative adversarial network (BiGAN).
 
 Donahue et al., "Adversarial Feature Learning", 2017. https://arxiv.org/abs/1605.09782
-Dumoulin et al., "Adversarially Learned Inference", 2017 (the same game with a stochastic encoder;
-see `zoo.models.ali`). https://arxiv.org/abs/1606.00704
+Dumoulin et al., "Adversarially Learned Inference", 2017 (the same objective with a stochastic
+encoder: see `zoo.models.ali`). https://arxiv.org/abs/1606.00704
 """
 
 import math
@@ -30,41 +30,41 @@ from zoo.model import GenerativeModel
 class BiGAN(GenerativeModel):
     """A GAN on pairs of images and latents: (x, E(x)) against (G(z), z).
 
-    The discriminator separates (x, E(x)), which count as real, from (G(z), z), which count as fake.
-    Encoder and generator minimise what it gains. The value of the game is
+    The discriminator separates the real pairs (x, E(x)) from the fake pairs (G(z), z). It maximises
+    the value of the game, and encoder and generator minimise it:
 
         V = E log D(x, E(x)) + E log(1 - D(G(z), z))
 
-    (Donahue et al., equation 3; Dumoulin et al., equation 1). With the best discriminator V is
-    twice the Jensen-Shannon divergence of the two joint distributions less log 4. Where the joint
-    distributions are equal, a deterministic encoder is the generator's inverse (Donahue et al.,
-    theorem 2).
+    (Donahue et al., equation 3; Dumoulin et al., equation 1). With the optimal discriminator, V is
+    twice the Jensen-Shannon divergence of the two joint distributions, minus log 4. If the joint
+    distributions are equal, a deterministic encoder is the inverse of the generator (Donahue et
+    al., theorem 2).
 
-    The three players are updated at once on one forward pass (Dumoulin et al., Algorithm 1). As
-    both papers train, encoder and generator minimise the discriminator's loss with the labels
-    exchanged: -log(1 - D(x, E(x))) for the encoder, -log D(G(z), z) for the generator. With a
-    `LogRatio` they minimise the logit of real pairs and minus the logit of fake pairs: with the
-    best discriminator, the Kullback-Leibler divergence of each joint distribution from the other.
-    Real and fake pairs pass through the discriminator separately, so that batch normalization never
-    mixes them.
+    The three players are updated at once, after one forward pass (Dumoulin et al., Algorithm 1). As
+    in both papers, encoder and generator minimise the discriminator's loss with exchanged labels:
+    -log(1 - D(x, E(x))) for the encoder, -log D(G(z), z) for the generator. With a `LogRatio`, the
+    encoder minimises the logit of real pairs, and the generator minus the logit of fake pairs. With
+    the optimal discriminator, these losses are the Kullback-Leibler divergences of each joint
+    distribution from the other. Real and fake pairs pass through the discriminator separately, so
+    that batch normalization never mixes them.
 
-    A `Deterministic` posterior gives the BiGAN; a `DiagonalNormal` gives ALI, which trains on draws
-    of q(z | x). `encode` returns the mean of q(z | x). The model has no reconstruction loss:
-    `reconstruct` shows how far the encoder inverts the generator.
+    With a `Deterministic` posterior the model is the BiGAN; with a `DiagonalNormal` it is ALI,
+    which trains on draws of q(z | x). `encode` returns the mean of q(z | x). The model has no
+    reconstruction loss: `reconstruct` shows how well the encoder inverts the generator.
 
     Args:
         posterior: E or q(z | x), a `Conditional` or an `ImplicitPart` on `x[B, H, W, C]`, over
             `z[B, D]`.
         generator: G, a network from `z[B, D]` to images `x[B, H, W, C]` in [0, 1].
-        prior: p(z), a `Prior` over `z[D]` without trainable weights. It only has to be sampled.
+        prior: p(z), a `Prior` over `z[D]` without trainable weights. A density is not needed.
         discriminator: Network from `[x[B, H, W, C], z[B, D]]` to logits `[B, 1]`, high for images
             with their codes.
         adversarial_loss: A `Minimax`, `NonSaturating` or `LogRatio`, for which exchanging the
             labels negates the logit; `NonSaturating()` if `None`.
 
     Raises:
-        ValueError: If the loss is another one, if the prior has trainable weights, or if the
-            discriminator does not take two inputs.
+        ValueError: If the adversarial loss is of another class, if the prior has trainable weights,
+            or if the discriminator does not take two inputs.
 
     Example:
         >>> model = zoo.models.bi_gan((8, 8, 1), latent_dim=4, hidden=(32,))
@@ -95,7 +95,7 @@ class BiGAN(GenerativeModel):
         if not isinstance(adversarial_loss, Minimax | None):
             raise ValueError(
                 "The encoder of a BiGAN trains with exchanged labels, which negate the logit for "
-                "the losses Minimax, NonSaturating and LogRatio alone: choose one of these. "
+                "the losses Minimax, NonSaturating and LogRatio only: choose one of these. "
                 f"Received: a {type(adversarial_loss).__name__}."
             )
         self.posterior = posterior
@@ -152,17 +152,17 @@ def bi_gan(
     real_label: float = 1.0,
     label_noise: float = 0.0,
 ) -> BiGAN:
-    """A `BiGAN` with Donahue et al.'s perceptrons, or with convolutional networks after ALI.
+    """A `BiGAN` with Donahue et al.'s perceptrons, or with convolutional networks like those of ALI.
 
     "mlp" is Donahue et al.'s network for permutation-invariant MNIST. In encoder, generator and
-    discriminator the last hidden layer has batch normalization without a learned offset or scale,
-    before its activation: leaky ReLU of slope 0.2 in encoder and discriminator, ReLU in the
-    generator.
+    discriminator, the last hidden layer has batch normalization without a learned offset or scale
+    before its activation. The activation is leaky ReLU of slope 0.2 in encoder and discriminator,
+    and ReLU in the generator.
 
-    "conv" follows Dumoulin et al.'s appendix A with DCGAN's networks. The encoder is DCGAN's
+    "conv" follows Dumoulin et al.'s appendix A, with DCGAN's networks. The encoder is DCGAN's
     discriminator with `latent_dim` outputs. In the discriminator, the same convolutions without
-    normalization take the image, dense layers take the latent, and further dense layers, twice as
-    wide, take both. All dense layers have dropout.
+    normalization process the image, dense layers process the latent, and further dense layers,
+    twice as wide, process the concatenation of both. All dense layers have dropout.
 
     Args:
         image_shape: Height, width, channels.
@@ -170,15 +170,15 @@ def bi_gan(
         network: "mlp" or "conv".
         hidden: Units of the hidden layers: of each network for "mlp", of the discriminator's dense
             layers on the latent for "conv".
-        width: Channels next to the image, for "conv".
-        dropout: Share of the inputs of dense layers that training drops, for "conv"; 0.2 in
-            Dumoulin et al.
+        width: Channels of the layer next to the image, for "conv".
+        dropout: Dropout rate before each dense layer, for "conv"; 0.2 in Dumoulin et al.
         posterior: "deterministic" for the BiGAN, "normal" for ALI, or another name of
             `zoo.distributions.by_name.posterior`; "implicit" is a `noisy_mlp` of `hidden` units.
-        posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: See there.
+        posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: Sizes of the
+            posterior: see `zoo.distributions.by_name.posterior`.
         prior: "uniform" on [-1, 1]^D, as in Donahue et al., or another name of
             `zoo.distributions.by_name.prior`.
-        prior_scale, prior_components: See there.
+        prior_scale, prior_components: See `zoo.distributions.by_name.prior`.
         loss: "non_saturating", "minimax" or "log_ratio".
         real_label, label_noise: See `zoo.adversarial.adversarial_loss`.
 
@@ -209,7 +209,8 @@ def bi_gan(
 
 
 def _perceptrons(image_shape, latent_dim, hidden):
-    """Donahue et al.'s: builders of the encoder and of one with noise; generator, discriminator."""
+    """Donahue et al.'s networks: functions that build an encoder and an encoder with noise, then
+    the generator and the discriminator."""
     x, z = keras.Input(tuple(image_shape)), keras.Input((latent_dim,))
     flat = keras.layers.Flatten()(x)
     fake = keras.layers.Dense(math.prod(image_shape))(_hidden(z, hidden, "relu"))
@@ -225,7 +226,7 @@ def _perceptrons(image_shape, latent_dim, hidden):
 
 
 def _convolutions(image_shape, latent_dim, hidden, width, dropout):
-    """The same four after Dumoulin et al.; there is no convolutional encoder with noise."""
+    """Dumoulin et al.'s networks, in the same order; an encoder with noise is not available."""
     x, z = keras.Input(tuple(image_shape)), keras.Input((latent_dim,))
     features = _features(image_shape, width, True)(x)
     of_z = _dense(z, hidden, dropout)
@@ -240,7 +241,7 @@ def _convolutions(image_shape, latent_dim, hidden, width, dropout):
 
 
 def _hidden(h, units, activation="leaky_relu"):
-    """Hidden layers, the last with batch normalization."""
+    """Hidden layers, with batch normalization in the last layer."""
     for i, n in enumerate(units, 1):
         h = keras.layers.Dense(n, use_bias=i < len(units))(h)
         if i == len(units):

@@ -23,12 +23,13 @@ from zoo.schedules import Schedule
 class CGAN(GAN):
     """A GAN of x given y: both networks take the condition as their second input.
 
-    Mirza and Osindero's equation 2, E log D(x | y) + E log(1 - D(G(z | y) | y)), for any
-    `adversarial_loss`. Generated images have the conditions of the batch's real images, so that for
-    this loss the best discriminator is p(x | y) / (p(x | y) + p_G(x | y)), whatever p(y) is.
+    The objective is Mirza and Osindero's equation 2, E log D(x | y) + E log(1 - D(G(z | y) | y)),
+    generalised to any `adversarial_loss`. Generated images have the conditions of the real images
+    in the batch, so that for equation 2 the optimal discriminator is
+    p(x | y) / (p(x | y) + p_G(x | y)) for any p(y).
 
-    The discriminator's network decides how the condition enters: concatenated with the image, as in
-    Mirza and Osindero's figure 1, or by projection, as in Miyato and Koyama's section 3.
+    The discriminator either concatenates the condition with the image, as in Mirza and Osindero's
+    figure 1, or uses a projection, as in Miyato and Koyama's section 3.
 
     Args:
         generator: Network from `[z[B, D], y[B, ...]]` to images `x[B, H, W, C]` in [0, 1].
@@ -38,13 +39,13 @@ class CGAN(GAN):
         adversarial_loss, discriminator_steps, penalty, instance_noise: As for `GAN`.
 
     Raises:
-        ValueError: If a network does not take two inputs, or if they take different conditions; and
-            as for `GAN`.
+        ValueError: If a network does not take two inputs, if the networks take different
+            conditions, or as for `GAN`.
 
     Notes:
-        Miyato and Koyama draw the labels of generated images uniformly, and their generator has a
-        batch normalization with parameters for each class. Here the generator takes the condition
-        concatenated with the latents.
+        Miyato and Koyama draw the labels of generated images uniformly, and their generator has
+        batch normalization with parameters for each class. Here the generator concatenates the
+        condition with the latents.
 
     Example:
         >>> model = zoo.models.cgan((8, 8, 1), latent_dim=4)
@@ -75,7 +76,7 @@ class CGAN(GAN):
         specs = [(n.inputs[1].shape[1:], n.inputs[1].dtype) for n in (generator, discriminator)]
         if specs[0] != specs[1]:
             raise ValueError(
-                "Generator and discriminator take the same condition. Received: a y of shape "
+                "Generator and discriminator must take the same condition. Received: a y of shape "
                 f"[B, ...] with {specs[0]}, and one with {specs[1]}."
             )
         super().__init__(
@@ -117,7 +118,7 @@ def cgan(
     Args:
         image_shape: Height, width, channels.
         condition: "label" for a class, ints `[B]`, or "attributes" for `[B, A]`.
-        condition_size: Number of classes, 0 for 10; or of attributes.
+        condition_size: Number of classes, 0 for 10; or number of attributes.
         discriminator: "concat" to concatenate the condition with the image, "projection" for Miyato
             and Koyama's inner product with a label's embedding.
         **options: As for `zoo.models.gan`.

@@ -24,9 +24,9 @@ tfd = tfp.distributions
 
 @keras.saving.register_keras_serializable("zoo")
 class SoftmaxAndStyle(Family):
-    """All mass on one vector: the softmax of the first `categories` values, then the other values.
+    """A deterministic vector: the softmax of the first `categories` values, then the other values.
 
-    The output of the paper's encoder (section 5, figure 6): q(y | x), and the style z.
+    This is the output of the paper's encoder (section 5, figure 6): q(y | x) and the style z.
 
     Args:
         categories: K.
@@ -48,7 +48,7 @@ class SoftmaxAndStyle(Family):
 
 @keras.saving.register_keras_serializable("zoo")
 class CategoryAndStyle(Prior):
-    """p(y) p(z) over `[y, z]`: the one-hot code of equally probable categories, and z ~ `style`.
+    """p(y) p(z) over `[y, z]`: y is the one-hot code of a uniform category, z is a draw of `style`.
 
     Args:
         categories: K, at least 2.
@@ -63,7 +63,7 @@ class CategoryAndStyle(Prior):
         TensorShape([2, 5])
     """
 
-    has_density = False  # Categories have probabilities.
+    has_density = False  # The categories are discrete.
 
     def __init__(self, categories: int, style: Prior, **kwargs):
         super().__init__(**kwargs)
@@ -74,7 +74,7 @@ class CategoryAndStyle(Prior):
 
     @property
     def components(self) -> int:
-        """K, under the name that all priors with components have."""
+        """K, under the name that is common to all priors with components."""
         return self.categories
 
     def call(self, y=None):
@@ -96,29 +96,32 @@ class CategoryAndStyle(Prior):
 
 @keras.saving.register_keras_serializable("zoo")
 class ClusteringAAE(AAE):
-    """An `AAE` whose code is a category y and a style z, each with a discriminator of its own.
+    """An `AAE` whose code is a category y and a style z, each with its own discriminator.
 
-    The paper's section 6: the encoder returns q(y | x), a softmax over K clusters, and a linear z.
-    One discriminator compares q(y | x) with draws of the uniform categorical distribution: so
-    q(y | x) becomes one-hot, and the clusters equally frequent. The other compares z with draws of
-    p(z). The phases are those of the `AAE`, with both discriminators at once. The decoder receives
-    the probabilities. Training uses no labels: the data's `y` is ignored.
+    In the paper's section 6, the encoder returns q(y | x), a softmax over K clusters, and a linear
+    z. One discriminator compares q(y | x) with draws of the uniform categorical distribution, so
+    that q(y | x) becomes one-hot and the clusters equally frequent. The other discriminator
+    compares z with draws of p(z). The phases are those of the `AAE`; both discriminators are
+    updated at once. The decoder receives the probabilities. Training ignores the labels `y` of the
+    data.
 
     Latents are y and z in one vector `[B, K + D]`, y first. In `sample`, `decode` and
-    `reconstruct`, the argument `y` is a cluster, an int in 0..K-1, or one for each image; -1 means
-    "none". `sample` then draws from that cluster, and `decode` replaces the latents' own cluster:
-    `decode(encode(x), y=3)` shows the style of x in cluster 3.
+    `reconstruct`, the argument `y` is a cluster, an int in 0..K-1, for all images or for each
+    image; -1 means no cluster. `sample` draws from that cluster, and `decode` replaces the cluster
+    of the latents: `decode(encode(x), y=3)` shows the style of x in cluster 3.
 
     Args:
         posterior: q(y, z | x), a `Conditional` on `x[B, H, W, C]` with the family `SoftmaxAndStyle`.
         likelihood: p(x | y, z), a `Conditional` on `[B, K + D]`.
-        prior: A `CategoryAndStyle` that does not learn.
+        prior: A `CategoryAndStyle` without trainable weights.
         discriminator: Network from `z[B, D]` to logits `[B, 1]`, high for draws of p(z).
         category_discriminator: Network from `y[B, K]` to logits `[B, 1]`, high for draws of p(y).
-        adversarial_loss: An `AdversarialLoss`, for both; `NonSaturating()` if `None`.
+        adversarial_loss: An `AdversarialLoss`, for both discriminators; `NonSaturating()` if
+            `None`.
 
     Raises:
-        ValueError: If posterior and prior differ in their categories, or the prior learns.
+        ValueError: If posterior and prior differ in the number of categories, or the prior has
+            trainable weights.
 
     Example:
         >>> build = zoo.models.clustering_aae
@@ -193,7 +196,7 @@ class ClusteringAAE(AAE):
         category = networks.logits(self.category_discriminator, y, training=training)
         return category, self.latent_logits(z, training=training)
 
-    # Using -------------------------------------------------------------------------------------
+    # Inference ---------------------------------------------------------------------------------
 
     def abilities(self):
         return (*super().abilities(), "classify")
@@ -210,12 +213,12 @@ class ClusteringAAE(AAE):
         return self._codes(x)
 
     def sample_latents(self, n, y=None, seed=None):
-        """`n` draws of p(y) p(z), `[n, K + D]`; of the category `y` where it is at least 0."""
+        """`n` draws of p(y) p(z), `[n, K + D]`. If `y` is at least 0, the category is `y`."""
         y = tf.fill([n], -1) if y is None else self._categories(n, y)
         return self.prior.component(y).sample(seed=as_seed(seed))
 
     def decode(self, z, y=None):
-        """The images `[B, H, W, C]` of `z[B, K + D]`; a category `y` of at least 0 replaces z's."""
+        """The images `[B, H, W, C]` of `z[B, K + D]`. If `y` is at least 0, the category is `y`."""
         z = tf.cast(z, tf.float32)
         if y is not None:
             y = self._categories(tf.shape(z)[0], y)[:, None]
@@ -237,7 +240,7 @@ class ClusteringAAE(AAE):
         return tf.broadcast_to(y, [n]) if y.shape.rank == 0 else y
 
     def category_images(self) -> tf.Tensor:
-        """An image of each category, `[K, H, W, C]`: with the style 0."""
+        """An image of each category with the style 0, `[K, H, W, C]`."""
         (style,) = self.prior.style().event_shape
         z = tf.concat([tf.eye(self.num_classes), tf.zeros([self.num_classes, style])], -1)
         return self.decode(z)
@@ -350,14 +353,14 @@ def clustering_aae(image_shape: Sequence[int], **options: Any) -> ClusteringAAE:
         discriminator_hidden: Units of the hidden layers of both discriminators.
         input_noise: Standard deviation of the normal noise on the encoder's input in training.
         batch_norm: Whether to normalize the encoder's hidden layers before their activation, and
-            the encoder's output, for "mlp". Without it all images start in one category, where the
-            softmax has almost no slope.
+            the encoder's output, for "mlp". Without normalization, all images start in one
+            category, where the softmax has almost no gradient.
         likelihood, levels: See `zoo.distributions.by_name.likelihood`.
         prior, prior_scale, prior_steps, prior_hidden, prior_components: p(z) of the style; see
             `zoo.distributions.by_name.prior`.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`; not "wasserstein".
 
     Raises:
-        ValueError: If a name is unknown, options do not fit together, or the prior learns.
+        ValueError: If a name is unknown, options do not fit together, or the prior is trainable.
     """
     return ClusteringAAE(**parts(image_shape, **options))

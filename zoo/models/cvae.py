@@ -4,9 +4,9 @@ Sohn et al., "Learning Structured Output Representation using Deep Conditional G
 2015. https://papers.nips.cc/paper/5775
 
 Notes:
-    The paper predicts y from x. In the zoo `x` is what a model generates and `y` the condition, so the
-    letters are swapped: the paper's p(y | x, z), p(z | x) and q(z | x, y) are p(x | z, y), p(z | y)
-    and q(z | x, y) here.
+    The paper predicts y from x. In the zoo, a model generates `x`, and `y` is the condition, so the
+    letters are exchanged: the paper's p(y | x, z), p(z | x) and q(z | x, y) are p(x | z, y),
+    p(z | y) and q(z | x, y) here.
 """
 
 from collections.abc import Sequence
@@ -42,32 +42,34 @@ class CVAE(VAE):
         L_CVAE = E_{q(z | x, y)}[log p(x | z, y)] - KL(q(z | x, y) || p(z | y))      (eq. 5)
         L_GSNN = E_{p(z | y)}[log p(x | z, y)],
 
-    each estimated with `num_samples` draws. Both are lower bounds on log p(x | y): L_GSNN by Jensen's
-    inequality. The prior learns from both: through the KL, and through the draws of L_GSNN.
+    each estimated with `num_samples` draws. Both are lower bounds on log p(x | y); for L_GSNN this
+    is Jensen's inequality. The prior has gradients from both: through the KL, and through the draws
+    of L_GSNN.
 
     `distortion` and `rate` of L_CVAE are reported if alpha > 0, and `prior_distortion`, which is
     -L_GSNN, if alpha < 1. With alpha = 0 the posterior is not part of the model: it belongs to no
     player, the model cannot encode, and `log_prob` draws from the prior.
 
-    Conditions are labels, attributes or any other `y` that the networks take. A condition that is
-    part of the image itself goes with a `Completion` as the likelihood: all losses and densities are
-    then those of the hidden values.
+    Conditions are labels, attributes or any other `y` that the networks take. If the condition is a
+    part of the image, use a `Completion` as the likelihood: all losses and densities are then those
+    of the hidden values.
 
-    If the prior has a `baseline`, a deterministic prediction of x that the prior network receives
-    together with y, the baseline is a player of its own. Its loss is its own -log p(x | y), and no
-    other loss reaches it. A baseline with `trainable=False`, such as the likelihood of a trained
-    `Predictor`, stays fixed and is not a player.
+    The prior may have a `baseline`, a deterministic prediction of x that the prior network receives
+    together with y. The baseline is then a separate player, whose loss is its own -log p(x | y); no
+    other loss has gradients in its weights. A baseline with `trainable=False`, such as the
+    likelihood of a trained `Predictor`, is fixed and not a player.
 
     Args:
         posterior: q(z | x, y), a `Conditional`; its network takes `[x, y]`, or `x` alone.
         likelihood: p(x | z, y), a `Conditional` on `z[..., B, D]`, or a `Completion`.
         prior: p(z | y), a `ConditionalPrior`, or any other `Prior` that ignores y.
         alpha: Weight of L_CVAE, in [0, 1].
-        num_samples, rate_weight, free_bits: As for `VAE`; the last two concern L_CVAE alone.
+        num_samples, rate_weight, free_bits: As for `VAE`; the last two affect only L_CVAE.
         **kwargs: As for `VAE`.
 
     Raises:
-        ValueError: If `alpha` is not in [0, 1], or is 0 together with a `rate_weight` or `free_bits`.
+        ValueError: If `alpha` is not in [0, 1], or `alpha` is 0 and `rate_weight` or `free_bits` is
+            set.
 
     Example:
         >>> model = zoo.models.cvae((8, 8, 1), latent_dim=4, hidden=(16,))
@@ -136,7 +138,7 @@ class CVAE(VAE):
         return losses, terms
 
     def _prior_over(self, x, y, training=False):
-        """p(z | y) with batch shape `[B]`, also if it is the same for all y."""
+        """p(z | y) with batch shape `[B]`, even if the prior ignores y."""
         p = self.prior(y, training=training)
         return p if p.batch_shape.rank else tfd.BatchBroadcast(p, tf.shape(x)[:1])
 
@@ -155,8 +157,8 @@ class CVAE(VAE):
     def log_prob(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
         """log p(x | y) `[B]` in nats, estimated with `num_samples` importance samples.
 
-        The draws come from q(z | x, y); with alpha = 0 from the prior. Under a `Completion` the value
-        is log p(hidden part | y).
+        The draws are from q(z | x, y), or from the prior if alpha = 0. With a `Completion`, the
+        value is log p(hidden part | y).
         """
         if self.alpha == 0:
             return self.log_prob_from_prior(x, num_samples, y, seed)
@@ -165,8 +167,8 @@ class CVAE(VAE):
     def log_prob_from_prior(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
         """log p(x | y) `[B]` by plain Monte Carlo: log (1/K) sum_k p(x | z_k, y), z_k ~ p(z | y).
 
-        The paper's "MC". Like importance sampling it is unbiased before the log, but its variance is
-        far larger.
+        This is the paper's "MC". Like importance sampling, the estimate of p(x | y) is unbiased, but
+        its variance is much larger.
         """
         x = self._images(x)
         y = self.condition_for(x, y)
@@ -194,17 +196,17 @@ def cvae(
 
     Args:
         image_shape: Height, width, channels.
-        condition: What y is: "label" (ints `[B]`), "attributes" (`[B, A]`), or "seen" (`[B, H, W, C]`,
-            the seen part of the image and -1 elsewhere). With "seen" the model is one of the hidden
-            part.
+        condition: The kind of y: "label" (ints `[B]`), "attributes" (`[B, A]`), or "seen"
+            (`[B, H, W, C]`, the seen part of the image and -1 elsewhere). With "seen" the model
+            generates the hidden part.
         condition_size: Number of classes, 0 for 10; or number of attributes A, at least 1.
-        prior: As for `vae`, or "conditional" for a network's p(z | y).
-        baseline_hidden: Hidden units of a deterministic prediction that the conditional prior receives;
-            () for none. For the condition "seen".
-        alpha: 1 for the CVAE, 0 for the GSNN, or between.
+        prior: As for `vae`, or "conditional" for p(z | y) with a network of y.
+        baseline_hidden: Hidden units of a deterministic prediction that the conditional prior
+            receives; () for none. Only for the condition "seen".
+        alpha: 1 for the CVAE, 0 for the GSNN, or a number between 0 and 1.
 
     Raises:
-        ValueError: If a name is unknown, or settings do not fit together.
+        ValueError: If a name is unknown, or options do not fit together.
     """
     given = networks.condition(condition, condition_size, image_shape)
     if baseline_hidden and condition != "seen":

@@ -27,7 +27,7 @@ class Corruption(PlainObject):
 
 @keras.saving.register_keras_serializable("zoo")
 class SaltAndPepper(Corruption):
-    """Replaces each value, with the given probability, by 0 or 1 with equal chances.
+    """Replaces each value, with the given probability, by 0 or 1 with equal probability.
 
     Args:
         probability: In [0, 1]; Im et al. use 0.05, 0.1 and 0.15 on MNIST.
@@ -49,15 +49,15 @@ class SaltAndPepper(Corruption):
 
 @keras.saving.register_keras_serializable("zoo")
 class GaussianNoise(Corruption):
-    """Adds N(0, scale^2) to each value. The result may leave [0, 1].
+    """Adds a draw of N(0, scale^2) to each value. The result may be outside of [0, 1].
 
     Args:
-        scale: Standard deviation, from 0 on.
+        scale: Standard deviation, at least 0.
     """
 
     def __init__(self, scale: float):
         if not 0 <= scale < math.inf:
-            raise ValueError(f"`scale` must be a number from 0 on. Received: {scale}.")
+            raise ValueError(f"`scale` must be at least 0 and finite. Received: {scale}.")
         self.scale = scale
 
     def __call__(self, x, seed):
@@ -72,11 +72,11 @@ class DenoisingVAE(VAE):
 
         E_{p(x~ | x)} E_{q(z | x~)} [log p(x, z) - log q(z | x~)],
 
-    the mean over x~ of the ELBO of x with q(z | x~): the KL is that of q(z | x~), exact where a
-    formula is known. Each of the `num_samples` draws has its own corruption.
+    which is the mean over x~ of the ELBO of x with q(z | x~). The KL is that of q(z | x~), and is
+    exact if its formula is known. Each of the `num_samples` draws has its own corruption.
 
-    Training corrupts the images. `evaluate`, `encode`, `reconstruct` and `log_prob` use the clean
-    image and q(z | x): their bounds are those of the `VAE` with the same networks.
+    Only training corrupts the images. `evaluate`, `encode`, `reconstruct` and `log_prob` use the
+    clean image and q(z | x): their bounds are those of a `VAE` with the same networks.
 
     Args:
         posterior, likelihood, prior: As for `VAE`.
@@ -85,10 +85,10 @@ class DenoisingVAE(VAE):
         **kwargs: As for `VAE`.
 
     Notes:
-        L_dvae is a lower bound on log p(x). Because the ELBO is concave in q, it is also a lower
-        bound on L_cvae, the ELBO with the mixture E[q(z | x~)], whose density is unknown:
-        L_dvae <= L_cvae <= log p(x). Summaries of the paper state the first two in the other order;
-        numerically this is the order.
+        L_dvae is a lower bound on log p(x). Because the ELBO is concave in q, L_dvae is also a
+        lower bound on L_cvae, the ELBO with the mixture E[q(z | x~)], whose density is unknown:
+        L_dvae <= L_cvae <= log p(x). Some summaries of the paper exchange the first two, but
+        numerical checks confirm this order.
 
     Example:
         >>> parts = zoo.models.elbo.parts((8, 8, 1), latent_dim=2)
@@ -109,7 +109,7 @@ class DenoisingVAE(VAE):
     def draw(self, x, y, seed, training):
         if not training:
             return super().draw(x, y, seed, training)
-        # A seed of its own: without noise the draws equal the VAE's.
+        # A separate seed, so that the draws of z are those of a VAE.
         noise_seed = tf.random.experimental.stateless_fold_in(seed, 1)
         copies = tf.repeat(x[None], self.num_samples, 0)
         q = self.posterior(self.corruption(copies, noise_seed), y, training=True)
@@ -124,21 +124,21 @@ def denoising_vae(
 
     Args:
         image_shape: Height, width, channels.
-        salt_and_pepper: Probability with which a value becomes 0 or 1.
+        salt_and_pepper: Probability that a value becomes 0 or 1.
         gaussian: Standard deviation of Gaussian noise, instead of salt and pepper.
 
     Raises:
-        ValueError: If both kinds of noise are set, a level is out of range, or as `vae`.
+        ValueError: If both kinds of noise are set, a level is out of range, or as for `vae`.
 
     Notes:
-        `num_samples` is the number of draws of (x~, z) per image; the paper has 1 and 5.
+        `num_samples` is the number of draws of (x~, z) per image; 1 and 5 in the paper.
     """
     corruption = corruption_of(salt_and_pepper, gaussian)
     return DenoisingVAE(**elbo.parts(image_shape, **options), corruption=corruption)
 
 
 def corruption_of(salt_and_pepper: float, gaussian: float) -> Corruption:
-    """Gaussian noise of that scale if it is above 0, else salt and pepper."""
+    """Gaussian noise of scale `gaussian` if this scale is above 0, else salt and pepper."""
     if salt_and_pepper and gaussian:
         raise ValueError(
             "Noise is either `salt_and_pepper` or `gaussian`: set the other to 0. "

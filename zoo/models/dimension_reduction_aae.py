@@ -1,4 +1,4 @@
-"""Adversarial autoencoder for dimensionality reduction: a head for each cluster, plus a style.
+"""Adversarial autoencoder for dimensionality reduction: the sum of a cluster's head and a style.
 
 Makhzani et al., "Adversarial Autoencoders", 2016, section 7. https://arxiv.org/abs/1511.05644
 """
@@ -19,14 +19,15 @@ from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, parts
 
 @keras.saving.register_keras_serializable("zoo")
 class ClusterHeads(Part):
-    """The representation y W + z: each row of W is the head of a category, a point like the style.
+    """The representation y W + z, where each row of W is the head of a category.
 
-    Heads start from a normal distribution with a root mean square distance of `distance`.
+    Heads are initialised with normal draws whose root mean square distance is `distance`.
 
     Args:
         categories: K.
-        dim: D of the representation.
-        distance: The paper's eta: two heads at a smaller distance cost the difference.
+        dim: D of the representation and of the style.
+        distance: The paper's eta. The cost of two heads is the amount by which their distance is
+            below eta.
 
     Raises:
         ValueError: If `distance` is not above 0.
@@ -59,7 +60,7 @@ class ClusterHeads(Part):
         """sum_{i < j} max(0, distance - |w_i - w_j|), a scalar."""
         w = tf.convert_to_tensor(self.kernel)
         squares = tf.reduce_sum(tf.math.squared_difference(w[:, None], w), -1)
-        # The slope of the root is infinite at 0, on the diagonal.
+        # At 0, on the diagonal, the derivative of the root is infinite.
         missing = tf.nn.relu(self.distance - tf.sqrt(tf.maximum(squares, 1e-12)))
         return tf.reduce_sum(tf.linalg.set_diag(missing, tf.zeros(self.categories))) / 2
 
@@ -68,13 +69,13 @@ class ClusterHeads(Part):
 class DimensionReductionAAE(ClusteringAAE):
     """A `ClusteringAAE` whose decoder receives the sum of a cluster's head and the style.
 
-    The paper's section 7 and figure 8: the representation is r = W_C y + z, in D dimensions, for
-    example the plane. The reconstruction phase also trains the heads, the rows of W_C, and adds the
-    paper's cost of near heads to the distortion, in nats per image: the cost falls linearly with
-    the distance of two heads, down to zero at a threshold (`ClusterHeads`).
+    In the paper's section 7 and figure 8, the representation is r = W_C y + z, in D dimensions,
+    for example D = 2. The reconstruction phase also trains the heads, the rows of W_C. It adds the
+    paper's cost of close heads to the distortion, in nats per image: the cost falls linearly with
+    the distance of two heads and is zero above a threshold (`ClusterHeads`).
 
-    Latents are the representation r `[B, D]`, in `encode` and `decode` too. The argument `y`
-    matters only for `sample`, where it is a cluster.
+    The latents of all methods, such as `encode` and `decode`, are the representation r `[B, D]`.
+    Only `sample` uses the argument `y`, which is a cluster.
 
     Args:
         posterior, prior, discriminator, category_discriminator, adversarial_loss: As for
@@ -84,7 +85,7 @@ class DimensionReductionAAE(ClusteringAAE):
 
     Raises:
         ValueError: As for `ClusteringAAE`, or if heads and prior differ in the number of categories
-            or of dimensions.
+            or in the number of dimensions.
 
     Example:
         >>> build = zoo.models.dimension_reduction_aae
@@ -142,7 +143,7 @@ class DimensionReductionAAE(ClusteringAAE):
         return self.heads(self._codes(x))
 
     def sample_latents(self, n, y=None, seed=None):
-        """`n` representations `[n, D]`: a head, that of `y` where it is at least 0, plus a style."""
+        """`n` representations `[n, D]`: a head plus a style. If `y` is at least 0, its head."""
         return self.heads(super().sample_latents(n, y, seed))
 
     def decode(self, z, y=None):
@@ -150,7 +151,7 @@ class DimensionReductionAAE(ClusteringAAE):
         return AAE.decode(self, z)
 
     def category_images(self):
-        """An image of each category, `[K, H, W, C]`: that of its head."""
+        """The image of each category's head, `[K, H, W, C]`."""
         return self.decode(tf.convert_to_tensor(self.heads.kernel))
 
 
@@ -179,10 +180,10 @@ def dimension_reduction_aae(image_shape: Sequence[int], **options: Any) -> Dimen
         image_shape: Height, width, channels.
         categories: K; 20 in the paper on MNIST.
         latent_dim: D of the representation; 2 and 10 in the paper.
-        head_distance: Distance from which on two heads cost nothing, above 0, in units of the style.
+        head_distance: Distance above which two heads have no cost, above 0, in units of the style.
         **options: All other options are those of `zoo.models.clustering_aae`.
 
     Raises:
-        ValueError: As `clustering_aae`, or if `head_distance` is not above 0.
+        ValueError: As for `clustering_aae`, or if `head_distance` is not above 0.
     """
     return DimensionReductionAAE(**reduction_parts(image_shape, **options))

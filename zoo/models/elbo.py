@@ -1,4 +1,4 @@
-"""The evidence lower bound, and what later papers do with it: parts that all VAEs share.
+"""The evidence lower bound and its extensions by later papers: functions that all VAEs share.
 
 Free bits: Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", 2016.
 https://arxiv.org/abs/1606.04934
@@ -30,9 +30,9 @@ class Terms(NamedTuple):
         p: p(z), or p(z | y).
         z: K draws from q, `[K, B, D]`.
         distortion: -E_q[log p(x | z)], `[B]`.
-        rate: KL(q(z | x) || p(z)), `[B]`: exact where a formula is known, else estimated at z.
-        charged_rate: What the loss contains in place of the rate, `[B]`: with its weight and with
-            free bits in training, the rate itself in evaluation.
+        rate: KL(q(z | x) || p(z)), `[B]`: exact if its formula is known, else estimated at z.
+        charged_rate: The term that replaces the rate in the loss, `[B]`: the rate with its weight
+            and with free bits in training, the rate itself in evaluation.
     """
 
     q: tfd.Distribution
@@ -65,9 +65,9 @@ def with_free_bits(q: tfd.Distribution, p: tfd.Distribution, free_bits: float) -
 
         sum_j max(free_bits, E_x[KL(q(z_j | x) || p(z_j))])
 
-    The expectation is over the global minibatch. As a loss per image: a dimension whose mean is above
-    `free_bits` costs an image its own KL, any other dimension costs `free_bits`. The mean of these
-    losses, and its gradient, equal the paper's.
+    The expectation is over the global minibatch. Each image's loss is a sum over dimensions: for a
+    dimension whose mean KL is above `free_bits` it contains the image's own KL, for any other
+    dimension `free_bits`. The mean of these losses and its gradient equal those of the paper.
 
     Raises:
         ValueError: If the latents of `q` or `p` are not independent, or their KL has no formula.
@@ -79,7 +79,7 @@ def with_free_bits(q: tfd.Distribution, p: tfd.Distribution, free_bits: float) -
             rates = tfd.kl_divergence(q.distribution, p.distribution)
     if rates is None or q.distribution.event_shape.rank:
         raise ValueError(
-            "`free_bits` needs the KL of each latent dimension: a posterior and a prior with "
+            "`free_bits` needs the KL of each latent dimension: use a posterior and a prior with "
             "independent latents, from families whose KL has a formula, such as 'normal'. "
             f"Received: {q.name} and {p.name}."
         )
@@ -95,7 +95,8 @@ def with_free_bits(q: tfd.Distribution, p: tfd.Distribution, free_bits: float) -
 def importance_sampled(model: Any, x, y, q, num_samples, seed=None) -> tf.Tensor:
     """log p(x) `[B]` by importance sampling from `q`: log (1/K) sum_k p(x, z_k) / q(z_k).
 
-    In expectation it is a lower bound that rises to log p(x) with K (Burda et al., 2016, theorem 1).
+    In expectation the estimate is a lower bound, which rises to log p(x) as K grows (Burda et al.,
+    2016, theorem 1).
 
     Args:
         model: A model with a `likelihood` and a `prior`.
@@ -131,9 +132,8 @@ def log_mean_weight(log_weight: Callable, rows, num_samples, seed=None) -> tf.Te
     seed = as_seed(seed)
 
     def add_draw(k, largest, total):
-        # One draw at a time: memory does not grow with K, and a batch keeps the machine busy. The
-        # sum is relative to its largest term, because float32 cannot add small terms to the log of
-        # thousands of nats.
+        # One draw at a time, so that memory does not grow with K. The sum is relative to its
+        # largest term, because float32 cannot represent the exponential of thousands of nats.
         log_w = log_weight(tf.random.experimental.stateless_fold_in(seed, k))
         higher = tf.maximum(largest, log_w)
         total = total * tf.exp(largest - higher) + tf.exp(log_w - higher)
@@ -151,7 +151,7 @@ def log_mean_weight(log_weight: Callable, rows, num_samples, seed=None) -> tf.Te
 
 
 def warm_up(steps: int) -> float | Schedule:
-    """The `rate_weight` that rises from 0 to 1 in `steps` steps; with 0 steps it is always 1."""
+    """A `rate_weight` that rises from 0 to 1 in `steps` steps; the constant 1 if `steps` is 0."""
     return LinearWarmUp(steps) if steps else 1.0
 
 
@@ -170,7 +170,7 @@ def parts(
     Args:
         image_shape: Height, width, channels.
         num_samples: Draws of z per image.
-        warm_up_steps: Training steps in which the weight of the rate rises from 0 to 1.
+        warm_up_steps: Number of training steps in which the weight of the rate rises from 0 to 1.
         free_bits: Nats of rate per latent dimension without extra cost: see `with_free_bits`.
         condition: The condition that encoder and decoder take as their second input, or `None`.
         **options: Networks, posterior, likelihood and prior: the options of

@@ -23,20 +23,20 @@ def f_gan(image_shape: Sequence[int], **options: Any) -> GAN:
     """A `GAN` with a `zoo.adversarial.FDivergence` loss and the paper's networks for MNIST.
 
     The generator has two hidden layers of 1200 units with batch normalization, the discriminator
-    two of 240, and there are 100 uniform latents (section 4).
+    has two hidden layers of 240 units, and the 100 latents are uniform (section 4).
 
     Args:
         image_shape: Height, width, channels.
-        loss: "f_" and the divergence, such as "f_kl"; with "_saddle" at the end for a generator
-            that minimises the bound itself. See `zoo.adversarial.adversarial_loss`.
+        loss: "f_" and the divergence, such as "f_kl", with the suffix "_saddle" if the generator
+            minimises the bound itself. See `zoo.adversarial.adversarial_loss`.
         **options: As for `zoo.models.gan`.
 
     Raises:
-        ValueError: As `gan`.
+        ValueError: As for `gan`.
 
     Notes:
-        The paper's discriminator has ELU activations and its batches hold 4096 images; here the
-        activations are leaky ReLU.
+        The paper's discriminator has ELU activations; here the activations are leaky ReLU. The
+        paper's batches have 4096 images.
 
     Example:
         >>> model = zoo.models.f_gan((8, 8, 1), loss="f_squared_hellinger")

@@ -18,7 +18,7 @@ from zoo.models.vae import VAE, vae
 
 @keras.saving.register_keras_serializable("zoo")
 class FactorVAE(VAE):
-    """A `VAE` whose aggregate posterior is pushed towards independent latents.
+    """A `VAE` with a penalty on the dependence of the latents under the aggregate posterior.
 
     Maximises the paper's eq. 2, ELBO - gamma TC, with the total correlation
 
@@ -28,31 +28,32 @@ class FactorVAE(VAE):
     q(z) to prod_j q(z_j), whose mean over q(z) is TC. The estimate is not a bound; it is reported as
     `total_correlation`.
 
-    Both players are updated on one forward pass, as in Algorithm 2: the VAE minimises
+    Both players are updated after one forward pass, as in Algorithm 2. The VAE minimises
 
         distortion + rate + gamma logit(z),
 
     and the discriminator classifies codes against codes with permuted dimensions (`permute_dims`),
-    which approximate draws of prod_j q(z_j). As in the algorithm the two sets come from different
-    images: the first half of the batch (rounded up) is used as it is, the second half permuted.
-    With several draws of z (`num_samples`) the discriminator receives the first.
+    which approximate draws of prod_j q(z_j). As in the algorithm, the two sets come from different
+    images: the codes of the first half of the batch (rounded up) are unchanged, those of the second
+    half are permuted. With several draws of z (`num_samples`), the discriminator's loss uses the
+    first draw.
 
-    Each replica permutes its own part of the batch. In evaluation the loss is the same.
+    Each replica permutes its own part of the batch. The loss in evaluation is the same.
 
     Args:
         posterior, likelihood, prior: As for `VAE`.
         discriminator: Network from `z[B, D]` to logits `[B, 1]`, high for draws of q(z).
-        gamma: Weight of the total correlation, from 0 on; 0 is the VAE. The paper uses 10 to 40 on
-            dSprites.
+        gamma: Weight of the total correlation, at least 0; 0 for the VAE. The paper uses 10 to 40
+            on dSprites.
         **kwargs: As for `VAE`.
 
     Raises:
         ValueError: If a number is out of range.
 
     Notes:
-        In Algorithm 2 the VAE is updated on the first half of the batch alone, and the permuted codes
-        come from the updated encoder. Here the VAE is updated on both halves, and the permuted codes
-        are those before its update.
+        In Algorithm 2, the VAE is updated on the first half of the batch only, and the permuted
+        codes are those of the updated encoder. Here the VAE is updated on both halves, and the
+        permuted codes are those of the encoder before the update.
 
     Example:
         >>> parts = zoo.models.elbo.parts((8, 8, 1), latent_dim=5)
@@ -74,7 +75,7 @@ class FactorVAE(VAE):
     ):
         super().__init__(posterior, likelihood, prior, **kwargs)
         if not 0 <= gamma < math.inf:
-            raise ValueError(f"`gamma` must be a number from 0 on. Received: {gamma}.")
+            raise ValueError(f"`gamma` must be at least 0 and finite. Received: {gamma}.")
         self.discriminator = discriminator
         self.gamma = gamma
 
@@ -88,8 +89,7 @@ class FactorVAE(VAE):
         half = (tf.shape(z)[1] + 1) // 2
         permuted = permute_dims(tf.stop_gradient(z[0, half:]), permute_seed)
         codes = tf.reshape(z, [-1, z.shape[-1]])
-        # One pass serves both players: a code's logit is the VAE's log ratio and the discriminator's
-        # output.
+        # Both players use the logits of one pass: a code's logit is also the VAE's log ratio.
         logits = networks.logits(
             self.discriminator, tf.concat([codes, permuted], 0), training=training
         )
@@ -105,7 +105,7 @@ class FactorVAE(VAE):
 def permute_dims(z, seed) -> tf.Tensor:
     """`z[B, D]` with the values of each dimension in random order: Algorithm 1 of the paper.
 
-    The distribution of each dimension stays; the dependence between dimensions is removed.
+    This keeps the distribution of each dimension and removes the dependence between dimensions.
 
     Args:
         z: Codes `[B, D]`.
@@ -135,8 +135,8 @@ def factor_vae(
     Args:
         image_shape: Height, width, channels.
         gamma: Weight of the total correlation.
-        discriminator_hidden: Units of the hidden layers of the discriminator, with leaky ReLU of slope
-            0.2; the paper has six layers of 1000 units.
+        discriminator_hidden: Units of the discriminator's hidden layers, which have leaky ReLU of
+            slope 0.2; six layers of 1000 units in the paper.
     """
     parts = elbo.parts(image_shape, **options)
     discriminator = networks.mlp(options["latent_dim"], 1, discriminator_hidden, "leaky_relu")

@@ -227,7 +227,7 @@ def gan(image_shape: Sequence[int], **options: Any) -> GAN:
         network: "mlp" for multilayer perceptrons, "conv" for DCGAN's networks.
         generator_hidden: Units of the generator's hidden layers, for "mlp".
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
-        width: Channels next to the image, for "conv".
+        width: Channels of the layer next to the image, for "conv".
         dropout: Share of the discriminator's hidden values that training drops.
         batch_norm, spectral_norm: Normalization of the discriminator; at most one of the two.
         prior, prior_scale, prior_components: See `zoo.distributions.by_name.prior`.

@@ -45,8 +45,8 @@ class RAE(Autoencoder):
         encoder: Network from `x[B, H, W, C]` to `z[B, D]`.
         likelihood: p(x | z), a `Conditional` on `z[B, D]`.
         prior: A `FittedMixture` over `z[D]`.
-        beta: Weight of the squared norm of the codes, from 0 on.
-        lambda_: Weight of the regularizer, from 0 on.
+        beta: Weight of the squared norm of the codes, at least 0.
+        lambda_: Weight of the regularizer, at least 0.
         regularizer: "l2", "gradient_penalty", "spectral_norm" or "none".
 
     Raises:
@@ -84,7 +84,7 @@ class RAE(Autoencoder):
         super().__init__(encoder, likelihood, **kwargs)
         for name, weight in (("beta", beta), ("lambda_", lambda_)):
             if not 0 <= weight < math.inf:
-                raise ValueError(f"`{name}` must be a number from 0 on. Received: {weight}.")
+                raise ValueError(f"`{name}` must be at least 0 and finite. Received: {weight}.")
         look_up(dict.fromkeys(REGULARIZERS), regularizer, "regularizer")
         self.prior = prior
         self.beta = beta

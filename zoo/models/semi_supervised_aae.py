@@ -122,6 +122,6 @@ def semi_supervised_aae(
         **options: All other options are those of `zoo.models.clustering_aae`.
 
     Raises:
-        ValueError: As `clustering_aae`.
+        ValueError: As for `clustering_aae`.
     """
     return SemiSupervisedAAE(**parts(image_shape, categories=num_classes, **options))

@@ -50,6 +50,6 @@ def semi_supervised_dimension_reduction_aae(
         **options: All other options are those of `zoo.models.dimension_reduction_aae`.
 
     Raises:
-        ValueError: As `dimension_reduction_aae`.
+        ValueError: As for `dimension_reduction_aae`.
     """
     return SemiSupervisedDimensionReductionAAE(**reduction_parts(image_shape, **options))

@@ -23,7 +23,7 @@ def sngan(image_shape: Sequence[int], **options: Any) -> GAN:
         **options: As for `zoo.models.gan`.
 
     Raises:
-        ValueError: As `gan`.
+        ValueError: As for `gan`.
 
     Notes:
         The networks are DCGAN's. The paper's have 3x3 and 4x4 convolutions (table 3), or residual

@@ -74,7 +74,7 @@ class VAE(GenerativeModel):
             raise ValueError(f"`num_samples` must be at least 1. Received: {num_samples}.")
         check_weight(rate_weight, "rate_weight")
         if not 0 <= free_bits < math.inf:
-            raise ValueError(f"`free_bits` must be a number from 0 on. Received: {free_bits}.")
+            raise ValueError(f"`free_bits` must be at least 0 and finite. Received: {free_bits}.")
         prior.bind(posterior)
         for part in (posterior, prior):
             need_density(part, f"a {type(self).__name__}")

@@ -265,7 +265,7 @@ class VAEGAN(GenerativeModel):
             y: Attributes `[N, A]` of the images, each 0 or 1, or labels `[N]`.
 
         Raises:
-            ValueError: As `attribute_vectors`.
+            ValueError: As for `attribute_vectors`.
         """
         z = [self.encode(part) for part in np.array_split(x, math.ceil(len(x) / 500))]
         return attribute_vectors(np.concatenate(z), y)
@@ -398,7 +398,7 @@ def vaegan(
         hidden: Units of the encoder's dense layers; for "mlp" the generator's in reverse order.
         filters: Channels of the encoder's convolutions, for "conv".
         activation: Activation of the encoder's hidden layers, and of the generator's for "mlp".
-        width: Channels next to the image in generator and discriminator, for "conv".
+        width: Channels of the layer next to the image in generator and discriminator, for "conv".
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
         dropout, batch_norm, spectral_norm: Of the discriminator: see `zoo.networks.discriminator`.
             Spectral normalization needs `batch_norm=False`.

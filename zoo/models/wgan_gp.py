@@ -30,7 +30,7 @@ def wgan_gp(image_shape: Sequence[int], **options: Any) -> GAN:
         **options: As for `zoo.models.gan`.
 
     Raises:
-        ValueError: As `gan`.
+        ValueError: As for `gan`.
 
     Example:
         >>> model = zoo.models.wgan_gp((8, 8, 1))
