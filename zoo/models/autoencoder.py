@@ -18,9 +18,9 @@ from zoo.model import GenerativeModel
 class Autoencoder(GenerativeModel):
     """Minimises the distortion, -log p(x | z) at z = encoder(x).
 
-    With a `UnitNormal` likelihood, the distortion is half the squared error summed over pixels, plus
-    a constant; with a `Bernoulli` likelihood, it is the cross-entropy. The model has no prior and
-    cannot sample.
+    With a `UnitNormal` likelihood, the distortion is half the squared error, summed over pixels,
+    plus a constant; with a `Bernoulli` likelihood, it is the cross-entropy. The model has no prior
+    and cannot sample.
 
     Args:
         encoder: Network from `x[B, H, W, C]` to `z[B, D]`.

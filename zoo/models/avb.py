@@ -73,7 +73,8 @@ class AVB(GenerativeModel):
             `Conditional` on `x[B, H, W, C]`, with differentiable draws. Adaptive contrast also
             needs its mean and variance. With a `Deterministic` posterior, T* is infinite.
         likelihood: p(x | z), a `Conditional` on `z[B, D]`.
-        prior: p(z), a `Prior` over `z[D]` without trainable weights. Adaptive contrast needs its density.
+        prior: p(z), a `Prior` over `z[D]` without trainable weights. Adaptive contrast needs its
+            density.
         discriminator: T, a network from `x[B, H, W, C]` and `z[B, D]` to logits `[B, 1]`.
         adaptive_contrast: Whether the discriminator compares q with r instead of the prior.
         discriminator_steps: Updates of the discriminator per update of the autoencoder, at least 1.
@@ -321,8 +322,8 @@ def avb(
         image_shape: Height, width, channels.
         latent_dim: D of the latents.
         adaptive_contrast, discriminator_steps: As for `AVB`.
-        discriminator: "joint" (`joint_discriminator`) or "product" (`product_discriminator`). Without
-            adaptive contrast the discriminator adds |z|^2 / 2.
+        discriminator: "joint" (`joint_discriminator`) or "product" (`product_discriminator`), with
+            the term |z|^2 / 2 unless `adaptive_contrast` is set.
         discriminator_hidden: Units of the discriminator's hidden layers.
         discriminator_features: F of "product"; 0 for the authors' 8192.
         posterior: For adaptive contrast, the moments of "noise_basis" are cheap, and those of

@@ -35,8 +35,8 @@ class BetaTCVAE(VAE):
         distortion + alpha mutual_information + beta total_correlation + gamma dimension_wise_kl,
 
     written as distortion + rate + (alpha - 1) ... + (beta - 1) ... + (gamma - 1) ..., so that it
-    equals the loss of the `VAE` for alpha = beta = gamma = 1. The three parts are reported; the mean
-    of their sum is the mean rate.
+    equals the loss of the `VAE` for alpha = beta = gamma = 1. The three parts are reported; the
+    mean of their sum is the mean rate.
 
     log q(z) and log q(z_j) are estimated from the minibatch: see `log_aggregate`.
 
@@ -119,8 +119,8 @@ class BetaTCVAE(VAE):
     def _decompose(self, terms):
         if self.dataset_size is None:
             raise ValueError(
-                f"A {type(self).__name__} needs the number of training images: pass `dataset_size`, or "
-                "call `model.adapt(data)` before training. Received: dataset_size=None."
+                f"A {type(self).__name__} needs the number of training images: pass `dataset_size`, "
+                "or call `model.adapt(data)` before training. Received: dataset_size=None."
             )
         # q(z_i | x_j) for all pairs i, j of the batch, by latent dimension.
         log_q_pairs = terms.q.distribution.log_prob(terms.z[:, :, None])  # [K, B, B, D]

@@ -152,7 +152,7 @@ def bi_gan(
     real_label: float = 1.0,
     label_noise: float = 0.0,
 ) -> BiGAN:
-    """A `BiGAN` with Donahue et al.'s perceptrons, or with convolutional networks like those of ALI.
+    """A `BiGAN` with Donahue et al.'s perceptrons, or with convolutional networks similar to ALI's.
 
     "mlp" is Donahue et al.'s network for permutation-invariant MNIST. In encoder, generator and
     discriminator, the last hidden layer has batch normalization without a learned offset or scale

@@ -98,8 +98,8 @@ class CVAE(VAE):
             raise ValueError(f"`alpha` must be in [0, 1]. Received: {alpha}.")
         if alpha == 0 and (rate_weight != 1 or free_bits):
             raise ValueError(
-                "With alpha=0 the objective has no rate: leave out `rate_weight`, `warm_up_steps` and "
-                f"`free_bits`. Received: rate_weight={rate_weight}, free_bits={free_bits}."
+                "With alpha=0 the objective has no rate: leave out `rate_weight`, `warm_up_steps` "
+                f"and `free_bits`. Received: rate_weight={rate_weight}, free_bits={free_bits}."
             )
         self.alpha = alpha
 
@@ -167,8 +167,8 @@ class CVAE(VAE):
     def log_prob_from_prior(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
         """log p(x | y) `[B]` by plain Monte Carlo: log (1/K) sum_k p(x | z_k, y), z_k ~ p(z | y).
 
-        This is the paper's "MC". Like importance sampling, the estimate of p(x | y) is unbiased, but
-        its variance is much larger.
+        This is the paper's "MC". As with importance sampling, the estimate of p(x | y) is unbiased,
+        but its variance is much larger.
         """
         x = self._images(x)
         y = self.condition_for(x, y)

@@ -164,7 +164,7 @@ def reduction_parts(
     head_distance: float = 5.0,
     **options: Any,
 ) -> dict[str, Any]:
-    """The arguments of `DimensionReductionAAE`. The options are those of `dimension_reduction_aae`."""
+    """The arguments of `DimensionReductionAAE`, from the options of `dimension_reduction_aae`."""
     sizes = {"categories": categories, "latent_dim": latent_dim, "decoder_inputs": latent_dim}
     return {
         **parts(image_shape, **sizes, **options),

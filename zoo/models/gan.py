@@ -23,16 +23,15 @@ from zoo.schedules import LinearDecay, Schedule, check_weight, value_at
 class GAN(GenerativeModel):
     """A generator trained against a discriminator of real and generated images.
 
-    The paper's Algorithm 1: `discriminator_steps` updates of the discriminator, then one of the
-    generator. Each update has new noise and its own minibatch, an equal share of the batch. Real
-    and fake images pass through the discriminator separately, so that batch normalization never
-    mixes them.
+    A training step follows the paper's Algorithm 1: `discriminator_steps` updates of the
+    discriminator, then one update of the generator. Each update has new noise and its own
+    minibatch, an equal share of the batch. Real and fake images pass through the discriminator
+    separately, so that batch normalization never mixes them.
 
-    The adversarial loss, the penalty and the networks combine freely. A critic for the loss
-    `Wasserstein()` is a discriminator with a `GradientPenalty`; spectral normalization belongs to
-    the networks (`zoo.networks`).
+    Any adversarial loss, penalty and networks can be combined. With the loss `Wasserstein()`, use a
+    `GradientPenalty` or a discriminator with spectral normalization (`zoo.networks`).
 
-    Instance noise, N(0, instance_noise^2) on all images that the discriminator sees, makes the
+    Instance noise, N(0, instance_noise^2) on all inputs of the discriminator, makes the
     distributions of real and fake images overlap: Sonderby et al., "Amortised MAP Inference for
     Image Super-resolution", 2017, section 3.3, https://arxiv.org/abs/1610.04490, and Arjovsky and
     Bottou, "Towards Principled Methods for Training Generative Adversarial Networks", 2017, section
@@ -42,13 +41,14 @@ class GAN(GenerativeModel):
         generator: Network from latents `z[B, D]` to images `x[B, H, W, C]` in [0, 1].
         discriminator: Network from images `x[B, H, W, C]` to logits `[B, 1]`, high for real images.
         prior: p(z), a `Prior` over `z[D]` without trainable weights.
-        adversarial_loss: An `AdversarialLoss`; `NonSaturating()`, as the paper trains, if `None`.
+        adversarial_loss: An `AdversarialLoss`; `NonSaturating()`, as in the paper's experiments, if
+            `None`.
         discriminator_steps: k in the paper, at least 1.
         penalty: A `zoo.penalties.Penalty`, added to the discriminator's loss and reported as
             `penalty`, or `None`.
         instance_noise: Standard deviation of the instance noise, in units of images in [0, 1]: a
-            number from 0 on, or a `zoo.schedules.Schedule` such as `LinearDecay`. Evaluation uses
-            the schedule's value at the current training step.
+            number of at least 0, or a `zoo.schedules.Schedule` such as `LinearDecay`. Evaluation
+            uses the schedule's value at the current training step.
 
     Raises:
         ValueError: If a number is out of range, if the prior has trainable weights, or if the
@@ -136,7 +136,7 @@ class GAN(GenerativeModel):
         return {"generator": self.adversarial_loss.generator(fake_logits)}, {}
 
     def _generate(self, x, y, seed, training):
-        """As many images as there are in `x`."""
+        """One generated image for each image of `x`."""
         z = tf.ensure_shape(self.prior().sample(tf.shape(x)[0], seed=seed), [x.shape[0], None])
         return networks.call(self.generator, z, y, training)
 
@@ -147,12 +147,12 @@ class GAN(GenerativeModel):
         return x + value_at(self.instance_noise, self.step) * draws.normal(tf.shape(x), seed)
 
     def call(self, z, training=False):
-        """Images for the latents `z[B, D]`: a GAN does not reconstruct."""
+        """Images for the latents `z[B, D]`, because a GAN cannot reconstruct."""
         return self.decode(z)
 
 
 def _second(seed):
-    """A seed for further draws, independent of those that `split_seed` gives."""
+    """A seed for more draws, independent of the seeds from `split_seed`."""
     return tf.random.experimental.stateless_fold_in(seed, 1)
 
 
@@ -185,9 +185,10 @@ def parts(
     condition: networks.Condition | None = None,
     projection: bool = False,
 ) -> dict[str, Any]:
-    """The arguments of `GAN`, for builders: see `gan`.
+    """The arguments of `GAN`, for builders. The options are those of `gan`, and:
 
-    `condition` and `projection` are those of `zoo.networks.discriminator`.
+    Args:
+        condition, projection: As for `zoo.networks.discriminator`.
     """
     check_bounded(loss, gradient_penalty, r1, spectral_norm)
 
@@ -228,15 +229,16 @@ def gan(image_shape: Sequence[int], **options: Any) -> GAN:
         generator_hidden: Units of the generator's hidden layers, for "mlp".
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
         width: Channels of the layer next to the image, for "conv".
-        dropout: Share of the discriminator's hidden values that training drops.
-        batch_norm, spectral_norm: Normalization of the discriminator; at most one of the two.
+        dropout: Dropout rate of the discriminator's hidden layers.
+        batch_norm, spectral_norm: Whether the discriminator has this normalization; at most one of
+            the two.
         prior, prior_scale, prior_components: See `zoo.distributions.by_name.prior`.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`. The loss
             "wasserstein" needs a penalty or spectral normalization.
         discriminator_steps: As for `GAN`.
         gradient_penalty, r1: Weight of the penalty of that name, 0 for none: see `zoo.penalties`.
-        instance_noise: Standard deviation of the instance noise at the start.
-        instance_noise_steps: Training steps until it is 0; 0 for constant noise.
+        instance_noise: Initial standard deviation of the instance noise.
+        instance_noise_steps: Training steps in which the noise falls to 0; 0 for constant noise.
 
     Raises:
         ValueError: If a name is unknown, a number is out of range, or options do not fit together.
@@ -256,7 +258,7 @@ def check_bounded(
     if loss == "wasserstein" and not (gradient_penalty or r1 or spectral_norm):
         raise ValueError(
             "The loss 'wasserstein' has no lower bound unless something bounds the critic's slope: "
-            "set `gradient_penalty` (10 in the paper), `r1` or `spectral_norm`, where the model has "
+            "set `gradient_penalty` (10 in the paper), `r1` or `spectral_norm`, if the model has "
             f"it. Received: gradient_penalty={gradient_penalty}, r1={r1}, "
             f"spectral_norm={spectral_norm}."
         )

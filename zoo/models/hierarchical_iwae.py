@@ -40,26 +40,28 @@ def hierarchical_iwae(
     warm_up_steps: int = 0,
     **prior,
 ) -> VAE:
-    """Burda et al.'s two stochastic layers: q(z1 | x) q(z2 | z1), and p(z2) p(z1 | z2) p(x | z1).
+    """A model with Burda et al.'s two stochastic layers.
+
+    The posterior is q(z1 | x) q(z2 | z1), and the model is p(z2) p(z1 | z2) p(x | z1).
 
     Args:
         image_shape: Height, width, channels.
         latent_dims: Dimensions of z1, next to the image, and of z2, the top layer.
-        hidden: Units of the encoder of x; the decoder mirrors them.
+        hidden: Units of the hidden layers of q(z1 | x); p(x | z1) mirrors them.
         hidden_between: Units of the networks between z1 and z2.
         activation, likelihood, levels, warm_up_steps: As for `vae`.
         num_samples: Draws of z per image; 1, 5 or 50 in the paper.
         importance_weighted: Whether to build an `IWAE`; otherwise a `VAE`, whose bound is the mean
             over the draws.
         doubly_reparameterised: As for `IWAE`.
-        **prior: `prior` and its sizes, as for `vae`: the prior p(z2) of the top layer.
+        **prior: `prior` and its sizes, as for `vae`, for the prior p(z2) of the top layer.
 
     Raises:
-        ValueError: If there are not two layers, or for `doubly_reparameterised` without
-            `importance_weighted`.
+        ValueError: If `latent_dims` does not have two dimensions, or `doubly_reparameterised` is
+            set without `importance_weighted`.
 
     Notes:
-        Scales and the bias of the output differ from the paper's as in `iwae`.
+        The posterior's scales and the bias of the output differ from the paper's, as in `iwae`.
     """
     if doubly_reparameterised and not importance_weighted:
         raise ValueError(

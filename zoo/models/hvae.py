@@ -32,7 +32,7 @@ NOT_OPTIONS = (
     "posterior_noise_dim",
     "posterior_bases",
 )
-"""Options of `vae` that models of two layers do not have: their posterior is q(z1, z2 | x)."""
+"""Options of `vae` that models with two layers of latents do not have."""
 
 
 @extends(vae, without=NOT_OPTIONS)
@@ -48,22 +48,24 @@ def hvae(
     warm_up_steps: int = 0,
     **prior,
 ) -> VAE:
-    """Tomczak and Welling's HVAE: q(z2 | x) q(z1 | x, z2), and p(z2) p(z1 | z2) p(x | z1, z2).
+    """Tomczak and Welling's HVAE.
+
+    The posterior is q(z2 | x) q(z1 | x, z2), and the model is p(z2) p(z1 | z2) p(x | z1, z2).
 
     Args:
         image_shape: Height, width, channels.
         latent_dims: Dimensions of z1, next to the image, and of z2, the top layer.
         hidden: Units of the hidden layers of all networks.
-        activation, likelihood, levels, num_samples, warm_up_steps: As for `vae`. The paper's warm-up
-            takes 100 epochs.
-        **prior: `prior` and its sizes, as for `vae`: the prior p(z2) of the top layer.
+        activation, likelihood, levels, num_samples, warm_up_steps: As for `vae`. The paper's
+            warm-up takes 100 epochs.
+        **prior: `prior` and its sizes, as for `vae`, for the prior p(z2) of the top layer.
 
     Raises:
-        ValueError: If there are not two layers.
+        ValueError: If `latent_dims` does not have two dimensions.
 
     Notes:
-        The paper's networks have gated layers, and separate layers for each input of a network. Here
-        inputs are concatenated, and layers have plain activations.
+        The paper's networks have gated layers, and separate layers for each input of a network.
+        Here inputs are concatenated, and layers have ordinary activations.
     """
     bottom, top = two_layers(latent_dims)
     family = by_name.likelihood(likelihood, levels)
@@ -105,9 +107,8 @@ def top_prior(dim: int, image_shape: Sequence[int], prior: str = "normal", **siz
     """The prior of the top layer by name; `sizes` are the builder's options `prior_...`."""
     if prior == "vamp":
         raise ValueError(
-            "A VampPrior averages the posterior of all latents given images, and a model of two "
-            "layers has no posterior of its top layer alone that a prior could share: choose "
-            "another prior. Received: prior='vamp'."
+            "A VampPrior is a mixture of the model's posterior q(z | x), and a model of two layers "
+            "has no posterior of the top layer alone: choose another prior. Received: prior='vamp'."
         )
     sizes = {name.removeprefix("prior_"): size for name, size in sizes.items()}
     return by_name.prior(prior, dim, image_shape, **sizes)

@@ -26,12 +26,12 @@ class InfoVAE(VAE):
         distortion + (1 - alpha) rate + (alpha + lambda - 1) D(q(z), p(z)),
 
     where the divergence D is the squared maximum mean discrepancy ("MMD-VAE" in the paper). With
-    alpha = 1 the KL of each image's posterior disappears, so that no term penalises information
-    about x in z. alpha = 0 and lambda = 1 is the VAE; alpha = 1 - b and lambda = b is the beta-VAE
-    with beta = b.
+    alpha = 1 the loss does not contain the KL of each image's posterior, so that no term penalises
+    information about x in z. With alpha = 0 and lambda = 1 the model is the VAE; with alpha = 1 - b
+    and lambda = b it is the beta-VAE with beta = b.
 
-    D is estimated from the global minibatch: one draw of q(z | x) per image against as many draws
-    of the prior. With several draws (`num_samples`) the estimates are averaged.
+    D is estimated from the global minibatch, between one draw of q(z | x) per image and the same
+    number of draws of the prior. With several draws (`num_samples`), the estimates are averaged.
 
     `distortion` and `rate` are reported without weights: -(distortion + rate) is the bound.
     `discrepancy` is D; with `unbiased` it can be negative.
@@ -43,16 +43,16 @@ class InfoVAE(VAE):
         lambda_: The paper's lambda, at least 1 - alpha.
         kernel: A `zoo.discrepancies.Kernel`; `RBF()`, of bandwidth sqrt(D), if `None`.
         unbiased: Whether the estimate of D leaves out the pairs of a point with itself.
-        **kwargs: As for `VAE`. `rate_weight` and `free_bits` change the rate before it is multiplied
-            by (1 - alpha).
+        **kwargs: As for `VAE`. `rate_weight` and `free_bits` apply to the rate before the factor
+            (1 - alpha).
 
     Raises:
         ValueError: If a number is out of range, or a learned prior has no differentiable draws.
 
     Notes:
-        The paper leaves kernel and estimator open. The authors' script
+        The paper does not specify kernel and estimator. The authors' script
         (MMD-Variational-Autoencoder) has a deterministic encoder, squared errors averaged over
-        pixels, the V-statistic and the kernel exp(-|z - z'|^2 / D^2), which is nearly 1 everywhere
+        pixels, the V-statistic, and the kernel exp(-|z - z'|^2 / D^2), which is nearly 1 everywhere
         for large D. Here the posterior is stochastic as in the paper, the distortion is a sum, and
         the kernel is as wide as the prior for any D. A suitable weight is therefore larger than in
         the script, by about the number of pixels. `zoo.WAE` is the deterministic model.
@@ -81,10 +81,10 @@ class InfoVAE(VAE):
                 "`alpha` must be at most 1: above it, the loss would reward a KL without bound. "
                 f"Received: {alpha}."
             )
-        # Decimals that sum to 1 may not do so as floats.
+        # Decimal numbers that sum to 1 may have another sum as floats.
         if not -1e-6 <= alpha + lambda_ - 1 < math.inf:
             raise ValueError(
-                "`lambda_` must be a number from 1 - alpha on: the discrepancy has the weight "
+                "`lambda_` must be finite and at least 1 - alpha: the discrepancy has the weight "
                 f"alpha + lambda - 1. Received: alpha={alpha}, lambda_={lambda_}."
             )
         need_differentiable_draws(prior, "an InfoVAE")

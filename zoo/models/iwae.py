@@ -21,21 +21,21 @@ from zoo.schedules import Schedule
 class IWAE(VAE):
     """Maximises E[log (1/K) sum_k w_k], w_k = p(x, z_k) / q(z_k | x), with K draws from q.
 
-    Burda et al., section 3. With K = 1 it is the ELBO, and with K it rises to log p(x) (theorem 1).
-    The bound contains no exact KL: log w_k = log p(x | z_k) + log p(z_k) - log q(z_k | x). The means
-    over k of the two parts of -log w_k are reported as `distortion` and `rate`; their sum, the loss
-    of a `VAE` with K draws, is never below the loss. (The paper's "VAE" with k samples is
-    `VAE(..., num_samples=k)` here.)
+    The bound is that of Burda et al., section 3. For K = 1 it is the ELBO, and as K grows it rises
+    to log p(x) (theorem 1). The bound contains no exact KL: log w_k = log p(x | z_k) + log p(z_k) -
+    log q(z_k | x). The means over k of the two parts of -log w_k are reported as `distortion` and
+    `rate`. Their sum, the loss of a `VAE` with K draws, is never below the loss. (The paper's "VAE"
+    with k samples is `VAE(..., num_samples=k)` here.)
 
-    Burda et al.'s gradient weighs the gradients of log w_k by the normalised weights
+    In Burda et al.'s gradient, the gradients of log w_k have the normalised weights
     v_k = w_k / sum_j w_j. Its signal-to-noise ratio for the encoder falls with K. Tucker et al.'s
-    estimator (IWAE-DReG) has the same expectation and less variance: the encoder's gradient is
+    estimator (IWAE-DReG) has the same expectation and a smaller variance: the encoder's gradient is
     sum_k v_k^2 (d log w_k / d z_k) (d z_k / d encoder), which is 0 at the exact posterior. Decoder
     and prior have Burda et al.'s gradient in both cases.
 
-    With a `rate_weight` of b the weights in training are p(x | z) (p(z) / q(z | x))^b; the factor
-    v_k^2 of the doubly reparameterised gradient is then v_k (1 - b (1 - v_k)), by the same
-    derivation.
+    With a `rate_weight` of b, the weights in training are p(x | z) (p(z) / q(z | x))^b; by the same
+    derivation, the factor v_k^2 of the doubly reparameterised gradient becomes
+    v_k (1 - b (1 - v_k)).
 
     Args:
         posterior, likelihood, prior: As for `VAE`; the posterior's draws must be reparameterised.
@@ -45,8 +45,8 @@ class IWAE(VAE):
         **kwargs: As for `VAE`, without `free_bits`: the bound has no KL.
 
     Raises:
-        ValueError: If `num_samples` is out of range, for `free_bits`, or if the posterior does not
-            suit the gradient.
+        ValueError: If `num_samples` is out of range, `free_bits` is set, or the posterior lacks the
+            density that `doubly_reparameterised` needs.
 
     Example:
         >>> parts = zoo.models.elbo.parts((8, 8, 1), latent_dim=2, num_samples=5)
@@ -66,8 +66,8 @@ class IWAE(VAE):
         super().__init__(posterior, likelihood, prior, num_samples, rate_weight, **kwargs)
         if self.free_bits:
             raise ValueError(
-                "The importance-weighted bound contains no KL for `free_bits` to act on: leave them "
-                f"out. Received: free_bits={self.free_bits}."
+                "The importance-weighted bound contains no KL, so `free_bits` has no effect: leave "
+                f"it out. Received: free_bits={self.free_bits}."
             )
         family = getattr(posterior, "family", None)
         if doubly_reparameterised and not getattr(family, "has_density_everywhere", True):
@@ -95,7 +95,7 @@ class IWAE(VAE):
             slopes = tf.stop_gradient(tape.gradient(log_w, leaf))
             v = tf.stop_gradient(tf.nn.softmax(log_w, 0))
             weights = v * (1 - rate_weight * (1 - v))
-            # Terms whose gradients are the estimator; the value of the loss is the bound's.
+            # The gradients of these terms are the estimator; the value of the loss is the bound.
             to_encoder = tf.reduce_sum(weights[..., None] * slopes * z, [0, -1])
             to_others = tf.reduce_sum(v * (rate_weight * log_p - distortion), 0)
             gradient = to_encoder + to_others
@@ -112,16 +112,16 @@ class IWAE(VAE):
 
 @extends(vae, latent_dim=50, hidden=(200, 200), activation="tanh", num_samples=5)
 def iwae(image_shape: Sequence[int], *, doubly_reparameterised: bool = False, **options) -> IWAE:
-    """An `IWAE`; by default with the paper's one-layer networks. It has the options of `vae`, and:
+    """An `IWAE`, by default with the paper's one-layer networks. It has the options of `vae`, and:
 
     Args:
         image_shape: Height, width, channels.
         doubly_reparameterised: Whether to use the gradient of Tucker et al.
 
     Notes:
-        The paper's posterior has scales exp(output), here softplus(output). The paper draws 1, 5 or
-        50 samples. The bias of its decoder's output starts at the logits of the mean image, here
-        at 0.
+        The paper draws 1, 5 or 50 samples. The scales of its posterior are exp(output), here
+        softplus(output). The bias of its decoder's output is initialised with the logits of the
+        mean image, here with 0.
     """
     parts = elbo.parts(image_shape, **options)
     return IWAE(**parts, doubly_reparameterised=doubly_reparameterised)

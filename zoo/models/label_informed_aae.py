@@ -21,14 +21,14 @@ from zoo.models.parts import INTERNAL, autoencoder_parts
 
 @keras.saving.register_keras_serializable("zoo")
 class LabelInformedAAE(AAE):
-    """An `AAE` whose discriminator also receives labels: each class gets one component of the prior.
+    """An `AAE` whose discriminator also takes labels: each class gets one component of the prior.
 
     The label selects the discriminator's decision boundary (the paper's figure 3). The code of a
     labelled image is compared with draws of the label's component, the code of an unlabelled image
-    with draws of the whole prior; for the discriminator "unlabelled" is one more class, K. Encoder
-    and decoder do not receive the label.
+    with draws of the whole prior. The discriminator takes "unlabelled" as an additional class, K.
+    Encoder and decoder do not receive the label.
 
-    `y[B]` holds the labels, ints in 0..K-1; any number below 0 means "unlabelled", and y=None means
+    `y[B]` holds the labels, ints in 0..K-1. A negative number means "unlabelled", and y=None means
     that all images are unlabelled. `sample(n, y)` draws from the label's component.
 
     Args:
@@ -38,8 +38,8 @@ class LabelInformedAAE(AAE):
             draws of the prior.
 
     Raises:
-        ValueError: If the prior has no components or learns, or the discriminator takes no label
-            or another number of labels.
+        ValueError: If the prior has no components or has trainable weights, or the discriminator
+            takes no label or the wrong number of labels.
 
     Example:
         >>> model = zoo.models.label_informed_aae((8, 8, 1), hidden=(32,))
@@ -89,7 +89,7 @@ class LabelInformedAAE(AAE):
         check_classes(self, data, self.prior.components)
 
     def sample_latents(self, n, y=None, seed=None):
-        """`n` draws, `[n, D]`: of the label's component, or of the whole prior where `y` is below 0."""
+        """`n` draws `[n, D]` of the label's component, or of the whole prior if `y` is negative."""
         y = tf.fill([n], -1) if y is None else self.conditions(n, y)
         return self.prior.component(y).sample(seed=as_seed(seed))
 
@@ -127,7 +127,7 @@ def label_informed_aae(
     label_noise: float = 0.0,
     **options: Any,
 ) -> LabelInformedAAE:
-    """A `LabelInformedAAE` of the paper's sizes, with latents in the plane.
+    """A `LabelInformedAAE` of the paper's sizes, with two latents.
 
     Args:
         image_shape: Height, width, channels.
@@ -136,8 +136,8 @@ def label_informed_aae(
         **options: All other options are those of `zoo.models.aae`, without `condition`.
 
     Raises:
-        ValueError: If a name is unknown, options do not fit together, or the prior learns or has no
-            components.
+        ValueError: If a name is unknown, options do not fit together, or the prior is trainable or
+            has no components.
     """
     parts = autoencoder_parts(image_shape, **options)
     label = networks.condition("label", _components(parts["prior"]) + 1, image_shape)

@@ -1,4 +1,4 @@
-"""M1: a variational autoencoder, trained without labels, whose codes a classifier takes as features.
+"""M1: a variational autoencoder without labels, whose codes are the features of a classifier.
 
 Kingma et al., "Semi-supervised Learning with Deep Generative Models", 2014, section 2.1.
 https://arxiv.org/abs/1406.5298

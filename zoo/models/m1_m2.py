@@ -27,22 +27,22 @@ tfd = tfp.distributions
 class M1M2(M2):
     """An M2 whose data are the codes z1 of images under a trained M1.
 
-    The model is p(y) p(z2) p(z1 | y, z2) p(x | z1) (Kingma et al., 2014, section 2.1). M1 is frozen:
-    no player owns its weights. In training z1 is a new draw from q(z1 | x) in each step, elsewhere
-    the mean of q(z1 | x). The loss is that of `M2`, in nats of z1.
+    The model is p(y) p(z2) p(z1 | y, z2) p(x | z1) (Kingma et al., 2014, section 2.1). M1 is
+    frozen: no player owns its weights. In training, each step draws a new z1 from q(z1 | x); in
+    evaluation, z1 is the mean of q(z1 | x). The loss is that of `M2`, in nats of z1.
 
-    In training a dimension of z1 that M1 does not use is N(0, 1) noise, in evaluation it is
-    constant. `adapt` finds the dimensions in use, and the model leaves the others out: classifier
-    and posterior see 0 in their place, the likelihood does not count them, and the decoder gets 0.
+    A dimension of z1 that M1 does not use is N(0, 1) noise in training and constant in evaluation.
+    `adapt` finds the dimensions in use, and the model omits the others: they are 0 in the inputs of
+    the classifier, of the posterior and of M1's decoder, and the likelihood does not include them.
 
-    `log_prob` of images draws z1 from q(z1 | x) as well. There a dimension that is not in use has
-    M1's prior.
+    `log_prob` of images also draws z1 from q(z1 | x). There, the unused dimensions have M1's prior.
 
     Args:
         classifier, posterior, likelihood, prior: As for `M2`, with codes z1 `[B, D1]` in place of
             images. The dimensions of the likelihood are independent.
-        first_posterior: M1's q(z1 | x). This model freezes its weights.
-        first_likelihood: M1's p(x | z1). This model freezes its weights. M1's prior is N(0, I).
+        first_posterior: M1's q(z1 | x). The constructor freezes its weights.
+        first_likelihood: M1's p(x | z1). The constructor freezes its weights. M1's prior is
+            N(0, I).
         **kwargs: As for `M2`.
     """
 
@@ -71,13 +71,13 @@ class M1M2(M2):
         return tuple(self.first_posterior.network.inputs[0].shape[1:])
 
     def adapt(self, data: ImageData, least: float = 0.1) -> None:
-        """As for `M2`, and finds the dimensions of z1 that M1 uses.
+        """Adapts as `M2` does, and finds the dimensions of z1 that M1 uses.
 
         M1 uses a dimension if the standard deviation of E[z1 | x] over the first 1,000 training
         images is above `least`. The threshold of the published code is 0.1.
 
         Raises:
-            ValueError: Also if M1 uses no dimension.
+            ValueError: As for `M2`, or if M1 uses no dimension.
         """
         super().adapt(data)
         x, _ = data.arrays("train", 1000)
@@ -137,8 +137,8 @@ def m1_m2(
 
     Args:
         image_shape: Height, width, channels.
-        first: M1, a trained `VAE` with the prior N(0, I); the model gets a copy. `None` is an
-            untrained `zoo.models.m1.m1`, for tests and for loading weights.
+        first: M1, a trained `VAE` with the prior N(0, I), which is copied. `None` for an untrained
+            `zoo.models.m1`, for tests and for loading weights.
         num_classes: C.
         latent_dim: D of M2's latents, z2.
         hidden: Units of the hidden layers of q(z2 | z1, y), at least one; p(z1 | y, z2) mirrors
@@ -148,7 +148,7 @@ def m1_m2(
         alpha: Weight of the classification loss.
 
     Raises:
-        ValueError: If `first` is no `VAE`, has another prior, or takes other images.
+        ValueError: If `first` is not a `VAE`, has another prior, or takes other images.
     """
     first = m1(image_shape) if first is None else _copy_of_m1(first, tuple(image_shape))
     dim = first.latent_dim

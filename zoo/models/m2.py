@@ -1,4 +1,4 @@
-"""M2: a variational autoencoder of images and their classes, with labels for some of the images.
+"""M2: a variational autoencoder of images and classes, with labels for some of the images.
 
 Kingma et al., "Semi-supervised Learning with Deep Generative Models", 2014.
 https://arxiv.org/abs/1406.5298
@@ -38,8 +38,8 @@ class AddClass(keras.layers.Layer):
     """Adds a learned vector of the class `y[B]`, an int from 0 to C - 1, to features `h[B, units]`.
 
     With K labels for each row, `y[K * B]`, the result is `[K * B, units]`: row i is the sum of
-    `h[i % B]` and the vector of class `y[i]`. The layers before this one do not depend on the class
-    and run once for all K labels.
+    `h[i % B]` and the vector of class `y[i]`. The layers before `AddClass` do not depend on the
+    class and run once for all K labels.
 
     Args:
         num_classes: C.
@@ -66,7 +66,7 @@ class AddClass(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("zoo")
 class M2(GenerativeModel):
-    """A variational autoencoder whose class y is a second latent variable, observed for some images.
+    """A variational autoencoder with the class y as a second latent, observed for some images.
 
     The model is p(y) p(z) p(x | y, z), where p(y) is uniform over C classes. The posterior is
     q(y | x) q(z | x, y). Kingma et al. (2014) bound -log p(x, y) of a labelled image and -log p(x)
@@ -92,13 +92,13 @@ class M2(GenerativeModel):
     so that their mean is J / N in expectation for every r. In a batch `(x, y)` every image has a
     label, and s = r = 1.
 
-    In evaluation the loss is U(x) for every image. Labels then serve only for `accuracy`, the share
-    of labelled images whose most probable class is their label; it is 0 without labelled images.
-    `distortion` and `rate` sum to U(x) of an unlabelled image, and to L(x, y) of a labelled image in
+    In evaluation the loss is U(x) for every image. Labels then only affect `accuracy`, the share of
+    labelled images whose most probable class is their label (0 without labelled images). The sum of
+    `distortion` and `rate` is U(x) for an unlabelled image, and L(x, y) for a labelled image in
     training: `rate` is the divergence of y and z from their prior.
 
-    Outside of training `y[B]` may be -1, or another negative number, for an image without a label;
-    y=None says that no image has one. This holds in every method.
+    Outside of training, a negative number in `y[B]`, such as -1, means that the image has no label;
+    y=None means that no image has a label. This applies to every method.
 
     Args:
         classifier: Network from `x[B, ...]` to the logits `[B, C]` of q(y | x).
@@ -106,7 +106,8 @@ class M2(GenerativeModel):
             `AddClass`.
         likelihood: p(x | y, z), a `Conditional` with a network of `z[B, D]` and `y[B]`.
         prior: p(z), a `Prior` over `z[D]`.
-        labelled_share: s, in (0, 1]. `adapt` sets it. Training on two streams needs it.
+        labelled_share: s, in (0, 1], which training on two streams needs; `None` until `adapt` sets
+            it.
         alpha: Weight of the classification loss, at least 0; 0.1 in the paper.
 
     Raises:
@@ -114,7 +115,7 @@ class M2(GenerativeModel):
 
     Notes:
         The paper's alpha is `alpha` N. The published code multiplies -log q(y | x) of each labelled
-        image by 0.1 N / N_l, which is the same.
+        image by 0.1 N / N_l, which is equivalent.
 
     Example:
         >>> from zoo.models.m2 import m2
@@ -166,7 +167,7 @@ class M2(GenerativeModel):
         return self.classifier.output_shape[-1]
 
     def adapt(self, data: ImageData) -> None:
-        """Takes the share of labelled images from the data.
+        """Sets `labelled_share` to that of the data.
 
         Raises:
             ValueError: If the data have no integer labels, or labels of more than C classes.
@@ -175,11 +176,11 @@ class M2(GenerativeModel):
         self.labelled_share = data.labelled_share
 
     def fit(self, x=None, y=None, *args, **kwargs) -> keras.callbacks.History:
-        """As for any model.
+        """Fits as `GenerativeModel.fit` does.
 
         Raises:
-            ValueError: Also if arrays `(x, y)`, or the first batch of a data set, have images
-                without a label outside of the unlabelled stream.
+            ValueError: As for `GenerativeModel.fit`, or if arrays `(x, y)`, or the first batch of a
+                dataset, have images without a label outside of the unlabelled stream.
         """
         if isinstance(x, tf.data.Dataset):
             _check_labels_of_all(self._unpacked(next(iter(x.take(1))))[1])
@@ -281,7 +282,7 @@ class M2(GenerativeModel):
         if y is None:
             _check_labels_of_all(y)
         y = tf.cast(y, tf.int32)
-        # XLA omits assertions; `fit` checks what it can.
+        # XLA omits assertions, so `fit` checks the labels where it can.
         tf.debugging.assert_non_negative(y, _EVERY_IMAGE_HAS_A_LABEL)
         tf.debugging.assert_less(y, self.num_classes, self._class_range)
         return y
@@ -297,7 +298,7 @@ class M2(GenerativeModel):
         labelled, unlabelled = row_count(x_labelled), row_count(x_unlabelled)
         return self.labelled_share, tf.cast(labelled / (labelled + unlabelled), tf.float32)
 
-    # Using the model ---------------------------------------------------------------------------
+    # Inference ---------------------------------------------------------------------------------
 
     def codes(self, x) -> tf.Tensor:
         """The input of classifier and posterior for images `x[B, H, W, C]`, outside of training."""
@@ -316,7 +317,7 @@ class M2(GenerativeModel):
         return self.posterior(codes, self._or_most_probable(codes, y)).mean()
 
     def decode(self, z, y=None) -> tf.Tensor:
-        """The mean of p(x | y, z), or of p(x | z) where a label is missing: `[B, H, W, C]`."""
+        """The mean of p(x | y, z), or of p(x | z) if the label is missing: `[B, H, W, C]`."""
         z = tf.cast(z, tf.float32)
         rows = tf.shape(z)[0]
 
@@ -345,17 +346,17 @@ class M2(GenerativeModel):
         return self._decode(self.prior(y).sample(n, seed=seed), y)
 
     def interpolate(self, a, b, n: int = 10, spherical: bool = False, y=None) -> tf.Tensor:
-        """As for any model. With y=None and an image `a`, all images have the class of `a`."""
+        """As for `GenerativeModel`. If y=None and `a` is an image, its class is used throughout."""
         if y is None and len(np.shape(a)) == 3:
             y = tf.argmax(self.classify(np.asarray(a)[None])[0], output_type=tf.int32)
         return super().interpolate(a, b, n, spherical, y)
 
     def log_prob(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
-        """log p(x | y), or log p(x) where a label is missing, `[B]` in nats.
+        """log p(x | y), or log p(x) if the label is missing, `[B]` in nats.
 
         log p(x) is log sum_y p(y) p(x | y), with an exact sum over classes. Each p(x | y) is
-        estimated with importance samples, as for a `VAE`: in expectation the result is a lower bound
-        that rises with the number of samples, `num_samples` for each class.
+        estimated with `num_samples` importance samples, as for a `VAE`. In expectation the result
+        is a lower bound that rises with the number of samples.
         """
         x, seed = self._images(x), as_seed(seed)
         rows = tf.shape(x)[0]
@@ -389,7 +390,7 @@ class M2(GenerativeModel):
         return tf.where(y >= 0, y, other)
 
     def _by_label(self, rows, y, by_class, of_all):
-        """`by_class(y)` for rows with a label and `of_all()` for rows without, `[rows, ...]`."""
+        """`by_class(y)` for rows with a label, `of_all()` for the other rows: `[rows, ...]`."""
         if y is None:
             return of_all()
         y = self._labels(rows, y)
@@ -399,7 +400,7 @@ class M2(GenerativeModel):
             own, other = by_class(y), of_all()
             return tf.where(tf.reshape(known, [-1] + [1] * (own.shape.rank - 1)), own, other)
 
-        # All classes take C times as long as one.
+        # The computation for all classes takes C times as long, so avoid it if possible.
         return tf.cond(tf.reduce_all(known), lambda: by_class(y), both)
 
     def _labels(self, rows, y):
@@ -415,12 +416,12 @@ class M2(GenerativeModel):
 
 
 def joined(x):
-    """Both streams in one tensor, unlabelled rows first; a batch of one stream as it is."""
+    """Both streams in one tensor, unlabelled rows first. One stream is returned unchanged."""
     return tf.concat(x[::-1], 0) if isinstance(x, tuple) else x
 
 
 def row_count(x):
-    """Number of rows: an int where it is static, else a tensor."""
+    """The number of rows: an int if it is static, else a tensor."""
     return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
 
 
@@ -431,7 +432,7 @@ def repeat_for_labels(x, y):
 
 
 _EVERY_IMAGE_HAS_A_LABEL = (
-    "In training every image of a batch (x, y) has a label. Where some images have none, train on "
+    "In training, every image of a batch (x, y) has a label. If some images have none, train on "
     "two streams, ((x_labelled, y), x_unlabelled): call model.adapt(data) and train on "
     "data.batches('train', batch_size, shuffle=True, repeat=True, semi_supervised=True); or set "
     "model.labelled_share, the share of labelled images, and train on "
@@ -470,10 +471,10 @@ def m2(
         num_classes: C.
         latent_dim: D of the latents z.
         hidden: Units of the hidden layers of q(z | x, y), at least one; p(x | y, z) mirrors them.
-            The class enters the first layer of each.
+            The first hidden layer of each takes the class.
         classifier_hidden: Units of the hidden dense layers of the classifier.
         filters: Channels of the convolutions of the classifier, for "conv".
-        dropout: Share of the inputs of the classifier's dense layers that training drops, in [0, 1).
+        dropout: Dropout rate before each dense layer of the classifier, in [0, 1).
         activation: Activation of the hidden layers.
         likelihood: Name of p(x | y, z): see `zoo.distributions.by_name`.
         levels: Number of grey levels, for "discretized_logistic" and "categorical".
@@ -517,13 +518,13 @@ def class_conditional(
     activation: str,
     family: Family,
 ) -> Conditional:
-    """A `Conditional` on a tensor `[B, *inputs]` and a class `[B]`, by a multilayer perceptron.
+    """A `Conditional` on a tensor `[B, *inputs]` and a class `[B]`, with a multilayer perceptron.
 
-    The class enters the first of the `hidden` layers. `outputs` is the shape of the parameters.
+    The first of the `hidden` layers takes the class. `outputs` is the shape of the parameters.
     """
     if not hidden:
         raise ValueError(
-            "The class enters the first hidden layer, so `hidden` needs at least one layer. "
+            "The first hidden layer takes the class, so `hidden` needs at least one layer. "
             f"Received: hidden={hidden!r}."
         )
     context, y = keras.Input(tuple(inputs)), keras.Input((), dtype="int32")
@@ -531,7 +532,8 @@ def class_conditional(
     h = keras.layers.Activation(activation)(AddClass(num_classes)(h, y))
     for units in hidden[1:]:
         h = keras.layers.Dense(units, activation)(h)
-    # The last product is the largest: it has the precision of the others, its sum is float32.
+    # The last product is the largest: compute it in the precision of the other layers, and cast
+    # its result to float32.
     h = keras.layers.Dense(math.prod(outputs))(h)
     h = keras.layers.Activation("linear", dtype="float32")(keras.layers.Reshape(tuple(outputs))(h))
     return Conditional(keras.Model([context, y], h), family)

@@ -1,4 +1,4 @@
-"""Parts that autoencoders of all kinds share, from plain values: q(z | x), p(x | z) and p(z)."""
+"""Builders of the parts that all autoencoders share: q(z | x), p(x | z) and p(z)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,12 +44,13 @@ def posterior_and_prior(
         activation: Activation of the encoder's hidden layers.
         posterior: Name of q(z | x): see `zoo.distributions.by_name`.
         posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: Sizes of the
-            posterior; 0 and () stand for its own defaults.
-        prior: Name of p(z).
-        prior_scale, prior_steps, prior_hidden, prior_components: Sizes of the prior; likewise.
+            posterior; 0 or () for the posterior's own default.
+        prior: Name of p(z): see `zoo.distributions.by_name`.
+        prior_scale, prior_steps, prior_hidden, prior_components: Scale and sizes of the prior; 0
+            or () for the prior's own default size.
         encoder_condition: The encoder's second input, or `None`.
-        center_images: Whether the encoder first moves images from [0, 1] to [-1, 1]. The network of
-            "implicit" always does.
+        center_images: Whether the encoder first rescales images from [0, 1] to [-1, 1]. The network
+            of "implicit" always does.
 
     Raises:
         ValueError: If a name is unknown, or a part does not have an option.
@@ -129,4 +130,4 @@ def autoencoder_parts(
 
 
 INTERNAL = ("encoder_condition", "decoder_condition", "center_images")
-"""The options above that are no plain values, or belong to one model: builders leave them out."""
+"""The options above that are not plain values, or belong to one model; builders omit them."""
