@@ -18,10 +18,10 @@ from zoo.model import GenerativeModel, as_images
 
 @keras.saving.register_keras_serializable("zoo")
 class Predictor(GenerativeModel):
-    """Predicts the hidden part of an image from its seen part: deterministic, without latents.
+    """Predicts the hidden part of an image from its seen part, deterministically, without latents.
 
-    The "NN baseline" of the paper's section 5: p(x | y), independent values whose parameters a
-    network computes from `y`. The loss is the exact -log p(hidden part | y).
+    This is the "NN baseline" of the paper's section 5: under p(x | y), values are independent, and
+    a network computes their parameters from `y`. The loss is the exact -log p(hidden part | y).
 
     `log_prob` scores images, and `decode` completes them from latents of dimension 0.
 
@@ -29,7 +29,7 @@ class Predictor(GenerativeModel):
         likelihood: p(x | y), a `Completion` whose network's only input is `y[B, H, W, C]`.
 
     Raises:
-        ValueError: If `likelihood` is anything else.
+        ValueError: If `likelihood` is not such a `Completion`.
 
     Example:
         >>> predictor = zoo.models.cvae.predictor_mlp((8, 8, 1), (16,))
@@ -44,7 +44,7 @@ class Predictor(GenerativeModel):
         super().__init__(**kwargs)
         if not isinstance(likelihood, Completion):
             raise ValueError(
-                "A Predictor takes a `Completion`, p(x | y) of what y hides. "
+                "A Predictor takes a `Completion`, p(x | y) of the hidden part of an image. "
                 f"Received: a {type(likelihood).__name__}."
             )
         likelihood.check_context_is_y()
@@ -87,7 +87,7 @@ def predictor(
     likelihood: str = "bernoulli",
     levels: int = 256,
 ) -> Predictor:
-    """A `Predictor` with a network from the seen part of an image.
+    """A `Predictor` with a named network.
 
     Args:
         image_shape: Height, width, channels.
@@ -112,7 +112,7 @@ def completion(
     likelihood: str = "bernoulli",
     levels: int = 256,
 ) -> Completion:
-    """p(x | y) as a network from `y[B, H, W, C]`; the arguments are those of `predictor`."""
+    """p(x | y) as a network of `y[B, H, W, C]`. The arguments are those of `predictor`."""
     family = by_name.likelihood(likelihood, levels)
     height, width, channels = image_shape
     shape = (height, width, channels * family.params_per_value)

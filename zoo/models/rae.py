@@ -21,7 +21,7 @@ REGULARIZERS = ("none", "l2", "gradient_penalty", "spectral_norm")
 
 @keras.saving.register_keras_serializable("zoo")
 class RAE(Autoencoder):
-    """An autoencoder with regularised codes and decoder, and a prior that is fitted afterwards.
+    """An autoencoder with regularised codes and decoder, and a prior fitted after training.
 
     Minimises the paper's eq. 11,
 
@@ -31,15 +31,15 @@ class RAE(Autoencoder):
 
     - "l2": the sum of squares of the decoder's weights (Tikhonov).
     - "gradient_penalty": |dD/dz|_F^2, the squared Frobenius norm of the decoder's Jacobian at z.
-    - "spectral_norm": 0; the decoder's layers are normalized (`zoo.networks.SpectralNormalization`),
-      as the builder does.
+    - "spectral_norm": 0; use a decoder with `zoo.networks.SpectralNormalization`, as the builder
+      does.
     - "none": 0.
 
     The model samples from a density that is fitted to the codes of the training images after
-    training, a mixture of ten normals in the paper (section 5): call `fit_prior(data)`, as
-    `zoo.training` does.
+    training; in the paper, a mixture of ten normals (section 5). Call `fit_prior(data)` to fit it;
+    `zoo.training` does so.
 
-    `code_norm` is |z|^2 / 2, `regularizer` is L_reg; both are reported without weights.
+    `code_norm` is |z|^2 / 2 and `regularizer` is L_reg; both are reported without weights.
 
     Args:
         encoder: Network from `x[B, H, W, C]` to `z[B, D]`.
@@ -54,10 +54,10 @@ class RAE(Autoencoder):
             regularizer to weigh.
 
     Notes:
-        The Frobenius norm is estimated with one random projection per image: E_v |J^T v|^2 with
-        v ~ N(0, I) is |J|_F^2. The authors' code differentiates the sum over the squared outputs
-        instead, which is the norm of another quantity; the paper's equation is followed here. D is the
-        network of the likelihood, before the family.
+        The Frobenius norm is estimated with one random projection per image: |J|_F^2 is
+        E_v |J^T v|^2 with v ~ N(0, I). The authors' code instead differentiates the sum over the
+        squared outputs, which is the norm of another quantity; this class follows the paper's
+        equation. D is the network of the likelihood, without the family.
 
     Example:
         >>> model = zoo.models.rae((8, 8, 1), latent_dim=4, hidden=(32,))
@@ -146,7 +146,7 @@ def rae(
         regularizer: "l2", "gradient_penalty", "spectral_norm" or "none".
         beta: Weight of the squared norm of the codes.
         lambda_: Weight of "l2" or "gradient_penalty".
-        prior_components: Components of the mixture that is fitted after training.
+        prior_components: Number of components of the mixture that is fitted after training.
     """
     parts = autoencoder(image_shape, **options)
     likelihood = parts.likelihood

@@ -23,27 +23,27 @@ class SemiSupervisedAAE(ClusteringAAE):
     """A `ClusteringAAE` whose categories are classes, with labels for some of the images.
 
     The reconstruction and regularization phases of the `ClusteringAAE` use no labels. The paper's
-    section 5 adds a third phase: on labelled images the player "classifier", which is the encoder
+    section 5 adds a third phase: on labelled images, the player "classifier", which is the encoder
     with another optimizer, minimises the cross-entropy -log q(y | x), in nats.
 
-    A training batch is two streams, `((x_labelled, y), x_unlabelled)`, as `ImageData.batches` makes
-    them with `semi_supervised=True`. The classification phase takes the labelled stream, the other
-    phases the unlabelled one. In a batch of one stream, `x` or `(x, y)`, all images are in all
-    phases; the cross-entropy is then the mean over the images that have a label.
+    A training batch is two streams, `((x_labelled, y), x_unlabelled)`, as in `ImageData.batches`
+    with `semi_supervised=True`. The classification phase uses the labelled stream, the other phases
+    use the unlabelled stream. In a batch of one stream, `x` or `(x, y)`, all phases use all images;
+    the cross-entropy is then the mean over the images that have a label.
 
-    `y[B]` is the class, an int from 0 to K - 1. In a batch of one stream -1, or another negative
-    number, is an image without a label, and y=None says that no image has one. In evaluation labels
-    serve only for the cross-entropy and for `accuracy`, the share of labelled images whose most
-    probable class is their label; it is 0 without labelled images.
+    `y[B]` is the class, an int from 0 to K - 1. In a batch of one stream, a negative number, such
+    as -1, means that the image has no label, and y=None means that no image has a label. In
+    evaluation, labels only affect the cross-entropy and `accuracy`, the share of labelled images
+    whose most probable class is their label (0 without labelled images).
 
     Args:
         posterior, likelihood, prior, discriminator, category_discriminator, adversarial_loss: As for
             `ClusteringAAE`.
 
     Notes:
-        An encoder with batch normalization sees both streams in the classification phase, because
-        the statistics of a few labelled images would be poor. The loss is that of the labelled
-        images alone.
+        An encoder with batch normalization receives both streams in the classification phase,
+        because a few labelled images give poor batch statistics. The loss is that of the labelled
+        images only.
 
     Example:
         >>> data = zoo.datasets.load("digits", num_labels=100)

@@ -1,4 +1,4 @@
-"""Dimensionality reduction with an adversarial autoencoder, with labels for some images.
+"""Adversarial autoencoder for dimensionality reduction, with labels for some images.
 
 Makhzani et al., "Adversarial Autoencoders", 2016, section 7. https://arxiv.org/abs/1511.05644
 """

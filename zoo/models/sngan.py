@@ -15,8 +15,8 @@ from zoo.models.gan import GAN, gan
 def sngan(image_shape: Sequence[int], **options: Any) -> GAN:
     """A `GAN` with the hinge loss and `zoo.networks.SpectralNormalization` in the discriminator.
 
-    All of the discriminator's layers are normalized (section 2.1), and none of the generator's. The
-    latents are 128 standard normals, as in the paper's section 4.
+    All layers of the discriminator and no layers of the generator are normalized (section 2.1). The
+    128 latents are standard normal, as in the paper's section 4.
 
     Args:
         image_shape: Height, width, channels.
@@ -26,8 +26,8 @@ def sngan(image_shape: Sequence[int], **options: Any) -> GAN:
         ValueError: As for `gan`.
 
     Notes:
-        The networks are DCGAN's. The paper's have 3x3 and 4x4 convolutions (table 3), or residual
-        blocks (table 4).
+        The networks are DCGAN's. The paper's networks have 3x3 and 4x4 convolutions (table 3), or
+        residual blocks (table 4).
 
     Example:
         >>> zoo.models.sngan((8, 8, 1), width=8).latent_dim

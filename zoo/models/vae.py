@@ -22,27 +22,27 @@ from zoo.schedules import Schedule, check_weight, value_at
 class VAE(GenerativeModel):
     """Maximises the evidence lower bound, E_q[log p(x | z)] - KL(q(z | x) || p(z)).
 
-    Kingma and Welling, 2014, eq. 7, with L = `num_samples` draws of z. The two terms are reported as
-    `distortion` and `rate`, in nats per image: summed over pixels and latents, so that -loss is a
-    lower bound on log p(x). The KL is exact where a formula is known (appendix B of the paper for
-    two normals) and estimated at the same z elsewhere.
+    The bound is Kingma and Welling, 2014, eq. 7, with L = `num_samples` draws of z. The negatives of
+    the two terms are reported as `distortion` and `rate`, in nats per image, summed over pixels and
+    latents, so that -loss is a lower bound on log p(x). The KL is exact if its formula is known
+    (appendix B of the paper for two normals), and otherwise estimated at the same z.
 
     In training the rate may have a weight (`rate_weight`), such as a warm-up, and `free_bits`. In
-    evaluation it has the weight 1, so that the loss of validation data is the negative bound.
+    evaluation the weight is 1, so that the loss of validation data is the negative bound.
 
     Args:
         posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`.
         likelihood: p(x | z), a `Conditional` on `z[..., B, D]`, over `x[..., B, H, W, C]`.
         prior: p(z), a `Prior` over `z[D]` with a density.
         num_samples: Draws of z per image, at least 1, over which the bound is averaged.
-        rate_weight: Weight of the rate in training, a number from 0 on or a
+        rate_weight: Weight of the rate in training, a number of at least 0 or a
             `zoo.schedules.Schedule`.
-        free_bits: Nats of rate per latent dimension without extra cost, from 0 on: see
+        free_bits: Nats of rate per latent dimension without extra cost, at least 0: see
             `zoo.models.elbo.with_free_bits`.
 
     Raises:
-        ValueError: If a number is out of range, or posterior or prior has no density; in training
-            also for `free_bits` with latents that are not independent.
+        ValueError: If a number is out of range, or the posterior or the prior has no density. In
+            training, if `free_bits` is set and the latents are not independent.
 
     Example:
         >>> model = zoo.VAE(
@@ -93,7 +93,7 @@ class VAE(GenerativeModel):
         return {"vae": terms.distortion + terms.charged_rate}, terms.reported()
 
     def elbo_terms(self, x, y, seed, training) -> elbo.Terms:
-        """The terms of the bound; models that add to the bound start from them."""
+        """The terms of the bound, for subclasses whose objectives extend the bound."""
         q, z = self.draw(x, y, seed, training)
         p = self.prior(y, training=training)
         log_prob = self.likelihood(z, y, training=training).log_prob(x)
@@ -109,18 +109,18 @@ class VAE(GenerativeModel):
         return q, q.sample(self.num_samples, seed=seed)
 
     def charge(self, rate, training):
-        """The share of the rate `[B]` that enters the loss."""
+        """The term `[B]` that replaces the rate in the loss: by default the weighted rate."""
         return self.weight_of_rate(training) * rate
 
     def weight_of_rate(self, training):
-        """`rate_weight` at the present step in training, and 1 in evaluation."""
+        """`rate_weight` at the current step in training, and 1 in evaluation."""
         return value_at(self.rate_weight, self.step) if training else 1.0
 
     def log_prob(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
         """log p(x) `[B]` in nats, estimated with `num_samples` importance samples from q(z | x).
 
-        See `zoo.models.elbo.importance_sampled`. For many samples call it in a `tf.function`, as
-        `zoo.metrics.negative_log_likelihood` does.
+        See `zoo.models.elbo.importance_sampled`. For many samples, call this method in a
+        `tf.function`, as `zoo.metrics.negative_log_likelihood` does.
         """
         x = self._images(x)
         y = self.condition_for(x, y)
@@ -129,7 +129,7 @@ class VAE(GenerativeModel):
 
 @extends(elbo.parts, without=("condition",))
 def vae(image_shape: Sequence[int], **options) -> VAE:
-    """A `VAE` of networks and parts by name. The options are those of `zoo.models.elbo.parts`.
+    """A `VAE` from named networks and parts. The options are those of `zoo.models.elbo.parts`.
 
     Example:
         >>> model = zoo.models.vae((8, 8, 1), latent_dim=2, posterior="iaf", prior="realnvp")

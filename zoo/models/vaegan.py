@@ -32,19 +32,18 @@ from zoo.models.parts import posterior_and_prior
 
 @keras.saving.register_keras_serializable("zoo")
 class Equilibrium(PlainObject):
-    """A rule that skips the update of the discriminator or of the generator if it is too far ahead.
+    """A rule that skips updates of the discriminator or of the generator if it is too far ahead.
 
     The discriminator's costs are means over the batch: -log D for real images and -log(1 - D) for
-    fake ones, with D = sigmoid(logit) for every adversarial loss. A discriminator that guesses, and
-    is trained on as many images of each kind, has the cost log 2 = 0.69 for both. If a cost is
-    below cost - margin, the discriminator is not updated; if a cost is above cost + margin, the
-    generator is not updated; if that holds back both, both are updated. This is the rule of the
-    VAE/GAN authors' code.
+    fake images, with D = sigmoid(logit) for every adversarial loss. At D = 1/2, both costs are
+    log 2 = 0.69. If a cost is below cost - margin, the discriminator is not updated. If a cost is
+    above cost + margin, the generator is not updated. If both conditions hold, both players are
+    updated. This is the rule of the VAE/GAN authors' code.
 
     Args:
         cost: The discriminator's cost in a balanced game, finite; 0.68 in the authors' code.
         margin: Allowed distance from `cost`, at least 0; 0.35 in the authors' code. With an
-            infinite margin both are always updated.
+            infinite margin, both players are always updated.
 
     Raises:
         ValueError: If a number is out of range.
@@ -75,66 +74,69 @@ class Equilibrium(PlainObject):
 class VAEGAN(GenerativeModel):
     """A VAE with a unit normal likelihood of features of a GAN's discriminator.
 
-    The paper's Algorithm 1, with one forward pass for all three players:
+    Training follows the paper's Algorithm 1, with one forward pass for all three players:
 
         encoder:       beta * rate + distortion, with beta = 1 in the paper
         generator:     gamma * distortion + adversarial loss of reconstructions and of samples
         discriminator: adversarial loss of data against reconstructions and samples
 
     The rate is KL(q(z | x) || p(z)), and the distortion is minus the log-likelihood of the features
-    of x. Each player's gradient is that of its own loss for its own weights, so that no adversarial
-    gradient reaches the encoder, and no distortion reaches the discriminator. The features of x are
-    a constant target (`tf.stop_gradient`), as in the authors' code.
+    of x. Each player's gradient is that of its own loss with respect to its own weights, so that
+    the encoder has no gradient of an adversarial loss, and the discriminator has none of the
+    distortion. The features of x are a constant target (`tf.stop_gradient`), as in the authors'
+    code.
 
     Each network may take a condition `y[B, ...]`, such as a class or attributes, as its second
-    input. In section 4.2's attribute-conditional model all three networks do. Reconstructions and
-    samples then have the conditions of the batch's images.
+    input. In the attribute-conditional model of section 4.2, all three networks do. Reconstructions
+    and samples then have the conditions of the images in the batch.
 
     Args:
         posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`.
         generator: Network from `z[B, D]` to images `x[B, H, W, C]` in [0, 1]; the paper's decoder.
         prior: p(z), a `Prior` over `z[D]` without trainable weights.
         discriminator: Network from `x[B, H, W, C]` to `(features[B, F], logits[B, 1])`: the paper's
-            Dis_l(x), and the logits, high for real images. The unit normal suits features of about
-            unit variance; if theirs is much smaller, the rate outweighs the distortion and the
-            posterior collapses. `zoo.networks.discriminator` with `features=True` returns the
-            output of its last normalization, or the last hidden layer before its activation.
+            Dis_l(x), and logits that are high for real images. The features should have about unit
+            variance, as the unit normal assumes; if their variance is much smaller, the rate
+            outweighs the distortion and the posterior collapses. `zoo.networks.discriminator` with
+            `features=True` returns the output of its last normalization, or the last hidden layer
+            before its activation.
         adversarial_loss: An `AdversarialLoss`; `Minimax()`, as in the paper, if `None`.
         gamma: Weight of the generator's distortion, at least 0.
         equilibrium: An `Equilibrium`, as in the authors' code; `None` to update all players on
             every batch. With an equilibrium the discriminator's loss is the mean over the two kinds
             of fake images instead of their sum, and `real_cost`, `fake_cost`,
             `discriminator_updates` and `generator_updates` (shares of the batches) are reported.
-        beta: Weight of the encoder's rate, at least 0. It corresponds to features of variance beta.
-            With many features and beta = 1 the rate hardly counts: posteriors become narrow, and
-            their mixture over the data is far from the prior.
-        joint_batch: Whether the discriminator's batch normalization sees images, reconstructions
-            and samples as one batch in training, or as three. As three, as in DCGAN's code, the
-            distortion ignores differences of mean and scale between a batch of images and its
-            reconstructions.
+        beta: Weight of the encoder's rate, at least 0. It corresponds to a likelihood of variance
+            beta for the features. With many features and beta = 1, the rate has little influence:
+            posteriors become narrow, and their mixture over the data is far from the prior.
+        joint_batch: Whether the discriminator's batch normalization in training treats images,
+            reconstructions and samples as one batch; otherwise as three batches, as in DCGAN's
+            code. With three batches, the distortion ignores differences of mean and scale between a
+            batch of images and its reconstructions.
 
     Raises:
-        ValueError: If gamma or beta is out of range, or if the prior has trainable weights, or if
-            posterior or prior has no density; when called, if a network takes a condition and there
-            is none.
+        ValueError: If gamma or beta is out of range, if the prior has trainable weights, or if the
+            posterior or the prior has no density. When called, if a network takes a condition and
+            none is passed.
 
     Notes:
         Algorithm 1 prints the adversarial terms of discriminator and decoder with the opposite
         sign. Here, as in the authors' code, the discriminator maximises L_GAN and the decoder
         minimises it.
 
-        The code weighs the decoder's adversarial term by 1 - w and its distortion by w (1e-6 for
-        faces): gamma = w / (1 - w), up to a factor of the whole loss. The distortion is a sum over
-        features, so that gamma depends on their number.
+        In the authors' code, the decoder's adversarial term has the weight 1 - w and its distortion
+        the weight w (1e-6 for faces): gamma = w / (1 - w), up to a factor of the whole loss. The
+        distortion is a sum over features, so a suitable gamma depends on the number of features.
 
-        Algorithm 1 sums the discriminator's three terms: where all images are alike, its best D is
-        1/3. The code takes the mean over fake images, for which the best D is 1/2; with the sum,
-        the code's equilibrium would never update the decoder. The generator's terms are sums in
-        both.
+        Algorithm 1 sums the discriminator's three terms; if real and fake images have the same
+        distribution, the optimal D is 1/3. The authors' code takes the mean over the two kinds of
+        fake images, for which the optimal D is 1/2; with the sum, the equilibrium would never
+        update the decoder. Both sum the generator's terms.
 
-        The code's features are the third strided convolution before its normalization. It
-        normalizes images, reconstructions and samples as one batch for the logits, and images and
-        reconstructions as another for the features; here one pass serves both.
+        The features of the authors' code are the third strided convolution before its
+        normalization. That code normalizes images, reconstructions and samples as one batch for the
+        logits, and images and reconstructions as another batch for the features; here one pass
+        computes both.
 
     Example:
         >>> model = zoo.models.vaegan((8, 8, 1), latent_dim=4, condition="label", margin=0.35)
@@ -228,7 +230,7 @@ class VAEGAN(GenerativeModel):
         }
         if self.equilibrium is not None:
             fake_loss /= 2
-            # The rule's numbers are those of -log D, whatever the loss and its labels.
+            # The costs of the rule are those of -log D for every loss and its labels.
             fake_cost = (tf.nn.softplus(reconstruction) + tf.nn.softplus(sample)) / 2
             terms |= {"real_cost": tf.nn.softplus(-real), "fake_cost": fake_cost}
         return {
@@ -238,15 +240,15 @@ class VAEGAN(GenerativeModel):
         }, terms
 
     def _discriminate(self, x, fake, y, training):
-        """Features, and logits, of images, of reconstructions and of samples."""
-        # Without training the discriminator treats each example separately in any case.
+        """Two triples, features and logits, each of images, reconstructions and samples."""
+        # Outside of training, the discriminator treats each example separately.
         if self.joint_batch or not training:
             images = tf.concat([x, fake], 0)
             outputs = networks.call(self.discriminator, images, _repeated(y, 3), training)
             return [tf.split(output, 3) for output in outputs]
         kinds = [x, *tf.split(fake, 2)]
         outputs = [networks.call(self.discriminator, kind, y, training) for kind in kinds]
-        # Not concatenated: a gradient for one kind then passes through that kind alone.
+        # The outputs are not concatenated, so that a gradient of one kind uses only its own pass.
         return zip(*outputs, strict=True)
 
     @property
@@ -258,7 +260,9 @@ class VAEGAN(GenerativeModel):
         return spec
 
     def attribute_vectors(self, x, y) -> np.ndarray:
-        """The direction of each attribute in latent space, `[A, D]`: see `attribute_vectors`.
+        """The direction of each attribute in latent space, `[A, D]`.
+
+        See `zoo.models.attribute_vectors`.
 
         Args:
             x: Images `[N, H, W, C]`, such as training images.
@@ -285,11 +289,11 @@ def attribute_vectors(z, y) -> np.ndarray:
 
     Args:
         z: Latents `[N, D]`, such as `model.encode(x)` of training images.
-        y: Attributes `[N, A]` of the images, each 0 or 1; or labels `[N]`, ints from 0 on, of which
-            each is an attribute.
+        y: Attributes `[N, A]` of the images, each 0 or 1; or labels `[N]`, ints of at least 0, each
+            of which is an attribute.
 
     Raises:
-        ValueError: If the shapes do not match, or if all or none of the images have an attribute.
+        ValueError: If the shapes do not match, or if all images or no images have an attribute.
 
     Example:
         >>> from zoo.models.vaegan import attribute_vectors
@@ -340,9 +344,12 @@ def parts(
     features: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
-    """Arguments of a model with an encoder, a generator and a discriminator of images.
+    """The arguments of a model with an encoder, a generator and a discriminator of images.
 
-    For builders: see `vaegan`. `condition` and `features` are those of `zoo.networks.discriminator`.
+    For builders. The options are those of `vaegan`, and:
+
+    Args:
+        condition, features: As for `zoo.networks.discriminator`.
     """
     check_bounded(loss, spectral_norm=spectral_norm)
 
@@ -382,26 +389,26 @@ def vaegan(
     condition_size: int = 0,
     **options: Any,
 ) -> VAEGAN:
-    """A `VAEGAN` of perceptrons, or with a convolutional encoder and DCGAN's networks.
+    """A `VAEGAN` of perceptrons, or of a convolutional encoder and DCGAN's networks.
 
     Args:
         image_shape: Height, width, channels.
         gamma: Weight of the generator's distortion.
         beta: Weight of the encoder's rate; 1 in the paper.
         margin: Margin of the `Equilibrium`, 0.35 in the authors' code; 0 for no equilibrium.
-        joint_batch: Whether the discriminator normalizes all kinds of images as one batch.
+        joint_batch: As for `VAEGAN`.
         condition: The condition of all three networks: "none", "label" (ints `[B]`) or "attributes"
             (`[B, A]`).
-        condition_size: Number of classes, 0 for 10; or of attributes.
+        condition_size: Number of classes, 0 for 10; or number of attributes.
         latent_dim: D of the latents.
         network: "mlp" or "conv".
-        hidden: Units of the encoder's dense layers; for "mlp" the generator's in reverse order.
+        hidden: Units of the encoder's dense layers; the generator "mlp" mirrors them.
         filters: Channels of the encoder's convolutions, for "conv".
         activation: Activation of the encoder's hidden layers, and of the generator's for "mlp".
         width: Channels of the layer next to the image in generator and discriminator, for "conv".
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
-        dropout, batch_norm, spectral_norm: Of the discriminator: see `zoo.networks.discriminator`.
-            Spectral normalization needs `batch_norm=False`.
+        dropout, batch_norm, spectral_norm: Options of the discriminator: see
+            `zoo.networks.discriminator`. Spectral normalization needs `batch_norm=False`.
         posterior, posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: See
             `zoo.distributions.by_name.posterior`.
         prior, prior_scale, prior_components: See `zoo.distributions.by_name.prior`.

@@ -21,19 +21,20 @@ from zoo.models.parts import INTERNAL, posterior_and_prior
 
 @keras.saving.register_keras_serializable("zoo")
 class WAE(GenerativeModel):
-    """An autoencoder whose codes, taken together, are distributed like the prior.
+    """An autoencoder whose aggregate posterior is matched to the prior.
 
     Minimises the paper's eq. 4 with the estimator of Algorithm 2,
 
         E |x - G(z)|^2 + lambda MMD^2(q(z), p(z)),    z ~ q(z | x),
 
     where the squared error is summed over the image. The discrepancy is the U-statistic of the
-    codes of the global minibatch and equally many draws of the prior. As lambda goes to infinity,
-    the minimum is the squared 2-Wasserstein distance between the data and the images of G, over all
-    q(z | x) whose mixture is the prior (theorem 1). A VAE draws each q(z | x) to the prior; a WAE
-    draws only their mixture to it, so the encoder may be deterministic.
+    codes of the global minibatch and the same number of draws of the prior. As lambda goes to
+    infinity, the minimum over all q(z | x) whose mixture is the prior is the squared 2-Wasserstein
+    distance between the data and the images of G (theorem 1). A VAE penalises the distance of each
+    q(z | x) from the prior; a WAE penalises only that of their mixture, so the encoder may be
+    deterministic.
 
-    `cost` and `discrepancy` are reported without weight. The discrepancy can be negative.
+    `cost` and `discrepancy` are reported without weights. The discrepancy can be negative.
 
     A WAE has no likelihood: the paper's cost is a distance between images, here the squared error.
 
@@ -41,22 +42,23 @@ class WAE(GenerativeModel):
         posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`; in the paper with
             the family `Deterministic`.
         generator: G, a network from `z[B, D]` to `x[B, H, W, C]` in [0, 1].
-        prior: p(z), a `Prior` over `z[D]`. A density is not needed. A prior that learns needs
-            differentiable draws.
+        prior: p(z), a `Prior` over `z[D]`. A density is not needed. A prior with trainable weights
+            needs differentiable draws.
         lambda_: Weight of the discrepancy, at least 0; 10 in the paper on MNIST.
-        kernel: A `zoo.discrepancies.Kernel`; `InverseMultiquadric()` if `None`, which is the
-            paper's for the prior N(0, I).
+        kernel: A `zoo.discrepancies.Kernel`; if `None`, `InverseMultiquadric()`, the paper's kernel
+            for the prior N(0, I).
         unbiased: Whether the estimate of the discrepancy leaves out the pairs of a point with
             itself.
 
     Raises:
-        ValueError: If `lambda_` is negative or not finite, or the prior learns and its draws are not
-            differentiable.
+        ValueError: If `lambda_` is negative or not finite, or the prior has trainable weights and
+            no differentiable draws.
 
     Notes:
         The public code multiplies the squared error by 0.05, so its lambda of 10 on MNIST
-        corresponds to 200 here. It also adds noise to the encoder's input, and trains the encoder
-        alone at first, to match the prior's first two moments. Neither is part of the objective.
+        corresponds to 200 here. It also adds noise to the encoder's input, and first trains only
+        the encoder, to match the first two moments of the prior. The paper's objective contains
+        neither.
 
     Example:
         >>> model = zoo.WAE(
@@ -127,7 +129,7 @@ def parts(
     activation: str = "relu",
     **options: Any,
 ) -> dict[str, Any]:
-    """The `posterior`, `prior` and `generator` of a `WAE`. The options are those of `wae`."""
+    """The `posterior`, `prior` and `generator` of a `WAE`, from the options of `wae`."""
     sizes = {"network": network, "hidden": hidden, "activation": activation}
     return {
         **posterior_and_prior(image_shape, latent_dim=latent_dim, **sizes, **options),
@@ -147,7 +149,7 @@ def wae(
     kernel: str = "imq",
     **options: Any,
 ) -> WAE:
-    """A `WAE`; its generator has batch normalization.
+    """A `WAE` whose generator has batch normalization.
 
     Args:
         image_shape: Height, width, channels.
@@ -157,11 +159,11 @@ def wae(
         lambda_: Weight of the discrepancy.
         kernel: "imq" or "rbf".
         network: "mlp"; or "conv" for a convolutional encoder and the generator of DCGAN, on images
-            of 28, 32 or 64 pixels. The paper's networks are of this kind, but larger: 4 layers of
+            of 28, 32 or 64 pixels. The paper's networks are similar but larger, with 4 layers of
             128 to 1024 channels.
         hidden: Units of the encoder's dense layers; the generator "mlp" mirrors them.
         filters: Channels of the encoder's convolutions, for "conv".
-        width: Channels of the generator next to the image, for "conv".
+        width: Channels of the generator's layer next to the image, for "conv".
         activation: Activation of the hidden layers of the encoder and of the generator "mlp".
         posterior, posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: See
             `zoo.distributions.by_name.posterior`.

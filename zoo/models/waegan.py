@@ -21,10 +21,10 @@ from zoo.models.wae import check_lambda, parts, squared_error
 
 @keras.saving.register_keras_serializable("zoo")
 class WAEGAN(GenerativeModel):
-    """A Wasserstein autoencoder; a discriminator of latents draws its codes to the prior.
+    """A Wasserstein autoencoder with a discriminator of latents that matches codes to the prior.
 
-    The paper's Algorithm 1. On each batch, first the discriminator D learns to tell draws of the
-    prior (real) from codes (fake); it maximises
+    Training follows the paper's Algorithm 1. On each batch, the discriminator D is first updated to
+    separate draws of the prior (real) from codes (fake); it maximises
 
         lambda E[log D(z) + log(1 - D(z~))],    z ~ p(z), z~ ~ q(z | x).
 
@@ -32,13 +32,13 @@ class WAEGAN(GenerativeModel):
 
         E |x - G(z~)|^2 - lambda E log D(z~),
 
-    where the squared error is summed over the image. The gradient of the generator comes from the
-    first term alone, that of the encoder from both. `cost` and `penalty`, the second term, are
-    reported without weight.
+    where the squared error is summed over the image. The generator has a gradient of the first term
+    only, the encoder of both terms. `cost` and `penalty`, the second term, are reported without
+    weights.
 
-    The `AAE` takes the same two terms in two phases, each with its optimizer; here they are one sum
-    with the weight lambda. The penalty estimates a divergence between q(z) and p(z), in the place
-    of the discrepancy of the `WAE`.
+    The `AAE` minimises the same two terms in two phases, with separate optimizers; here the loss is
+    their sum, with the weight lambda. The penalty estimates a divergence between q(z) and p(z), and
+    replaces the discrepancy of the `WAE`.
 
     Args:
         posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`; in the paper with
@@ -47,18 +47,18 @@ class WAEGAN(GenerativeModel):
         prior: p(z), a `Prior` over `z[D]` without trainable weights. Only `prior_aware` needs a density.
         discriminator: Network from `z[B, D]` to logits `[B, 1]`, high for draws of the prior.
         lambda_: Weight of the penalty, at least 0; 10 in the paper on MNIST.
-        adversarial_loss: An `AdversarialLoss`; `NonSaturating()`, the paper's, if `None`.
+        adversarial_loss: An `AdversarialLoss`; `NonSaturating()`, as in the paper, if `None`.
         prior_aware: Whether the discriminator's logit is the network's output plus log p(z). The
-            best logit is log p(z) / q(z), so the network then learns -log q(z) alone.
+            optimal logit is log p(z) / q(z), so the network then only has to learn -log q(z).
 
     Raises:
-        ValueError: If `lambda_` is negative or not finite, the prior learns, or `prior_aware` is set
-            and the prior has no density.
+        ValueError: If `lambda_` is negative or not finite, the prior has trainable weights, or
+            `prior_aware` is set and the prior has no density.
 
     Notes:
         As for the `WAE`, the public code multiplies the squared error by 0.05, so its lambda of 10
-        on MNIST corresponds to 200 here. `prior_aware` is the option "gan_p_trick" of that code,
-        which the paper's experiments use.
+        on MNIST corresponds to 200 here. `prior_aware` is the option "gan_p_trick" of that code;
+        the paper's experiments use this option.
 
     Example:
         >>> model = zoo.WAEGAN(
@@ -124,7 +124,7 @@ class WAEGAN(GenerativeModel):
         )
 
     def latent_logits(self, z, y=None, training: bool = False) -> tf.Tensor:
-        """The logits `[B]` of latents `z[B, D]`; if `prior_aware`, with log p(z) added."""
+        """The logits `[B]` of latents `z[B, D]`, including log p(z) if `prior_aware` is set."""
         logits = networks.logits(self.discriminator, z, y, training)
         return logits + self.prior(y).log_prob(z) if self.prior_aware else logits
 
@@ -142,7 +142,7 @@ def waegan(
     label_noise: float = 0.0,
     **options: Any,
 ) -> WAEGAN:
-    """A `WAEGAN`; its generator has batch normalization.
+    """A `WAEGAN` whose generator has batch normalization.
 
     Args:
         image_shape: Height, width, channels.

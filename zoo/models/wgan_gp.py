@@ -21,9 +21,9 @@ from zoo.models.gan import GAN, gan
 def wgan_gp(image_shape: Sequence[int], **options: Any) -> GAN:
     """A `GAN` with the paper's Algorithm 1: the Wasserstein loss, lambda = 10, five critic updates.
 
-    The critic, as the paper calls the discriminator, has no batch normalization (section 4). The
-    paper trains with Adam, learning rate 1e-4, beta_1 = 0 and beta_2 = 0.9, on 64 images for each
-    update; a batch holds the images of all five critic updates.
+    The critic, which is the paper's name for the discriminator, has no batch normalization (section
+    4). The paper trains with Adam, with learning rate 1e-4, beta_1 = 0 and beta_2 = 0.9, and with
+    64 images for each update. A batch of this model contains the images of all five critic updates.
 
     Args:
         image_shape: Height, width, channels.
