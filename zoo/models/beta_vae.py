@@ -85,8 +85,9 @@ def beta_vae(
     Args:
         image_shape: Height, width, channels.
         beta: Weight of the rate, or of its distance from the capacity.
-        capacity: Final target of the rate in nats (Burgess et al.: 25); 0 for Higgins et al.'s loss.
-        capacity_steps: Training steps in which the capacity rises from 0 (Burgess et al.: 100,000).
+        capacity: Final target of the rate in nats; 25 in Burgess et al., 0 for Higgins et al.'s
+            loss.
+        capacity_steps: Training steps in which the capacity rises from 0; 100,000 in Burgess et al.
 
     Raises:
         ValueError: If `capacity_steps` is set without a `capacity`, or as for `vae`.

@@ -111,7 +111,8 @@ class ClusteringAAE(AAE):
     of the latents: `decode(encode(x), y=3)` shows the style of x in cluster 3.
 
     Args:
-        posterior: q(y, z | x), a `Conditional` on `x[B, H, W, C]` with the family `SoftmaxAndStyle`.
+        posterior: q(y, z | x), a `Conditional` on `x[B, H, W, C]` with the family
+            `SoftmaxAndStyle`.
         likelihood: p(x | y, z), a `Conditional` on `[B, K + D]`.
         prior: A `CategoryAndStyle` without trainable weights.
         discriminator: Network from `z[B, D]` to logits `[B, 1]`, high for draws of p(z).

@@ -24,9 +24,9 @@ class FactorVAE(VAE):
 
         TC = KL(q(z) || prod_j q(z_j)),    q(z) = E_x q(z | x).
 
-    A discriminator estimates TC by the paper's eq. 3: its logit approximates the log density ratio of
-    q(z) to prod_j q(z_j), whose mean over q(z) is TC. The estimate is not a bound; it is reported as
-    `total_correlation`.
+    A discriminator estimates TC by the paper's eq. 3: its logit approximates the log density ratio
+    of q(z) to prod_j q(z_j), whose mean over q(z) is TC. The estimate is not a bound; it is
+    reported as `total_correlation`.
 
     Both players are updated after one forward pass, as in Algorithm 2. The VAE minimises
 

@@ -82,9 +82,9 @@ class M2(GenerativeModel):
 
     The sum over classes is exact, with one draw of z for each class.
 
-    A training batch is two streams, `((x_labelled, y), x_unlabelled)`, as `ImageData.batches` makes
-    them with `semi_supervised=True`. Let s = N_l / N be the share of labelled images in the data set
-    and r the share of labelled rows in the batch. The losses of the rows are
+    A training batch is two streams, `((x_labelled, y), x_unlabelled)`, as in `ImageData.batches`
+    with `semi_supervised=True`. Let s = N_l / N be the share of labelled images in the data set and
+    r the share of labelled rows in the batch. The losses of the rows are
 
         labelled:    s / r L(x, y) + alpha / r (-log q(y | x))
         unlabelled:  (1 - s) / (1 - r) U(x)
@@ -288,7 +288,7 @@ class M2(GenerativeModel):
         return y
 
     def _shares(self, x_labelled, x_unlabelled):
-        """s and r: the share of labelled images in the data set, and of labelled rows in the batch."""
+        """s and r: the shares of labelled images in the data set and in the batch."""
         if self.labelled_share is None:
             raise ValueError(
                 "Training on two streams needs the share of labelled images in the data set: call "

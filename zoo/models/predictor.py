@@ -70,7 +70,10 @@ class Predictor(GenerativeModel):
         return as_images(self.likelihood(y, y).mean())
 
     def log_prob(self, x, num_samples: int = 1, y=None, seed=None) -> tf.Tensor:
-        """The exact log p(hidden part | y) `[B]` in nats; `num_samples` and `seed` have no effect."""
+        """The exact log p(hidden part | y), `[B]` in nats.
+
+        `num_samples` and `seed` have no effect.
+        """
         x = self._images(x)
         y = self.condition_for(x, y)
         return self.likelihood(y, y).log_prob(x)

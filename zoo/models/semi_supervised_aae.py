@@ -37,8 +37,8 @@ class SemiSupervisedAAE(ClusteringAAE):
     whose most probable class is their label (0 without labelled images).
 
     Args:
-        posterior, likelihood, prior, discriminator, category_discriminator, adversarial_loss: As for
-            `ClusteringAAE`.
+        posterior, likelihood, prior, discriminator, category_discriminator, adversarial_loss: As
+            for `ClusteringAAE`.
 
     Notes:
         An encoder with batch normalization receives both streams in the classification phase,

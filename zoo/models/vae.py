@@ -22,9 +22,9 @@ from zoo.schedules import Schedule, check_weight, value_at
 class VAE(GenerativeModel):
     """Maximises the evidence lower bound, E_q[log p(x | z)] - KL(q(z | x) || p(z)).
 
-    The bound is Kingma and Welling, 2014, eq. 7, with L = `num_samples` draws of z. The negatives of
-    the two terms are reported as `distortion` and `rate`, in nats per image, summed over pixels and
-    latents, so that -loss is a lower bound on log p(x). The KL is exact if its formula is known
+    The bound is eq. 7 of Kingma and Welling, 2014, with L = `num_samples` draws of z. The loss is
+    the sum of `distortion`, -E_q[log p(x | z)], and `rate`, the KL, in nats per image, summed over
+    pixels and latents; -loss is a lower bound on log p(x). The KL is exact if its formula is known
     (appendix B of the paper for two normals), and otherwise estimated at the same z.
 
     In training the rate may have a weight (`rate_weight`), such as a warm-up, and `free_bits`. In

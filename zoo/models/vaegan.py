@@ -305,7 +305,7 @@ def attribute_vectors(z, y) -> np.ndarray:
         y = np.eye(y.max() + 1)[y]
     if z.ndim != 2 or y.ndim != 2 or len(z) != len(y) or not np.isin(y, (0, 1)).all():
         raise ValueError(
-            "Expected latents [N, D] and attributes [N, A] that are 0 or 1, or labels [N] from 0 on. "
+            "Expected latents [N, D], and attributes [N, A] of 0 and 1 or labels [N] of at least 0. "
             f"Received: latents of shape {z.shape}, and {y.dtype.name} of shape {y.shape}."
         )
     y = y.astype(np.float64)

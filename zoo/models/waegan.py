@@ -44,7 +44,8 @@ class WAEGAN(GenerativeModel):
         posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`; in the paper with
             the family `Deterministic`.
         generator: G, a network from `z[B, D]` to `x[B, H, W, C]` in [0, 1].
-        prior: p(z), a `Prior` over `z[D]` without trainable weights. Only `prior_aware` needs a density.
+        prior: p(z), a `Prior` over `z[D]` without trainable weights. Only `prior_aware` needs its
+            density.
         discriminator: Network from `z[B, D]` to logits `[B, 1]`, high for draws of the prior.
         lambda_: Weight of the penalty, at least 0; 10 in the paper on MNIST.
         adversarial_loss: An `AdversarialLoss`; `NonSaturating()`, as in the paper, if `None`.

@@ -1,11 +1,11 @@
-"""Named settings: builder, options, data, optimizers; and how to build models from them.
+"""Named configurations (builder, options, data, optimizers), and functions that build their models.
 
 config = zoo.presets.get("vae_digits")
 zoo.presets.override(config, ["latent_dim=2", "epochs=20"])
 model = zoo.presets.build(config, image_shape=(8, 8, 1), levels=17)
 
-The settings are plain data in `vaes.py`, `gans.py`, `aaes.py` and `hybrids.py`. A preset's name is
-its builder's name, what is special about it, and its data set.
+The settings are plain data in `vaes.py`, `gans.py`, `aaes.py` and `hybrids.py`. The name of a preset
+consists of the builder's name, the variant and the data set.
 """
 
 from zoo.presets.config import (

@@ -16,7 +16,7 @@ PRESETS = {
         "epochs": 300,
     },
     "aae_supervised_digits": {
-        "about": "Supervised adversarial autoencoder: the decoder is told the label, the code is the style.",
+        "about": "Supervised adversarial autoencoder: label in the decoder, style in the code.",
         "like": "aae_digits",
         "model": {"condition": "label", "condition_size": 10},
         "epochs": 200,
@@ -35,7 +35,7 @@ PRESETS = {
         "epochs": 30,
     },
     "aae_supervised_mnist": {
-        "about": "Supervised adversarial autoencoder: the decoder is told the label, the code is the style.",
+        "about": "Supervised adversarial autoencoder: label in the decoder, style in the code.",
         "like": "aae_mnist",
         "model": {"latent_dim": 15, "condition": "label", "condition_size": 10},
         "epochs": 15,
@@ -46,7 +46,7 @@ PRESETS = {
         "data": {"name": "fashion_mnist"},
     },
     "aae_cifar10": {
-        "about": "Adversarial autoencoder of CIFAR-10, squared error, multilayer perceptrons.",
+        "about": "Adversarial autoencoder, squared error, multilayer perceptrons, on CIFAR-10.",
         "builder": "aae",
         "model": {"latent_dim": 64, "likelihood": "unit_normal"},
         "optimizers": {
@@ -59,7 +59,7 @@ PRESETS = {
         "epochs": 50,
     },
     "aae_svhn_cropped": {
-        "about": "Adversarial autoencoder of SVHN, squared error, multilayer perceptrons.",
+        "about": "Adversarial autoencoder, squared error, multilayer perceptrons, on SVHN.",
         "like": "aae_cifar10",
         "data": {"name": "svhn_cropped"},
     },
@@ -157,7 +157,7 @@ PRESETS = {
         "epochs": 20,
     },
     "clustering_aae_digits": {
-        "about": "Adversarial autoencoder that clusters, 16 clusters, no labels.",
+        "about": "Clustering adversarial autoencoder, 16 clusters, no labels.",
         "like": "semi_supervised_aae_digits",
         "builder": "clustering_aae",
         "model": {"latent_dim": 4},
@@ -170,7 +170,7 @@ PRESETS = {
         "data": {"num_labels": None},
     },
     "clustering_aae_mnist": {
-        "about": "Adversarial autoencoder that clusters, 16 clusters, no labels.",
+        "about": "Clustering adversarial autoencoder, 16 clusters, no labels.",
         "like": "semi_supervised_aae_mnist",
         "builder": "clustering_aae",
         "model": {"latent_dim": 5},
@@ -184,25 +184,25 @@ PRESETS = {
         "jit_compile": True,
     },
     "dimension_reduction_aae_digits": {
-        "about": "Adversarial autoencoder in the plane, heads of 20 clusters, no labels.",
+        "about": "Adversarial autoencoder in two dimensions, heads of 20 clusters, no labels.",
         "like": "clustering_aae_digits",
         "builder": "dimension_reduction_aae",
         "model": {"latent_dim": 2},
     },
     "dimension_reduction_aae_mnist": {
-        "about": "Adversarial autoencoder in the plane, heads of 20 clusters, no labels.",
+        "about": "Adversarial autoencoder in two dimensions, heads of 20 clusters, no labels.",
         "like": "clustering_aae_mnist",
         "builder": "dimension_reduction_aae",
         "model": {"latent_dim": 2},
     },
     "semi_supervised_dimension_reduction_aae_digits": {
-        "about": "Adversarial autoencoder in the plane, heads of ten classes, 100 labels.",
+        "about": "Adversarial autoencoder in two dimensions, heads of ten classes, 100 labels.",
         "like": "semi_supervised_aae_digits",
         "builder": "semi_supervised_dimension_reduction_aae",
         "model": {"latent_dim": 2},
     },
     "semi_supervised_dimension_reduction_aae_mnist": {
-        "about": "Adversarial autoencoder in the plane, heads of ten classes, 1,000 labels.",
+        "about": "Adversarial autoencoder in two dimensions, heads of ten classes, 1,000 labels.",
         "like": "semi_supervised_aae_mnist",
         "builder": "semi_supervised_dimension_reduction_aae",
     },

@@ -1,4 +1,4 @@
-"""The engine of the presets: named settings, how to change them, and how to build a model from them."""
+"""Configurations of presets: functions that read and change them, and that build their models."""
 
 import ast
 import copy
@@ -15,7 +15,7 @@ from zoo.model import GenerativeModel
 from zoo.presets import aaes, gans, hybrids, vaes
 
 PRESETS: dict[str, dict[str, Any]] = vaes.PRESETS | gans.PRESETS | aaes.PRESETS | hybrids.PRESETS
-"""Each preset states what it changes: of the preset `like`, or of the builder's defaults."""
+"""Each preset states its differences from the preset `like`, or from the builder's defaults."""
 
 _DEFAULTS = {
     "data": {
@@ -25,7 +25,7 @@ _DEFAULTS = {
         "seen_quadrants": config_dict.placeholder(int),
         "num_labels": config_dict.placeholder(int),
     },
-    # How all learning rates fall over the epochs: a key of `zoo.training.callbacks.DECAYS`.
+    # The decay of all learning rates over the epochs: a key of `zoo.training.callbacks.DECAYS`.
     "learning_rate_decay": "none",
     "batch_size": 50,
     "seed": 0,
@@ -34,8 +34,8 @@ _DEFAULTS = {
     "deterministic": False,
     "jit_compile": True,
     "steps_per_execution": 50,
-    # On validation images, after every so many epochs (0 for never) and after the last, or after the
-    # epochs `at`. The best model by `metric` is kept.
+    # Evaluation on validation images: after each `every` epochs (0 for never) and the last epoch, or
+    # after the epochs `at`. The best model by `metric` is kept.
     "evaluation": {
         "every": 0,
         "at": (),
@@ -80,7 +80,7 @@ def defaults(builder: str) -> dict[str, Any]:
 
 
 def resolve(name: str) -> dict[str, Any]:
-    """What a preset states, together with what the preset states that it is `like`."""
+    """The settings of a preset, merged with those of the preset `like`."""
     preset = {"model": {}} | PRESETS[name]
     if "like" not in preset:
         return preset
@@ -90,7 +90,7 @@ def resolve(name: str) -> dict[str, Any]:
 
 
 def get(name: str) -> ConfigDict:
-    """The full configuration of a preset, to read or to change.
+    """The full configuration of a preset, which the caller may change.
 
     Args:
         name: One of `names()`.
@@ -103,10 +103,10 @@ def get(name: str) -> ConfigDict:
         20
     """
     look_up(PRESETS, name, "preset")
-    # Copies: configurations would share placeholders, and with them values.
+    # Copies, because configurations that share a placeholder also share its value.
     preset = copy.deepcopy(resolve(name))
     options = defaults(preset["builder"]) | preset["model"]
-    # An option without a value names the run of a trained model.
+    # An option whose default is `None` names the run of a trained model.
     runs = {key: config_dict.placeholder(str) for key, value in options.items() if value is None}
     config = ConfigDict(copy.deepcopy(_DEFAULTS) | {"model": runs}, type_safe=True)
     config.update(ConfigDict({"preset": name} | preset | {"model": _with_values(options)}))
@@ -118,10 +118,10 @@ def get(name: str) -> ConfigDict:
 
 
 def from_dict(settings: dict) -> ConfigDict:
-    """The configuration with that content: the inverse of `to_dict`.
+    """The configuration with the given settings: the inverse of `to_dict`.
 
-    A general setting that is missing, because it is newer than the content, has the preset's value. A
-    missing option of the builder has the builder's default, with which the model was built.
+    A general setting that is missing, because it was added later, has the preset's value. A missing
+    option of the builder has the builder's default, with which the model was built.
 
     Raises:
         ValueError: If `settings` is not the configuration of a known preset.
@@ -143,7 +143,7 @@ def from_dict(settings: dict) -> ConfigDict:
 
 
 def to_dict(config: ConfigDict) -> dict:
-    """The configuration as plain nested dicts, ready for JSON."""
+    """The configuration as plain nested dicts that JSON can represent."""
     return config.to_dict()
 
 
@@ -156,16 +156,16 @@ def differences(a: ConfigDict, b: ConfigDict) -> dict[str, tuple]:
 def override(config: ConfigDict, settings: Iterable[str]) -> None:
     """Changes a configuration in place by "key=value" settings.
 
-    A key is a path such as `optimizers.vae.learning_rate`, or its end if only one path ends so. A
-    value has the type of the one that it replaces.
+    A key is a path such as `optimizers.vae.learning_rate`, or the end of a path if it is unique.
+    The new value must have the type of the old value.
 
-    A choice resets what belongs to another choice: with `prior=mixture` the preset's `prior_steps` of
-    a RealNVP prior returns to its default, and with another optimizer the preset's settings that it
-    does not have are removed.
+    A new choice resets the preset's settings that it does not use. For example, `prior=mixture`
+    resets the `prior_steps` of a RealNVP prior to the default, and a new optimizer removes the
+    settings that it does not have.
 
     Raises:
-        ValueError: If a key or a choice is unknown, a value has another type, or a setting other than
-            the preset's own does not belong to the choice.
+        ValueError: If a key or a choice is unknown, a value has another type, or a setting other
+            than the preset's own does not fit the choice.
 
     Example:
         >>> config = zoo.presets.get("vae_digits")
@@ -189,7 +189,7 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
             )
         [path] = matches
         if path.startswith("optimizers.") and path.endswith(".name"):
-            _optimizer_class(text)  # An unknown name changes nothing.
+            _optimizer_class(text)  # Raises before anything is changed if the name is unknown.
         option = path.removeprefix("model.")
         if option in models.BUILDERS[config.builder].choices:
             look_up(models.BUILDERS[config.builder].choices[option], text, option)
@@ -204,11 +204,11 @@ def _with_values(options):
 
 
 def unused(config: ConfigDict, options: Iterable[str] | None = None) -> list[str]:
-    """The builder's options that belong to other values of a choice than the chosen ones.
+    """The options of the builder that its chosen values, such as that of `prior`, do not use.
 
     Args:
         config: A configuration.
-        options: The choices to look at, such as ["prior"]; `None` for all of the builder.
+        options: The choices to check, such as ["prior"]; `None` for all choices of the builder.
 
     Example:
         >>> "prior_steps" in zoo.presets.unused(zoo.presets.get("vae_digits"))
@@ -224,7 +224,7 @@ def unused(config: ConfigDict, options: Iterable[str] | None = None) -> list[str
 
 
 def _reset_unused_options(config, given):
-    """Returns options of the preset that a newly chosen part does not use to their defaults."""
+    """Resets the options of the preset that a newly chosen part does not use."""
     usual = defaults(config.builder)
     chosen = [o for o in models.BUILDERS[config.builder].choices if f"model.{o}" in given]
     for name in unused(config, chosen):
@@ -245,7 +245,7 @@ def _set(config, path, text):
 
 
 def _assign(config, path, value):
-    """Sets the value at `path`; raises a `TypeError` if its type is not that of the old value."""
+    """Sets the value at `path`. Raises a `TypeError` if its type is not that of the old value."""
     holder, name = _holder(config, path), path.rpartition(".")[2]
     wanted = holder.get_type(name)
     if wanted is tuple and isinstance(value, int):
@@ -297,7 +297,7 @@ def _optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
         key.lower(): value
         for key, value in vars(keras.optimizers).items()
         if isinstance(value, type) and issubclass(value, base) and value is not base
-        if "learning_rate" in _arguments(value)  # Without one it wraps another optimizer.
+        if "learning_rate" in _arguments(value)  # Optimizers without one wrap another optimizer.
     }
     return look_up(classes, name.lower(), "optimizer")
 
@@ -320,19 +320,19 @@ def build(
 ) -> GenerativeModel:
     """The compiled model of a configuration, for images of that shape.
 
-    Call it in the scope of the strategy that trains the model. If options remove a player, such as
-    baseline_hidden=(), the preset's settings of its optimizer have no effect; a player that options
-    add has the optimizer settings of the others.
+    Call this function in the scope of the strategy that trains the model. If an option, such as
+    baseline_hidden=(), removes a player, the preset's settings of that player's optimizer have no
+    effect. A player that an option adds has the optimizer settings of the other players.
 
     Args:
         config: A configuration, as `get` returns it.
         image_shape: Height, width, channels.
         levels: Number of grey levels of the data, for discretized likelihoods.
-        **parts: Options of the builder that no configuration can hold, such as `first`, the trained
-            model that an `M1M2` builds on.
+        **parts: Options of the builder that a configuration cannot hold, such as `first`, the
+            trained model that an `M1M2` builds on.
 
     Raises:
-        ValueError: If an option is out of range or does not suit the images.
+        ValueError: If an option is out of range or does not fit the images.
     """
     builder = look_up(models.BUILDERS, config.builder, "builder")
     options = dict(config.model) | parts
@@ -349,10 +349,10 @@ def build(
 
 
 def _optimizer_settings(model, config):
-    """The optimizer settings of each player of the model; its options decide which players exist.
+    """The optimizer settings of each player of the model, whose players depend on its options.
 
     The preset's settings for a player that the model does not have are dropped. A player without
-    settings gets those of the others, if these are all equal.
+    settings gets those of the other players, if these are all equal.
     """
     players, optimizers = model.players(), dict(config.optimizers)
     own = get(config.preset).optimizers

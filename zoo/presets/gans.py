@@ -35,7 +35,7 @@ PRESETS = {
         "data": {"name": "fashion_mnist"},
     },
     "gan_cifar10": {
-        "about": "GAN of CIFAR-10, non-saturating, R1 penalty, multilayer perceptrons.",
+        "about": "GAN, non-saturating, R1 penalty, multilayer perceptrons, on CIFAR-10.",
         "like": "gan_mnist",
         "model": {
             "latent_dim": 128,
@@ -45,12 +45,12 @@ PRESETS = {
         "data": {"name": "cifar10"},
     },
     "gan_svhn_cropped": {
-        "about": "GAN of SVHN, non-saturating, R1 penalty, multilayer perceptrons.",
+        "about": "GAN, non-saturating, R1 penalty, multilayer perceptrons, on SVHN.",
         "like": "gan_cifar10",
         "data": {"name": "svhn_cropped"},
     },
     "dcgan_digits": {
-        "about": "GAN with DCGAN's networks, narrow, for 8 pixels.",
+        "about": "DCGAN with narrow networks for images of 8 pixels.",
         "builder": "dcgan",
         "model": {"latent_dim": 16, "width": 32},
         "optimizers": {"discriminator": adversarial_adam(), "generator": adversarial_adam()},
@@ -59,7 +59,7 @@ PRESETS = {
         "epochs": 150,
     },
     "dcgan_mnist": {
-        "about": "GAN with DCGAN's networks, half as wide as the paper's.",
+        "about": "DCGAN with networks half as wide as the paper's.",
         "like": "dcgan_digits",
         "model": {"latent_dim": 100},
         "data": {"name": "mnist"},
@@ -67,30 +67,30 @@ PRESETS = {
         "epochs": 20,
     },
     "dcgan_fashion_mnist": {
-        "about": "GAN with DCGAN's networks, half as wide as the paper's.",
+        "about": "DCGAN with networks half as wide as the paper's.",
         "like": "dcgan_mnist",
         "data": {"name": "fashion_mnist"},
     },
     "dcgan_cifar10": {
-        "about": "GAN with DCGAN's networks, half as wide as the paper's, on CIFAR-10.",
+        "about": "DCGAN with networks half as wide as the paper's, on CIFAR-10.",
         "like": "dcgan_mnist",
         "model": {"width": 64},
         "data": {"name": "cifar10"},
         "epochs": 50,
     },
     "dcgan_svhn_cropped": {
-        "about": "GAN with DCGAN's networks, half as wide as the paper's, on SVHN.",
+        "about": "DCGAN with networks half as wide as the paper's, on SVHN.",
         "like": "dcgan_cifar10",
         "data": {"name": "svhn_cropped"},
     },
     "dcgan_celeb_a": {
-        "about": "GAN of faces with DCGAN's networks, of the paper's width, 64 pixels.",
+        "about": "DCGAN with networks as wide as the paper's, on faces of 64 pixels.",
         "like": "dcgan_mnist",
         "model": {"width": 128},
         "data": {"name": "celeb_a"},
     },
     "wgan_gp_digits": {
-        "about": "WGAN-GP, multilayer perceptrons, 5 steps of the critic.",
+        "about": "WGAN-GP, multilayer perceptrons, 5 critic updates per step.",
         "builder": "wgan_gp",
         "model": {
             "latent_dim": 16,
@@ -121,7 +121,7 @@ PRESETS = {
         "epochs": 100,
     },
     "f_gan_digits": {
-        "about": "f-GAN of the squared Hellinger distance, multilayer perceptrons.",
+        "about": "f-GAN with the squared Hellinger distance, multilayer perceptrons.",
         "like": "gan_digits",
         "builder": "f_gan",
         "model": {
@@ -132,7 +132,7 @@ PRESETS = {
         },
     },
     "f_gan_mnist": {
-        "about": "f-GAN of the Kullback-Leibler divergence, of nearly the paper's networks.",
+        "about": "f-GAN with the Kullback-Leibler divergence, almost the paper's networks.",
         "builder": "f_gan",
         "optimizers": {"discriminator": adversarial_adam(), "generator": adversarial_adam()},
         "data": {"name": "mnist"},
@@ -140,7 +140,7 @@ PRESETS = {
         "epochs": 50,
     },
     "sngan_mnist": {
-        "about": "GAN with the hinge loss and spectral normalization, DCGAN's networks.",
+        "about": "SNGAN: hinge loss, spectral normalization, DCGAN's networks.",
         "builder": "sngan",
         "model": {"width": 32},
         "optimizers": {"discriminator": adversarial_adam(), "generator": adversarial_adam()},
@@ -150,20 +150,20 @@ PRESETS = {
         "epochs": 10,
     },
     "sngan_cifar10": {
-        "about": "GAN with the hinge loss and spectral normalization, DCGAN's networks, colour.",
+        "about": "SNGAN: hinge loss, spectral normalization, DCGAN's networks, on CIFAR-10.",
         "like": "sngan_mnist",
         "model": {"width": 64},
         "data": {"name": "cifar10"},
         "epochs": 50,
     },
     "cgan_digits": {
-        "about": "Class-conditional GAN, labels beside noise and image, multilayer perceptrons.",
+        "about": "Class-conditional GAN, concatenated labels, multilayer perceptrons.",
         "like": "gan_digits",
         "builder": "cgan",
         "model": {"condition_size": 10},
     },
     "cgan_mnist": {
-        "about": "Class-conditional GAN, projection discriminator, spectral normalization, hinge.",
+        "about": "Class-conditional SNGAN: projection discriminator, hinge loss.",
         "like": "sngan_mnist",
         "builder": "cgan",
         "model": {

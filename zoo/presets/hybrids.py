@@ -22,12 +22,12 @@ PRESETS = {
         "epochs": 300,
     },
     "vaegan_label_digits": {
-        "about": "VAE/GAN, given the class, multilayer perceptrons.",
+        "about": "Class-conditional VAE/GAN, multilayer perceptrons.",
         "like": "vaegan_digits",
         "model": {"margin": 0.35, "condition": "label", "condition_size": 10},
     },
     "vaegan_mnist": {
-        "about": "VAE/GAN, convolutional, with the authors' equilibrium and a heavier rate.",
+        "about": "VAE/GAN, convolutional, the authors' equilibrium, larger rate weight.",
         "builder": "vaegan",
         "model": {
             "gamma": 0.003,
@@ -51,12 +51,12 @@ PRESETS = {
         "epochs": 12,
     },
     "vaegan_label_mnist": {
-        "about": "VAE/GAN, given the class, convolutional, with the settings of `vaegan_mnist`.",
+        "about": "Class-conditional VAE/GAN, convolutional, with the settings of `vaegan_mnist`.",
         "like": "vaegan_mnist",
         "model": {"condition": "label", "condition_size": 10},
     },
     "vaegan_fashion_mnist": {
-        "about": "VAE/GAN, convolutional, with the authors' equilibrium and a heavier rate.",
+        "about": "VAE/GAN, convolutional, the authors' equilibrium, larger rate weight.",
         "like": "vaegan_mnist",
         "model": {"gamma": 0.005, "width": 32},
         "optimizers": {
@@ -96,19 +96,19 @@ PRESETS = {
         "data": {"name": "svhn_cropped"},
     },
     "vaegan_celeb_a": {
-        "about": "VAE/GAN of faces, 64 pixels, with the authors' equilibrium.",
+        "about": "VAE/GAN on faces of 64 pixels, with the authors' equilibrium.",
         "like": "vaegan_cifar10",
         "model": {"hidden": (1024,)},
         "data": {"name": "celeb_a"},
         "epochs": 20,
     },
     "vaegan_attributes_celeb_a": {
-        "about": "VAE/GAN of faces, given CelebA's 40 attributes, with the authors' equilibrium.",
+        "about": "VAE/GAN on faces, conditional on 40 attributes, with the authors' equilibrium.",
         "like": "vaegan_celeb_a",
         "model": {"condition": "attributes", "condition_size": 40},
     },
     "avb_digits": {
-        "about": "Adversarial variational Bayes, noise in the encoder, on binarised digits.",
+        "about": "Adversarial variational Bayes, encoder with noise, on binarised digits.",
         "builder": "avb",
         "model": {
             "latent_dim": 4,
@@ -137,7 +137,7 @@ PRESETS = {
         "epochs": 300,
     },
     "avb_mnist": {
-        "about": "Adversarial variational Bayes, noise in the encoder, on binarised MNIST.",
+        "about": "Adversarial variational Bayes, encoder with noise, on binarised MNIST.",
         "builder": "avb",
         "model": {
             "discriminator": "product",
@@ -192,7 +192,7 @@ PRESETS = {
         "epochs": 10,
     },
     "alpha_gan_cifar10": {
-        "about": "alpha-GAN, DCGAN's networks, colour.",
+        "about": "alpha-GAN, DCGAN's networks, on CIFAR-10.",
         "like": "alpha_gan_mnist",
         "model": {"latent_dim": 128, "lambda_": 0.1, "filters": (64, 128, 256), "width": 32},
         "data": {"name": "cifar10"},

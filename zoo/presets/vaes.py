@@ -2,8 +2,8 @@
 
 from zoo.presets.optimizers import adam, adversarial_adam
 
-# XLA and the steps per execution are the best of `benchmarks.speed.throughput --sweep` on a CPU: XLA
-# helps perceptrons and slows convolutions down.
+# `jit_compile` and `steps_per_execution` are the fastest settings on a CPU, by
+# `benchmarks.speed.throughput --sweep`: XLA speeds up perceptrons and slows down convolutions.
 PRESETS = {
     "autoencoder_digits": {
         "about": "Autoencoder, squared error, multilayer perceptron.",
@@ -38,7 +38,7 @@ PRESETS = {
         "epochs": 200,
     },
     "vae_iaf_digits": {
-        "about": "VAE, posterior of inverse autoregressive flow, on dynamically binarised digits.",
+        "about": "VAE, inverse autoregressive flow posterior, on dynamically binarised digits.",
         "like": "vae_digits",
         "model": {"posterior": "iaf", "posterior_steps": 2, "posterior_hidden": (64,)},
     },
@@ -61,17 +61,17 @@ PRESETS = {
         "model": {"prior": "vamp", "prior_components": 50},
     },
     "vae_planar_digits": {
-        "about": "VAE, posterior of planar flow, on dynamically binarised digits.",
+        "about": "VAE, planar flow posterior, on dynamically binarised digits.",
         "like": "vae_digits",
         "model": {"posterior": "planar", "posterior_steps": 8},
     },
     "vae_mixture_digits": {
-        "about": "VAE, prior a learned mixture of normals, on dynamically binarised digits.",
+        "about": "VAE, learned mixture of normals as prior, on dynamically binarised digits.",
         "like": "vae_digits",
         "model": {"prior": "mixture", "prior_components": 20},
     },
     "vae_full_covariance_digits": {
-        "about": "VAE, posterior with full covariance, on dynamically binarised digits.",
+        "about": "VAE, full-covariance posterior, on dynamically binarised digits.",
         "like": "vae_digits",
         "model": {"posterior": "full_covariance"},
     },
@@ -84,7 +84,7 @@ PRESETS = {
         "epochs": 50,
     },
     "vae_iaf_mnist": {
-        "about": "VAE, posterior of inverse autoregressive flow, on dynamically binarised MNIST.",
+        "about": "VAE, inverse autoregressive flow posterior, on dynamically binarised MNIST.",
         "like": "vae_mnist",
         "model": {
             "latent_dim": 32,
@@ -113,18 +113,18 @@ PRESETS = {
         "optimizers": {"vae": adam(5e-4)},
     },
     "vae_planar_mnist": {
-        "about": "VAE, posterior of planar flow, on dynamically binarised MNIST.",
+        "about": "VAE, planar flow posterior, on dynamically binarised MNIST.",
         "like": "vae_mnist",
         "model": {"latent_dim": 40, "posterior": "planar", "posterior_steps": 10},
         "optimizers": {"vae": adam(5e-4)},
     },
     "vae_mixture_mnist": {
-        "about": "VAE, prior a learned mixture of normals, on dynamically binarised MNIST.",
+        "about": "VAE, learned mixture of normals as prior, on dynamically binarised MNIST.",
         "like": "vae_mnist",
         "model": {"prior": "mixture", "prior_components": 100},
     },
     "vae_full_covariance_mnist": {
-        "about": "VAE, posterior with full covariance, on dynamically binarised MNIST.",
+        "about": "VAE, full-covariance posterior, on dynamically binarised MNIST.",
         "like": "vae_mnist",
         "model": {"posterior": "full_covariance"},
     },
@@ -144,14 +144,14 @@ PRESETS = {
         "data": {"name": "fashion_mnist"},
     },
     "vae_cifar10": {
-        "about": "VAE of CIFAR-10's 256 levels, discretized logistic, multilayer perceptrons.",
+        "about": "VAE, discretized logistic likelihood, multilayer perceptrons, on CIFAR-10.",
         "like": "vae_mnist",
         "model": {"latent_dim": 64, "hidden": (1000,), "likelihood": "discretized_logistic"},
         "optimizers": {"vae": adam(5e-4)},
         "data": {"binarize": None, "name": "cifar10"},
     },
     "vae_conv_cifar10": {
-        "about": "VAE of CIFAR-10's 256 levels, discretized logistic, convolutional.",
+        "about": "VAE, discretized logistic likelihood, convolutional, on CIFAR-10.",
         "like": "vae_cifar10",
         "model": {
             "latent_dim": 128,
@@ -162,22 +162,22 @@ PRESETS = {
         "jit_compile": False,
     },
     "vae_flow_cifar10": {
-        "about": "VAE of CIFAR-10's 256 levels, RealNVP prior, multilayer perceptrons.",
+        "about": "VAE, discretized logistic likelihood, RealNVP prior, on CIFAR-10.",
         "like": "vae_cifar10",
         "model": {"prior": "realnvp", "prior_steps": 6, "prior_hidden": (256, 256)},
     },
     "vae_svhn_cropped": {
-        "about": "VAE of SVHN's 256 levels, discretized logistic, multilayer perceptrons.",
+        "about": "VAE, discretized logistic likelihood, multilayer perceptrons, on SVHN.",
         "like": "vae_cifar10",
         "data": {"name": "svhn_cropped"},
     },
     "vae_conv_svhn_cropped": {
-        "about": "VAE of SVHN's 256 levels, discretized logistic, convolutional.",
+        "about": "VAE, discretized logistic likelihood, convolutional, on SVHN.",
         "like": "vae_conv_cifar10",
         "data": {"name": "svhn_cropped"},
     },
     "vae_flow_svhn_cropped": {
-        "about": "VAE of SVHN's 256 levels, RealNVP prior, multilayer perceptrons.",
+        "about": "VAE, discretized logistic likelihood, RealNVP prior, on SVHN.",
         "like": "vae_flow_cifar10",
         "data": {"name": "svhn_cropped"},
     },
@@ -221,7 +221,7 @@ PRESETS = {
         "epochs": 30,
     },
     "factor_vae_cifar10": {
-        "about": "FactorVAE on CIFAR-10, convolutional, normal likelihood of a shared scale.",
+        "about": "FactorVAE, convolutional, normal likelihood with a shared scale, on CIFAR-10.",
         "builder": "factor_vae",
         "model": {
             "gamma": 6.0,
@@ -264,7 +264,7 @@ PRESETS = {
         "epochs": 40,
     },
     "hierarchical_iwae_digits": {
-        "about": "IWAE with two layers of latents, on dynamically binarised digits.",
+        "about": "IWAE, two layers of latents, on dynamically binarised digits.",
         "builder": "hierarchical_iwae",
         "model": {"latent_dims": (8, 4), "hidden": (128,), "hidden_between": (32,)},
         "optimizers": {"vae": adam(1e-3, epsilon=1e-4)},
@@ -273,12 +273,12 @@ PRESETS = {
         "epochs": 100,
     },
     "hierarchical_iwae_mnist": {
-        "about": "IWAE with two layers of latents, the paper's networks, on dynamically binarised MNIST.",
+        "about": "IWAE, two layers of latents, the paper's networks, on dynamically binarised MNIST.",
         "like": "iwae_mnist",
         "builder": "hierarchical_iwae",
     },
     "hvae_digits": {
-        "about": "HVAE, two layers of latents and skip connections, on dynamically binarised digits.",
+        "about": "HVAE, two layers of latents, skip connections, on dynamically binarised digits.",
         "builder": "hvae",
         "model": {"latent_dims": (8, 8), "hidden": (128,), "warm_up_steps": 500},
         "optimizers": {"vae": adam(2e-3)},
@@ -286,7 +286,7 @@ PRESETS = {
         "epochs": 200,
     },
     "hvae_mnist": {
-        "about": "HVAE, two layers of latents and skip connections, on dynamically binarised MNIST.",
+        "about": "HVAE, two layers of latents, skip connections, on dynamically binarised MNIST.",
         "like": "vae_mnist",
         "builder": "hvae",
         "model": {"warm_up_steps": 10000},
@@ -315,7 +315,7 @@ PRESETS = {
         "builder": "denoising_iwae",
     },
     "cvae_digits": {
-        "about": "Conditional VAE, given the class, on dynamically binarised digits.",
+        "about": "Class-conditional VAE on dynamically binarised digits.",
         "like": "vae_digits",
         "builder": "cvae",
         "model": {"condition_size": 10},
@@ -335,7 +335,7 @@ PRESETS = {
         "epochs": 100,
     },
     "cvae_mnist": {
-        "about": "Conditional VAE, given the class, on dynamically binarised MNIST.",
+        "about": "Class-conditional VAE on dynamically binarised MNIST.",
         "like": "vae_mnist",
         "builder": "cvae",
         "model": {"condition_size": 10, "latent_dim": 20, "hidden": (500,)},
@@ -365,13 +365,13 @@ PRESETS = {
         "epochs": 20,
     },
     "m1_digits": {
-        "about": "M1, the VAE for semi-supervised learning, on dynamically binarised digits.",
+        "about": "M1, VAE for semi-supervised learning, on dynamically binarised digits.",
         "like": "vae_digits",
         "builder": "m1",
         "model": {"latent_dim": 16, "hidden": (128, 128)},
     },
     "m1_mnist": {
-        "about": "M1, the VAE for semi-supervised learning, the paper's, on binarised MNIST.",
+        "about": "M1, VAE for semi-supervised learning, the paper's networks, on binarised MNIST.",
         "like": "vae_mnist",
         "builder": "m1",
     },
@@ -384,7 +384,7 @@ PRESETS = {
         "data": {"num_labels": 100},
     },
     "m2_mnist": {
-        "about": "M2, semi-supervised VAE, 1,000 labels, convolutional classifier, on binarised MNIST.",
+        "about": "M2, semi-supervised VAE, 1,000 labels, convolutional classifier, on MNIST.",
         "like": "vae_mnist",
         "builder": "m2",
         "model": {
@@ -413,13 +413,13 @@ PRESETS = {
         "epochs": 100,
     },
     "rae_digits": {
-        "about": "Regularised autoencoder, L2, mixture of ten normals, on digits.",
+        "about": "Regularised autoencoder, L2 penalty, mixture of ten normals as prior, on digits.",
         "like": "autoencoder_digits",
         "builder": "rae",
         "model": {"beta": 0.01, "lambda_": 1e-5},
     },
     "rae_mnist": {
-        "about": "Regularised autoencoder, L2, mixture of ten normals, on MNIST.",
+        "about": "Regularised autoencoder, L2 penalty, mixture of ten normals as prior, on MNIST.",
         "like": "autoencoder_mnist",
         "builder": "rae",
         "model": {"beta": 0.01, "lambda_": 1e-5, "latent_dim": 16},
