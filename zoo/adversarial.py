@@ -107,7 +107,7 @@ class LogRatio(Minimax):
     """`Minimax`'s loss for the discriminator; the generator minimises log (1 - D) - log D = -logit.
 
     The ratio estimate of Rosca et al., "Variational Approaches for Auto-Encoding Generative
-    Adversarial Networks", 2017, section 3. With p the distribution of real examples and q that of
+    Adversarial Networks", 2017, section 3. If p is the distribution of real examples and q that of
     fake examples, the loss under the optimal discriminator is log q / p, whose mean is KL(q || p).
     The loss is linear in the logit and has no lower bound. Arguments and errors are those of
     `Minimax`.
@@ -120,11 +120,12 @@ class LogRatio(Minimax):
 
 @keras.saving.register_keras_serializable("zoo")
 class LeastSquares(AdversarialLoss):
-    """(D(x) - b)^2 / 2 + (D(G) - a)^2 / 2 for the discriminator, (D(G) - c)^2 / 2 for the generator.
+    """Squared distances of the logits D from targets: least squares GAN (LSGAN).
 
-    Mao et al., "Least Squares Generative Adversarial Networks", 2017, eq. 2, where D is the logit
-    itself. The default targets (a, b, c) = (0, 1, 1) are those of their eq. 9. With (-1, 1, 0),
-    their eq. 8, the optimal discriminator is (p - q) / (p + q). https://arxiv.org/abs/1611.04076
+    The discriminator minimises (D(x) - b)^2 / 2 + (D(G) - a)^2 / 2, the generator
+    (D(G) - c)^2 / 2: Mao et al., "Least Squares Generative Adversarial Networks", 2017, eq. 2. The
+    default targets (a, b, c) = (0, 1, 1) are those of eq. 9. With the targets (-1, 1, 0) of eq. 8,
+    the optimal discriminator is (p - q) / (p + q). https://arxiv.org/abs/1611.04076
 
     Args:
         fake_target: a, the discriminator's target for fake examples.
@@ -221,14 +222,14 @@ _LINEAR_FROM = 40.0
 
 
 def _exp(v):
-    """e^v up to v = 40, and its tangent at 40 beyond."""
+    """e^v for v below 40, and the tangent of e^v at 40 for v above 40."""
     return tf.exp(tf.minimum(v, _LINEAR_FROM)) + math.exp(_LINEAR_FROM) * tf.nn.relu(
         v - _LINEAR_FROM
     )
 
 
 def _expm1(v):
-    """e^v - 1 up to v = 40, and its tangent at 40 beyond."""
+    """e^v - 1 for v below 40, and its tangent at 40 for v above 40."""
     return tf.math.expm1(tf.minimum(v, _LINEAR_FROM)) + math.exp(_LINEAR_FROM) * tf.nn.relu(
         v - _LINEAR_FROM
     )
@@ -244,7 +245,7 @@ def _jeffrey_conjugate(v):
     for _ in range(6):
         w = tf.exp(log_w)
         log_w = (w * (log_w - 1) + constant) / (w + 1)
-    # One more step, at the root, gives the root its derivative: dl/da = 1 / (1 + e^l).
+    # One more step, at the root, makes the root differentiable: dl/da = 1 / (1 + e^l).
     w = tf.exp(tf.stop_gradient(log_w))
     log_w = (w * (tf.stop_gradient(log_w) - 1) + a) / (w + 1)
     return _exp(-log_w) - log_w - 1

@@ -92,7 +92,7 @@ class InverseMultiquadric(Kernel):
     """The sum over s in `scales` of C / (C + |x - y|^2), C = 2 s bandwidth^2.
 
     Tolstikhin et al., "Wasserstein Auto-Encoders", 2018, section 4, with C = 2 D for a prior
-    N(0, I); the seven scales are those of their code. Its tails are heavy, so that the gradient
+    N(0, I); the seven scales are those of the authors' code. The tails are heavy, so the gradient
     does not vanish for outliers. https://arxiv.org/abs/1711.01558,
     https://github.com/tolstikhin/wae
 
@@ -131,7 +131,7 @@ def squared_mmd(x: Any, y: Any, kernel: Kernel, unbiased: bool = True) -> tf.Ten
     Gretton et al., "A Kernel Two-Sample Test", 2012, eq. 3 (the U-statistic, `unbiased`) and
     eq. 5 (the V-statistic). https://jmlr.org/papers/v13/gretton12a.html
 
-    All pairs are held in memory, `N M D` numbers, unless XLA fuses the operations.
+    The differences of all pairs, `N M D` numbers, are in memory, unless XLA fuses the operations.
 
     Args:
         x: `[..., N, D]`.
@@ -167,7 +167,7 @@ def squared_mmd(x: Any, y: Any, kernel: Kernel, unbiased: bool = True) -> tf.Ten
 def squared_mmd_per_example(x: Any, y: Any, kernel: Kernel, unbiased: bool = True) -> tf.Tensor:
     """Losses `[..., B]` whose mean is `squared_mmd(x, y)`, for two sets of the same size.
 
-    The loss of the pair (x_i, y_i) is its row of the kernel's matrices,
+    The loss of the pair (x_i, y_i) is the contribution of its rows in the kernel matrices,
 
         r_i = mean_j k(x_i, x_j) - mean_j k(x_i, y_j) + mean_j k(y_i, y_j) - mean_j k(y_i, x_j),
 
@@ -178,7 +178,7 @@ def squared_mmd_per_example(x: Any, y: Any, kernel: Kernel, unbiased: bool = Tru
 
     Args:
         x: This replica's points, `[..., B, D]`.
-        y: As many points, `[..., B, D]`.
+        y: The same number of points, `[..., B, D]`.
         kernel: A `Kernel`.
         unbiased: See `squared_mmd`. The losses of a global batch of one example are then 0.
 
@@ -218,7 +218,7 @@ def mmd_to_prior(
     seed: Any = None,
     training: bool = False,
 ) -> tf.Tensor:
-    """`squared_mmd_per_example` of codes `z[..., B, D]` and as many draws of the prior: `[..., B]`.
+    """`squared_mmd_per_example` of codes `z[..., B, D]` and draws of the prior: `[..., B]`.
 
     The result is differentiable in the codes, and in the prior's weights if the prior has any.
 

@@ -54,7 +54,7 @@ class FirstNonFinite(keras.metrics.Metric):
 
 
 class StopAtNonFinite(keras.callbacks.Callback):
-    """Raises a `NonFiniteError` soon after a result or a weight of the model is not finite.
+    """Raises a `NonFiniteError` soon after a result or a weight of the model becomes non-finite.
 
     The step is recorded inside the graph. Reading it waits for the device, so the callback reads it
     only once a second and at the end of each epoch.

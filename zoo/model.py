@@ -184,7 +184,7 @@ class GenerativeModel(FromArguments, keras.Model):
 
         A model without a condition ignores the `y` of its data.
         """
-        # Only the model's own parts: inside them, a part may be conditioned on another latent.
+        # Only the model's own parts: a part inside another part may be conditioned on a latent.
         for part in map(self.__dict__.get, self._argument_names()):
             if isinstance(part, Part) and part.condition is not None:
                 return part.condition
@@ -192,7 +192,7 @@ class GenerativeModel(FromArguments, keras.Model):
 
     @property
     def num_classes(self) -> int | None:
-        """Number of classes of a label `y`; `None` where no network encodes one."""
+        """Number of classes of a label `y`; `None` if no network takes a label."""
         layers = keras_internals.layers_in(self, include_self=False)
         return min((layer.classes for layer in layers if isinstance(layer, OneHot)), default=None)
 
@@ -217,7 +217,7 @@ class GenerativeModel(FromArguments, keras.Model):
         """
 
     def result_names(self) -> list[str]:
-        """Names of all logged results: losses, terms, and the update shares of gated players."""
+        """Names of all logged results: losses, terms, and update shares of players with gates."""
         players = list(self.players())
         losses = ["loss"] if len(players) == 1 else [f"{name}_loss" for name in players]
         gated = dict.fromkeys(name for round in self.rounds() for name in round.gates)
@@ -458,7 +458,7 @@ class GenerativeModel(FromArguments, keras.Model):
             sums[name] = tf.stack([tf.reduce_sum(weight * value), tf.reduce_sum(weight)])
         replicas = tf.distribute.get_replica_context()
         if replicas.num_replicas_in_sync > 1:
-            # A list, as in `_commit_state`.
+            # Reduce a list, as in `_commit_state`.
             totals = replicas.all_reduce(tf.distribute.ReduceOp.SUM, list(sums.values()))
             sums = dict(zip(sums, totals, strict=True))
         means = {
@@ -468,7 +468,7 @@ class GenerativeModel(FromArguments, keras.Model):
         return {player: gate(means) for player, gate in gates.items()}
 
     def _generator_states(self, seed):
-        """Pairs the state of each layer's seed generators with its value for this round."""
+        """Pairs of each seed generator's state and its value for this round."""
         generators = {
             id(generator): generator
             for layer in self._layers_of(*self.players())
@@ -498,8 +498,9 @@ class GenerativeModel(FromArguments, keras.Model):
         updates = {i: pending.pop(i) for i in variables if i in pending}
         replicas = tf.distribute.get_replica_context()
         if updates and replicas.num_replicas_in_sync > 1:
-            # Keras would let each replica keep the statistics of its own share of the batch.
-            # A list: a dict is reduced in the order of its keys, and ids differ between workers.
+            # Keras would keep separate statistics on each replica, of its own share of the batch.
+            # Reduce a list: a dict is reduced in the order of its keys, which are ids here and
+            # differ between workers.
             means = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, list(updates.values()))
             updates = dict(zip(updates, means, strict=True))
         for i, value in updates.items():
@@ -582,7 +583,7 @@ class GenerativeModel(FromArguments, keras.Model):
     def _report(self):
         results = {name: tracker.result() for name, tracker in self.trackers.items()}
         if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            # Keras averages the workers' reports over an axis that scalars lack.
+            # Keras averages the workers' reports over their first axis, and scalars have none.
             results = {name: tf.expand_dims(value, 0) for name, value in results.items()}
         return results
 
@@ -704,7 +705,7 @@ class GenerativeModel(FromArguments, keras.Model):
 
     @property
     def can_encode(self) -> bool:
-        """Whether the model maps images to latents. By default: if it has a posterior or encoder."""
+        """Whether the model maps images to latents: by default, with a posterior or an encoder."""
         return hasattr(self, "posterior") or hasattr(self, "encoder")
 
     def encode(self, x: Array, y: Any = None) -> tf.Tensor:
@@ -782,7 +783,7 @@ class GenerativeModel(FromArguments, keras.Model):
         if y is None:
             raise ValueError(
                 f"A {type(self).__name__} takes a condition: pass `y`, {spec.dtype.name} of shape "
-                f"{shape} for n images, or one for all of them. Received: y=None."
+                f"{shape} for n images, or one condition for all images. Received: y=None."
             )
         self._check_labels(y)
         y = tf.cast(y if tf.is_tensor(y) else np.asarray(y), spec.dtype)
@@ -799,8 +800,8 @@ class GenerativeModel(FromArguments, keras.Model):
     def condition_for(self, context: Array, y: Any, rank: int = 4) -> Any:
         """`y` for each image of `context[..., B, H, W, C]`, as `conditions` returns it.
 
-        With `rank=2`, for each latent of `context[..., B, D]`. `None` stays `None`: parts that need
-        a condition raise their own errors.
+        With `rank=2`, `y` for each latent of `context[..., B, D]`. `None` is returned unchanged,
+        because parts that need a condition raise their own errors.
         """
         if y is None or self.condition is None:
             return y
@@ -813,8 +814,8 @@ class GenerativeModel(FromArguments, keras.Model):
         """Decodes `n` latents on the path from `a` to `b`, both ends included: `[n, H, W, C]`.
 
         Args:
-            a: A latent `[D]`, or an image `[H, W, C]` where the model can encode.
-            b: The other end: a latent or an image.
+            a: The first end: a latent `[D]`, or an image `[H, W, C]` if the model can encode.
+            b: The last end: a latent or an image.
             n: Number of points, at least 2.
             spherical: Whether the path is an arc instead of a straight line: the direction turns
                 from that of `a` to that of `b`, and norms are interpolated. White, "Sampling
@@ -857,8 +858,8 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         if not self.keeps_averages:
             raise ValueError(
-                "No optimizer of the model keeps averages of the weights: compile with one made "
-                "with `use_ema=True`, such as keras.optimizers.Adam(use_ema=True)."
+                "No optimizer of the model keeps averages of the weights: compile with an "
+                "optimizer with `use_ema=True`, such as keras.optimizers.Adam(use_ema=True)."
             )
         pairs = [
             (variable, average)
@@ -897,7 +898,7 @@ class GenerativeModel(FromArguments, keras.Model):
 
 
 def as_seed(seed: Any) -> tf.Tensor:
-    """The `[2]` seed of TensorFlow's stateless draws; `None` gives a new one."""
+    """The `[2]` seed for TensorFlow's stateless draws; a new seed if `seed` is `None`."""
     if seed is None:
         return tfp.random.sanitize_seed(None)
     seed = tf.cast(seed, tf.int32)
@@ -964,7 +965,7 @@ def _update_terms(allowed):
 
 
 def _share(batch, i, shares):
-    """Every `shares`-th example of a batch, from the `i`-th on; at least one example."""
+    """Every `shares`-th example of a batch, starting at the `i`-th; at least one example."""
     if shares == 1:
         return batch
 
@@ -978,7 +979,7 @@ def _share(batch, i, shares):
             )
         if t.shape[0] is not None:
             return t[i::shares]
-        # The last batch of an epoch may be too small: then steps share examples.
+        # The last batch of an epoch may be too small; several steps then use the same example.
         n = tf.shape(t)[0]
         return tf.gather(t, tf.range(i, tf.maximum(n, i + 1), shares) % n)
 
@@ -1022,8 +1023,8 @@ def _undone_unless(go, variables):
     yield
 
     def restore(strategy, go, *before):
-        # Each replica assigns its own copy: the mean that an assignment takes over replicas is
-        # rounded.
+        # Each replica assigns its own copy. An ordinary assignment would take the mean over
+        # replicas, which is rounded.
         for variable, value in zip(variables, before, strict=True):
             strategy.extended.update(
                 variable.value,

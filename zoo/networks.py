@@ -101,7 +101,7 @@ def generator(
         network: "mlp" for `mlp_decoder`, "conv" for `dcgan_generator`.
         latent_dim: D of the latents.
         image_shape: Height, width, channels.
-        hidden: Units of the hidden layers, from the latents on, for "mlp".
+        hidden: Units of the hidden layers, in the order from latents to images, for "mlp".
         width: Channels of the layer next to the image, for "conv".
         activation: Activation of the hidden layers, for "mlp".
 
@@ -304,7 +304,7 @@ def call(network: keras.Model, context, y=None, training: bool = False):
 
 
 def logits(network: keras.Model, context, y=None, training: bool = False) -> tf.Tensor:
-    """The logits `[B]`, float32, of a network with outputs `[B, 1]`. Arguments as for `call`."""
+    """The float32 logits `[B]` of a network with outputs `[B, 1]`. See `call` for arguments."""
     return tf.cast(call(network, context, y, training)[:, 0], tf.float32)
 
 
@@ -439,11 +439,11 @@ def conv_decoder(
 def dcgan_generator(latent_dim: int, image_shape: Shape, width: int = 64) -> keras.Model:
     """The generator of DCGAN, for images of 28, 32 or 64 pixels (4 to 7 times any power of 2).
 
-    A projection to a small map, then 5x5 transposed convolutions of stride 2 that halve the
-    channels, with batch normalization and ReLU in between, and tanh at the end, rescaled to [0, 1].
-    Weights start from N(0, 0.02): Radford et al., "Unsupervised Representation Learning with Deep
-    Convolutional Generative Adversarial Networks", 2016, section 3 and figure 1.
-    https://arxiv.org/abs/1511.06434
+    A dense layer projects latents to a small map. 5x5 transposed convolutions of stride 2 follow,
+    which halve the channels, with batch normalization and ReLU in between. The output is tanh,
+    rescaled to [0, 1]. Initial weights are draws of N(0, 0.02^2): Radford et al., "Unsupervised
+    Representation Learning with Deep Convolutional Generative Adversarial Networks", 2016, section
+    3 and figure 1. https://arxiv.org/abs/1511.06434
 
     Args:
         latent_dim: D of the latents `[B, D]`, 100 in the paper.
@@ -641,9 +641,9 @@ class SpectralNormalization(keras.layers.Layer):
 
     Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018, section 2.1
     and Algorithm 1. sigma(W) = v^T W u, where W is a matrix with one column for each output. The
-    vectors u and v follow the first singular vectors by one step of power iteration at each call in
-    training, as in the authors' code. The gradient flows through W and through sigma(W), with u and
-    v constant (eq. 12). https://arxiv.org/abs/1802.05957
+    vectors u and v approximate the first singular vectors: each call in training updates them by
+    one step of power iteration, as in the authors' code. The gradient flows through W and through
+    sigma(W), with u and v constant (eq. 12). https://arxiv.org/abs/1802.05957
 
     Outside of training, u does not change, and the kernel is W / sigma(W) as in training.
 
@@ -744,7 +744,7 @@ def spectrally_normalized(network: keras.Model) -> keras.Model:
 
 
 def _unit(vector):
-    """The vector divided by its length; zeros stay zeros."""
+    """The vector divided by its length; a zero vector is returned unchanged."""
     return keras.ops.divide_no_nan(vector, keras.ops.norm(vector))
 
 
@@ -766,7 +766,7 @@ def _inputs(image_shape, classes):
 
 
 def _spectral(make, spectral_norm, bias):
-    """The layer `make(use_bias)`, normalized or not."""
+    """The layer `make(use_bias)`, with spectral normalization if `spectral_norm` is set."""
     return SpectralNormalization(make(False), bias) if spectral_norm else make(bias)
 
 
@@ -796,7 +796,7 @@ def _doublings(image_shape: Shape) -> int:
 
 
 def _batch_norm():
-    # DCGAN's epsilon and momentum, as in its public code.
+    # The epsilon and momentum of DCGAN's public code.
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
 
 

@@ -151,7 +151,7 @@ def with_squared_gradient(
     with tf.GradientTape() as tape:
         tape.watch(x)
         logits = discriminator(x)
-    # The gradient of the logits' sum: each logit depends on its own example only.
+    # This is the gradient of the sum of the logits; each logit depends only on its own example.
     gradient = tape.gradient(logits, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     squares = tf.reduce_sum(tf.cast(gradient, tf.float32) ** 2, list(range(1, x.shape.rank)))
     return logits, squares

@@ -95,8 +95,8 @@ class CyclicalWarmUp(Schedule):
     https://arxiv.org/abs/1903.10145
 
     Args:
-        period: Training steps (batches) of one cycle, at least 1: the paper's T / M, with T the
-            steps of the whole training and M = 4 cycles.
+        period: Training steps (batches) of one cycle, at least 1: the paper's T / M, where T is the
+            number of steps of the whole training and M = 4 the number of cycles.
         rising: Share of the period in which the value rises, in (0, 1]; the paper's R.
 
     Raises:
@@ -117,7 +117,7 @@ class CyclicalWarmUp(Schedule):
         self.rising = rising
 
     def __call__(self, step):
-        # An integer remainder: float32 does not hold all integers beyond 2^24.
+        # An integer remainder, because float32 cannot represent all integers beyond 2^24.
         elapsed = tf.cast(tf.cast(step, tf.int64) % self.period, tf.float32) / self.period
         return tf.minimum(1.0, elapsed / self.rising)
 

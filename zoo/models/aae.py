@@ -44,8 +44,8 @@ class AAE(GenerativeModel):
         ValueError: If the prior has trainable weights.
 
     Notes:
-        The paper trains with SGD with momentum and learning rates that fall in stages. The presets
-        use Adam.
+        The paper trains with SGD, with momentum and a stepwise decay of the learning rate. The
+        presets use Adam.
 
     Example:
         >>> model = zoo.models.aae((8, 8, 1), latent_dim=2, hidden=(32,), prior="swiss_roll")

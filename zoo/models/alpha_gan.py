@@ -25,8 +25,8 @@ from zoo.models.vaegan import parts
 class AlphaGAN(GenerativeModel):
     """An autoencoder with two discriminators, one of images and one of codes.
 
-    Algorithm 1 of the paper, with the code z_h = E(x), the reconstruction x_h = G(z_h) and a latent
-    z of the prior:
+    The losses are those of the paper's Algorithm 1, with the code z_h = E(x), the reconstruction
+    x_h = G(z_h) and a latent z of the prior:
 
         encoder:            lambda |x - x_h|_1 + R_C(z_h)
         generator:          lambda |x - x_h|_1 + R_D(x_h) + R_D(G(z))
@@ -50,7 +50,7 @@ class AlphaGAN(GenerativeModel):
 
     Args:
         posterior: q(z | x), the encoder: a `Conditional` or an `ImplicitPart` on `x[B, H, W, C]`,
-            over `z[B, D]`. The paper's is a `Conditional` with the family `Deterministic`.
+            over `z[B, D]`; in the paper, a `Conditional` with the family `Deterministic`.
         generator: Network from `z[B, D]` to images `x[B, H, W, C]` in [0, 1].
         prior: p(z), a `Prior` over `z[D]` without trainable weights. A density is not needed.
         discriminator: Network from `x[B, H, W, C]` to logits `[B, 1]`, high for real images.
@@ -145,7 +145,7 @@ class AlphaGAN(GenerativeModel):
         ratios += loss.generator(discriminate(sample))
         yield {"generator": self.lambda_ * distance + ratios}, {"reconstruction": distance}
 
-        # From here on the generator has its updated weights.
+        # The generator now has its updated weights.
         z = self._draw_prior(x, y, second_seed)
         reconstruction, sample = (
             tf.stop_gradient(self._generate(latents, training)) for latents in (code, z)

@@ -48,9 +48,9 @@ class AVB(GenerativeModel):
     with constant T: on average, the dependence of T* on q does not contribute to the gradient
     (proposition 2). The density of q is not needed.
 
-    Both players are updated at once, after one forward pass, as in Algorithm 1. With more
-    `discriminator_steps`, updates of the discriminator alone follow, with new noise; all updates
-    share the examples of the batch.
+    Both players are updated at once, after one forward pass, as in Algorithm 1. If
+    `discriminator_steps` is above 1, more updates of the discriminator follow, with new noise; each
+    update then uses a share of the batch.
 
     With `adaptive_contrast` (section 4), the discriminator instead compares (z - loc(x)) / scale(x)
     with draws of N(0, I), where loc and scale^2 are the mean and the variance of q(z | x), without
@@ -223,7 +223,7 @@ def joint_discriminator(
         hidden: Units of the hidden layers.
         activation: Activation of the hidden layers.
         half_square: Whether to add |z|^2 / 2, which is -log p(z) of a standard normal prior up to a
-            constant. The network then learns log q(z | x).
+            constant. The rest of the network then approximates log q(z | x).
 
     Example:
         >>> from zoo.models.avb import joint_discriminator
@@ -334,8 +334,8 @@ def avb(
         ValueError: If a name is unknown, options do not fit together, or as for `AVB`.
 
     Notes:
-        The authors' code adds |z|^2 / 2 with adaptive contrast too, where T* of a normal posterior
-        is 0.
+        The authors' code also adds |z|^2 / 2 with adaptive contrast, although T* of a normal
+        posterior is then 0.
     """
     form = {"half_square": not adaptive_contrast}
     make = joint_discriminator

@@ -146,10 +146,11 @@ def log_aggregate(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Estimates of log q(z) `[K, B]` and log q(z_d) `[K, B, D]` from a minibatch.
 
-    Both are log sum_j W_ij q(z_i | x_j), over the B images of the batch, of which image i is the
-    origin of z_i. Chen et al., appendix C, with M = B - 1 and N = `dataset_size`:
+    Both are log sum_j W_ij q(z_i | x_j), over the B images of the batch, where z_i is a draw of
+    q(z | x_i). The weights are those of Chen et al., appendix C, with M = B - 1 and
+    N = `dataset_size`:
 
-    - "weighted" (C.1): W_ij = 1 / (N B). A biased estimate, whose offset is constant.
+    - "weighted" (C.1): W_ij = 1 / (N B). The estimate is biased, with a constant offset.
     - "stratified" (C.2): W_ii = 1 / N, W_ij = (N - M) / (N M) for one other image, and W_ij = 1 / M
       for the rest. Each row sums to 1, and the sum is an unbiased estimate of q(z).
 

@@ -81,7 +81,7 @@ class CategoryAndStyle(Prior):
         return self._joint(tf.zeros(self.categories), self.style())
 
     def component(self, y) -> tfd.Distribution:
-        """p(y, z | y) for labels `y[B]`, below 0 for any category: batch shape `[B]`.
+        """p(y, z | y) for labels `y[B]`, negative for any category: batch shape `[B]`.
 
         Raises:
             ValueError: If a label is not below K.
@@ -151,8 +151,8 @@ class ClusteringAAE(AAE):
         encoded = getattr(posterior.family, "categories", None)
         if encoded is None or encoded != getattr(prior, "categories", None):
             raise ValueError(
-                "A posterior of the family SoftmaxAndStyle goes with a prior CategoryAndStyle of "
-                f"equally many categories. Received: a {type(posterior.family).__name__} of "
+                "A posterior of the family SoftmaxAndStyle needs a prior CategoryAndStyle with the "
+                f"same number of categories. Received: a {type(posterior.family).__name__} of "
                 f"{encoded} and a {type(prior).__name__} of {getattr(prior, 'categories', None)}."
             )
         self.category_discriminator = category_discriminator
@@ -229,7 +229,7 @@ class ClusteringAAE(AAE):
         return as_images(self.likelihood(z).mean())
 
     def _categories(self, n, y):
-        """`y`, one category or one for each of `n` images, as `[n]` int32."""
+        """`y`, one category for all `n` images or one for each image, as int32 `[n]`."""
         y = component_labels(y, self.num_classes)
         if y.shape.rank > 1 or not y.shape.is_compatible_with(
             [tf.get_static_value(n)][: y.shape.rank]

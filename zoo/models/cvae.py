@@ -60,9 +60,9 @@ class CVAE(VAE):
     likelihood of a trained `Predictor`, is fixed and not a player.
 
     Args:
-        posterior: q(z | x, y), a `Conditional`; its network takes `[x, y]`, or `x` alone.
+        posterior: q(z | x, y), a `Conditional` whose network takes `[x, y]`, or only `x`.
         likelihood: p(x | z, y), a `Conditional` on `z[..., B, D]`, or a `Completion`.
-        prior: p(z | y), a `ConditionalPrior`, or any other `Prior` that ignores y.
+        prior: p(z | y), a `ConditionalPrior`; or any other `Prior`, which ignores y.
         alpha: Weight of L_CVAE, in [0, 1].
         num_samples, rate_weight, free_bits: As for `VAE`; the last two affect only L_CVAE.
         **kwargs: As for `VAE`.

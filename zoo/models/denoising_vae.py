@@ -30,7 +30,8 @@ class SaltAndPepper(Corruption):
     """Replaces each value, with the given probability, by 0 or 1 with equal probability.
 
     Args:
-        probability: In [0, 1]; Im et al. use 0.05, 0.1 and 0.15 on MNIST.
+        probability: Probability of a replacement, in [0, 1]; Im et al. use 0.05, 0.1 and 0.15 on
+            MNIST.
 
     Example:
         >>> noisy = zoo.SaltAndPepper(0.1)(tf.fill([2, 8, 8, 1], 0.5), seed=[1, 2])
@@ -66,7 +67,7 @@ class GaussianNoise(Corruption):
 
 @keras.saving.register_keras_serializable("zoo")
 class DenoisingVAE(VAE):
-    """Encodes a corrupted image x~ and reconstructs the clean one.
+    """Encodes a corrupted image x~ and reconstructs the clean image x.
 
     Maximises Im et al.'s L_dvae,
 

@@ -59,7 +59,7 @@ def log_mean_exp(values: tf.Tensor) -> tf.Tensor:
 
 
 def with_free_bits(q: tfd.Distribution, p: tfd.Distribution, free_bits: float) -> tf.Tensor:
-    """The rate `[B]`, where each latent dimension j costs at least `free_bits` nats on average.
+    """The rate `[B]`, in which each latent dimension j has at least `free_bits` nats on average.
 
     Kingma et al., 2016, eq. 15, with one dimension as a group:
 
@@ -73,7 +73,7 @@ def with_free_bits(q: tfd.Distribution, p: tfd.Distribution, free_bits: float) -
         ValueError: If the latents of `q` or `p` are not independent, or their KL has no formula.
     """
     rates = None
-    # `tfd.Independent` is recognised by its attribute: its class depends on what it contains.
+    # Recognise `tfd.Independent` by its attribute: its class depends on the inner distribution.
     if all(hasattr(d, "reinterpreted_batch_ndims") for d in (q, p)):
         with contextlib.suppress(NotImplementedError):
             rates = tfd.kl_divergence(q.distribution, p.distribution)
@@ -119,7 +119,7 @@ def log_mean_weight(log_weight: Callable, rows, num_samples, seed=None) -> tf.Te
     """log (1/K) sum_k exp(log_weight(seed_k)), `[rows]`, of K = `num_samples` draws.
 
     Args:
-        log_weight: From a seed to the log of one draw's weight, `[rows]`.
+        log_weight: Function from a seed to the log of the weight of one draw, `[rows]`.
         rows: Number of rows.
         num_samples: K, an int, at least 1, or a scalar tensor.
         seed: An int or a `[2]` int tensor for repeatable draws; `None` for fresh ones.

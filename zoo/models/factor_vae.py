@@ -103,7 +103,7 @@ class FactorVAE(VAE):
 
 
 def permute_dims(z, seed) -> tf.Tensor:
-    """`z[B, D]` with the values of each dimension in random order: Algorithm 1 of the paper.
+    """Permutes the values of each dimension of `z[B, D]` over the batch: Algorithm 1 of the paper.
 
     This keeps the distribution of each dimension and removes the dependence between dimensions.
 

@@ -104,7 +104,7 @@ def two_layers(latent_dims: Sequence[int]) -> tuple[int, int]:
 
 
 def top_prior(dim: int, image_shape: Sequence[int], prior: str = "normal", **sizes):
-    """The prior of the top layer by name; `sizes` are the builder's options `prior_...`."""
+    """The prior of the top layer, by name. `sizes` are the options `prior_...` of the builder."""
     if prior == "vamp":
         raise ValueError(
             "A VampPrior is a mixture of the model's posterior q(z | x), and a model of two layers "

@@ -39,7 +39,7 @@ class InfoVAE(VAE):
     Args:
         posterior, likelihood: As for `VAE`.
         prior: p(z), a `Prior` over `z[D]`. A learned prior needs differentiable draws.
-        alpha: Preference for information in z, at most 1.
+        alpha: The paper's alpha, the preference for information in z; at most 1.
         lambda_: The paper's lambda, at least 1 - alpha.
         kernel: A `zoo.discrepancies.Kernel`; `RBF()`, of bandwidth sqrt(D), if `None`.
         unbiased: Whether the estimate of D leaves out the pairs of a point with itself.
@@ -121,7 +121,7 @@ def info_vae(
     Args:
         image_shape: Height, width, channels.
         alpha: 1 for the MMD-VAE; 0, with `lambda_` 1, for the VAE.
-        lambda_: alpha + lambda - 1 is the weight of the discrepancy.
+        lambda_: The paper's lambda. The weight of the discrepancy is alpha + lambda - 1.
         kernel: "rbf" or "imq".
     """
     parts = elbo.parts(image_shape, **options)

@@ -84,8 +84,8 @@ class M1M2(M2):
         deviations = np.std(self.first_posterior(x).mean(), 0)
         if not (deviations > least).any():
             raise ValueError(
-                f"No dimension of M1's codes varies by more than {least} over images: is M1 "
-                f"trained? Received: standard deviations up to {deviations.max():.3g}."
+                f"No dimension of M1's codes varies by more than {least} over images: pass a "
+                f"trained M1. Received: standard deviations up to {deviations.max():.3g}."
             )
         self.used.assign(deviations > least)
 

@@ -29,7 +29,7 @@ class Predictor(GenerativeModel):
         likelihood: p(x | y), a `Completion` whose network's only input is `y[B, H, W, C]`.
 
     Raises:
-        ValueError: If `likelihood` is not such a `Completion`.
+        ValueError: If `likelihood` is not a `Completion` whose network takes only `y`.
 
     Example:
         >>> predictor = zoo.models.cvae.predictor_mlp((8, 8, 1), (16,))

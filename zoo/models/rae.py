@@ -27,7 +27,7 @@ class RAE(Autoencoder):
 
         distortion + beta |z|^2 / 2 + lambda L_reg,    z = encoder(x),
 
-    where L_reg is one of the paper's section 4.1:
+    where L_reg is a regularizer of the paper's section 4.1:
 
     - "l2": the sum of squares of the decoder's weights (Tikhonov).
     - "gradient_penalty": |dD/dz|_F^2, the squared Frobenius norm of the decoder's Jacobian at z.

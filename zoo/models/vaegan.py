@@ -282,10 +282,10 @@ def _repeated(y, times):
 def attribute_vectors(z, y) -> np.ndarray:
     """The direction of each attribute in latent space: `[A, D]`.
 
-    Larsen et al., 2016, section 4.1.1: the mean latent of the images with the attribute, minus the
-    mean latent of the images without it. The sum of an image's latent and the vector decodes to the
-    image with the attribute; see `zoo.pictures.attributes`. Attributes that are correlated in the
-    data have similar vectors.
+    A direction is the mean latent of the images with the attribute, minus the mean latent of the
+    images without the attribute: Larsen et al., 2016, section 4.1.1. The sum of an image's latent
+    and the vector decodes to the image with the attribute; see `zoo.pictures.attributes`.
+    Attributes that are correlated in the data have similar vectors.
 
     Args:
         z: Latents `[N, D]`, such as `model.encode(x)` of training images.
@@ -305,7 +305,7 @@ def attribute_vectors(z, y) -> np.ndarray:
         y = np.eye(y.max() + 1)[y]
     if z.ndim != 2 or y.ndim != 2 or len(z) != len(y) or not np.isin(y, (0, 1)).all():
         raise ValueError(
-            "Expected latents [N, D], and attributes [N, A] of 0 and 1 or labels [N] of at least 0. "
+            "Expected latents [N, D], and attributes [N, A] of 0 or 1 or labels [N] of at least 0. "
             f"Received: latents of shape {z.shape}, and {y.dtype.name} of shape {y.shape}."
         )
     y = y.astype(np.float64)
@@ -314,7 +314,7 @@ def attribute_vectors(z, y) -> np.ndarray:
     if constant.any():
         raise ValueError(
             "An attribute's vector needs images with the attribute and images without it. "
-            f"Received: {len(y)} images, all alike in the attributes "
+            f"Received: {len(y)} images with equal values of the attributes "
             f"{np.flatnonzero(constant).tolist()}."
         )
     return y.T @ z / count[:, None] - (1 - y).T @ z / (len(y) - count)[:, None]

@@ -149,7 +149,7 @@ def waegan(
         image_shape: Height, width, channels.
         latent_dim: D of the latents; 8 in the paper on MNIST.
         lambda_: Weight of the penalty.
-        prior_aware: Whether log p(z) is added to the discriminator's logit.
+        prior_aware: Whether to add log p(z) to the discriminator's logit.
         discriminator_hidden: Units of the discriminator's hidden layers; four layers of 512 in the
             paper.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`; not "wasserstein".

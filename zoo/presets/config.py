@@ -34,8 +34,8 @@ _DEFAULTS = {
     "deterministic": False,
     "jit_compile": True,
     "steps_per_execution": 50,
-    # Evaluation on validation images: after each `every` epochs (0 for never) and the last epoch, or
-    # after the epochs `at`. The best model by `metric` is kept.
+    # Evaluation on validation images: after every `every` epochs (0 for never) and after the last
+    # epoch, or after the epochs `at`. The best model by `metric` is kept.
     "evaluation": {
         "every": 0,
         "at": (),
@@ -291,7 +291,7 @@ def _arguments(optimizer: type) -> list[str]:
 
 
 def _optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
-    # `keras.optimizers.get` would create an optimizer, and with it variables outside of a strategy.
+    # `keras.optimizers.get` would create an optimizer, with variables outside of a strategy.
     base = keras.optimizers.Optimizer
     classes = {
         key.lower(): value
@@ -318,14 +318,14 @@ def _flatten(config, prefix=""):
 def build(
     config: ConfigDict, image_shape: tuple[int, int, int], levels: int = 256, **parts: Any
 ) -> GenerativeModel:
-    """The compiled model of a configuration, for images of that shape.
+    """Builds and compiles the model of a configuration.
 
     Call this function in the scope of the strategy that trains the model. If an option, such as
     baseline_hidden=(), removes a player, the preset's settings of that player's optimizer have no
     effect. A player that an option adds has the optimizer settings of the other players.
 
     Args:
-        config: A configuration, as `get` returns it.
+        config: A configuration from `get` or `from_dict`.
         image_shape: Height, width, channels.
         levels: Number of grey levels of the data, for discretized likelihoods.
         **parts: Options of the builder that a configuration cannot hold, such as `first`, the
