@@ -693,7 +693,7 @@ class GenerativeModel(FromArguments, keras.Model):
         return self.reconstruct(*x) if isinstance(x, list | tuple) else self.reconstruct(x)
 
     def abilities(self) -> tuple[str, ...]:
-        """The methods among `encode`, `decode`, `reconstruct`, `sample`, `log_prob` that work."""
+        """The names of the methods that the model supports, such as `encode` and `log_prob`."""
         has = {
             "encode": self.can_encode,
             "decode": True,
@@ -720,7 +720,7 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         if not self.can_encode:
             raise NotImplementedError(
-                f"A {type(self).__name__} has no encoder. It can: {', '.join(self.abilities())}."
+                f"A {type(self).__name__} has no encoder. It supports: {', '.join(self.abilities())}."
             )
         x = self._images(x)
         if hasattr(self, "posterior"):
@@ -760,7 +760,7 @@ class GenerativeModel(FromArguments, keras.Model):
         if "sample" not in self.abilities():
             raise NotImplementedError(
                 f"A {type(self).__name__} has no prior to sample from. "
-                f"It can: {', '.join(self.abilities())}."
+                f"It supports: {', '.join(self.abilities())}."
             )
         prior, seed = self.prior(self.conditions(n, y)), as_seed(seed)
         # A prior that depends on the condition is a batch of distributions, one per condition.

@@ -272,7 +272,7 @@ def conditioned(
 def of_condition(
     make: Callable[[tuple[int, ...]], keras.Model], condition: Condition
 ) -> keras.Model:
-    """A network whose only input is the condition: from `y` to the output of `make(shape)`."""
+    """A network whose only input is `y`: the network `make(condition.shape)` of the code of `y`."""
     y = condition.input()
     network = make(condition.shape)
     return keras.Model(y, network(condition.code(y)), name=f"{network.name}_of_condition")

@@ -132,8 +132,9 @@ def log_mean_weight(log_weight: Callable, rows, num_samples, seed=None) -> tf.Te
     seed = as_seed(seed)
 
     def add_draw(k, largest, total):
-        # One draw at a time, so that memory does not grow with K. The sum is relative to its
-        # largest term, because float32 cannot represent the exponential of thousands of nats.
+        # One draw at a time: memory does not grow with K, and one batch keeps the device busy. The
+        # sum is relative to its largest term, because in float32 a log of thousands of nats is too
+        # coarse for the contributions of small terms.
         log_w = log_weight(tf.random.experimental.stateless_fold_in(seed, k))
         higher = tf.maximum(largest, log_w)
         total = total * tf.exp(largest - higher) + tf.exp(log_w - higher)
