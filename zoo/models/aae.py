@@ -122,6 +122,7 @@ def check_classes(model: GenerativeModel, data: ImageData, classes: int) -> None
 
 
 @choices(
+    loss=adversarial.LOSSES,
     condition={"none": (), "label": ("condition_size",), "attributes": ("condition_size",)},
 )
 @extends(autoencoder_parts, without=INTERNAL, hidden=(1000, 1000), posterior="deterministic")

@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 
 from zoo import networks
-from zoo.adversarial import AdversarialLoss
-from zoo.config import extends
+from zoo.adversarial import LOSSES, AdversarialLoss
+from zoo.config import choices, extends
 from zoo.distributions import Conditional, Part, Prior
 from zoo.keras_internals import layers_in
 from zoo.model import as_seed
@@ -110,6 +110,7 @@ def _components(prior: Prior) -> int:
     return prior.components
 
 
+@choices(loss=LOSSES)
 @extends(
     autoencoder_parts,
     without=INTERNAL,
