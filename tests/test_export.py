@@ -93,7 +93,7 @@ def stacked(digits):
 
     The importance weights of a chain of untrained ones have tails too long for a standard error.
     """
-    model = BUILD["m1_m2_mlp"](
+    model = BUILD["m1_m2"](
         SIZE, BUILD["vae_mlp"](SIZE, **SMALL_MLP), **SMALL_MLP, classifier_hidden=(16,)
     )
     for layer in model._flatten_layers(include_self=False):
@@ -167,24 +167,41 @@ MODELS = {
         BUILD["clustering_aae_mlp"](SIZE, 10, 2, (16,), (8,), input_noise=0.1, batch_norm=True),
         digits,
     ),
-    "semi_supervised_aae_mlp": lambda digits: BUILD["semi_supervised_aae_mlp"](
-        SIZE, 10, 2, (16,), (8,)
+    "semi_supervised_aae": lambda digits: BUILD["semi_supervised_aae"](
+        SIZE, latent_dim=2, hidden=(16,), discriminator_hidden=(8,)
     ),
-    "semi_supervised_aae_conv": lambda digits: BUILD["semi_supervised_aae_conv"](
-        SIZE, 10, 2, (4, 8), 16, (8,), input_noise=0.1
+    "semi_supervised_aae_conv": lambda digits: BUILD["semi_supervised_aae"](
+        SIZE,
+        network="conv",
+        latent_dim=2,
+        filters=(4, 8),
+        hidden=16,
+        discriminator_hidden=(8,),
+        input_noise=0.1,
     ),
     "dimension_reduction_aae_mlp": lambda digits: BUILD["dimension_reduction_aae_mlp"](
-        SIZE, 10, 2, 2.0, True, (16,), (8,)
+        SIZE, 10, 2, 2.0, (16,), (8,)
     ),
+    "semi_supervised_dimension_reduction_aae": lambda digits: BUILD[
+        "semi_supervised_dimension_reduction_aae"
+    ](SIZE, head_distance=2.0, hidden=(16,), discriminator_hidden=(8,)),
     "vaegan_mlp": lambda digits: trained(
         BUILD["vaegan_mlp"](SIZE, **SMALL_MLP, discriminator_hidden=(8,)), digits
     ),
     "vaegan_conv": lambda digits: BUILD["vaegan_conv"](SIZE, **SMALL_CONV, width=4),
-    "m2_mlp": lambda digits: BUILD["m2_mlp"](SIZE, **SMALL_MLP, classifier_hidden=(16,)),
-    "m2_conv": lambda digits: BUILD["m2_conv"](
-        SIZE, latent_dim=3, hidden=(16,), filters=(4, 8), classifier_hidden=16
+    "m2": lambda digits: BUILD["m2"](SIZE, **SMALL_MLP, classifier_hidden=(16,)),
+    "m2_conv": lambda digits: BUILD["m2"](
+        SIZE,
+        network="conv",
+        latent_dim=3,
+        hidden=(16,),
+        filters=(4, 8),
+        classifier_hidden=16,
+        dropout=0.5,
+        activation="relu",
     ),
-    "m1_m2_mlp": stacked,
+    "m1": lambda digits: BUILD["m1"](SIZE, **SMALL_MLP),
+    "m1_m2": stacked,
     "avb_mlp": lambda digits: BUILD["avb_mlp"](SIZE, **SMALL_MLP, discriminator_hidden=(8,)),
     "avb_noise_bases": lambda digits: BUILD["avb_mlp"](
         SIZE,
@@ -260,10 +277,10 @@ WITHOUT = (
 WITHOUT_CONDITION = {
     "conditional_decoder": ("encode",),
     "aae_supervised": ("encode",),
-    "semi_supervised_aae_mlp": ("encode",),
+    "semi_supervised_aae": ("encode",),
     "semi_supervised_aae_conv": ("encode",),
     "label_informed_aae_mlp": ("encode", "decode", "reconstruct"),
-    "dimension_reduction_aae_mlp": ("encode", "decode", "reconstruct"),
+    "semi_supervised_dimension_reduction_aae": ("encode", "decode", "reconstruct"),
 }
 LIKELIHOODS = [name for name in MODELS if not name.startswith(WITHOUT)]
 

@@ -426,18 +426,17 @@ def test_a_loss_with_weights_is_the_weighted_mean_and_zero_if_all_weights_are_ze
 class Streams(Lines):
     """The loss is y (w . x) for labelled images and w . x for unlabelled images."""
 
+    terms = ()
     semi_supervised = True
 
     def objective(self, x, y, seed, training, only=None):
         if not isinstance(x, tuple):
-            return super().objective(x, y, seed, training, only)
+            return super().objective(x, y, seed, training, only)[0], {}
         (labelled, _), (unlabelled, _) = (
             super(Streams, self).objective(part, labels, seed, training)
             for part, labels in zip(x, (y, None), strict=True)
         )
         return {"one": tf.concat([labelled["one"], unlabelled["one"]], 0)}, {}
-
-    terms = ()
 
 
 def streams(n_labelled=2, n_unlabelled=6):

@@ -1,4 +1,4 @@
-"""Builders of networks: shapes, ranges, what DCGAN's paper says of its layers, precision."""
+"""Networks: shapes, ranges, DCGAN's layers, conditions, spectral normalization, precision."""
 
 import keras
 import numpy as np
@@ -26,31 +26,31 @@ def layers_of(network, kind):
 
 @pytest.mark.parametrize(("size", "channels"), SIZES)
 @pytest.mark.parametrize("params_per_value", [1, 2])
-def test_encoders_and_decoders_have_the_shapes_asked_for(size, channels, params_per_value):
+def test_encoders_and_decoders_have_the_given_shapes(size, channels, params_per_value):
     shape = (size, size, channels)
     x, z = images(size, channels), latents()
     for encoder in (
         networks.mlp_encoder(shape, 7, (4,)),
-        networks.conv_encoder(shape, 7, (2, 3), 4),
+        networks.conv_encoder(shape, 7, (2, 3), (4,)),
     ):
         assert encoder.built and encoder(x).shape == (3, 7)
     for decoder in (
         networks.mlp_decoder(5, shape, params_per_value, (4,)),
-        networks.conv_decoder(5, shape, params_per_value, (3, 2), 4),
+        networks.conv_decoder(5, shape, params_per_value, (3, 2), (4,)),
     ):
         assert decoder.built and decoder(z).shape == (3, size, size, channels * params_per_value)
 
 
 @pytest.mark.parametrize(("size", "channels"), SIZES)
-def test_dcgan_makes_and_judges_images_of_its_sizes(size, channels):
+def test_dcgans_networks_have_the_shapes_of_images_and_logits(size, channels):
     shape = (size, size, channels)
     generator = networks.dcgan_generator(5, shape, 2)
-    made = generator(latents(scale=100.0), training=True).numpy()
-    assert made.shape == (3, *shape) and made.min() >= 0 and made.max() <= 1
+    fake = generator(latents(scale=100.0), training=True).numpy()
+    assert fake.shape == (3, *shape) and fake.min() >= 0 and fake.max() <= 1
     assert networks.dcgan_discriminator(shape, 2)(images(size, channels)).shape == (3, 1)
 
 
-def test_generators_reach_the_whole_range_from_0_to_1():
+def test_generated_images_cover_the_range_from_0_to_1():
     generator = networks.dcgan_generator(5, (8, 8, 1), 2)
     *others, kernel, bias = generator.get_weights()
     for value, expected in ((-50.0, 0.0), (0.0, 0.5), (50.0, 1.0)):
@@ -58,14 +58,14 @@ def test_generators_reach_the_whole_range_from_0_to_1():
         np.testing.assert_allclose(generator(latents()), expected, atol=1e-6)
 
 
-def test_discriminators_see_images_from_minus_one_to_one():
+def test_discriminators_rescale_images_to_minus_one_to_one():
     for network in (
         networks.dcgan_discriminator((8, 8, 1), 2, features=True),
         networks.mlp_discriminator((8, 8, 1), (4,), features=True),
     ):
         kernel, bias = network.get_weights()[:2]
         features, _ = network(np.full((1, 8, 8, 1), 0.5, np.float32))
-        # Grey is zero there: what is left is the bias.
+        # Grey is 0 after rescaling, so that the features are the bias.
         np.testing.assert_allclose(features, 0.0, atol=1e-6)
         assert (bias == 0).all() and kernel.any()
         white, _ = network(np.ones((1, 8, 8, 1), np.float32))
@@ -74,7 +74,7 @@ def test_discriminators_see_images_from_minus_one_to_one():
         assert np.abs(white).max() > 1e-3
 
 
-def test_dcgans_weights_start_from_a_normal_of_deviation_two_hundredths():
+def test_dcgans_weights_are_initialised_from_a_normal_of_deviation_0_02():
     generator = networks.dcgan_generator(50, (16, 16, 3), 8)
     discriminator = networks.dcgan_discriminator((16, 16, 3), 16)
     kinds = (keras.layers.Conv2D, keras.layers.Conv2DTranspose, keras.layers.Dense)
@@ -85,7 +85,7 @@ def test_dcgans_weights_start_from_a_normal_of_deviation_two_hundredths():
             tolerance = 4 * 0.02 / np.sqrt(2 * kernel.size)
             assert abs(kernel.std() - 0.02) < tolerance
             assert abs(kernel.mean()) < 4 * 0.02 / np.sqrt(kernel.size)
-            # Not truncated at two deviations.
+            # The normal is not truncated at two deviations.
             assert kernel.size < 1000 or np.abs(kernel).max() > 0.05
 
 
@@ -125,7 +125,7 @@ def test_dcgan_at_64_pixels_has_the_papers_channels():
         lambda: networks.halves((8, 12), 3),
     ],
 )
-def test_images_that_cannot_be_halved_so_often_are_refused_in_a_sentence(build):
+def test_images_that_cannot_be_halved_often_enough_are_refused(build):
     with pytest.raises(ValueError, match=r"divisible by \d+\. Received: \d+x\d+"):
         build()
 
@@ -162,17 +162,7 @@ def test_features_of_the_perceptron_are_its_last_hidden_layer_before_the_activat
     np.testing.assert_allclose(logits, activated @ w3 + b3, rtol=1e-4, atol=1e-5)
 
 
-def test_beside_a_latent_a_label_is_a_one_hot_code_that_comes_last():
-    network = networks.mlp(2 + 3, 4, ())
-    beside = networks.beside_label(network, 2, 3)
-    (kernel, bias), z = network.get_weights(), RNG.normal(size=(5, 2)).astype(np.float32)
-    labels = np.array([2, 0, 1, 2, 2])
-    expected = z @ kernel[:2] + kernel[2:][labels] + bias
-    np.testing.assert_allclose(beside([z, labels]), expected, rtol=1e-4, atol=1e-5)
-    assert beside.trainable_variables[0] is network.trainable_variables[0]
-
-
-def test_dropout_acts_in_training_alone():
+def test_dropout_is_active_in_training_alone():
     network = networks.mlp_discriminator((4, 4, 1), (50,), dropout=0.5)
     x = images(4, 1)
     np.testing.assert_array_equal(network(x), network(x))
@@ -192,8 +182,8 @@ BUILDERS = {
     "mlp": lambda: (networks.mlp(5, 2, (4,)), latents()),
     "mlp_encoder": lambda: (networks.mlp_encoder(SHAPE, 2, (4,)), images(8, 1)),
     "mlp_decoder": lambda: (networks.mlp_decoder(5, SHAPE, 2, (4,), batch_norm=True), latents()),
-    "conv_encoder": lambda: (networks.conv_encoder(SHAPE, 2, (2,), 4), images(8, 1)),
-    "conv_decoder": lambda: (networks.conv_decoder(5, SHAPE, 2, (2,), 4), latents()),
+    "conv_encoder": lambda: (networks.conv_encoder(SHAPE, 2, (2,), (4,)), images(8, 1)),
+    "conv_decoder": lambda: (networks.conv_decoder(5, SHAPE, 2, (2,), (4,)), latents()),
     "dcgan_generator": lambda: (networks.dcgan_generator(5, SHAPE, 2), latents()),
     "dcgan_discriminator": lambda: (
         networks.dcgan_discriminator(SHAPE, 2, features=True), images(8, 1)
@@ -215,14 +205,14 @@ def test_networks_end_in_float32_and_keep_float32_weights_in_half_precision(name
 
 
 @pytest.mark.parametrize("name", ["dcgan_generator", "mlp_decoder"])
-def test_images_are_not_rounded_to_half_precision_at_the_end(name, half_precision):
+def test_generated_images_are_not_rounded_to_half_precision(name, half_precision):
     if name == "dcgan_generator":
         network = networks.dcgan_generator(5, (32, 32, 1), 4)
     else:
         network = networks.mlp_decoder(5, (32, 32, 1), 1, (20,), output="sigmoid")
-    made = network(latents(scale=3.0)).numpy()
-    rounded = tf.cast(tf.cast(made, tf.bfloat16), tf.float32).numpy()
-    assert (made != rounded).mean() > 0.5
+    fake = network(latents(scale=3.0)).numpy()
+    rounded = tf.cast(tf.cast(fake, tf.bfloat16), tf.float32).numpy()
+    assert (fake != rounded).mean() > 0.5
 
 
 @pytest.mark.parametrize(
@@ -233,7 +223,7 @@ def test_images_are_not_rounded_to_half_precision_at_the_end(name, half_precisio
         (lambda: networks.mlp_discriminator((8, 8, 1), (), features=True), "hidden"),
     ],
 )
-def test_networks_that_need_a_layer_say_so(build, name):
+def test_networks_without_a_required_layer_are_refused(build, name):
     with pytest.raises(ValueError, match=rf"at least one layer in `{name}`\. Received: [\[(]"):
         build()
 
@@ -242,7 +232,7 @@ def test_without_hidden_layers_multilayer_perceptrons_are_linear():
     x = images(4, 1)
     for network, scale in (
         (networks.mlp_encoder((4, 4, 1), 2, ()), 1.0),
-        (networks.mlp_discriminator((4, 4, 1), ()), 2.0),  # Which moves images to [-1, 1].
+        (networks.mlp_discriminator((4, 4, 1), ()), 2.0),  # It rescales images to [-1, 1].
     ):
         kernel, bias = network.get_weights()
         expected = (scale * x - (scale - 1)).reshape(len(x), -1) @ kernel + bias
@@ -275,12 +265,12 @@ KINDS = pytest.mark.parametrize("kind", ["dense", "conv"])
 
 @KINDS
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
-def test_after_some_steps_the_kernel_in_use_has_a_largest_singular_value_of_one(kind, training):
+def test_the_normalized_kernel_converges_to_the_largest_singular_value_1(kind, training):
     layer, x = normalized(kind)
     raw = layer.layer.kernel.numpy()
     for _ in range(200):
         layer(x, training=True)
-    np.testing.assert_array_equal(layer.layer.kernel, raw)  # Keras's own would overwrite it.
+    np.testing.assert_array_equal(layer.layer.kernel, raw)  # Keras's layer would overwrite it.
     np.testing.assert_allclose(layer.sigma(), largest(raw), rtol=1e-5)
     expected = keras.ops.convert_to_tensor(raw / largest(raw))
     outputs = x @ expected if kind == "dense" else tf.nn.conv2d(x, expected, 2, "SAME")
@@ -290,7 +280,7 @@ def test_after_some_steps_the_kernel_in_use_has_a_largest_singular_value_of_one(
 
 
 @KINDS
-def test_one_call_in_training_is_one_step_of_power_iteration_and_others_are_none(kind):
+def test_a_call_in_training_is_one_step_of_power_iteration_and_other_calls_none(kind):
     layer, x = normalized(kind)
     matrix = layer.layer.kernel.numpy().reshape(-1, 5)
     u = layer.u.numpy()
@@ -302,7 +292,7 @@ def test_one_call_in_training_is_one_step_of_power_iteration_and_others_are_none
     np.testing.assert_allclose(layer.u, u, rtol=1e-4, atol=1e-5)
 
 
-def test_the_gradient_goes_through_the_singular_value_and_takes_its_vectors_for_constants():
+def test_the_gradient_includes_the_singular_value_with_constant_vectors():
     layer, x = normalized("dense", use_bias=False)
     for _ in range(200):
         layer(x, training=True)
@@ -312,7 +302,7 @@ def test_the_gradient_goes_through_the_singular_value_and_takes_its_vectors_for_
     slope = tape.gradient(value, layer.layer.kernel.value).numpy()
     kernel = layer.layer.kernel.numpy()
     left, values, right = np.linalg.svd(kernel)
-    by_kernel = x.numpy().T @ weights  # Of sum(weights * x W), linear in W.
+    by_kernel = x.numpy().T @ weights  # The gradient of sum(weights * x W) in W.
     # Miyato et al., eq. 12: (G - <G, W / sigma> u v^T) / sigma.
     share = (by_kernel * kernel / values[0]).sum()
     expected = (by_kernel - share * np.outer(left[:, 0], right[0])) / values[0]
@@ -320,7 +310,7 @@ def test_the_gradient_goes_through_the_singular_value_and_takes_its_vectors_for_
     assert abs(share) > 0.1
 
 
-def test_of_a_kernel_of_zeros_the_outputs_and_their_slopes_are_finite():
+def test_a_kernel_of_zeros_has_finite_outputs_and_gradients():
     layer, x = normalized("dense")
     layer.layer.kernel.assign(tf.zeros_like(layer.layer.kernel))
     with tf.GradientTape() as tape:
@@ -330,9 +320,11 @@ def test_of_a_kernel_of_zeros_the_outputs_and_their_slopes_are_finite():
     assert np.isfinite(layer.u).all()
 
 
-def test_only_a_linear_map_is_normalized_spectrally():
+def test_layers_with_a_bias_or_an_activation_are_refused():
     for bad in (keras.layers.Dense(2), keras.layers.Dense(2, "relu", use_bias=False)):
-        with pytest.raises(ValueError, match=r"use_bias=False and no activation\. Received: "):
+        with pytest.raises(
+            ValueError, match=r"use_bias=False and without an activation\. Received: "
+        ):
             networks.SpectralNormalization(bad)
 
 
@@ -340,15 +332,15 @@ def test_only_a_linear_map_is_normalized_spectrally():
     "build", [networks.mlp_discriminator, networks.dcgan_discriminator], ids=["mlp", "dcgan"]
 )
 def test_every_kernel_of_a_spectral_discriminator_is_normalized(build):
-    for options in ({}, {"classes": 4}, {"classes": 4, "projection": True}):
+    for options in ({}, {"projected_classes": 4}):
         network = build((16, 16, 1), batch_norm=False, spectral_norm=True, **options)
         layers = layers_of(network, networks.SpectralNormalization)
         kernels = [v for v in network.trainable_variables if len(v.shape) > 1]
         assert {id(layer.layer.kernel) for layer in layers} == set(map(id, kernels))
-        # A label's vector has none.
-        assert sum(layer.use_bias for layer in layers) == len(layers) - options.get("projection", 0)
+        # A label's embedding has no bias.
+        assert sum(layer.use_bias for layer in layers) == len(layers) - len(options)
         assert not layers_of(network, keras.layers.BatchNormalization)
-        # A bound of the slope: 2 of the rescaling to [-1, 1], and 1 of every dense layer.
+        # The Lipschitz constant is at most 2, for the rescaling to [-1, 1], times 1 for each layer.
         if build is networks.mlp_discriminator and not options:
             x, y = tf.constant(images(16, 1, 40)), tf.constant(images(16, 1, 40))
             for _ in range(30):
@@ -357,7 +349,7 @@ def test_every_kernel_of_a_spectral_discriminator_is_normalized(build):
             assert (np.abs(network(x) - network(y))[:, 0] <= 2.02 * distance).all()
 
 
-def test_normalizations_of_discriminators_are_there_if_asked_for_and_exclude_each_other():
+def test_discriminators_have_the_chosen_normalization_and_not_both():
     normalization = keras.layers.BatchNormalization
     network = networks.mlp_discriminator((4, 4, 1), (3, 3, 3), batch_norm=True)
     assert len(layers_of(network, normalization)) == 2
@@ -385,24 +377,255 @@ def test_spectral_normalization_survives_half_precision_and_a_file(half_precisio
     np.testing.assert_array_equal(network(x, training=True), loaded(x, training=True))
 
 
-# Labels -------------------------------------------------------------------------------------------
+# By name ------------------------------------------------------------------------------------------
+
+
+def config_of(network):
+    """The layers of a network, without their names."""
+    layers = network.get_config()["layers"]
+    return [
+        (layer["class_name"], {k: v for k, v in layer["config"].items() if k != "name"})
+        for layer in layers
+    ]
+
+
+def test_networks_by_name_are_those_of_the_named_kind():
+    shape = (8, 8, 1)
+    pairs = [
+        (
+            networks.encoder("mlp", shape, 5, (4, 3), activation="tanh"),
+            networks.mlp_encoder(shape, 5, (4, 3), "tanh"),
+        ),
+        (
+            networks.encoder("conv", shape, 5, (4, 3), (2, 6), "tanh"),
+            networks.conv_encoder(shape, 5, (2, 6), (4, 3), "tanh"),
+        ),
+        (
+            networks.decoder("mlp", 5, shape, 2, (4, 3), activation="tanh"),
+            networks.mlp_decoder(5, shape, 2, (3, 4), "tanh"),
+        ),
+        (
+            networks.decoder("conv", 5, shape, 2, (4, 3), (2, 6), "tanh"),
+            networks.conv_decoder(5, shape, 2, (6, 2), (3, 4), "tanh"),
+        ),
+        (
+            networks.generator("mlp", 5, shape, (4, 3), activation="tanh"),
+            networks.mlp_decoder(5, shape, 1, (4, 3), "tanh", "sigmoid", batch_norm=True),
+        ),
+        (networks.generator("conv", 5, shape, width=3), networks.dcgan_generator(5, shape, 3)),
+        (
+            networks.discriminator("mlp", shape, (4, 3), dropout=0.2, batch_norm=True),
+            networks.mlp_discriminator(shape, (4, 3), 0.2, batch_norm=True),
+        ),
+        (
+            networks.discriminator("conv", shape, width=3, features=True, spectral_norm=True),
+            networks.dcgan_discriminator(
+                shape, 3, features=True, batch_norm=False, spectral_norm=True
+            ),
+        ),
+    ]
+    for have, want in pairs:
+        assert have.name == want.name and config_of(have) == config_of(want)
+        assert have.output_shape == want.output_shape
+
+
+def test_without_filters_convolutions_have_32_and_64_channels():
+    encoder = networks.encoder("conv", (8, 8, 1), 5, (4,))
+    assert [layer.filters for layer in layers_of(encoder, keras.layers.Conv2D)] == [32, 64]
+    decoder = networks.decoder("conv", 5, (8, 8, 1), 1, (4,))
+    first, last = layers_of(decoder, keras.layers.Conv2DTranspose)
+    assert first.input.shape[-1] == 64 and first.filters == 32 and last.filters == 1
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda name: networks.encoder(name, (8, 8, 1), 3),
+        lambda name: networks.decoder(name, 3, (8, 8, 1)),
+        lambda name: networks.generator(name, 3, (8, 8, 1)),
+        lambda name: networks.discriminator(name, (8, 8, 1)),
+    ],
+)
+def test_unknown_networks_are_refused(build):
+    with pytest.raises(ValueError, match=r"Unknown network 'cnv'.*Did you mean 'conv'"):
+        build("cnv")
+
+
+def test_batch_normalization_has_dcgans_momentum_and_epsilon():
+    networks_with_it = [
+        networks.dcgan_generator(5, (16, 16, 1), 2),
+        networks.dcgan_discriminator((16, 16, 1), 2),
+        networks.mlp_decoder(5, (4, 4, 1), 1, (3,), batch_norm=True),
+        networks.mlp_discriminator((4, 4, 1), (3, 3), batch_norm=True),
+    ]
+    for network in networks_with_it:
+        layers = layers_of(network, keras.layers.BatchNormalization)
+        assert layers and all(layer.epsilon == 1e-5 for layer in layers)
+        for layer in layers:
+            layer.moving_mean.assign(np.full(layer.moving_mean.shape, 1e6))
+        x = RNG.uniform(size=(3, *network.input_shape[1:])).astype(np.float32)
+        network(x, training=True)
+        for layer in layers:  # The batch's own mean is small.
+            np.testing.assert_allclose(layer.moving_mean, 0.9e6, rtol=1e-4)
+
+
+# Conditions ---------------------------------------------------------------------------------------
 
 
 def leaky(h):
     return np.where(h > 0, h, 0.2 * h)
 
 
-def test_a_label_beside_the_image_adds_its_row_of_the_kernel():
-    network = networks.mlp_discriminator((4, 4, 1), (6,), classes=3)
-    x, y = images(4, 1), np.array([2, 0, 2])
-    w1, b1, w2, b2 = network.get_weights()
-    assert w1.shape == (16 + 3, 6)
-    hidden = (2 * x.reshape(3, -1) - 1) @ w1[:16] + w1[16:][y] + b1
-    np.testing.assert_allclose(network([x, y]), leaky(hidden) @ w2 + b2, rtol=1e-4, atol=1e-5)
+LABEL = networks.Condition("label", (3,))
+ATTRIBUTES = networks.Condition("attributes", (2,))
 
 
-def test_a_projection_adds_the_inner_product_of_features_and_the_labels_vector():
-    network = networks.mlp_discriminator((4, 4, 1), (6, 5), classes=3, projection=True)
+def test_conditions_by_name():
+    assert networks.condition("none", 0, SHAPE) is None
+    assert networks.condition("label", 0, SHAPE) == networks.Condition("label", (10,))
+    assert networks.condition("label", 4, SHAPE) == networks.Condition("label", (4,))
+    assert networks.condition("attributes", 7, SHAPE) == networks.Condition("attributes", (7,))
+    assert networks.condition("seen", 0, SHAPE) == networks.Condition("seen", SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("labels", 0, "Unknown condition 'labels'.*Did you mean 'label'"),
+        ("attributes", 0, "condition='attributes', condition_size=0"),
+        ("label", -1, "condition='label', condition_size=-1"),
+        ("none", 3, "condition='none', condition_size=3"),
+        ("seen", 3, "condition='seen', condition_size=3"),
+    ],
+)
+def test_conditions_of_another_size_are_refused(name, size, message):
+    with pytest.raises(ValueError, match=message):
+        networks.condition(name, size, SHAPE)
+
+
+def test_without_a_condition_the_network_itself_is_returned():
+    network = networks.conditioned(lambda shape: networks.mlp(*shape, 4, ()), (2,), None)
+    assert network.name == "mlp" and network.input_shape == (None, 2)
+
+
+def test_a_label_is_concatenated_with_latents_as_a_one_hot_code():
+    network = networks.conditioned(lambda shape: networks.mlp(*shape, 4, ()), (2,), LABEL)
+    assert network.inputs[1].dtype == "int32" and network.inputs[1].shape == (None,)
+    (kernel, bias), z = network.get_weights(), RNG.normal(size=(5, 2)).astype(np.float32)
+    assert kernel.shape == (2 + 3, 4)
+    y = np.array([2, 0, 1, 2, 2])
+    expected = z @ kernel[:2] + kernel[2:][y] + bias
+    np.testing.assert_allclose(network([z, y]), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "attributes"])
+def test_perceptrons_take_image_and_condition_as_one_vector(seen):
+    condition = networks.Condition("seen", (4, 4, 1)) if seen else ATTRIBUTES
+    network = networks.conditioned(
+        lambda shape: networks.mlp_encoder(shape, 3, ()), (4, 4, 1), condition
+    )
+    (kernel, bias), x = network.get_weights(), images(4, 1)
+    y = RNG.normal(size=(3, *condition.shape)).astype(np.float32)
+    expected = x.reshape(3, -1) @ kernel[:16] + y.reshape(3, -1) @ kernel[16:] + bias
+    np.testing.assert_allclose(network([x, y]), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["label", "attributes", "seen"])
+def test_convolutions_take_a_condition_as_channels(name):
+    condition = networks.Condition("seen", (8, 8, 1)) if name == "seen" else None
+    condition = condition or (LABEL if name == "label" else ATTRIBUTES)
+
+    def make(shape):
+        layers = [keras.Input(shape), keras.layers.Conv2D(2, 3, padding="same")]
+        return keras.Sequential(layers, name="convolution")
+
+    network = networks.conditioned(make, SHAPE, condition, channels=True)
+    (kernel, bias), x = network.get_weights(), images(8, 1)
+    if name == "label":
+        y = np.array([2, 0, 1])
+        planes = np.eye(3, dtype=np.float32)[y]
+    else:
+        planes = y = RNG.normal(size=(3, *condition.shape)).astype(np.float32)
+    if planes.ndim == 2:
+        planes = np.broadcast_to(planes[:, None, None], (3, 8, 8, planes.shape[1]))
+    joined = np.concatenate([x, planes], -1)
+    expected = tf.nn.conv2d(joined, kernel, 1, "SAME") + bias
+    np.testing.assert_allclose(network([x, y]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_channels_do_not_apply_to_latents():
+    network = networks.conditioned(
+        lambda shape: networks.mlp(*shape, 4, ()), (2,), ATTRIBUTES, channels=True
+    )
+    assert network.get_weights()[0].shape == (4, 4)
+
+
+def test_a_network_of_the_condition_alone():
+    def make(shape):
+        return networks.mlp(*shape, 4, ())
+
+    network = networks.of_condition(make, LABEL)
+    kernel, bias = network.get_weights()
+    y = np.array([1, 2, 1])
+    np.testing.assert_allclose(network(y), kernel[y] + bias, rtol=1e-5)
+    network = networks.of_condition(make, ATTRIBUTES)
+    kernel, bias = network.get_weights()
+    y = RNG.normal(size=(3, 2)).astype(np.float32)
+    np.testing.assert_allclose(network(y), y @ kernel + bias, rtol=1e-4, atol=1e-5)
+
+
+def test_call_passes_the_condition_to_networks_that_take_one():
+    plain = networks.mlp(2, 4, ())
+    conditional = networks.conditioned(lambda shape: networks.mlp(*shape, 4, ()), (2,), LABEL)
+    z, y = latents(2), np.array([2, 0, 1])
+    np.testing.assert_array_equal(networks.call(plain, z, y), plain(z))
+    np.testing.assert_array_equal(networks.call(plain, z), plain(z))
+    expected = conditional([z, y])
+    np.testing.assert_array_equal(networks.call(conditional, z, y), expected)
+    # Labels of other types are cast to the network's.
+    np.testing.assert_array_equal(networks.call(conditional, z, y.astype(np.int64)), expected)
+    with pytest.raises(ValueError, match=r"takes a condition `y` as its second input.*y=None"):
+        networks.call(conditional, z)
+
+
+def test_call_passes_on_whether_the_network_is_trained():
+    for condition, y in ((None, None), (LABEL, np.array([2, 0, 1]))):
+        network = networks.discriminator("mlp", SHAPE, (50,), dropout=0.5, condition=condition)
+        x = images(8, 1)
+        once, again = (networks.call(network, x, y) for _ in range(2))
+        np.testing.assert_array_equal(once, again)
+        once, again = (networks.call(network, x, y, training=True) for _ in range(2))
+        assert np.abs(once - again).max() > 1e-4
+        once, again = (networks.logits(network, x, y, training=True) for _ in range(2))
+        assert np.abs(once - again).max() > 1e-4
+
+
+def test_logits_are_float32_of_rank_1(half_precision):
+    last = keras.layers.Dense(1, dtype="bfloat16")
+    network = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), last])
+    x = images(8, 1)
+    assert network(x).dtype == tf.bfloat16
+    logits = networks.logits(network, x)
+    assert logits.shape == (3,) and logits.dtype == tf.float32
+    np.testing.assert_array_equal(logits, tf.cast(network(x)[:, 0], tf.float32))
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("condition", [LABEL, ATTRIBUTES], ids=["label", "attributes"])
+def test_discriminators_depend_on_their_condition(network, condition):
+    built = networks.discriminator(
+        network, (16, 16, 1), (6,), 2, features=True, condition=condition
+    )
+    x = images(16, 1)
+    label = condition is LABEL
+    ys = [np.full(3, i) if label else np.full((3, 2), float(i), np.float32) for i in (0, 1)]
+    for one, other in zip(*(networks.call(built, x, y) for y in ys), strict=True):
+        assert (np.abs(one - other).reshape(3, -1).max(1) > 1e-6).all()
+        assert one.shape[0] == 3
+
+
+def test_a_projection_adds_the_inner_product_of_features_and_the_labels_embedding():
+    network = networks.discriminator("mlp", (4, 4, 1), (6, 5), condition=LABEL, projection=True)
     x, y = images(4, 1), np.array([2, 0, 1])
     w1, b1, w2, b2, *rest = network.get_weights()
     [embedding] = [w for w in rest if w.shape == (3, 5)]
@@ -413,18 +636,9 @@ def test_a_projection_adds_the_inner_product_of_features_and_the_labels_vector()
     np.testing.assert_allclose(network([x, y]), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_convolutional_discriminator_takes_labels_as_planes_or_by_projection():
+def test_a_convolutional_projection_uses_the_flattened_last_layer():
     x, y = images(16, 1), np.array([2, 0, 1])
-    network = networks.dcgan_discriminator((16, 16, 1), 2, classes=3)
-    first = layers_of(network, keras.layers.Conv2D)[0]
-    planes = np.broadcast_to(np.eye(3, dtype=np.float32)[y][:, None, None], (3, 16, 16, 3))
-    expected = first(np.concatenate([2 * x - 1, planes], -1))
-    seen = keras.Model(network.input, first.output)([x, y])
-    np.testing.assert_allclose(seen, expected, rtol=1e-5, atol=1e-6)
-
-    network = networks.dcgan_discriminator(
-        (16, 16, 1), 2, batch_norm=False, classes=3, projection=True
-    )
+    network = networks.discriminator("conv", (16, 16, 1), width=2, condition=LABEL, projection=True)
     [embedding] = [w for w in network.get_weights() if w.shape == (3, 4 * 4 * 4)]
     flat = layers_of(network, keras.layers.Flatten)[0].output
     phi = keras.Model(network.input, flat)([x, y]).numpy()
@@ -435,9 +649,20 @@ def test_a_convolutional_discriminator_takes_labels_as_planes_or_by_projection()
     assert np.abs(differences[0, 0]) > 1e-5
 
 
-def test_a_projection_without_labels_or_features_is_refused():
-    for build in (networks.mlp_discriminator, networks.dcgan_discriminator):
-        with pytest.raises(ValueError, match=r"number of `classes`\. Received: 0"):
-            build((16, 16, 1), projection=True)
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("condition", [None, ATTRIBUTES], ids=["none", "attributes"])
+def test_a_projection_without_a_label_is_refused(network, condition):
+    with pytest.raises(ValueError, match=r"projects on a label.*Received: condition="):
+        networks.discriminator(network, (16, 16, 1), condition=condition, projection=True)
+
+
+def test_a_projection_without_a_hidden_layer_is_refused():
     with pytest.raises(ValueError, match="at least one layer in `hidden`"):
-        networks.mlp_discriminator((8, 8, 1), (), classes=3, projection=True)
+        networks.discriminator("mlp", (8, 8, 1), (), condition=LABEL, projection=True)
+
+
+def test_labels_out_of_range_are_refused():
+    with pytest.raises(ValueError, match=r"numbers from 0 to 2.*Received: labels from 1 to 3"):
+        networks.OneHot(3)(np.array([1, 3]))
+    with pytest.raises(ValueError, match=r"`classes` must be at least 1"):
+        networks.OneHot(0)

@@ -1,4 +1,4 @@
-"""Trained weights come out of a file as they went into it, or a sentence says why not."""
+"""Files of trained weights: what is saved is loaded, and wrong files are refused."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ HALF = {"rtol": 2.0**-11, "atol": 2.0**-25}
 
 
 def weights(model):
-    """By the player's name; state of layers included, seeds not."""
+    """Weights and state of layers by player, without seeds."""
     return {
         player: [v.numpy() for layer in layers for v in layer.weights]
         for player, layers in model.players().items()
@@ -44,7 +44,7 @@ def sn_gan():
         [
             *("generator_hidden=12", "discriminator_hidden=12", "spectral_norm=true"),
             *("loss=hinge", "real_label=1.0", "latent_dim=3", "steps_per_execution=1"),
-            # Without a state of its own, so that training goes on as if it had not ended.
+            # SGD has no state, so training continues exactly.
             *(f"optimizers.{player}.name=sgd" for player in players),
             *(f"optimizers.{player}.learning_rate=0.05" for player in players),
         ],
@@ -63,7 +63,7 @@ def trained(digits):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A file of such a model's weights, not to be changed."""
+    """A file of the weights of a small GAN. Tests do not change it."""
     config, path = sn_gan(), tmp_path_factory.mktemp("written") / "gan_digits.npz"
     write(path, presets.build(config, *DIGITS), config)
     return path
@@ -71,7 +71,7 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def file(written, tmp_path):
-    """A copy of it."""
+    """A copy of `written`."""
     return pathlib.Path(shutil.copy(written, tmp_path / "a.npz"))
 
 
@@ -80,7 +80,7 @@ def write(path, model, config, **more):
 
 
 def changed(path, change):
-    """Rewrites a file with `change(content, about)` done to it; both are changed in place."""
+    """Rewrites a file after `change(content, about)` has changed both in place."""
     with np.load(path) as file:
         content = dict(file)
     about = json.loads(str(content["about"]))
@@ -90,7 +90,7 @@ def changed(path, change):
 
 @pytest.fixture
 def shipped(tmp_path, monkeypatch, written):
-    """A folder that passes for the zoo's own, with weights of two presets."""
+    """A folder of shipped weights with those of two presets."""
     folder = tmp_path / "weights"
     monkeypatch.setattr(pretrained, "SHIPPED", folder)
     folder.mkdir()
@@ -105,10 +105,10 @@ def shipped(tmp_path, monkeypatch, written):
     return folder
 
 
-# What comes back ---------------------------------------------------------------------------------
+# Saving and loading ---------------------------------------------------------------------------------
 
 
-def test_float32_comes_back_bit_by_bit_and_samples_are_the_same(trained, tmp_path):
+def test_float32_weights_are_restored_exactly_with_the_same_samples(trained, tmp_path):
     model, config = trained
     kept, samples = weights(model), np.array(model.sample(20, seed=3))
     assert write(tmp_path / "a.npz", model, config, dtype="float32") == []
@@ -119,7 +119,7 @@ def test_float32_comes_back_bit_by_bit_and_samples_are_the_same(trained, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
-def test_float16_comes_back_within_its_precision(trained, tmp_path):
+def test_float16_weights_are_restored_within_their_precision(trained, tmp_path):
     model, config = trained
     kept = weights(model)
     write(tmp_path / "a.npz", model, config)
@@ -135,7 +135,7 @@ def test_float16_comes_back_within_its_precision(trained, tmp_path):
             np.testing.assert_array_equal(old.numpy(), new.numpy())
 
 
-def test_state_of_layers_is_that_of_training(trained, tmp_path):
+def test_the_state_of_layers_is_restored(trained, tmp_path):
     model, config = trained
     write(tmp_path / "a.npz", model, config)
     fresh, loaded = presets.build(config, *DIGITS), pretrained.load(tmp_path / "a.npz")
@@ -148,7 +148,7 @@ def test_state_of_layers_is_that_of_training(trained, tmp_path):
     assert int(loaded.step) == 8  # Two epochs of 200 images, 50 at a time.
 
 
-def test_training_goes_on_as_if_it_had_not_ended(trained, tmp_path, digits):
+def test_training_continues_from_loaded_weights(trained, tmp_path, digits):
     model, config = trained
     write(tmp_path / "a.npz", model, config, dtype="float32")
     loaded = pretrained.load(tmp_path / "a.npz")
@@ -164,7 +164,7 @@ def test_training_goes_on_as_if_it_had_not_ended(trained, tmp_path, digits):
 @pytest.mark.parametrize(
     "name", ["cgan_digits", "vae_flow_digits", "vae_vamp_digits", "clustering_aae_digits"]
 )
-def test_every_variable_finds_its_place(name, tmp_path):
+def test_every_variable_is_restored(name, tmp_path):
     config = presets.get(name)
     model = presets.build(config, *DIGITS)
     rng = np.random.default_rng(0)
@@ -179,8 +179,8 @@ def test_every_variable_finds_its_place(name, tmp_path):
     assert loaded.sample(2, y).shape == (2, 8, 8, 1)
 
 
-@pytest.mark.parametrize("name", ["m2_digits", "semi_supervised_aae_digits"])
-def test_what_a_model_took_from_its_data_comes_back(name, tmp_path):
+@pytest.mark.parametrize("name", ["m2_digits", "beta_tcvae_digits"])
+def test_what_adapt_sets_is_restored(name, tmp_path):
     config = presets.get(name)
     data = training.load_data(config)
     model = presets.build(config, data.image_shape, data.levels)
@@ -189,8 +189,7 @@ def test_what_a_model_took_from_its_data_comes_back(name, tmp_path):
     write(tmp_path / "a.npz", model, config)
     loaded = pretrained.load(tmp_path / "a.npz")
     share = config.data.num_labels / data.sizes["train"]
-    assert loaded.labelled_rows == pytest.approx(max(share, zoo.datasets.labelled.LEAST_SHARE))
-    assert getattr(loaded, "labelled_share", share) == pytest.approx(share)
+    assert loaded.labelled_share == pytest.approx(share)
     plain = (int, float, str, type(None))
     have, want = (
         {n: getattr(m, n) for n in names if isinstance(getattr(m, n, ...), plain) and n != "name"}
@@ -199,16 +198,17 @@ def test_what_a_model_took_from_its_data_comes_back(name, tmp_path):
     assert have == want
 
 
-def test_no_other_model_takes_something_else_from_its_data():
-    """One that does needs its names in `pretrained.ADAPTED`, and a line above."""
-    own = {cls.__name__ for cls in vars(zoo).values() if isinstance(cls, type)}
-    own = {name for name in own if "adapt" in vars(getattr(zoo, name))}
-    # The next to last only checks its data; the last stands on another run, and is refused.
-    known = {"M2", "SemiSupervisedAAE", "LabelInformedAAE"}
-    assert own - {"GenerativeModel"} == known | {"M1M2"}
+def test_the_models_that_adapt_to_their_data_are_known():
+    """A model with attributes that `adapt` sets declares them, and is tested above."""
+    own = {cls for cls in vars(zoo).values() if isinstance(cls, type) and "adapt" in vars(cls)}
+    own -= {GenerativeModel}
+    # Two models only check their data, and M1M2 contains the model of another run.
+    checking = {"LabelInformedAAE", "SemiSupervisedAAE"}
+    assert {cls.__name__ for cls in own} == {"M2", "M1M2", "BetaTCVAE", *checking}
+    assert {cls.__name__ for cls in own if not cls.adapted} == checking
 
 
-def test_averaged_weights_are_what_is_written_within_them(digits, tmp_path):
+def test_within_best_weights_the_averages_are_saved(digits, tmp_path):
     config = sn_gan()
     presets.override(config, ["optimizers.generator.use_ema=true"])
     model = presets.build(config, *DIGITS)
@@ -222,13 +222,13 @@ def test_averaged_weights_are_what_is_written_within_them(digits, tmp_path):
         assert_close(weights(loaded), kept, **HALF)
 
 
-def test_what_float16_cannot_hold_stays_float32(trained, tmp_path):
+def test_arrays_beyond_float16_stay_float32(trained, tmp_path):
     model, config = trained
     by_name = {v.path.rpartition("/")[2]: v for v in model.generator.weights}
     large, positive, kernel = (by_name[n] for n in ("beta", "gamma", "kernel"))
     large.assign(np.where(np.arange(large.shape[0]), 0.1, 1e5))
     positive.assign(np.where(np.arange(positive.shape[0]), 1.0, 1e-9))
-    # Of either sign it is a number like others.
+    # An array of both signs may lose a small value.
     kernel.assign(np.where(np.eye(*kernel.shape), 1e-9, -0.1))
     kept = {id(v): v.numpy() for v in (large, positive, kernel)}
     written = write(tmp_path / "a.npz", model, config)
@@ -241,7 +241,7 @@ def test_what_float16_cannot_hold_stays_float32(trained, tmp_path):
             np.testing.assert_array_equal(new.numpy(), kept[id(old)])
 
 
-def test_weights_that_are_not_finite_are_not_written(trained, tmp_path):
+def test_weights_that_are_not_finite_are_not_saved(trained, tmp_path):
     model, config = trained
     model.generator.trainable_variables[0].assign_add([[np.nan]])
     with pytest.raises(ValueError, match=r"finite numbers\. Received: NaN or infinity in \["):
@@ -249,7 +249,7 @@ def test_weights_that_are_not_finite_are_not_written(trained, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_does_not_say_where_it_was_made(file):
+def test_a_file_does_not_name_the_folder_of_the_data(file):
     with np.load(file) as content:
         about = str(content["about"])
     assert "somebody" not in about
@@ -259,7 +259,7 @@ def test_a_file_does_not_say_where_it_was_made(file):
 # By name -----------------------------------------------------------------------------------------
 
 
-def test_a_preset_comes_with_its_weights_under_each_of_its_names(shipped):
+def test_a_preset_loads_its_weights(shipped):
     assert pretrained.names() == ["gan_digits", "vae_digits"]
     with np.load(shipped / "gan_digits.npz") as file:
         kernel = file["arr_1"]  # After the count of steps.
@@ -267,14 +267,14 @@ def test_a_preset_comes_with_its_weights_under_each_of_its_names(shipped):
     assert isinstance(zoo.from_preset("vae_mlp_digits"), zoo.VAE)
 
 
-def test_later_changes_of_a_preset_do_not_spoil_its_weights(shipped, monkeypatch):
+def test_weights_load_after_a_change_of_their_preset(shipped, monkeypatch):
     monkeypatch.setitem(presets.PRESETS["gan_digits"]["model"], "latent_dim", 5)
     assert presets.get("gan_digits").model.latent_dim == 5
     assert zoo.from_preset("gan_digits").sample(2).shape == (2, 8, 8, 1)
     assert zoo.from_preset("gan_digits").latent_dim == 3
 
 
-def test_an_unknown_name_and_one_without_weights_are_told(shipped):
+def test_an_unknown_preset_and_one_without_weights_are_refused(shipped):
     with pytest.raises(ValueError, match=r"Unknown preset 'gan_digit'.*mean 'gan_digits'"):
         zoo.from_preset("gan_digit")
     command = (
@@ -282,25 +282,52 @@ def test_an_unknown_name_and_one_without_weights_are_told(shipped):
     )
     with pytest.raises(
         ValueError,
-        match=rf"of preset 'autoencoder_digits'.* of: gan_digits, vae_digits\..*{command}",
+        match=rf"'autoencoder_digits' has no .*: gan_digits, vae_digits\. .*=False.*{command}",
     ):
         zoo.from_preset("autoencoder_digits")
     shutil.rmtree(shipped)
     assert pretrained.names() == []
-    with pytest.raises(ValueError, match=r"There are of: none\."):
+    with pytest.raises(ValueError, match=r"These have: none\."):
         zoo.from_preset("gan_digits")
 
 
-def test_another_file_than_the_index_names_is_not_even_opened(shipped, monkeypatch):
+def test_any_preset_builds_a_new_model():
+    model = zoo.from_preset("beta_vae_digits", load_weights=False)
+    assert model.compiled and model.image_shape == (8, 8, 1) and int(model.step) == 0
+    assert model.latent_dim == presets.get("beta_vae_digits").model.latent_dim
+    assert zoo.from_preset("vae_mnist", load_weights=False).image_shape == (28, 28, 1)
+    shape = (16, 16, 3)
+    assert zoo.from_preset("beta_vae_digits", False, image_shape=shape).image_shape == shape
+    with pytest.raises(ValueError, match="fixed image shape"):
+        zoo.from_preset("vae_mnist", image_shape=shape)
+
+
+def test_a_new_model_has_the_grey_levels_of_its_data(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(presets, "build", lambda *args: seen.update(args=args[1:]))
+    zoo.from_preset("vae_digits", load_weights=False)
+    assert seen["args"] == ((8, 8, 1), 17)
+
+
+def test_images_of_unknown_shape_need_an_image_shape(monkeypatch):
+    config = presets.get("vae_digits")
+    config.data.name = "folder"
+    monkeypatch.setattr(presets, "get", lambda name: config)
+    with pytest.raises(ValueError, match="'folder' have no known shape: pass `image_shape`"):
+        zoo.from_preset("vae_digits", load_weights=False)
+    monkeypatch.undo()
+
+
+def test_a_file_with_a_wrong_checksum_is_not_opened(shipped, monkeypatch):
     path = shipped / "gan_digits.npz"
     want, content = pretrained.sha256(path), bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("It was opened."))
-    with pytest.raises(ValueError, match=rf"SHA-256 {want}\. Received: {pretrained.sha256(path)}"):
+    with pytest.raises(ValueError, match=rf"SHA-256 {want} .* Received: {pretrained.sha256(path)}"):
         zoo.from_preset("gan_digits")
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"is no file.*install it anew"):
+    with pytest.raises(FileNotFoundError, match=r"is missing.*install the zoo again"):
         zoo.from_preset("gan_digits")
 
 
@@ -311,11 +338,11 @@ def test_another_file_than_the_index_names_is_not_even_opened(shipped, monkeypat
     ("version", "here", "newer"),
     [("0.10.0", "0.9.2", True), ("1.0.0", "1.0.0", False), ("1.2.3", "1.10.0", False)],
 )
-def test_weights_of_a_later_version_ask_for_an_update(file, monkeypatch, version, here, newer):
+def test_weights_of_a_later_version_are_refused(file, monkeypatch, version, here, newer):
     changed(file, lambda _, about: about.update(zoo=version))
-    monkeypatch.setattr(zoo, "__version__", here)
+    monkeypatch.setattr(pretrained, "__version__", here)
     if newer:
-        # Whatever else has changed with it.
+        # Also if the format has changed.
         changed(file, lambda _, about: about.update(format=7, config=None))
         with pytest.raises(
             ValueError, match=rf"version {version} .*version {here}: update the zoo"
@@ -346,9 +373,9 @@ def rename(content, about):
         (rename, r"kernel' of shape \(3, 12\) next\. Received: '\S+gamma' of shape \(3, 12\)"),
         (lambda _, about: about["config"]["model"].update(latent_dim=4), r"\(4, 12\).*\(3, 12\)"),
         (lambda _, about: about.update(format=2), "format 1 .* Received: format 2"),
-        (lambda content, _: content.update(x=np.zeros(3)), "must hold trained weights"),
-        (lambda _, about: about.pop("zoo"), "must hold trained weights"),
-        (lambda _, about: about["variables"].pop(), "must hold trained weights"),
+        (lambda content, _: content.update(x=np.zeros(3)), "Expected trained weights"),
+        (lambda _, about: about.pop("zoo"), "Expected trained weights"),
+        (lambda _, about: about["variables"].pop(), "Expected trained weights"),
         (lambda content, _: content.update(arr_1=content["arr_1"] * np.nan), "finite numbers"),
         (lambda content, _: content.update(arr_1=np.array(["a"])), "finite numbers"),
         (lambda _, about: about.update(config={}), "no configuration that can be built"),
@@ -358,7 +385,7 @@ def rename(content, about):
         (lambda _, about: about["config"]["model"].update(first="a.keras"), "of another run"),
     ],
 )
-def test_what_does_not_fit_is_told(file, change, sentence):
+def test_a_file_that_does_not_fit_its_model_is_refused(file, change, sentence):
     changed(file, change)
     with pytest.raises(ValueError, match=sentence):
         pretrained.load(file)
@@ -372,19 +399,19 @@ def test_pickles_and_damaged_files_are_refused(file):
             return pytest.fail, ("It was unpickled.",)
 
     np.savez(file, about=np.array([Trap()], dtype=object))
-    with pytest.raises(ValueError, match=r"must hold trained weights.*allow_pickle=False"):
+    with pytest.raises(ValueError, match=r"Expected trained weights.*allow_pickle=False"):
         pretrained.load(file)
     for content in (b"", b"no archive", whole[:1000], whole[:600] + b"?" * 200 + whole[800:]):
         file.write_bytes(content)
-        with pytest.raises(ValueError, match="must hold trained weights"):
+        with pytest.raises(ValueError, match="Expected trained weights"):
             pretrained.load(file)
     with pytest.raises(FileNotFoundError, match="There is no file"):
         pretrained.load(file.with_name("b.npz"))
 
 
-def test_what_cannot_be_packed_is_not_written(tmp_path):
+def test_a_model_that_no_file_can_hold_is_refused(tmp_path):
     config = presets.get("m1_m2_digits")
-    with pytest.raises(ValueError, match=r"'m1_m2_digits' stands on .* Received: model.first=''"):
+    with pytest.raises(ValueError, match=r"'m1_m2_digits' contains .* Received: model.first=''"):
         write(tmp_path / "a.npz", presets.build(config, *DIGITS), config)
     config = sn_gan()
     model = presets.build(config, *DIGITS)
@@ -393,13 +420,13 @@ def test_what_cannot_be_packed_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# What the zoo comes with -------------------------------------------------------------------------
+# Shipped weights -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", pretrained.names())
-def test_weights_of_the_zoo_load_without_a_network(name, monkeypatch):
+def test_shipped_weights_load_without_a_connection(name, monkeypatch):
     def refuse(*_, **__):
-        raise AssertionError("A connection was asked for.")
+        raise AssertionError("A connection was opened.")
 
     monkeypatch.setattr(socket, "socket", refuse)
     model = zoo.from_preset(name)
@@ -412,7 +439,7 @@ def test_weights_of_the_zoo_load_without_a_network(name, monkeypatch):
     assert pretrained.sha256(pretrained.SHIPPED / f"{name}.npz") in card
 
 
-def test_weights_of_the_zoo_are_small_and_nothing_else_lies_there():
+def test_the_folder_of_shipped_weights_is_small_and_complete():
     folder = pathlib.Path(zoo.__file__).parent / "weights"
     files = list(folder.glob("*"))
     assert sum(path.stat().st_size for path in files) <= pretrained.MOST_BYTES

@@ -1,6 +1,6 @@
-"""Programs of the zoo: `python -m trainers.train`, `.sample`, `.interpolate`, `.evaluate`, `.export`."""
+"""Programs of the zoo: `python -m trainers.train` or `zoo-train`, and so on for each module."""
 
 import os
 
-# TensorFlow greets with a page of remarks on the hardware, unless told not to before it is loaded.
+# Without this, TensorFlow logs a page about the hardware when it is loaded.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

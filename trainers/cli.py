@@ -1,4 +1,4 @@
-"""What the programs share: how they start, and how they answer mistakes."""
+"""What the programs share: how they start, their common flags, and how they report mistakes."""
 
 import contextlib
 import pathlib
@@ -9,11 +9,11 @@ import numpy as np
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from zoo import conditions, datasets, runs, training
+from zoo import conditions, datasets, training
 from zoo.config import look_up
 from zoo.finite import NonFiniteError
 from zoo.model import GenerativeModel
-from zoo.strategies import WorkerLostError
+from zoo.training.strategies import WorkerLostError
 
 MISTAKES = (ValueError, OSError, NonFiniteError, NotImplementedError, WorkerLostError)
 
@@ -22,24 +22,29 @@ FLAGS = flags.FLAGS
 flags.DEFINE_bool("debug", False, "Show the traceback of an error instead of its sentence alone.")
 
 
-def start(main: Callable[..., None], arguments: bool = False) -> None:
-    """Parses the command line and calls `main`; answers mistakes in a sentence, exit status 1.
+def start(program: Callable[..., None], arguments: bool = False) -> None:
+    """Parses the command line and runs a program. Exits with status 1 and a sentence on a mistake.
 
     Args:
-        main: The program.
-        arguments: Whether it takes what is no flag, as a list.
+        program: A function of the program's module.
+        arguments: Whether `program` takes the arguments that are no flags, as a list.
     """
+    module, script = sys.modules[program.__module__], sys.modules["__main__"]
+    if module is not script:  # For --help, a console command has the text and flags of its module.
+        script.__doc__ = module.__doc__
+        for flag in FLAGS.get_key_flags_for_module(module.__name__):
+            FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
     def guarded(argv):
         try:
             if arguments:
-                main(argv[1:])
+                program(argv[1:])
                 return
             if len(argv) > 1:
                 raise ValueError(
-                    f"This program takes flags only. Received: {' '.join(argv[1:])!r}."
+                    f"This program takes no arguments but flags. Received: {' '.join(argv[1:])!r}."
                 )
-            main()
+            program()
         except MISTAKES as error:
             if FLAGS.debug:
                 raise
@@ -52,14 +57,14 @@ def start(main: Callable[..., None], arguments: bool = False) -> None:
 
 
 def define_flags_of_users(output: str) -> None:
-    """The flags of the programs that use a trained model; `output` says what goes there."""
+    """Defines the flags of programs that use a trained model; `output` describes the result."""
     define_model_flags(required=True)
     flags.DEFINE_string("output", None, output)
     flags.DEFINE_bool("overwrite", False, "Replace what is at --output.")
 
 
 def define_model_flags(required: bool) -> None:
-    """The flags that say which model, and which of its weights."""
+    """Defines the flags that choose a model and its weights."""
     flags.DEFINE_string("run", None, "A run's folder, or a model's .keras file.", required=required)
     flags.DEFINE_enum(
         "checkpoint", "last", ["last", "best"], "The run's final model, or its best by evaluation."
@@ -67,68 +72,67 @@ def define_model_flags(required: bool) -> None:
     flags.DEFINE_bool(
         "averaged",
         None,
-        "Use the moving averages of the weights, or do not. Default: use them if the model has them.",
+        "Use the moving averages of the weights. Default: use them if the model has them.",
     )
 
 
 def define_condition_flags() -> None:
-    """The flags that say what a conditional model is given."""
+    """Defines the flags that choose the conditions of a conditional model."""
     flags.DEFINE_list(
         "y",
         None,
-        "Labels, as names or numbers (a name comes first), in turn, for a model that takes one. "
-        "Default: all in turn. A model that takes anything else is given what the run's test data "
-        "have, in turn.",
+        "Labels, as names or numbers (names have priority), in turn, for a model that takes labels. "
+        "Default: all labels in turn. Other conditions are those of the run's test data, in turn.",
     )
-    flags.DEFINE_string("data_dir", None, "Where the run's data set lies, if it has moved.")
+    flags.DEFINE_string("data_dir", None, "Folder of the run's data set, if it has moved.")
 
 
-def conditions_for(model: GenerativeModel, run: runs.Run | None, n: int) -> np.ndarray | None:
-    """Conditions `[n, ...]` as `--y` says, or `None` where the model takes none.
+def conditions_for(model: GenerativeModel, run: training.Run | None, n: int) -> np.ndarray | None:
+    """Conditions `[n, ...]` as chosen by `--y`, or `None` if the model takes none.
 
-    Also `None` where it can do without, and there is nothing to choose from: no `--y`, and no run.
+    Also `None` if the condition is optional and there are neither `--y` nor a run.
 
     Raises:
-        ValueError: If the model takes no condition, none that can be written as `--y`, or none that
-            is known without the data of a run, or for a label that there is not.
+        ValueError: If the model takes no condition or no labels, if a label is unknown, or if the
+            condition needs the data of a run and there is no run.
     """
-    spec, given = model.condition, FLAGS.y
+    spec, labels = model.condition, FLAGS.y
     if spec is None:
-        if given is not None:
+        if labels is not None:
             raise ValueError(f"A {type(model).__name__} takes no condition. Received: --y.")
         return None
-    if spec.shape.rank > 1 and given is not None:
+    if spec.shape.rank > 1 and labels is not None:
         raise ValueError(
-            f"--y takes labels, and a condition of this {type(model).__name__} is of shape "
-            f"{list(spec.shape[1:])}: leave --y out, and the run's test data are used."
+            f"--y takes labels, but a condition of this {type(model).__name__} has shape "
+            f"{list(spec.shape[1:])}. Without --y, the conditions of the run's test data are used."
         )
-    if run is None and given is None and model.condition_is_optional:
+    if run is None and labels is None and model.condition_is_optional:
         return None
-    if run is None and (given is None or not all(_is_number(label) for label in given)):
+    if run is None and (labels is None or not all(map(_is_number, labels))):
         raise ValueError(
-            "A .keras file does not say which data set it was trained on: give labels as numbers, "
-            "such as --y=0,1,2, or give a run's folder."
+            "A .keras file does not name its data set: give labels as numbers, such as --y=0,1,2, or "
+            "give the folder of a run."
         )
-    if given is None:
+    if labels is None:
         data = training.load_data(run.read_config(), data_dir=FLAGS.data_dir)
         return conditions.in_turn(model, data, n)
     names = {} if run is None else _label_names(run)
-    labels = np.array([_label(text, names) for text in given], np.int32)
+    numbers = np.array([_label(text, names) for text in labels], np.int32)
     classes = getattr(model, "num_classes", None)
-    if classes is not None and labels.max() >= classes:
+    if classes is not None and numbers.max() >= classes:
         raise ValueError(
-            f"Labels are the numbers from 0 to {classes - 1}. Received: --y={','.join(given)}."
+            f"Labels are the numbers from 0 to {classes - 1}. Received: --y={','.join(labels)}."
         )
-    return np.resize(labels, n)
+    return np.resize(numbers, n)
 
 
 def _label_names(run):
-    """The numbers of the labels of a run's data by their names, as far as the data is there."""
+    """The labels of a run's data by name; empty if the data set is missing and has number names."""
     config = run.read_config()
     try:
         data = training.load_data(config, data_dir=FLAGS.data_dir)
     except datasets.DatasetNotFound:
-        # Of the sets that are not the user's own, a name that is a number is its label's number.
+        # In the sets by name, a label with a number as its name has that number.
         if config.data.name == "folder" or not all(_is_number(label) for label in FLAGS.y):
             raise
         return {}
@@ -145,42 +149,40 @@ def _is_number(text):
 
 
 def output_path(default: str) -> pathlib.Path:
-    """Where the result goes: `--output`, else `default` in the run's folder.
+    """The path of the result: `--output`, or else `default` in the run's folder.
 
     Raises:
-        ValueError: If neither is given.
-        FileExistsError: If something is there, and is not to be replaced.
+        ValueError: If there is neither `--output` nor a run's folder.
+        FileExistsError: If the path exists and `--overwrite` is not set.
     """
     if FLAGS.output:
         path = pathlib.Path(FLAGS.output)
     elif FLAGS.run.endswith(".keras"):
-        raise ValueError("With a .keras file, say where the result goes: --output=...")
+        raise ValueError("With a .keras file, --output is needed. Received: no --output.")
     else:
         path = pathlib.Path(FLAGS.run) / default
     if path.exists() and not FLAGS.overwrite:
-        raise FileExistsError(
-            f"'{path}' is there already. Choose another --output, or --overwrite."
-        )
+        raise FileExistsError(f"'{path}' exists already. Choose another --output, or --overwrite.")
     return path
 
 
-def open_run() -> tuple[GenerativeModel, runs.Run | None]:
-    """The model that `--run` names, and its run if it has one."""
-    return runs.open_model(FLAGS.run, FLAGS.checkpoint)
+def open_run() -> tuple[GenerativeModel, training.Run | None]:
+    """The model that `--run` names, and its run unless `--run` is a file."""
+    return training.open_model(FLAGS.run, FLAGS.checkpoint)
 
 
 def uses_averages(model: GenerativeModel) -> bool:
-    """Whether the moving averages of the weights are used, which `--averaged` decides."""
+    """Whether to use the moving averages of the weights, as chosen by `--averaged`."""
     return model.keeps_averages if FLAGS.averaged is None else FLAGS.averaged
 
 
 def weights(model: GenerativeModel) -> contextlib.AbstractContextManager:
-    """The weights that `--averaged` asks for, for the time of a `with`."""
+    """A context in which the model has the weights that `--averaged` chooses."""
     return model.averaged_weights() if uses_averages(model) else contextlib.nullcontext(model)
 
 
 class Progress:
-    """A bar on a terminal for what takes long; elsewhere a line when it begins."""
+    """A progress bar on a terminal; elsewhere a line when a task begins."""
 
     def __enter__(self):
         self.bar, self.what = None, None

@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from trainers import cli
-from zoo import evaluation, features, runs, training
+from zoo import evaluation, features, training
 from zoo.datasets import read_images
 
 FLAGS = flags.FLAGS
@@ -62,7 +62,12 @@ flags.DEFINE_string(
 )
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
+    """Runs the program with the arguments of the command line."""
+    cli.start(_evaluate, arguments=True)
+
+
+def _evaluate(arguments):
     if FLAGS.list_metrics:
         _list_metrics()
     elif FLAGS.compare:
@@ -121,7 +126,9 @@ def _named(places: Sequence[str]) -> dict[str, pathlib.Path]:
     files = {}
     for place in places:
         path = pathlib.Path(place)
-        files[path.resolve()] = path if path.suffix == ".jsonl" else runs.Run(path).evaluation
+        files[path.resolve()] = (
+            path if path.suffix == ".jsonl" else training.Run(path).evaluation_path
+        )
     if len(files) < len(places):
         raise ValueError("Name each run once.")
     for n in range(1, 1 + max(len(path.parts) for path in files)):
@@ -165,7 +172,7 @@ def _evaluate_run():
             FLAGS.split,
             FLAGS.num_samples,
             extractor,
-            cache=FLAGS.cache or (run and run.features),
+            cache=FLAGS.cache or (run and run.features_dir),
             num_real=FLAGS.num_real,
             seed=FLAGS.seed,
             batch_size=FLAGS.batch_size,
@@ -186,7 +193,7 @@ def _evaluate_run():
                 f"  The zoo has no feature network for '{data.name}', so fid, kid, score and prdc "
                 f"are left out. Name one with --extractor: {', '.join(features.names())}."
             )
-        path = path or run.evaluation
+        path = path or run.evaluation_path
         done = _write(subject.run(keys), path)
         if "copying" in done:
             picture = path.with_name(f"{path.stem}_neighbours.png")
@@ -252,4 +259,4 @@ def _write(results: Iterable[evaluation.Result], path: pathlib.Path | None) -> s
 
 
 if __name__ == "__main__":
-    cli.start(main, arguments=True)
+    main()

@@ -1,4 +1,4 @@
-"""Makes a SavedModel for serving: `python -m trainers.export --run=runs/vae_mnist`."""
+"""Writes a SavedModel for serving: `python -m trainers.export --run=runs/vae_mnist`."""
 
 from absl import flags
 
@@ -12,6 +12,11 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
+    """Runs the program with the arguments of the command line."""
+    cli.start(_export)
+
+
+def _export():
     path = cli.output_path("saved_model")
     model, _ = cli.open_run()
     with cli.weights(model):
@@ -20,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.start(main)
+    main()

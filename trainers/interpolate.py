@@ -1,4 +1,4 @@
-"""Walks from one latent to another: `python -m trainers.interpolate --run=runs/vae_mnist`."""
+"""Draws paths from one latent to another: `python -m trainers.interpolate --run=runs/vae_mnist`."""
 
 import numpy as np
 import tensorflow as tf
@@ -13,16 +13,21 @@ FLAGS = flags.FLAGS
 cli.define_flags_of_users("A .png. Default: walks.png in the run's folder.")
 cli.define_condition_flags()
 flags.adopt_module_key_flags(cli)
-flags.DEFINE_integer("n", 10, "Points on each way, both ends included.", lower_bound=2)
-flags.DEFINE_integer("pairs", 5, "Number of ways.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Which latents of the prior, or which test images.")
+flags.DEFINE_integer("n", 10, "Points on each path, both ends included.", lower_bound=2)
+flags.DEFINE_integer("pairs", 5, "Number of paths.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Seed of the latents, or index of the first test image.")
 flags.DEFINE_enum(
     "between", "latents", ["latents", "images"], "Draws of the prior, or test images."
 )
-flags.DEFINE_list("images", None, "Two image files to go between.")
+flags.DEFINE_list("images", None, "Two image files, the ends of one path.")
 
 
 def main() -> None:
+    """Runs the program with the arguments of the command line."""
+    cli.start(_interpolate)
+
+
+def _interpolate():
     path = cli.output_path("walks.png")
     if FLAGS.images and len(FLAGS.images) != 2:
         raise ValueError(f"--images takes two files, A,B. Received: {len(FLAGS.images)}.")
@@ -34,7 +39,7 @@ def main() -> None:
     elif FLAGS.between == "images":
         if run is None:
             raise ValueError(
-                "A .keras file does not say which data set it was trained on: give --images=A,B."
+                "A .keras file does not name its data set: give --images=A,B, or the folder of a run."
             )
         config = run.read_config()
         if FLAGS.data_dir:
@@ -46,43 +51,43 @@ def main() -> None:
         conditions.check(model, data)
         needed = model.condition is not None and not model.condition_is_optional
         if needed and FLAGS.y is None:
-            y = labels[rows]  # Those of the first ends, all along the way.
+            y = labels[rows]  # The whole path has the condition of its first end.
     else:
         if "sample" not in model.abilities():
             raise NotImplementedError(
-                f"A {type(model).__name__} has no prior to draw latents from. Go between images: "
-                "--between=images, or --images=A,B."
+                f"A {type(model).__name__} has no prior to draw latents from. Interpolate between "
+                "images: --between=images, or --images=A,B."
             )
         y = cli.conditions_for(model, run, FLAGS.pairs)
         both = None if y is None else y.repeat(2, 0)
-        latents = training.fixed_latents(model, 2 * FLAGS.pairs, FLAGS.seed, both)
+        latents = model.sample_latents(2 * FLAGS.pairs, both, FLAGS.seed)
         pairs = [tuple(pair) for pair in tf.reshape(latents, [FLAGS.pairs, 2, -1])]
     if FLAGS.y is not None:
         y = cli.conditions_for(model, run, len(pairs))
     with cli.weights(model):
         pictures.interpolations(pairs, model, path, n=FLAGS.n, y=y)
-    print(f"{len(pairs)} ways of {FLAGS.n} points: {path}")
+    print(f"{len(pairs)} paths of {FLAGS.n} points: {path}")
 
 
 def _condition_of(image, model, run):
-    """What an image file itself says of its condition, `[1, ...]`; `None` if none is needed."""
+    """The condition `[1, ...]` that follows from an image alone; `None` if none is needed."""
     spec = model.condition
     if spec is None or model.condition_is_optional:
         return None
     if spec.shape.rank == 1:
         raise ValueError(
-            f"A {type(model).__name__} takes a label, which no image file has: give it, such as "
-            "--y=3. Received: --images without --y."
+            f"A {type(model).__name__} takes a label, which image files do not have: give one, "
+            "such as --y=3. Received: --images without --y."
         )
     quadrants = None if run is None else run.read_config().data.seen_quadrants
     if spec.shape[1:] != image.shape or quadrants is None:
         raise ValueError(
             f"A {type(model).__name__} takes a condition of shape {list(spec.shape[1:])}, which "
-            "cannot be told from image files alone: give the folder of a run whose condition is the "
-            "seen part, or go between test images with --between=images."
+            "image files alone do not determine: give the folder of a run whose condition is the "
+            "seen part, or interpolate between test images with --between=images."
         )
     return np.where(seen_mask(*image.shape[:2], quadrants), image, np.float32(-1))[None]
 
 
 if __name__ == "__main__":
-    cli.start(main)
+    main()

@@ -11,21 +11,26 @@ from zoo.model import as_seed
 FLAGS = flags.FLAGS
 
 cli.define_flags_of_users(
-    "A .png for a grid, a .npy for the array [n, H, W, C] in [0, 1], a folder (any other name) for a "
-    "file for each image. Default: drawn.png in the run's folder."
+    "A .png for a grid, a .npy for the array [n, H, W, C] in [0, 1], or a folder (any other name) for "
+    "one file per image. Default: drawn.png in the run's folder."
 )
 cli.define_condition_flags()
 flags.adopt_module_key_flags(cli)
 flags.DEFINE_integer("n", 100, "Number of images.", lower_bound=1)
-flags.DEFINE_integer("seed", None, "For the same images each time. Default: fresh ones.")
+flags.DEFINE_integer("seed", None, "Seed of the latents. Default: new images each time.")
 
 
 def main() -> None:
+    """Runs the program with the arguments of the command line."""
+    cli.start(_sample)
+
+
+def _sample():
     path = cli.output_path("drawn.png")
     model, run = cli.open_run()
     y = cli.conditions_for(model, run, FLAGS.n)
     with cli.weights(model):
-        # In parts, so that ten thousand images fit; each part with a seed of its own.
+        # In parts, so that many images fit into memory; each part has its own seed.
         seeds = tfp.random.split_seed(as_seed(FLAGS.seed), -(-FLAGS.n // 500))
         starts = [500 * i for i in range(len(seeds))]
         parts = [
@@ -38,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.start(main)
+    main()

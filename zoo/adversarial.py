@@ -337,7 +337,7 @@ class FDivergence(AdversarialLoss):
         return -(self._row.output if self.alternative else self._row.conjugate)(logits)
 
 
-_LOSSES = {
+_LOSSES: dict[str, Callable[..., AdversarialLoss]] = {
     "minimax": Minimax,
     "non_saturating": NonSaturating,
     "log_ratio": LogRatio,
@@ -378,9 +378,10 @@ def adversarial_loss(
         array([2. , 0.5, 0. ], dtype=float32)
     """
     make = look_up(_LOSSES, name, "loss")
-    if isinstance(make, type) and issubclass(make, Minimax):
-        return make(real_label=real_label, label_noise=label_noise, **arguments)
-    if real_label != 1 or label_noise:
+    has_labels = isinstance(make, type) and issubclass(make, Minimax)
+    if has_labels:
+        arguments |= {"real_label": real_label, "label_noise": label_noise}
+    elif real_label != 1 or label_noise:
         raise ValueError(
             f"The loss '{name}' has none of the labels that `real_label` and `label_noise` change: "
             f"leave these at 1 and 0. Received: real_label={real_label}, label_noise={label_noise}."

@@ -147,6 +147,8 @@ def _checked(builder, signature, tables, defaults):
             chosen = options.get(option, signature.parameters[option].default)
             used = look_up(table, chosen, option)
             for name in unused_options(table, used):
+                if name not in signature.parameters:
+                    continue
                 default = signature.parameters[name].default
                 if (value := options.get(name, default)) != default:
                     users = ", ".join(repr(v) for v, names in table.items() if name in names)
@@ -154,6 +156,8 @@ def _checked(builder, signature, tables, defaults):
                         f"`{name}` is an option of {option} {users}; {option}='{chosen}' does not use "
                         f"it. Leave it out, or choose another {option}. Received: {name}={value!r}."
                     )
+                # The base may have another default, from which this one would differ.
+                options.pop(name, None)
         return builder(*args, **options)
 
     build.__signature__ = signature

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ from zoo.networks import OneHot
 if TYPE_CHECKING:
     from zoo.datasets import ImageData
 
-Array = np.ndarray | tf.Tensor
+Array: TypeAlias = np.ndarray | tf.Tensor
 
 
 class Round(NamedTuple):
@@ -132,6 +132,12 @@ class GenerativeModel(FromArguments, keras.Model):
     first stream as `y`. The streams of a batch may differ in size.
     """
 
+    adapted: tuple[str, ...] = ()
+    """The attributes that `adapt` sets besides weights. `zoo.pretrained` keeps them in its files."""
+
+    requires: Mapping[str, str] = {}
+    """Options of the builder that must name the run of a trained model, with that model's builder."""
+
     log_prob_method: str = "importance sampling"
     """How `log_prob` is computed: this, "Monte Carlo" (from the prior), or "exact"."""
 
@@ -199,6 +205,12 @@ class GenerativeModel(FromArguments, keras.Model):
         """Sets what the model must know about an `ImageData` before training on it.
 
         `zoo.training` calls it. By default it does nothing.
+        """
+
+    def fit_prior(self, data: Any) -> None:
+        """Fits the prior to the codes of an `ImageData`, in models whose prior is not trained by gradients.
+
+        `zoo.training` calls it before it evaluates a model. By default it does nothing.
         """
 
     def result_names(self) -> list[str]:
@@ -348,12 +360,10 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         for weights in ("sample_weight", "class_weight"):
             _refuse_weights(kwargs.get(weights), f"`{weights}`")
-        held_out = kwargs.get("validation_data")
-        held_out = held_out if isinstance(held_out, tuple | list) else (held_out,)
         self._check_data(x, y)
-        if len(held_out) > 2:
-            _refuse_weights(held_out[2], "weights in the validation data")
-        self._check_data(*held_out[:2], where="the validation data")
+        held_out = keras.utils.unpack_x_y_sample_weight(kwargs.get("validation_data"))
+        _refuse_weights(held_out[2], "weights in the validation data")
+        self._check_data(held_out[0], held_out[1], "the validation data")
         if self.compiled:
             self.first_non_finite.reset_state()
         if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
@@ -383,11 +393,12 @@ class GenerativeModel(FromArguments, keras.Model):
         seed = self._seed_at(self.step)
         rounds = self.rounds()
         shares = max(round.steps for round in rounds)
-        results = {}
+        results: dict[str, Any] = {}
         for round in rounds:
             for i in range(round.steps):
                 seed, round_seed = tfp.random.split_seed(seed)
-                losses, terms = self._play(round, *_share((x, y), i, shares), round_seed)
+                x_share, y_share = _share((x, y), i, shares)
+                losses, terms = self._play(round, x_share, y_share, round_seed)
             results |= self._named_results(losses, terms)
         self._track(results)
         self.first_non_finite.update_state(results, self.step)
@@ -535,10 +546,11 @@ class GenerativeModel(FromArguments, keras.Model):
         # The trackers start at zero, so that their count identifies the batch.
         seen = tf.cast(next(iter(self.trackers.values())).count, tf.int64)
         seed = self._seed_at(-1 - seen)
-        results = {}
+        results: dict[str, Any] = {}
         for round in self.rounds():
             seed, round_seed = tfp.random.split_seed(seed)
-            losses, terms = {}, {}
+            losses: dict[str, Any] = {}
+            terms: dict[str, Any] = {}
             for turn in turns_of(round.objective(x, y, round_seed, training=False)):
                 losses, terms = losses | turn[0], terms | turn[1]
                 terms |= _update_terms(self._evaluate_gates(round, turn[0], losses, terms))
@@ -807,10 +819,10 @@ class GenerativeModel(FromArguments, keras.Model):
         Raises:
             ValueError: If `n` is below 2, or an end is neither a latent nor an image.
         """
-        ends = [self._latent(end, y) for end in (a, b)]
+        path = path_between(self._latent(a, y), self._latent(b, y), n, spherical)
         if y is not None:
             y = tf.repeat(tf.convert_to_tensor(y)[None], n, 0)
-        return self.decode(path_between(*ends, n, spherical), y)
+        return self.decode(path, y)
 
     def _latent(self, end, y):
         end = end if isinstance(end, tf.Tensor) else np.asarray(end)

@@ -11,21 +11,22 @@ import contextlib
 import math
 import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 import tensorflow as tf
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
-from sklearn.decomposition import PCA
 
+from zoo.files import replacing
 from zoo.model import GenerativeModel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Matplotlib and scikit-learn are imported where they are used: most programs draw no chart.
 
 _TILE = 48  # least height of a tile, in pixels of the picture
 _PADDING = 2
@@ -55,27 +56,19 @@ def save(path: str | os.PathLike, array: np.ndarray) -> None:
         Image.fromarray(array).save(file, format="png")
 
 
-def _save_figure(path, figure: Figure) -> None:
+def _save_figure(path, figure: "Figure") -> None:
     with _replacing(path) as file:
         figure.savefig(file, format="png", dpi=_DPI)
 
 
 @contextlib.contextmanager
-def _replacing(path) -> Iterator:
-    """A file to write to, which takes the place of `path` at the end, unless there is an error."""
+def _replacing(path) -> Iterator[IO[bytes]]:
+    """A file to write a picture to, which replaces `path` unless there is an error."""
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise ValueError(f"Pictures are PNG files: a path ends in .png. Received: '{path}'.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder: only within a file system is a renaming atomic. Not by `tempfile`, whose
-    # files nobody but their owner may read.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise ValueError(f"The path of a picture must end in .png. Received: '{path}'.")
+    with replacing(path) as partial, open(partial, "wb") as file:
+        yield file
 
 
 # Images ---------------------------------------------------------------------------------------
@@ -460,6 +453,9 @@ def latent_scatter(
 
 
 def _scatter(codes, labels, label_names=None, prior_samples=None, title=""):
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     codes = np.asarray(codes, float)
     if codes.ndim != 2 or codes.shape[1] < 2 or len(codes) < 2 or not np.isfinite(codes).all():
         raise ValueError(
@@ -477,6 +473,8 @@ def _scatter(codes, labels, label_names=None, prior_samples=None, title=""):
             )
     axis_labels = ["first latent dimension", "second latent dimension"]
     if codes.shape[1] > 2:
+        from sklearn.decomposition import PCA
+
         with np.errstate(invalid="ignore"):
             pca = PCA(2, random_state=0).fit(codes)
         codes = pca.transform(codes)
@@ -545,13 +543,22 @@ def _classes(labels, label_names, n):
 
 
 def _colours(n):
+    import matplotlib
+
     if n > 20:
         return matplotlib.colormaps["turbo"](np.linspace(0, 1, n))
     return np.array(matplotlib.colormaps["tab10" if n <= 10 else "tab20"].colors)
 
 
+def _legend_line(**look):
+    """An entry of a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **look)
+
+
 def _dot(colour, name):
-    return Line2D([], [], marker="o", linestyle="none", markersize=6, color=colour, label=name)
+    return _legend_line(marker="o", linestyle="none", markersize=6, color=colour, label=name)
 
 
 def _dot_size(n):
@@ -601,9 +608,9 @@ def _curves(history, epochs=None, units=None, title=""):
     }
     handles = []
     if any(name in series for name in names):
-        handles.append(Line2D([], [], label="training", **_TRAIN))
+        handles.append(_legend_line(label="training", **_TRAIN))
     if any(f"val_{name}" in series for name in names):
-        handles.append(Line2D([], [], label="validation", **_VALIDATION))
+        handles.append(_legend_line(label="validation", **_VALIDATION))
     return _panels(panels, {name: _unit(name, units) for name in names}, handles, title)
 
 
@@ -641,9 +648,9 @@ def compared_curves(
             panels.setdefault(key.removeprefix("val_"), []).append((epochs, values, look))
     if not panels:
         raise ValueError("Expected the history of at least one model. Received: none.")
-    handles = [Line2D([], [], color=colour, label=model) for model, colour in colours.items()]
+    handles = [_legend_line(color=colour, label=model) for model, colour in colours.items()]
     handles += [
-        Line2D([], [], color="0.4", linestyle=style, label=label)
+        _legend_line(color="0.4", linestyle=style, label=label)
         for style, label in (("-", "training"), ("--", "validation"))
     ]
     known = {name: _unit(name, None) for name in panels} | dict(units or {})
@@ -666,6 +673,8 @@ def _series(history, epochs):
 
 def _panels(panels, units, handles, title):
     """A figure with a panel for each quantity, of its curves `(epochs, values, look)`."""
+    from matplotlib.figure import Figure
+
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(3.6 * max(columns, 1.4), 2.5 * rows + 0.8), layout="constrained")
@@ -679,7 +688,7 @@ def _panels(panels, units, handles, title):
     for axes in axes_of_all[max(0, len(panels) - columns) : len(panels)]:
         axes.set_xlabel("epoch", fontsize=9)
     if beyond:
-        handles = [*handles, Line2D([], [], color="0.4", label="beyond the panel", **_BEYOND)]
+        handles = [*handles, _legend_line(color="0.4", label="beyond the panel", **_BEYOND)]
     figure.suptitle(title, fontsize=12)
     figure.legend(
         handles=handles,
@@ -691,8 +700,10 @@ def _panels(panels, units, handles, title):
     return figure
 
 
-def _panel(axes: Axes, name, curves) -> bool:
-    """Draws one quantity; says whether some of its values lie beyond the panel."""
+def _panel(axes: "Axes", name, curves) -> bool:
+    """Draws one quantity; returns whether some of its values lie beyond the panel."""
+    from matplotlib.ticker import MaxNLocator
+
     _style(axes, name.replace("_", " "))
     epochs = np.concatenate([at for at, _, _ in curves])
     curves = [
@@ -744,7 +755,7 @@ def _unit(name, units):
     return units if name in ("loss", "distortion", "rate") or name.endswith("_loss") else None
 
 
-def _style(axes: Axes, title) -> None:
+def _style(axes: "Axes", title) -> None:
     axes.set_title(title, fontsize=11)
     axes.tick_params(labelsize=9, color="0.6")
     axes.grid(color="0.92", linewidth=0.8)

@@ -1,9 +1,9 @@
-"""Trained weights that come with the zoo: files of plain arrays, and the models that they are of.
+"""Trained weights that are part of the zoo: files of plain arrays with the configuration of a model.
 
 model = zoo.from_preset("vae_conv_mnist")
 
-Beside each file lies its card, which says where the weights come from and how they score.
-`benchmarks.release.pack` makes both of the models of a comparison.
+Each file has a card, a Markdown file of the same name, with its origin and its scores.
+`benchmarks.release.pack` writes both for the models of a comparison.
 """
 
 import hashlib
@@ -17,15 +17,16 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from zoo import presets
+from zoo import datasets, presets
+from zoo.files import read_json, replacing
 from zoo.model import GenerativeModel
+from zoo.versions import __version__
 
 SHIPPED = Path(__file__).parent / "weights"
 INDEX = "index.json"
 FORMAT = 1
-MOST_BYTES = 40_000_000  # of all weights that come with the zoo
-# What `adapt` sets besides weights, of the models that have it.
-ADAPTED = ("labelled_share",)
+MOST_BYTES = 40_000_000
+"""Upper limit of the size of all weights of the zoo together."""
 
 
 def names() -> list[str]:
@@ -39,52 +40,80 @@ def names() -> list[str]:
 
 
 def read_index(folder: Path) -> dict[str, dict[str, str]]:
-    """What a folder's index.json says of the files there: `{preset: {"sha256", "zoo"}}`.
+    """The content of a folder's index.json: `{preset: {"sha256", "zoo"}}`.
 
-    Without such a file it is empty. "zoo" is the version that wrote the weights.
+    "zoo" is the version that wrote the weights. The index of a folder without index.json is empty.
     """
     path = folder / INDEX
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
-def from_preset(name: str) -> GenerativeModel:
-    """The trained model of a preset, compiled as the preset says. Nothing is downloaded.
-
-    It can do all that the model of a run can: `sample`, `encode`, `fit`. Optimizers start anew.
+def from_preset(
+    name: str, load_weights: bool = True, image_shape: tuple[int, int, int] | None = None
+) -> GenerativeModel:
+    """The model of a preset, compiled with the preset's optimizers. Nothing is downloaded.
 
     Args:
-        name: One of `names()`, or another name of it: see `zoo.presets.canonical`.
+        name: A preset: one of `zoo.pretrained.names()` with `load_weights`, or else any of
+            `zoo.presets.names()`.
+        load_weights: Load the trained weights; `False` for a new model. The state of the optimizers
+            is always new.
+        image_shape: Height, width and channels of a new model's images. The default is the shape of
+            the images of the preset's data set.
 
     Raises:
-        ValueError: If there is no such preset, or there are no weights of it; if the file is not
-            the one that came with the zoo, or `load` cannot use it.
-        FileNotFoundError: If the file is missing.
+        ValueError: If `name` is unknown or has no trained weights; if the file of the weights has
+            changed; if the images' shape is needed and unknown, or given for trained weights.
+        FileNotFoundError: If the file of the weights is missing.
 
     Example:
         >>> zoo.from_preset("vae_conv_mnist").sample(16).shape
         TensorShape([16, 28, 28, 1])
+        >>> zoo.from_preset("beta_vae_digits", load_weights=False).sample(2).shape
+        TensorShape([2, 8, 8, 1])
     """
-    name = presets.canonical(name)
+    config = presets.get(name)
+    if load_weights:
+        if image_shape is not None:
+            raise ValueError(
+                "Trained weights have a fixed image shape: pass `image_shape` with "
+                f"`load_weights=False` only. Received: image_shape={image_shape}."
+            )
+        return load(_shipped(config.preset))
+    known = datasets.expected(config.data.name, config.data.image_size)
+    if known is not None:
+        shape, levels = known
+        return presets.build(config, image_shape or shape, levels)
+    if image_shape is None:
+        raise ValueError(
+            f"The images of '{config.data.name}' have no known shape: pass `image_shape`, (height, "
+            "width, channels). Received: image_shape=None."
+        )
+    return presets.build(config, image_shape)
+
+
+def _shipped(name):
+    """The checked file of a preset's weights."""
     index = read_index(SHIPPED)
     if name not in index:
         raise ValueError(
-            f"There are no trained weights of preset '{name}'. There are of: "
-            f"{', '.join(sorted(index)) or 'none'}. Train it: python -m trainers.train "
-            f"--preset={name} --output=runs/{name}"
+            f"The preset '{name}' has no trained weights. These have: "
+            f"{', '.join(sorted(index)) or 'none'}. For a new model pass `load_weights=False`, or "
+            f"train it: python -m trainers.train --preset={name} --output=runs/{name}"
         )
     path = SHIPPED / f"{name}.npz"
     if not path.is_file():
         raise FileNotFoundError(
-            f"The weights of '{name}' were looked for in '{path}', which is no file. They come with "
-            "the zoo: install it anew."
+            f"The file '{path}' with the weights of '{name}' is missing. It is part of the zoo: "
+            "install the zoo again."
         )
     expected, found = index[name]["sha256"], sha256(path)
     if found != expected:
         raise ValueError(
-            f"'{path}' must hold the weights of '{name}', SHA-256 {expected}. Received: {found}. "
-            "They come with the zoo: install it anew."
+            f"Expected the weights of '{name}' with SHA-256 {expected} in '{path}'. Received: "
+            f"{found}. The file is part of the zoo: install the zoo again."
         )
-    return load(path)
+    return path
 
 
 def save(
@@ -95,29 +124,28 @@ def save(
     path: str | os.PathLike,
     dtype: str = "float16",
 ) -> list[str]:
-    """Writes all that a model has learned, and what it takes to build it, as `.npz`.
+    """Writes the weights of a model and the configuration that builds it, as `.npz`.
 
-    That is the weights of all networks and priors with their state, such as batch statistics, the
-    model's count of steps, and the numbers that `adapt` has set; the state of optimizers is left out.
-    Where they keep averages, wrap the call in `model.best_weights()`. The file appears complete or
-    not at all.
+    The file holds the weights and the state of all networks and priors, such as batch statistics,
+    the model's number of steps, and the attributes that `adapt` has set. It does not hold the state
+    of the optimizers. For the moving averages of the weights, call it within `model.best_weights()`.
 
     Args:
         model: The model.
-        config: The configuration that it was built with.
+        config: The configuration that `zoo.presets.build` built it with.
         image_shape: Height, width, channels.
-        levels: Number of grey levels of its data.
-        path: Where to write, a name that ends in `.npz`.
-        dtype: "float16" or "float32", of what is trained. Batch statistics and other state are
-            float32, and so is an array that float16 cannot hold: one with values beyond its range,
-            or a nowhere negative one with a positive value that would become 0.
+        levels: Number of grey levels of its data set.
+        path: The file to write, ending in `.npz`. It is written all at once.
+        dtype: The type of trained variables, "float16" or "float32". State is always float32, and so
+            is an array that float16 cannot hold: with values beyond its range, or nonnegative with a
+            positive value that would become 0.
 
     Returns:
-        The paths of the trained variables that are kept in float32 though `dtype` is float16.
+        The paths of the trained variables that are float32 although `dtype` is "float16".
 
     Raises:
-        ValueError: For a model on top of another run's, weights that are not finite, or another
-            `dtype`.
+        ValueError: If the model contains the model of another run, if weights are not finite, or if
+            `dtype` is unknown.
 
     Example:
         >>> config = zoo.presets.get("gan_digits")
@@ -128,30 +156,25 @@ def save(
     check(config)
     if dtype not in ("float16", "float32"):
         raise ValueError(f"`dtype` must be 'float16' or 'float32'. Received: {dtype!r}.")
-    import zoo  # Not above: it imports this module.
-
-    # State is little, and a batch statistic's rounding would count in units of its deviation.
+    # State is small, and batch statistics need the precision.
     arrays = [_stored(v.numpy(), dtype if v.trainable else "float32") for v in model.weights]
     if bad := [
         v.path for v, a in zip(model.weights, arrays, strict=True) if not np.isfinite(a).all()
     ]:
-        raise ValueError(f"Weights are finite numbers. Received: NaN or infinity in {bad}.")
+        raise ValueError(f"Weights must be finite numbers. Received: NaN or infinity in {bad}.")
     settings = presets.to_dict(config)
     about = {
         "format": FORMAT,
-        "zoo": zoo.__version__,
-        # Where the data lay is nobody else's business.
+        "zoo": __version__,
+        # Without the folder of the data, which is private.
         "config": settings | {"data": settings["data"] | {"data_dir": None}},
         "image_shape": list(image_shape),
         "levels": levels,
-        "adapted": {name: getattr(model, name) for name in ADAPTED if hasattr(model, name)},
+        "adapted": {name: getattr(model, name) for name in model.adapted},
         "variables": [variable.path for variable in model.weights],
     }
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
+    with replacing(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, *arrays, about=np.array(json.dumps(about)))
-    os.replace(partial, path)
     return [
         variable.path
         for variable, array in zip(model.weights, arrays, strict=True)
@@ -160,20 +183,20 @@ def save(
 
 
 def load(path: str | os.PathLike) -> GenerativeModel:
-    """The model, compiled, with the weights that `save` wrote. Nothing in the file is run.
+    """The compiled model with the weights that `save` wrote. No code in the file is run.
 
-    It is built from the configuration in the file. What that lacks, since it came later, is as in the
-    preset of that name.
+    The model is built from the configuration in the file. Settings that are newer than the file have
+    the preset's values.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds something else, was written by a later version of the zoo, or this
-            one builds another model from its configuration.
+        ValueError: If the file holds something else, if a later version of the zoo wrote it, or if
+            this version builds another model from its configuration.
 
     Example:
         >>> config = zoo.presets.get("gan_digits")
         >>> model = zoo.presets.build(config, (8, 8, 1), levels=17)
-        >>> kept = zoo.pretrained.save(model, config, (8, 8, 1), 17, "gan.npz")
+        >>> float32 = zoo.pretrained.save(model, config, (8, 8, 1), 17, "gan.npz")
         >>> zoo.pretrained.load("gan.npz").sample(16).shape
         TensorShape([16, 8, 8, 1])
     """
@@ -187,18 +210,22 @@ def load(path: str | os.PathLike) -> GenerativeModel:
     _check_alike(path, about, arrays, model)
     for variable, array in zip(model.weights, arrays, strict=True):
         variable.assign(array.astype(variable.dtype))
-    for name in ADAPTED:
+    for name in model.adapted:
         if name in about["adapted"]:
             setattr(model, name, about["adapted"][name])
     return model
 
 
 def check(config: Mapping) -> None:
-    """Raises a `ValueError` for the configuration of a model that no file can hold."""
+    """Checks that a file of weights can hold the model of a configuration.
+
+    Raises:
+        ValueError: If the model contains the model of another run.
+    """
     if "first" in config["model"]:
         raise ValueError(
-            f"A model of preset '{config['preset']}' stands on that of another run, which a file of "
-            f"weights does not hold: keep its .keras file. Received: "
+            f"A model of preset '{config['preset']}' contains the model of another run, which a file "
+            f"of weights does not hold: keep its .keras file. Received: "
             f"model.first={config['model']['first']!r}."
         )
 
@@ -218,7 +245,7 @@ def _stored(array, dtype):
 
 
 def _read(path):
-    """What the file says of itself, and its arrays."""
+    """The description in the file, and its arrays."""
     try:
         with np.load(path, allow_pickle=False) as file:
             content = dict(file)
@@ -226,27 +253,25 @@ def _read(path):
         arrays = [content[f"arr_{i}"] for i in range(len(content))]
         version, form = str(about["zoo"]), about["format"]
         if len(about["variables"]) != len(arrays) or not isinstance(about["adapted"], dict):
-            raise ValueError("other arrays than it names")
+            raise ValueError("the arrays do not match their names")
         if not all(a.dtype.kind in "fiub" and np.isfinite(a).all() for a in arrays):
-            raise ValueError("arrays that are not of finite numbers")
+            raise ValueError("the arrays do not hold finite numbers")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no file '{path}'.") from error
-    except Exception as error:  # A damaged archive has all kinds of them.
+    except Exception as error:  # Damaged archives raise many types of errors.
         raise ValueError(
-            f"'{path}' must hold trained weights, as `zoo.pretrained.save` writes them. "
+            f"Expected trained weights in '{path}', in a file that `zoo.pretrained.save` wrote. "
             f"Received: {error!r}."
         ) from error
-    import zoo  # Not above: it imports this module.
-
-    if _numbers(version) > _numbers(zoo.__version__):
+    if _numbers(version) > _numbers(__version__):
         raise ValueError(
             f"The weights in '{path}' were written by version {version} of the zoo, and this is "
-            f"version {zoo.__version__}: update the zoo."
+            f"version {__version__}: update the zoo."
         )
     if form != FORMAT:
         raise ValueError(
-            f"Expected weights of format {FORMAT} in '{path}'. Received: format {form}, of version "
-            f"{version} of the zoo, this being version {zoo.__version__}."
+            f"Expected weights of format {FORMAT} in '{path}', because this is version {__version__} "
+            f"of the zoo. Received: format {form}, written by version {version}."
         )
     return about, arrays
 
@@ -256,20 +281,20 @@ def _numbers(version):
 
 
 def _check_alike(path, about, arrays, model):
-    """Raises a `ValueError` unless the arrays are those of the model's variables, one by one."""
+    """Checks that each array belongs to the model's variable at the same place."""
     held = [(name, array.shape) for name, array in zip(about["variables"], arrays, strict=True)]
     wanted = [(variable.path, tuple(variable.shape)) for variable in model.weights]
     for here, there in itertools.zip_longest(held, wanted):
         if not here or not there or _kind(here) != _kind(there):
             raise ValueError(
-                f"Expected the weights of the {type(model).__name__} of their configuration in "
-                f"'{path}', which has {_words(there)} next. Received: {_words(here)}. They were "
-                f"written by version {about['zoo']} of the zoo: use that, or train anew."
+                f"Expected the weights of the {type(model).__name__} that their configuration builds "
+                f"in '{path}', with {_words(there)} next. Received: {_words(here)}. Version "
+                f"{about['zoo']} of the zoo wrote them: use that version, or train again."
             )
 
 
 def _kind(variable):
-    # Of a path only the end says what it is; layers are counted in the order they are made.
+    # Only the end of a path is comparable: the names of layers count the layers of the process.
     path, shape = variable
     return str(path).rpartition("/")[2], shape
 

@@ -280,7 +280,7 @@ def _remarks(rows, about, protocol):
 
 def _model(name, members):
     config = members[0].subject.run.read_config()
-    cls = getattr(zoo, json.loads(members[0].subject.run.results.read_text())["model"])
+    cls = getattr(zoo, json.loads(members[0].subject.run.results_path.read_text())["model"])
     settings = presets.to_dict(config)
     return [
         Heading(name, 3),

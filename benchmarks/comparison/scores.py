@@ -13,7 +13,7 @@ from zoo import pretrained, training
 from zoo.evaluation import METRICS, Evaluation, Ranking, Result, Store, rank
 from zoo.features import Extractor
 from zoo.files import read_json, write_json
-from zoo.runs import Run
+from zoo.training import Run
 
 KEYS = ("fid", "kid", "prdc", "copying", "nll", "psnr")
 """The metrics of a comparison, keys of `zoo.evaluation.METRICS`, for models that they apply to."""
@@ -81,8 +81,8 @@ def score(
     """
     config = subject.run.read_config()
     epochs = {"last": config.epochs}
-    if subject.run.best.is_file():
-        best = read_json(subject.run.best_result)["sampling"]["epoch"]
+    if subject.run.best_path.is_file():
+        best = read_json(subject.run.best_result_path)["sampling"]["epoch"]
         if best != config.epochs:
             epochs["best"] = best
     return [
@@ -94,10 +94,10 @@ def score(
 def store_of(subject: Subject, folder: pathlib.Path) -> Store:
     """The results of a run. A reused run is only read; new results go to the comparison's folder."""
     if not subject.reused:
-        return Store(subject.run.evaluation)
+        return Store(subject.run.evaluation_path)
     path = folder / "evaluations" / f"{subject.name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    return Store(path, read_only=[subject.run.evaluation])
+    return Store(path, read_only=[subject.run.evaluation_path])
 
 
 def _scored(subject, config, checkpoint, epoch, protocol, extractors, folder, say):
@@ -118,7 +118,9 @@ def _scored(subject, config, checkpoint, epoch, protocol, extractors, folder, sa
         epoch,
         results,
         {picture.stem: picture for picture in sorted(pictures.glob("*.png"))},
-        pretrained.sha256(subject.run.best if checkpoint == "best" else subject.run.model),
+        pretrained.sha256(
+            subject.run.best_path if checkpoint == "best" else subject.run.model_path
+        ),
     )
 
 
@@ -255,7 +257,7 @@ def _row(preset, checkpoint, members):
     return {
         "preset": preset,
         "checkpoint": checkpoint,
-        "has_best": all(member.subject.run.best.is_file() for member in members),
+        "has_best": all(member.subject.run.best_path.is_file() for member in members),
         "seeds": [member.subject.seed for member in members],
         "epochs": [member.epoch for member in members],
         "parameters": trained[0]["parameters"],
@@ -271,7 +273,7 @@ def _trained(run):
     An interrupted run records the seconds of the epochs after the interruption, which are scaled to
     all epochs. If a run does not record which epochs its seconds belong to, its times are `None`.
     """
-    results = read_json(run.results)
+    results = read_json(run.results_path)
     if "resumed_after" not in results:
         return results | {"seconds": None, "images_per_second": None}
     epochs, trained = results["epochs"], results["epochs"] - results["resumed_after"]

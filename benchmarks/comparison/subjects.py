@@ -15,7 +15,7 @@ from zoo import features, presets, training
 from zoo.evaluation import METRICS, Evaluation
 from zoo.files import read_json, write_json
 from zoo.finite import NonFiniteError
-from zoo.runs import Run
+from zoo.training import Run
 
 # Settings that a reused run may have otherwise: they say where it was trained, not how.
 _FREE_SETTINGS = ("data.data_dir", "strategy", "jit_compile", "steps_per_execution")
@@ -173,9 +173,9 @@ class _Reused:
 
 def _has_ended(run, config):
     # A run that continues still has the files of its earlier end.
-    files = run.results, run.model
+    files = run.results_path, run.model_path
     return all(file.is_file() for file in files) and (
-        read_json(run.results)["epochs"] >= config.epochs
+        read_json(run.results_path)["epochs"] >= config.epochs
     )
 
 

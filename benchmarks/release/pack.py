@@ -28,7 +28,7 @@ from zoo.datasets import ImageData
 from zoo.evaluation import METRICS, Evaluation, Result
 from zoo.files import read_json, write_json
 from zoo.model import GenerativeModel
-from zoo.runs import Run
+from zoo.training import Run
 
 FLAGS = flags.FLAGS
 
@@ -109,7 +109,7 @@ def _chosen(folder, scores, row):
     # If the last model of a seed is its best, the row of the best has the last epoch.
     is_last = row["checkpoint"] == "last" or row["epochs"][0] == config.epochs
     checkpoint = "last" if is_last else "best"
-    model = run.best if checkpoint == "best" else run.model
+    model = run.best_path if checkpoint == "best" else run.model_path
     scored = place["sha256"].get(checkpoint)
     if not model.is_file() or pretrained.sha256(model) != scored:
         raise ValueError(
@@ -219,7 +219,7 @@ def _card(
 ) -> str:
     """The card of the weights in Markdown: their origin and their scores."""
     config, cls, row = one.run.read_config(), type(model), one.row
-    versions = read_json(one.run.results)["versions"]
+    versions = read_json(one.run.results_path)["versions"]
     trained_with = ", ".join(
         f"{key} {versions[key]}" for key in ("zoo", "python", "tensorflow", "keras")
     )
@@ -227,7 +227,7 @@ def _card(
     means = f", the mean over {len(row['seeds'])} seeds" if len(row["seeds"]) > 1 else ""
     binarised = f", binarised ({config.data.binarize})" if config.data.binarize else ""
     labels = f", {config.data.num_labels} of them with a label" if config.data.num_labels else ""
-    date = datetime.date.fromtimestamp(one.run.results.stat().st_mtime).isoformat()
+    date = datetime.date.fromtimestamp(one.run.results_path.stat().st_mtime).isoformat()
     failed = [t for name, t in scores["failed"].items() if name.startswith(f"{one.preset}-seed-")]
     left_out = "".join(f"\n| another seed failed | {text} |" for text in failed)
     averages = "; moving averages of the weights" if model.keeps_averages else ""
@@ -272,9 +272,9 @@ published FIDs, which use another network.
 
 def _epochs(one, config):
     epoch = f"{one.row['epochs'][0]} of {config.epochs}"
-    if not one.run.best_result.is_file():
+    if not one.run.best_result_path.is_file():
         return f"{epoch}; none was evaluated during training"
-    best = read_json(one.run.best_result)
+    best = read_json(one.run.best_result_path)
     return f"{epoch}, the best of the evaluated ones on validation images by {best['metric']}"
 
 

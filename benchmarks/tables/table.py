@@ -16,7 +16,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from benchmarks.machine import machine
-from zoo import metrics, presets, runs, training
+from zoo import metrics, presets, training
 from zoo.datasets import ImageData
 from zoo.files import read_json, write_json
 from zoo.finite import NonFiniteError
@@ -69,7 +69,7 @@ class Trained:
     data: ImageData
     config: ConfigDict
     runs: pathlib.Path
-    run: runs.Run | None = None
+    run: training.Run | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,7 +260,7 @@ def _result(table, row, source, plan, n, say):
     """A row of the record. A model that was trained and scored with the same settings is kept."""
     end = f"_seed_{plan.seed + n}" if n else ""
     folder, config = plan.folder / (row.slug + end), plan.config(source, n)
-    run = runs.Run(plan.folder / (source.slug + end))
+    run = training.Run(plan.folder / (source.slug + end))
     plan.write()
     path = folder / "scores.json"
     content = read_json(path) if path.is_file() else {}
@@ -332,7 +332,7 @@ def _train(run, config, say):
     begun = run.exists
     if begun:
         training.check_unchanged(run, config)
-    if run.results.is_file():
+    if run.results_path.is_file():
         return
     start = time.monotonic(), _clock()
     training.train(config, run, resume=begun, progress=False, say=lambda line: None)

@@ -35,7 +35,7 @@ from zoo.evaluation import Result, samples
 from zoo.files import write_json
 from zoo.finite import NonFiniteError
 from zoo.model import GenerativeModel
-from zoo.runs import Run
+from zoo.training import Run
 
 ROOT = pathlib.Path(__file__).parents[2]
 PRESETS = ["vae_digits", "gan_digits"]
@@ -192,7 +192,7 @@ def test_scores_are_those_of_the_saved_model_against_the_test_images(
 def test_the_best_model_has_the_best_value_on_validation_images(comparison, numbers):
     for row in numbers["models"]:
         run = Run(comparison / "runs" / f"{row['preset']}-seed-0")
-        lines = [json.loads(line) for line in run.evaluation.read_text().splitlines()]
+        lines = [json.loads(line) for line in run.evaluation_path.read_text().splitlines()]
         tried = [line for line in lines if "epoch" in line["sampling"]]
         assert {t["data"]["split"] for t in tried} == {"validation"}
         best = min(tried, key=lambda t: t["value"])["sampling"]["epoch"]
@@ -384,10 +384,10 @@ def test_a_killed_comparison_continues_to_the_same_result(comparison, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in reused.rglob("*")}
     process = start(folder, f"--reuse={reused}")
     run = Run(folder / "runs" / "gan_digits-seed-0")
-    wait_for(run.checkpoints / "checkpoint", process)
+    wait_for(run.checkpoints_dir / "checkpoint", process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert not run.results.is_file() and not (folder / "report.html").exists()
+    assert not run.results_path.is_file() and not (folder / "report.html").exists()
     out = finish(start(folder, f"--reuse={reused}"))
     assert re.findall(r"(\S+): training(.*)", out) == [("gan_digits-seed-0", " continues")]
     assert [path.name for path in (folder / "runs").iterdir()] == ["gan_digits-seed-0"]
@@ -497,27 +497,27 @@ def test_a_finished_comparison_trains_and_scores_nothing_again(comparison, capsy
 def test_results_are_shared_with_the_evaluations_of_the_run(comparison, tmp_path, capsys):
     """`trainers.evaluate` writes to the same file, and its results are used."""
     run = Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "run"))
-    run.best.unlink()
+    run.best_path.unlink()
     subject = Subject("gan_digits", 0, run.read_config(), run, False)
-    lines = [json.loads(line) for line in run.evaluation.read_text().splitlines()]
+    lines = [json.loads(line) for line in run.evaluation_path.read_text().splitlines()]
     for line in lines:
         if line["kind"] == "copying":
             line["value"] = 123.0
-    run.evaluation.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run.evaluation_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     [scored] = score(subject, PROTOCOL, [], tmp_path)
     assert [(r.kind, r.value) for r in scored.results] == [("copying", 123.0)]
     assert capsys.readouterr().out == ""
-    assert "123" in evaluation.compare({"gan": evaluation.read(run.evaluation)}).text()
+    assert "123" in evaluation.compare({"gan": evaluation.read(run.evaluation_path)}).text()
 
 
 def test_results_of_other_weights_or_settings_are_computed(comparison, tmp_path, monkeypatch):
     """The run is reused: its folder is read, and new results go to the comparison's folder."""
     monkeypatch.setattr(training, "draw", lambda *_: None)
     run = Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "run"))
-    best = run.best.read_bytes()
-    run.best.unlink()
+    best = run.best_path.read_bytes()
+    run.best_path.unlink()
     subject, said = Subject("gan_digits", 0, run.read_config(), run, True), []
-    before = run.evaluation.read_bytes()
+    before = run.evaluation_path.read_bytes()
 
     def copying(protocol=PROTOCOL):
         [scored] = score(subject, protocol, [], tmp_path, said.append)
@@ -529,7 +529,7 @@ def test_results_of_other_weights_or_settings_are_computed(comparison, tmp_path,
     fewer = dataclasses.replace(PROTOCOL, num_samples=100)
     assert copying(fewer) == copying(fewer) != first
     assert said == ["gan_digits-seed-0-last: scoring"]
-    run.model.write_bytes(best)
+    run.model_path.write_bytes(best)
     other = copying()
     assert (
         len(said) == 1 and other != first
@@ -537,15 +537,15 @@ def test_results_of_other_weights_or_settings_are_computed(comparison, tmp_path,
     assert copying(fewer) == copying(fewer) and len(said) == 2
     subject = dataclasses.replace(subject, run=Run(shutil.move(run.path, tmp_path / "moved")))
     assert copying() == other and len(said) == 2
-    assert subject.run.evaluation.read_bytes() == before
+    assert subject.run.evaluation_path.read_bytes() == before
     stored = (tmp_path / "evaluations" / "gan_digits-seed-0.jsonl").read_text().splitlines()
     assert [json.loads(line)["n_fake"] for line in stored] == [100, 100]
 
 
 def test_pictures_are_drawn_again_for_other_weights(comparison, tmp_path):
     run = Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "run"))
-    best = run.best.read_bytes()
-    run.best.unlink()
+    best = run.best_path.read_bytes()
+    run.best_path.unlink()
     subject = Subject("gan_digits", 0, run.read_config(), run, True)
 
     def drawn():
@@ -556,7 +556,7 @@ def test_pictures_are_drawn_again_for_other_weights(comparison, tmp_path):
     first = drawn()
     assert drawn() == first
     (tmp_path / "pictures" / "gan_digits-seed-0-last" / "old.png").write_bytes(first[1])
-    run.model.write_bytes(best)
+    run.model_path.write_bytes(best)
     assert drawn()[1] != first[1]
     assert not (tmp_path / "pictures" / "gan_digits-seed-0-last" / "old.png").exists()
 
@@ -752,7 +752,7 @@ def test_metrics_on_different_images_are_not_ranked(comparison):
 
 def test_the_time_of_an_interrupted_run_is_scaled_to_all_epochs(comparison, a_run):
     [row] = summary([scored(comparison, {"psnr": 1.0})])
-    recorded = json.loads(Run(comparison / "runs" / "gan_digits-seed-0").results.read_text())
+    recorded = json.loads(Run(comparison / "runs" / "gan_digits-seed-0").results_path.read_text())
     assert row["seconds"] == recorded["seconds"]
     subject = Subject("gan_digits", 0, a_run.read_config(), a_run, True)
     one = Scored(subject, "last", 4, (), {}, "")

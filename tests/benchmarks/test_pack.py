@@ -16,7 +16,7 @@ import pytest
 import zoo
 from benchmarks.release import pack
 from zoo import features, presets, pretrained
-from zoo.runs import Run
+from zoo.training import Run
 
 ROOT = pathlib.Path(__file__).parents[2]
 NETWORK = "mnist-cnn-v1"
@@ -136,7 +136,7 @@ def test_the_card_describes_the_model_and_its_scores(comparison, packed):
     assert "https://arxiv.org/abs/1406.2661" in card and "`zoo.GAN`" in card
     rows, row = cells(card), best_row(comparison)
     run = Run(comparison / "runs" / "gan_digits-seed-0")
-    best = json.loads(run.best_result.read_text())["sampling"]["epoch"]
+    best = json.loads(run.best_result_path.read_text())["sampling"]["epoch"]
     assert rows["epochs"][0].startswith(f"{best} of 3, the best of the evaluated ones")
     assert "moving averages" in rows["epochs"][0] and best < 3
     assert rows["file"] == [f"`gan_digits.npz`, {path.stat().st_size:,} bytes"]
@@ -194,7 +194,7 @@ def test_the_effect_of_float16_is_measured_on_the_scored_samples(comparison, tmp
 def test_the_last_model_is_packed_if_there_is_no_best(copy, tmp_path):
     shutil.rmtree(copy / "runs" / "gan_digits-seed-1")
     run = Run(copy / "runs" / "gan_digits-seed-0")
-    run.best.unlink(), run.best_result.unlink()
+    run.best_path.unlink(), run.best_result_path.unlink()
 
     def forget(scores):
         [row] = [row for row in scores["models"] if row["checkpoint"] == "last"]
@@ -275,7 +275,7 @@ def test_a_run_that_was_trained_longer_since_is_refused(copy):
     run = Run(copy / "runs" / "gan_digits-seed-0")
     change_scores(copy, lambda s: s.update(models=s["models"][:1]))  # The last model's row alone.
     assert [one.checkpoint for one in pack.choose(copy, scores_of(copy))] == ["last"]
-    shutil.copy(run.best, run.model)
+    shutil.copy(run.best_path, run.model_path)
     with pytest.raises(ValueError, match="are not those of"):
         pack.choose(copy, scores_of(copy))
 

@@ -93,7 +93,7 @@ def at_once(monkeypatch):
         if not resume:
             run.begin(config)
         run.save_model(presets.build(config, (8, 8, 1), 17))
-        zoo.runs.write_json(run.results, {"epochs": config.epochs})
+        zoo.files.write_json(run.results_path, {"epochs": config.epochs})
 
     monkeypatch.setattr(training, "train", train)
     return begun
@@ -117,7 +117,7 @@ def test_the_record_holds_scores_times_and_what_was_trained(record):
     assert first["scores"]["mean"]["stderr"] == 0.25
     assert first["times"]["training_seconds_of_all_cores"] > 0
     assert "training_seconds" not in third["times"]
-    run = zoo.runs.Run(folder / "three_latents")
+    run = zoo.training.Run(folder / "three_latents")
     assert run.read_config().seed == 3 and run.read_config().epochs == 2
     assert content["seed"] == 3 and content["machine"]["cores"] >= 1
     assert any("Three latents: latents 3.00 (paper 2.5)" in line for line in said)

@@ -203,7 +203,7 @@ def test_threshold():
     "options, message",
     [
         ({"split": "tset"}, "train, validation, test"),
-        ({"batch_size": 21, "repeat": True}, "20 images, too first"),
+        ({"batch_size": 21, "repeat": True}, "20 images, too few"),
         ({"batch_size": 0}, "at least 1"),
         ({"shard": (0, 2, 1)}, "drop_remainder=True"),
         ({"shard": (0, 3, 1), "repeat": True}, "divisible by the 3 replicas"),

@@ -8,10 +8,10 @@ import pytest
 
 import zoo
 from zoo import datasets, evaluation, metrics, presets
-from zoo.callbacks import KeepBest
 from zoo.evaluation import Evaluation, Images, Store
 from zoo.features import Features
-from zoo.runs import Run
+from zoo.training import Run
+from zoo.training.callbacks import KeepBest
 
 
 class Projection:
@@ -438,24 +438,24 @@ def test_the_best_model_is_kept(vae, tmp_path):
     finally:
         bias.assign(before)
     np.testing.assert_array_equal(values, [3, 1, 2, np.nan, 1])
-    assert json.loads(run.best_result.read_text())["sampling"]["epoch"] == 2
+    assert json.loads(run.best_result_path.read_text())["sampling"]["epoch"] == 2
     best = run.load_model("best")
     assert (best.variables_of("vae")[0].numpy() == 1).all()
-    assert [r.value for r in evaluation.read(run.evaluation)] == [3.0, 1.0, 2.0, None, 1.0]
+    assert [r.value for r in evaluation.read(run.evaluation_path)] == [3.0, 1.0, 2.0, None, 1.0]
 
 
 def test_the_highest_score_is_the_best(vae, tmp_path):
     run, callback = keep_best(tmp_path, vae, [2.0, 3.0, 1.0], kind="score")
     for epoch in range(3):
         callback.on_epoch_end(epoch, {})
-    assert json.loads(run.best_result.read_text())["sampling"]["epoch"] == 2
+    assert json.loads(run.best_result_path.read_text())["sampling"]["epoch"] == 2
 
 
 def test_an_evaluation_without_a_value_is_reported(vae, tmp_path):
     run, callback = keep_best(tmp_path, vae, [None])
     callback.on_epoch_end(4, {})
     assert "Epoch 5" in callback.said[0] and "no reason" in callback.said[0]
-    assert not run.best.exists()
+    assert not run.best_path.exists()
 
 
 def test_a_resumed_run_remembers_the_best(vae, tmp_path):
@@ -463,9 +463,9 @@ def test_a_resumed_run_remembers_the_best(vae, tmp_path):
     callback.on_epoch_end(0, {})
     _, resumed = keep_best(tmp_path, vae, [2.0, 0.5])
     resumed.on_epoch_end(1, {})
-    assert json.loads(run.best_result.read_text())["value"] == 1.0
+    assert json.loads(run.best_result_path.read_text())["value"] == 1.0
     resumed.on_epoch_end(2, {})
-    assert json.loads(run.best_result.read_text())["value"] == 0.5
+    assert json.loads(run.best_result_path.read_text())["value"] == 0.5
 
 
 def test_evaluations_run_every_n_epochs_and_at_the_end(vae, tmp_path):

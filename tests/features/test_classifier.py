@@ -46,7 +46,7 @@ def by_hand(x, arrays):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_features_and_logits_are_the_networks_in_evaluation_mode(name, images):
+def test_features_and_logits_are_computed_in_evaluation_mode(name, images):
     features, logits = by_hand(images / 255, weights(name))
     result = zoo.features.get(name)(images)
     np.testing.assert_allclose(result.features, features, atol=1e-4 * features.max())
@@ -54,7 +54,7 @@ def test_features_and_logits_are_the_networks_in_evaluation_mode(name, images):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_neither_batches_nor_the_kind_of_numbers_matter(name, images):
+def test_features_depend_neither_on_batches_nor_on_the_type(name, images):
     extractor = zoo.features.get(name)
     whole = extractor(images)
     for other in (extractor(images, batch_size=2), extractor(images / 255)):
@@ -63,14 +63,14 @@ def test_neither_batches_nor_the_kind_of_numbers_matter(name, images):
 
 
 @pytest.mark.parametrize(("name", "least"), [("mnist-cnn-v1", 0.99), ("fashion-cnn-v1", 0.91)])
-def test_it_classifies_images_it_has_not_seen(name, least, prepared):
+def test_test_images_are_classified(name, least, prepared):
     images, labels = prepared(catalog.CLASSIFIERS[name].datasets[0]).arrays("test", 2000)
     logits = zoo.features.get(name)(images).logits
     assert np.mean(logits.argmax(1) == labels) >= least
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_card_speaks_of_these_very_weights(name):
+def test_the_card_matches_the_weights(name):
     found = hashlib.sha256((SHIPPED / f"{name}.npz").read_bytes()).hexdigest()
     card = (SHIPPED / f"{name}.md").read_text()
     assert zoo.features.get(name).weights_sha256 == found
@@ -105,8 +105,8 @@ def test_other_weights_are_refused(tmp_path):
         zoo.features.get("mnist-cnn-v1", path)
 
 
-def test_absent_weights_are_said_to_be_absent(tmp_path):
-    with pytest.raises(zoo.features.WeightsNotFound, match="is no file"):
+def test_missing_weights_are_reported(tmp_path):
+    with pytest.raises(zoo.features.WeightsNotFound, match="is not a file"):
         zoo.features.get("mnist-cnn-v1", tmp_path / "absent.npz")
 
 
@@ -120,7 +120,7 @@ def test_saved_weights_are_read_again(tmp_path, images):
     assert result.shape == (5, 7)
 
 
-def test_files_of_something_else_are_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     path = tmp_path / "weights.npz"
     path.write_text("no archive")
     wrong = [lambda: None]

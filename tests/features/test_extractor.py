@@ -25,7 +25,7 @@ def images():
     return np.random.default_rng(0).integers(0, 256, [7, 8, 8, 3], np.uint8)
 
 
-def test_features_come_in_the_images_order_for_every_batch_size(images):
+def test_features_are_in_the_order_of_the_images(images):
     expected = images.mean((1, 2)) / 255
     for batch_size in (1, 3, 7, 100):
         features, logits = extractor()(images, batch_size)
@@ -33,7 +33,7 @@ def test_features_come_in_the_images_order_for_every_batch_size(images):
         assert features.dtype == np.float32 and logits is None
 
 
-def test_the_network_sees_what_preprocess_gives(images):
+def test_the_network_gets_the_result_of_preprocess(images):
     seen = []
 
     def network(batch):
@@ -54,7 +54,7 @@ def test_logits_are_kept(images):
     np.testing.assert_array_equal(logits, np.concatenate([features, -features], 1))
 
 
-def test_images_are_judged_all_together_not_batch_by_batch(images):
+def test_images_are_checked_all_together(images):
     nearly_black = np.zeros_like(images)
     nearly_black[0] = 1
     nearly_black[1] = 200
@@ -79,7 +79,7 @@ def test_a_batch_holds_at_least_one_image(images):
         extractor()(images, batch_size=0)
 
 
-def test_only_a_published_protocol_earns_a_published_name():
+def test_published_names_are_for_published_protocols():
     own, published = extractor(), extractor(protocol="clean")
     assert [own.name_of(m) for m in ("fid", "kid", "score", "precision")] == [
         "classifier-FID[means]",
@@ -95,7 +95,7 @@ def test_only_a_published_protocol_earns_a_published_name():
     ]
 
 
-def test_what_it_says_of_itself_is_json():
+def test_the_description_is_json():
     it = extractor(method="tf1_bilinear", protocol="ttur")
     assert json.loads(json.dumps(it.about())) == {
         "id": "means",

@@ -83,7 +83,7 @@ def test_resizing_is_tensorflows_own_antialiased_one(colours, method):
     )
 
 
-def test_a_fine_checkerboard_becomes_grey_except_where_resizing_is_aliased():
+def test_a_fine_checkerboard_becomes_grey_unless_resizing_is_aliased():
     board = np.indices([112, 112]).sum(0) % 2 * np.uint8(255)
     small = {m: preprocess(board[None, ..., None].astype(np.uint8), 28, m) for m in METHODS}
     for method in ("bicubic", "bilinear"):
@@ -92,7 +92,7 @@ def test_a_fine_checkerboard_becomes_grey_except_where_resizing_is_aliased():
     assert (small["tf1_bilinear"] == 0).all()
 
 
-def test_what_the_cubic_overshoots_is_clipped_and_nothing_is_rounded_afterwards():
+def test_overshoot_is_clipped_and_nothing_is_rounded_afterwards():
     edge = np.repeat(np.uint8([0, 255]), 8)[None, None, :, None] * np.ones([1, 16, 1, 1], np.uint8)
     unclipped = along_axis(edge, WEIGHTS["bicubic"](50))
     assert unclipped.min() < -5 and unclipped.max() > 260
@@ -103,7 +103,7 @@ def test_what_the_cubic_overshoots_is_clipped_and_nothing_is_rounded_afterwards(
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("method", METHODS)
-def test_floats_become_256_levels_before_they_are_resized(rng, method, dtype):
+def test_floats_are_rounded_to_256_levels_before_resizing(rng, method, dtype):
     levels = rng.integers(0, 256, [2, 23, 31, 3], np.uint8)
     shaken = (levels + rng.uniform(-0.45, 0.45, levels.shape)) / 255
     floats = np.clip(shaken, 0, 1).astype(dtype)
@@ -165,12 +165,12 @@ def test_ranges_of_values():
         (np.array([0, 1], np.uint8).reshape(1, 2, 1, 1), "zeros and ones"),
     ],
 )
-def test_images_whose_meaning_is_in_doubt_are_refused(images, sentence):
+def test_ambiguous_images_are_refused(images, sentence):
     with pytest.raises(ValueError, match=f"`images` must be .*Received: .*{sentence}"):
         preprocess(images, 28)
 
 
-def test_black_images_are_images():
+def test_black_images_are_accepted():
     assert (preprocess(np.zeros([1, 8, 8, 1], np.uint8), 16) == 0).all()
 
 

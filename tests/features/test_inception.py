@@ -212,17 +212,17 @@ def test_a_graph_without_inceptions_nodes_is_refused(tmp_path):
 def test_a_file_that_is_no_graph_is_refused(tmp_path):
     path = tmp_path / "weights.pb"
     path.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="a file that is no graph"):
+    with pytest.raises(ValueError, match="a file that is not a graph"):
         zoo.features.get("inception-clean", path)
 
 
-def test_without_the_file_it_says_what_to_get_and_takes_nothing_else(monkeypatch, tmp_path):
+def test_a_missing_file_is_reported_and_not_replaced(monkeypatch, tmp_path):
     monkeypatch.delenv("ZOO_INCEPTION", raising=False)
     wanted = r"classify_image_graph_def.pb.*no file was named.*inception-2015-12-05.tgz.*`weights`"
     with pytest.raises(zoo.features.WeightsNotFound, match=wanted):
         zoo.features.get("inception-ttur")
     monkeypatch.setenv("ZOO_INCEPTION", str(tmp_path / "absent.pb"))
-    with pytest.raises(zoo.features.WeightsNotFound, match=r"absent.pb' is no file"):
+    with pytest.raises(zoo.features.WeightsNotFound, match=r"absent.pb' is not a file"):
         zoo.features.get("inception-clean")
 
 
@@ -242,7 +242,7 @@ def keras_inception(tmp_path_factory):
     return model, path
 
 
-def test_kerass_network_gives_its_last_average_and_its_logits(keras_inception):
+def test_the_keras_network_returns_its_last_average_and_its_logits(keras_inception):
     model, path = keras_inception
     images = np.random.default_rng(0).integers(0, 256, [2, 90, 90, 3], np.uint8)
     extractor = catalog._of_keras("keras-inceptionv3-imagenet", path)
@@ -263,19 +263,19 @@ def test_the_known_structure_has_the_convolutions_of_inception_v3(keras_inceptio
     assert inception.STRUCTURE["values in their kernels"] == values
 
 
-def test_kerass_network_takes_kerass_weights_only(keras_inception):
+def test_the_keras_network_accepts_keras_weights_only(keras_inception):
     with pytest.raises(ValueError, match=f"MD5 {catalog.KERAS_MD5}. Received: "):
         zoo.features.get("keras-inceptionv3-imagenet", keras_inception[1])
-    with pytest.raises(zoo.features.WeightsNotFound, match="is no file"):
+    with pytest.raises(zoo.features.WeightsNotFound, match="is not a file"):
         zoo.features.get("keras-inceptionv3-imagenet", "absent.h5")
 
 
-def test_kerass_checksum_is_the_one_that_keras_has():
+def test_the_checksum_is_that_of_keras():
     source = Path(inspect.getsourcefile(keras.applications.InceptionV3)).read_text()
     assert catalog.KERAS_MD5 in source and catalog.KERAS_FILE in source
 
 
-def test_a_download_that_fails_is_an_error(monkeypatch):
+def test_a_failed_download_is_an_error(monkeypatch):
     def no_network(*args, **kwargs):
         raise Exception("URL fetch failure")
 

@@ -58,7 +58,7 @@ def mean_weight_over(p, **settings):
 
 
 @pytest.mark.parametrize("num_steps", [2, 20])
-def test_the_mean_weight_is_unbiased_however_few_the_steps(num_steps):
+def test_the_mean_weight_is_unbiased_for_few_steps(num_steps):
     # With 20 moves, values of the density kept from the move before would make it 20 % too low.
     ratio, error = mean_weight_over(
         stats.norm(0, np.sqrt(1 + 0.3**2)).pdf(1.5),
@@ -72,7 +72,7 @@ def test_the_mean_weight_is_unbiased_however_few_the_steps(num_steps):
     assert ratio == pytest.approx(1, abs=4 * error) and error < 0.02
 
 
-def test_nor_does_another_start_or_a_tuned_step_size_bias_it():
+def test_another_start_and_tuned_step_sizes_do_not_bias_the_mean_weight():
     ratio, error = mean_weight_over(
         np.exp(-EXACT[0]),
         log_likelihood=log_likelihood,
@@ -85,7 +85,7 @@ def test_nor_does_another_start_or_a_tuned_step_size_bias_it():
     assert ratio == pytest.approx(1, abs=4 * error) and error < 0.02
 
 
-def test_from_the_exact_posterior_any_number_of_steps_is_exact():
+def test_chains_from_the_exact_posterior_give_the_exact_value():
     result = annealed_importance_sampling(
         log_likelihood, PRIOR, X, initial=posterior, num_steps=4, num_chains=2, batch_size=8
     )
@@ -109,7 +109,7 @@ def test_one_step_is_importance_sampling_from_the_prior():
     assert result.details["ess"] == pytest.approx(p.sum() ** 2 / (p**2).sum(), rel=1e-4)
 
 
-def test_more_steps_tighten_the_bound_and_the_seed_repeats_it():
+def test_more_steps_tighten_the_bound_and_equal_seeds_repeat_it():
     short, again, other, longer = (
         annealed_importance_sampling(
             log_likelihood, PRIOR, X, num_steps=steps, num_chains=2, step_size=0.05, seed=seed
@@ -134,7 +134,7 @@ def trained():
     return model, data.arrays("test")[0][:30]
 
 
-def test_of_a_trained_vae_it_agrees_with_importance_sampling(trained):
+def test_it_agrees_with_importance_sampling_for_a_trained_vae(trained):
     model, x = trained
     importance = negative_log_likelihood(model, x, 2000)
     settings = {"num_steps": 150, "num_chains": 8}
@@ -181,7 +181,7 @@ def test_an_adversarial_autoencoder_has_a_likelihood_by_its_prior(trained):
     assert result.value == pytest.approx(plain.mean(), abs=0.03)
 
 
-def test_what_has_no_likelihood_or_density_is_refused(trained):
+def test_models_without_a_likelihood_or_density_are_refused(trained):
     model, x = trained
     gan = zoo.presets.BUILDERS["gan_mlp"]((8, 8, 1), latent_dim=2)
     with pytest.raises(ValueError, match="a GAN, which lacks them"):
@@ -211,7 +211,7 @@ class Wrapped(zoo.distributions.Part):
         return self.other(x, y, training=training)
 
 
-def test_a_posterior_that_is_no_conditional_is_asked_for_nothing_it_does_not_have(trained):
+def test_a_posterior_without_a_family_is_accepted(trained):
     model, x = trained
     likelihood, prior = model.likelihood, model.prior
     discriminator = zoo.models.avb.joint_discriminator((8, 8, 1), 2, (4,))
@@ -222,7 +222,7 @@ def test_a_posterior_that_is_no_conditional_is_asked_for_nothing_it_does_not_hav
         assert have.value == pytest.approx(want.value, rel=1e-5)
 
 
-def test_a_density_known_at_its_own_draws_alone_is_no_start(trained):
+def test_a_density_known_only_at_its_own_draws_is_refused_as_a_start(trained):
     _, x = trained
     vae = zoo.presets.BUILDERS["vae_mlp"]((8, 8, 1), 2, (8,), posterior="planar")
     assert nearest_start(vae) == "prior"
@@ -241,7 +241,7 @@ def test_a_density_known_at_its_own_draws_alone_is_no_start(trained):
         ({"x": X[:0]}, "at least 1 observation"),
     ],
 )
-def test_settings_without_meaning_are_refused(settings, message):
+def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         annealed_importance_sampling(log_likelihood, PRIOR, **({"x": X} | settings))
 

@@ -20,7 +20,7 @@ def logits():
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
-def test_certain_predictions_of_all_classes_equally_often_give_their_number(classes):
+def test_certain_predictions_of_equally_frequent_classes_give_their_number(classes):
     certain = 1e4 * np.eye(classes)
     assert classifier_score(certain, splits=1).value == pytest.approx(classes, rel=1e-12)
 
@@ -54,23 +54,23 @@ def test_parts_are_those_of_a_seeded_shuffle(logits):
     assert result.estimator == {"splits": 4, "seed": 3, "dtype": "float64"}
 
 
-def test_the_seed_decides_and_sorted_data_do_no_harm(logits):
+def test_the_seed_matters_and_the_order_of_data_does_not(logits):
     a, b, c = (classifier_score(logits, seed=seed).value for seed in (1, 1, 2))
     assert a == b != c
     certain = 1e4 * np.eye(4)[np.repeat(np.arange(4), 250)]
     assert classifier_score(certain, splits=4).value > 3.8
 
 
-def test_only_differences_of_logits_count(logits):
+def test_a_common_shift_of_logits_does_not_matter(logits):
     shifted = logits + np.linspace(-1e4, 1e4, 103)[:, None]
     assert classifier_score(shifted).value == pytest.approx(classifier_score(logits).value)
 
 
-def test_each_example_a_part_of_its_own_scores_1(logits):
+def test_parts_of_one_example_score_1(logits):
     assert classifier_score(logits, splits=103).value == pytest.approx(1)
 
 
-def test_float32_logits_are_worked_on_in_float64(logits):
+def test_float32_logits_are_scored_in_float64(logits):
     rounded = logits.astype("float32")
     assert classifier_score(rounded, 1).value == pytest.approx(definition(rounded), rel=1e-12)
 
@@ -86,6 +86,6 @@ def test_float32_logits_are_worked_on_in_float64(logits):
         (np.full((9, 3), -np.inf), 1, "infinity"),
     ],
 )
-def test_what_has_no_score(values, splits, message):
+def test_invalid_logits_and_splits_are_refused(values, splits, message):
     with pytest.raises(ValueError, match=message):
         classifier_score(values, splits)

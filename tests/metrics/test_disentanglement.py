@@ -43,19 +43,19 @@ SCORES = {
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_each_factor_in_a_dimension_of_its_own_is_disentangled(name):
+def test_one_dimension_for_each_factor_is_disentangled(name):
     assert 0.95 < float(SCORES[name](IDENTITY, FACTORS)) <= 1
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_a_code_that_knows_nothing_is_not_disentangled(name):
+def test_a_constant_code_is_not_disentangled(name):
     # beta-VAE's classifier guesses one of the three factors, the others give 0.
     expected = 1 / 3 if name == "beta-VAE" else 0
     assert float(SCORES[name](0 * IDENTITY, FACTORS)) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_scores_do_not_depend_on_the_order_of_dimensions_but_on_the_axes(name):
+def test_scores_depend_on_the_axes_and_not_on_their_order(name):
     skewed = IDENTITY + 0.3 * NOISE
     score = float(SCORES[name](skewed, FACTORS))
     assert float(SCORES[name](skewed[:, [2, 0, 1]], FACTORS)) == pytest.approx(score, abs=0.02)
@@ -102,7 +102,7 @@ def test_duplicated_codes_have_no_gap():
     assert float(mutual_information_gap(np.tile(IDENTITY, 2), FACTORS)) == 0
 
 
-def test_independent_codes_know_of_a_factor_what_chance_says():
+def test_the_information_of_independent_codes_is_at_the_chance_level():
     rng = np.random.default_rng(0)
     factors = rng.integers(10, size=(10_000, 4))
     score = mutual_information_gap(rng.random((10_000, 20)), factors)
@@ -176,7 +176,7 @@ def test_sap_of_two_values_is_one_minus_chance():
     assert float(score) == 0.5
 
 
-def test_sap_is_judged_on_the_test_examples():
+def test_sap_is_computed_on_the_test_examples():
     factors = np.array(list(itertools.product(range(2), repeat=2)) * 50)
     score = sap(factors + 0.5, factors, 1.5 - factors, factors)
     np.testing.assert_allclose(score.details["scores"], 0.5 - 0.5 * np.eye(2))
@@ -204,7 +204,7 @@ def test_duplicated_codes_have_no_sap():
 # Draws -------------------------------------------------------------------------------------------
 
 
-def test_examples_are_drawn_from_those_that_agree_each_as_often():
+def test_examples_are_drawn_uniformly_from_their_group():
     values = np.array([2, 0, 2, 1, 0, 2, 1])
     groups = disentanglement._Groups(values, "factor 0", 2)
     for example, value in enumerate(values):
@@ -219,7 +219,7 @@ def test_examples_are_drawn_from_those_that_agree_each_as_often():
     np.testing.assert_allclose(counts[expected], 3000 / sizes[expected], atol=120)
 
 
-def test_factor_vae_votes_for_the_dimension_that_stands_still():
+def test_factor_vae_votes_for_the_constant_dimension():
     """The first factor drives a dimension that varies widely, the third one that hardly does."""
     codes = np.column_stack([IDENTITY * [100, 1, 0.1], NOISE])
     score = factor_vae_score(codes, FACTORS, num_train=300, num_eval=90)
@@ -246,7 +246,7 @@ def test_factor_vae_of_noise_is_chance():
     assert score.stderr == pytest.approx(np.sqrt(2 / 9 / 1500), rel=0.1)
 
 
-def test_a_collapsed_dimension_spoils_factor_vae_unless_it_is_left_out():
+def test_a_collapsed_dimension_lowers_factor_vae_unless_it_is_excluded():
     """One that is tiny, except for examples so rare that most draws have none of them."""
     collapsed = np.where(np.arange(1500) < 5, 0.1, 0) * np.sign(NOISE[:, 0])
     codes = np.column_stack([IDENTITY + 0.5 * NOISE, collapsed, np.full(1500, 7.0)])
@@ -257,13 +257,13 @@ def test_a_collapsed_dimension_spoils_factor_vae_unless_it_is_left_out():
     assert float(pruned) > 0.95 > 0.6 > float(kept)
 
 
-def test_beta_vae_forgives_a_rotation_more_than_factor_vae_does():
+def test_a_rotation_lowers_beta_vae_less_than_factor_vae():
     beta, factor = (SCORES[name](ROTATED, FACTORS) for name in ("beta-VAE", "FactorVAE"))
     assert float(beta) > float(factor) > 0.4
 
 
 @pytest.mark.parametrize("score", [factor_vae_score, beta_vae_score])
-def test_the_seed_decides_the_draws(score):
+def test_draws_depend_on_the_seed(score):
     a, b, c = (score(ROTATED, FACTORS, 8, 90, 90, seed=seed) for seed in (0, 0, 1))
     assert a == b != c
 
@@ -286,13 +286,13 @@ def test_the_seed_decides_the_draws(score):
     ],
 )
 @pytest.mark.parametrize("score", [mutual_information_gap, factor_vae_score, beta_vae_score])
-def test_what_is_no_codes_and_factors_is_refused(score, codes, factors, message):
+def test_invalid_codes_and_factors_are_refused(score, codes, factors, message):
     with pytest.raises(ValueError, match=message):
         score(codes, factors)
 
 
 @pytest.mark.parametrize("score", [dci, sap])
-def test_what_does_not_fit_the_training_examples_is_refused(score):
+def test_test_examples_must_fit_the_training_examples(score):
     with pytest.raises(ValueError, match=r"`codes_train` and `codes_test`.*\(1500, 2\)"):
         score(IDENTITY, FACTORS, IDENTITY[:, :2], FACTORS)
     with pytest.raises(ValueError, match=r"`factors_train` and `factors_test`.*\(1500, 2\)"):
@@ -301,7 +301,7 @@ def test_what_does_not_fit_the_training_examples_is_refused(score):
         score(IDENTITY, FACTORS, IDENTITY, IDENTITY)
 
 
-def test_a_single_factor_cannot_be_told_apart():
+def test_a_single_factor_is_refused():
     one = FACTORS[:, :1]
     for score in (factor_vae_score, beta_vae_score):
         with pytest.raises(ValueError, match="at least two of them"):
@@ -311,7 +311,7 @@ def test_a_single_factor_cannot_be_told_apart():
     assert float(mutual_information_gap(IDENTITY, one)) > 0.95
 
 
-def test_values_too_rare_for_a_draw_are_named():
+def test_values_too_rare_for_a_draw_are_refused_by_name():
     factors = FACTORS.copy()
     factors[7, 1] = 9
     with pytest.raises(ValueError, match=r"needs 64 examples.*Received: 1 of value 9 of factor 1"):

@@ -130,7 +130,7 @@ def test_features_that_are_never_active():
         frechet_distance(np.hstack([x, dead]), np.hstack([y, dead[:90]]), "cholesky")
 
 
-def test_a_feature_given_twice():
+def test_a_repeated_feature():
     # Its second pivot is rounding error, of either sign: Cholesky may go through, to no avail.
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(200, 1)), 2 * rng.normal(size=(300, 1)) + 1
@@ -139,7 +139,7 @@ def test_a_feature_given_twice():
     assert result.estimator["rank_deficient"]
 
 
-def test_negative_eigenvalues_are_counted_and_do_no_harm():
+def test_negative_eigenvalues_are_counted_as_0():
     rng = np.random.default_rng(4)
     flat = rng.normal(size=(50, 3)) @ rng.normal(size=(3, 30))
     covariance = np.cov(flat.T)
@@ -175,7 +175,7 @@ def test_a_set_against_itself_is_0(n, method):
     assert frechet_distance(x, x[::-1], method).value == pytest.approx(0, abs=1e-14)
 
 
-def test_what_is_small_but_not_rounding_is_kept():
+def test_small_distances_above_rounding_are_kept():
     x = np.random.default_rng(0).normal(size=(500, 4))
     result = frechet_distance(x, x * (1 + 1e-5))
     moved = (x.mean(0) ** 2).sum() + x.var(0, ddof=1).sum()
@@ -288,7 +288,7 @@ def test_the_bias_in_one_dimension():
     assert frechet_bias([[3.0]], 10, 20) == pytest.approx(expected)
 
 
-def test_the_bias_does_not_depend_on_the_basis_and_ignores_what_is_constant():
+def test_the_bias_depends_neither_on_the_basis_nor_on_constant_features():
     covariance = random_covariance(5, 0)
     basis = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0]
     value = frechet_bias(covariance, 100, 50)
@@ -296,7 +296,7 @@ def test_the_bias_does_not_depend_on_the_basis_and_ignores_what_is_constant():
     assert frechet_bias(linalg.block_diag(covariance, 0, 0), 100, 50) == pytest.approx(value)
 
 
-def test_the_estimate_says_the_bias_of_the_real_covariance():
+def test_the_estimate_has_the_bias_of_the_real_covariance():
     rng = np.random.default_rng(7)
     x, y = rng.normal(size=(300, 5)), 9 * rng.normal(size=(200, 5))
     result = frechet_distance(x, y)
@@ -330,12 +330,12 @@ GOOD = np.random.default_rng(0).normal(size=(10, 3))
         (GOOD, GOOD * 1e200, "float64"),
     ],
 )
-def test_what_has_no_distance_is_refused(real, fake, message):
+def test_invalid_sets_are_refused(real, fake, message):
     with pytest.raises(ValueError, match=message):
         frechet_distance(real, fake)
 
 
-def test_unknown_methods_are_refused_and_gram_takes_features():
+def test_unknown_methods_and_gram_of_moments_are_refused():
     with pytest.raises(ValueError, match="'sqrtm'"):
         frechet_distance(GOOD, GOOD, "sqrtm")
     with pytest.raises(ValueError, match="not Moments"):
@@ -352,7 +352,7 @@ def test_unknown_methods_are_refused_and_gram_takes_features():
         (3, np.ones(2), np.full((2, 2), np.inf), "infinity"),
     ],
 )
-def test_moments_that_are_none(n, total, outer, message):
+def test_invalid_moments_are_refused(n, total, outer, message):
     with pytest.raises(ValueError, match=message):
         Moments(n, total, outer)
 
@@ -369,6 +369,6 @@ def test_moments_of_other_features_and_of_too_few():
 @pytest.mark.parametrize(
     "covariance, n, message", [(np.ones(3), 5, "d, d"), (np.eye(2), 1, "2 ex")]
 )
-def test_biases_that_are_none(covariance, n, message):
+def test_invalid_covariances_are_refused(covariance, n, message):
     with pytest.raises(ValueError, match=message):
         frechet_bias(covariance, n, 5)

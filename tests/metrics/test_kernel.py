@@ -74,7 +74,7 @@ def test_mmd_by_whole_matrices(sets, small_tiles, name):
 
 
 @pytest.mark.parametrize("name", ["rbf", "imq"])
-def test_the_biased_one_is_0_for_a_set_against_itself_and_says_its_bias(name):
+def test_the_biased_estimate_of_a_set_against_itself_is_0_with_its_bias(name):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(30, 2))
     itself = maximum_mean_discrepancy(x, x, name, unbiased=False)
@@ -87,7 +87,7 @@ def test_the_biased_one_is_0_for_a_set_against_itself_and_says_its_bias(name):
     assert abs(difference.mean()) < 3 * difference.std() / np.sqrt(300)
 
 
-def test_mmd_does_not_see_a_common_shift():
+def test_mmd_does_not_depend_on_a_common_shift():
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(2, 40, 3)) * [[[1.0]], [[2.0]]]
     near, far = maximum_mean_discrepancy(x, y), maximum_mean_discrepancy(x + 1e6, y + 1e6)
@@ -121,7 +121,7 @@ def kernel_distance_of_a_shift(mean, a):
     return 3 * square / dim + 3 * square**2 / dim**2 + cubes / dim**3
 
 
-def test_the_closed_form_of_a_shift_has_the_value_it_had_elsewhere():
+def test_the_closed_form_of_a_shift_has_a_known_value():
     assert kernel_distance_of_a_shift(np.full(16, 0.5), 1) == 1.029296875
 
 
@@ -233,7 +233,7 @@ def test_few_examples_have_a_value_and_no_standard_error():
     assert kernel_distance(x[:4], x[4:8]).stderr > 0
 
 
-def test_the_same_set_twice_is_below_0_by_the_pairs_of_points_with_themselves(sets):
+def test_the_unbiased_estimate_of_a_set_against_itself_is_negative(sets):
     x, _ = sets
     matrix = polynomial_kernel(x, degree=3, gamma=1 / 5, coef0=1)
     others = (matrix.sum() - np.trace(matrix)) / (57 * 56)
@@ -281,7 +281,7 @@ def test_one_block_is_all(sets):
     assert result.stderr is None and result.estimator["num_blocks"] == 1
 
 
-def test_blocks_are_disjoint_and_of_all(sets, monkeypatch):
+def test_blocks_are_disjoint_and_complete(sets, monkeypatch):
     seen = []
 
     def fake_discrepancy(x, y, _):
@@ -311,7 +311,7 @@ def test_the_standard_error_over_blocks_is_the_spread_of_draws():
 
 
 @pytest.mark.parametrize("estimator", ["subsets", "blocks"])
-def test_the_seed_decides(sets, estimator):
+def test_subsets_and_blocks_depend_on_the_seed(sets, estimator):
     settings = {"subset_size": 9, "num_subsets": 4, "block_size": 20}
     a, b, c = (kernel_distance(*sets, estimator, seed=s, **settings).value for s in (1, 1, 2))
     assert a == b != c
@@ -323,7 +323,7 @@ def test_all_pairs_do_not_depend_on_order_or_seed(sets):
     assert kernel_distance(x[::-1], y[::-1], seed=5).value == pytest.approx(value, rel=1e-12)
 
 
-def test_float32_features_are_worked_on_in_float64(sets):
+def test_float32_features_are_computed_in_float64(sets):
     x, y = (s.astype("float32") for s in sets)
     exact = cubic_distance(x.astype("float64"), y.astype("float64"))
     assert kernel_distance(x, y).value == pytest.approx(exact, rel=1e-12)
@@ -344,7 +344,7 @@ GOOD = np.random.default_rng(0).normal(size=(10, 3))
         (GOOD, np.where(GOOD > 1, np.nan, GOOD), "NaN"),
     ],
 )
-def test_sets_that_cannot_be_compared(distance, x, y, message):
+def test_invalid_sets_are_refused(distance, x, y, message):
     with pytest.raises(ValueError, match=message):
         distance(x, y)
 
@@ -360,12 +360,12 @@ def test_sets_that_cannot_be_compared(distance, x, y, message):
         ({"estimator": "blocks", "block_size": 0}, "at least 2"),
     ],
 )
-def test_settings_without_meaning(settings, message):
+def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         kernel_distance(GOOD, GOOD, **settings)
 
 
-def test_blocks_that_one_set_is_too_small_for():
+def test_too_small_sets_for_the_blocks_are_refused():
     with pytest.raises(ValueError, match="2 blocks, of 10 and 3"):
         kernel_distance(GOOD, GOOD[:3], "blocks", block_size=5)
 
@@ -380,6 +380,6 @@ def test_features_whose_cubes_overflow_when_squared(scale):
 @pytest.mark.parametrize(
     "kernel_name, bandwidth", [("cubic", None), ("rbf", 0), ("imq", np.nan), ("rbf", np.inf)]
 )
-def test_kernels_that_are_none(kernel_name, bandwidth):
+def test_invalid_kernels_and_bandwidths_are_refused(kernel_name, bandwidth):
     with pytest.raises(ValueError, match="Received"):
         maximum_mean_discrepancy(GOOD, GOOD, kernel_name, bandwidth)

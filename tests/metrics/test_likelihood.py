@@ -95,7 +95,7 @@ def test_with_another_posterior_the_bound_tightens_with_more_samples(linear_gaus
     assert gaps[2] - gaps[3] > 0 and gaps[3] == pytest.approx(0, abs=0.01)
 
 
-def test_the_seed_alone_decides_the_estimate(linear_gaussian):
+def test_the_estimate_depends_on_the_seed_only(linear_gaussian):
     model, x, _ = linear_gaussian
     wide = model(spread=2.0)
     a, b, c = (negative_log_likelihood(wide, x, 3, seed=seed).value for seed in (7, 7, 8))
@@ -144,7 +144,7 @@ def test_a_bernoulli_of_grey_images_has_no_likelihood(digits):
         negative_log_likelihood(vae(), digits[:20], 2)
 
 
-def test_a_discretized_likelihood_has_bits_on_its_levels_and_nothing_between(digits):
+def test_a_discretized_likelihood_has_bits_on_its_levels_only(digits):
     model = vae(likelihood="discretized_logistic", levels=17)
     result = negative_log_likelihood(model, digits[:20], 2)
     assert result.details == {"bits_per_dim": pytest.approx(result.value / 64 / np.log(2))}
@@ -182,7 +182,7 @@ def test_numbers_below_1_are_refused(linear_gaussian, name):
         negative_log_likelihood(model(), x, **{name: 0})
 
 
-def test_weights_that_are_not_finite_give_no_number(linear_gaussian):
+def test_weights_that_are_not_finite_are_refused(linear_gaussian):
     model, x, _ = linear_gaussian
     broken = model()
     broken.likelihood.network.layers[0].bias.assign(np.full(PIXELS, np.nan))

@@ -67,7 +67,7 @@ def test_standard_errors_by_hand():
     assert prdc(REAL, FAKE, k=1, ties="inclusive")["precision"].stderr is None
 
 
-def test_which_is_which():
+def test_precision_and_recall_are_not_exchanged():
     # The fakes have collapsed onto one of two clusters of real ones.
     rng = np.random.default_rng(0)
     clusters = rng.normal(size=(2, 60, 4)) + np.float64([[[0]], [[20]]])
@@ -139,7 +139,7 @@ def test_near_duplicates_are_beyond_a_matrix_product():
     assert (np.abs(by_product - exact) <= error).all()
 
 
-def test_a_set_against_itself_decides_each_tie_alike():
+def test_a_set_against_itself_has_consistent_ties():
     x = np.random.default_rng(2).normal(size=(101, 33))
     # In each ball its centre and, strictly, k - 1 neighbours; with the surface k.
     for ties, density in (("strict", 1.0), ("inclusive", 6 / 5)):
@@ -231,7 +231,7 @@ GOOD = np.random.default_rng(0).normal(size=(10, 3))
         (GOOD * 1e200, GOOD, {}, "float64"),
     ],
 )
-def test_what_has_no_answer(real, fake, settings, message):
+def test_invalid_sets_and_settings_are_refused(real, fake, settings, message):
     with pytest.raises(ValueError, match=message):
         prdc(real, fake, **settings)
 

@@ -13,7 +13,7 @@ SAMPLES, VALID, TEST = (RNG.random([n, 5]) for n in (40, 30, 23))
 SCALES = [0.05, 0.2, 0.4, 3.0]
 
 
-def test_it_is_the_kernel_density_with_the_scale_that_suits_the_validation_set():
+def test_it_is_the_kernel_density_with_the_best_scale_on_validation_examples():
     densities = [KernelDensity(kernel="gaussian", bandwidth=scale).fit(SAMPLES) for scale in SCALES]
     validation = [density.score_samples(VALID).mean() for density in densities]
     values = densities[int(np.argmax(validation))].score_samples(TEST)
@@ -50,7 +50,7 @@ def test_blocks_of_any_size_give_the_same(monkeypatch):
     assert whole.details["scales"] == pytest.approx(np.logspace(-1, 0, 10))
 
 
-def test_only_the_first_1000_validation_examples_choose(monkeypatch):
+def test_only_the_first_1000_validation_examples_are_used(monkeypatch):
     wide = np.concatenate([np.repeat(VALID, 34, 0)[:1000], np.full((5000, 5), 100.0)])
     near = parzen_log_likelihood(SAMPLES, wide[:1000], TEST, SCALES)
     all_of_them = parzen_log_likelihood(SAMPLES, wide, TEST, SCALES)
@@ -70,6 +70,6 @@ def test_only_the_first_1000_validation_examples_choose(monkeypatch):
         ((np.full((3, 5), np.nan), VALID, TEST), "NaN"),
     ],
 )
-def test_what_it_cannot_use_is_refused(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         parzen_log_likelihood(*arguments)

@@ -71,7 +71,7 @@ def test_psnr_of_identical_images_only_is_infinite():
     assert score.details == {"num_identical": 6}
 
 
-def test_psnr_sees_differences_of_a_float32s_last_digit():
+def test_psnr_notices_differences_in_the_last_digit_of_float32():
     a = np.full((1, 1, 1, 1), 0.5, np.float32)
     b = np.nextafter(a, np.float32(1))
     assert float(psnr(a, b)) == pytest.approx(20 * np.log10(2**24), abs=1e-6)
@@ -133,7 +133,7 @@ def test_two_scales_are_those_of_the_formulas():
     np.testing.assert_allclose(score.estimator["powers"], [first, 1 - first])
 
 
-def test_five_scales_of_flat_images_weigh_brightness_by_the_last_power():
+def test_five_scales_of_flat_images_have_brightness_to_the_last_power():
     flat = np.full((1, 176, 180, 1), 0.5)
     score = ms_ssim(flat, flat + 0.1)
     assert float(score) == pytest.approx((0.6001 / 0.6101) ** (0.1333 / 1.0001), abs=5e-4)
@@ -145,7 +145,7 @@ def test_ms_ssim_of_identical_images_is_one():
 
 
 @pytest.mark.parametrize("side, fitting", [(11, 1), (21, 1), (22, 2), (28, 2), (64, 3), (175, 4)])
-def test_scales_that_do_not_fit_are_refused_with_the_most_that_do(side, fitting):
+def test_too_many_scales_are_refused_with_the_largest_number(side, fitting):
     images = np.zeros((1, side, side + 9, 1))
     assert float(ms_ssim(images, images, fitting)) == 1
     for scales, given in ((fitting + 1, fitting + 1), (0, 0), (None, 5)):
@@ -187,7 +187,7 @@ def test_diversity_is_the_mean_over_random_pairs_without_a_common_image():
     assert_is_mean_of(three, [pairs[p] for p in best], rel=1e-5)
 
 
-def test_diversity_falls_with_collapse_and_says_its_scales():
+def test_diversity_of_collapsed_images_is_higher():
     varied = RANDOM.random((40, 24, 24, 1))
     alike = np.clip(varied[:1] + 0.05 * (varied - 0.5), 0, 1)
     low, high = diversity(varied, 20), diversity(alike, 20)
@@ -196,7 +196,7 @@ def test_diversity_falls_with_collapse_and_says_its_scales():
     assert (low.n_real, low.n_fake, low.estimator["num_pairs"]) == (None, 40, 20)
 
 
-def test_the_seed_decides_the_pairs():
+def test_pairs_depend_on_the_seed():
     a, b, c = (diversity(NOISY, 2, 1, seed=seed) for seed in (0, 0, 1))
     assert float(a) == float(b) != float(c)
 
@@ -218,7 +218,7 @@ def test_the_seed_decides_the_pairs():
         (NOISY[:1], "same shape"),
     ],
 )
-def test_what_is_no_images_or_not_alike_is_refused(measure, b, message):
+def test_invalid_or_different_images_are_refused(measure, b, message):
     with pytest.raises(ValueError, match=message):
         measure(SMOOTH, b)
 
@@ -230,7 +230,7 @@ def test_images_smaller_than_the_window_are_refused(digits):
 
 
 @pytest.mark.parametrize("num_pairs", [0, 4])
-def test_more_pairs_than_images_make_are_refused(num_pairs):
+def test_invalid_numbers_of_pairs_are_refused(num_pairs):
     with pytest.raises(ValueError, match=f"from 1 to 3 pairs.*num_pairs={num_pairs}"):
         diversity(SMOOTH, num_pairs)
     with pytest.raises(ValueError, match=r"`images` must be float images"):
@@ -238,6 +238,6 @@ def test_more_pairs_than_images_make_are_refused(num_pairs):
 
 
 @pytest.mark.parametrize("max_value", [0, -1, np.nan])
-def test_a_brightest_value_must_be_positive(max_value):
+def test_max_value_must_be_positive(max_value):
     with pytest.raises(ValueError, match="must be positive"):
         psnr(SMOOTH, NOISY, max_value)

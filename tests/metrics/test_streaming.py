@@ -1,4 +1,4 @@
-"""Metrics over batches say what the functions say of all at once, whatever the batches."""
+"""Metrics over batches equal the functions on all examples, for any batches."""
 
 import itertools
 
@@ -78,7 +78,7 @@ names = pytest.mark.parametrize("name", ["frechet", "kernel", "prdc"])
 
 @names
 @pytest.mark.parametrize("graph", [False, True])
-def test_batches_give_what_all_at_once_gives(name, graph):
+def test_batches_give_the_result_of_all_examples_at_once(name, graph):
     metric = make(name)
     update = tf.function(metric.update_state, reduce_retracing=True) if graph else None
     feed(metric, update)
@@ -104,7 +104,7 @@ def test_result_in_a_graph(name):
 
 
 @names
-def test_two_replicas_give_what_one_gives(name, mirrored):
+def test_two_replicas_give_the_result_of_one(name, mirrored):
     with mirrored.scope():
         metric = make(name)
 
@@ -130,7 +130,7 @@ def test_two_replicas_give_what_one_gives(name, mirrored):
 
 
 @names
-def test_result_within_replicas_is_that_of_all(name, mirrored):
+def test_result_within_replicas_covers_all_replicas(name, mirrored):
     with mirrored.scope():
         metric = make(name)
 
@@ -193,13 +193,13 @@ def test_stateless_updates(name):
     ],
     ids=lambda metric: type(metric).__name__,
 )
-def test_configurations_come_back(metric):
+def test_configurations_are_restored(metric):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
     assert type(again) is type(metric) and again.get_config() == metric.get_config()
     assert [v.shape for v in again.variables] == [v.shape for v in metric.variables]
 
 
-def test_settings_of_the_kernel_distance_reach_it():
+def test_settings_are_passed_to_the_kernel_distance():
     metric = KernelDistance(DIM, 100, estimator="subsets", subset_size=10, num_subsets=5, seed=3)
     feed(metric)
     want = kernel_distance(REAL, FAKE, "subsets", subset_size=10, num_subsets=5, seed=3)
@@ -224,11 +224,11 @@ def test_float32_features_lose_nothing():
 
 
 @pytest.mark.parametrize("name", ["kernel", "prdc"])
-def test_more_examples_than_there_is_place_for(name):
+def test_more_examples_than_the_capacity_are_refused(name):
     metric = make(name)
     feed(metric)
     metric.update_state(REAL[:1], real=True)
-    with pytest.raises(ValueError, match=r"place for 60 real examples\. Received: 61"):
+    with pytest.raises(ValueError, match=r"capacity of 60 real examples\. Received: 61"):
         metric.report()
     metric.reset_state()
     metric.update_state(FAKE, real=False)
@@ -247,7 +247,7 @@ def test_more_examples_than_there_is_place_for(name):
         (REAL, 1, "True or False"),
     ],
 )
-def test_what_cannot_be_added(name, features, real, message):
+def test_invalid_features_are_refused(name, features, real, message):
     with pytest.raises(ValueError, match=message):
         make(name).update_state(features, real)
 
@@ -299,7 +299,7 @@ def test_classifier_score_of_two_replicas(mirrored):
 def test_logits_that_are_not_finite(bad):
     metric = ClassifierScore(2)
     metric.update_state([[bad, 0.0]])
-    with pytest.raises(ValueError, match="1 examples, NaN"):
+    with pytest.raises(ValueError, match="1 examples, some of them NaN"):
         metric.report()
 
 

@@ -1,4 +1,4 @@
-"""alpha-GAN: four losses by hand, who moves on which, and which way."""
+"""alpha-GAN: the four losses by hand, the order of updates, and what they converge to."""
 
 import collections
 import math
@@ -9,12 +9,28 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from zoo.adversarial import LogRatio, NonSaturating, adversarial_loss
-from zoo.models.alpha_gan import alphagan_conv, alphagan_mlp, code_discriminator
+from zoo.adversarial import LogRatio, Minimax, NonSaturating
+from zoo.distributions import by_name
+from zoo.keras_internals import layers_in
+from zoo.models.alpha_gan import alpha_gan, code_discriminator
 
 SHAPE, BATCH, LATENTS, LAMBDA = (8, 8, 1), 7, 3, 0.3
 PLAYERS = ["encoder", "generator", "discriminator", "code_discriminator"]
 SEED = tf.constant([1, 2])
+TINY = {
+    "latent_dim": 2,
+    "hidden": (4,),
+    "discriminator_hidden": (4, 4),
+    "code_discriminator_hidden": (4,),
+}
+CONV = {
+    "network": "conv",
+    "latent_dim": 3,
+    "filters": (2,),
+    "hidden": (4,),
+    "width": 2,
+    "code_discriminator_hidden": (3,),
+}
 
 
 def small(known, loss=None, lambda_=LAMBDA, **parts):
@@ -37,39 +53,42 @@ def mean_softplus(logits):
 
 
 def losses_by_hand(model, known, x, ratio):
-    """The four losses, as the papers' formulas say it of D = sigmoid(logit)."""
+    """The four losses, from the paper's formulas with D = sigmoid(logit)."""
     loc, log_scale = tf.split(model.posterior.network(x), 2, 1)
     noise = known.noise(BATCH, LATENTS)
     code = loc + tf.exp(log_scale) * noise
-    made, sample = model.generator(code), model.generator(noise)
-    l1 = tf.reduce_mean(tf.reduce_sum(tf.abs(x - made), [1, 2, 3]))
+    reconstruction, sample = model.generator(code), model.generator(noise)
+    l1 = tf.reduce_mean(tf.reduce_sum(tf.abs(x - reconstruction), [1, 2, 3]))
 
     def r(probability):  # -log D + log(1 - D), or -log D alone
-        fooled = -tf.math.log(probability)
-        return tf.reduce_mean(fooled + tf.math.log(1 - probability) if ratio else fooled)
+        loss = -tf.math.log(probability)
+        return tf.reduce_mean(loss + tf.math.log(1 - probability) if ratio else loss)
 
-    d = {k: model.discriminator(v) for k, v in (("x", x), ("made", made), ("sample", sample))}
+    d = {
+        k: model.discriminator(v)
+        for k, v in (("x", x), ("rec", reconstruction), ("sample", sample))
+    }
     c = {k: model.code_discriminator(v) for k, v in (("z", noise), ("code", code))}
     return {
         "encoder": LAMBDA * l1 + r(tf.sigmoid(c["code"])),
-        "generator": LAMBDA * l1 + r(tf.sigmoid(d["made"])) + r(tf.sigmoid(d["sample"])),
+        "generator": LAMBDA * l1 + r(tf.sigmoid(d["rec"])) + r(tf.sigmoid(d["sample"])),
         "discriminator": mean_softplus(-d["x"])
-        + mean_softplus(d["made"])
+        + mean_softplus(d["rec"])
         + mean_softplus(d["sample"]),
         "code_discriminator": mean_softplus(-c["z"]) + mean_softplus(c["code"]),
     }
 
 
 @pytest.mark.parametrize("loss", [None, NonSaturating()], ids=["log_ratio", "non_saturating"])
-def test_each_round_moves_its_players_along_their_losses_and_nobody_else(
+def test_each_turn_updates_its_players_along_their_own_gradients_and_no_other(
     known, digits, loss, moves, assert_descends, single_turns
 ):
     model, x = small(known, loss), tf.constant(digits[:BATCH])
     order = [["encoder"], ["generator"], ["discriminator", "code_discriminator"]]
-    for turn, movers in zip(single_turns(model, x), order, strict=True):
+    for turn, updated in zip(single_turns(model, x), order, strict=True):
         with tf.GradientTape(persistent=True) as tape:
             expected = losses_by_hand(model, known, x, ratio=loss is None)
-        gradients = {p: tape.gradient(expected[p], model.variables_of(p)) for p in movers}
+        gradients = {p: tape.gradient(expected[p], model.variables_of(p)) for p in updated}
         values = {}
 
         def play(turn=turn, values=values):
@@ -77,16 +96,16 @@ def test_each_round_moves_its_players_along_their_losses_and_nobody_else(
             values.update({p: float(tf.reduce_mean(v)) for p, v in losses.items()})
 
         change = moves(model, play)
-        assert sorted(values) == sorted(movers)
+        assert sorted(values) == sorted(updated)
         for player in PLAYERS:
-            if player in movers:
+            if player in updated:
                 assert_descends(change[player], gradients[player])
                 assert values[player] == pytest.approx(float(expected[player]), rel=1e-4)
             else:
                 assert not any(c.any() for c in change[player])
 
 
-def test_a_step_plays_the_rounds_one_after_the_other(known, digits, single_turns):
+def test_a_training_step_plays_the_turns_in_order(known, digits, single_turns):
     x = tf.constant(digits[:BATCH])
     one, other = small(known), small(known)
     other.set_weights(one.get_weights())
@@ -107,7 +126,7 @@ def counting(network, counts, name):
     network.call = counted
 
 
-def test_no_round_makes_a_pass_that_it_has_no_use_for_or_that_was_made_before(known, digits):
+def test_rounds_call_each_network_no_more_often_than_needed(known, digits):
     model = small(known)
     parts = {
         "encoder": model.posterior.network,
@@ -128,19 +147,19 @@ def test_no_round_makes_a_pass_that_it_has_no_use_for_or_that_was_made_before(kn
         assert dict(counts) == passes
 
 
-def test_no_round_builds_the_backward_pass_of_who_does_not_move(known, digits, single_turns):
+def test_the_losses_have_no_gradient_for_players_updated_before(known, digits, single_turns):
     model, x = small(known), tf.constant(digits[:BATCH])
     _, generators, discriminators = single_turns(model, x)
-    for turn, still in ((generators, ["encoder"]), (discriminators, ["encoder", "generator"])):
+    for turn, fixed in ((generators, ["encoder"]), (discriminators, ["encoder", "generator"])):
         with tf.GradientTape(persistent=True) as tape:
             losses, _ = turn.objective(x, None, SEED, True)
-        for player in still:
+        for player in fixed:
             for loss in losses.values():
                 assert all(g is None for g in tape.gradient(loss, model.variables_of(player)))
 
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.5, 10.0])
-def test_discriminators_without_opinion_leave_the_distance_alone(
+def test_with_logits_of_zero_encoder_and_generator_minimise_the_distance(
     known, digits, lambda_, single_turns
 ):
     model, x = small(known, lambda_=lambda_), tf.constant(digits[:BATCH])
@@ -150,8 +169,8 @@ def test_discriminators_without_opinion_leave_the_distance_alone(
     for turn in single_turns(model, x):
         losses, terms = turn.objective(x, None, SEED, True)
         values |= losses | terms
-    made = model.generator(model.posterior(x).sample()).numpy()
-    l1 = np.abs(made - digits[:BATCH]).reshape(BATCH, -1).sum(1)
+    reconstruction = model.generator(model.posterior(x).sample()).numpy()
+    l1 = np.abs(reconstruction - digits[:BATCH]).reshape(BATCH, -1).sum(1)
     np.testing.assert_allclose(values["reconstruction"], l1, rtol=1e-5)
     for player in ("encoder", "generator"):
         np.testing.assert_allclose(values[player], lambda_ * l1, rtol=1e-5, atol=1e-6)
@@ -170,7 +189,7 @@ class Powers(keras.layers.Layer):
 
 
 def one_dimensional(loc, scale, lambda_=0.0):
-    """Codes from N(loc, scale^2) whatever the image; C(z) has the logit a + b z + c z^2."""
+    """Codes from N(loc, scale^2) for every image; C(z) has the logit a + b z + c z^2."""
     network = zoo.networks.mlp_encoder((1, 1, 1), 2, ())
     network.set_weights([np.zeros((1, 2)), np.array([loc, np.log(np.expm1(scale - 1e-4))])])
     z = keras.Input((1,))
@@ -185,7 +204,7 @@ def one_dimensional(loc, scale, lambda_=0.0):
 
 
 def best(model, player, x, steps=12):
-    """Newton's steps on a discriminator's own loss, on fixed draws: kernel, standard errors, loss."""
+    """A discriminator's best kernel on fixed draws, its standard errors, and the loss, by Newton's method."""
     kernel = model.variables_of(player)[0]
     kernel.assign(np.zeros((3, 1)))
 
@@ -211,7 +230,7 @@ def best_code_discriminator(model, n=40_000):
 
 
 def ratio_of_codes(model, n=40_000):
-    """R_C of fresh codes, and its gradient for the encoder's offsets: of mean and raw scale."""
+    """R_C of new codes, and its gradient for the encoder's biases: of mean and raw scale."""
     offsets = model.posterior.network.trainable_variables[1]
     with tf.GradientTape() as tape:
         losses, _ = model.encoder_objective(
@@ -221,23 +240,23 @@ def ratio_of_codes(model, n=40_000):
     return losses["encoder"].numpy(), tape.gradient(mean, offsets).numpy()
 
 
-def test_the_best_code_discriminator_is_the_log_ratio_and_the_encoder_pays_the_kl():
+def test_with_the_best_code_discriminator_the_encoders_loss_is_the_kl():
     loc, scale = 0.8, 0.6
     model = one_dimensional(loc, scale)
     weights, error = best_code_discriminator(model)
-    # log N(z; 0, 1) - log N(z; loc, scale^2): high for the prior's draws.
+    # log N(z; 0, 1) - log N(z; loc, scale^2), high for draws of the prior.
     exact = [np.log(scale) + loc**2 / (2 * scale**2), -loc / scale**2, 0.5 / scale**2 - 0.5]
     assert (np.abs(weights - exact) < 4.5 * error).all()
     model.code_discriminator.set_weights([np.reshape(exact, (3, 1))])
     ratio, gradient = ratio_of_codes(model)
     kl = 0.5 * (loc**2 + scale**2 - 1) - np.log(scale)
     assert abs(ratio.mean() - kl) < 4.5 * ratio.std() / 200
-    # That of KL(q || p): it leads to the prior's mean and scale.
+    # The gradient of KL(q || p), which vanishes at the prior's mean and scale.
     slope = 1 - np.exp(-(scale - 1e-4))
     np.testing.assert_allclose(gradient, [loc, (scale - 1 / scale) * slope], rtol=0.05)
 
 
-def test_codes_that_are_the_priors_leave_nothing_to_tell_and_nowhere_to_go():
+def test_codes_distributed_as_the_prior_have_no_ratio_and_no_gradient():
     model = one_dimensional(0.0, 1.0)
     weights, error = best_code_discriminator(model)
     assert (np.abs(weights) < 4.5 * error).all()
@@ -248,8 +267,8 @@ def test_codes_that_are_the_priors_leave_nothing_to_tell_and_nowhere_to_go():
     assert not ratio.any() and not gradient.any()
 
 
-def test_where_data_reconstructions_and_samples_are_the_same_nothing_draws_the_generator():
-    """x = z of N(0, 1), encoder and generator the identity; D(x) has the logit a + b x + c x^2."""
+def test_equal_data_reconstructions_and_samples_leave_the_generator_no_gradient():
+    """x = z ~ N(0, 1); encoder and generator are the identity; D(x) has the logit a + b x + c x^2."""
     encoder = zoo.networks.mlp_encoder((1, 1, 1), 1, ())
     encoder.set_weights([np.ones((1, 1)), np.zeros(1)])
     scale = keras.layers.Dense(1)
@@ -269,25 +288,25 @@ def test_where_data_reconstructions_and_samples_are_the_same_nothing_draws_the_g
     x = tf.reshape(tf.random.stateless_normal([n], [7, 8]), [n, 1, 1, 1])
     found, error, loss = best(model, "discriminator", x, 8)
     expected = np.array([-math.log(2), 0, 0])
-    # Of n real and n made draws, and the former once more.
+    # The data are n draws, the samples n further draws, and the reconstructions are the data.
     assert (np.abs(found - expected) < 4.5 * error).all() and error.max() < 0.01
-    pays = 3 * math.log(3) - 2 * math.log(2)
-    assert loss == pytest.approx(pays, abs=1e-3)
+    least = 3 * math.log(3) - 2 * math.log(2)
+    assert loss == pytest.approx(least, abs=1e-3)
     model.discriminator.set_weights([expected[:, None]])
     with tf.GradientTape() as tape:
-        (losses, _), (told, _) = model.adversarial_objective(x, None, SEED, training=True)
-    np.testing.assert_allclose(told["discriminator"][:9], np.full(9, pays), rtol=1e-5)
-    # R_D of a reconstruction and of a sample, log 2 each, whatever they look like.
+        (losses, _), (others, _) = model.adversarial_objective(x, None, SEED, training=True)
+    np.testing.assert_allclose(others["discriminator"][:9], np.full(9, least), rtol=1e-5)
+    # R_D is log 2 for every reconstruction and every sample.
     np.testing.assert_allclose(losses["generator"], np.full(n, 2 * math.log(2)), rtol=1e-5)
     assert all(not np.any(g) for g in tape.gradient(losses["generator"], scale.trainable_variables))
 
 
-def test_playing_on_leads_the_codes_to_the_prior():
+def test_training_moves_the_codes_to_the_prior():
     model = one_dimensional(2.0, 0.5)
-    still = keras.optimizers.SGD(0.0)
+    fixed = keras.optimizers.SGD(0.0)
     model.compile({
         "encoder": keras.optimizers.Adam(0.02, beta_1=0.5),
-        "generator": still,
+        "generator": fixed,
         "discriminator": keras.optimizers.SGD(0.0),
         "code_discriminator": keras.optimizers.Adam(0.1, beta_1=0.5),
     })  # fmt: skip
@@ -298,33 +317,30 @@ def test_playing_on_leads_the_codes_to_the_prior():
     assert abs(math.log(float(q.stddev()[0, 0]))) < 0.4
 
 
-def test_batch_normalization_sees_each_kind_of_image_alone_and_its_owner_moves_it(
-    snapshot, single_turns
-):
-    model = alphagan_conv((16, 16, 1), 3, (2,), 4, width=2, code_discriminator_hidden=(3,))
+def test_batch_statistics_change_in_the_updates_of_their_player_alone(snapshot, single_turns):
+    model = alpha_gan((16, 16, 1), **CONV)
     model.compile(keras.optimizers.SGD(0.0))
     x = tf.random.stateless_uniform([4, 16, 16, 1], [1, 2])
-    for turn, movers in zip(
+    for turn, updated in zip(
         single_turns(model, x), [["encoder"], ["generator"], ["discriminator"]], strict=True
     ):
         before = snapshot(model)
         model._play(turn, x, None, SEED)
         after = snapshot(model)
         for player in PLAYERS:
-            moved = any(
+            changed = any(
                 not np.array_equal(a, b) for a, b in zip(before[player], after[player], strict=True)
             )
-            assert moved == (player in movers and player != "encoder")  # Which has no statistics.
+            # The encoder has no statistics.
+            assert changed == (player in updated and player != "encoder")
 
 
-def test_the_discriminators_statistics_are_of_its_own_move_alone():
-    """The generator asks it too, before; of a step three updates are kept, not five."""
-    model = alphagan_conv((16, 16, 1), 3, (2,), 4, width=2, code_discriminator_hidden=(3,))
+def test_the_discriminators_statistics_are_updated_three_times_per_step():
+    """For its own three calls, and not for the two calls in the generator's turn."""
+    model = alpha_gan((16, 16, 1), **CONV)
     model.compile(keras.optimizers.SGD(0.0))
     norms = [
-        n
-        for n in model.discriminator._flatten_layers()
-        if isinstance(n, keras.layers.BatchNormalization)
+        n for n in layers_in(model.discriminator) if isinstance(n, keras.layers.BatchNormalization)
     ]
     assert norms
     for norm in norms:
@@ -334,22 +350,87 @@ def test_the_discriminators_statistics_are_of_its_own_move_alone():
         np.testing.assert_allclose(norm.moving_mean / 1e6, norm.momentum**3, rtol=1e-4)
 
 
-def test_the_loss_is_found_by_its_name():
-    model = alphagan_mlp(SHAPE, 2, (4,), (4,), (4,))
-    assert type(model.adversarial_loss) is LogRatio
-    assert type(alphagan_mlp(SHAPE, 2, (4,), (4,), (4,), loss="hinge").adversarial_loss) is type(
-        adversarial_loss("hinge")
-    )
+def test_each_turn_of_the_adversarial_round_draws_new_latents_from_the_prior(known, digits):
+    model = small(known, prior=zoo.StandardNormal(LATENTS))
+    seen = collections.defaultdict(list)
+    for name in ("generator", "code_discriminator"):
+        network = getattr(model, name)
+
+        def called(z, *args, call=network.call, name=name, **kwargs):
+            seen[name].append(np.asarray(z))
+            return call(z, *args, **kwargs)
+
+        network.call = called
+    turns = list(model.adversarial_objective(tf.constant(digits[:BATCH]), None, SEED, True))
+    assert len(turns) == 2
+    code, first, again, second = seen["generator"]
+    np.testing.assert_array_equal(code, again)
+    assert (first != second).all()
+    assert np.abs(first).max() > 0.5 and np.abs(second).max() > 0.5
+    # The code discriminator compares the second draws with the codes.
+    prior, codes = seen["code_discriminator"]
+    np.testing.assert_array_equal(prior, second)
+    np.testing.assert_array_equal(codes, code)
+
+
+def test_options_reach_their_parts():
+    model = alpha_gan(SHAPE, **TINY)
+    assert type(model.adversarial_loss) is LogRatio and model.lambda_ == 1.0
+    assert isinstance(model.posterior.family, zoo.Deterministic)
+    model = alpha_gan(
+        SHAPE, **TINY, loss="minimax", real_label=0.9, label_noise=0.1, lambda_=0.5,
+        posterior="normal", prior="uniform", dropout=0.25, spectral_norm=True, batch_norm=False,
+    )  # fmt: skip
+    assert type(model.adversarial_loss) is Minimax and model.lambda_ == 0.5
+    assert (model.adversarial_loss.real_label, model.adversarial_loss.label_noise) == (0.9, 0.1)
+    assert isinstance(model.posterior.family, zoo.DiagonalNormal)
+    assert isinstance(model.prior, zoo.Uniform)
+    for network in (model.discriminator, model.code_discriminator):
+        spectral = [n for n in network.layers if isinstance(n, zoo.networks.SpectralNormalization)]
+        assert len(spectral) == sum(len(w.shape) > 1 for w in network.trainable_variables) > 1
+    dropout = [n.rate for n in model.discriminator.layers if isinstance(n, keras.layers.Dropout)]
+    assert dropout == [0.25] * 2
+    norms = [
+        any(isinstance(n, keras.layers.BatchNormalization) for n in m.discriminator.layers)
+        for m in (alpha_gan(SHAPE, **TINY), alpha_gan(SHAPE, **TINY, batch_norm=False))
+    ]
+    assert norms == [True, False]
+
+
+@pytest.mark.parametrize("posterior", by_name.POSTERIORS)
+def test_every_posterior_trains(digits, posterior):
+    model = alpha_gan(SHAPE, **TINY, posterior=posterior)
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    before = [w.numpy() for w in model.posterior.trainable_variables]
+    model.train_step((tf.constant(digits[:6]),))
+    after = model.posterior.trainable_variables
+    assert any((w.numpy() != old).any() for w, old in zip(after, before, strict=True))
+    assert model.reconstruct(digits[:3]).shape == (3, *SHAPE)
 
 
 @pytest.mark.parametrize("lambda_", [-1.0, math.inf, math.nan])
-def test_a_weight_that_is_none_is_refused(lambda_):
-    with pytest.raises(ValueError, match=r"`lambda_` must be a number from 0 on\. Received: "):
-        alphagan_mlp(SHAPE, 2, (4,), (4,), (4,), lambda_=lambda_)
+def test_a_weight_out_of_range_is_refused(lambda_):
+    with pytest.raises(ValueError, match=r"`lambda_` must be at least 0 and finite\. Received: "):
+        alpha_gan(SHAPE, **TINY, lambda_=lambda_)
 
 
-def test_a_prior_that_learns_and_that_nobody_would_move_is_refused(known):
-    with pytest.raises(ValueError, match=r"of an AlphaGAN.*not learn.*Received: a MixturePrior"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "hinge", "real_label": 0.9}, "'hinge'"),
+        ({"loss": "wasserstein"}, r"bounds the critic's slope.*Received: "),
+        ({"spectral_norm": True}, "batch_norm=False.*Received: both"),
+        ({"width": 3}, "`width` is an option of network 'conv'"),
+        ({"prior": "maf"}, r"prior of an AlphaGAN must be fixed.*Received: a MAFPrior"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        alpha_gan(SHAPE, **TINY, **options)
+
+
+def test_a_prior_with_trainable_weights_is_refused(known):
+    with pytest.raises(ValueError, match=r"of an AlphaGAN must be fixed.*Received: a MixturePrior"):
         small(known, prior=zoo.MixturePrior(LATENTS, 2))
 
 
@@ -358,6 +439,6 @@ def test_a_code_discriminator_with_batch_normalization_is_refused(known):
         keras.Input((4,)), keras.layers.BatchNormalization(name="norm"), keras.layers.Dense(1)
     ])  # fmt: skip
     network = keras.Sequential([keras.Input((LATENTS,)), keras.layers.Dense(4), inner])
-    with pytest.raises(ValueError, match=r"without batch normalization.*Received: .* with norm"):
+    with pytest.raises(ValueError, match=r"must have no batch normalization.*Received: .*'norm'"):
         small(known, code_discriminator=network)
     assert code_discriminator(LATENTS).count_params() == 3 * 750 + 750 + 750 * 751 + 751

@@ -1,4 +1,4 @@
-"""BiGAN and ALI: the game on pairs, who moves along what, and what it leads to."""
+"""BiGAN and ALI: the gradients of the game on pairs, and what they converge to."""
 
 import keras
 import numpy as np
@@ -8,7 +8,10 @@ import tensorflow_probability as tfp
 
 import zoo
 from zoo.adversarial import Hinge, LogRatio, Minimax, NonSaturating
-from zoo.models.bi_gan import bigan_conv, bigan_mlp
+from zoo.distributions import by_name
+from zoo.keras_internals import layers_in
+from zoo.models.ali import ali
+from zoo.models.bi_gan import bi_gan
 
 tfd = tfp.distributions
 SHAPE, LATENTS, BATCH, SEED = (8, 8, 1), 3, 7, tf.constant([1, 2])
@@ -44,7 +47,7 @@ def softplus_of(logits):
 
 @pytest.mark.parametrize("gaussian", [False, True], ids=["bigan", "ali"])
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
-def test_a_step_moves_all_three_at_once_each_along_its_own_loss(
+def test_a_step_updates_all_three_players_at_once_along_their_own_gradients(
     known, digits, loss, gaussian, moves, assert_descends
 ):
     model, x = small(known, loss, gaussian), tf.constant(digits[:BATCH])
@@ -56,14 +59,17 @@ def test_a_step_moves_all_three_at_once_each_along_its_own_loss(
         z = tf.constant(known.noise(BATCH, LATENTS))
         real = model.discriminator([x, code])
         fake = model.discriminator([model.generator(z), z])
-        # -log D(x, E(x)) - log(1 - D(G(z), z)), which is less V.
-        told = softplus_of(-real) + softplus_of(fake)
-        # With the labels exchanged: -log(1 - D(x, E(x))) - log D(G(z), z).
-        fooled = -told if type(loss) is Minimax else softplus_of(real) + softplus_of(-fake)
+        # -log D(x, E(x)) - log(1 - D(G(z), z)), minus V.
+        discriminator_loss = softplus_of(-real) + softplus_of(fake)
+        # The same with the labels exchanged: -log(1 - D(x, E(x))) - log D(G(z), z).
+        if type(loss) is Minimax:
+            opposed_loss = -discriminator_loss
+        else:
+            opposed_loss = softplus_of(real) + softplus_of(-fake)
     variables = {p: model.variables_of(p) for p in PLAYERS}
-    expected = {p: tape.gradient(fooled, variables[p]) for p in PLAYERS[:2]}
-    expected["discriminator"] = tape.gradient(told, variables["discriminator"])
-    # The encoder is in real pairs alone, the generator in fake ones.
+    expected = {p: tape.gradient(opposed_loss, variables[p]) for p in PLAYERS[:2]}
+    expected["discriminator"] = tape.gradient(discriminator_loss, variables["discriminator"])
+    # Real pairs depend on the encoder alone, fake pairs on the generator alone.
     assert all(g is None for g in tape.gradient(real, variables["generator"]))
     assert all(g is None for g in tape.gradient(fake, variables["encoder"]))
     change = moves(model, lambda: model.train_step((x,)))
@@ -72,9 +78,7 @@ def test_a_step_moves_all_three_at_once_each_along_its_own_loss(
 
 
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
-def test_encoder_and_generator_are_pushed_to_where_pairs_look_like_the_other_kind(
-    known, digits, loss
-):
+def test_updates_lower_the_logits_of_real_pairs_and_raise_those_of_fake_pairs(known, digits, loss):
     model, x = small(known, loss, gaussian=False), tf.constant(digits[:BATCH])
     model.optimizers["encoder"].learning_rate.assign(0.01)
     model.optimizers["generator"].learning_rate.assign(0.01)
@@ -97,12 +101,12 @@ class Table(zoo.distributions.Prior):
         return tfd.Independent(tfd.Bernoulli(probs=tf.constant([self.p]), dtype=tf.float32), 1)
 
 
-def on_a_table(joint_of_fakes, encoded=(0.0, 1.0), made=(0.0, 1.0)):
-    """x and z in {0, 1}: z = E(x), x = G(z), both linear; D knows the log of the ratio of tables."""
+def on_a_table(joint_of_fakes, encoded=(0.0, 1.0), decoded=(0.0, 1.0)):
+    """x and z in {0, 1}, z = E(x) and x = G(z), both linear; a linear D can express the log ratio."""
     identity = keras.Sequential([keras.Input((1, 1, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])  # fmt: skip
     identity.set_weights([np.array([[encoded[1] - encoded[0]]]), np.array([encoded[0]])])
     generator = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), keras.layers.Reshape((1, 1, 1))])  # fmt: skip
-    generator.set_weights([np.array([[made[1] - made[0]]]), np.array([made[0]])])
+    generator.set_weights([np.array([[decoded[1] - decoded[0]]]), np.array([decoded[0]])])
     return zoo.BiGAN(
         zoo.Conditional(identity, zoo.Deterministic()),
         generator,
@@ -113,13 +117,13 @@ def on_a_table(joint_of_fakes, encoded=(0.0, 1.0), made=(0.0, 1.0)):
 
 
 @pytest.mark.parametrize(("data", "prior"), [(0.5, 0.5), (0.3, 0.3), (0.2, 0.6)])
-def test_the_best_discriminator_of_two_joint_tables_and_what_it_pays(data, prior):
-    """With z = x in all pairs: tables diag(1 - p, p) against diag(1 - q, q)."""
+def test_the_loss_of_the_best_discriminator_of_two_joint_tables(data, prior):
+    """With z = x in all pairs, the tables are diag(1 - p, p) and diag(1 - q, q)."""
     model = on_a_table(prior)
     n = 20_000
     x = np.zeros([n, 1, 1, 1], np.float32)
     x[: int(data * n)] = 1
-    # D* = P / (P + Q): logit log P / Q, where either has mass linear in x + z.
+    # D* = P / (P + Q) has the logit log P / Q, linear in x + z where the tables have mass.
     low, high = np.log((1 - data) / (1 - prior)), np.log(data / prior)
     half = (high - low) / 2
     model.discriminator.set_weights([np.array([[half], [half]]), np.array([low])])
@@ -132,7 +136,7 @@ def test_the_best_discriminator_of_two_joint_tables_and_what_it_pays(data, prior
     jsd = 0.5 * (p * np.log(2 * best) + q * np.log(2 * (1 - best))).sum()
     assert expected == pytest.approx(2 * np.log(2) - 2 * jsd)
     np.testing.assert_allclose(tf.sigmoid(terms["real_logit"][-1]), best[0], rtol=1e-5)
-    # No other discriminator pays less.
+    # Other discriminators have a larger loss.
     for change in np.eye(3):
         weights = [half + change[:2, None] * 0.5, np.array([low + 0.5 * change[2]])]
         model.discriminator.set_weights(weights)
@@ -140,7 +144,7 @@ def test_the_best_discriminator_of_two_joint_tables_and_what_it_pays(data, prior
         assert np.mean(other["discriminator"]) > mean
 
 
-def test_by_the_log_ratio_either_pays_its_divergence_from_the_other():
+def test_with_the_log_ratio_the_losses_are_the_two_kl_divergences():
     model = on_a_table(0.6)
     model.adversarial_loss = LogRatio()
     n = 20_000
@@ -155,9 +159,9 @@ def test_by_the_log_ratio_either_pays_its_divergence_from_the_other():
     assert np.mean(losses["generator"]) == pytest.approx((q * np.log(q / p)).sum(), abs=0.03)
 
 
-def test_where_both_joints_are_the_same_it_costs_two_log_2_and_nobody_has_a_slope():
+def test_equal_joint_distributions_have_the_loss_2_log_2_and_no_gradient():
     model = on_a_table(0.5)
-    # As many of each in the prior's draw as in the data: D's gradient is that of two equal sets.
+    # The data are the prior's draws, so that D's gradient compares two equal sets.
     z = model.prior().sample(64, seed=tfp.random.split_seed(SEED, 4)[1]).numpy()
     x = tf.constant(z[:, :, None, None])
     model.discriminator.set_weights([np.zeros((2, 1)), np.zeros(1)])
@@ -171,7 +175,7 @@ def test_where_both_joints_are_the_same_it_costs_two_log_2_and_nobody_has_a_slop
 
 @pytest.mark.parametrize("slope", [0.4, -0.3])
 def test_the_encoder_learns_to_invert_the_generator(slope):
-    """Theorem 2 of Donahue et al., with G(z) = 1/2 + slope z, which stays: E(x) = (x - 1/2) / slope."""
+    """Donahue et al., theorem 2, for a fixed G(z) = 1/2 + slope z: E(x) = (x - 1/2) / slope."""
     encoder = keras.Sequential([keras.Input((1, 1, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])  # fmt: skip
     encoder.set_weights([np.array([[0.3]]), np.array([0.5])])
     generator = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), keras.layers.Reshape((1, 1, 1))])  # fmt: skip
@@ -195,71 +199,103 @@ def test_the_encoder_learns_to_invert_the_generator(slope):
     assert np.abs(model.reconstruct(x) - x).mean() < 0.06
 
 
-def test_real_and_fake_pairs_are_normalized_apart(known):
-    x, z = keras.Input(SHAPE), keras.Input((LATENTS,))
+def test_real_and_fake_pairs_are_normalized_separately(known):
+    image, latent = keras.Input(SHAPE), keras.Input((LATENTS,))
     norm = keras.layers.BatchNormalization(momentum=0.9)
-    h = norm(keras.layers.Concatenate()([keras.layers.Flatten()(x), z]))
+    h = norm(keras.layers.Concatenate()([keras.layers.Flatten()(image), latent]))
     model = small(known)
-    model.discriminator = keras.Model([x, z], keras.layers.Dense(1)(h))
+    model.discriminator = keras.Model([image, latent], keras.layers.Dense(1)(h))
     model.compile(keras.optimizers.SGD(0.0))
     images = np.random.default_rng(0).uniform(size=(9, *SHAPE)).astype(np.float32)
     loc, log_scale = np.split(model.posterior.network(images).numpy(), 2, 1)
-    code, drawn = loc + np.exp(log_scale) * known.noise(9, LATENTS), known.noise(9, LATENTS)
-    made = model.generator(drawn).numpy()
+    code, z = loc + np.exp(log_scale) * known.noise(9, LATENTS), known.noise(9, LATENTS)
+    fake = model.generator(z).numpy()
     model.train_step((tf.constant(images),))
     mean = 0.0
-    for pictures, latents in ((images, code), (made, drawn)):
-        mean = 0.9 * mean + 0.1 * np.concatenate([pictures.reshape(9, -1), latents], 1).mean(0)
+    for pixels, latents in ((images, code), (fake, z)):
+        mean = 0.9 * mean + 0.1 * np.concatenate([pixels.reshape(9, -1), latents], 1).mean(0)
     np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-4, atol=1e-6)
 
 
-def test_the_perceptrons_are_the_papers():
-    model = bigan_mlp((28, 28, 1))
+def test_the_perceptrons_are_donahue_et_als():
+    model = bi_gan((28, 28, 1))
     assert model.latent_dim == 50 and (model.prior.low, model.prior.high) == (-1.0, 1.0)
+    assert isinstance(model.posterior.family, zoo.Deterministic)
     for network in (model.posterior.network, model.generator, model.discriminator):
         layers = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense)]
         assert [layer.units for layer in layers[:2]] == [1024, 1024]
         (norm,) = (n for n in network.layers if isinstance(n, keras.layers.BatchNormalization))
-        assert norm.trainable_variables == []
+        assert norm.trainable_variables == [] and norm.momentum == 0.9
         assert norm.input is layers[1].output
 
 
-def test_builders_pass_their_settings_on():
-    model = bigan_mlp(SHAPE, 4, (5,), "normal", "normal", "minimax")
+def test_ali_has_a_stochastic_encoder_and_convolutions():
+    model = ali(SHAPE, latent_dim=4, width=2, hidden=(5, 6), dropout=0.4)
     assert isinstance(model.posterior.family, zoo.DiagonalNormal)
-    assert isinstance(model.prior, zoo.StandardNormal)
-    assert type(model.adversarial_loss) is Minimax
-    assert type(bigan_mlp(SHAPE, 4, (5,), loss="log_ratio").adversarial_loss) is LogRatio
-    model = bigan_conv(SHAPE, 4, 2, 5, 0.4, "deterministic", "uniform")
-    assert isinstance(model.posterior.family, zoo.Deterministic)
-    assert isinstance(model.prior, zoo.Uniform) and model.prior.dim == 4
-    assert type(model.adversarial_loss) is NonSaturating
-    parts = list(model.discriminator._flatten_layers())
+    assert isinstance(model.prior, zoo.StandardNormal) and model.latent_dim == 4
+    parts = list(layers_in(model.discriminator))
     assert [p.rate for p in parts if isinstance(p, keras.layers.Dropout)] == [0.4] * 4
     assert not any(isinstance(p, keras.layers.BatchNormalization) for p in parts)
     units = [p.units for p in parts if isinstance(p, keras.layers.Dense)]
-    assert sorted(units) == [1, 5, 5, 10, 10]
+    assert sorted(units) == [1, 5, 6, 10, 12]
+    assert any(
+        isinstance(p, keras.layers.BatchNormalization) for p in layers_in(model.posterior.network)
+    )
+
+
+def test_options_reach_their_parts():
+    tiny = {"latent_dim": 4, "hidden": (5,)}
+    model = bi_gan(
+        SHAPE, **tiny, posterior="normal", prior="normal", prior_scale=3.0, loss="minimax",
+        real_label=0.9, label_noise=0.1,
+    )  # fmt: skip
+    assert isinstance(model.posterior.family, zoo.DiagonalNormal)
+    assert float(model.prior().stddev()[0]) == 3.0
+    assert type(model.adversarial_loss) is Minimax
+    assert (model.adversarial_loss.real_label, model.adversarial_loss.label_noise) == (0.9, 0.1)
+    assert type(bi_gan(SHAPE, **tiny, loss="log_ratio").adversarial_loss) is LogRatio
+    model = bi_gan(SHAPE, **tiny, posterior="implicit", posterior_noise_dim=6)
+    assert model.posterior.network.inputs[1].shape == (None, 6)
+    model = bi_gan(SHAPE, **tiny, network="conv", width=2)
+    assert isinstance(model.posterior.family, zoo.Deterministic)
+    assert isinstance(model.prior, zoo.Uniform) and model.prior.dim == 4
+    assert type(model.adversarial_loss) is NonSaturating
+
+
+@pytest.mark.parametrize("posterior", by_name.POSTERIORS)
+def test_every_posterior_trains(digits, posterior):
+    model = bi_gan(SHAPE, latent_dim=2, hidden=(4,), posterior=posterior)
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    before = [w.numpy() for w in model.posterior.trainable_variables]
+    model.train_step((tf.constant(digits[:6]),))
+    after = model.posterior.trainable_variables
+    assert any((w.numpy() != old).any() for w, old in zip(after, before, strict=True))
+    assert model.reconstruct(digits[:3]).shape == (3, *SHAPE)
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("options", "message"),
     [
-        (lambda: bigan_mlp(SHAPE, 3, (4,), posterior="norml"), "Unknown posterior 'norml'"),
-        (lambda: bigan_mlp(SHAPE, 3, (4,), prior="sphere"), "Unknown prior 'sphere'"),
-        (lambda: bigan_mlp(SHAPE, 3, (4,), loss="hinge"), "Unknown loss 'hinge'"),
+        ({"posterior": "norml"}, "Unknown posterior 'norml'"),
+        ({"prior": "sfere"}, "Unknown prior 'sfere'"),
+        ({"loss": "hinge"}, r"exchanged labels.*Received: a Hinge"),
+        ({"prior": "realnvp"}, r"prior of a BiGAN must be fixed.*Received: a RealNVPPrior"),
+        ({"width": 3}, "`width` is an option of network 'conv'"),
+        ({"posterior_noise_dim": 3}, "`posterior_noise_dim` is an option of posterior"),
+        ({"network": "conv", "posterior": "implicit"}, "exists as a perceptron only"),
     ],
 )
-def test_refuses_names_that_there_are_not(make, message):
+def test_options_that_do_not_fit_together_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        make()
+        bi_gan(SHAPE, latent_dim=3, hidden=(4,), **options)
 
 
-def test_refuses_parts_that_do_not_fit(known):
+def test_parts_that_do_not_fit_together_are_refused(known):
     model = small(known)
     parts = (model.posterior, model.generator, model.prior)
     with pytest.raises(ValueError, match=r"exchanged labels.*Received: a Hinge"):
         zoo.BiGAN(*parts, model.discriminator, Hinge())
-    with pytest.raises(ValueError, match=r"of a BiGAN.*not learn.*Received: a MixturePrior"):
+    with pytest.raises(ValueError, match=r"of a BiGAN must be fixed.*Received: a MixturePrior"):
         zoo.BiGAN(*parts[:2], zoo.MixturePrior(LATENTS, 2), model.discriminator)
     with pytest.raises(ValueError, match=r"takes two inputs.*Received: a network with 1"):
         zoo.BiGAN(*parts, zoo.networks.mlp_discriminator(SHAPE, (4,)))

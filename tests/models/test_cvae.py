@@ -10,7 +10,6 @@ from sklearn.linear_model import LogisticRegression
 
 import zoo
 import zoo.conditions
-import zoo.runs
 import zoo.training
 from zoo.evaluation import Evaluation, samples
 
@@ -717,7 +716,7 @@ def test_a_run_draws_pictures_and_scores_of_a_conditional_model(tmp_path):
     ):
         config = zoo.presets.get(preset)
         zoo.presets.override(config, [*more, "epochs=1", "jit_compile=false"])
-        run = zoo.runs.Run(tmp_path / preset)
+        run = zoo.training.Run(tmp_path / preset)
         results = zoo.training.train(config, run, progress=False, say=lambda line: None)
         assert results["likelihood"]["nll"] > 0
         pictures = {path.name for path in run.path.glob("*.png")}

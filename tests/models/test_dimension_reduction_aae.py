@@ -20,12 +20,11 @@ SHAPE, K, D = (8, 8, 1), 5, 2
 SEED = tf.constant([1, 2])
 
 
-def small(semi_supervised=False, **arguments):
+def small(**arguments):
     model = dimension_reduction_aae_mlp(
         SHAPE,
         K,
         D,
-        semi_supervised=semi_supervised,
         hidden=(7,),
         discriminator_hidden=(6,),
         **arguments,
@@ -120,27 +119,6 @@ def test_the_cost_is_reported_and_part_of_the_loss(digits):
     distortion = -model.likelihood(r).log_prob(digits[:4])
     np.testing.assert_allclose(terms["head_cost"], np.full(4, model.heads.cost()), rtol=1e-6)
     np.testing.assert_allclose(losses["autoencoder"], distortion + terms["head_cost"], rtol=1e-5)
-
-
-def test_with_labels_there_is_a_classification_phase_which_leaves_the_heads(digits):
-    plain, model = small(), small(semi_supervised=True)
-    assert len(model.rounds()) == len(plain.rounds()) + 1
-    assert "classifier" in model.players() and "classifier" not in plain.players()
-    x, y = tf.constant(digits[:6]), tf.constant([0, 1, 2, 3, 4, -1])
-    before = model.heads.kernel.numpy()
-    encoder = model.posterior.network.get_weights()
-    model._play(model.rounds()[-1], x, y, SEED)
-    np.testing.assert_array_equal(before, model.heads.kernel)
-    assert any(
-        (a != b).any() for a, b in zip(encoder, model.posterior.network.get_weights(), strict=True)
-    )
-    # A label says which head to draw around, and nothing of an image's representation.
-    np.testing.assert_array_equal(model.encode(digits[:2], [0, 1]), model.encode(digits[:2]))
-    np.testing.assert_array_equal(
-        model.reconstruct(digits[:2], [0, 1]), model.reconstruct(digits[:2])
-    )
-    # Terms and losses of both.
-    assert {"head_cost", "accuracy", "classifier_loss"} <= set(model.result_names())
 
 
 def test_heads_that_do_not_fit_are_refused():

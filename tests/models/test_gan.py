@@ -1,4 +1,4 @@
-"""The GAN: who moves when, along which gradient, and what stays untouched."""
+"""The GAN: each update follows its own gradient and changes nothing else; and its builders."""
 
 import math
 
@@ -11,12 +11,17 @@ from scipy.stats import norm
 
 import zoo
 from zoo.adversarial import FDivergence, Hinge, Minimax, NonSaturating, Wasserstein
-from zoo.models.gan import dcgan, gan_mlp
+from zoo.models.dcgan import dcgan
+from zoo.models.f_gan import f_gan
+from zoo.models.gan import gan
+from zoo.models.sngan import sngan
+from zoo.models.wgan_gp import wgan_gp
 from zoo.penalties import R1, GradientPenalty
 from zoo.schedules import LinearDecay
 
 SHAPE = (8, 8, 1)
 SEED = (3, 4)
+TINY = {"latent_dim": 3, "generator_hidden": (4,), "discriminator_hidden": (4,)}
 
 
 def small(known, loss, **kwargs):
@@ -49,7 +54,7 @@ def gradients_by_hand(model, known, x, player, saturating):
 
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
-def test_each_round_moves_its_player_along_its_own_loss_and_nobody_else(
+def test_each_round_updates_its_player_along_the_gradient_of_its_loss_and_no_other(
     known, digits, loss, player, moves, assert_descends
 ):
     model, x = small(known, loss), tf.constant(digits[:9])
@@ -60,7 +65,7 @@ def test_each_round_moves_its_player_along_its_own_loss_and_nobody_else(
     assert all((c == 0).all() for c in next(iter(change.values())))
 
 
-def test_the_generator_answers_to_the_discriminator_that_has_just_moved(
+def test_the_generator_is_updated_against_the_updated_discriminator(
     known, digits, moves, assert_descends
 ):
     model, x = small(known, NonSaturating()), tf.constant(digits[:9])
@@ -75,25 +80,23 @@ def test_the_generator_answers_to_the_discriminator_that_has_just_moved(
     assert_descends(change["generator"], expected)
 
 
-@pytest.mark.parametrize("mover", ["discriminator", "generator"])
-def test_in_a_players_round_the_others_batch_statistics_hold_still_and_its_own_follow(
-    mover, snapshot
-):
-    model = dcgan((16, 16, 1), 3, width=2)
+@pytest.mark.parametrize("updated", ["discriminator", "generator"])
+def test_a_round_updates_the_batch_statistics_of_its_player_alone(updated, snapshot):
+    model = dcgan((16, 16, 1), latent_dim=3, width=2)
     model.compile("adam")
     x = tf.random.stateless_uniform([6, 16, 16, 1], [1, 2])
     before = snapshot(model)
-    turn = model.rounds()[["discriminator", "generator"].index(mover)]
+    turn = model.rounds()[["discriminator", "generator"].index(updated)]
     model._play(turn, x, None, tf.constant(SEED))
     after = snapshot(model)
     for player, layers in model.players().items():
         names = [v.path for layer in layers for v in layer.variables]
         assert sum("moving" in name for name in names) >= 2
         for name, old, new in zip(names, before[player], after[player], strict=True):
-            assert np.array_equal(old, new) == (player != mover), name
+            assert np.array_equal(old, new) == (player != updated), name
 
 
-def test_the_discriminators_statistics_are_of_the_real_batch_and_then_of_the_fake_one(known):
+def test_the_discriminator_normalizes_the_real_batch_and_then_the_fake_batch(known):
     images = keras.Input(SHAPE)
     norm_layer = keras.layers.BatchNormalization(momentum=0.9)
     flat = keras.layers.Flatten()(images)
@@ -112,8 +115,8 @@ def test_the_discriminators_statistics_are_of_the_real_batch_and_then_of_the_fak
     np.testing.assert_allclose(norm_layer.moving_variance, variance, rtol=1e-4)
 
 
-def test_a_frozen_generator_keeps_every_weight_through_a_whole_step(digits, snapshot):
-    model = gan_mlp(SHAPE, 3, (4,), (4,))
+def test_a_generator_with_learning_rate_0_keeps_its_weights_in_a_training_step(digits, snapshot):
+    model = gan(SHAPE, **TINY)
     model.compile({"discriminator": "adam", "generator": keras.optimizers.SGD(0.0)})
     before = snapshot(model)
     model.fit(digits[:10], batch_size=10, verbose=0)
@@ -124,8 +127,8 @@ def test_a_frozen_generator_keeps_every_weight_through_a_whole_step(digits, snap
     assert any(not np.array_equal(*pair) for pair in zip(before["discriminator"], after["discriminator"], strict=True))  # fmt: skip
 
 
-def test_evaluation_changes_nothing(digits, snapshot):
-    model = dcgan((8, 8, 1), 3, width=2)
+def test_evaluation_changes_no_variable(digits, snapshot):
+    model = dcgan((8, 8, 1), latent_dim=3, width=2)
     model.compile("adam")
     before = snapshot(model)
     model.evaluate(digits[:10], verbose=0)
@@ -136,15 +139,15 @@ def test_evaluation_changes_nothing(digits, snapshot):
             np.testing.assert_array_equal(old, new)
 
 
-def test_dropout_of_the_discriminator_is_another_at_each_step(digits):
-    model = gan_mlp(SHAPE, 3, (4,), (16,), dropout=0.5)
+def test_the_discriminators_dropout_differs_between_steps(digits):
+    model = gan(SHAPE, **TINY | {"discriminator_hidden": (16,)}, dropout=0.5)
     model.compile(keras.optimizers.SGD(0.0))
     logits = [model.fit(digits[:8], batch_size=8, shuffle=False, verbose=0).history["real_logit"] for _ in range(4)]  # fmt: skip
     assert len(np.unique(logits)) == 4
 
 
-class Passing(zoo.distributions.Prior):
-    """N(shift, 1), in one dimension: with a generator that passes it on, the fake data."""
+class Shifted(zoo.distributions.Prior):
+    """N(shift, 1) in one dimension: the fake data, if the generator is the identity."""
 
     def __init__(self, shift, **kwargs):
         super().__init__(**kwargs)
@@ -163,12 +166,12 @@ def jsd(shift):
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0, 2.0])
-def test_the_optimal_discriminator_of_two_normals_pays_log_4_less_twice_the_jsd(shift):
-    passing = keras.Sequential([keras.Input((1,)), keras.layers.Reshape((1, 1, 1))])
+def test_the_loss_of_the_optimal_discriminator_of_two_normals_is_log_4_minus_twice_the_jsd(shift):
+    identity = keras.Sequential([keras.Input((1,)), keras.layers.Reshape((1, 1, 1))])
     discriminator = zoo.networks.mlp_encoder((1, 1, 1), 1, ())
     # log p / q of N(0, 1) and N(shift, 1) is linear.
     discriminator.set_weights([np.array([[-shift]]), np.array([shift**2 / 2])])
-    model = zoo.GAN(passing, discriminator, Passing(shift))
+    model = zoo.GAN(identity, discriminator, Shifted(shift))
     n = 40_000
     x = tf.random.stateless_normal([n, 1, 1, 1], [1, 1])
     losses, _ = model.discriminator_objective(x, None, tf.constant(SEED), training=False)
@@ -177,9 +180,9 @@ def test_the_optimal_discriminator_of_two_normals_pays_log_4_less_twice_the_jsd(
     assert abs(loss.mean() - expected) < 4 * loss.std() / np.sqrt(n) + 1e-6
 
 
-def test_a_discriminator_of_equal_distributions_learns_to_guess():
-    passing = keras.Sequential([keras.Input((1,)), keras.layers.Reshape((1, 1, 1))])
-    model = zoo.GAN(passing, zoo.networks.mlp_encoder((1, 1, 1), 1, (8,)), Passing(0.0))
+def test_a_discriminator_of_equal_distributions_converges_to_one_half():
+    identity = keras.Sequential([keras.Input((1,)), keras.layers.Reshape((1, 1, 1))])
+    model = zoo.GAN(identity, zoo.networks.mlp_encoder((1, 1, 1), 1, (8,)), Shifted(0.0))
     model.discriminator.set_weights([w + 1.0 for w in model.discriminator.get_weights()])
     x = tf.random.stateless_normal([512, 1, 1, 1], [1, 1])
     model.compile({"discriminator": keras.optimizers.Adam(0.02), "generator": "sgd"})
@@ -190,33 +193,35 @@ def test_a_discriminator_of_equal_distributions_learns_to_guess():
     assert losses[-1] == pytest.approx(2 * math.log(2), abs=0.02)
 
 
-def test_more_than_one_draw_of_fakes_differ_between_examples_and_seeds():
-    model = gan_mlp(SHAPE, 3, (4,), (4,))
+def test_fake_images_differ_between_examples_and_seeds():
+    model = gan(SHAPE, **TINY)
     x = tf.zeros([5, *SHAPE])
-    fakes = [model._fake(x, None, tf.constant(seed), False).numpy() for seed in ((1, 2), (1, 3))]
+    fakes = [
+        model._generate(x, None, tf.constant(seed), False).numpy() for seed in ((1, 2), (1, 3))
+    ]
     assert fakes[0].shape == (5, *SHAPE)
     assert np.abs(fakes[0] - fakes[1]).max() > 1e-4
     assert np.abs(fakes[0][0] - fakes[0][1]).max() > 1e-4
 
 
-def test_predict_makes_images_of_latents():
-    model = gan_mlp(SHAPE, 3, (4,), (4,))
+def test_predict_decodes_latents():
+    model = gan(SHAPE, **TINY)
     z = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
-    made = model.predict(z, batch_size=3, verbose=0)
-    np.testing.assert_allclose(made, model.decode(z), atol=1e-6)
-    assert made.shape == (7, *SHAPE) and made.min() >= 0 and made.max() <= 1
+    images = model.predict(z, batch_size=3, verbose=0)
+    np.testing.assert_allclose(images, model.decode(z), atol=1e-6)
+    assert images.shape == (7, *SHAPE) and images.min() >= 0 and images.max() <= 1
 
 
-def test_fewer_than_one_step_of_the_discriminator_is_refused():
+def test_zero_steps_of_the_discriminator_are_refused():
     with pytest.raises(ValueError, match=r"at least 1\. Received: 0"):
-        gan_mlp(SHAPE, 3, discriminator_steps=0)
+        gan(SHAPE, **TINY, discriminator_steps=0)
 
 
 # Penalties ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("penalty", [GradientPenalty(5.0, 0.3), R1(5.0)], ids=["gp", "r1"])
-def test_a_penalty_is_paid_by_the_discriminator_alone(
+def test_a_penalty_enters_the_loss_of_the_discriminator_alone(
     known, digits, penalty, moves, assert_descends
 ):
     model, x = small(known, Hinge(), penalty=penalty), tf.constant(digits[:9])
@@ -225,10 +230,10 @@ def test_a_penalty_is_paid_by_the_discriminator_alone(
     assert "penalty" not in plain.terms
     with_it, terms = model.discriminator_objective(x, None, tf.constant(SEED), True)
     without, _ = plain.discriminator_objective(x, None, tf.constant(SEED), True)
-    paid = terms["penalty"]
-    assert paid.shape == (9,) and (paid.numpy() > 0).all()
+    values = terms["penalty"]
+    assert values.shape == (9,) and (values.numpy() > 0).all()
     np.testing.assert_allclose(
-        with_it["discriminator"], without["discriminator"] + paid, rtol=1e-5, atol=1e-6
+        with_it["discriminator"], without["discriminator"] + values, rtol=1e-5, atol=1e-6
     )
     for m in (model, plain):
         m.compile(keras.optimizers.SGD(1.0))
@@ -246,17 +251,17 @@ def test_a_penalty_is_paid_by_the_discriminator_alone(
 @pytest.mark.parametrize(
     ("penalty", "calls"), [(None, 2), (R1(), 2), (GradientPenalty(), 3)], ids=["none", "r1", "gp"]
 )
-def test_r1_costs_no_call_of_the_discriminator(known, digits, penalty, calls):
+def test_r1_needs_no_further_call_of_the_discriminator(known, digits, penalty, calls, monkeypatch):
     model = small(known, NonSaturating(), penalty=penalty)
-    seen = watched(model)
+    seen = watched(monkeypatch)
     model.discriminator_objective(digits[:9], None, tf.constant(SEED), True)
     assert len(seen) == calls
     np.testing.assert_array_equal(seen[0], digits[:9])
 
 
-def test_r1_is_of_the_function_that_has_judged_the_real_images(known, digits):
-    # With the one hidden layer's slopes a and the mask m of dropout, a logit is sum_j v_j m_j a_j h_j,
-    # and its slope in x is 2 W (v m a): which mask it was, the logits tell.
+def test_r1_is_the_slope_of_the_call_that_gave_the_real_logits(known, digits):
+    # With the slopes a of the hidden layer and the dropout mask m, a logit is sum_j v_j m_j a_j h_j and
+    # its slope in x is 2 W (v m a). The logits identify the mask.
     units = 3
     model = zoo.GAN(
         zoo.networks.mlp_decoder(3, SHAPE, 1, (6,), "tanh", "sigmoid"),
@@ -279,8 +284,8 @@ def test_r1_is_of_the_function_that_has_judged_the_real_images(known, digits):
     assert len(np.unique(which)) > 4
 
 
-def test_the_penalty_moves_the_discriminator_along_its_own_slope(known, digits, moves):
-    # A discriminator of no hidden layer: its slope in x is its kernel, times 2 for [-1, 1].
+def test_the_discriminator_follows_the_gradient_of_the_penalty(known, digits, moves):
+    # Without hidden layers the slope in x is the kernel, times 2 because of the range [-1, 1].
     model = zoo.GAN(
         zoo.networks.mlp_decoder(3, SHAPE, 1, (6,), "tanh", "sigmoid"),
         zoo.networks.mlp_discriminator(SHAPE, ()),
@@ -300,19 +305,19 @@ def test_the_penalty_moves_the_discriminator_along_its_own_slope(known, digits, 
     np.testing.assert_allclose(change[0], -(by_images + by_penalty), rtol=1e-3, atol=1e-4)
 
 
-def test_a_penalised_critic_of_shifted_normals_finds_the_distance_that_the_penalty_lets_it():
-    # A slope s pays 10 (s - 1)^2 and gains 3 s: at best s = 1 + 3 / 20, and the loss is -3.225.
+def test_a_penalised_critic_of_shifted_normals_converges_to_the_penalised_distance():
+    # The loss of a slope s is 10 (s - 1)^2 - 3 s, least at s = 1 + 3 / 20, where it is -3.225.
     shift, weight = 3.0, 10.0
-    passing = keras.Sequential([keras.Input((1,)), keras.layers.Reshape((1, 1, 1))])
+    identity = keras.Sequential([keras.Input((1,)), keras.layers.Reshape((1, 1, 1))])
     model = zoo.GAN(
-        passing,
+        identity,
         zoo.networks.mlp_encoder((1, 1, 1), 1, ()),
-        Passing(shift),
+        Shifted(shift),
         Wasserstein(),
         penalty=GradientPenalty(weight),
     )
     x = tf.random.stateless_normal([4000, 1, 1, 1], [1, 1])
-    # Not from a slope of the other sign, where the penalty alone has another valley.
+    # A slope of the other sign would converge to another minimum of the penalty.
     model.discriminator.set_weights([np.array([[-0.1]]), np.zeros(1)])
     model.compile({"discriminator": keras.optimizers.SGD(0.02), "generator": "sgd"})
     data = tf.data.Dataset.from_tensors(x).repeat()
@@ -323,7 +328,7 @@ def test_a_penalised_critic_of_shifted_normals_finds_the_distance_that_the_penal
     assert loss == pytest.approx(-(shift * best - weight * (best - 1) ** 2), abs=0.1)
 
 
-def test_nothing_of_the_discriminators_round_leads_back_into_the_generator(known, digits):
+def test_the_discriminators_loss_has_no_gradient_for_the_generator(known, digits):
     model = small(known, Hinge(), penalty=GradientPenalty(), instance_noise=0.1)
     with tf.GradientTape() as tape:
         losses, _ = model.discriminator_objective(digits[:5], None, tf.constant(SEED), True)
@@ -331,8 +336,8 @@ def test_nothing_of_the_discriminators_round_leads_back_into_the_generator(known
     assert tape.gradient(loss, [v.value for v in model.variables_of("generator")]) == [None] * 4
 
 
-def test_spectral_vectors_move_in_the_discriminators_round_alone(snapshot):
-    model = dcgan((16, 16, 1), 3, width=2, batch_norm=False, spectral_norm=True)
+def test_spectral_vectors_change_in_the_discriminators_round_alone(snapshot):
+    model = sngan((16, 16, 1), latent_dim=3, width=2)
     model.compile(keras.optimizers.SGD(0.01))
     x = tf.random.stateless_uniform([6, 16, 16, 1], [1, 2])
     names = [v.path for v in model.discriminator.variables]
@@ -350,8 +355,8 @@ def test_spectral_vectors_move_in_the_discriminators_round_alone(snapshot):
         assert not np.array_equal(old, new), name
 
 
-def test_a_discriminator_trained_with_spectral_normalization_has_singular_values_of_one(digits):
-    model = gan_mlp(SHAPE, 3, (8,), (8, 8), loss="hinge", dropout=0.0, spectral_norm=True)
+def test_kernels_trained_with_spectral_normalization_have_the_largest_singular_value_1(digits):
+    model = sngan(SHAPE, network="mlp", **TINY | {"discriminator_hidden": (8, 8)})
     model.compile(keras.optimizers.Adam(1e-3))
     model.fit(digits, batch_size=50, epochs=20, verbose=0)
     for layer in model.discriminator.layers:
@@ -362,36 +367,36 @@ def test_a_discriminator_trained_with_spectral_normalization_has_singular_values
 
 @pytest.mark.parametrize("loss", ["f_kl", "f_reverse_kl", "f_neyman", "f_squared_hellinger_saddle"])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_an_f_gan_outlives_logits_beyond_what_an_exponential_holds(digits, loss, sign):
-    model = gan_mlp(SHAPE, 3, (8,), (8,), 0.0, loss=loss)
+def test_an_f_gan_trains_on_logits_whose_exponential_overflows(digits, loss, sign):
+    model = f_gan(SHAPE, **TINY, loss=loss)
     *_, bias = model.discriminator.variables
     bias.assign([300.0 * sign])
     model.compile(keras.optimizers.Adam(1e-3))
-    model.fit(digits[:40], batch_size=20, verbose=0)  # Which stops where a loss is not finite.
-    for optimizer in model.optimizers.values():  # Infinite second moments would freeze for ever.
+    model.fit(digits[:40], batch_size=20, verbose=0)  # Raises if a loss is not finite.
+    for optimizer in model.optimizers.values():  # Infinite second moments would stop all updates.
         assert all(np.isfinite(v.numpy()).all() for v in optimizer.variables)
 
 
 # Instance noise -----------------------------------------------------------------------------------
 
 
-def watched(model):
-    """What the discriminator sees from now on."""
-    seen, judge = [], model._judge
+def watched(monkeypatch):
+    """Collects the images of all later calls of a discriminator."""
+    seen, logits = [], zoo.networks.logits
 
-    def see(x, y, training):
+    def see(network, x, y, training):
         seen.append(np.asarray(x))
-        return judge(x, y, training)
+        return logits(network, x, y, training)
 
-    model._judge = see
+    monkeypatch.setattr(zoo.networks, "logits", see)
     return seen
 
 
-def test_instance_noise_is_on_all_that_the_discriminator_sees_and_falls_to_nothing(known):
+def test_instance_noise_is_added_to_all_images_and_decays_to_0(known, monkeypatch):
     model = small(known, NonSaturating(), instance_noise=LinearDecay(10, 0.5))
     x = tf.fill([200, *SHAPE], 0.25)
     fake = model.generator(known.noise(200, 3)).numpy()
-    seen = watched(model)
+    seen = watched(monkeypatch)
     for step, scale in ((0, 0.5), (6, 0.2), (10, 0.0), (11, 0.0)):
         model.step.assign(step)
         seen.clear()
@@ -406,7 +411,7 @@ def test_instance_noise_is_on_all_that_the_discriminator_sees_and_falls_to_nothi
                 assert abs(np.corrcoef(noises[i].ravel(), noises[j].ravel())[0, 1]) < 0.05
 
 
-def test_noise_of_no_size_is_no_noise(known, digits):
+def test_noise_of_scale_0_changes_no_loss(known, digits):
     x = tf.constant(digits[:5])
     model = small(known, NonSaturating(), instance_noise=LinearDecay(3, 0.7))
     plain = zoo.GAN(model.generator, model.discriminator, model.prior)
@@ -417,9 +422,9 @@ def test_noise_of_no_size_is_no_noise(known, digits):
             np.testing.assert_allclose(have[player], want[player], rtol=1e-6)
 
 
-def test_the_penalty_is_taken_where_the_noisy_images_are(known):
+def test_the_penalty_is_taken_between_noisy_images(known, monkeypatch):
     model = small(known, NonSaturating(), instance_noise=0.3, penalty=GradientPenalty())
-    seen = watched(model)
+    seen = watched(monkeypatch)
     model.discriminator_objective(tf.fill([20, *SHAPE], 0.5), None, tf.constant(SEED), True)
     real, point, fake = seen
     share = (point - fake) / (real - fake)
@@ -430,58 +435,107 @@ def test_the_penalty_is_taken_where_the_noisy_images_are(known):
 # Builders -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("build", [gan_mlp, dcgan])
-def test_builders_put_together_what_they_are_told(build):
-    options = {"generator_hidden": (4,), "discriminator_hidden": (4,)} if build is gan_mlp else {"width": 2}  # fmt: skip
-    model = build(
-        SHAPE, 3, **options, loss="f_pearson", r1=2.0, batch_norm=False, spectral_norm=True,
-        latents="sphere", instance_noise=0.2, instance_noise_steps=7, discriminator_steps=3,
+NETWORKS = {
+    "mlp": {"generator_hidden": (4,), "discriminator_hidden": (4, 4)},
+    "conv": {"network": "conv", "width": 2},
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_options_reach_their_parts(network):
+    options = NETWORKS[network] | {"latent_dim": 3}
+    model = gan(
+        SHAPE, **options, loss="f_pearson", r1=2.0, spectral_norm=True, prior="sphere",
+        instance_noise=0.2, instance_noise_steps=7, discriminator_steps=3, dropout=0.25,
     )  # fmt: skip
     assert type(model.adversarial_loss) is FDivergence
     assert model.adversarial_loss.divergence == "pearson"
     assert type(model.penalty) is R1 and model.penalty.weight == 2.0
     assert type(model.prior) is zoo.UniformOnSphere and model.discriminator_steps == 3
     assert (model.instance_noise.steps, model.instance_noise.start) == (7, 0.2)
-    kinds = {type(layer) for layer in model.discriminator.layers}
-    assert zoo.networks.SpectralNormalization in kinds
-    assert build(SHAPE, 3, **options, batch_norm=False, gradient_penalty=3.0).penalty.weight == 3.0
-    norms = {
-        flag: any(
-            isinstance(layer, keras.layers.BatchNormalization)
-            for layer in gan_mlp(SHAPE, 3, (4,), (4, 4), batch_norm=flag).discriminator.layers
-        )
-        for flag in (True, False)
-    }
-    assert norms == {True: True, False: False}
+    layers = model.discriminator.layers
+    assert any(isinstance(layer, zoo.networks.SpectralNormalization) for layer in layers)
+    rates = [layer.rate for layer in layers if isinstance(layer, keras.layers.Dropout)]
+    assert rates and set(rates) == {0.25}
+    model = gan((16, 16, 1), **options, gradient_penalty=3.0)
+    assert type(model.penalty) is GradientPenalty and model.penalty.weight == 3.0
+    kind = keras.layers.BatchNormalization
+    assert not any(isinstance(layer, kind) for layer in model.discriminator.layers)
+    model = gan((16, 16, 1), **options, batch_norm=True, real_label=0.9, label_noise=0.1)
+    assert any(isinstance(layer, kind) for layer in model.discriminator.layers)
+    assert (model.adversarial_loss.real_label, model.adversarial_loss.label_noise) == (0.9, 0.1)
 
 
-def test_on_a_sphere_paths_between_latents_stay_on_it():
-    model = gan_mlp(SHAPE, 4, (4,), (4,), latents="sphere")
+def test_priors_are_made_by_name_and_with_their_options():
+    assert float(gan(SHAPE, **TINY, prior_scale=2.0).prior().stddev()[0]) == 2.0
+    options = TINY | {"latent_dim": 2, "prior": "petals", "prior_components": 4}
+    z = gan(SHAPE, **options).sample_latents(2000, seed=1).numpy()
+    # Four petals leave the diagonals of the plane empty.
+    angles = np.abs(np.arctan2(z[:, 1], z[:, 0]) % (np.pi / 2) - np.pi / 4)
+    assert (angles < 0.2).mean() < 0.1
+    for prior in ("mixture", "vamp", "realnvp", "maf"):
+        with pytest.raises(ValueError, match=r"prior of a GAN must be fixed.*Received: "):
+            gan(SHAPE, **TINY, prior=prior)
+
+
+def test_papers_set_their_options():
+    model = dcgan((16, 16, 1), width=2)
+    assert type(model.prior) is zoo.Uniform and (model.prior.low, model.prior.high) == (-1, 1)
+    assert type(model.adversarial_loss) is NonSaturating and model.latent_dim == 100
+    kinds = [type(layer) for layer in model.discriminator.layers]
+    assert keras.layers.BatchNormalization in kinds and keras.layers.Dropout not in kinds
+    model = wgan_gp(SHAPE)
+    assert type(model.adversarial_loss) is Wasserstein and model.discriminator_steps == 5
+    assert type(model.penalty) is GradientPenalty
+    assert (model.penalty.weight, model.penalty.target) == (10.0, 1.0)
+    kinds = [type(layer) for layer in model.discriminator.layers]
+    assert not {keras.layers.BatchNormalization, keras.layers.Dropout} & set(kinds)
+    model = sngan(SHAPE, width=2)
+    assert type(model.adversarial_loss) is Hinge and model.latent_dim == 128
+    kernels = [w for w in model.discriminator.trainable_variables if len(w.shape) > 1]
+    kinds = [type(layer) for layer in model.discriminator.layers]
+    assert kinds.count(zoo.networks.SpectralNormalization) == len(kernels) > 0
+    model = f_gan(SHAPE)
+    assert type(model.adversarial_loss) is FDivergence
+    assert (model.adversarial_loss.divergence, model.adversarial_loss.alternative) == ("kl", True)
+    assert [w.shape for w in model.generator.weights if len(w.shape) > 1] == [
+        (100, 1200), (1200, 1200), (1200, 64)
+    ]  # fmt: skip
+    for build in (dcgan, wgan_gp, sngan, f_gan):
+        for network in ("mlp", "conv"):
+            options = {"width": 2} if network == "conv" else TINY
+            assert build((16, 16, 1), network=network, **options).sample(2).shape == (2, 16, 16, 1)
+
+
+def test_paths_between_latents_stay_on_the_sphere():
+    model = gan(SHAPE, **TINY | {"latent_dim": 4}, prior="sphere")
     z = model.sample_latents(2, seed=1)
     path = zoo.model.path_between(z[0], z[1], 5, spherical=True)
     np.testing.assert_allclose(np.linalg.norm(path, axis=1), 2.0, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("build", "options", "message"),
     [
-        (lambda: dcgan((16, 16, 1), 3, 2, r1=1.0), r"batch_norm=False\. Received: a R1"),
-        (lambda: dcgan((16, 16, 1), 3, 2, spectral_norm=True), "batch_norm=False.*Received: both"),
-        (lambda: gan_mlp(SHAPE, 3, r1=1.0, gradient_penalty=1.0), "one penalty"),
-        (lambda: gan_mlp(SHAPE, 3, instance_noise_steps=5), "no instance noise to fall"),
-        (lambda: gan_mlp(SHAPE, 3, loss="wasserstein"), r"bounds the critic.*spectral_norm=False"),
-        (lambda: dcgan(SHAPE, 3, loss="wasserstein"), r"bounds the critic's slope.*Received: "),
-        (lambda: gan_mlp(SHAPE, 3, instance_noise=-0.1), "`instance_noise` must be"),
-        (lambda: gan_mlp(SHAPE, 3, latents="sphere_"), "Did you mean 'sphere'"),
-        (lambda: gan_mlp(SHAPE, 3, loss="hinge", real_label=0.9), "'hinge' has none of"),
+        (dcgan, {"r1": 1.0}, r"batch_norm=False\. Received: an? R1"),
+        (dcgan, {"spectral_norm": True}, "batch_norm=False.*Received: both"),
+        (gan, {"r1": 1.0, "gradient_penalty": 1.0}, "one penalty"),
+        (gan, {"instance_noise_steps": 5}, "instance noise that can decay.*Received: .*=5"),
+        (gan, {"loss": "wasserstein"}, r"bounds the critic's slope.*spectral_norm=False"),
+        (dcgan, {"loss": "wasserstein"}, r"bounds the critic's slope.*Received: "),
+        (gan, {"instance_noise": -0.1}, "`instance_noise` must be"),
+        (gan, {"prior": "sphere_"}, "Did you mean 'sphere'"),
+        (gan, {"loss": "hinge", "real_label": 0.9}, "'hinge'"),
+        (gan, {"width": 3}, "`width` is an option of network 'conv'"),
+        (gan, {"prior": "uniform", "prior_scale": 2.0}, "`prior_scale` is an option of prior"),
+        (gan, {"network": "cnn"}, "Unknown network 'cnn'"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(make, message):
+def test_options_that_do_not_fit_together_are_refused(build, options, message):
     with pytest.raises(ValueError, match=message):
-        make()
+        build((16, 16, 1), **options)
 
 
-def test_a_prior_that_learns_and_that_nobody_would_move_is_refused():
-    model = gan_mlp(SHAPE, 3, (4,), (4,))
-    with pytest.raises(ValueError, match=r"of a GAN.*not learn.*Received: a MixturePrior"):
-        zoo.GAN(model.generator, model.discriminator, zoo.MixturePrior(3, 2))
+def test_unknown_options_are_refused():
+    with pytest.raises(TypeError, match=r"`gan` has no option 'latents'\. It has: latent_dim, "):
+        gan(SHAPE, latents="sphere")

@@ -1,4 +1,4 @@
-"""The semi-supervised adversarial autoencoder: where labels go, and where they do not."""
+"""The semi-supervised adversarial autoencoder: the streams and the labels of its phases."""
 
 import keras
 import numpy as np
@@ -7,18 +7,28 @@ import tensorflow as tf
 from scipy.special import log_softmax
 
 import zoo
-from zoo.evaluation import classification
-from zoo.models.semi_supervised_aae import SemiSupervisedAAE, semi_supervised_aae_mlp
+from zoo.models.semi_supervised_aae import semi_supervised_aae
 
 SHAPE, K, STYLE = (8, 8, 1), 4, 3
 SEED = tf.constant([1, 2])
 
 
-def small(labelled_rows=None, **arguments):
-    model = semi_supervised_aae_mlp(SHAPE, K, STYLE, (7,), discriminator_hidden=(6,), **arguments)
-    model.labelled_rows = labelled_rows
+def small(**arguments):
+    model = semi_supervised_aae(
+        SHAPE,
+        num_classes=K,
+        latent_dim=STYLE,
+        hidden=(7,),
+        discriminator_hidden=(6,),
+        **arguments,
+    )
     model.compile(keras.optimizers.SGD(1.0))
     return model
+
+
+def two_streams(images):
+    """The last two images as the labelled stream, the others as the unlabelled one."""
+    return tf.constant(images[-2:]), tf.constant(images[:-2])
 
 
 def cross_entropies(model, x, y):
@@ -33,70 +43,71 @@ def test_the_phases_are_those_of_clustering_and_classification(single_turns):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("labelled_rows", [None, 0.4])
-def test_classification_descends_the_mean_cross_entropy_of_the_labelled_rows(
-    labelled_rows, digits, moves, assert_descends
+@pytest.mark.parametrize("streams", [1, 2])
+def test_classification_descends_the_mean_cross_entropy_of_labelled_images(
+    streams, digits, moves, assert_descends
 ):
-    x = tf.constant(digits[:5])
-    y = np.array([3, -1, -1, 0, 1] if labelled_rows is None else [-1, -1, -1, 0, 1])
-    model = small(labelled_rows)
-    known = np.flatnonzero(y >= 0)
+    images, model = digits[:5], small()
+    if streams == 1:
+        x, y, labels = tf.constant(images), tf.constant([3, -1, -1, 0, 1]), [3, 0, 1]
+        labelled = images[[0, 3, 4]]
+    else:
+        x, y, labels = two_streams(images), tf.constant([0, 1]), [0, 1]
+        labelled = images[3:]
     with tf.GradientTape() as tape:
-        logits = tf.gather(model.posterior.network(x), known)[:, :K]
+        logits = model.posterior.network(labelled)[:, :K]
         loss = tf.reduce_mean(
-            tf.reduce_logsumexp(logits, -1) - tf.gather(logits, y[known], batch_dims=1)
+            tf.reduce_logsumexp(logits, -1) - tf.gather(logits, labels, batch_dims=1)
         )
-    assert float(loss) == pytest.approx(cross_entropies(model, x, y)[known].mean(), rel=1e-5)
+    assert float(loss) == pytest.approx(cross_entropies(model, labelled, labels).mean(), rel=1e-5)
     last = model.rounds()[-1]
-    values, counts = last.objective(x, tf.constant(y), SEED, True)[0]["classifier"]
+    values, counts = last.objective(x, y, SEED, True)[0]["classifier"]
     assert np.average(values, weights=counts) == pytest.approx(float(loss), rel=1e-5)
-    # The logits of the style have no part in it: their gradient is 0, and the change too.
+    # The logits of the style do not enter the loss: their gradient and their change are 0.
     expected = tape.gradient(loss, model.variables_of("classifier"))
     before = {id(v): v.numpy() for v in model.trainable_variables}
-    change = moves(model, lambda: model._play(last, x, tf.constant(y), SEED))
+    change = moves(model, lambda: model._play(last, x, y, SEED))
     assert_descends(change["classifier"], expected)
     encoder = {id(v) for v in model.variables_of("encoder")}
     assert all(np.array_equal(v, before[id(v)]) == (id(v) not in encoder)
                for v in model.trainable_variables)  # fmt: skip
 
 
-@pytest.mark.parametrize("labelled_rows", [None, 0.4])
-def test_labels_reach_the_classification_phase_and_no_other(labelled_rows, digits, single_turns):
-    model, x = small(labelled_rows), tf.constant(digits[:5])
-    ys = [tf.constant(y) for y in ([-1, -1, -1, 0, 1], [-1, -1, -1, 2, 2])]
+@pytest.mark.parametrize("streams", [1, 2])
+def test_labels_reach_the_classification_phase_and_no_other(streams, digits, single_turns):
+    model = small()
+    if streams == 1:
+        x, ys = tf.constant(digits[:5]), ([-1, -1, -1, 0, 1], [-1, -1, -1, 2, 2])
+    else:
+        x, ys = two_streams(digits[:5]), ([0, 1], [2, 2])
+    ys = [tf.constant(y) for y in ys]
     for i, turn in enumerate(single_turns(model, x, ys[0])):
         one, other = (keras.tree.flatten(turn.objective(x, y, SEED, True)) for y in ys)
         same = all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
         assert same == (i < 3)
 
 
-def test_images_of_a_stratified_batch_are_in_the_phases_of_their_kind(digits, single_turns):
-    model = small(labelled_rows=0.4)
-    y = tf.constant([-1, -1, -1, 0, 1])
-    plain, other = tf.constant(digits[:5]), digits[:5].copy()
+@pytest.mark.parametrize(("changed", "same"), [(-1, [1, 1, 1, 0]), (0, [0, 0, 0, 1])])
+def test_each_stream_is_in_the_phases_of_its_kind(changed, same, digits, single_turns):
+    model, y = small(), tf.constant([0, 1])
+    images = digits[:5].copy()
+    images[changed] = 0.5
 
     def values(x):
         return [
-            keras.tree.flatten(t.objective(tf.constant(x), y, SEED, True))
-            for t in single_turns(model, tf.constant(x), y)
+            keras.tree.flatten(t.objective(x, y, SEED, True)) for t in single_turns(model, x, y)
         ]
 
-    other[-1] = 0.5
-    of_labelled = [
+    have = [
         all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
-        for one, two in zip(values(plain), values(other), strict=True)
+        for one, two in zip(
+            values(two_streams(digits[:5])), values(two_streams(images)), strict=True
+        )
     ]
-    assert of_labelled == [True, True, True, False]
-    other = digits[:5].copy()
-    other[0] = 0.5
-    of_unlabelled = [
-        all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
-        for one, two in zip(values(plain), values(other), strict=True)
-    ]
-    assert of_unlabelled == [False, False, False, True]
+    assert have == list(map(bool, same))
 
 
-def test_where_all_have_labels_all_images_are_in_all_phases(digits, single_turns):
+def test_images_of_one_stream_are_in_all_phases(digits, single_turns):
     model, x = small(), tf.constant(digits[:5])
     sizes = [
         set(map(len, keras.tree.flatten(turn.objective(x, tf.range(5) % K, SEED, True)[0])))
@@ -128,21 +139,22 @@ def test_replicas_with_unequal_numbers_of_labels_move_like_one(y, digits, mirror
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_images_without_a_label_pass_the_classifier_for_batch_statistics_alone(batch_norm, digits):
-    model = small(labelled_rows=0.4, batch_norm=batch_norm)
+def test_the_classifier_sees_unlabelled_images_for_batch_statistics_only(batch_norm, digits):
+    model = small(batch_norm=batch_norm)
     seen = []
     call = model.posterior.network.call
     model.posterior.network.call = lambda x, **k: seen.append(len(x)) or call(x, **k)
-    model.classification_objective(tf.constant(digits[:5]), tf.fill([5], 0), SEED, True)
+    x, y = two_streams(digits[:5]), tf.constant([0, 2])
+    losses, _ = model.classification_objective(x, y, SEED, True)
     assert seen == [5 if batch_norm else 2]
+    logits = model.posterior.network(digits[:5], training=True).numpy()[-2:, :K]
+    expected = -log_softmax(logits, -1)[[0, 1], [0, 2]]
+    np.testing.assert_allclose(losses["classifier"][0], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("player", ["autoencoder", "discriminator", "encoder"])
-def test_the_phases_without_labels_move_their_own_networks_alone(
-    player, digits, moves, single_turns
-):
-    model, x = small(labelled_rows=0.4), tf.constant(digits[:5])
-    y = tf.constant([-1, -1, -1, 0, 1])
+def test_the_phases_without_labels_move_their_own_networks_alone(player, digits, single_turns):
+    model, x, y = small(), two_streams(digits[:5]), tf.constant([0, 1])
     turns = single_turns(model, x, y)
     turn = turns[["autoencoder", "discriminator", "encoder"].index(player)]
     movers = {player} | ({"category_discriminator"} if player == "discriminator" else set())
@@ -154,20 +166,21 @@ def test_the_phases_without_labels_move_their_own_networks_alone(
         assert np.array_equal(v, old) == (id(v) not in own)
 
 
-def test_a_row_without_a_label_costs_nothing_wherever_it_is(digits):
-    model, x = small(labelled_rows=0.4), tf.constant(digits[:5])
+def test_an_image_without_a_label_has_no_weight_in_the_cross_entropy(digits):
+    model, x = small(), tf.constant(digits[:5])
     losses, terms = model.classification_objective(x, tf.constant([-1, 3, -1, -1, 2]), SEED, True)
-    expected = cross_entropies(model, digits[4:5], [2])
     loss, counts = losses["classifier"]
-    np.testing.assert_allclose(loss[1], expected[0], rtol=1e-5)
-    np.testing.assert_array_equal(counts, [0, 1])
-    np.testing.assert_array_equal(terms["accuracy"][1], [0, 1])
+    np.testing.assert_allclose(
+        np.asarray(loss)[[1, 4]], cross_entropies(model, digits[[1, 4]], [3, 2]), rtol=1e-5
+    )
+    np.testing.assert_array_equal(counts, [0, 1, 0, 0, 1])
+    np.testing.assert_array_equal(terms["accuracy"][1], counts)
     none, _ = model.classification_objective(x, None, SEED, True)
-    np.testing.assert_array_equal(none["classifier"][1], [0, 0])
+    np.testing.assert_array_equal(none["classifier"][1], np.zeros(5))
 
 
 def test_evaluation_reports_cross_entropy_and_accuracy_of_the_labelled(digits):
-    model, x = small(0.4), digits[:30]
+    model, x = small(), digits[:30]
     y = np.arange(30) % (K + 1) - 1
     known = y >= 0
     scores = model.evaluate(x, y, batch_size=7, verbose=0, return_dict=True)
@@ -182,13 +195,17 @@ def test_evaluation_reports_cross_entropy_and_accuracy_of_the_labelled(digits):
     )
 
 
-def test_it_learns_classes_from_few_labels_and_its_error_is_that_of_the_most_probable(digits):
+def test_it_learns_classes_from_few_labels(digits):
     data = zoo.datasets.load("digits", num_labels=100)
-    model = semi_supervised_aae_mlp(
-        SHAPE, 10, 4, (64,), discriminator_hidden=(32,), batch_norm=True, input_noise=0.2
+    model = semi_supervised_aae(
+        SHAPE,
+        latent_dim=4,
+        hidden=(64,),
+        discriminator_hidden=(32,),
+        batch_norm=True,
+        input_noise=0.2,
     )
     model.adapt(data)
-    assert model.labelled_rows == pytest.approx(0.1)
     rates = dict.fromkeys(model.players(), 2e-3)
     rates["discriminator"] = rates["category_discriminator"] = 2e-4
     model.compile(
@@ -196,13 +213,12 @@ def test_it_learns_classes_from_few_labels_and_its_error_is_that_of_the_most_pro
         jit_compile=True,
         steps_per_execution=50,
     )
-    batches = data.batches("train", 100, shuffle=True, repeat=True, stratified=True)
+    batches = data.batches("train", 100, shuffle=True, repeat=True, semi_supervised=True)
     model.fit(batches, steps_per_epoch=300, verbose=0)
     x, y = data.arrays("test")
-    wrong = sum(int(np.argmax(q)) != label for q, label in zip(model.classify(x), y, strict=True))
-    error = classification.error(model, data)
-    assert error == pytest.approx(wrong / len(y))
-    assert error < 0.35  # By chance: 0.9.
+    assert np.mean(np.argmax(model.classify(x), 1) != y) < 0.35  # By chance: 0.9.
+    scores = model.evaluate(x, y, verbose=0, return_dict=True)
+    assert scores["accuracy"] == pytest.approx(np.mean(np.argmax(model.classify(x), 1) == y))
 
 
 def test_a_style_can_have_any_class(digits):
@@ -217,27 +233,27 @@ def test_a_style_can_have_any_class(digits):
     np.testing.assert_array_equal(drawn[:, :K], np.eye(K)[[3, 0, 1]])
 
 
-def test_what_cannot_be_is_refused(digits):
+def test_labels_of_no_class_are_refused(digits):
     model = small()
-    for share in (0.0, -0.5, 1.5):
-        with pytest.raises(ValueError, match=rf"share in \(0, 1\]\. Received: {share}"):
-            SemiSupervisedAAE(
-                model.posterior, model.likelihood, model.prior, model.discriminator,
-                model.category_discriminator, labelled_rows=share,
-            )  # fmt: skip
     for method in (model.fit, model.evaluate):
         with pytest.raises(
-            ValueError, match=r"from 0 to 3, and below 0 .*Received: labels from 0 to 9"
+            ValueError,
+            match=r"from 0 to 3; a negative number means no label.*Received: labels from 0 to 9",
         ):
             method(digits[:10], np.arange(10), verbose=0)
         with pytest.raises(ValueError, match=r"is a label, an int\. Received: y of type float64"):
             method(digits[:10], np.zeros((10, 2)), verbose=0)
     with pytest.raises(ValueError, match="'digits' with 10 classes"):
         model.adapt(zoo.datasets.load("digits"))
-    model.labelled_rows = 0.4
-    unknown = tf.function(
-        lambda x: model.classification_objective(x, None, SEED, True)[0]["classifier"],
-        input_signature=[tf.TensorSpec([None, *SHAPE])],
-    )
-    with pytest.raises(ValueError, match="has a known number of rows"):
-        unknown(tf.constant(digits[:5]))
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_the_builder_has_both_networks(network, digits):
+    model = semi_supervised_aae(
+        SHAPE, network=network, num_classes=K, latent_dim=STYLE, hidden=(7,), filters=(4,) if network == "conv" else (32, 64),
+        discriminator_hidden=(6,), input_noise=0.1,
+    )  # fmt: skip
+    names = [type(layer).__name__ for layer in model.posterior.network.layers]
+    assert names[0] == "GaussianNoise" and ("Conv2D" in names) == (network == "conv")
+    assert model.reconstruct(digits[:2]).shape == (2, *SHAPE)
+    assert model.classify(digits[:2]).shape == (2, K)

@@ -1,10 +1,14 @@
-"""Runs the programs of the zoo for the tests: each in a process of its own, as a user's shell does.
+"""Runs the programs of the zoo for the tests.
 
-TensorFlow takes seconds to load. So `start` forks the process off a server that has loaded it, and
-that has run nothing of it; from there on all is as with `python -m`. `run_anew` is `python -m`.
+- `run` runs a program in this process: fast, with TensorFlow's compiled functions at hand.
+- `start`, and `run` with `forked=True`, run it in a process of its own, which signals can end. The
+  process is forked from a server that has loaded TensorFlow, but has not used it.
+- `run_anew` is `python -m trainers.<program>`.
 """
 
 import collections
+import contextlib
+import io
 import json
 import multiprocessing
 import os
@@ -20,6 +24,9 @@ import traceback
 import zipfile
 from multiprocessing import forkserver
 from unittest import mock
+
+from absl import flags
+from tensorflow.python.framework.config import disable_op_determinism
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 Answer = collections.namedtuple("Answer", "status out err")
@@ -59,7 +66,7 @@ def _become(target, arguments, environ, out, err):
 
 
 class Program:
-    """A program that runs. `wait` for its answer, or `kill` it."""
+    """A running program. `wait` for its answer, or `kill` it."""
 
     def __init__(self, target, arguments, environ):
         folder = pathlib.Path(tempfile.mkdtemp(prefix="zoo-program-"))
@@ -106,7 +113,7 @@ class Program:
 def _context():
     context = multiprocessing.get_context("forkserver")
     if not hasattr(_context, "ready"):
-        # What the programs share, without any of the programs: those define flags.
+        # The modules that the programs share, but no program: programs define flags.
         context.set_forkserver_preload(["zoo.export", "zoo.pictures", "zoo.training"])
         changed = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
         with mock.patch.dict(os.environ, changed):
@@ -120,10 +127,68 @@ def start(target, *arguments, environ=()):
     return Program(target, arguments, dict(environ))
 
 
-def run(target, *arguments, environ=(), seconds=120):
-    """The `Answer` of a program that ends by itself."""
+def run(target, *arguments, environ=(), forked=False, seconds=120):
+    """The `Answer` of a program that ends without a signal."""
+    if not forked:
+        return _run_here(target, arguments, environ)
     with start(target, *arguments, environ=environ) as program:
         return program.wait(seconds)
+
+
+def _run_here(target, arguments, environ):
+    """Runs a program in this process, with flags and output of its own."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    argv = [target, *map(str, arguments)]
+    with (
+        _no_flags(),
+        mock.patch.dict(os.environ, dict(environ)),
+        mock.patch.object(sys, "argv", argv),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            runpy.run_module(f"trainers.{target}", run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            status = end.code or 0
+            if isinstance(status, str):
+                print(status, file=sys.stderr)
+                status = 1
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+        finally:
+            disable_op_determinism()  # A run with --deterministic enables it for the process.
+    return Answer(status, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def _no_flags():
+    """A context without flags but absl's and without the modules that define them."""
+    state = vars(flags.FLAGS)
+    kept = {name: _copied(value) for name, value in state.items()}
+    modules = {name: sys.modules.pop(name) for name in _modules_of_programs()}
+    for name in list(flags.FLAGS):
+        if not flags.FLAGS.find_module_defining_flag(name).startswith("absl"):
+            delattr(flags.FLAGS, name)
+    try:
+        yield
+    finally:
+        state.clear()
+        state.update(kept)
+        for name in _modules_of_programs():
+            del sys.modules[name]
+        sys.modules.update(modules)
+
+
+def _modules_of_programs():
+    return [name for name in sys.modules if name.partition(".")[0] == "trainers"]
+
+
+def _copied(value):
+    """A copy of FLAGS' tables, which hold flags, or lists of flags by module."""
+    if not isinstance(value, dict):
+        return value
+    return {key: list(v) if isinstance(v, list) else v for key, v in value.items()}
 
 
 def run_anew(target, *arguments, seconds=120):
@@ -139,16 +204,16 @@ def run_anew(target, *arguments, seconds=120):
 
 
 def succeed(target, *arguments, **options):
-    """What a program prints that must end well."""
+    """What a program prints. Fails if the program does."""
     answer = run(target, *arguments, **options)
     assert answer.status == 0, answer.err[-3000:]
     return answer.out
 
 
 def sentence(answer):
-    """The one sentence that a program answered a mistake with."""
+    """The one sentence with which a program reports a mistake."""
     assert answer.status not in (0, None), answer.out
-    assert answer.status > 0, f"died of signal {-answer.status}"
+    assert answer.status > 0, f"ended by signal {-answer.status}"
     assert "Traceback" not in answer.err, answer.err[-3000:]
     lines = [line for line in answer.err.splitlines() if line.startswith("Error: ")]
     assert len(lines) == 1, answer.err[-3000:]
@@ -156,17 +221,17 @@ def sentence(answer):
 
 
 def until(condition, seconds=60, every=0.001, program=None):
-    """Waits for a condition; fails if it does not come true, or the program ends before."""
+    """Waits for a condition; fails if it stays false or the program ends before."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "the condition stayed false"
         if program is not None:
             assert program.runs, program.answer().err[-3000:]
         time.sleep(every)
 
 
 def free_ports(n):
-    """Ports of this machine that nobody listens at."""
+    """Unused ports of this machine."""
     sockets = [socket.socket() for _ in range(n)]
     for s in sockets:
         s.bind(("localhost", 0))
@@ -190,7 +255,7 @@ def cluster(workers):
 
 
 def files(folder):
-    """All that lies in a folder: `{path: (bytes, time of change)}`."""
+    """The files in a folder: `{path: (bytes, time of change)}`."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in sorted(pathlib.Path(folder).rglob("*"))

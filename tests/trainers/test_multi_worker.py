@@ -56,7 +56,7 @@ def train_and_keep(arguments, weights_file):
         np.savez(weights_file, *values, test=np.array(sorted(scores.items()), dtype=str))
         return scores
 
-    training.evaluate = keep
+    sys.modules["zoo.training.train"].evaluate = keep
     sys.argv = ["train", *arguments]
     __import__("runpy").run_module("trainers.train", run_name="__main__", alter_sys=True)
 
@@ -100,7 +100,7 @@ def test_both_workers_end_with_the_same_weights(preset, on_two):
 
 def test_two_workers_train_as_one_process_does_on_the_same_batches(on_two, tmp_path):
     path = tmp_path / "one"
-    succeed("train", *flags("autoencoder_digits", path))
+    succeed("train", *flags("autoencoder_digits", path), forked=True)
     two, _ = on_two("autoencoder_digits")
     for one_row, two_row in zip(rows(path), rows(two), strict=True):
         assert one_row.keys() == two_row.keys()
@@ -162,7 +162,7 @@ def test_an_output_in_use_ends_both_workers(on_two):
 
 def test_an_overwritten_run_begins_anew_on_both_workers(on_two, tmp_path):
     path = tmp_path / "run"
-    succeed("train", *flags("autoencoder_digits", path, epochs=2, more=["--seed=5"]))
+    succeed("train", *flags("autoencoder_digits", path, epochs=2, more=["--seed=5"]), forked=True)
     a, b = train_on_two("autoencoder_digits", path, tmp_path, more=["--overwrite"])
     _, (want, _) = on_two("autoencoder_digits")
     assert all(np.array_equal(a[name], want[name]) for name in want)

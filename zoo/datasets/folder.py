@@ -42,7 +42,7 @@ def _labelled(folder: Path) -> Listing:
             f"Expected either images or one subfolder per label in '{folder}'. Move one kind "
             f"elsewhere. Received: both, such as '{files[0].name}' and '{folders[0].name}/'."
         )
-    listing = [(str(path), None) for path in files]
+    listing: Listing = [(str(path), None) for path in files]
     for label in folders:
         deeper, images = _children(label)
         if deeper:
@@ -223,7 +223,8 @@ def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray
     if not root.is_dir():
         raise DatasetNotFound(f"There is no folder '{root}'.")
     paths = [path for path, _ in _labelled(root)]
-    images, grey = None, True
+    images: np.ndarray | None = None
+    grey = True
     for i, path in enumerate(paths):
         try:
             image = _decoded(path, 3)

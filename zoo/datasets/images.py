@@ -115,8 +115,8 @@ class ImageData:
         attribute_names: Names of the columns of `y` if `y` is a vector, else `None`.
         seen_quadrants: If not `None`, `y` is the image with that number of quadrants shown and -1
             elsewhere; see `seen_mask`. `y` shows the same binary draw as the image.
-        num_labels: where it is not None, so many training images keep their label, as many of each
-            class, and the others have -1. Validation and test keep theirs.
+        num_labels: If not `None`, the number of training images that keep their label, the same for
+            each class; the others have -1. Validation and test keep all labels.
         sizes: Number of examples of each split.
         binarize: `None`, or one of `BINARIZATIONS`:
             "dynamic": Bernoulli draws with the pixel as probability, new in each training epoch;

@@ -38,7 +38,7 @@ class Conditional(Part):
         return (self.family,)
 
     @property
-    def condition(self):
+    def condition(self) -> tf.TensorSpec | None:
         if len(self.network.inputs) == 1:
             return None
         taken = self.network.inputs[1]
@@ -135,7 +135,7 @@ class Completion(Conditional):
         return height, width, params // self.family.params_per_value
 
     @property
-    def condition(self):
+    def condition(self) -> tf.TensorSpec | None:
         # The seen values are needed even if the network ignores them.
         return super().condition or tf.TensorSpec([None, *self.image_shape], tf.float32)
 
@@ -153,7 +153,9 @@ class Completion(Conditional):
                 f"shapes {inputs}."
             )
 
-    def call(self, context, y=None, training=False):
+    def call(
+        self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
+    ) -> tfd.Distribution:
         if y is None:
             raise ValueError(
                 "A Completion needs the seen part `y` of the image: train on (x, y), and pass `y` to "

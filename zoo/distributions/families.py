@@ -27,8 +27,15 @@ class Family(Part):
     params_per_value: int = 1
 
     def num_params(self, dim: int) -> int:
-        """Number of parameters of an event whose last axis has `dim` values."""
+        """Number of parameters of an event with `dim` values on the last axis."""
         return self.params_per_value * dim
+
+    def check_data(self, binary: bool) -> None:
+        """Checks that the family can be fitted to images, of zeros and ones alone if `binary`.
+
+        Raises:
+            ValueError: If the likelihood has no maximum on such images.
+        """
 
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         raise NotImplementedError
@@ -41,7 +48,7 @@ class Deterministic(Family):
     has_density = False
     is_deterministic = True
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(tfd.Deterministic(params), event_ndims)
 
 
@@ -55,7 +62,7 @@ class Bernoulli(Family):
 
     has_differentiable_draws = False
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(tfd.Bernoulli(logits=params, dtype=tf.float32), event_ndims)
 
 
@@ -67,7 +74,15 @@ class ContinuousBernoulli(Family):
     normaliser that makes it a density on [0, 1]. https://arxiv.org/abs/1907.06845
     """
 
-    def call(self, params, event_ndims):
+    def check_data(self, binary: bool) -> None:
+        if binary:
+            raise ValueError(
+                "The continuous Bernoulli likelihood is a density that grows without bound on "
+                "binary images. Received: images of zeros and ones. Train on the grey images (--set "
+                "binarize=None), or choose the likelihood 'bernoulli'."
+            )
+
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(tfd.ContinuousBernoulli(logits=params), event_ndims)
 
 
@@ -99,7 +114,7 @@ class DiagonalNormal(Family):
         self.min_scale = min_scale
         self.max_scale = max_scale
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         loc, raw = tf.split(params, 2, axis=-1)
         if self.max_scale is None:
             scale = self.min_scale + tf.nn.softplus(raw)
@@ -149,10 +164,10 @@ class FullCovarianceNormal(Family):
             raise ValueError(f"`min_scale` must be positive. Received: min_scale={min_scale}.")
         self.min_scale = min_scale
 
-    def num_params(self, dim):
+    def num_params(self, dim: int) -> int:
         return 2 * dim + dim * (dim - 1) // 2
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         size = params.shape[-1]
         dim = (math.isqrt(9 + 8 * size) - 3) // 2
         if event_ndims != 1 or self.num_params(dim) != size:
@@ -191,7 +206,7 @@ class UnitNormal(Family):
     -log_prob is half the summed squared error plus D/2 log(2 pi): the "mean squared error" loss.
     """
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(Normal(params, 1.0), event_ndims)
 
 
@@ -233,7 +248,7 @@ class SharedScaleNormal(Family):
         """The standard deviation, `[]`."""
         return self.min_scale + tf.exp(tf.convert_to_tensor(self.raw_scale))
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(Normal(params, self.scale), event_ndims)
 
 
@@ -272,7 +287,7 @@ class DiscretizedLogistic(Family):
         self.min_scale = min_scale
         self.max_scale = max_scale
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         loc, raw = tf.split(params, 2, axis=-1)
         low, high = math.log(self.min_scale), math.log(self.max_scale)
         scale = tf.exp(low + (high - low) * tf.sigmoid(raw + 1.0))
@@ -309,7 +324,7 @@ class Categorical(Family):
     def params_per_value(self) -> int:
         return self.levels
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         logits = tf.stack(tf.split(params, self.levels, axis=-1), -1)
         return tfd.Independent(CategoricalLevels(logits), event_ndims)
 
@@ -363,7 +378,9 @@ class RoundedLogistic(tfd.Distribution):
     or narrow relative to `scale`.
     """
 
-    def __init__(self, loc, scale, levels: int, name: str = "RoundedLogistic"):
+    def __init__(
+        self, loc: tf.Tensor, scale: tf.Tensor, levels: int, name: str = "RoundedLogistic"
+    ):
         parameters = dict(locals())
         self.loc = tf.convert_to_tensor(loc)
         self.scale = tf.convert_to_tensor(scale)

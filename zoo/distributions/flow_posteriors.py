@@ -135,7 +135,7 @@ class InverseAutoregressiveNormal(Family):
         _check_dim(self, dim)
         return 2 * dim + self.context
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         _check_params(self, params, event_ndims)
         loc, raw, h = tf.split(params, [self.dim, self.dim, self.context], -1)
         scale = self.min_scale + tf.nn.softplus(raw)
@@ -216,7 +216,7 @@ class PlanarNormal(Family):
         _check_dim(self, dim)
         return 2 * dim + self.steps * (2 * dim + 1)
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         _check_params(self, params, event_ndims)
         loc, raw, *steps = tf.split(
             params, [self.dim, self.dim] + self.steps * [self.dim, self.dim, 1], -1

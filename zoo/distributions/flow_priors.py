@@ -70,7 +70,7 @@ class FlowPrior(Prior):
     def _shift_and_raw(self, network, x):
         return network(x)
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         base = tfd.Independent(Normal(tf.zeros(self.dim), 1.0), 1)
         return tfd.TransformedDistribution(base, self.bijector)
 

@@ -4,6 +4,8 @@ Burda et al., "Importance Weighted Autoencoders", 2016, section 5. https://arxiv
 Tomczak and Welling, "VAE with a VampPrior", 2018, section 4. https://arxiv.org/abs/1705.07120
 """
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -49,7 +51,7 @@ class HierarchicalPosterior(Part):
 
     @property
     def network(self) -> keras.Model:
-        """The network whose input is the image."""
+        """The network that takes the image."""
         return self.first.network
 
     @property
@@ -60,7 +62,7 @@ class HierarchicalPosterior(Part):
     def made_of(self) -> tuple[Part, ...]:
         return (self.first, self.second)
 
-    def call(self, x, y=None, training=False):
+    def call(self, x: tf.Tensor, y: tf.Tensor | None = None, training: bool = False) -> "Chain":
         return Chain(
             self.first(x, y, training=training),
             lambda z: self.second(z, x, training=training),
@@ -98,7 +100,7 @@ class HierarchicalPrior(Prior):
     def made_of(self) -> tuple[Part, ...]:
         return (self.top, self.bottom)
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return Chain(self.top(y), self.bottom, self.bottom_dim, first_comes_first=False)
 
     def complete(self, top: tf.Tensor) -> tf.Tensor:
@@ -122,7 +124,14 @@ class Chain(tfd.Distribution):
         first_comes_first: Whether a is before b on the last axis.
     """
 
-    def __init__(self, first, second, second_dim, first_comes_first, name="Chain"):
+    def __init__(
+        self,
+        first: tfd.Distribution,
+        second: Callable[[tf.Tensor], tfd.Distribution],
+        second_dim: int,
+        first_comes_first: bool,
+        name: str = "Chain",
+    ):
         parameters = dict(locals())
         self.first, self.second = first, second
         self.second_dim, self.first_comes_first = second_dim, first_comes_first

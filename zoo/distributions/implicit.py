@@ -88,10 +88,12 @@ class ImplicitConditional(ImplicitPart):
             )
 
     @property
-    def noise_shape(self):
+    def noise_shape(self) -> tuple[int, ...]:
         return tuple(self.network.inputs[1].shape[1:])
 
-    def call(self, context, y=None, training=False):
+    def call(
+        self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
+    ) -> "Implicit":
         dim = self.network.output_shape[-1]
         context = tf.cast(context, tf.float32)
         rows = tf.shape(context)[0]
@@ -177,10 +179,12 @@ class NoiseBasisConditional(ImplicitPart):
             )
 
     @property
-    def noise_shape(self):
+    def noise_shape(self) -> tuple[int, ...]:
         return tuple(self.basis.inputs[0].shape[1:])
 
-    def call(self, context, y=None, training=False):
+    def call(
+        self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
+    ) -> "Implicit":
         context = tf.cast(context, tf.float32)
         _, count, dim = self.basis.output_shape
         out = tf.cast(self.network(context, training=training), tf.float32)
@@ -215,7 +219,9 @@ class Implicit(tfd.Distribution):
         dim: D.
     """
 
-    def __init__(self, draw: Callable, moments: Callable, batch: int | None, rows, dim: int):
+    def __init__(
+        self, draw: Callable, moments: Callable, batch: int | None, rows: tf.Tensor, dim: int
+    ):
         parameters = dict(locals())
         self._draw, self.moments = draw, moments
         self._batch, self._rows, self._dim = batch, rows, dim

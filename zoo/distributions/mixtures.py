@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.distributions.conditional import Conditional
 from zoo.distributions.part import need_density
 from zoo.distributions.priors import Prior
 from zoo.draws import Normal
@@ -61,7 +62,7 @@ class NormalPetals(Prior):
         self.shift = shift
         self.scales = scales
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return self._mixture(tf.zeros(self.components))
 
     def component(self, y: np.ndarray | tf.Tensor) -> tfd.Distribution:
@@ -166,7 +167,7 @@ class MixturePrior(Prior):
             initializer=keras.initializers.Constant(math.log(math.expm1(1 - min_scale))),
         )
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         loc = tf.convert_to_tensor(self.loc)
         scale = self.min_scale + tf.nn.softplus(tf.convert_to_tensor(self.raw_scale))
         return tfd.MixtureSameFamily(
@@ -219,7 +220,7 @@ class VampPrior(Prior):
         )
         self._posterior = None
 
-    def bind(self, posterior):
+    def bind(self, posterior: Conditional) -> None:
         if len(posterior.network.inputs) > 1:
             raise ValueError(
                 "A VampPrior averages q(z | u) over its pseudo-inputs u alone: use a posterior without "
@@ -255,7 +256,7 @@ class VampPrior(Prior):
             )
         self.pseudo_inputs.assign(x)
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         if self._posterior is None:
             raise ValueError(
                 "A VampPrior needs a posterior: pass the prior to a `VAE`, or call "
@@ -320,7 +321,7 @@ class SwissRoll(Prior):
         self.noise = noise
         self.components = components
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return NoisySpiral(self.turns, self.radius, self.noise, 0.0, 1.0)
 
     def component(self, y: np.ndarray | tf.Tensor) -> tfd.Distribution:
@@ -350,7 +351,15 @@ def _spiral(t, turns, radius):
 class NoisySpiral(tfd.Distribution):
     """A piece of a `SwissRoll`, to sample only: t is uniform on [low, high], both `[]` or `[B]`."""
 
-    def __init__(self, turns, radius, noise, low, high, name="NoisySpiral"):
+    def __init__(
+        self,
+        turns: float,
+        radius: float,
+        noise: float,
+        low: float | tf.Tensor,
+        high: float | tf.Tensor,
+        name: str = "NoisySpiral",
+    ):
         parameters = dict(locals())
         self.turns, self.radius, self.noise = turns, radius, noise
         self.low, self.high = tf.convert_to_tensor(low), tf.convert_to_tensor(high)

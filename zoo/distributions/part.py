@@ -130,7 +130,7 @@ def need_differentiable_draws(prior: "Prior", who: str) -> None:
         raise ValueError(
             f"{_start(who)} trains the prior through its draws, which must be differentiable: use a "
             "flow such as RealNVPPrior, or a fixed prior. "
-            f"Received: {described(prior)}, whose draws are not differentiable."
+            f"Received: {described(prior)}, with draws that are not differentiable."
         )
 
 

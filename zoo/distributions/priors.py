@@ -31,7 +31,7 @@ class Prior(Part):
             return self.call(y, training=training)
         return self.call(y)
 
-    def call(self, y=None) -> tfd.Distribution:
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         raise NotImplementedError
 
     @property
@@ -55,7 +55,7 @@ class StandardNormal(Prior):
         super().__init__(**kwargs)
         self.dim = dim
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return tfd.Independent(Normal(tf.zeros(self.dim), 1.0), 1)
 
 
@@ -68,7 +68,7 @@ class IsotropicNormal(Prior):
         self.dim = dim
         self.scale = scale
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return tfd.Independent(Normal(tf.zeros(self.dim), self.scale), 1)
 
 
@@ -82,7 +82,7 @@ class Uniform(Prior):
         self.low = low
         self.high = high
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return tfd.Independent(tfd.Uniform(tf.fill([self.dim], self.low), self.high), 1)
 
 
@@ -123,7 +123,7 @@ class UniformOnSphere(Prior):
         self.dim = dim
         self.radius = radius
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return _OnSphere(self.dim, math.sqrt(self.dim) if self.radius is None else self.radius)
 
 
@@ -227,11 +227,11 @@ class ConditionalPrior(Prior):
         return (self.family,)
 
     @property
-    def condition(self):
+    def condition(self) -> tf.TensorSpec | None:
         y = self.network.inputs[0]
         return tf.TensorSpec(y.shape, y.dtype)
 
-    def call(self, y=None, training=False):
+    def call(self, y: tf.Tensor | None = None, training: bool = False) -> tfd.Distribution:
         if y is None:
             raise ValueError(
                 "A ConditionalPrior is p(z | y): train on (x, y), and pass `y` to the model's "

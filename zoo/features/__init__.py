@@ -1,4 +1,4 @@
-"""Feature networks for metrics of samples: which ones there are, and what they make of images."""
+"""Feature networks for metrics of samples: the catalog, preprocessing and extraction."""
 
 from zoo.features.catalog import WeightsNotFound, for_dataset, get, names
 from zoo.features.extractor import Extractor, Features

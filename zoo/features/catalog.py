@@ -1,4 +1,4 @@
-"""The feature networks by name."""
+"""The catalog of feature networks."""
 
 import dataclasses
 import difflib
@@ -20,20 +20,25 @@ KERAS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 KERAS_URL = (
     f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{KERAS_FILE}"
 )
-KERAS_MD5 = "9a0d58056eeedaa3f26cb7ebd46da564"  # as keras.applications has it
+KERAS_MD5 = "9a0d58056eeedaa3f26cb7ebd46da564"  # As in keras.applications.
 IMAGENET = "ImageNet, ILSVRC 2012"
 
 
 class WeightsNotFound(FileNotFoundError):
-    """The weights of a network are not there; the message says what to get and where to put it."""
+    """The weights of a network are missing; the message says where to get them and how to use them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Shipped:
-    """A classifier that comes with the zoo; its card lies beside its weights."""
+    """A classifier that the zoo ships, with a card next to its weights.
+
+    Attributes:
+        sha256: SHA-256 of the file of the weights.
+        datasets: The data sets that it is for. It was trained on the first one.
+    """
 
     sha256: str
-    datasets: tuple[str, ...]  # whose images it is for; it was trained on the first one's
+    datasets: tuple[str, ...]
 
 
 CLASSIFIERS = {
@@ -59,7 +64,7 @@ def names() -> list[str]:
 
 
 def for_dataset(dataset_name: str) -> str | None:
-    """The network that comes with the zoo for a data set, or None.
+    """The name of the shipped network for a data set, or `None` if there is none.
 
     Example:
         >>> zoo.features.for_dataset("binarized_mnist")
@@ -69,27 +74,27 @@ def for_dataset(dataset_name: str) -> str | None:
 
 
 def get(name: str, weights: str | os.PathLike | None = None) -> Extractor:
-    """A feature network by name. No other one is ever put in its place.
+    """A feature network by name. It is never replaced by another one.
 
     | name | features | weights |
     |---|---|---|
-    | mnist-cnn-v1, fashion-cnn-v1 | 128 of a small classifier | come with the zoo |
-    | inception-ttur | pool_3, 2048, of Inception 2015-12-05; TensorFlow 1's resize | yours |
-    | inception-clean | the same; Clean-FID's resize | yours |
-    | keras-inceptionv3-imagenet | the last average, 2048, of Keras's InceptionV3 | Keras's |
+    | mnist-cnn-v1, fashion-cnn-v1 | 128 of a small classifier | shipped with the zoo |
+    | inception-ttur | pool_3, 2048, of Inception 2015-12-05; resize of TensorFlow 1 | your file |
+    | inception-clean | the same; resize of Clean-FID | your file |
+    | keras-inceptionv3-imagenet | the last average, 2048, of Keras's InceptionV3 | from Keras |
 
-    Published FIDs, KIDs and Inception scores are those of the two in the middle, of which each is
-    comparable with itself only. Keras's network is another one, trained anew.
+    Published FIDs, KIDs and Inception scores use inception-ttur or inception-clean; values of the two
+    are not comparable with each other. The network of Keras is a different training.
 
     Args:
         name: One of `names()`.
-        weights: File of the weights. None: what comes with the zoo; for Inception the file that the
-            environment variable ZOO_INCEPTION names; for Keras's the file in its cache, else its
+        weights: File of the weights. By default the shipped file; for Inception the file that the
+            environment variable ZOO_INCEPTION names; for Keras the file in its cache, or its
             download.
 
     Raises:
-        ValueError: For an unknown name, or a file that holds other weights.
-        WeightsNotFound: If the file is not there.
+        ValueError: If the name is unknown, or if the file holds other weights.
+        WeightsNotFound: If the file is missing.
 
     Example:
         >>> zoo.features.get("fashion-cnn-v1").preprocessing["size"]
@@ -106,14 +111,14 @@ def _classifier(name: str, weights: str | os.PathLike | None) -> Extractor:
     path = Path(weights or SHIPPED / f"{name}.npz")
     if not path.is_file():
         raise WeightsNotFound(
-            f"The weights of {name!r} were looked for in '{path}', which is no file. They come with "
-            "the zoo: install it anew, or leave out `weights`."
+            f"The weights of {name!r} are not in '{path}', which is not a file. The zoo ships them: "
+            "install it again, or leave out `weights`."
         )
     expected, found = CLASSIFIERS[name].sha256, _checksum(path)
     if found != expected:
         raise ValueError(
             f"'{path}' must hold the weights of {name!r}, SHA-256 {expected}. Received: {found}. "
-            "Weights that were trained anew need another name."
+            "New weights need a new name."
         )
     network = classifier.load(path)
     return Extractor(
@@ -132,9 +137,9 @@ def _classifier(name: str, weights: str | os.PathLike | None) -> Extractor:
 def _inception(name: str, weights: str | os.PathLike | None) -> Extractor:
     path = weights or os.environ.get("ZOO_INCEPTION")
     if not path or not Path(path).is_file():
-        looked = f"'{path}' is no file" if path else "no file was named"
+        looked = f"'{path}' is not a file" if path else "no file was named"
         raise WeightsNotFound(
-            f"{name!r} needs classify_image_graph_def.pb, which does not come with the zoo, and "
+            f"{name!r} needs classify_image_graph_def.pb, which the zoo does not ship, and "
             f"{looked}. Get {INCEPTION_URL}, unpack the file, and name it by `weights` (--weights "
             "for the programs) or by the environment variable ZOO_INCEPTION."
         )
@@ -144,7 +149,7 @@ def _inception(name: str, weights: str | os.PathLike | None) -> Extractor:
 
 
 def _of_graph(name: str, graph: tf.compat.v1.GraphDef, sha256: str) -> Extractor:
-    """The extractor of a graph built like Inception's."""
+    """The extractor of a graph with the structure of Inception."""
     protocol = name.removeprefix("inception-")
     found = inception.structure(graph)
     dim, classes = found["features, classes"]
@@ -167,7 +172,7 @@ def _keras_inception(name: str, weights: str | os.PathLike | None) -> Extractor:
     path = Path(weights or _keras_download(name))
     if not path.is_file():
         raise WeightsNotFound(
-            f"The weights of {name!r} were looked for in '{path}', which is no file. Get "
+            f"The weights of {name!r} are not in '{path}', which is not a file. Get "
             f"{KERAS_URL}, and name it by `weights` (--weights for the programs)."
         )
     if (found := _checksum(path, "md5")) != KERAS_MD5:
@@ -182,7 +187,7 @@ def _keras_download(name: str) -> str:
         return keras.utils.get_file(
             KERAS_FILE, KERAS_URL, cache_subdir="models", file_hash=KERAS_MD5
         )
-    except Exception as error:  # it raises plain `Exception`
+    except Exception as error:  # `get_file` raises plain `Exception`.
         raise WeightsNotFound(
             f"The weights of {name!r} are not in Keras's cache, and their download failed "
             f"({error}). Get {KERAS_URL}, and name the file by `weights` (--weights for the "
@@ -191,7 +196,7 @@ def _keras_download(name: str) -> str:
 
 
 def _of_keras(name: str, path: Path) -> Extractor:
-    """The extractor of InceptionV3 in any weights."""
+    """The extractor of InceptionV3 with any weights."""
     whole = keras.applications.InceptionV3(weights=str(path), classifier_activation=None)
     network = keras.Model(whole.inputs, [whole.get_layer("avg_pool").output, whole.output])
     return Extractor(

@@ -1,4 +1,4 @@
-"""The small convolutional classifier whose features stand in for Inception's on 28x28 images."""
+"""The small convolutional classifier for features of 28x28 images, in place of Inception."""
 
 import os
 
@@ -10,18 +10,17 @@ DIM = 128
 
 
 def classifier(classes: int = 10) -> keras.Model:
-    """The network: 28x28x1 images in [0, 1] to (features, logits).
+    """The network from 28x28x1 images in [0, 1] to features and logits.
 
-    Five 3x3 convolutions, each with batch normalisation and ReLU; a 2x2 maximum after the first and
-    the second pair; the last one's averages over the 7x7 places are the features. Dropout precedes
-    the linear layer.
+    It has five 3x3 convolutions, each with batch normalisation and ReLU, with 2x2 max pooling after
+    the first and after the second pair. The features are the averages of the last convolution over
+    its 7x7 positions. Dropout precedes the linear layer.
 
     Args:
         classes: Number of classes, K.
 
     Returns:
-        A model from `[B, 28, 28, 1]` to `[B, 128]` features, none of them negative, and `[B, K]`
-        logits.
+        A model from `[B, 28, 28, 1]` to nonnegative features `[B, 128]` and logits `[B, K]`.
 
     Example:
         >>> features, logits = zoo.features.classifier.classifier()(np.zeros([3, 28, 28, 1]))
@@ -43,15 +42,15 @@ def classifier(classes: int = 10) -> keras.Model:
 
 
 def save(network: keras.Model, path: str | os.PathLike) -> None:
-    """Writes the weights as `.npz`, plain arrays in the network's order."""
+    """Writes the weights as `.npz`: plain arrays in the order of the network."""
     np.savez(path, *network.get_weights())
 
 
 def load(path: str | os.PathLike) -> keras.Model:
-    """The network with the weights that `save` wrote; nothing in the file is run.
+    """The network with the weights that `save` wrote. No code in the file is run.
 
     Raises:
-        ValueError: If the file holds something else than this network's weights.
+        ValueError: If the file does not hold the weights of this network.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -1,4 +1,4 @@
-"""What runs a feature network over images, and says which network that was."""
+"""`Extractor`: a feature network with its preprocessing and its description."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 
 from zoo.features import images as pixels
 
-# What a metric may be called where weights, layer and preprocessing are those of published values.
+# Names of metrics whose weights, layer and preprocessing are those of published values.
 _PUBLISHED = {"fid": "fid", "kid": "kid", "score": "inception_score"}
 _OTHERWISE = {
     "fid": "classifier-FID",
@@ -18,7 +18,7 @@ _OTHERWISE = {
 
 
 class Features(NamedTuple):
-    """What a network makes of N images: features `[N, dim]`, logits `[N, classes]` or None."""
+    """The features `[N, dim]` and logits `[N, classes]` (or None) of N images."""
 
     features: np.ndarray
     logits: np.ndarray | None
@@ -26,20 +26,20 @@ class Features(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Extractor:
-    """A feature network with all that its numbers depend on.
+    """A feature network with everything that its features depend on.
 
     Attributes:
-        id: Its name; two extractors with one name give the same features.
-        network: From preprocessed images `[B, size, size, C]` to features `[B, dim]` and logits
-            `[B, classes]`, or None for these. It is in evaluation mode.
+        id: The name. Extractors of equal name give equal features.
+        network: A function from preprocessed images `[B, size, size, C]` to features `[B, dim]` and
+            logits `[B, classes]` or None, in evaluation mode.
         dim: Number of features.
-        classes: Number of classes, if there are logits.
-        layer: Where the features are taken from.
-        train_data: What the network was trained on.
+        classes: Number of classes; None without logits.
+        layer: The layer of the features.
+        train_data: The data that the network was trained on.
         weights_sha256: SHA-256 of the file of its weights.
         size, method, gray, value_range: As for `preprocess`.
-        protocol: "ttur" or "clean" where the whole is that of published FIDs: the original code's
-            (https://github.com/bioinf-jku/TTUR) or Clean-FID's. None otherwise.
+        protocol: "ttur" if everything is as in the original code of FID
+            (https://github.com/bioinf-jku/TTUR), "clean" if it is as in Clean-FID, otherwise None.
 
     Example:
         >>> extractor = zoo.features.get("mnist-cnn-v1")
@@ -63,7 +63,7 @@ class Extractor:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """What happens to images before the network, in values for JSON."""
+        """The preprocessing of images, in values for JSON."""
         return {
             "size": self.size,
             "method": self.method,
@@ -74,7 +74,7 @@ class Extractor:
         }
 
     def about(self) -> dict[str, Any]:
-        """Which network it is, in values for JSON."""
+        """The description of the network, in values for JSON."""
         return {
             "id": self.id,
             "dim": self.dim,
@@ -86,9 +86,9 @@ class Extractor:
         }
 
     def name_of(self, metric: str) -> str:
-        """The name under which a metric on these features may be reported.
+        """The name of a metric on these features.
 
-        Only a published protocol earns a published name; all other values carry the network's.
+        A published name is used for a published protocol only. All other names contain the network.
 
         Args:
             metric: "fid", "kid", "score", or the name of another metric.
@@ -111,14 +111,14 @@ class Extractor:
 
         Args:
             images: As for `preprocess`: uint8 `[N, H, W, C]`, or floats in [0, 1].
-            batch_size: Images at a time; the features do not depend on it.
-            progress: Called with (images done, N) after each batch.
+            batch_size: Number of images at a time. The features do not depend on it.
+            progress: A function that is called after each batch with the number of images done and N.
 
         Returns:
             float32 `Features`, in the order of the images.
 
         Raises:
-            ValueError: As `preprocess` does, or for a batch size below 1.
+            ValueError: If `preprocess` refuses the images, or if the batch size is below 1.
         """
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")

@@ -1,4 +1,4 @@
-"""From images to what a feature network takes: one quantisation, one resize, one scaling."""
+"""Preprocessing of images for feature networks: one quantisation, one resize, one scaling."""
 
 from typing import Any
 
@@ -18,35 +18,35 @@ def preprocess(
     gray: str = "repeat",
     value_range: tuple[float, float] = (0.0, 255.0),
 ) -> np.ndarray:
-    """Images of any size and origin as a network takes them.
+    """Preprocesses images of any size for a network.
 
-    Floats are rounded to the 256 levels of a picture file before they are resized, so that samples
-    of a model and pictures that were read from files are treated alike. After resizing nothing is
-    rounded; what a filter overshoots is clipped. The aspect ratio is not kept.
+    Floats are rounded to 256 levels before resizing, so that samples of a model and images from files
+    are treated equally. Nothing is rounded after resizing; overshoot of the filter is clipped. The
+    aspect ratio is not preserved.
 
     Methods, each applied to one channel at a time in float32:
 
-    - "bicubic", "bilinear": Pillow's, antialiased: a smaller image is averaged from all pixels.
-      Clean-FID's choice is "bicubic" (Parmar et al., "On Aliased Resizing and Surprising Subtleties
-      in GAN Evaluation", 2022, section 3, https://arxiv.org/abs/2104.11222).
-    - "tf1_bilinear": TensorFlow 1's, as in the graph of the original FID (Heusel et al., 2017,
-      https://arxiv.org/abs/1706.08500): aliased, output pixel i lies at input i * (input size /
+    - "bicubic", "bilinear": of Pillow, antialiased: a smaller image averages all pixels. Clean-FID
+      uses "bicubic" (Parmar et al., "On Aliased Resizing and Surprising Subtleties in GAN
+      Evaluation", 2022, section 3, https://arxiv.org/abs/2104.11222).
+    - "tf1_bilinear": of TensorFlow 1, as in the graph of the original FID (Heusel et al., 2017,
+      https://arxiv.org/abs/1706.08500): aliased; output pixel i is at input i * (input size /
       output size), without half-pixel centres.
 
     Args:
         images: uint8 `[N, H, W, C]`, or floats in [0, 1]; C is 1 or 3.
         size: Height and width of the result, in pixels.
-        method: One of `METHODS`. An image of the right size is left as it is by all of them.
-        gray: "repeat": the result has three channels, grey images' are equal. "keep": the result
-            has one channel, and colours are refused.
-        value_range: What black and full intensity become.
+        method: One of `METHODS`. Images of the right size are not changed by any of them.
+        gray: "repeat": the result has three channels, equal ones for grey images. "keep": the result
+            has one channel, and colour images are refused.
+        value_range: The values of black and of full intensity.
 
     Returns:
         float32 `[N, size, size, 3 or 1]`.
 
     Raises:
-        ValueError: For other shapes, integers other than uint8, floats that are not in [0, 1], a
-            uint8 array of zeros and ones, or an unknown option.
+        ValueError: If the shape is another one, if the type is an integer other than uint8, if floats
+            are not in [0, 1], if a uint8 array has zeros and ones only, or if an option is unknown.
 
     Example:
         >>> grey = np.full([2, 32, 32, 1], 0.5)
@@ -62,7 +62,7 @@ def preprocess(
 
 
 def check(images: Any, gray: str) -> np.ndarray:
-    """The images as an array whose meaning is plain; raises as `preprocess` does."""
+    """The images as an array, if they are unambiguous. Raises the errors of `preprocess`."""
     images = np.asarray(images)
     expected = "`images` must be [N, H, W, C], C 1 or 3, as uint8 or as floats in [0, 1]."
     if images.ndim != 4 or 0 in images.shape or images.shape[-1] not in (1, 3):
@@ -70,18 +70,18 @@ def check(images: Any, gray: str) -> np.ndarray:
     if gray == "keep" and images.shape[-1] != 1:
         raise ValueError(
             f"This network takes grey images, of one channel. Received: shape {images.shape}. "
-            "Choose a network for colours."
+            "Choose a network for colour images."
         )
     floats = np.issubdtype(images.dtype, np.floating)
     if not floats and images.dtype != np.uint8:
         raise ValueError(f"{expected} Received: {images.dtype}. Cast to one of them.")
     low, high = images.min(), images.max()
-    if floats and not (low >= 0 and high <= 1):  # so written, NaN is refused as well
+    if floats and not (low >= 0 and high <= 1):  # This form refuses NaN as well.
         raise ValueError(f"{expected} Received: {images.dtype} from {low} to {high}.")
     if not floats and high == 1:
         raise ValueError(
-            f"{expected} Received: uint8 of zeros and ones alone, which would be two shades of "
-            "black. Give binary images as floats."
+            f"{expected} Received: uint8 of zeros and ones only, which are two shades of black. "
+            "Give binary images as floats."
         )
     return images
 
@@ -106,6 +106,6 @@ def _resized(images: np.ndarray, size: int, method: str) -> np.ndarray:
         return tf.raw_ops.ResizeBilinear(images=images, size=[size, size]).numpy()
     result = np.empty([len(images), size, size, images.shape[-1]], np.float32)
     for n, c in np.ndindex(len(images), images.shape[-1]):
-        channel = Image.fromarray(np.ascontiguousarray(images[n, ..., c]))  # mode F, by its dtype
+        channel = Image.fromarray(np.ascontiguousarray(images[n, ..., c]))  # Mode F, by its type.
         result[n, ..., c] = channel.resize((size, size), _PIL_FILTERS[method])
     return result

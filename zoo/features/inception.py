@@ -1,7 +1,7 @@
-"""The Inception network of published FIDs, from TensorFlow's own frozen graph.
+"""The Inception network of published FIDs, from the frozen graph of TensorFlow.
 
 Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2015,
-https://arxiv.org/abs/1512.00567, in the weights of 2015-12-05, which Salimans et al. (2016,
+https://arxiv.org/abs/1512.00567, with the weights of 2015-12-05, which Salimans et al. (2016,
 https://arxiv.org/abs/1606.03498) and Heusel et al. (2017, https://arxiv.org/abs/1706.08500) use.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-INPUT = "Mul:0"  # 299x299 and scaled, after the graph's own decoding and resizing
+INPUT = "Mul:0"  # Scaled 299x299 images, after the decoding and resizing of the graph.
 FEATURES = "pool_3:0"
 WEIGHTS = "softmax/weights"
 STRUCTURE = {
@@ -26,14 +26,14 @@ STRUCTURE = {
     "values in their kernels": 21_751_136,
     "features, classes": [2048, 1008],
 }
-"""What `structure` gives for the graph of 2015-12-05."""
+"""The `structure` of the graph of 2015-12-05."""
 
 
 def read(path: str | os.PathLike) -> tf.compat.v1.GraphDef:
     """The frozen graph in a `.pb` file.
 
     Raises:
-        ValueError: If the file holds something else.
+        ValueError: If the file does not hold a graph.
     """
     graph = tf.compat.v1.GraphDef()
     try:
@@ -42,16 +42,16 @@ def read(path: str | os.PathLike) -> tf.compat.v1.GraphDef:
     except DecodeError as error:
         raise ValueError(
             f"'{path}' must be the frozen graph classify_image_graph_def.pb. Received: a file that "
-            f"is no graph ({error})."
+            f"is not a graph ({error})."
         ) from error
     return graph
 
 
 def structure(graph: tf.compat.v1.GraphDef) -> dict[str, Any]:
-    """What tells Inception's graph from others: see `STRUCTURE`.
+    """The properties that identify the graph of Inception: see `STRUCTURE`.
 
     Raises:
-        ValueError: If the nodes with this information are not there.
+        ValueError: If a node with this information is missing.
     """
     nodes = {node.name: node for node in graph.node}
 
@@ -76,17 +76,17 @@ def structure(graph: tf.compat.v1.GraphDef) -> dict[str, Any]:
         }
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(
-            f"A graph with the nodes of Inception was expected. Received: one in which {error} is "
-            "missing or is something else."
+            f"Expected a graph with the nodes of Inception. Received: one in which {error} is "
+            "missing or has another form."
         ) from error
 
 
 def check(graph: tf.compat.v1.GraphDef, path: str | os.PathLike) -> None:
-    """Raises a `ValueError` unless the graph is built as that of 2015-12-05.
+    """Raises a `ValueError` unless the graph has the structure of that of 2015-12-05.
 
-    The zoo knows no checksum of that file. So the graph is recognised by its preprocessing, its
-    layers and the number of its weights; whether the weights' values are the right ones, only the
-    SHA-256 can tell that every result carries.
+    The graph is identified by its preprocessing, its layers and the number of its weights, because
+    no checksum of the file is published. The values of the weights are not checked: every result
+    records their SHA-256.
     """
     found = structure(graph)
     for what, expected in STRUCTURE.items():
@@ -98,12 +98,12 @@ def check(graph: tf.compat.v1.GraphDef, path: str | os.PathLike) -> None:
 
 
 def network(graph: tf.compat.v1.GraphDef) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """The part of a graph from scaled images to (features, logits), for batches of any size.
+    """The part of a graph from scaled images to features and logits, for batches of any size.
 
-    The logits are without the bias, as in Salimans et al.'s own code and what followed it.
+    The logits have no bias, as in the code of Salimans et al. and its successors.
 
     Args:
-        graph: Built as `structure` wants it, for batches of one.
+        graph: A graph with the nodes that `structure` reads, for batches of one.
 
     Returns:
         A function from `[B, 299, 299, 3]` in [-1, 1) to `[B, 2048]` and `[B, 1008]`.
@@ -113,8 +113,8 @@ def network(graph: tf.compat.v1.GraphDef) -> Callable[[np.ndarray], list[np.ndar
         pool, weights = tf.graph_util.import_graph_def(
             graph, input_map={INPUT: images}, return_elements=[FEATURES, f"{WEIGHTS}:0"], name=""
         )
-        # The graph's own path from here to the logits is shaped for one image.
+        # The path of the graph from here to the logits has shapes for one image.
         features = tf.reshape(pool, [-1, weights.shape[0]])
         logits = features @ weights
-    # A session, because the graph's BatchNormWithGlobalNormalization is barred from functions.
+    # A session, because functions do not support BatchNormWithGlobalNormalization of the graph.
     return tf.compat.v1.Session(graph=within).make_callable([features, logits], [images])

@@ -1,4 +1,4 @@
-"""Likelihoods of held-out images by annealed importance sampling: no good posterior is needed."""
+"""Likelihoods of held-out images by annealed importance sampling, which needs no posterior."""
 
 import dataclasses
 import functools
@@ -22,12 +22,12 @@ from zoo.model import GenerativeModel
 
 tfd = tfp.distributions
 
-# What the preliminary pass tunes to: the optimum for HMC in many dimensions of Beskos et al.,
-# "Optimal tuning of the hybrid Monte Carlo algorithm", 2013. https://arxiv.org/abs/1001.4460
+# The acceptance rate that step sizes are tuned to: the optimum for HMC in many dimensions of Beskos
+# et al., "Optimal tuning of the hybrid Monte Carlo algorithm", 2013. https://arxiv.org/abs/1001.4460
 _ACCEPTANCE = 0.65
 _FIRST_STEP, _TUNING_RATE = 0.1, 0.1
 
-# Of the sigmoid: small steps where the densities change most, at both ends of the way.
+# Steepness of the sigmoid of powers, with small steps at both ends, where densities change most.
 _STEEPNESS = 4.0
 
 
@@ -46,49 +46,50 @@ def annealed_importance_sampling(
     jit_compile: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Estimate:
-    """-log p(x) where p(x, z) is known and p(z | x) is not, averaged over observations.
+    """-log p(x) by annealed importance sampling, in nats, averaged over observations.
 
-    Neal, "Annealed importance sampling", 2001 (https://arxiv.org/abs/physics/9803008), as Wu et
-    al., "On the Quantitative Analysis of Decoder-Based Generative Models", 2017, use it
-    (https://arxiv.org/abs/1611.04273). Each chain starts at a draw from `initial` and goes through
-    the densities
+    It needs p(x, z), but not p(z | x). Neal, "Annealed importance sampling", 2001
+    (https://arxiv.org/abs/physics/9803008), as used by Wu et al., "On the Quantitative Analysis of
+    Decoder-Based Generative Models", 2017 (https://arxiv.org/abs/1611.04273). Each chain starts at a
+    draw from `initial` and passes through the densities
 
         initial(z)^(1 - b) (p(z) p(x | z))^b
 
-    with T powers b up to 1, on a sigmoid as in Wu et al.: close to each other at both ends. At each
-    there is one Hamiltonian Monte Carlo move. The mean of the chains' weights is an unbiased
-    estimate of p(x) whatever the lengths of chain and step; minus its logarithm is therefore, in
-    expectation, an upper bound on -log p(x). More and longer chains tighten it.
+    with T powers b up to 1 on a sigmoid, as in Wu et al., with small steps at both ends. There is one
+    Hamiltonian Monte Carlo move at each power. The mean weight of the chains is an unbiased estimate
+    of p(x) for any number and size of steps. Therefore the expectation of minus its logarithm is an
+    upper bound on -log p(x). More chains and more steps tighten the bound.
 
-    Steps that adapt to the chains they move would cost the weights that property. So a preliminary
-    pass with draws of its own finds the step size for each b and observation at which some 65 % of
-    moves are accepted, and the chains that count move by these, held fixed.
+    The weights would be biased if the step sizes adapted to the chains. Therefore a preliminary pass
+    with separate draws finds the step sizes, for each b and observation, with which about 65 % of the
+    moves are accepted; the chains then use these fixed step sizes.
 
     Args:
-        log_likelihood: log p(x | z), a differentiable function of `z[K, B, D]` and `x[B, ...]`,
-            which returns `[K, B]`.
+        log_likelihood: log p(x | z), a differentiable function from `z[K, B, D]` and `x[B, ...]` to
+            `[K, B]`.
         prior: p(z), with a density on `z[D]`.
         x: Observations `[N, ...]`.
-        initial: From `x[B, ...]` to a distribution with a density, of batch shape `[B]`, on `z[D]`,
-            such as an approximate posterior; the prior if `None`.
+        initial: A function from `x[B, ...]` to a distribution with a density, of batch shape `[B]`,
+            on `z[D]`, such as an approximate posterior; the prior if `None`.
         num_steps: Number of powers, T.
-        num_chains: Chains for each observation, K.
-        leapfrog_steps: Leapfrog steps of one move.
-        step_size: Of the leapfrog steps, where it is known, which saves the preliminary pass.
-        batch_size: Observations at a time. A batch is drawn for as a whole, so the noise of the
-            estimate depends on it.
-        seed: Of all draws.
-        jit_compile: Whether to compile the passes with XLA; `None` leaves it to TensorFlow.
-        progress: Called with the number of observations done and of all.
+        num_chains: Number of chains for each observation, K.
+        leapfrog_steps: Number of leapfrog steps of one move.
+        step_size: Size of the leapfrog steps. If it is given, there is no preliminary pass.
+        batch_size: Number of observations at a time. The random numbers are drawn for a batch as a
+            whole, so the noise of the estimate depends on the batch size.
+        seed: Seed of all draws.
+        jit_compile: Whether to compile the passes with XLA; `None` for TensorFlow's default.
+        progress: A function that is called with the number of observations done and their total
+            number.
 
     Returns:
         The mean in nats and its standard error over observations. `details` has the share of
         accepted moves, `acceptance`, and the effective number of chains, (sum w)^2 / sum w^2: its
-        mean over observations, `ess`, and smallest value, `ess_min`. Near 1 out of many it tells of
-        a loose bound.
+        mean over observations, `ess`, and its smallest value, `ess_min`. A value near 1 with many
+        chains means that the bound is loose.
 
     Raises:
-        ValueError: For a distribution without a density, numbers below 1, or if no chain has a
+        ValueError: If a distribution has no density, if a number is below 1, or if no chain has a
             positive weight.
 
     Example:
@@ -108,7 +109,7 @@ def annealed_importance_sampling(
     )
     x = np.asarray(x)
     if not len(x):
-        raise ValueError("A likelihood takes at least 1 observation. Received: none.")
+        raise ValueError("A likelihood needs at least 1 observation. Received: none.")
     if step_size is not None and not step_size > 0:
         raise ValueError(f"`step_size` must be positive, or None. Received: {step_size}.")
     _check_density(prior, "prior")
@@ -118,7 +119,7 @@ def annealed_importance_sampling(
     path = functools.partial(
         _Path, log_likelihood, prior, initial, num_steps, num_chains, leapfrog_steps
     )
-    # Traced once, whatever the size of the last batch.
+    # Traced once, for any size of the last batch.
     images = tf.TensorSpec([None, *x.shape[1:]])
     steps, key = tf.TensorSpec([num_steps, None]), tf.TensorSpec([2], tf.int32)
     compiled = functools.partial(tf.function, autograph=False, jit_compile=jit_compile)
@@ -136,7 +137,7 @@ def annealed_importance_sampling(
         else:
             step_sizes = tf.fill([num_steps, len(part)], np.float32(step_size))
         log_weights, acceptance = (t.numpy() for t in run(part, step_sizes, run_seed))
-        with np.errstate(invalid="ignore"):  # What is not finite is refused at the end.
+        with np.errstate(invalid="ignore"):  # Values that are not finite are refused at the end.
             total = np.logaddexp.reduce(log_weights, 0)
             effective.append(np.exp(2 * total - np.logaddexp.reduce(2 * log_weights, 0)))
         nats.append(np.log(num_chains) - total)
@@ -178,31 +179,33 @@ def annealed_nll(
 ) -> Estimate:
     """-log p(x) by `annealed_importance_sampling`, for any model with a likelihood and a prior.
 
-    It needs no encoder, or checks what importance sampling with one says.
+    It needs no encoder, and serves to check importance sampling with an encoder.
 
     Args:
-        model: One with `likelihood` and a `prior` that has a density.
-        x: Images `[N, H, W, C]`, as `negative_log_likelihood` takes them.
-        initial: Where chains start: "prior"; "posterior" for q(z | x), which is nearer and so
-            takes fewer steps; or "normal" for the normal with the mean and variance of q(z | x),
-            where it has no density itself, as in Mescheder et al., "Adversarial Variational Bayes",
-            2017 (https://arxiv.org/abs/1701.04722). To the variance 1e-4 is added.
-        num_steps: As there, like all that follow.
-        num_chains: Chains for each image.
-        leapfrog_steps: Leapfrog steps of one move.
-        step_size: Of the leapfrog steps; tuned if `None`.
-        batch_size: Images at a time.
-        seed: Of all draws.
-        progress: Called with the number of images done and of all.
+        model: A model with `likelihood` and a `prior` that has a density.
+        x: Images `[N, H, W, C]`, as for `negative_log_likelihood`.
+        initial: The distribution that chains start from: "prior"; "posterior" for q(z | x), which
+            is nearer to p(z | x) and needs fewer steps; or "normal" for the normal distribution with
+            the mean and variance of a q(z | x) without a density, as in Mescheder et al.,
+            "Adversarial Variational Bayes", 2017 (https://arxiv.org/abs/1701.04722). 1e-4 is added
+            to the variance.
+        num_steps: Number of powers, T.
+        num_chains: Number of chains for each image.
+        leapfrog_steps: Number of leapfrog steps of one move.
+        step_size: Size of the leapfrog steps; tuned if `None`.
+        batch_size: Number of images at a time.
+        seed: Seed of all draws.
+        progress: A function that is called with the number of images done and their total number.
 
     Returns:
-        As `annealed_importance_sampling`, and `bits_per_dim` as `negative_log_likelihood`.
+        As `annealed_importance_sampling`, with `bits_per_dim` as in `negative_log_likelihood`.
 
     Raises:
-        ValueError: If the model has no likelihood, or a prior or posterior has no density, or the
-            images are not of the likelihood's kind.
+        ValueError: If the model has no likelihood, if the prior or posterior has no density, or if
+            the likelihood does not apply to the images.
 
     Example:
+        >>> model = zoo.presets.build(zoo.presets.get("vae_digits"), (8, 8, 1))
         >>> x = np.ones((2, 8, 8, 1), "float32")
         >>> annealed = zoo.metrics.annealed_nll(model, x, num_steps=20, num_chains=2)
         >>> sorted(annealed.details)
@@ -210,17 +213,17 @@ def annealed_nll(
     """
     if not (hasattr(model, "likelihood") and hasattr(model, "prior")):
         raise ValueError(
-            "Annealing takes a model with a likelihood p(x | z) and a prior p(z). Received: a "
+            "Annealing needs a model with a likelihood p(x | z) and a prior p(z). Received: a "
             f"{type(model).__name__}, which lacks them. Its samples can be scored instead."
         )
     if model.condition is not None and not model.condition_is_optional:
         raise ValueError(
-            "Annealing is of models without a condition. Received: a "
-            f"{type(model).__name__}, which takes one; `negative_log_likelihood` does too."
+            "Annealing applies to models without a condition. Received: a "
+            f"{type(model).__name__}, which takes one. Use `negative_log_likelihood`."
         )
     if not model.prior.has_density:
         raise ValueError(
-            "Annealing takes a prior with a density over z[D]. Received: a "
+            "Annealing needs a prior with a density over z[D]. Received: a "
             f"{type(model.prior).__name__}, which has none."
         )
     x = check_observations(model, x)
@@ -261,12 +264,12 @@ def annealed_nll(
 
 
 def nearest_start(model: GenerativeModel) -> str:
-    """The `initial` of `annealed_nll` with the shortest way, of those that this model has."""
+    """The `initial` of `annealed_nll` that is nearest to p(z | x), among those the model has."""
     posterior = getattr(model, "posterior", None)
     if isinstance(posterior, ImplicitPart):
         return "normal"
     family = getattr(posterior, "family", None)
-    # Some families know the density of their own draws alone.
+    # Some families have a density only at their own draws.
     if isinstance(family, Deterministic) or not getattr(family, "has_density_everywhere", True):
         return "prior"
     return "prior" if posterior is None else "posterior"
@@ -306,14 +309,14 @@ class _Path:
             step_size[:, None],
             self.leapfrog_steps,
         )
-        # The density is another one than at the last move, and so is its value at z.
-        # (`tfp.mcmc.sample_annealed_importance_chain` keeps the old one, which biases its weights.)
+        # The density differs from that of the last move, so its value at z must be computed again.
+        # (`tfp.mcmc.sample_annealed_importance_chain` keeps the old value, which biases the weights.)
         moved, results = kernel.one_step(z, kernel.bootstrap_results(z), seed=seed)
         accept = tf.exp(tf.minimum(results.log_accept_ratio, 0.0))
         return tf.ensure_shape(moved, z.shape), accept
 
     def tune(self, seed):
-        """The step size for each move, `[T, B]`, found on the way."""
+        """The tuned step size of each move, `[T, B]`."""
 
         def body(step, z, step_size, step_sizes):
             here = tf.random.experimental.stateless_fold_in(seed, step)
@@ -322,7 +325,7 @@ class _Path:
             excess = tf.reduce_mean(accept, 0) - _ACCEPTANCE
             return step + 1, z, step_size * tf.exp(_TUNING_RATE * excess), step_sizes
 
-        z = self.begin(1, seed)  # A single chain, which costs the least, tunes well enough.
+        z = self.begin(1, seed)  # One chain is enough for tuning, and the cheapest.
         step_size = tf.fill(tf.shape(z)[1:2], _FIRST_STEP)
         step_sizes = tf.TensorArray(tf.float32, self.num_steps, element_shape=step_size.shape)
         loop = (0, z, step_size, step_sizes)
@@ -332,7 +335,7 @@ class _Path:
         """The logs of the weights `[K, B]`, and the share of accepted moves `[B]`."""
 
         def body(step, z, log_weight, accepted):
-            # In float64: of thousands of nats, each step adds a little.
+            # In float64, because each step adds a little to thousands of nats.
             rise = self.powers[step + 1] - self.powers[step]
             log_weight += tf.cast(rise * self.gain(z), tf.float64)
             here = tf.random.experimental.stateless_fold_in(seed, step)
@@ -348,7 +351,7 @@ class _Path:
 
 
 def _powers(num_steps):
-    """b from 0 to 1, `[T + 1]`: a sigmoid's middle part, stretched."""
+    """b from 0 to 1, `[T + 1]`: the middle part of a sigmoid, scaled to [0, 1]."""
     sigmoid = 1 / (1 + np.exp(-_STEEPNESS * np.linspace(-1, 1, num_steps + 1)))
     return (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
 
@@ -356,6 +359,6 @@ def _powers(num_steps):
 def _check_density(distribution, name):
     if not has_log_prob(distribution):
         raise ValueError(
-            f"Annealing takes a {name} with a density. Received: {distribution.name}, which can "
+            f"Annealing needs a {name} with a density. Received: {distribution.name}, which can "
             "only be sampled."
         )

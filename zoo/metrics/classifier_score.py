@@ -1,4 +1,4 @@
-"""The score that a classifier gives to a set of generated images: confident each, diverse all."""
+"""The classifier score of generated images; with the Inception network, the Inception score."""
 
 import numpy as np
 
@@ -6,24 +6,25 @@ from zoo.metrics.estimate import Estimate, as_features
 
 
 def classifier_score(logits: np.ndarray, splits: int = 10, seed: int = 0) -> Estimate:
-    """exp E KL(p(y|x) ‖ p(y)) of a classifier's predictions, the mean over parts of the set.
+    """exp E KL(p(y|x) ‖ p(y)) of a classifier's predictions, averaged over parts of the set.
 
-    From 1, where all predictions are equal, to K, where they are certain and the K classes equally
-    frequent. Of Salimans et al., "Improved Techniques for Training GANs", 2016, section 4,
-    https://arxiv.org/abs/1606.03498; it is called the Inception score only with that network. It
-    grows with the size of the parts: 10 parts of 5000 are the custom.
+    It is 1 if all predictions are equal, and K if they are certain and the K classes are equally
+    frequent. Salimans et al., "Improved Techniques for Training GANs", 2016, section 4,
+    https://arxiv.org/abs/1606.03498; the name Inception score is reserved for their network. The
+    score grows with the size of the parts; 10 parts of 5000 are customary.
 
     Args:
-        logits: `[N, K]`, before the softmax.
-        splits: Number of random parts of the set, of equal size up to one.
-        seed: Of their choice.
+        logits: Logits `[N, K]`, before the softmax.
+        splits: Number of random parts of the set. Their sizes differ by one at most.
+        seed: Seed of the choice of parts.
 
     Returns:
-        The score; its standard error over the parts, where there are several.
+        The score, and its standard error over the parts if there are several.
         `details["std_over_splits"]` is the standard deviation (divided by n) that papers print.
 
     Raises:
-        ValueError: For fewer examples than parts, NaN or infinity, or integers.
+        ValueError: If there are fewer examples than parts, or if a logit is NaN, infinite or an
+            integer.
 
     Example:
         >>> certain = 100 * np.eye(4)[np.arange(40) % 4]
@@ -53,7 +54,7 @@ def _score(logits):
 
 
 def score_of_sums(n: float, negative_entropies: float, probabilities: np.ndarray) -> float:
-    """The score of n predictions from the sums of Σ p log p and of p, `[K]`."""
+    """The score of n predictions from the sums of Σ p log p and of p, `[K]`, over examples."""
     marginal = probabilities / n
-    present = marginal[marginal > 0]  # Where p underflows to 0, p log p has gone to 0 as well.
+    present = marginal[marginal > 0]  # If p underflows to 0, so does p log p.
     return float(np.exp(negative_entropies / n - (present * np.log(present)).sum()))

@@ -1,49 +1,47 @@
-"""How far each dimension of a code stands for one known factor of variation of the data, and no other.
+"""Disentanglement scores: whether each dimension of a code represents one factor of variation.
 
-All scores work on arrays: `codes[N, D]`, the posterior's means for N images, and `factors[N, F]`, the
-values of the F factors that the images were made from, numbered 0, 1, ... for each factor. Sizes and
-settings are those of Locatello et al., "Challenging Common Assumptions in the Unsupervised Learning
-of Disentangled Representations" (2019), https://arxiv.org/abs/1811.12359, where the scores are
-compared: 10,000 examples to train on, 5,000 to test on.
+The scores take arrays: `codes[N, D]`, the posterior means of N images, and `factors[N, F]`, the values
+of the F factors that generated the images, numbered 0, 1, ... for each factor. Sizes and settings are
+those of Locatello et al., "Challenging Common Assumptions in the Unsupervised Learning of Disentangled
+Representations", 2019, https://arxiv.org/abs/1811.12359, who compare the scores: 10,000 examples to
+train on, 5,000 to test on.
 """
 
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import GradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import mutual_info_score
-from sklearn.svm import LinearSVC
 
 from zoo.metrics.estimate import Estimate, as_features
 
 
 def mutual_information_gap(codes: Any, factors: Any, bins: int = 20) -> Estimate:
-    """MIG: by how much the code that knows most of a factor knows more than the next one does.
+    """MIG: the gap between the two dimensions with the largest mutual information of each factor.
 
-    The gap between the two largest mutual informations, over the entropy of the factor, averaged
-    over factors: 1 where one dimension determines each factor and no second one knows of it, 0 where
-    the best two know the same.
+    The gap between the two largest mutual informations is divided by the entropy of the factor and
+    averaged over factors. The score is 1 if one dimension determines each factor and the others are
+    independent of it, and 0 if the best two dimensions have equal information.
 
-    Each dimension is cut into `bins` of equal width between its least and greatest value. Mutual
-    information counted in a histogram is too large, for independent uniform variables by
-    (bins - 1)(values - 1) / 2N nats on average: what does not exceed that is chance. This is the
-    score on means of the posterior; Chen et al. integrate over its densities.
+    Each dimension is divided into `bins` of equal width between its minimum and maximum. Mutual
+    information from a histogram is too large, by (bins - 1)(values - 1) / 2N nats on average for
+    independent uniform variables: values up to this level are chance.
 
-    Source: Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders" (2018),
-    section 4, https://arxiv.org/abs/1802.04942; binned as in Locatello et al. (2019).
+    Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders", 2018, section 4,
+    https://arxiv.org/abs/1802.04942; with the bins of Locatello et al. (2019).
 
     Args:
         codes: Floats `[N, D]`, D >= 2.
         factors: Ints `[N, F]` >= 0, at least two values of each factor.
-        bins: Of each dimension of the codes, at least 2.
+        bins: Number of bins of each dimension, at least 2.
 
     Returns:
         The score. `details`: `mutual_information` in nats, for each factor a list over dimensions,
         and for each factor its `entropy`, its `gap` (over the entropy) and the `chance` level above.
 
     Raises:
-        ValueError: If the arrays are not so, or `bins` < 2.
+        ValueError: If the arrays have other shapes, types or ranges, or if `bins` < 2.
+
+    Notes:
+        The score is computed from posterior means. Chen et al. integrate over posterior densities.
 
     Example:
         >>> factors = np.random.default_rng(0).integers(5, size=(1000, 3))
@@ -51,9 +49,11 @@ def mutual_information_gap(codes: Any, factors: Any, bins: int = 20) -> Estimate
         >>> round(float(score), 2)
         1.0
     """
+    from sklearn.metrics import mutual_info_score
+
     codes, factors = _examples(codes, factors)
     if bins < 2:
-        raise ValueError(f"Codes fall into at least two bins. Received: bins={bins}.")
+        raise ValueError(f"Expected at least two bins. Received: bins={bins}.")
     binned = np.apply_along_axis(_binned, 0, codes, bins)
     information = np.array([[mutual_info_score(z, v) for z in binned.T] for v in factors.T])
     entropy = np.array([mutual_info_score(v, v) for v in factors.T])
@@ -77,35 +77,37 @@ def dci(
 ) -> dict[str, Estimate]:
     """Disentanglement, completeness and informativeness, from trees that predict each factor.
 
-    For each factor gradient-boosted trees learn to tell its value from the code; R[D, F] is how much
-    each dimension mattered to them. With the rows of R as distributions over factors, a dimension is
-    disentangled by one minus the distribution's entropy to the base F, and dimensions count by their
-    share of R. Completeness is the same for the columns, as distributions over dimensions to the
-    base D: 1 where one dimension alone predicts a factor. Informativeness is the trees' accuracy.
+    Gradient-boosted trees predict each factor from the code; R[D, F] is the importance of each
+    dimension for each factor. The rows of R, normalised, are distributions over factors. The
+    disentanglement of a dimension is one minus the entropy of its distribution to the base F, and the
+    score is the mean over dimensions weighted by their share of R. Completeness is the same for the
+    columns of R, distributions over dimensions, to the base D: it is 1 if one dimension alone
+    predicts each factor. Informativeness is the accuracy of the trees.
 
-    The trees are scikit-learn's `GradientBoostingClassifier` as it comes, 100 for each value of a
-    factor, which the field's numbers are made with; that takes minutes at 10,000 examples. Faster
-    ones do not replace it: histogram-based boosting has no importances, and forests, whose deep
-    trees come to split on noise, spread them and score lower.
-
-    Source: Eastwood & Williams, "A Framework for the Quantitative Evaluation of Disentangled
-    Representations" (2018), section 2, https://openreview.net/forum?id=By-7dz-AZ; with the trees
-    and the accuracy of Locatello et al. (2019).
+    Eastwood & Williams, "A Framework for the Quantitative Evaluation of Disentangled
+    Representations", 2018, section 2, https://openreview.net/forum?id=By-7dz-AZ; with the trees and
+    the accuracy of Locatello et al. (2019).
 
     Args:
         codes_train: Floats `[N, D]`, D >= 2.
         factors_train: Ints `[N, F]` >= 0, F >= 2, at least two values of each factor.
         codes_test: Floats `[M, D]`, of other examples.
-        factors_test: Ints `[M, F]`, theirs.
-        seed: Of the trees, which break ties between equally good splits at random.
+        factors_test: Ints `[M, F]`, the factors of these examples.
+        seed: Seed of the trees, which break ties between equal splits at random.
 
     Returns:
-        `disentanglement` (0 where no dimension matters) with `details["importances"]`, R as a list
+        `disentanglement` (0 if no dimension is important) with `details["importances"]`, R as a list
         of rows; `completeness`; `informativeness_train` and `informativeness_test`, with
         `details["accuracies"]` for each factor.
 
     Raises:
-        ValueError: If the arrays are not so.
+        ValueError: If the arrays have other shapes, types or ranges.
+
+    Notes:
+        The trees are the `GradientBoostingClassifier` of scikit-learn with its defaults, 100 for each
+        value of a factor, as in published numbers. They take minutes at 10,000 examples. Faster trees
+        are no replacement: histogram-based boosting has no importances, and the deep trees of forests
+        split on noise, which spreads the importances and lowers the scores.
 
     Example:
         >>> factors = np.random.default_rng(0).integers(3, size=(200, 2))
@@ -114,6 +116,8 @@ def dci(
         >>> {name: round(float(score), 3) for name, score in scores.items()}
         {'disentanglement': 1.0, 'completeness': 1.0, ... 'informativeness_test': 1.0}
     """
+    from sklearn.ensemble import GradientBoostingClassifier
+
     train, test = _train_and_test(codes_train, factors_train, codes_test, factors_test)
     _need_two_factors(train[1])
     trees = [GradientBoostingClassifier(random_state=seed).fit(train[0], v) for v in train[1].T]
@@ -149,32 +153,32 @@ def sap(
     factors_test: Any,
     continuous: bool = False,
 ) -> Estimate:
-    """SAP: how much better the best single dimension predicts a factor than the second best.
+    """SAP: the gap between the two dimensions that best predict each factor.
 
-    The gap between the two best predictions, averaged over factors. A linear support vector machine
-    (C = 0.01, classes balanced) learns a factor's value from one dimension, and its prediction is as
-    good as its accuracy on the test examples. The second best is right by chance at least, so that
-    the score can hardly exceed 1 - 1/values; and one machine for each value against the rest cannot
-    tell all of many values by one dimension. Factors whose values are evenly
-    spaced quantities may be taken as `continuous`; a prediction is then as good as the squared
-    correlation of dimension and factor, on the test examples too. It has nothing to train.
+    The gap between the two best predictions is averaged over factors. A linear support vector machine
+    (C = 0.01, balanced classes) predicts the factor from one dimension; its score is the accuracy on
+    the test examples. The second best dimension has at least the accuracy of chance, so the score
+    hardly exceeds 1 - 1/values. Machines of one value against the rest cannot separate many values in
+    one dimension. If the values of a factor are evenly spaced quantities, use `continuous`: the score
+    of a dimension is then its squared correlation with the factor on the test examples, and nothing
+    is trained.
 
-    Source: Kumar et al., "Variational Inference of Disentangled Latent Concepts from Unlabeled
-    Observations" (2018), section 3, https://openreview.net/forum?id=H1kG7GZAW; with the machine of
+    Kumar et al., "Variational Inference of Disentangled Latent Concepts from Unlabeled
+    Observations", 2018, section 3, https://openreview.net/forum?id=H1kG7GZAW; with the machine of
     Locatello et al. (2019).
 
     Args:
         codes_train: Floats `[N, D]`, D >= 2.
         factors_train: Ints `[N, F]` >= 0, at least two values of each factor.
         codes_test: Floats `[M, D]`, of other examples.
-        factors_test: Ints `[M, F]`, theirs.
-        continuous: Whether all factors are quantities, not kinds.
+        factors_test: Ints `[M, F]`, the factors of these examples.
+        continuous: Whether all factors are quantities, not categories.
 
     Returns:
         The score, with `details["scores"]`, for each factor a list over dimensions.
 
     Raises:
-        ValueError: If the arrays are not so.
+        ValueError: If the arrays have other shapes, types or ranges.
 
     Example:
         >>> factors = np.random.default_rng(0).integers(2, size=(300, 3))
@@ -217,37 +221,38 @@ def factor_vae_score(
     min_std: float = 0.05,
     seed: int = 0,
 ) -> Estimate:
-    """FactorVAE's score: whether the dimension that stands still tells which factor does.
+    """The score of FactorVAE: whether the dimension with the least variance identifies the factor.
 
-    In each draw one factor, each in turn, is fixed: at the value of an example drawn at random, of whose like
-    `batch_size` are drawn without replacement. Relative to its variance over all codes, one
-    dimension varies least among them and casts a vote for the factor. The score is the accuracy, in
-    further draws, of naming the factor that the dimension's votes were most often cast for.
+    Each draw fixes one factor, in turn, at the value of a random example, and takes `batch_size`
+    examples with this value, without replacement. The dimension with the least variance in the draw,
+    relative to its variance over all codes, votes for the factor. In further draws each dimension
+    predicts the factor that received most of its votes; the score is the accuracy.
 
-    Dimensions that hardly vary at all are left out: they are collapsed to the prior, and noise would
-    have them win. The threshold on their standard deviation is that of the settings of Locatello et
-    al., whose code leaves none out unless told. A dimension that is constant never takes part.
-
-    Source: Kim & Mnih, "Disentangling by Factorising" (2018), section 4,
-    https://arxiv.org/abs/1802.05983; sizes of Locatello et al. (2019).
+    Kim & Mnih, "Disentangling by Factorising", 2018, section 4, https://arxiv.org/abs/1802.05983;
+    with the sizes of Locatello et al. (2019).
 
     Args:
         codes: Floats `[N, D]`, D >= 2.
         factors: Ints `[N, F]` >= 0, F >= 2, at least two values of each factor, `batch_size`
             examples of each value.
-        batch_size: Examples in a draw, at least 2.
-        num_train: Draws that vote.
-        num_eval: Draws that are judged; of the same examples.
-        min_std: The least standard deviation of a dimension that takes part.
-        seed: Of the draws.
+        batch_size: Number of examples in a draw, at least 2.
+        num_train: Number of draws that vote.
+        num_eval: Number of draws that are predicted, from the same examples.
+        min_std: The least standard deviation of a dimension that votes.
+        seed: Seed of the draws.
 
     Returns:
-        The score, 0 if no dimension takes part; `stderr` is over draws, for these examples.
-        `details`: the number of `active_dims`, `train_accuracy`, the accuracy of `chance`, and the
-        `votes` for each factor as a list over dimensions.
+        The score, 0 if no dimension votes; `stderr` is over draws, for these examples. `details`: the
+        number of `active_dims`, `train_accuracy`, the accuracy of `chance`, and the `votes` for each
+        factor as a list over dimensions.
 
     Raises:
-        ValueError: If the arrays are not so, or a value is too rare.
+        ValueError: If the arrays have other shapes, types or ranges, or if a value is too rare.
+
+    Notes:
+        Dimensions below `min_std` are excluded: they have collapsed to the prior, and their noise
+        would win. The default is that of the settings of Locatello et al.; their code excludes none
+        by default. Constant dimensions never vote.
 
     Example:
         >>> factors = np.random.default_rng(0).integers(3, size=(500, 4))
@@ -278,8 +283,8 @@ def factor_vae_score(
     rng = np.random.default_rng(seed)
 
     def vote(group):
-        alike = group.of(rng.integers(len(codes)))
-        batch = codes[rng.choice(alike, batch_size, replace=False, shuffle=False)]
+        equal = group.of(rng.integers(len(codes)))
+        batch = codes[rng.choice(equal, batch_size, replace=False, shuffle=False)]
         relative = np.full(len(active), np.inf)
         relative[active] = batch[:, active].var(axis=0, ddof=1) / variances[active]
         return relative.argmin()
@@ -306,32 +311,32 @@ def beta_vae_score(
     num_eval: int = 5_000,
     seed: int = 0,
 ) -> Estimate:
-    """beta-VAE's score: whether a linear classifier can tell which factor is shared.
+    """The score of beta-VAE: whether a linear classifier identifies the factor that pairs share.
 
-    In each draw one factor, each in turn, is shared: `batch_size` pairs of examples are drawn, each two of which
-    are different examples that agree in the factor. From the mean over pairs of the codes' absolute
-    difference, logistic regression learns which factor it was; the score is its accuracy in further
-    draws. It sees all dimensions at once, so that it can be 1 where factors share a dimension.
+    Each draw takes `batch_size` pairs of different examples that share the value of one factor, in
+    turn. Logistic regression predicts this factor from the absolute difference of the codes, averaged
+    over pairs; the score is its accuracy in further draws. The classifier uses all dimensions
+    together, so the score can be 1 even if factors share a dimension.
 
-    Source: Higgins et al., "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational
-    Framework" (2017), section 3, https://openreview.net/forum?id=Sy2fzU9gl; sizes and classifier of
-    Locatello et al. (2019).
+    Higgins et al., "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational
+    Framework", 2017, section 3, https://openreview.net/forum?id=Sy2fzU9gl; with the sizes and the
+    classifier of Locatello et al. (2019).
 
     Args:
         codes: Floats `[N, D]`, D >= 2.
         factors: Ints `[N, F]` >= 0, F >= 2, at least two values of each factor and two examples
             of each value.
-        batch_size: Pairs in a draw, at least 2.
-        num_train: Draws to learn from.
-        num_eval: Draws that are judged; of the same examples.
-        seed: Of the draws.
+        batch_size: Number of pairs in a draw, at least 2.
+        num_train: Number of draws to train on.
+        num_eval: Number of draws to test on, from the same examples.
+        seed: Seed of the draws.
 
     Returns:
         The score; `stderr` is over draws, for these examples. `details`: `train_accuracy`, and the
         accuracy of `chance`.
 
     Raises:
-        ValueError: If the arrays are not so, or a value is too rare.
+        ValueError: If the arrays have other shapes, types or ranges, or if a value is too rare.
 
     Example:
         >>> factors = np.random.default_rng(0).integers(3, size=(500, 4))
@@ -342,6 +347,8 @@ def beta_vae_score(
     codes, factors = _examples(codes, factors)
     _need_two_factors(factors)
     _need_draws(batch_size, num_train, num_eval, factors)
+    from sklearn.linear_model import LogisticRegression
+
     groups = [_Groups(v, f"factor {f}", 2) for f, v in enumerate(factors.T)]
     rng = np.random.default_rng(seed)
 
@@ -375,13 +382,13 @@ def beta_vae_score(
 
 
 def _gap(scores: np.ndarray) -> np.ndarray:
-    """Of each row, the largest less the second largest."""
+    """The difference between the two largest values of each row."""
     ordered = np.sort(scores, axis=1)
     return ordered[:, -1] - ordered[:, -2]
 
 
 def _concentration(importances: np.ndarray) -> float:
-    """How far each row is on one column, 1 - entropy to the base of columns, weighted by row sums."""
+    """One minus the entropy of each row, to the base of columns, averaged with weights of row sums."""
     sums = importances.sum(axis=1)
     weights = sums[sums > 0]
     if not len(weights):
@@ -393,14 +400,14 @@ def _concentration(importances: np.ndarray) -> float:
 
 
 def _binned(code: np.ndarray, bins: int) -> np.ndarray:
-    """The number 1, ..., `bins` of the bin of each value; the last bin has its right end, too."""
+    """The number of the bin of each value, from 1 to `bins`. The last bin includes its right end."""
     return np.digitize(code, np.histogram_bin_edges(code, bins)[:-1])
 
 
 def _squared_correlations(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """`[F, D]`; a constant dimension is correlated with nothing."""
+    """Squared correlations `[F, D]`, 0 for a constant dimension."""
     codes, factors = codes - codes.mean(axis=0), factors - factors.mean(axis=0)
-    # Of a constant the mean may be off by rounding, and its square must not divide another.
+    # The mean of a constant may have a rounding error, which must not become a norm.
     codes[:, np.ptp(codes, axis=0) == 0] = 0
     products = (factors.T @ codes) ** 2
     norms = (factors**2).sum(axis=0)[:, None] * (codes**2).sum(axis=0)
@@ -408,7 +415,9 @@ def _squared_correlations(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
 
 
 def _svm_accuracy(code, values, code_test, values_test) -> float:
-    # The primal problem is the same one, and its solver draws no random numbers.
+    from sklearn.svm import LinearSVC
+
+    # The primal problem has the same solution, and its solver draws no random numbers.
     svm = LinearSVC(C=0.01, class_weight="balanced", dual=False).fit(code, values)
     return svm.score(code_test, values_test)
 
@@ -421,7 +430,7 @@ def _accuracy_stderr(accuracy: float, num: int) -> float:
 
 
 class _Groups:
-    """The examples that agree in one factor with a given one."""
+    """Groups of the examples that share the value of one factor."""
 
     def __init__(self, values: np.ndarray, name: str, at_least: int):
         found, self.group, self.sizes = np.unique(values, return_inverse=True, return_counts=True)
@@ -429,20 +438,20 @@ class _Groups:
         if self.sizes[rarest] < at_least:
             raise ValueError(
                 f"A draw needs {at_least} examples of the same value of a factor. Received: "
-                f"{self.sizes[rarest]} of value {found[rarest]} of {name}; give more examples, "
-                "smaller batches, or none of that value."
+                f"{self.sizes[rarest]} of value {found[rarest]} of {name}; use more examples, "
+                "smaller batches, or no example of that value."
             )
         self.order = np.argsort(values, kind="stable")
         self.starts = np.cumsum(self.sizes) - self.sizes
         self.places = np.argsort(self.order)
 
     def of(self, example: int) -> np.ndarray:
-        """All that agree with the example, itself among them."""
+        """The indices of all examples in the group of an example, including itself."""
         start, size = self.starts[self.group[example]], self.sizes[self.group[example]]
         return self.order[start : start + size]
 
     def others(self, examples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """For each example one that agrees with it and is not itself, each with the same chance."""
+        """A random other example of the same group for each example, all with equal probability."""
         start, size = self.starts[self.group[examples]], self.sizes[self.group[examples]]
         steps = 1 + rng.integers(size - 1)
         return self.order[start + (self.places[examples] - start + steps) % size]
@@ -467,8 +476,8 @@ def _examples(codes: Any, factors: Any, suffix: str = "") -> tuple[np.ndarray, n
         )
     if (constant := np.ptp(factors, axis=0) == 0).any():
         raise ValueError(
-            f"Each factor must take at least two values in `factors{suffix}`. Received: a single one "
-            f"of factor {int(constant.argmax())}; leave that factor out, or give more examples."
+            f"Each factor must have at least two values in `factors{suffix}`. Received: a single one "
+            f"of factor {int(constant.argmax())}; leave that factor out, or use more examples."
         )
     return codes, factors
 
@@ -479,7 +488,7 @@ def _train_and_test(codes_train, factors_train, codes_test, factors_test):
     for name, a, b in zip(("codes", "factors"), train, test, strict=True):
         if a.shape[1] != b.shape[1]:
             raise ValueError(
-                f"`{name}_train` and `{name}_test` must have as many columns. "
+                f"`{name}_train` and `{name}_test` must have equal numbers of columns. "
                 f"Received: shapes {a.shape} and {b.shape}."
             )
     return train, test
@@ -488,7 +497,7 @@ def _train_and_test(codes_train, factors_train, codes_test, factors_test):
 def _need_two_factors(factors: np.ndarray) -> None:
     if factors.shape[1] < 2:
         raise ValueError(
-            "The score tells factors apart and needs at least two of them. "
+            "The score distinguishes factors and needs at least two of them. "
             f"Received: factors of shape {factors.shape}."
         )
 

@@ -1,4 +1,4 @@
-"""What a metric returns: a value, and how far and by what means it is to be trusted."""
+"""`Estimate`: the value of a metric, with its standard error, bias, method and sample sizes."""
 
 import dataclasses
 from typing import Any
@@ -11,12 +11,12 @@ class Estimate:
     """The value of a metric, with what is needed to judge it.
 
     Attributes:
-        value: The metric itself.
-        stderr: Its standard error, where the estimator has one.
-        n_real: Number of real examples it was computed from.
-        n_fake: Number of generated ones.
-        bias: What the same estimator would give in expectation for two sets of these sizes from one
-            distribution, by a formula; `None` where there is none.
+        value: The value.
+        stderr: The standard error, if the estimator has one.
+        n_real: Number of real examples.
+        n_fake: Number of generated examples.
+        bias: The expectation of the same estimator for two sets of these sizes from one
+            distribution, if a formula is known; otherwise `None`.
         estimator: The method and its settings, enough to repeat it.
         details: Further numbers.
 
@@ -39,22 +39,25 @@ class Estimate:
 
 
 def as_features(values: Any, name: str, at_least: int = 1) -> np.ndarray:
-    """`values` as a float array `[N, d]` without NaN, or a sentence about what it is instead.
+    """`values` as a float array `[N, d]` of finite numbers.
 
     Args:
-        values: What the caller gave.
-        name: What the caller called it.
-        at_least: The smallest N that will do.
+        values: The argument of the caller.
+        name: The name of the argument, for errors.
+        at_least: The smallest valid N.
 
     Raises:
-        ValueError: For another rank, integers, too few rows, NaN or infinity.
+        ValueError: If the rank is not 2, the type is not a float, there are too few rows, or a value
+            is NaN or infinite.
     """
     values = np.asarray(values)
     expected = f"`{name}` must be floats of shape [N, d], N at least {at_least}"
     if values.ndim != 2 or len(values) < at_least or values.shape[1] < 1:
         raise ValueError(f"{expected}. Received: shape {values.shape}.")
     if not np.issubdtype(values.dtype, np.floating):
-        raise ValueError(f"{expected}. Received: {values.dtype}; features are no pixels or labels.")
+        raise ValueError(
+            f"{expected}. Received: {values.dtype}. Pixels and labels are not features."
+        )
     finite = np.isfinite(values)
     if not finite.all():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The Fréchet distance between the Gaussians that two sets of features are summed up by."""
+"""The Fréchet distance between Gaussians that are fitted to two sets of features."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ _METHODS = ("auto", "gram", "cholesky", "eigen")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Moments:
-    """What remains of a set of features: their number, sum, and sum of outer products, in float64.
+    """The number, sum, and sum of outer products of a set of features, in float64.
 
-    Sums of parts add up to the sums of the whole, whatever the parts. Their price is that the
-    covariance is a difference of large numbers where the mean is large: of its 16 digits about
-    2 log10(|mean| / standard deviation) are lost, 6 for a mean of 1000 standard deviations.
+    The moments of parts add up to those of the whole set. The covariance is a difference of large
+    numbers if the mean is large: it loses about 2 log10(|mean| / standard deviation) of its 16
+    digits, 6 for a mean of 1000 standard deviations.
 
     Args:
         n: Number of examples, N.
@@ -25,7 +25,7 @@ class Moments:
         outer: Sum of x xᵀ, `[d, d]`.
 
     Raises:
-        ValueError: If shapes do not fit each other, or a number is NaN or infinite.
+        ValueError: If the shapes do not match, or if a number is NaN or infinite.
 
     Example:
         >>> one, two = np.eye(3), np.ones((4, 3))
@@ -68,7 +68,7 @@ class Moments:
             return NotImplemented
         if self.dim != other.dim:
             raise ValueError(
-                "Moments add up where they are of the same features. Received: dimensions "
+                "Moments add up only if they are of the same features. Received: dimensions "
                 f"{self.dim} and {other.dim}."
             )
         return Moments(self.n + other.n, self.sum + other.sum, self.outer + other.outer)
@@ -82,14 +82,14 @@ class Moments:
     def mean(self) -> np.ndarray:
         """The mean, `[d]`."""
         if not self.n:
-            raise ValueError("A mean takes at least 1 example. Received: none.")
+            raise ValueError("A mean needs at least 1 example. Received: none.")
         return self.sum / self.n
 
     @property
     def covariance(self) -> np.ndarray:
-        """The unbiased covariance, `[d, d]`: divided by N - 1."""
+        """The unbiased covariance, `[d, d]`, with the divisor N - 1."""
         if self.n < 2:
-            raise ValueError(f"A covariance takes at least 2 examples. Received: {self.n}.")
+            raise ValueError(f"A covariance needs at least 2 examples. Received: {self.n}.")
         return (self.outer - np.outer(self.sum, self.mean)) / (self.n - 1)
 
 
@@ -100,32 +100,32 @@ def frechet_distance(
 
     It is the squared 2-Wasserstein distance of two Gaussians: Dowson and Landau, "The Fréchet
     distance between multivariate normal distributions", 1982,
-    https://doi.org/10.1016/0047-259X(82)90077-X. As a score it is of Heusel et al., "GANs Trained
-    by a Two Time-Scale Update Rule", 2017, eq. 6, https://arxiv.org/abs/1706.08500; only with
-    features of the network of that paper, and its way of resizing, is it called FID.
+    https://doi.org/10.1016/0047-259X(82)90077-X. Heusel et al., "GANs Trained by a Two Time-Scale
+    Update Rule", 2017, eq. 6, https://arxiv.org/abs/1706.08500, introduce it as a score. The name FID
+    is reserved for the network and the resizing of that paper.
 
-    Each set is reduced to a factor F with F Fᵀ = C. Then tr C is the sum of F's squares, and
-    tr (C₁C₂)^½ the sum of the singular values of F₁ᵀF₂. There is no root of a matrix that need not
-    be symmetric, nothing is added to a diagonal, and singular covariances are no special case.
+    Each covariance is factored as C = F Fᵀ. Then tr C is the sum of the squares of F, and
+    tr (C₁C₂)^½ is the sum of the singular values of F₁ᵀF₂. This needs no root of a non-symmetric
+    matrix and no addition to a diagonal, and also works for singular covariances.
 
     Args:
-        real: Features `[N, d]`, or their `Moments`; N at least 2.
-        fake: Of the generated examples, likewise.
-        method: Where F comes from. "gram": the centred features themselves. "cholesky": the
-            covariance's triangular factor. "eigen": its eigenvectors, times the roots of its
-            eigenvalues; those that rounding made negative count as 0. "auto" chooses for each set:
-            "gram" for features with N <= d, else "cholesky", or "eigen" where C is singular.
+        real: Features of the real examples, `[N, d]`, or their `Moments`; N at least 2.
+        fake: Features of the generated examples, or their `Moments`.
+        method: The origin of F. "gram": the centred features. "cholesky": the triangular factor of
+            the covariance. "eigen": the eigenvectors of the covariance, times the roots of its
+            eigenvalues; negative eigenvalues (by rounding) count as 0. "auto" chooses for each set:
+            "gram" for features with N <= d, else "cholesky", or "eigen" if C is singular.
 
     Returns:
-        The distance, in squared units of the features. `bias` is `frechet_bias` of the real
-        covariance as estimated, where both sets have more examples than features: further down the
-        formula does not hold. `estimator["clipped"]` is the number of eigenvalues that counted as
-        0. A value below the rounding error, d times float64's precision times tr C₁ + tr C₂, is 0,
-        which `details["rounded_to_zero"]` records.
+        The distance, in squared units of the features. `bias` is `frechet_bias` of the estimated
+        real covariance, if both sets have more examples than features; otherwise its formula does
+        not hold. `estimator["clipped"]` is the number of eigenvalues that counted as 0. A value below
+        the rounding error, d times float64's precision times tr C₁ + tr C₂, is replaced by 0, and
+        `details["rounded_to_zero"]` is true.
 
     Raises:
-        ValueError: For sets of different d or of fewer than 2 examples, NaN, or a method that the
-            set does not allow.
+        ValueError: If the sets have different d, or fewer than 2 examples, or NaN, or if the method
+            does not apply to a set.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -172,23 +172,23 @@ def frechet_distance(
 
 
 def frechet_bias(covariance: np.ndarray, n_real: int, n_fake: int) -> float:
-    """The Fréchet distance to expect of two sets from one Gaussian, to leading order in 1/N.
+    """The expected Fréchet distance of two sets from one Gaussian, to leading order in 1/N.
 
-    The means differ by tr C (1/n_real + 1/n_fake). Close to C, the part of the covariances is
+    The means contribute tr C (1/n_real + 1/n_fake). Near C, the covariances contribute
     ½ Σᵢⱼ Δᵢⱼ² / (λᵢ + λⱼ), with λ the eigenvalues of C and Δ the difference of the two estimates
-    in the basis of its eigenvectors (Bhatia, Jain and Lim, "On the Bures-Wasserstein distance
+    in the basis of the eigenvectors of C (Bhatia, Jain and Lim, "On the Bures-Wasserstein distance
     between positive definite matrices", 2019, https://arxiv.org/abs/1712.01504). An estimate from
-    n examples has Var Δᵢⱼ = λᵢλⱼ (1 + [i = j]) / (n - 1), so that what is expected is
+    n examples has Var Δᵢⱼ = λᵢλⱼ (1 + [i = j]) / (n - 1), so the expected contribution is
     ½ (1/(n_real - 1) + 1/(n_fake - 1)) (Σᵢⱼ λᵢλⱼ / (λᵢ + λⱼ) + ½ tr C).
 
-    It holds for N > d, and is too high for fewer examples. What it is given matters more: a
-    covariance estimated from N examples has too unequal eigenvalues, which lowers the result, the
-    more the nearer N is to d.
+    The formula holds for N > d, and is too high for fewer examples. An estimated covariance matters
+    more: the eigenvalues of an estimate from N examples differ too much from each other, which lowers
+    the result, especially if N is near d.
 
     Args:
         covariance: C, `[d, d]`.
         n_real: Size of one set, at least 2.
-        n_fake: Size of the other.
+        n_fake: Size of the other set, at least 2.
 
     Raises:
         ValueError: If C is not square, or a set has fewer than 2 examples.
@@ -199,7 +199,7 @@ def frechet_bias(covariance: np.ndarray, n_real: int, n_fake: int) -> float:
     """
     covariance = np.asarray(covariance, np.float64)
     if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
-        raise ValueError(f"A covariance is [d, d]. Received: shape {covariance.shape}.")
+        raise ValueError(f"A covariance must be [d, d]. Received: shape {covariance.shape}.")
     if min(n_real, n_fake) < 2:
         raise ValueError(f"Sets must have at least 2 examples. Received: {n_real} and {n_fake}.")
     eigenvalues = np.linalg.eigvalsh(covariance)
@@ -211,7 +211,7 @@ def frechet_bias(covariance: np.ndarray, n_real: int, n_fake: int) -> float:
 
 
 class _Summary(NamedTuple):
-    """Mean `[d]` and covariance of a set: C = factor factorᵀ, factor `[d, r]`."""
+    """The mean `[d]` and the covariance of a set, C = factor factorᵀ, with factor `[d, r]`."""
 
     n: int
     mean: np.ndarray
@@ -225,8 +225,8 @@ def _summary(values: np.ndarray | Moments, name: str, method: str) -> _Summary:
     if isinstance(values, Moments):
         if values.n < 2 or method == "gram":
             raise ValueError(
-                f"`{name}` must be of at least 2 examples, and for the method 'gram' features, not "
-                f"Moments. Received: Moments of {values.n}, method {method!r}."
+                f"`{name}` must have at least 2 examples, and be features, not Moments, for the method "
+                f"'gram'. Received: Moments of {values.n}, method {method!r}."
             )
         return _decompose(values.n, values.mean, values.covariance, method)
     features = _features(values, name, at_least=2)
@@ -247,14 +247,14 @@ def _decompose(n: int, mean: np.ndarray, covariance: np.ndarray, method: str) ->
     if method == "cholesky" or (method == "auto" and n > len(mean)):
         try:
             factor = np.linalg.cholesky(covariance)
-            # A pivot of the size of rounding errors is one that might as well have been negative.
+            # Rounding could have made a pivot of this size negative.
             if np.diag(factor).min() ** 2 > noise * np.diag(covariance).max():
                 return _Summary(n, mean, factor, "cholesky", rank_deficient=False)
         except np.linalg.LinAlgError:
             pass
         if method == "cholesky":
             raise ValueError(
-                "The method 'cholesky' takes a covariance of full rank. Received: a singular one "
+                "The method 'cholesky' needs a covariance of full rank. Received: a singular one "
                 f"of {n} examples; choose 'auto' or 'eigen'."
             )
     eigenvalues, vectors = np.linalg.eigh(covariance)

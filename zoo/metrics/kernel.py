@@ -1,4 +1,4 @@
-"""Maximum mean discrepancies: distances between sets by their mean embeddings under a kernel."""
+"""Maximum mean discrepancies: distances between the mean embeddings of two sets under a kernel."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,36 +24,36 @@ def kernel_distance(
 ) -> Estimate:
     """The unbiased squared maximum mean discrepancy with the kernel (x·y / d + 1)³.
 
-    Of Binkowski et al., "Demystifying MMD GANs", 2018, section 4, https://arxiv.org/abs/1801.01401,
-    who call it KID where the features are the Inception network's. It can be negative. Papers
-    often print it times 1000.
+    Binkowski et al., "Demystifying MMD GANs", 2018, section 4, https://arxiv.org/abs/1801.01401,
+    call it KID for features of the Inception network. It can be negative. Papers often print it times
+    1000.
 
     Args:
-        real: Features `[N, d]`, N at least 2.
-        fake: Of the generated examples, `[M, d]`, M at least 2.
-        estimator: "full": all pairs, with the standard error that
-            `maximum_mean_discrepancy` describes. "subsets": the mean over `num_subsets` random
-            subsets of `subset_size` of each set, without replacement within a subset; what
-            most papers report. "blocks": the mean over disjoint random blocks of about
-            `block_size`, with its standard error. 100 subsets of 1000 cost as much as all pairs of
-            10,000.
-        subset_size: Examples of each set in a subset.
+        real: Features of the real examples, `[N, d]`, N at least 2.
+        fake: Features of the generated examples, `[M, d]`, M at least 2.
+        estimator: "full": all pairs, with the standard error that `maximum_mean_discrepancy`
+            describes. "subsets": the mean over `num_subsets` random subsets of `subset_size` of each
+            set, without replacement within a subset, as in most papers. "blocks": the mean over
+            disjoint random blocks of about `block_size`, with its standard error. 100 subsets of
+            1000 cost as much as all pairs of 10,000.
+        subset_size: Number of examples of each set in a subset.
         num_subsets: Number of subsets.
         block_size: Largest size of a block.
-        seed: Of the choice of subsets or blocks.
+        seed: Seed of the choice of subsets or blocks.
 
     Returns:
         The distance, without unit. With "subsets" `details["std_over_subsets"]` is the standard
-        deviation (divided by n) that papers print. It is no standard error: subsets overlap.
+        deviation (divided by n) that papers print. It is not a standard error, because subsets
+        overlap.
 
     Raises:
-        ValueError: For sets of different d, fewer than 2 examples in a set, subset or block,
-            subsets larger than a set, NaN, or an unknown estimator.
+        ValueError: If the sets have different d, if a set, subset or block has fewer than 2 examples,
+            if subsets are larger than a set, if a feature is NaN, or if the estimator is unknown.
 
     Example:
         >>> rng = np.random.default_rng(0)
         >>> real, fake = rng.normal(size=(500, 16)), rng.normal(size=(400, 16))
-        >>> distance = zoo.metrics.kernel_distance(real, fake + 0.5)  # 1.03 if there were no end
+        >>> distance = zoo.metrics.kernel_distance(real, fake + 0.5)  # 1.03 in the limit
         >>> round(distance.value, 2), round(distance.stderr, 2)
         (1.11, 0.08)
     """
@@ -109,24 +109,25 @@ def maximum_mean_discrepancy(
     bandwidth: float | None = None,
     unbiased: bool = True,
 ) -> Estimate:
-    """E k(x, x') + E k(y, y') - 2 E k(x, y): the squared MMD, of latent codes for example.
+    """The squared MMD, E k(x, x') + E k(y, y') - 2 E k(x, y), for example of latent codes.
 
     Gretton et al., "A Kernel Two-Sample Test", 2012, eq. 3 (unbiased) and 5,
-    https://jmlr.org/papers/v13/gretton12a.html. The kernels, with l the bandwidth:
+    https://jmlr.org/papers/v13/gretton12a.html. The kernels, with the bandwidth l:
 
     - "rbf": exp(-|x - y|² / 2l²).
     - "imq": the sum over s in 0.1, 0.2, 0.5, 1, 2, 5, 10 of C / (C + |x - y|²), C = 2 l² s.
       C = 2d is the choice of Tolstikhin et al., "Wasserstein Auto-Encoders", 2018, section 4,
-      https://arxiv.org/abs/1711.01558, for a standard normal prior; the scales are of their code.
+      https://arxiv.org/abs/1711.01558, for a standard normal prior; the scales are those of their
+      code.
 
-    Its standard error is the root of an estimate of the variance that holds at any distance, also
-    at 0, where the first-order term of large-sample theory vanishes: with the projections
-    g(x) = E k(x, x') - E k(x, y) and h(y) likewise, and the doubly centred kernels r,
+    The square of the standard error estimates the variance at any distance, including 0, where the
+    first-order term of large-sample theory vanishes. With the projections
+    g(x) = E k(x, x') - E k(x, y) and h(y) likewise, and the doubly centred kernels r, it is
     4 Var g / n + 4 Var h / m + 2 E r(x, x')² / n(n-1) + 2 E r(y, y')² / m(m-1) + 4 E r(x, y)² / nm
     (Hoeffding's decomposition; see Sutherland and Deka, "Unbiased estimators for the variance of
     MMD estimators", 2019, https://arxiv.org/abs/1906.02104). Each term is estimated without bias
-    from row means and sums of squares of the kernel's matrices; one below 0 counts as 0. Where the
-    distributions are equal the square of the standard error is therefore too large.
+    from row means and sums of squares of the kernel matrices; negative estimates count as 0.
+    Therefore the estimated variance is too large if the distributions are equal.
 
     Args:
         x: `[N, d]`, N at least 2.
@@ -134,21 +135,22 @@ def maximum_mean_discrepancy(
         kernel: "rbf" or "imq".
         bandwidth: l, in units of x. By default √d: 2d is the mean squared distance of two draws
             from a standard normal.
-        unbiased: Without the pairs of a point with itself. With them, it is never negative, and
-            `bias` is what they add in expectation if both distributions are equal.
+        unbiased: Whether to exclude the pairs of a point with itself. With these pairs the value is
+            never negative, and `bias` is what they add in expectation if both distributions are
+            equal.
 
     Returns:
-        The squared MMD; `n_real` is N, `n_fake` M; no standard error below 4 examples.
+        The squared MMD; `n_real` is N, `n_fake` is M. Below 4 examples there is no standard error.
 
     Raises:
-        ValueError: For sets of different d or of fewer than 2 examples, NaN, an unknown kernel, or
-            a bandwidth that is not positive.
+        ValueError: If the sets have different d or fewer than 2 examples, if a value is NaN, if the
+            kernel is unknown, or if the bandwidth is not positive.
 
     Example:
         >>> rng = np.random.default_rng(0)
         >>> z, prior = 0.5 * rng.normal(size=(1000, 2)), rng.normal(size=(1000, 2))
         >>> mmd = zoo.metrics.maximum_mean_discrepancy(z, prior)
-        >>> round(mmd.value, 3), round(mmd.stderr, 3)  # 0.0692 if there were no end
+        >>> round(mmd.value, 3), round(mmd.stderr, 3)  # 0.0692 in the limit
         (0.07, 0.005)
     """
     x, y = _two_sets(x, y, "x", "y")
@@ -158,12 +160,12 @@ def maximum_mean_discrepancy(
             "`kernel` must be 'rbf' or 'imq', and `bandwidth` positive and finite. Received: "
             f"{kernel!r} and {bandwidth}."
         )
-    # Both kernels see differences only; without a common offset these keep more of their digits.
+    # Both kernels depend on differences only, which are more exact without a common offset.
     centre = y.mean(0, dtype=np.float64)
     function = _rbf(bandwidth) if kernel == "rbf" else _inverse_multiquadric(bandwidth)
     full, bias = _discrepancy(x - centre, y - centre, function), 0.0
     if not unbiased:
-        itself = function(x[:1], x[:1]).item()  # The same for every point.
+        itself = function(x[:1], x[:1]).item()  # Equal for all points.
         bias = (itself - full.mean_x) / len(x) + (itself - full.mean_y) / len(y)
     about = {"kernel": kernel, "bandwidth": float(bandwidth), "unbiased": unbiased}
     return Estimate(full.value + bias, full.stderr, len(x), len(y), bias, estimator=about)
@@ -234,7 +236,7 @@ def _discrepancy(x: np.ndarray, y: np.ndarray, kernel: Kernel) -> _Discrepancy:
     across_x, across_y = rows / m - mean, columns / n - mean
     rest = squares - m * (across_x**2).sum() - n * (across_y**2).sum() - n * m * mean**2
     rest /= (n - 1) * (m - 1)
-    # The effects are estimates, whose own noise is to be taken off the variance among them.
+    # The effects are estimates: their noise is subtracted from the variance among them.
     first_x = np.var(effects_x - across_x, ddof=1) - rest_x / (n - 2) - rest / m
     first_y = np.var(effects_y - across_y, ddof=1) - rest_y / (m - 2) - rest / n
     variances = (
@@ -249,7 +251,7 @@ def _discrepancy(x: np.ndarray, y: np.ndarray, kernel: Kernel) -> _Discrepancy:
 
 
 def _centred(rows, squares, mean):
-    """Effects of the points on k(x, x'), and the mean square of what they do not explain.
+    """The effects of the points on k(x, x'), and the mean square of the rest.
 
     Least squares for k(xᵢ, xⱼ) = mean + effectᵢ + effectⱼ + rest over all pairs i < j.
     """
@@ -260,7 +262,7 @@ def _centred(rows, squares, mean):
 
 
 def _within(x, kernel):
-    """For each point the sum of k(x, x') over the others, and the sum of all squares."""
+    """The sums of k(x, x') over the other points for each point, and the sum of all squares."""
     rows, squares = np.zeros(len(x)), 0.0
     for i, left in _tiles(x):
         for j, right in _tiles(x[: i.stop]):
@@ -276,7 +278,7 @@ def _within(x, kernel):
 
 
 def _between(x, y, kernel):
-    """Sums of k(x, y) for each x, for each y, and the sum of all squares."""
+    """The sums of k(x, y) for each x and for each y, and the sum of all squares."""
     rows, columns, squares = np.zeros(len(x)), np.zeros(len(y)), 0.0
     for i, left in _tiles(x):
         for j, right in _tiles(y):

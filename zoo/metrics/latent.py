@@ -1,4 +1,4 @@
-"""Diagnostics of latents: what they cost, whether they are used, how they are distributed."""
+"""Diagnostics of latents: rate and distortion, active units, total correlation."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,30 +22,35 @@ tfd = tfp.distributions
 
 
 def rate_and_distortion(
-    model: GenerativeModel, x: np.ndarray, batch_size: int = 500, seed: int = 0, y=None
+    model: GenerativeModel,
+    x: np.ndarray,
+    batch_size: int = 500,
+    seed: int = 0,
+    y: np.ndarray | None = None,
 ) -> dict[str, Estimate]:
     """The two terms of the ELBO, in nats per image: KL(q(z | x) || p(z)) and -E_q log p(x | z).
 
     Alemi et al., "Fixing a Broken ELBO", 2018, section 2. https://arxiv.org/abs/1711.00464
 
     Args:
-        model: One with `posterior`, `likelihood` and `prior`, all of which have densities.
+        model: A model with `posterior`, `likelihood` and `prior`, all of which have densities.
         x: Images `[N, H, W, C]` in [0, 1].
-        batch_size: Images at a time. A batch is drawn for as a whole, so the noise of the estimates
-            depends on it.
-        seed: Of the one draw of z for each image.
-        y: The images' conditions `[N, ...]`, where the model takes one; else without effect.
+        batch_size: Number of images at a time. The random numbers are drawn for a batch as a whole,
+            so the noise of the estimates depends on the batch size.
+        seed: Seed of the single draw of z for each image.
+        y: The conditions of the images, `[N, ...]`; ignored if the model takes none.
 
     Returns:
-        "rate" and "distortion", means over images with their standard errors. The rate is exact
-        where a formula is known, as for two normals; `estimator` says whether. For a Bernoulli of
-        grey images `details["cross_entropy"]` is true: then the distortion is one, and the sum of
-        the two bounds no -log p(x).
+        "rate" and "distortion", means over images with their standard errors. The rate is exact if a
+        formula is known, as for two normals; `estimator["method"]` is then "exact". For a Bernoulli
+        likelihood of grey images `details["cross_entropy"]` is true: the distortion is then a
+        cross-entropy, and the sum of the two does not bound -log p(x).
 
     Raises:
         ValueError: If a part is missing or has no density.
 
     Example:
+        >>> model = zoo.presets.build(zoo.presets.get("vae_digits"), (8, 8, 1))
         >>> x = np.ones((2, 8, 8, 1), "float32")
         >>> terms = zoo.metrics.rate_and_distortion(model, x)
         >>> terms["rate"].estimator["method"], terms["distortion"].n_real
@@ -54,7 +59,7 @@ def rate_and_distortion(
     missing = [p for p in ("posterior", "likelihood", "prior") if not hasattr(model, p)]
     if missing:
         raise ValueError(
-            "Rate and distortion take a model with a posterior, a likelihood and a prior. "
+            "Rate and distortion need a model with a posterior, a likelihood and a prior. "
             f"Received: a {type(model).__name__} without {' and '.join(missing)}."
         )
     _check_posterior_density(model)
@@ -68,7 +73,7 @@ def rate_and_distortion(
         rate, distortion = _over_batches(model, terms, x, batch_size, seed, y)
     except NotImplementedError as error:
         raise ValueError(
-            f"A rate takes a prior with a density. Received: {type(model.prior).__name__}, which "
+            f"A rate needs a prior with a density. Received: {type(model.prior).__name__}, which "
             "can only be sampled."
         ) from error
     about = {"batch_size": batch_size, "seed": seed}
@@ -83,30 +88,39 @@ def rate_and_distortion(
 
 
 def aggregate_posterior(
-    model: GenerativeModel, x: np.ndarray, batch_size: int = 500, seed: int = 0, y=None
+    model: GenerativeModel,
+    x: np.ndarray,
+    batch_size: int = 500,
+    seed: int = 0,
+    y: np.ndarray | None = None,
 ) -> np.ndarray:
-    """One draw from q(z | x) for each image, float32 `[N, D]`; of a deterministic encoder, codes.
+    """One draw from q(z | x) for each image, or its code for a deterministic encoder.
 
-    Together they are draws from the mean of q(z | x) over images, which should be like the prior.
+    The draws follow the mean of q(z | x) over images, which should match the prior.
 
     Args:
-        model: One with `posterior`.
+        model: A model with `posterior`.
         x: Images `[N, H, W, C]` in [0, 1].
-        batch_size: Images at a time. A batch is drawn for as a whole, so the draws depend on it.
-        seed: Of the draws.
-        y: The images' conditions `[N, ...]`, where the model takes one; else without effect.
+        batch_size: Number of images at a time. The random numbers are drawn for a batch as a whole,
+            so the draws depend on the batch size.
+        seed: Seed of the draws.
+        y: The conditions of the images, `[N, ...]`; ignored if the model takes none.
+
+    Returns:
+        float32 `[N, D]`.
 
     Raises:
         ValueError: If the model has no posterior.
 
     Example:
+        >>> model = zoo.presets.build(zoo.presets.get("vae_digits"), (8, 8, 1))
         >>> zoo.metrics.aggregate_posterior(model, np.ones((3, 8, 8, 1), "float32")).shape
-        (3, 2)
+        (3, 16)
     """
     if not hasattr(model, "posterior"):
         raise ValueError(
-            "Draws of q(z | x) take a model with a posterior. Received: a "
-            f"{type(model).__name__}. It can: {', '.join(model.abilities())}."
+            "Draws of q(z | x) need a model with a posterior. Received: a "
+            f"{type(model).__name__}, which has {', '.join(model.abilities())}."
         )
     (draws,) = _over_batches(
         model,
@@ -126,15 +140,15 @@ def active_units(means: np.ndarray, threshold: float = 0.01) -> Estimate:
     https://arxiv.org/abs/1509.00519
 
     Args:
-        means: Means of q(z | x), `[N, D]`, N at least 2: what `model.encode` gives.
-        threshold: Of the variance, which has the squared unit of the latents; 0.01 is the paper's
-            for a standard normal prior.
+        means: Means of q(z | x), `[N, D]`, N at least 2, as `model.encode` returns them.
+        threshold: The threshold of the variance, in squared units of the latents. The paper uses 0.01
+            with a standard normal prior.
 
     Returns:
         The number, and in `details` the `variances`, `[D]`.
 
     Raises:
-        ValueError: If `means` is no finite floats `[N, D]`, or the threshold is negative.
+        ValueError: If `means` is not finite floats `[N, D]`, or the threshold is negative.
 
     Example:
         >>> means = np.array([[-1.0, 0.05], [1.0, -0.05]])  # variances 1 and 0.0025
@@ -154,21 +168,22 @@ def active_units(means: np.ndarray, threshold: float = 0.01) -> Estimate:
 
 
 def total_correlation(codes: np.ndarray) -> Estimate:
-    """How far codes are from independent, if they were normal: KL(N(m, C) || N(m, diag C)), nats.
+    """The total correlation of codes under a normal approximation, in nats.
 
-    That is (sum of log diag C - log det C) / 2: Watanabe, "Information theoretical analysis of
-    multivariate correlation", 1960, for normal variables (https://doi.org/10.1147/rd.41.0066). It
-    does not change when a latent is scaled, and sees linear dependence only.
+    It is KL(N(m, C) || N(m, diag C)) = (sum of log diag C - log det C) / 2 for the mean m and the
+    covariance C of the codes: Watanabe, "Information theoretical analysis of multivariate
+    correlation", 1960 (https://doi.org/10.1147/rd.41.0066), for normal variables. It is invariant to
+    the scales of latents, and measures linear dependence only.
 
     Args:
         codes: Draws of q(z | x), `[N, D]`, N > D >= 2.
 
     Returns:
-        The value for the sample covariance. `bias` is exactly what this gives in expectation for N
-        draws of D independent normals, about D (D - 1) / 4N.
+        The value for the sample covariance. `bias` is its exact expectation for N draws of D
+        independent normals, about D (D - 1) / 4N.
 
     Raises:
-        ValueError: If `codes` is no finite floats `[N, D]`, or their covariance is singular.
+        ValueError: If `codes` is not finite floats `[N, D]`, or the covariance is singular.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -181,25 +196,25 @@ def total_correlation(codes: np.ndarray) -> Estimate:
     n, dim = codes.shape
     if dim < 2 or n <= dim:
         raise ValueError(
-            "A total correlation takes at least 2 latents and more codes than latents: expected "
+            "A total correlation needs at least 2 latents and more codes than latents: expected "
             f"[N, D] with N > D >= 2. Received: shape {codes.shape}."
         )
     if constant := np.flatnonzero(codes.min(0) == codes.max(0)).tolist():
         raise ValueError(
-            "A total correlation takes latents that vary. Received: the same number in all codes "
-            f"for the latents {constant}; leave them out."
+            "A total correlation needs latents that vary. Received: constant latents "
+            f"{constant}; leave them out."
         )
     codes = codes - codes.mean(0)
-    # The determinant of the correlations is the ratio sought, whatever the latents' scales are.
+    # The determinant of the correlations is det C / prod diag C, for any scales of the latents.
     singular = np.linalg.svd(codes / np.linalg.norm(codes, axis=0), compute_uv=False)
     rank = int((singular > singular[0] * n * np.finfo(np.float64).eps).sum())
     if rank < dim:
         raise ValueError(
-            "A total correlation takes latents that do not determine each other: else it is "
-            f"infinite. Received: codes of rank {rank} in {dim} dimensions."
+            "The total correlation of linearly dependent latents is infinite. Received: codes of "
+            f"rank {rank} in {dim} dimensions."
         )
-    # It is the product of 1 - R^2 of the regressions of each latent j on those before it: for
-    # independent normals, independent beta variables with (N - j) / 2 and (j - 1) / 2.
+    # The determinant is the product of 1 - R^2 over the regressions of each latent j on the earlier
+    # ones. For independent normals these are independent, beta((N - j) / 2, (j - 1) / 2).
     digamma = tf.math.digamma(tf.range(n - dim, n, dtype=tf.float64) / 2).numpy()
     return Estimate(
         float(-np.log(singular).sum()),
@@ -212,8 +227,8 @@ def total_correlation(codes: np.ndarray) -> Estimate:
 def _check_posterior_density(model):
     if isinstance(model.posterior, ImplicitPart):
         raise ValueError(
-            f"The posterior of this {type(model).__name__} can only be sampled: it has no density "
-            "to take its rate from. Compare `aggregate_posterior` with the prior instead."
+            f"The posterior of this {type(model).__name__} can only be sampled: it has no density, "
+            "so its rate is unknown. Compare `aggregate_posterior` with the prior instead."
         )
     if isinstance(model.posterior.family, Deterministic):
         raise ValueError(
@@ -237,9 +252,12 @@ def _over_batches(
     x: np.ndarray,
     batch_size: int,
     seed: int,
-    y=None,
+    y: np.ndarray | None = None,
 ) -> Iterator[Any]:
-    """What `function(images, seed)`, with a third argument if the model takes a condition, gives for all batches, each result as one float64 array."""
+    """The results of `function(images, seed)` over all batches, each as one float64 array.
+
+    If the model takes a condition, it is the third argument of `function`.
+    """
     check_positive(batch_size=batch_size)
     x = np.asarray(x)
     model.check_images(x)

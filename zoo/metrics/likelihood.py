@@ -1,6 +1,7 @@
 """Likelihoods of held-out images, by importance sampling."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +11,7 @@ from zoo.distributions import Bernoulli, Categorical, Completion, DiscretizedLog
 from zoo.metrics.estimate import Estimate
 from zoo.model import GenerativeModel
 
-# Importance samples between two reports of progress.
+# Number of importance samples between two reports of progress.
 _DRAWS = 100
 
 
@@ -26,37 +27,41 @@ def negative_log_likelihood(
 ) -> Estimate:
     """-log p(x), or -log p(x | y), by importance sampling, in nats per image, averaged over images.
 
-    The estimate is an upper bound in expectation, which falls with the number of samples, K: Burda
-    et al., "Importance Weighted Autoencoders", 2016, theorem 1. https://arxiv.org/abs/1509.00519
+    The expectation of the estimate is an upper bound that decreases with the number of samples, K:
+    Burda et al., "Importance Weighted Autoencoders", 2016, theorem 1.
+    https://arxiv.org/abs/1509.00519
 
-    A model without latents, such as a `Predictor`, is scored exactly, and once.
+    The likelihood of a model without latents, such as a `Predictor`, is computed exactly.
 
     Args:
-        model: One with `log_prob`.
-        x: Images `[N, H, W, C]` in [0, 1], such as the likelihood is of: black and white under a
+        model: A model with `log_prob`.
+        x: Images `[N, H, W, C]` in [0, 1] that the likelihood applies to: black and white for a
             Bernoulli, on the levels of a discretized family.
-        num_samples: Importance samples for each image, K.
-        batch_size: Images at a time. A batch is drawn for as a whole, so the noise of the estimate,
-            and nothing else, depends on it.
-        seed: Of the importance samples.
-        progress: Called with the number of samples drawn and that of all, N K (N if exact).
-        y: The images' conditions `[N, ...]`, where the model takes one; else without effect.
-        proposal: Where samples are drawn from. "posterior" is the model's `log_prob`: importance
-            sampling from q(z | x), or what the model has in place of it. "prior" is its
-            `log_prob_from_prior`: plain Monte Carlo from p(z | y), which takes many more samples.
+        num_samples: Number of importance samples for each image, K.
+        batch_size: Number of images at a time. The random numbers are drawn for a batch as a whole,
+            so the noise of the estimate depends on the batch size.
+        seed: Seed of the importance samples.
+        progress: A function that is called with the number of samples drawn and their total number,
+            N K (N if exact).
+        y: The conditions of the images, `[N, ...]`; ignored if the model takes none.
+        proposal: The distribution of the samples. "posterior" calls the model's `log_prob`:
+            importance sampling from q(z | x), or the method that the model defines instead. "prior"
+            calls `log_prob_from_prior`: plain Monte Carlo from p(z | y), which needs many more
+            samples.
 
     Returns:
-        The mean over images, its standard error over images; in `estimator["method"]` "importance
-        sampling", "Monte Carlo" (from the prior) or "exact" (then without settings of samples), and
-        in `estimator["of"]` whether it is of probabilities or of a density; and in `details`
-        `bits_per_dim`: the value over the number of pixel values and log 2. A density has no such
-        number on values that lie on levels; there it is `None`, and `reason` says so.
+        The mean over images and its standard error over images. `estimator["method"]` is "importance
+        sampling", "Monte Carlo" (from the prior) or "exact" (without settings of samples);
+        `estimator["of"]` says whether the value is of probabilities or of a density.
+        `details["bits_per_dim"]` is the value divided by the number of pixel values and by log 2. For
+        a density it is `None`, and `details["reason"]` says why.
 
     Raises:
-        ValueError: If the model has no likelihood, or none by that proposal, or the images are not
-            of its likelihood's kind.
+        ValueError: If the model has no likelihood, or none with that proposal, or if the likelihood
+            does not apply to the images.
 
     Example:
+        >>> model = zoo.presets.build(zoo.presets.get("vae_digits"), (8, 8, 1))
         >>> x = np.ones((2, 8, 8, 1), "float32")
         >>> nll = zoo.metrics.negative_log_likelihood(model, x, num_samples=10)
         >>> nll.n_real, nll.estimator["K"], list(nll.details)
@@ -64,15 +69,15 @@ def negative_log_likelihood(
     """
     if "log_prob" not in model.abilities():
         raise ValueError(
-            f"A likelihood takes a model with `log_prob`, such as a VAE. Received: a "
-            f"{type(model).__name__}, which has no likelihood. It can: "
+            f"A likelihood needs a model with `log_prob`, such as a VAE. Received: a "
+            f"{type(model).__name__}, which has no likelihood. It has: "
             f"{', '.join(model.abilities())}."
         )
     check_positive(num_samples=num_samples, batch_size=batch_size)
     look_up({"posterior": None, "prior": None}, proposal, "proposal")
     if proposal == "prior" and not hasattr(model, "log_prob_from_prior"):
         raise ValueError(
-            "proposal='prior' takes a model with `log_prob_from_prior`, such as a CVAE. "
+            "proposal='prior' needs a model with `log_prob_from_prior`, such as a CVAE. "
             f"Received: a {type(model).__name__}."
         )
     method = "Monte Carlo" if proposal == "prior" else model.log_prob_method
@@ -86,7 +91,7 @@ def negative_log_likelihood(
             images, draws, seed=seed, **({"y": y[0]} if y else {})
         ),
         input_signature=[
-            tf.TensorSpec([None, *x.shape[1:]]),  # Traced once, whatever the last batch's size.
+            tf.TensorSpec([None, *x.shape[1:]]),  # Traced once, for any size of the last batch.
             tf.TensorSpec([], tf.int32),
             tf.TensorSpec([2], tf.int32),
             *([] if y is None else [tf.TensorSpec([None, *y.shape[1:]], y.dtype)]),
@@ -96,13 +101,13 @@ def negative_log_likelihood(
     values = []
     for start in range(0, len(x), batch_size):
         images = tf.convert_to_tensor(x[start : start + batch_size], tf.float32)
-        given = [] if y is None else [y[start : start + batch_size]]
+        condition = [] if y is None else [y[start : start + batch_size]]
         total = np.full(len(images), -np.inf)
         for drawn in range(0, num_samples, _DRAWS):
             draws = min(_DRAWS, num_samples - drawn)
             here = tf.random.experimental.stateless_fold_in([seed, start], drawn)
-            mean = log_prob(images, tf.constant(draws), here, *given).numpy().astype(np.float64)
-            with np.errstate(invalid="ignore"):  # What is NaN is refused at the end.
+            mean = log_prob(images, tf.constant(draws), here, *condition).numpy().astype(np.float64)
+            with np.errstate(invalid="ignore"):  # NaN is refused at the end.
                 total = np.logaddexp(total, mean + np.log(draws))
             if progress:
                 progress(start * num_samples + len(images) * (drawn + draws), len(x) * num_samples)
@@ -115,40 +120,42 @@ def negative_log_likelihood(
 
 
 def check_observations(model: GenerativeModel, x: np.ndarray) -> np.ndarray:
-    """`x`, if it is images that the model's p(x | z) gives a likelihood to.
+    """`x` as an array, if the likelihood of the model applies to these images.
 
     Raises:
-        ValueError: If it is not images as the model takes them, if it is none, or if the likelihood
-            is of black and white, or of levels, and they are not.
+        ValueError: If `x` is not images as the model takes them, if there are none, or if the
+            likelihood is of black and white images, or of levels, and the images are not.
     """
     x = np.asarray(x)
     model.check_images(x)
     if not len(x):
-        raise ValueError("A likelihood takes at least 1 image. Received: none.")
+        raise ValueError("A likelihood needs at least 1 image. Received: none.")
     family = _family(model)
     if is_cross_entropy(family, x):
         raise ValueError(
-            "A Bernoulli likelihood is of images in {0, 1}. Received: grey images, whose "
-            "cross-entropy is no log-likelihood. Binarise the data, or train with a likelihood for "
-            "grey values."
+            "A Bernoulli likelihood applies to images in {0, 1}. Received: grey images, whose "
+            "cross-entropy is not a log-likelihood. Binarise the data, or train with a likelihood "
+            "for grey values."
         )
     if isinstance(family, DiscretizedLogistic | Categorical):
         steps = x.astype(np.float64) * (family.levels - 1)
-        # float32 places 1/255 and its like to within 1e-5 of a level.
+        # In float32, k / 255 is exact to 1e-5 of a level.
         if np.abs(steps - np.round(steps)).max() > 0.01:
             raise ValueError(
-                f"A discretized likelihood with levels={family.levels} is of images with the "
+                f"A discretized likelihood with levels={family.levels} applies to images with the "
                 f"values k / {family.levels - 1}. Received: values between them. Round the images, "
                 "or train with a likelihood of continuous values."
             )
     return x
 
 
-def check_conditions(model: GenerativeModel, x: np.ndarray, y) -> tf.Tensor | None:
-    """`y[N, ...]` for the images `x` in the form that the model takes; `None` if it takes none.
+def check_conditions(
+    model: GenerativeModel, x: np.ndarray, y: np.ndarray | None
+) -> tf.Tensor | None:
+    """The conditions `y[N, ...]` of the images `x` as a tensor; `None` if the model takes none.
 
     Raises:
-        ValueError: If it takes a condition, and `y` is none for each image.
+        ValueError: If the model takes a condition, and `y` does not have one for each image.
     """
     if model.condition is None or (y is None and model.condition_is_optional):
         return None
@@ -160,55 +167,55 @@ def check_conditions(model: GenerativeModel, x: np.ndarray, y) -> tf.Tensor | No
 
 
 def _num_values(model, x, y):
-    """Of how many values the likelihood of an image is, on average."""
+    """The number of values of an image that the likelihood covers, on average."""
     if isinstance(getattr(model, "likelihood", None), Completion):
         return float(tf.reduce_mean(tf.reduce_sum(tf.cast(y < 0, tf.float32), [1, 2, 3])))
     return x[0].size
 
 
 def is_cross_entropy(family: Family | None, x: np.ndarray) -> bool:
-    """Whether `log_prob` of these images is a cross-entropy: a Bernoulli's of grey values."""
+    """Whether `log_prob` of the images is a cross-entropy: a Bernoulli of grey values."""
     return isinstance(family, Bernoulli) and not np.isin(x, (0, 1)).all()
 
 
 def measured(model: GenerativeModel, x: np.ndarray) -> str:
-    """What `log_prob` is the logarithm of, in words: values of different kinds do not compare."""
+    """What `log_prob` is the logarithm of, in words. Values of different kinds are not comparable."""
     family = _family(model)
     if is_cross_entropy(family, x):
         return "a cross-entropy"
-    given = ""
+    condition = ""
     if model.condition is not None and not model.condition_is_optional:
         completes = isinstance(model.likelihood, Completion)
-        given = " of the hidden values, given y" if completes else ", given y"
+        condition = " of the hidden values, given y" if completes else ", given y"
     if isinstance(family, Bernoulli):
-        return f"probabilities of 0 and 1{given}"
+        return f"probabilities of 0 and 1{condition}"
     if isinstance(family, DiscretizedLogistic | Categorical):
-        return f"probabilities of {family.levels} levels{given}"
-    return f"a density{given}"
+        return f"probabilities of {family.levels} levels{condition}"
+    return f"a density{condition}"
 
 
-def bits_per_dim(model: GenerativeModel, nats: float, values: int) -> dict:
-    """`bits_per_dim` of `nats` over so many pixel values, or the `reason` why there is none."""
+def bits_per_dim(model: GenerativeModel, nats: float, values: float) -> dict[str, Any]:
+    """`bits_per_dim` of `nats` over a number of pixel values, or the `reason` why there is none."""
     family = _family(model)
     if isinstance(family, Bernoulli | DiscretizedLogistic | Categorical):
         return {"bits_per_dim": float(nats / (values * np.log(2)))}
     reason = (
-        f"{type(family).__name__} is not known to give probabilities of pixel values; a density "
-        "on values that lie on levels, without dither, has no bits per dimension."
+        f"{type(family).__name__} does not define probabilities of pixel values; a density of values "
+        "on levels, without dither, has no bits per dimension."
     )
     return {"bits_per_dim": None, "reason": reason}
 
 
-def over_images(values: np.ndarray, estimator: dict, **details) -> Estimate:
-    """The mean of one number per image `[N]`, with its standard error.
+def over_images(values: np.ndarray, estimator: dict[str, Any], **details: Any) -> Estimate:
+    """The mean of the values of images, `[N]`, with its standard error.
 
     Raises:
-        ValueError: If a number is NaN or infinite.
+        ValueError: If a value is NaN or infinite.
     """
     finite = np.isfinite(values)
     if not finite.all():
         raise ValueError(
-            "An average over images takes finite numbers. Received: "
+            "An average over images needs finite values. Received: "
             f"{values[~finite][0]} for image {int(np.argmin(finite))}; are the weights finite?"
         )
     n = len(values)
@@ -226,6 +233,6 @@ def check_positive(**numbers: int) -> None:
 
 
 def _family(model):
-    # Of images: where one model stands on the codes of another, that of the other.
+    # The likelihood of images: for a model on the codes of another model, that of the other.
     likelihood = getattr(model, "first_likelihood", getattr(model, "likelihood", None))
     return getattr(likelihood, "family", None)

@@ -10,44 +10,46 @@ from zoo.metrics.estimate import Estimate, as_features
 def precision_recall_density_coverage(
     real: np.ndarray, fake: np.ndarray, k: int = 5, ties: str = "strict", block: int = 1024
 ) -> dict[str, Estimate]:
-    """How two sets overlap, as told by balls around their points.
+    """The overlap of two sets, measured with balls around their points.
 
-    The ball around a point reaches to its k-th nearest other point of the same set.
+    The radius of a ball is the distance from its centre to the k-th nearest other point of the same
+    set.
 
-    - precision: share of the fakes that are in the ball of some real one.
-    - recall: share of the real ones that are in the ball of some fake.
-    - density: number of real balls that a fake is in, over k, averaged over the fakes.
-    - coverage: share of the real balls that some fake is in.
+    - precision: the share of fake points in the ball of any real point.
+    - recall: the share of real points in the ball of any fake point.
+    - density: the number of real balls that contain a fake point, over k, averaged over fake points.
+    - coverage: the share of real balls that contain any fake point.
 
-    The first two are of Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing
-    Generative Models", 2019, eq. 1 and 2, https://arxiv.org/abs/1904.06991; the others of Naeem
-    et al., "Reliable Fidelity and Diversity Metrics for Generative Models", 2020, section 3,
-    https://arxiv.org/abs/2002.09797.
+    Precision and recall are from Kynkäänniemi et al., "Improved Precision and Recall Metric for
+    Assessing Generative Models", 2019, eq. 1 and 2, https://arxiv.org/abs/1904.06991; density and
+    coverage are from Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models",
+    2020, section 3, https://arxiv.org/abs/2002.09797.
 
     Args:
-        real: Features `[N, d]`, N at least k + 2.
-        fake: Of the generated examples, `[M, d]`, M at least k + 2.
-        k: Which neighbour, at least 1.
-        ties: "strict": a ball is open, so that nothing is in one of radius 0. "inclusive": it
-            contains its surface. It matters where points coincide.
-        block: Size of the square blocks of distances that are worked out at a time. It affects
-            memory, 8 block² bytes for each of a few arrays, and no result.
+        real: Features of the real examples, `[N, d]`, N at least k + 2.
+        fake: Features of the generated examples, `[M, d]`, M at least k + 2.
+        k: The number of the neighbour that sets the radius, at least 1.
+        ties: "strict": a ball is open, so a ball of radius 0 is empty. "inclusive": a ball contains
+            its surface. The choice matters if points coincide.
+        block: Size of the square blocks of distances that are computed at a time. It affects memory,
+            8 block² bytes for each of a few arrays, and no result.
 
     Returns:
-        By name. The standard errors are over the fakes (precision, density) or the real ones
-        (recall, coverage) as if the balls were given; they leave out that balls overlap and are
-        themselves drawn. A share of 0 or 1 has none. `details["expected_if_equal"]` is what
-        sets of these sizes from one continuous distribution give in expectation: exactly 1 for
-        density, and 1 - ∏ⱼ₌₁..ₖ (N - j) / (N + M - j) for coverage (the k nearest of all other
-        points are all real).
-
-        Distances are compared as squares, in float64: by way of a matrix product, and where its
-        rounding error could matter as sums of squared differences. Ties are thus decided as those
-        sums would.
+        The four scores by name. Standard errors are over fake points (precision, density) or real
+        points (recall, coverage) for fixed balls: they ignore that balls overlap and are random. A
+        share of 0 or 1 has no standard error. `details["expected_if_equal"]` is the expectation for
+        sets of these sizes from one continuous distribution: exactly 1 for density, and
+        1 - ∏ⱼ₌₁..ₖ (N - j) / (N + M - j) for coverage (where the product is the probability that the
+        k nearest of all other points are real).
 
     Raises:
-        ValueError: For sets of different d or of fewer than k + 2 examples, NaN, k below 1, or an
-            unknown way with ties.
+        ValueError: If the sets have different d or fewer than k + 2 examples, if a feature is NaN, if
+            k is below 1, or if `ties` is unknown.
+
+    Notes:
+        Squared distances are compared in float64. They come from a matrix product, or from sums of
+        squared differences if the rounding error of the product could matter. Ties are decided by
+        the sums of squared differences.
 
     Example:
         >>> real, fake = np.float64([[0], [1], [3], [6]]), np.float64([[0.5], [0.75], [1.5], [9]])
@@ -122,15 +124,15 @@ def _slices(n: int, size: int) -> Iterator[slice]:
 
 
 def _squared_radii(points: np.ndarray, k: int, block: int) -> np.ndarray:
-    """The squared distance of each point to its k-th nearest other one, `[N]`."""
+    """The squared distance of each point to its k-th nearest other point, `[N]`."""
     radii = np.empty(len(points))
     for i in _slices(len(points), block):
         nearest = np.full((i.stop - i.start, k), np.inf)
         for j in _slices(len(points), block):
             squared, error = _squared_distances(points[i], points[j])
             if i == j:
-                np.fill_diagonal(squared, np.inf)  # By place: rounding may hide a distance of 0.
-            # Only what can be among the k nearest needs all its digits.
+                np.fill_diagonal(squared, np.inf)  # By position: rounding may hide a distance of 0.
+            # Only candidates for the k nearest need exact distances.
             enough = nearest.max(1)
             if squared.shape[1] >= k:
                 here = np.partition(squared, k - 1, axis=1)[:, k - 1]
@@ -146,7 +148,7 @@ def _squared_radii(points: np.ndarray, k: int, block: int) -> np.ndarray:
 
 
 def _smallest(nearest: np.ndarray, rows: np.ndarray, more: np.ndarray) -> np.ndarray:
-    """The k smallest of each row of `nearest`, `[n, k]`, and of what else belongs to these rows."""
+    """The k smallest values of each row: of `nearest`, `[n, k]`, and of `more` by their `rows`."""
     n, k = nearest.shape
     rows = np.concatenate([np.repeat(np.arange(n), k), rows])
     values = np.concatenate([nearest.ravel(), more])
@@ -176,7 +178,7 @@ def _near(values: np.ndarray, to: np.ndarray, within: float) -> np.ndarray:
 
 
 def _exact(x: np.ndarray, y: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Sums of squared differences of these pairs: to the bit the same for (x, y) as for (y, x)."""
+    """Sums of squared differences of pairs, with equal bits for (x, y) and (y, x)."""
     squared = np.empty(len(rows))
     for part in _slices(len(rows), max(1, 2**20 // x.shape[1])):
         squared[part] = ((x[rows[part]] - y[columns[part]]) ** 2).sum(1)

@@ -1,4 +1,4 @@
-"""Likelihoods by a Parzen window on samples: how GANs were scored at first."""
+"""Likelihoods by a Parzen window on samples, the first score of GANs."""
 
 import numpy as np
 
@@ -16,30 +16,30 @@ def parzen_log_likelihood(
 ) -> Estimate:
     """Mean log-density, in nats, of test examples under normal kernels on samples. Historical.
 
-    Breuleux et al., "Quickly generating representative samples from an RBM-derived process", 2011,
-    as Goodfellow et al., "Generative Adversarial Nets", 2014, section 5, apply it
-    (https://arxiv.org/abs/1406.2661): p(x) is the mean over samples s of N(x; s, scale^2 I), with
-    the scale under which validation examples are likeliest.
+    p(x) is the mean over samples s of N(x; s, scale^2 I), with the scale that maximises the density
+    of validation examples: Breuleux et al., "Quickly generating representative samples from an
+    RBM-derived process", 2011, as used by Goodfellow et al., "Generative Adversarial Nets", 2014,
+    section 5 (https://arxiv.org/abs/1406.2661).
 
-    It is here to compare with those papers' tables, and for nothing else: in many dimensions it is
-    far from the model's likelihood however many the samples, and ranks models wrongly; k-means
-    centres score above real images. Theis et al., "A note on the evaluation of generative models",
-    2016, section 5. https://arxiv.org/abs/1511.01844
+    Use it to compare with the tables of these papers only. In many dimensions it is far from the
+    likelihood of the model for any number of samples, and ranks models wrongly: k-means centres score
+    above real images (Theis et al., "A note on the evaluation of generative models", 2016, section 5,
+    https://arxiv.org/abs/1511.01844).
 
     Args:
-        samples: The model's, `[S, d]`, such as pixels in [0, 1].
-        valid: Real examples `[V, d]` to choose the scale with; the first 1000 are used.
+        samples: Samples of the model, `[S, d]`, such as pixels in [0, 1].
+        valid: Real examples `[V, d]` that choose the scale; the first 1000 are used.
         test: Real examples `[N, d]`.
         scales: Standard deviations to choose from, in units of the data; by default 10 from 0.1 to
             1, evenly spaced in their logarithms.
 
     Returns:
         The mean over test examples (higher is better) and its standard error. `details` has the
-        chosen `scale`, what each of the `scales` gave for the validation examples, and whether the
-        chosen one is the first or last, `at_the_edge`.
+        chosen `scale`; the mean log-density of the validation examples for each of the `scales`,
+        `validation`; and whether the chosen scale is the first or the last, `at_the_edge`.
 
     Raises:
-        ValueError: If an array is no finite floats `[N, d]`, sizes differ, or scales are not
+        ValueError: If an array is not finite floats `[N, d]`, if sizes differ, or if a scale is not
             positive.
 
     Example:
@@ -54,7 +54,7 @@ def parzen_log_likelihood(
     test = as_features(test, "test")
     if not samples.shape[1] == valid.shape[1] == test.shape[1]:
         raise ValueError(
-            "`samples`, `valid` and `test` must have one number of values per example. Received: "
+            "`samples`, `valid` and `test` must have equal numbers of values per example. Received: "
             f"{samples.shape[1]}, {valid.shape[1]} and {test.shape[1]}."
         )
     scales = np.geomspace(0.1, 1, 10) if scales is None else np.asarray(scales, np.float64)
@@ -90,7 +90,7 @@ def _log_densities(samples, x, scales):
         distances = (part**2).sum(1)[:, None] + squares - 2 * part @ samples.T
         nearest = distances.min(1)
         distances -= nearest[:, None]
-        # Counted from the nearest sample, no sum of exponentials is 0.
+        # Relative to the nearest sample, so that no sum of exponentials underflows.
         parts.append(
             [
                 np.log(np.exp(distances / (-2 * scale**2)).mean(1)) - nearest / (2 * scale**2)

@@ -1,9 +1,9 @@
-"""How alike two images are, and a set of images among itself.
+"""Similarity of pairs of images, and diversity of a set of images.
 
-Images are floats in [0, 1] of shape `[N, H, W, C]`; two sets are compared pair by pair. The structural
-similarities are TensorFlow's: a Gaussian window of 11 pixels with a standard deviation of 1.5, only
-where it fits into the image, constants 0.01² and 0.03², averaged over channels. They are computed in
-float32, whose rounding can change the similarity of flat areas by some 0.0002.
+Images are floats in [0, 1] of shape `[N, H, W, C]`; two sets are compared pair by pair. Structural
+similarities are those of TensorFlow: a Gaussian window of 11 pixels with a standard deviation of 1.5 at
+the places where it fits into the image, constants 0.01² and 0.03², averaged over channels. They are
+computed in float32, whose rounding can change the similarity of flat areas by about 0.0002.
 """
 
 from collections.abc import Callable
@@ -22,20 +22,20 @@ _VALUES_AT_A_TIME = 2**22
 def psnr(a: Any, b: Any, max_value: float = 1.0) -> Estimate:
     """Peak signal-to-noise ratio in decibels, averaged over pairs of images.
 
-    20 log10(max_value / root mean squared difference) of each pair. It is infinite for identical
-    images; these are counted, and the others averaged.
+    It is 20 log10(max_value / root mean squared difference) for each pair. It is infinite for
+    identical images, which are counted and left out of the average.
 
     Args:
         a: Floats `[N, H, W, C]` in [0, `max_value`].
-        b: What `a` is compared with, of the same shape, such as its reconstructions.
-        max_value: The brightest value there can be.
+        b: Images of the same shape to compare with, such as reconstructions.
+        max_value: The largest possible value.
 
     Returns:
-        The mean over pairs that differ, `stderr` over these, `details["num_identical"]`; infinity
-        without a `stderr` where all pairs are identical.
+        The mean over pairs that differ, with its standard error, and `details["num_identical"]`;
+        infinity without a standard error if all pairs are identical.
 
     Raises:
-        ValueError: If `a` and `b` are not such images, or not as many and as large.
+        ValueError: If `a` or `b` has another shape, type or range, or if their shapes differ.
 
     Example:
         >>> black = np.zeros((2, 8, 8, 1))
@@ -43,7 +43,7 @@ def psnr(a: Any, b: Any, max_value: float = 1.0) -> Estimate:
         20.0
     """
     if not max_value > 0:
-        raise ValueError(f"The brightest value must be positive. Received: max_value={max_value}.")
+        raise ValueError(f"`max_value` must be positive. Received: {max_value}.")
     a, b = _pairs(a, b, max_value)
     errors = np.concatenate(
         [
@@ -62,20 +62,20 @@ def psnr(a: Any, b: Any, max_value: float = 1.0) -> Estimate:
 
 
 def ssim(a: Any, b: Any) -> Estimate:
-    """Structural similarity, averaged over pairs of images: 1 for identical ones, -1 at least.
+    """Structural similarity in [-1, 1], averaged over pairs of images; 1 for identical images.
 
-    Source: Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity"
-    (2004), equation 13, https://doi.org/10.1109/TIP.2003.819861.
+    Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity"
+    2004, equation 13, https://doi.org/10.1109/TIP.2003.819861.
 
     Args:
         a: Floats `[N, H, W, C]` in [0, 1], H and W at least 11.
-        b: What `a` is compared with, of the same shape, such as its reconstructions.
+        b: Images of the same shape to compare with, such as reconstructions.
 
     Returns:
         The mean over pairs, and its standard error.
 
     Raises:
-        ValueError: If `a` and `b` are not such images, or not as many and as large.
+        ValueError: If `a` or `b` has another shape, type or range, or if their shapes differ.
 
     Example:
         >>> grey = np.full((2, 16, 16, 1), 0.5)
@@ -91,28 +91,28 @@ def ssim(a: Any, b: Any) -> Estimate:
 
 
 def ms_ssim(a: Any, b: Any, scales: int | None = None) -> Estimate:
-    """Multi-scale structural similarity, averaged over pairs of images: 1 for identical ones.
+    """Multi-scale structural similarity, averaged over pairs of images; 1 for identical images.
 
-    Structure is compared at the images' size and after each halving, brightness at the smallest
-    size, and the product taken of the similarities to the powers 0.0448, 0.2856, 0.3001, 0.2363,
-    0.1333. Five scales need 176 pixels. With fewer scales the first so many powers are used, divided
-    by their sum: a different measure, comparable only with itself. One scale is SSIM. Of one pair a
-    negative similarity counts as 0.
+    Structure is compared at the full size and after each halving, brightness at the smallest size.
+    The similarity is the product of these similarities to the powers 0.0448, 0.2856, 0.3001, 0.2363,
+    0.1333. Five scales need 176 pixels. Fewer scales use the first powers, divided by their sum: a
+    different measure, which is comparable only at equal scales. With one scale it is SSIM. A negative
+    similarity of a pair counts as 0.
 
-    Source: Wang et al., "Multiscale Structural Similarity for Image Quality Assessment" (2003),
+    Wang et al., "Multiscale Structural Similarity for Image Quality Assessment" (2003),
     equation 7, https://doi.org/10.1109/ACSSC.2003.1292216.
 
     Args:
         a: Floats `[N, H, W, C]` in [0, 1], H and W at least 11 x 2^(scales - 1).
-        b: What `a` is compared with, of the same shape, such as its reconstructions.
-        scales: 1 to 5; the standard 5 if `None`.
+        b: Images of the same shape to compare with, such as reconstructions.
+        scales: Number of scales, 1 to 5; 5, the standard, if `None`.
 
     Returns:
         The mean over pairs, and its standard error; `scales` and `powers` in `estimator`.
 
     Raises:
-        ValueError: If `a` and `b` are not such images, not as many and as large, or too small for
-            the scales.
+        ValueError: If `a` or `b` has another shape, type or range, if their shapes differ, or if the
+            images are too small for the scales.
 
     Example:
         >>> images = np.random.default_rng(0).random((2, 32, 32, 3))
@@ -127,26 +127,28 @@ def ms_ssim(a: Any, b: Any, scales: int | None = None) -> Estimate:
 def diversity(
     images: Any, num_pairs: int = 100, scales: int | None = None, seed: int = 0
 ) -> Estimate:
-    """Mean MS-SSIM between two images of a set: the lower, the more diverse; 1 if all are the same.
+    """Mean MS-SSIM between two images of a set; lower is more diverse, and 1 if all are equal.
 
-    A number for one set says little: compare it with that of as many real images, of the same class
-    where there are classes, as the source does. No image is in two pairs, so that pairs are
-    independent and the standard error is one.
+    The value of one set says little: compare it with the value of equally many real images, of the
+    same class if there are classes, as in the paper. Each image is in one pair at most, so the pairs
+    are independent and the standard error is valid.
 
-    Source: Odena et al., "Conditional Image Synthesis with Auxiliary Classifier GANs" (2017),
-    section 4.2, https://arxiv.org/abs/1610.09585, with 100 pairs of each class.
+    Odena et al., "Conditional Image Synthesis with Auxiliary Classifier GANs", 2017, section 4.2,
+    https://arxiv.org/abs/1610.09585, with 100 pairs of each class.
 
     Args:
         images: Floats `[N, H, W, C]` in [0, 1], N >= 2 `num_pairs`, H and W at least 11.
-        num_pairs: Pairs to draw.
-        scales: 1 to 5, see `ms_ssim`; as many as fit if `None`. Values compare at equal scales only.
-        seed: Of the pairs.
+        num_pairs: Number of random pairs.
+        scales: Number of scales, 1 to 5, as for `ms_ssim`; as many as fit if `None`. Values are
+            comparable only at equal scales.
+        seed: Seed of the pairs.
 
     Returns:
         The mean over pairs, and its standard error; `scales` and `powers` in `estimator`.
 
     Raises:
-        ValueError: If `images` are not so, too few for the pairs or too small for the scales.
+        ValueError: If `images` has another shape, type or range, or if there are too few images for
+            the pairs, or if they are too small for the scales.
 
     Example:
         >>> noise = np.random.default_rng(0).random((200, 16, 16, 1))
@@ -156,8 +158,8 @@ def diversity(
     images = _images(images, "images", 1.0)
     if not 1 <= num_pairs <= len(images) // 2:
         raise ValueError(
-            f"{len(images)} images make from 1 to {len(images) // 2} pairs without a common image. "
-            f"Received: num_pairs={num_pairs}."
+            f"`num_pairs` must be from 1 to {len(images) // 2} for {len(images)} images, because no "
+            f"image is in two pairs. Received: num_pairs={num_pairs}."
         )
     scales = _usable_scales(images, max(_fitting_scales(images), 1) if scales is None else scales)
     drawn = np.random.default_rng(seed).permutation(len(images))[: 2 * num_pairs]
@@ -181,24 +183,24 @@ def _similarities(measure: Callable, a: np.ndarray, b: np.ndarray) -> np.ndarray
     return tf.concat(parts, axis=0).numpy().astype(np.float64)
 
 
-def _mean(values: np.ndarray, **about) -> Estimate:
+def _mean(values: np.ndarray, **about: Any) -> Estimate:
     stderr = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
     return Estimate(float(values.mean()), None if stderr is None else float(stderr), **about)
 
 
 def _blocks(images: np.ndarray) -> list[slice]:
-    """Slices of N, each of which is a few megabytes of images, at least one."""
+    """Slices of N for a few megabytes of images, at least one image, each."""
     size = max(1, _VALUES_AT_A_TIME // images[0].size)
     return [slice(start, start + size) for start in range(0, len(images), size)]
 
 
 def _fitting_scales(images: np.ndarray) -> int:
-    """How many of the five standard scales have room for the window."""
+    """The number of the five standard scales at which the window fits into the image."""
     return sum(min(images.shape[1:3]) // 2**k >= _WINDOW for k in range(len(_SCALE_WEIGHTS)))
 
 
 def _usable_scales(images: np.ndarray, scales: int) -> int:
-    """`scales`, if the images are large enough."""
+    """`scales`, if the images are large enough for it."""
     fitting = _fitting_scales(images)
     if not fitting:
         raise ValueError(
@@ -231,7 +233,7 @@ def _images(values: Any, name: str, max_value: float) -> np.ndarray:
     if not np.issubdtype(values.dtype, np.floating):
         raise ValueError(f"{expected}. Received: {values.dtype}; divide 8-bit images by 255.")
     low, high = values.min(), values.max()
-    # The form of the comparison matters: NaN fails it.
+    # NaN fails this form of the comparison.
     if not (low >= 0 and high <= max_value):
         raise ValueError(f"{expected}. Received: values from {low} to {high}.")
     return values

@@ -1,11 +1,11 @@
 """Metrics of features that come in batches, as Keras metrics.
 
-They hold float64 state that is summed over replicas where it is read: sums over features, or the
-features themselves, each replica's at places of their own. What they report is what the function
-of the same name says of all features at once, whatever the batches and replicas.
+Their float64 state is summed over replicas when it is read: it holds sums over features, or the
+features themselves, with separate places for each replica. The results equal those of the functions
+of the same names on all features at once, for any batches and replicas.
 
-`update_state` works eagerly, in `tf.function` and in replicas. So does `result`; it leaves the
-graph to work in NumPy, which XLA cannot compile.
+`update_state` works eagerly, in `tf.function` and in replicas. So does `result`, which calls NumPy and
+therefore cannot be compiled by XLA.
 """
 
 from typing import Any
@@ -22,17 +22,17 @@ from zoo.metrics.manifold import precision_recall_density_coverage
 
 
 class _Streaming(keras.metrics.Metric):
-    """Keras's protocol around a function of the state."""
+    """A Keras metric that is a function of its state."""
 
-    def __init__(self, name: str | None = None):
+    def __init__(self, name: str | None = None) -> None:
         super().__init__(dtype="float64", name=name)
 
     def report(self) -> Estimate | dict[str, Estimate]:
-        """The metric of all that came, with what is needed to judge it. Eager only."""
+        """The metric of all examples so far as an `Estimate`. Eager only."""
         return self._report(*(value.numpy() for value in self._state()))
 
     def result(self) -> tf.Tensor | dict[str, tf.Tensor]:
-        """The value of `report`, as a scalar tensor. Also in graphs."""
+        """The value of `report` as a scalar tensor. It also works in graphs."""
 
         def value(*state):
             return np.float64(self._report(*state))
@@ -55,9 +55,9 @@ class _Streaming(keras.metrics.Metric):
 
 
 class _TwoSets(_Streaming):
-    """State for the real examples, and as much for the generated ones."""
+    """A metric with equal state for real and for generated examples."""
 
-    def __init__(self, dim: int, name: str | None, **shapes: tuple[int, ...]):
+    def __init__(self, dim: int, name: str | None, **shapes: tuple[int, ...]) -> None:
         super().__init__(name=name)
         self.dim = dim
         self.real_state, self.fake_state = (
@@ -69,11 +69,11 @@ class _TwoSets(_Streaming):
         """Adds features.
 
         Args:
-            features: `[B, dim]`, floats.
-            real: Whether they are of real examples or of generated ones. A Python bool.
+            features: Floats `[B, dim]`.
+            real: True for features of real examples, False for generated ones. A Python bool.
 
         Raises:
-            ValueError: For another shape or dtype. NaN is found by `report`.
+            ValueError: If `features` has another shape or dtype. `report` finds NaN.
         """
         features = _checked(features, "features", self.dim)
         if not isinstance(real, bool):
@@ -81,7 +81,7 @@ class _TwoSets(_Streaming):
         self._update(self.real_state if real else self.fake_state, features)
 
     def reset_state(self, keep_real: bool = False) -> None:
-        """Forgets the generated examples, and the real ones unless they are to be kept."""
+        """Resets the state of the generated examples, and of the real ones unless `keep_real`."""
         for variable in [*([] if keep_real else self.real_state), *self.fake_state]:
             variable.assign(tf.zeros(variable.shape, variable.dtype))
 
@@ -96,11 +96,11 @@ class _TwoSets(_Streaming):
 class FrechetDistance(_TwoSets):
     """`zoo.metrics.frechet_distance` of features in batches.
 
-    It keeps `Moments`, so that memory does not grow with the number of examples.
+    The state is `Moments`, so memory does not grow with the number of examples.
 
     Args:
         dim: Number of features, d.
-        name: Keras's.
+        name: The name of the Keras metric.
 
     Example:
         >>> metric = zoo.metrics.FrechetDistance(dim=2)
@@ -115,7 +115,7 @@ class FrechetDistance(_TwoSets):
         super().__init__(dim, name, n=(), sum=(dim,), outer=(dim, dim))
 
     def moments(self, real: bool) -> Moments:
-        """What is known of the real examples, or of the generated ones."""
+        """The moments of the real or of the generated examples so far."""
         state = self._state()
         n, total, outer = (v.numpy() for v in (state[:3] if real else state[3:]))
         return Moments(round(float(n)), total, outer)
@@ -134,16 +134,16 @@ class FrechetDistance(_TwoSets):
 
 
 class _Reservoir(_TwoSets):
-    """Keeps up to `capacity` examples of each set.
+    """A metric that keeps up to `capacity` examples of each set.
 
-    The order of the examples is that of the replicas within a step.
+    Within a step the examples are ordered by replica.
     """
 
-    def __init__(self, dim: int, capacity: int, name: str | None):
+    def __init__(self, dim: int, capacity: int, name: str | None) -> None:
         super().__init__(dim, name, n=(), rows=(capacity, dim))
         self.capacity = capacity
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"capacity": self.capacity}
 
     def _update(self, state, features):
@@ -171,8 +171,8 @@ class _Reservoir(_TwoSets):
             n = round(float(n))
             if n > self.capacity:
                 raise ValueError(
-                    f"'{self.name}' has place for {self.capacity} {name} examples. Received: {n}; "
-                    "choose a larger `capacity`, or fewer examples."
+                    f"'{self.name}' has a capacity of {self.capacity} {name} examples. Received: {n}; "
+                    "use a larger `capacity`, or fewer examples."
                 )
             sets.append(rows[:n])
         return self._of(*sets)
@@ -187,10 +187,10 @@ class KernelDistance(_Reservoir):
 
     Args:
         dim: Number of features, d.
-        capacity: Number of examples that each set has place for, 8 d bytes each. More of them are
-            an error of `report` and `result`.
-        name: Keras's.
-        **settings: Of `kernel_distance`.
+        capacity: The largest number of examples of each set, 8 d bytes each. With more examples
+            `report` and `result` raise an error.
+        name: The name of the Keras metric.
+        **settings: Settings of `kernel_distance`.
 
     Example:
         >>> metric = zoo.metrics.KernelDistance(dim=1, capacity=4, estimator="full")
@@ -200,11 +200,11 @@ class KernelDistance(_Reservoir):
         -2.333333
     """
 
-    def __init__(self, dim: int, capacity: int, name: str | None = None, **settings):
+    def __init__(self, dim: int, capacity: int, name: str | None = None, **settings: Any) -> None:
         super().__init__(dim, capacity, name)
         self.settings = settings
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | self.settings
 
     def _of(self, real, fake):
@@ -215,15 +215,15 @@ class KernelDistance(_Reservoir):
 class PRDC(_Reservoir):
     """`zoo.metrics.precision_recall_density_coverage` of features in batches.
 
-    `result` is a dict of scalars, `report` one of `Estimate`s.
+    `result` is a dict of scalars, `report` a dict of `Estimate`s.
 
     Args:
         dim: Number of features, d.
-        capacity: Number of examples that each set has place for, 8 d bytes each. More of them are
-            an error of `report` and `result`.
-        k: Which neighbour bounds a ball.
+        capacity: The largest number of examples of each set, 8 d bytes each. With more examples
+            `report` and `result` raise an error.
+        k: The number of the neighbour that sets the radius of a ball.
         ties: "strict" or "inclusive".
-        name: Keras's.
+        name: The name of the Keras metric.
 
     Example:
         >>> metric = zoo.metrics.PRDC(dim=1, capacity=10, k=1)
@@ -237,11 +237,13 @@ class PRDC(_Reservoir):
 
     def __init__(
         self, dim: int, capacity: int, k: int = 5, ties: str = "strict", name: str | None = None
-    ):
+    ) -> None:
         super().__init__(dim, capacity, name)
         self.k, self.ties = k, ties
 
-    def result(self):
+    def result(self) -> dict[str, tf.Tensor]:
+        """The values of `report` as scalar tensors by name. It also works in graphs."""
+
         def values(*state):
             scores = self._report(*state)
             return np.float64([scores[name] for name in self.NAMES])
@@ -249,7 +251,7 @@ class PRDC(_Reservoir):
         together = tf.numpy_function(values, self._state(), tf.float64)
         return dict(zip(self.NAMES, tf.unstack(tf.ensure_shape(together, (4,))), strict=True))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"k": self.k, "ties": self.ties}
 
     def _of(self, real, fake):
@@ -258,13 +260,13 @@ class PRDC(_Reservoir):
 
 @keras.saving.register_keras_serializable("zoo")
 class ClassifierScore(_Streaming):
-    """`zoo.metrics.classifier_score` of logits in batches, of one part: `splits=1`.
+    """`zoo.metrics.classifier_score` of logits in batches, with one part: `splits=1`.
 
-    It adds up over examples, so that batches of any sizes give what one batch gives.
+    The state is a sum over examples, so the result does not depend on the batches.
 
     Args:
         num_classes: Number of logits, K.
-        name: Keras's.
+        name: The name of the Keras metric.
 
     Example:
         >>> metric = zoo.metrics.ClassifierScore(num_classes=2)
@@ -273,7 +275,7 @@ class ClassifierScore(_Streaming):
         2.0
     """
 
-    def __init__(self, num_classes: int, name: str | None = None):
+    def __init__(self, num_classes: int, name: str | None = None) -> None:
         super().__init__(name=name)
         self.num_classes = num_classes
         self.n = self._add("n")
@@ -281,10 +283,10 @@ class ClassifierScore(_Streaming):
         self.probabilities = self._add("probabilities", num_classes)
 
     def update_state(self, logits: tf.Tensor) -> None:
-        """Adds logits `[B, num_classes]`, floats. NaN is found by `report`.
+        """Adds logits, floats `[B, num_classes]`. `report` finds NaN.
 
         Raises:
-            ValueError: For another shape or dtype.
+            ValueError: If `logits` has another shape or dtype.
         """
         logits = _checked(logits, "logits", self.num_classes)
         log_p = tf.nn.log_softmax(logits)
@@ -293,14 +295,14 @@ class ClassifierScore(_Streaming):
         self.negative_entropies.assign_add(tf.reduce_sum(p * log_p))
         self.probabilities.assign_add(tf.reduce_sum(p, 0))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"num_classes": self.num_classes}
 
     def _report(self, n, negative_entropies, probabilities):
         if n < 1 or not np.isfinite(negative_entropies):
             raise ValueError(
-                f"'{self.name}' must have seen at least 1 example, and finite logits only. "
-                f"Received: {n:.0f} examples{', NaN or infinity among them' if n else ''}."
+                f"'{self.name}' needs at least 1 example, and finite logits only. "
+                f"Received: {n:.0f} examples{', some of them NaN or infinite' if n else ''}."
             )
         return Estimate(
             score_of_sums(n, negative_entropies, probabilities),
@@ -310,7 +312,7 @@ class ClassifierScore(_Streaming):
 
 
 def _replicas() -> tf.distribute.ReplicaContext | None:
-    """The context of a replica that has others beside it."""
+    """The context of the replica if there are several, else `None`."""
     context = tf.distribute.get_replica_context()
     return context if context and context.num_replicas_in_sync > 1 else None
 
@@ -322,5 +324,5 @@ def _checked(values: Any, name: str, dim: int) -> tf.Tensor:
             f"`{name}` must be floats of shape [B, {dim}]. Received: {values.dtype.name} of shape "
             f"{tuple(values.shape)}."
         )
-    # Before any product: GPUs multiply float32 with as few as 10 bits.
+    # Cast before products: GPUs may multiply float32 with only 10 bits.
     return tf.cast(values, tf.float64)

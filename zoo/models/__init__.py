@@ -21,7 +21,30 @@ Autoencoders and VAEs:
 | `denoising_iwae` | `DenoisingIWAE` | Im et al. 2017 |
 | `cvae` | `CVAE` | Sohn et al. 2015 (CVAE, GSNN) |
 | `predictor` | `Predictor` | Sohn et al. 2015, deterministic baseline |
+| `m1` | `VAE` | Kingma et al. 2014 (M1) |
+| `m2` | `M2` | Kingma et al. 2014 (M2) |
+| `m1_m2` | `M1M2` | Kingma et al. 2014 (M1+M2) |
 | `rae` | `RAE` | Ghosh et al. 2020 |
+
+GANs:
+
+| builder | class | paper |
+|---|---|---|
+| `gan` | `GAN` | Goodfellow et al. 2014 |
+| `dcgan` | `GAN` | Radford et al. 2016 |
+| `wgan_gp` | `GAN` | Gulrajani et al. 2017 |
+| `f_gan` | `GAN` | Nowozin et al. 2016 |
+| `sngan` | `GAN` | Miyato et al. 2018 |
+| `cgan` | `CGAN` | Mirza & Osindero 2014; Miyato & Koyama 2018 |
+| `bi_gan` | `BiGAN` | Donahue et al. 2017 |
+| `ali` | `BiGAN` | Dumoulin et al. 2017 (ALI) |
+
+Hybrids of VAE and GAN:
+
+| builder | class | paper |
+|---|---|---|
+| `vaegan` | `VAEGAN` | Larsen et al. 2016 (VAE/GAN) |
+| `alpha_gan` | `AlphaGAN` | Rosca et al. 2017 |
 
 Papers that are parts, usable in many models:
 
@@ -43,57 +66,131 @@ Papers that are parts, usable in many models:
 | One-sided label smoothing (Salimans et al. 2016), instance noise (Sonderby et al. 2017) | `real_label`, `instance_noise` |
 """
 
-import re
+import inspect
+from collections.abc import Mapping
 
 from zoo.models import elbo
+from zoo.models.ali import ali
+from zoo.models.alpha_gan import AlphaGAN, alpha_gan
 from zoo.models.autoencoder import Autoencoder, autoencoder
 from zoo.models.beta_tcvae import BetaTCVAE, beta_tcvae
 from zoo.models.beta_vae import BetaVAE, beta_vae
+from zoo.models.bi_gan import BiGAN, bi_gan
+from zoo.models.cgan import CGAN, cgan
 from zoo.models.cvae import CVAE, cvae
+from zoo.models.dcgan import dcgan
 from zoo.models.denoising_iwae import DenoisingIWAE, denoising_iwae
 from zoo.models.denoising_vae import DenoisingVAE, GaussianNoise, SaltAndPepper, denoising_vae
+from zoo.models.f_gan import f_gan
 from zoo.models.factor_vae import FactorVAE, factor_vae, permute_dims
+from zoo.models.gan import GAN, gan
 from zoo.models.hierarchical_iwae import hierarchical_iwae
 from zoo.models.hvae import hvae
 from zoo.models.info_vae import InfoVAE, info_vae
 from zoo.models.iwae import IWAE, iwae
+from zoo.models.m1 import m1
+from zoo.models.m1_m2 import M1M2, m1_m2
+from zoo.models.m2 import M2, m2
 from zoo.models.predictor import Predictor, predictor
 from zoo.models.rae import RAE, rae
+from zoo.models.sngan import sngan
 from zoo.models.vae import VAE, vae
+from zoo.models.vaegan import VAEGAN, Equilibrium, attribute_vectors, vaegan
+from zoo.models.wgan_gp import wgan_gp
 
-BUILDERS = {name: globals()[name] for name in re.findall(r"^\| `(\w+)` \|", __doc__, re.MULTILINE)}
+BUILDERS = {
+    builder.__name__: builder
+    for builder in (
+        autoencoder,
+        vae,
+        beta_vae,
+        beta_tcvae,
+        factor_vae,
+        info_vae,
+        iwae,
+        hierarchical_iwae,
+        hvae,
+        denoising_vae,
+        denoising_iwae,
+        cvae,
+        predictor,
+        m1,
+        m2,
+        m1_m2,
+        rae,
+        gan,
+        dcgan,
+        wgan_gp,
+        f_gan,
+        sngan,
+        cgan,
+        bi_gan,
+        ali,
+        vaegan,
+        alpha_gan,
+    )
+}
 """Every builder by its name, in the order of the map."""
+
+
+def required_runs(builder: str) -> Mapping[str, str]:
+    """The options of a builder that name runs of trained models: see `GenerativeModel.requires`."""
+    return inspect.signature(BUILDERS[builder]).return_annotation.requires
+
 
 __all__ = [
     "BUILDERS",
+    "CGAN",
     "CVAE",
+    "GAN",
     "IWAE",
+    "M1M2",
+    "M2",
     "RAE",
     "VAE",
+    "VAEGAN",
+    "AlphaGAN",
     "Autoencoder",
     "BetaTCVAE",
     "BetaVAE",
+    "BiGAN",
     "DenoisingIWAE",
     "DenoisingVAE",
+    "Equilibrium",
     "FactorVAE",
     "GaussianNoise",
     "InfoVAE",
     "Predictor",
     "SaltAndPepper",
+    "ali",
+    "alpha_gan",
+    "attribute_vectors",
     "autoencoder",
     "beta_tcvae",
     "beta_vae",
+    "bi_gan",
+    "cgan",
     "cvae",
+    "dcgan",
     "denoising_iwae",
     "denoising_vae",
     "elbo",
+    "f_gan",
     "factor_vae",
+    "gan",
     "hierarchical_iwae",
     "hvae",
     "info_vae",
     "iwae",
+    "m1",
+    "m1_m2",
+    "m2",
     "permute_dims",
     "predictor",
     "rae",
+    "required_runs",
+    "sngan",
     "vae",
+    "vaegan",
+    "wgan_gp",
 ]

@@ -65,6 +65,7 @@ class BetaTCVAE(VAE):
     """
 
     terms = (*VAE.terms, "mutual_information", "total_correlation", "dimension_wise_kl")
+    adapted = ("dataset_size",)
 
     def __init__(
         self,

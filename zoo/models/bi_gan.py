@@ -1,7 +1,8 @@
-"""Bidirectional GAN, or adversarially learned inference (ALI): two papers, one game.
+"""Bidirectional generative adversarial network (BiGAN).
 
 Donahue et al., "Adversarial Feature Learning", 2017. https://arxiv.org/abs/1605.09782
-Dumoulin et al., "Adversarially Learned Inference", 2017. https://arxiv.org/abs/1606.00704
+Dumoulin et al., "Adversarially Learned Inference", 2017 (the same game with a stochastic encoder; see
+`zoo.models.ali`). https://arxiv.org/abs/1606.00704
 """
 
 import math
@@ -13,63 +14,63 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import AdversarialLoss, Minimax, NonSaturating, adversarial_loss
-from zoo.config import look_up
+from zoo.config import choices
 from zoo.distributions import (
     Conditional,
-    Deterministic,
-    DiagonalNormal,
+    ImplicitPart,
     Prior,
-    StandardNormal,
-    Uniform,
+    by_name,
+    noisy_mlp,
     refuse_learned,
 )
-from zoo.model import GenerativeModel, as_images
+from zoo.model import GenerativeModel
 
 
 @keras.saving.register_keras_serializable("zoo")
 class BiGAN(GenerativeModel):
-    """A GAN on pairs: an image with its code against a latent with the image it makes.
+    """A GAN on pairs of images and latents: (x, E(x)) against (G(z), z).
 
-    The discriminator tells (x, E(x)), which count as real, from (G(z), z), which count as fake;
-    encoder and generator both want it to fail. The value of the game is
+    The discriminator separates (x, E(x)), which count as real, from (G(z), z), which count as fake.
+    Encoder and generator minimise what it gains. The value of the game is
 
         V = E log D(x, E(x)) + E log(1 - D(G(z), z))
 
-    (Donahue et al., eq. 3; Dumoulin et al., eq. 1). With the best discriminator it is twice the
-    Jensen-Shannon divergence of the two joint distributions less log 4; where they are the same,
-    a deterministic encoder is the generator's inverse (Donahue et al., theorem 2).
+    (Donahue et al., equation 3; Dumoulin et al., equation 1). With the best discriminator V is twice
+    the Jensen-Shannon divergence of the two joint distributions less log 4. Where the joint
+    distributions are equal, a deterministic encoder is the generator's inverse (Donahue et al.,
+    theorem 2).
 
-    All three players move at once on one forward pass, as in Algorithm 1 of Dumoulin et al., and as
-    Donahue et al.'s code does. As both papers train, encoder and generator do not minimise V but
-    maximise what D would lose with the labels exchanged: the encoder pays -log(1 - D(x, E(x))),
-    the generator -log D(G(z), z). With a `LogRatio`, which neither paper has, they pay the logit of
-    real pairs and minus that of fake ones: with the best discriminator the Kullback-Leibler
-    divergence of either joint distribution from the other. Real and fake pairs go through the
-    discriminator apart, so that batch normalization sees either kind alone.
+    The three players are updated at once on one forward pass (Dumoulin et al., Algorithm 1). As both
+    papers train, encoder and generator minimise the discriminator's loss with the labels exchanged:
+    -log(1 - D(x, E(x))) for the encoder, -log D(G(z), z) for the generator. With a `LogRatio` they
+    minimise the logit of real pairs and minus the logit of fake pairs: with the best discriminator,
+    the Kullback-Leibler divergence of each joint distribution from the other. Real and fake pairs
+    pass through the discriminator separately, so that batch normalization never mixes them.
 
-    With a `Deterministic` posterior it is the BiGAN, with a `DiagonalNormal` one ALI, which trains
-    on draws of q(z | x); `encode` gives the mean of either. It was not trained to reconstruct:
-    `reconstruct` shows what encoder and generator agree on.
+    A `Deterministic` posterior gives the BiGAN; a `DiagonalNormal` gives ALI, which trains on draws
+    of q(z | x). `encode` returns the mean of q(z | x). The model has no reconstruction loss:
+    `reconstruct` shows how far the encoder inverts the generator.
 
     Args:
-        posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`.
-        generator: G, a network from `z[B, D]` to `x[B, H, W, C]` in [0, 1].
-        prior: p(z), a `Prior` over `z[D]` that does not learn. It need only be sampled.
+        posterior: E or q(z | x), a `Conditional` or an `ImplicitPart` on `x[B, H, W, C]`, over
+            `z[B, D]`.
+        generator: G, a network from `z[B, D]` to images `x[B, H, W, C]` in [0, 1].
+        prior: p(z), a `Prior` over `z[D]` without trainable weights. It only has to be sampled.
         discriminator: Network from `[x[B, H, W, C], z[B, D]]` to logits `[B, 1]`, high for images
             with their codes.
-        adversarial_loss: A `Minimax`, `NonSaturating` or `LogRatio`, to which exchanged labels are a
-            logit of the other sign; `NonSaturating()` if `None`.
+        adversarial_loss: A `Minimax`, `NonSaturating` or `LogRatio`, for which exchanging the labels
+            negates the logit; `NonSaturating()` if `None`.
 
     Raises:
-        ValueError: For another loss, a prior that learns, or a discriminator that does not take two
-            inputs.
+        ValueError: If the loss is another one, if the prior has trainable weights, or if the
+            discriminator does not take two inputs.
 
     Example:
-        >>> bigan = zoo.models.bi_gan.bigan_mlp((8, 8, 1), 4, (32,))
-        >>> bigan.compile(keras.optimizers.Adam(2e-4, beta_1=0.5))
+        >>> model = zoo.models.bi_gan((8, 8, 1), latent_dim=4, hidden=(32,))
+        >>> model.compile(keras.optimizers.Adam(2e-4, beta_1=0.5))
         >>> x, _ = zoo.datasets.load("digits").arrays("train")
-        >>> history = bigan.fit(x, verbose=0)
-        >>> bigan.reconstruct(x[:3]).shape
+        >>> history = model.fit(x, verbose=0)
+        >>> model.reconstruct(x[:3]).shape
         TensorShape([3, 8, 8, 1])
     """
 
@@ -77,7 +78,7 @@ class BiGAN(GenerativeModel):
 
     def __init__(
         self,
-        posterior: Conditional,
+        posterior: Conditional | ImplicitPart,
         generator: keras.Model,
         prior: Prior,
         discriminator: keras.Model,
@@ -92,9 +93,8 @@ class BiGAN(GenerativeModel):
             )
         if not isinstance(adversarial_loss, Minimax | None):
             raise ValueError(
-                "A BiGAN's encoder plays with exchanged labels, which for a `Minimax`, a "
-                "`NonSaturating` or a `LogRatio` loss is a logit of the other sign, and for others "
-                "is not. "
+                "The encoder of a BiGAN trains with exchanged labels, which negate the logit for the "
+                "losses Minimax, NonSaturating and LogRatio alone: choose one of these. "
                 f"Received: a {type(adversarial_loss).__name__}."
             )
         self.posterior = posterior
@@ -115,122 +115,130 @@ class BiGAN(GenerativeModel):
         code_seed, prior_seed, real_seed, fake_seed = tfp.random.split_seed(seed, 4)
         code = self.posterior(x, y, training=training).sample(seed=code_seed)
         z = tf.ensure_shape(self.prior(y).sample(tf.shape(x)[0], seed=prior_seed), code.shape)
-        made = tf.cast(self.generator(z, training=training), tf.float32)
-        real, fake = self._judge(x, code, training), self._judge(made, z, training)
+        fake = tf.cast(self.generator(z, training=training), tf.float32)
+        real_logits = networks.logits(self.discriminator, x, code, training)
+        fake_logits = networks.logits(self.discriminator, fake, z, training)
         loss = self.adversarial_loss
         return {
-            "encoder": loss.generator(-real),
-            "generator": loss.generator(fake),
-            "discriminator": loss.real(real, real_seed) + loss.fake(fake, fake_seed),
-        }, {"real_logit": real, "fake_logit": fake}
-
-    def _judge(self, x, z, training):
-        return tf.cast(self.discriminator([x, z], training=training)[:, 0], tf.float32)
-
-    @property
-    def image_shape(self):
-        return tuple(self.posterior.network.inputs[0].shape[1:])
-
-    def decode(self, z, y=None):
-        return as_images(self.generator(z))
+            "encoder": loss.generator(-real_logits),
+            "generator": loss.generator(fake_logits),
+            "discriminator": loss.real(real_logits, real_seed) + loss.fake(fake_logits, fake_seed),
+        }, {"real_logit": real_logits, "fake_logit": fake_logits}
 
 
-def bigan_mlp(
+@choices(
+    network={"mlp": (), "conv": ("width", "dropout")},
+    posterior=by_name.POSTERIORS,
+    prior=by_name.PRIORS,
+)
+def bi_gan(
     image_shape: Sequence[int],
+    *,
     latent_dim: int = 50,
+    network: str = "mlp",
     hidden: Sequence[int] = (1024, 1024),
+    width: int = 32,
+    dropout: float = 0.2,
     posterior: str = "deterministic",
+    posterior_steps: int = 0,
+    posterior_hidden: Sequence[int] = (),
+    posterior_noise_dim: int = 0,
+    posterior_bases: int = 0,
     prior: str = "uniform",
+    prior_scale: float = 1.0,
+    prior_components: int = 0,
     loss: str = "non_saturating",
+    real_label: float = 1.0,
+    label_noise: float = 0.0,
 ) -> BiGAN:
-    """A `BiGAN` of multilayer perceptrons: Donahue et al.'s on permutation-invariant MNIST.
+    """A `BiGAN` with Donahue et al.'s perceptrons, or with convolutional networks after ALI.
 
-    In all three networks the last hidden layer is normalized over the batch, without an offset or a
-    scale that learn, before its activation: leaky ReLU of slope 0.2 in encoder and discriminator,
-    ReLU in the generator.
+    "mlp" is Donahue et al.'s network for permutation-invariant MNIST. In encoder, generator and
+    discriminator the last hidden layer has batch normalization without a learned offset or scale,
+    before its activation: leaky ReLU of slope 0.2 in encoder and discriminator, ReLU in the generator.
+
+    "conv" follows Dumoulin et al.'s appendix A with DCGAN's networks. The encoder is DCGAN's
+    discriminator with `latent_dim` outputs. In the discriminator, the same convolutions without
+    normalization take the image, dense layers take the latent, and further dense layers, twice as
+    wide, take both. All dense layers have dropout.
 
     Args:
         image_shape: Height, width, channels.
-        latent_dim: D of the latents; 50 in the paper.
-        hidden: Units of the hidden layers of each of the networks.
-        posterior: "deterministic" for the BiGAN, "normal" for ALI.
-        prior: "uniform" on [-1, 1]^D, as in the paper, or "normal".
+        latent_dim: D of the latents; 50 in Donahue et al., 64 in Dumoulin et al. on CIFAR-10.
+        network: "mlp" or "conv".
+        hidden: Units of the hidden layers: of each network for "mlp", of the discriminator's dense
+            layers on the latent for "conv".
+        width: Channels next to the image, for "conv".
+        dropout: Share of the inputs of dense layers that training drops, for "conv"; 0.2 in Dumoulin
+            et al.
+        posterior: "deterministic" for the BiGAN, "normal" for ALI, or another name of
+            `zoo.distributions.by_name.posterior`; "implicit" is a `noisy_mlp` of `hidden` units.
+        posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: See there.
+        prior: "uniform" on [-1, 1]^D, as in Donahue et al., or another name of
+            `zoo.distributions.by_name.prior`.
+        prior_scale, prior_components: See there.
         loss: "non_saturating", "minimax" or "log_ratio".
+        real_label, label_noise: See `zoo.adversarial.adversarial_loss`.
 
     Raises:
-        ValueError: For names that there are not.
+        ValueError: If a name is unknown, a number is out of range, or options do not fit together.
     """
-    q, p, loss = _families(latent_dim, posterior, prior, loss)
+    if network == "mlp":
+        made = _perceptrons(image_shape, latent_dim, hidden)
+    else:
+        made = _convolutions(image_shape, latent_dim, hidden, width, dropout)
+    encoder, noisy_encoder, generator, discriminator = made
+    return BiGAN(
+        by_name.posterior(
+            posterior,
+            latent_dim,
+            encoder,
+            noisy_encoder,
+            posterior_steps,
+            posterior_hidden,
+            posterior_noise_dim,
+            posterior_bases,
+        ),
+        generator,
+        by_name.prior(prior, latent_dim, image_shape, prior_scale, components=prior_components),
+        discriminator,
+        adversarial_loss(loss, real_label, label_noise),
+    )
+
+
+def _perceptrons(image_shape, latent_dim, hidden):
+    """Donahue et al.'s: builders of the encoder and of one with noise; generator, discriminator."""
     x, z = keras.Input(tuple(image_shape)), keras.Input((latent_dim,))
     flat = keras.layers.Flatten()(x)
-    code = _output(_hidden(flat, hidden), q.num_params(latent_dim))
-    made = keras.layers.Dense(math.prod(image_shape))(_hidden(z, hidden, "relu"))
-    made = keras.layers.Reshape(tuple(image_shape))(made)
-    made = keras.layers.Activation("sigmoid", dtype="float32")(made)
+    fake = keras.layers.Dense(math.prod(image_shape))(_hidden(z, hidden, "relu"))
+    fake = keras.layers.Reshape(tuple(image_shape))(fake)
+    fake = keras.layers.Activation("sigmoid", dtype="float32")(fake)
     pair = keras.layers.Concatenate()([flat, z])
-    return BiGAN(
-        Conditional(keras.Model(x, code, name="encoder"), q),
-        keras.Model(z, made, name="generator"),
-        p,
+    return (
+        lambda outputs: keras.Model(x, _output(_hidden(flat, hidden), outputs), name="encoder"),
+        lambda noise_dim, outputs: noisy_mlp(image_shape, noise_dim, outputs, hidden),
+        keras.Model(z, fake, name="generator"),
         keras.Model([x, z], _output(_hidden(pair, hidden), 1), name="discriminator"),
-        loss,
     )
 
 
-def bigan_conv(
-    image_shape: Sequence[int],
-    latent_dim: int = 64,
-    width: int = 32,
-    hidden: int = 512,
-    dropout: float = 0.2,
-    posterior: str = "normal",
-    prior: str = "normal",
-    loss: str = "non_saturating",
-) -> BiGAN:
-    """A convolutional `BiGAN` after ALI, of DCGAN's networks, for 28, 32 or 64 pixels.
-
-    The encoder is DCGAN's discriminator with a code for its output. In the discriminator, the same
-    convolutions without normalization see the image and two dense layers the latent, before two more
-    dense layers see both, with dropout, as in Dumoulin et al.'s appendix A. Their networks have more
-    layers.
-
-    Args:
-        image_shape: Height, width, channels.
-        latent_dim: D of the latents; 64 in the paper on CIFAR-10.
-        width: See `zoo.networks.dcgan_generator`.
-        hidden: Units of the discriminator's dense layers.
-        dropout: Share of their inputs dropped in training; 0.2 in the paper.
-        posterior: "normal" for ALI, "deterministic" for the BiGAN.
-        prior, loss: As for `bigan_mlp`.
-
-    Raises:
-        ValueError: For names that there are not, or images that cannot be halved often enough.
-    """
-    q, p, loss = _families(latent_dim, posterior, prior, loss)
+def _convolutions(image_shape, latent_dim, hidden, width, dropout):
+    """The same four after Dumoulin et al.; there is no convolutional encoder with noise."""
     x, z = keras.Input(tuple(image_shape)), keras.Input((latent_dim,))
-    code = _output(_features(image_shape, width, True)(x), q.num_params(latent_dim))
-    of_x = _features(image_shape, width, False)(x)
-    of_z = _dense(_dense(z, hidden, dropout), hidden, dropout)
-    both = keras.layers.Concatenate()([of_x, of_z])
-    both = _dense(_dense(both, 2 * hidden, dropout), 2 * hidden, dropout)
-    return BiGAN(
-        Conditional(keras.Model(x, code, name="encoder"), q),
+    features = _features(image_shape, width, True)(x)
+    of_z = _dense(z, hidden, dropout)
+    pair = keras.layers.Concatenate()([_features(image_shape, width, False)(x), of_z])
+    pair = _dense(pair, [2 * units for units in hidden], dropout)
+    return (
+        lambda outputs: keras.Model(x, _output(features, outputs), name="encoder"),
+        None,
         networks.dcgan_generator(latent_dim, image_shape, width),
-        p,
-        keras.Model([x, z], _output(both, 1), name="discriminator"),
-        loss,
+        keras.Model([x, z], _output(pair, 1), name="discriminator"),
     )
-
-
-def _families(latent_dim, posterior, prior, loss):
-    q = look_up({"deterministic": Deterministic, "normal": DiagonalNormal}, posterior, "posterior")
-    p = look_up({"uniform": Uniform, "normal": StandardNormal}, prior, "prior")
-    look_up(dict.fromkeys(("non_saturating", "minimax", "log_ratio")), loss, "loss")
-    return q(), p(latent_dim), adversarial_loss(loss)
 
 
 def _hidden(h, units, activation="leaky_relu"):
-    """Hidden layers, of which the last is normalized."""
+    """Hidden layers, the last with batch normalization."""
     for i, n in enumerate(units, 1):
         h = keras.layers.Dense(n, use_bias=i < len(units))(h)
         if i == len(units):
@@ -240,12 +248,14 @@ def _hidden(h, units, activation="leaky_relu"):
 
 
 def _dense(h, units, dropout):
-    h = keras.layers.Dropout(dropout)(h) if dropout else h
-    return keras.layers.LeakyReLU(0.2)(keras.layers.Dense(units)(h))
+    for n in units:
+        h = keras.layers.Dropout(dropout)(h) if dropout else h
+        h = keras.layers.LeakyReLU(0.2)(keras.layers.Dense(n)(h))
+    return h
 
 
 def _features(image_shape, width, batch_norm):
-    """DCGAN's discriminator without the layer that decides."""
+    """DCGAN's discriminator without its last layer."""
     whole = networks.dcgan_discriminator(image_shape, width, batch_norm=batch_norm)
     return keras.Model(whole.input, whole.layers[-1].input, name="features")
 

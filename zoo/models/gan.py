@@ -4,6 +4,7 @@ Goodfellow et al., "Generative Adversarial Nets", 2014. https://arxiv.org/abs/14
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,47 +12,47 @@ import tensorflow_probability as tfp
 
 from zoo import draws, networks
 from zoo.adversarial import AdversarialLoss, NonSaturating, adversarial_loss
-from zoo.config import look_up
-from zoo.distributions import Prior, StandardNormal, Uniform, UniformOnSphere, refuse_learned
-from zoo.model import GenerativeModel, Round, as_images
+from zoo.config import choices, extends
+from zoo.distributions import Prior, by_name, refuse_learned
+from zoo.model import GenerativeModel, Round
 from zoo.penalties import Penalty, penalty
 from zoo.schedules import LinearDecay, Schedule, check_weight, value_at
 
 
 @keras.saving.register_keras_serializable("zoo")
 class GAN(GenerativeModel):
-    """A generator learns to make what a discriminator takes for real.
+    """A generator trained against a discriminator of real and generated images.
 
-    The paper's Algorithm 1: `discriminator_steps` moves of the discriminator, then one of the
-    generator, each with fresh noise and its own minibatch, which is the batch divided by the number
-    of steps. Real and fake images go through the discriminator apart, so that batch normalization
-    sees either kind alone.
+    The paper's Algorithm 1: `discriminator_steps` updates of the discriminator, then one of the
+    generator. Each update has new noise and its own minibatch, an equal share of the batch. Real and
+    fake images pass through the discriminator separately, so that batch normalization never mixes
+    them.
 
-    Which game is played, what keeps the discriminator smooth, and what the networks are, go together
-    at will: `adversarial_loss`, `penalty`, and spectral normalization (`zoo.networks`). A critic for
-    the loss `Wasserstein()` is a discriminator with a `GradientPenalty`.
+    The adversarial loss, the penalty and the networks combine freely. A critic for the loss
+    `Wasserstein()` is a discriminator with a `GradientPenalty`; spectral normalization belongs to
+    the networks (`zoo.networks`).
 
-    Instance noise, N(0, instance_noise^2) on all that the discriminator sees, real or fake, makes
-    both overlap while the generator is poor: Sonderby et al., "Amortised MAP Inference for Image
+    Instance noise, N(0, instance_noise^2) on all images that the discriminator sees, makes the
+    distributions of real and fake images overlap: Sonderby et al., "Amortised MAP Inference for Image
     Super-resolution", 2017, section 3.3, https://arxiv.org/abs/1610.04490, and Arjovsky and Bottou,
     "Towards Principled Methods for Training Generative Adversarial Networks", 2017, section 3.
     https://arxiv.org/abs/1701.04862
 
     Args:
-        generator: Network from noise `z[B, D]` to `x[B, H, W, C]` in [0, 1].
-        discriminator: Network from `x[B, H, W, C]` to logits `[B, 1]`, high for real.
-        prior: p(z), a `Prior` over `z[D]` that does not learn.
-        adversarial_loss: An `AdversarialLoss`; `NonSaturating()` if `None`, as the paper trains.
-        discriminator_steps: k in the paper.
+        generator: Network from latents `z[B, D]` to images `x[B, H, W, C]` in [0, 1].
+        discriminator: Network from images `x[B, H, W, C]` to logits `[B, 1]`, high for real images.
+        prior: p(z), a `Prior` over `z[D]` without trainable weights.
+        adversarial_loss: An `AdversarialLoss`; `NonSaturating()`, as the paper trains, if `None`.
+        discriminator_steps: k in the paper, at least 1.
         penalty: A `zoo.penalties.Penalty`, added to the discriminator's loss and reported as
             `penalty`, or `None`.
-        instance_noise: Standard deviation of the instance noise in units of images in [0, 1], a
-            number from 0 on or a `zoo.schedules.Schedule`, such as `LinearDecay`. Evaluation takes a
-            schedule's value at the step where training stands.
+        instance_noise: Standard deviation of the instance noise, in units of images in [0, 1]: a
+            number from 0 on, or a `zoo.schedules.Schedule` such as `LinearDecay`. Evaluation uses
+            the schedule's value at the current training step.
 
     Raises:
-        ValueError: If a number is out of range, the prior learns, or there is a penalty on the slope
-            at each example and batch normalization in the discriminator.
+        ValueError: If a number is out of range, if the prior has trainable weights, or if the
+            penalty needs a discriminator without batch normalization.
 
     Example:
         >>> model = zoo.GAN(
@@ -106,192 +107,167 @@ class GAN(GenerativeModel):
         ]
 
     def discriminator_objective(self, x, y, seed, training):
-        noise_seed, real_seed, fake_seed = tfp.random.split_seed(seed, 3)
-        # Seeds beside those of z and of the labels.
-        x_seed, made_seed, point_seed = tfp.random.split_seed(_beside(seed), 3)
-        real = self._noisy(x, x_seed)
-        fake = tf.stop_gradient(self._noisy(self._fake(x, y, noise_seed, training), made_seed))
+        z_seed, real_seed, fake_seed = tfp.random.split_seed(seed, 3)
+        real_noise_seed, fake_noise_seed, point_seed = tfp.random.split_seed(_second(seed), 3)
+        real = self._with_noise(x, real_noise_seed)
+        fake = self._with_noise(self._generate(x, y, z_seed, training), fake_noise_seed)
+        fake = tf.stop_gradient(fake)
 
-        def judge(images):
-            return self._judge(images, y, training)
+        def discriminate(images):
+            return networks.logits(self.discriminator, images, y, training)
 
+        penalty = None
         if self.penalty is None:
-            real_logit, paid = judge(real), None
+            real_logits = discriminate(real)
         else:
-            real_logit, paid = self.penalty(judge, real, fake, point_seed)
-        fake_logit = judge(fake)
-        loss = self.adversarial_loss.real(real_logit, real_seed) + self.adversarial_loss.fake(
-            fake_logit, fake_seed
-        )
-        terms = {"real_logit": real_logit, "fake_logit": fake_logit}
-        if paid is not None:
-            terms["penalty"] = paid
-            loss += paid
+            real_logits, penalty = self.penalty(discriminate, real, fake, point_seed)
+        fake_logits = discriminate(fake)
+        loss = self.adversarial_loss.real(real_logits, real_seed)
+        loss += self.adversarial_loss.fake(fake_logits, fake_seed)
+        terms = {"real_logit": real_logits, "fake_logit": fake_logits}
+        if penalty is not None:
+            loss += penalty
+            terms["penalty"] = penalty
         return {"discriminator": loss}, terms
 
     def generator_objective(self, x, y, seed, training):
-        fake = self._noisy(self._fake(x, y, seed, training), _beside(seed))
-        return {"generator": self.adversarial_loss.generator(self._judge(fake, y, training))}, {}
+        fake = self._with_noise(self._generate(x, y, seed, training), _second(seed))
+        fake_logits = networks.logits(self.discriminator, fake, y, training)
+        return {"generator": self.adversarial_loss.generator(fake_logits)}, {}
 
-    def _fake(self, x, y, seed, training):
+    def _generate(self, x, y, seed, training):
         """As many images as there are in `x`."""
-        return self.generator(self._noise(x, seed), training=training)
+        z = tf.ensure_shape(self.prior().sample(tf.shape(x)[0], seed=seed), [x.shape[0], None])
+        return networks.call(self.generator, z, y, training)
 
-    def _judge(self, x, y, training):
-        """The logits `[B]` of images."""
-        return tf.cast(self.discriminator(x, training=training)[:, 0], tf.float32)
-
-    def _noise(self, x, seed):
-        z = self.prior().sample(tf.shape(x)[0], seed=seed)
-        return tf.ensure_shape(z, [x.shape[0], None])
-
-    def _noisy(self, x, seed):
+    def _with_noise(self, x, seed):
         if isinstance(self.instance_noise, int | float) and not self.instance_noise:
             return x
         x = tf.cast(x, tf.float32)
         return x + value_at(self.instance_noise, self.step) * draws.normal(tf.shape(x), seed)
 
-    @property
-    def image_shape(self):
-        return tuple(self.discriminator.inputs[0].shape[1:])
-
     def call(self, z, training=False):
-        """Images for the latents `z[B, D]`: a GAN has nothing to reconstruct with."""
+        """Images for the latents `z[B, D]`: a GAN does not reconstruct."""
         return self.decode(z)
 
-    def decode(self, z, y=None):
-        return as_images(self.generator(z))
 
-
-def _beside(seed):
+def _second(seed):
+    """A seed for further draws, independent of those that `split_seed` gives."""
     return tf.random.experimental.stateless_fold_in(seed, 1)
 
 
-def gan_mlp(
+@choices(
+    network={"mlp": ("generator_hidden", "discriminator_hidden"), "conv": ("width",)},
+    prior=by_name.PRIORS,
+)
+def parts(
     image_shape: Sequence[int],
+    *,
     latent_dim: int = 100,
+    network: str = "mlp",
     generator_hidden: Sequence[int] = (256, 512),
     discriminator_hidden: Sequence[int] = (512, 256),
+    width: int = 64,
     dropout: float = 0.3,
-    latents: str = "normal",
+    batch_norm: bool = False,
+    spectral_norm: bool = False,
+    prior: str = "normal",
+    prior_scale: float = 1.0,
+    prior_components: int = 0,
     loss: str = "non_saturating",
     real_label: float = 1.0,
     label_noise: float = 0.0,
     discriminator_steps: int = 1,
     gradient_penalty: float = 0.0,
     r1: float = 0.0,
-    batch_norm: bool = False,
-    spectral_norm: bool = False,
     instance_noise: float = 0.0,
     instance_noise_steps: int = 0,
-) -> GAN:
-    """A `GAN` of multilayer perceptrons, the generator with batch normalization.
+    condition: networks.Condition | None = None,
+    projection: bool = False,
+) -> dict[str, Any]:
+    """The arguments of `GAN`, for builders: see `gan`.
 
-    Args:
-        image_shape: Height, width, channels.
-        latent_dim: D of the latents.
-        generator_hidden: Units of the generator's hidden layers.
-        discriminator_hidden: Units of the discriminator's.
-        dropout: Share of the discriminator's hidden values dropped in training.
-        latents: "normal", "uniform" on [-1, 1]^D, or "sphere".
-        loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`.
-        discriminator_steps: As for `GAN`.
-        gradient_penalty, r1: Weight of that penalty: see `zoo.penalties`. 0 for none.
-        batch_norm, spectral_norm: Of the discriminator. The loss "wasserstein" needs a penalty or
-            spectral normalization.
-        instance_noise: Standard deviation of the instance noise at the start.
-        instance_noise_steps: Training steps in which it falls to 0; 0 for noise that stays.
-
-    Raises:
-        ValueError: For names that there are not, or settings that do not go together.
+    `condition` and `projection` are those of `zoo.networks.discriminator`.
     """
     check_bounded(loss, gradient_penalty, r1, spectral_norm)
-    return GAN(
-        networks.mlp_decoder(
-            latent_dim, image_shape, hidden=generator_hidden, output="sigmoid", batch_norm=True
-        ),
-        networks.mlp_discriminator(
+
+    def generator(shape):
+        return networks.generator(network, shape[0], image_shape, generator_hidden, width)
+
+    return {
+        "generator": networks.conditioned(generator, (latent_dim,), condition),
+        "discriminator": networks.discriminator(
+            network,
             image_shape,
             discriminator_hidden,
+            width,
             dropout,
             batch_norm=batch_norm,
             spectral_norm=spectral_norm,
+            condition=condition,
+            projection=projection,
         ),
-        latents_of(latents, latent_dim),
-        adversarial_loss(loss, real_label=real_label, label_noise=label_noise),
-        discriminator_steps,
-        penalty(gradient_penalty, r1),
-        decaying(instance_noise, instance_noise_steps),
-    )
+        "prior": by_name.prior(
+            prior, latent_dim, image_shape, prior_scale, components=prior_components
+        ),
+        "adversarial_loss": adversarial_loss(loss, real_label, label_noise),
+        "discriminator_steps": discriminator_steps,
+        "penalty": penalty(gradient_penalty, r1),
+        "instance_noise": decaying(instance_noise, instance_noise_steps),
+    }
 
 
-def dcgan(
-    image_shape: Sequence[int],
-    latent_dim: int = 100,
-    width: int = 64,
-    latents: str = "uniform",
-    loss: str = "non_saturating",
-    real_label: float = 1.0,
-    label_noise: float = 0.0,
-    discriminator_steps: int = 1,
-    gradient_penalty: float = 0.0,
-    r1: float = 0.0,
-    batch_norm: bool = True,
-    spectral_norm: bool = False,
-    instance_noise: float = 0.0,
-    instance_noise_steps: int = 0,
-) -> GAN:
-    """A `GAN` with DCGAN's networks and its uniform noise, for 28, 32 or 64 pixels.
+@extends(parts, without=("condition", "projection"))
+def gan(image_shape: Sequence[int], **options: Any) -> GAN:
+    """A `GAN` whose generator has batch normalization.
 
     Args:
         image_shape: Height, width, channels.
         latent_dim: D of the latents.
-        width: Channels next to the images, of which the others are multiples.
-        latents: "uniform", as in the paper, "normal" or "sphere".
-        batch_norm, spectral_norm: Of the discriminator; the generator has batch normalization.
-        loss, real_label, label_noise, discriminator_steps, gradient_penalty, r1: As for `gan_mlp`.
-        instance_noise, instance_noise_steps: Likewise.
+        network: "mlp" for multilayer perceptrons, "conv" for DCGAN's networks.
+        generator_hidden: Units of the generator's hidden layers, for "mlp".
+        discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
+        width: Channels next to the image, for "conv".
+        dropout: Share of the discriminator's hidden values that training drops.
+        batch_norm, spectral_norm: Normalization of the discriminator; at most one of the two.
+        prior, prior_scale, prior_components: See `zoo.distributions.by_name.prior`.
+        loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`. The loss
+            "wasserstein" needs a penalty or spectral normalization.
+        discriminator_steps: As for `GAN`.
+        gradient_penalty, r1: Weight of the penalty of that name, 0 for none: see `zoo.penalties`.
+        instance_noise: Standard deviation of the instance noise at the start.
+        instance_noise_steps: Training steps until it is 0; 0 for constant noise.
 
     Raises:
-        ValueError: For names that there are not, sizes that images do not have, or settings that do
-            not go together, such as a penalty or spectral normalization with `batch_norm`.
+        ValueError: If a name is unknown, a number is out of range, or options do not fit together.
+
+    Example:
+        >>> model = zoo.models.gan((8, 8, 1), latent_dim=4, loss="hinge", r1=1.0)
+        >>> model.sample(3).shape
+        TensorShape([3, 8, 8, 1])
     """
-    check_bounded(loss, gradient_penalty, r1, spectral_norm)
-    return GAN(
-        networks.dcgan_generator(latent_dim, image_shape, width),
-        networks.dcgan_discriminator(
-            image_shape, width, batch_norm=batch_norm, spectral_norm=spectral_norm
-        ),
-        latents_of(latents, latent_dim),
-        adversarial_loss(loss, real_label=real_label, label_noise=label_noise),
-        discriminator_steps,
-        penalty(gradient_penalty, r1),
-        decaying(instance_noise, instance_noise_steps),
-    )
+    return GAN(**parts(image_shape, **options))
 
 
-def latents_of(name: str, dim: int) -> Prior:
-    """A GAN's prior by name: "normal", "uniform" on [-1, 1]^dim, or "sphere"."""
-    priors = {"normal": StandardNormal, "uniform": Uniform, "sphere": UniformOnSphere}
-    return look_up(priors, name, "prior")(dim)
-
-
-def check_bounded(loss: str, gradient_penalty: float, r1: float, spectral_norm: bool) -> None:
-    """Raises a `ValueError` for a critic of the loss "wasserstein" with nothing to bound its slope."""
+def check_bounded(
+    loss: str, gradient_penalty: float = 0.0, r1: float = 0.0, spectral_norm: bool = False
+) -> None:
+    """Raises a `ValueError` for the loss "wasserstein" if nothing bounds the critic's slope."""
     if loss == "wasserstein" and not (gradient_penalty or r1 or spectral_norm):
         raise ValueError(
-            "The loss 'wasserstein' has no lower bound where nothing bounds the critic's slope: give "
-            "`gradient_penalty` (10 in the paper) or `r1`, or set `spectral_norm`. Received: "
-            f"gradient_penalty={gradient_penalty}, r1={r1}, spectral_norm={spectral_norm}."
+            "The loss 'wasserstein' has no lower bound unless something bounds the critic's slope: "
+            "set `gradient_penalty` (10 in the paper), `r1` or `spectral_norm`, as far as the model "
+            f"has them. Received: gradient_penalty={gradient_penalty}, r1={r1}, "
+            f"spectral_norm={spectral_norm}."
         )
 
 
 def decaying(instance_noise: float, steps: int) -> float | Schedule:
-    """Instance noise that falls to 0 in so many steps, or with 0 steps stays as it is."""
+    """Instance noise that decays linearly to 0 in `steps` steps, or is constant if `steps` is 0."""
     check_weight(instance_noise, "instance_noise")
     if steps and not instance_noise:
         raise ValueError(
-            "There is no instance noise to fall: give `instance_noise`, or leave out "
-            f"`instance_noise_steps`. Received: instance_noise_steps={steps}."
+            "`instance_noise_steps` needs instance noise that can decay: set `instance_noise`, or "
+            f"leave out `instance_noise_steps`. Received: instance_noise_steps={steps}."
         )
     return LinearDecay(steps, instance_noise) if steps else instance_noise

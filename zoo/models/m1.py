@@ -5,23 +5,17 @@ https://arxiv.org/abs/1406.5298
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from zoo.models.vae import VAE, vae_mlp
+from zoo.config import extends
+from zoo.models.vae import VAE, vae
 
 
-def m1(
-    image_shape: Sequence[int],
-    latent_dim: int = 50,
-    hidden: Sequence[int] = (500, 500),
-    activation: str = "softplus",
-    likelihood: str = "bernoulli",
-    levels: int = 256,
-) -> VAE:
+@extends(vae, latent_dim=50, hidden=(500, 500), activation="softplus")
+def m1(image_shape: Sequence[int], **options: Any) -> VAE:
     """A `VAE` with the paper's networks: two hidden layers of softplus units.
 
-    `zoo.evaluation.classification.svm_on_codes` trains a support vector machine on its codes. M1+M2,
-    `zoo.models.m1_m2`, trains an M2 on them.
+    The options are those of `vae`. `zoo.evaluation.classification.svm_on_codes` trains a support
+    vector machine on the codes; M1+M2, `zoo.models.m1_m2`, trains an M2 on them.
     """
-    return vae_mlp(
-        image_shape, latent_dim, hidden, activation, likelihood=likelihood, levels=levels
-    )
+    return vae(image_shape, **options)

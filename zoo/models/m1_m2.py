@@ -4,7 +4,7 @@ Kingma et al., "Semi-supervised Learning with Deep Generative Models", 2014, sec
 https://arxiv.org/abs/1406.5298
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -44,6 +44,8 @@ class M1M2(M2):
         first_likelihood: M1's p(x | z1). This model freezes its weights. M1's prior is N(0, I).
         **kwargs: As for `M2`.
     """
+
+    requires: Mapping[str, str] = {"first": "m1"}
 
     def __init__(
         self,
@@ -120,6 +122,7 @@ class M1M2(M2):
 
 def m1_m2(
     image_shape: Sequence[int],
+    *,
     first: VAE | None = None,
     num_classes: int = 10,
     latent_dim: int = 50,

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
-from zoo.config import look_up
+from zoo.config import choices
 from zoo.datasets import ImageData
 from zoo.distributions import (
     Conditional,
@@ -23,12 +23,12 @@ from zoo.distributions import (
     Family,
     Prior,
     StandardNormal,
+    by_name,
     kl,
-    likelihood_family,
 )
 from zoo.model import GenerativeModel, as_images, as_seed
 from zoo.models.aae import check_classes
-from zoo.models.vae import log_mean_weight
+from zoo.models.elbo import log_mean_weight
 
 NO_LABEL = -1
 
@@ -97,8 +97,8 @@ class M2(GenerativeModel):
     `distortion` and `rate` sum to U(x) of an unlabelled image, and to L(x, y) of a labelled image in
     training: `rate` is the divergence of y and z from their prior.
 
-    Outside of training `y[B]` may hold -1, or another negative number, for an image without a label;
-    y=None says that no image has one.
+    Outside of training `y[B]` may be -1, or another negative number, for an image without a label;
+    y=None says that no image has one. This holds in every method.
 
     Args:
         classifier: Network from `x[B, ...]` to the logits `[B, C]` of q(y | x).
@@ -117,8 +117,9 @@ class M2(GenerativeModel):
         image by 0.1 N / N_l, which is the same.
 
     Example:
+        >>> from zoo.models.m2 import m2
         >>> data = zoo.datasets.load("digits", binarize="dynamic", num_labels=50)
-        >>> model = zoo.models.m2.m2((8, 8, 1), latent_dim=5, hidden=(32,))
+        >>> model = m2((8, 8, 1), latent_dim=5, hidden=(32,))
         >>> model.adapt(data)
         >>> model.compile("adam")
         >>> batches = data.batches("train", 100, shuffle=True, repeat=True, semi_supervised=True)
@@ -130,6 +131,7 @@ class M2(GenerativeModel):
     terms = ("distortion", "rate", "accuracy")
     condition_is_optional = True
     semi_supervised = True
+    adapted = ("labelled_share",)
 
     def __init__(
         self,
@@ -163,10 +165,6 @@ class M2(GenerativeModel):
         """C."""
         return self.classifier.output_shape[-1]
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return tuple(self.posterior.network.inputs[0].shape[1:])
-
     def adapt(self, data: ImageData) -> None:
         """Takes the share of labelled images from the data.
 
@@ -180,16 +178,13 @@ class M2(GenerativeModel):
         """As for any model.
 
         Raises:
-            ValueError: Also if arrays `(x, y)`, or the first batch `(x, y)` of a data set, have
-                images without a label.
+            ValueError: Also if arrays `(x, y)`, or the first batch of a data set, have images
+                without a label outside of the unlabelled stream.
         """
         if isinstance(x, tf.data.Dataset):
-            batch = next(iter(x.take(1)), ())
-            batch = batch if isinstance(batch, tuple) else (batch,)
-            if batch and not isinstance(batch[0], tuple):
-                _check_all_labelled(*batch[1:2])
+            _check_labels_of_all(self._unpacked(next(iter(x.take(1))))[1])
         elif hasattr(x, "shape"):
-            _check_all_labelled(y)
+            _check_labels_of_all(y)
         return super().fit(x, y, *args, **kwargs)
 
     # The objective -----------------------------------------------------------------------------
@@ -283,7 +278,7 @@ class M2(GenerativeModel):
     def _training_labels(self, y):
         """The labels of a training batch as int32, each from 0 to C - 1."""
         if y is None:
-            _check_all_labelled()
+            _check_labels_of_all(y)
         y = tf.cast(y, tf.int32)
         # XLA omits assertions; `fit` checks what it can.
         tf.debugging.assert_non_negative(y, _EVERY_IMAGE_HAS_A_LABEL)
@@ -315,22 +310,12 @@ class M2(GenerativeModel):
         return tf.exp(self._log_q(self.codes(x), False))
 
     def encode(self, x, y=None) -> tf.Tensor:
-        """The mean of q(z | x, y), `[B, D]`. The most probable class replaces a missing label.
-
-        Args:
-            x: Images `[B, H, W, C]` in [0, 1].
-            y: Labels `[B]`, -1 for an image without one; `None` for no labels.
-        """
+        """The mean of q(z | x, y), `[B, D]`. The most probable class replaces a missing label."""
         codes = self.codes(x)
         return self.posterior(codes, self._or_most_probable(codes, y)).mean()
 
     def decode(self, z, y=None) -> tf.Tensor:
-        """The mean of p(x | y, z), or of p(x | z) where a label is missing: `[B, H, W, C]`.
-
-        Args:
-            z: Latents `[B, D]`.
-            y: Labels `[B]`, -1 for latents without one; `None` for no labels.
-        """
+        """The mean of p(x | y, z), or of p(x | z) where a label is missing: `[B, H, W, C]`."""
         z = tf.cast(z, tf.float32)
         rows = tf.shape(z)[0]
 
@@ -352,13 +337,7 @@ class M2(GenerativeModel):
         return self._decode(self.posterior(codes, y).mean(), y)
 
     def sample(self, n: int, y=None, seed=None) -> tf.Tensor:
-        """Decodes `n` draws of z, each with a class: `[n, H, W, C]`.
-
-        Args:
-            n: Number of images.
-            y: Labels `[n]`, or one for all. Missing labels, -1 or `None`, are drawn from p(y).
-            seed: An int or a `[2]` int tensor for a repeatable draw; `None` for a fresh one.
-        """
+        """Decodes `n` draws of z: `[n, H, W, C]`. Missing labels are drawn from p(y)."""
         class_seed, seed = tfp.random.split_seed(as_seed(seed))
         drawn = tf.random.stateless_uniform([n], class_seed, 0, self.num_classes, tf.int32)
         y = self._filled(y, drawn)
@@ -375,13 +354,7 @@ class M2(GenerativeModel):
 
         log p(x) is log sum_y p(y) p(x | y), with an exact sum over classes. Each p(x | y) is
         estimated with importance samples, as for a `VAE`: in expectation the result is a lower bound
-        that rises with the number of samples.
-
-        Args:
-            x: Images `[B, H, W, C]` in [0, 1].
-            num_samples: Importance samples of z for each class.
-            y: Labels `[B]`, -1 for an image without one; `None` for no labels.
-            seed: An int or a `[2]` int tensor for repeatable draws; `None` for fresh ones.
+        that rises with the number of samples, `num_samples` for each class.
         """
         x, seed = self._images(x), as_seed(seed)
         rows = tf.shape(x)[0]
@@ -465,20 +438,22 @@ _EVERY_IMAGE_HAS_A_LABEL = (
 )
 
 
-def _check_all_labelled(y=None):
+def _check_labels_of_all(y):
     missing = 0 if y is None else int(np.sum(np.asarray(y) < 0))
     if y is None or missing:
         received = f"{missing} of {len(y)} images without a label" if missing else "y=None"
         raise ValueError(f"{_EVERY_IMAGE_HAS_A_LABEL} Received: {received}.")
 
 
+@choices(network=networks.NETWORKS, likelihood=by_name.LIKELIHOODS)
 def m2(
     image_shape: Sequence[int],
+    *,
     network: str = "mlp",
     num_classes: int = 10,
     latent_dim: int = 50,
     hidden: Sequence[int] = (500,),
-    classifier_hidden: int | Sequence[int] = (500,),
+    classifier_hidden: Sequence[int] = (500,),
     filters: Sequence[int] = (32, 64),
     dropout: float = 0.0,
     activation: str = "softplus",
@@ -490,37 +465,31 @@ def m2(
 
     Args:
         image_shape: Height, width, channels.
-        network: Of the classifier: "mlp", or "conv" for a convolutional one.
+        network: "mlp" or "conv", for the classifier.
         num_classes: C.
         latent_dim: D of the latents z.
         hidden: Units of the hidden layers of q(z | x, y), at least one; p(x | y, z) mirrors them.
             The class enters the first layer of each.
-        classifier_hidden: Units of the hidden dense layers of the classifier; one number for "conv".
-        filters: Filters of the convolutions of "conv", each of which halves the image.
-        dropout: Share of the inputs of the classifier's dense layers dropped in training, in [0, 1).
+        classifier_hidden: Units of the hidden dense layers of the classifier.
+        filters: Channels of the convolutions of the classifier, for "conv".
+        dropout: Share of the inputs of the classifier's dense layers that training drops, in [0, 1).
         activation: Activation of the hidden layers.
-        likelihood: Name of the family of p(x | y, z).
+        likelihood: Name of p(x | y, z): see `zoo.distributions.by_name`.
         levels: Number of grey levels, for "discretized_logistic" and "categorical".
         alpha: Weight of the classification loss.
 
     Raises:
-        ValueError: If `network` or `likelihood` is unknown, or `hidden` is empty.
+        ValueError: If a name is unknown, an option is out of range, or `hidden` is empty.
     """
-    family = likelihood_family(likelihood, levels)
-    encoder, sizes = look_up(
-        {
-            "mlp": (networks.mlp_encoder, (classifier_hidden,)),
-            "conv": (networks.conv_encoder, (filters, classifier_hidden)),
-        },
-        network,
-        "network",
+    if not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` must be a share in [0, 1). Received: {dropout}.")
+    family = by_name.likelihood(likelihood, levels)
+    classifier = networks.encoder(
+        network, image_shape, num_classes, classifier_hidden, filters, activation
     )
-    classifier = encoder(image_shape, num_classes, *sizes, activation)
-    if dropout:
-        classifier = _with_dropout(classifier, dropout)
     params = (*image_shape[:-1], family.params_per_value * image_shape[-1])
     return M2(
-        classifier,
+        _with_dropout(classifier, dropout) if dropout else classifier,
         class_conditional(
             image_shape, (2 * latent_dim,), num_classes, hidden, activation, DiagonalNormal()
         ),
@@ -549,16 +518,7 @@ def class_conditional(
 ) -> Conditional:
     """A `Conditional` on a tensor `[B, *inputs]` and a class `[B]`, by a multilayer perceptron.
 
-    Args:
-        inputs: Shape of the tensor.
-        outputs: Shape of the family's parameters.
-        num_classes: C.
-        hidden: Units of the hidden layers, at least one; the class enters the first.
-        activation: Activation of the hidden layers.
-        family: The family.
-
-    Raises:
-        ValueError: If `hidden` is empty.
+    The class enters the first of the `hidden` layers. `outputs` is the shape of the parameters.
     """
     if not hidden:
         raise ValueError(

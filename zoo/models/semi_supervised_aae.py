@@ -53,7 +53,7 @@ class SemiSupervisedAAE(ClusteringAAE):
 
     Example:
         >>> data = zoo.datasets.load("digits", num_labels=100)
-        >>> build = zoo.models.semi_supervised_aae.semi_supervised_aae
+        >>> from zoo.models.semi_supervised_aae import semi_supervised_aae as build
         >>> model = build((8, 8, 1), latent_dim=4, hidden=(32,), discriminator_hidden=(32,))
         >>> model.adapt(data)
         >>> model.compile("adam")
@@ -120,7 +120,7 @@ def semi_supervised_aae(
     network: str = "mlp",
     num_classes: int = 10,
     latent_dim: int = 10,
-    hidden: int | Sequence[int] = (1000, 1000),
+    hidden: Sequence[int] = (1000, 1000),
     filters: Sequence[int] = (32, 64),
     discriminator_hidden: Sequence[int] = (1000, 1000),
     input_noise: float = 0.0,
@@ -135,8 +135,7 @@ def semi_supervised_aae(
         network: "mlp" for multilayer perceptrons, "conv" for a convolutional encoder and decoder.
         num_classes: K.
         latent_dim: D of the style; 20 in the paper on SVHN.
-        hidden: Units of the encoder's hidden dense layers, one number for "conv"; the decoder
-            mirrors them.
+        hidden: Units of the encoder's hidden dense layers; the decoder mirrors them.
         filters: Filters of the encoder's convolutions for "conv", each of which halves the image;
             the decoder mirrors them.
         discriminator_hidden: Units of the hidden layers of both discriminators.
@@ -160,7 +159,7 @@ def semi_supervised_aae(
         noise = [keras.layers.GaussianNoise(input_noise)] if input_noise else []
         layers = [keras.Input(tuple(image_shape)), *noise, *encoder.layers]
         decoder = networks.conv_decoder(
-            code, image_shape, family.params_per_value, filters[::-1], hidden
+            code, image_shape, family.params_per_value, filters[::-1], hidden[::-1]
         )
         parts = (
             Conditional(keras.Sequential(layers, name="encoder"), SoftmaxAndStyle(num_classes)),

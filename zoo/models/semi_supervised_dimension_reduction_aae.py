@@ -22,10 +22,10 @@ class SemiSupervisedDimensionReductionAAE(DimensionReductionAAE, SemiSupervisedA
 
     Example:
         >>> data = zoo.datasets.load("digits", num_labels=100)
-        >>> module = zoo.models.semi_supervised_dimension_reduction_aae
-        >>> model = module.semi_supervised_dimension_reduction_aae(
-        ...     (8, 8, 1), hidden=(32,), discriminator_hidden=(32,)
+        >>> from zoo.models.semi_supervised_dimension_reduction_aae import (
+        ...     semi_supervised_dimension_reduction_aae as build,
         ... )
+        >>> model = build((8, 8, 1), hidden=(32,), discriminator_hidden=(32,))
         >>> model.compile("adam")
         >>> batches = data.batches("train", 100, shuffle=True, repeat=True, semi_supervised=True)
         >>> history = model.fit(batches, steps_per_epoch=10, verbose=0)

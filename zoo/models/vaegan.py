@@ -7,6 +7,7 @@ https://arxiv.org/abs/1512.09300
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,39 +16,43 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import AdversarialLoss, Minimax, adversarial_loss
-from zoo.config import FromArguments, look_up
+from zoo.config import PlainObject, choices, extends
 from zoo.distributions import (
     Conditional,
-    DiagonalNormal,
     Prior,
-    StandardNormal,
     UnitNormal,
+    by_name,
     kl,
+    need_density,
+    noisy_mlp,
     refuse_learned,
 )
-from zoo.model import GenerativeModel, Round, as_images
+from zoo.model import GenerativeModel, Round
+from zoo.models.gan import check_bounded
 
 
 @keras.saving.register_keras_serializable("zoo")
-class Equilibrium(FromArguments):
-    """Holds back who of the discriminator and its opponent is too far ahead.
+class Equilibrium(PlainObject):
+    """A rule that skips the update of the discriminator or of the generator if it is too far ahead.
 
-    The rule of the VAE/GAN authors' code. The discriminator's costs are means over the batch: -log D
-    of real images, and -log(1 - D) of made ones, where D = sigmoid(logit), whatever the adversarial
-    loss. One that can only guess, and is trained on as much of either kind, pays log 2 = 0.69 for
-    either. Where one of the two is below cost - margin the discriminator rests; where one is above
-    cost + margin its opponent does. Where both would rest, both move.
+    The discriminator's costs are means over the batch: -log D for real images and -log(1 - D) for
+    fake ones, with D = sigmoid(logit) for every adversarial loss. A discriminator that guesses, and
+    is trained on as many images of each kind, has the cost log 2 = 0.69 for both. If a cost is below
+    cost - margin, the discriminator is not updated; if a cost is above cost + margin, the generator
+    is not updated; if that holds back both, both are updated. This is the rule of the VAE/GAN
+    authors' code.
 
     Args:
-        cost: What the discriminator pays in a balanced game, finite; 0.68 in the authors' code.
-        margin: How far it may be from that, at least 0; 0.35 there. An infinite one holds nobody.
+        cost: The discriminator's cost in a balanced game, finite; 0.68 in the authors' code.
+        margin: Allowed distance from `cost`, at least 0; 0.35 in the authors' code. With an infinite
+            margin both are always updated.
 
     Raises:
         ValueError: If a number is out of range.
 
     Example:
         >>> rule = zoo.Equilibrium()
-        >>> [bool(moves) for moves in rule(0.7, 0.3)]  # The fakes are known too well: D rests.
+        >>> [bool(update) for update in rule(0.7, 0.3)]  # The discriminator is not updated.
         [False, True]
     """
 
@@ -60,104 +65,94 @@ class Equilibrium(FromArguments):
         self.margin = margin
 
     def __call__(self, real_cost, fake_cost) -> tuple[tf.Tensor, tf.Tensor]:
-        """Whether the discriminator moves, and whether its opponent does: two scalar bools."""
+        """Whether to update the discriminator, and whether to update the generator: scalar bools."""
         low, high = self.cost - self.margin, self.cost + self.margin
         strong = tf.minimum(real_cost, fake_cost) < low
         weak = tf.maximum(real_cost, fake_cost) > high
         return weak | ~strong, strong | ~weak
 
-    def get_config(self) -> dict:
-        return {name: getattr(self, name) for name in self._argument_names()}
-
 
 @keras.saving.register_keras_serializable("zoo")
 class VAEGAN(GenerativeModel):
-    """A VAE whose likelihood is a unit normal on features of a GAN's discriminator.
+    """A VAE with a unit normal likelihood of features of a GAN's discriminator.
 
-    One forward pass serves all three players, as in the paper's Algorithm 1:
+    The paper's Algorithm 1, with one forward pass for all three players:
 
-    - the encoder minimises beta * rate + distortion, with beta = 1 in the paper;
-    - the decoder minimises gamma * distortion + what the adversarial loss asks for making its
-      reconstructions and its samples from the prior pass for real;
-    - the discriminator tells data from reconstructions and from samples.
+        encoder:       beta * rate + distortion, with beta = 1 in the paper
+        generator:     gamma * distortion + adversarial loss of reconstructions and of samples
+        discriminator: adversarial loss of data against reconstructions and samples
 
-    So no adversarial gradient reaches the encoder, and no distortion's the discriminator: as each
-    player's gradient is taken for its own variables only, nothing needs to be cut, but for one
-    place. The features of the data are a target, and hold still (`tf.stop_gradient`), as in the
-    authors' code.
+    The rate is KL(q(z | x) || p(z)), and the distortion is minus the log-likelihood of the features
+    of x. Each player's gradient is that of its own loss for its own weights, so that no adversarial
+    gradient reaches the encoder, and no distortion reaches the discriminator. The features of x are a
+    constant target (`tf.stop_gradient`), as in the authors' code.
 
-    Where the paper and the authors' code differ: Algorithm 1 prints the discriminator's and the
-    decoder's adversarial terms with the sign of L_GAN turned round; here, as in the code, the
-    discriminator maximises L_GAN and the decoder minimises it. The code scales the decoder's
-    adversarial term by 1 - w and its distortion by w (1e-6 for faces), which gamma = w / (1 - w)
-    reproduces up to a factor on the whole. Both sum the distortion over features, so the value of
-    gamma belongs to their number. Of the discriminator's three terms Algorithm 1 takes the sum, in
-    which made images count twice as much as real ones: where all are alike its best D is 1/3. The
-    code takes the mean over made images of both kinds, so that it is 1/2; by the paper's sum the
-    code's `Equilibrium` would hold the decoder back for good. Here it is the code's with an
-    `equilibrium`, and the paper's without. The decoder's terms are summed in both.
-
-    The code's discriminator normalizes images, reconstructions and samples as one batch for the
-    game, and again images and reconstructions for the features; here one pass serves both. With
-    `joint_batch=False` the discriminator, though not the decoder, normalizes each kind by itself, as
-    DCGAN's public code does. Then samples that are too alike are told from data as a batch, and the
-    distortion leaves out how the mean and the scale of a whole batch of images differ from those of
-    its reconstructions. Out of training the averages over all kinds stand in for either, so that
-    what is reported of validation images differs from training by more than the images.
-
-    The networks may take a condition `y[B, ...]` as a second input, such as the attributes or the
-    class of an image, each for itself. Section 4.2's attribute-conditional model is that in which all
-    three do; reconstructions and samples are made, and judged, with the attributes of the batch's
-    images, as in the authors' code.
+    Each network may take a condition `y[B, ...]`, such as a class or attributes, as its second input.
+    In section 4.2's attribute-conditional model all three networks do. Reconstructions and samples
+    then have the conditions of the batch's images.
 
     Args:
         posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`.
-        decoder: Network from `z[B, D]` to `x[B, H, W, C]` in [0, 1].
-        prior: p(z), a `Prior` over `z[D]` that does not learn.
+        generator: Network from `z[B, D]` to images `x[B, H, W, C]` in [0, 1]; the paper's decoder.
+        prior: p(z), a `Prior` over `z[D]` without trainable weights.
         discriminator: Network from `x[B, H, W, C]` to `(features[B, F], logits[B, 1])`: the paper's
-            Dis_l(x), and the decision, high for real. Which layer l is the network's choice. The
-            authors' code takes the third strided convolution before its normalization; the zoo's
-            `dcgan_discriminator` takes the last one after it, because unit variance is what the
-            likelihood assumes: features much smaller than that leave the rate to outweigh the
-            distortion, and the posterior collapses. `mlp_discriminator`, which has no
-            normalization, takes its last hidden layer.
+            Dis_l(x), and the logits, high for real images. The unit normal suits features of about
+            unit variance; if theirs is much smaller, the rate outweighs the distortion and the
+            posterior collapses. `zoo.networks.discriminator` with `features=True` returns the output
+            of its last normalization, or the last hidden layer before its activation.
         adversarial_loss: An `AdversarialLoss`; `Minimax()`, as in the paper, if `None`.
-        gamma: Weight of the distortion against fooling, for the decoder, at least 0.
-        equilibrium: An `Equilibrium`, which holds discriminator or decoder back where the other is
-            left behind, as the authors' code does; `None` to move both on every batch. The encoder
-            always moves. With it the discriminator weighs real and made images alike; `real_cost`
-            and `fake_cost` are reported, and on which share of the batches either moved.
-        beta: Weight of the rate for the encoder, at least 0; 1 in the paper. To the encoder, up to
-            the scale of its loss, features then have the variance beta. With many features and
-            beta = 1 the rate hardly counts: posteriors become narrow, and their mixture over the
-            data is far from the prior, which samples come from.
-        joint_batch: Whether the discriminator normalizes images, reconstructions and samples as one
-            batch in training, or as three.
+        gamma: Weight of the generator's distortion, at least 0.
+        equilibrium: An `Equilibrium`, as in the authors' code; `None` to update all players on every
+            batch. With an equilibrium the discriminator's loss is the mean over the two kinds of fake
+            images instead of their sum, and `real_cost`, `fake_cost`, `discriminator_updates` and
+            `generator_updates` (shares of the batches) are reported.
+        beta: Weight of the encoder's rate, at least 0. It corresponds to features of variance beta.
+            With many features and beta = 1 the rate hardly counts: posteriors become narrow, and
+            their mixture over the data is far from the prior.
+        joint_batch: Whether the discriminator's batch normalization sees images, reconstructions and
+            samples as one batch in training, or as three. As three, as in DCGAN's code, the distortion
+            ignores differences of mean and scale between a batch of images and its reconstructions.
 
     Raises:
-        ValueError: If gamma or beta is less than 0, infinite or NaN, or the prior learns; when
-            called, if a network wants a condition and has none.
+        ValueError: If gamma or beta is out of range, or if the prior has trainable weights, or if
+            posterior or prior has no density; when called, if a network takes a condition and there
+            is none.
+
+    Notes:
+        Algorithm 1 prints the adversarial terms of discriminator and decoder with the opposite sign.
+        Here, as in the authors' code, the discriminator maximises L_GAN and the decoder minimises it.
+
+        The code weighs the decoder's adversarial term by 1 - w and its distortion by w (1e-6 for
+        faces): gamma = w / (1 - w), up to a factor of the whole loss. The distortion is a sum over
+        features, so that gamma depends on their number.
+
+        Algorithm 1 sums the discriminator's three terms: where all images are alike, its best D is
+        1/3. The code takes the mean over fake images, for which the best D is 1/2; with the sum, the
+        code's equilibrium would never update the decoder. The generator's terms are sums in both.
+
+        The code's features are the third strided convolution before its normalization. It normalizes
+        images, reconstructions and samples as one batch for the logits, and images and
+        reconstructions as another for the features; here one pass serves both.
 
     Example:
-        >>> build = zoo.models.vaegan.vaegan_mlp
-        >>> vaegan = build((8, 8, 1), 4, (16,), (16,), condition="label", margin=0.35)
-        >>> vaegan.compile("adam")
+        >>> model = zoo.models.vaegan((8, 8, 1), latent_dim=4, condition="label", margin=0.35)
+        >>> model.compile("adam")
         >>> x, y = zoo.datasets.load("digits").arrays("train")
-        >>> history = vaegan.fit(x, y, verbose=0)
+        >>> history = model.fit(x, y, verbose=0)
         >>> 0 <= history.history["discriminator_updates"][0] <= 1
         True
-        >>> vaegan.sample(2, y=[3, 7]).shape
+        >>> model.sample(2, y=[3, 7]).shape
         TensorShape([2, 8, 8, 1])
     """
 
     def __init__(
         self,
         posterior: Conditional,
-        decoder: keras.Model,
+        generator: keras.Model,
         prior: Prior,
         discriminator: keras.Model,
         adversarial_loss: AdversarialLoss | None = None,
-        gamma: float = 1e-3,
+        gamma: float = 1e-2,
         equilibrium: Equilibrium | None = None,
         beta: float = 1.0,
         joint_batch: bool = True,
@@ -167,9 +162,11 @@ class VAEGAN(GenerativeModel):
         for name, weight in (("gamma", gamma), ("beta", beta)):
             if not 0 <= weight < math.inf:
                 raise ValueError(f"`{name}` must be at least 0 and finite. Received: {weight}.")
-        self.posterior = posterior
-        self.decoder = decoder
         refuse_learned(prior, "a VAEGAN")
+        for part in (posterior, prior):
+            need_density(part, "a VAEGAN")
+        self.posterior = posterior
+        self.generator = generator
         self.prior = prior
         self.discriminator = discriminator
         self.adversarial_loss = adversarial_loss or Minimax()
@@ -186,7 +183,7 @@ class VAEGAN(GenerativeModel):
     def players(self):
         return {
             "encoder": [self.posterior],
-            "decoder": [self.decoder],
+            "generator": [self.generator],
             "discriminator": [self.discriminator],
         }
 
@@ -194,33 +191,32 @@ class VAEGAN(GenerativeModel):
         if self.equilibrium is None:
             return [Round(self.objective)]
 
-        def moves(who, means):
-            return self.equilibrium(means["real_cost"], means["fake_cost"])[who]
+        def updates(player, means):
+            return self.equilibrium(means["real_cost"], means["fake_cost"])[player]
 
-        players = ("discriminator", "decoder")
-        gates = {player: functools.partial(moves, i) for i, player in enumerate(players)}
+        players = ("discriminator", "generator")
+        gates = {name: functools.partial(updates, i) for i, name in enumerate(players)}
         return [Round(self.objective, gates=gates)]
 
     def objective(self, x, y, seed, training):
         z_seed, prior_seed, *label_seeds = tfp.random.split_seed(seed, 5)
         q, p = self.posterior(x, y, training=training), self.prior(y)
         z = q.sample(seed=z_seed)
-        count = () if p.batch_shape.rank else tf.shape(x)[0]
-        z_prior = p.sample(count, seed=prior_seed)
+        z_prior = p.sample(() if p.batch_shape.rank else tf.shape(x)[0], seed=prior_seed)
         latents = tf.concat([z, z_prior], 0)
-        made = tf.cast(_called(self.decoder, latents, y, training, copies=2), tf.float32)
-        features, logits = self._judged(x, made, y, training)
-        target, feature, _ = (tf.cast(of_kind, tf.float32) for of_kind in features)
-        real, reconstruction, sample = (tf.cast(of_kind[:, 0], tf.float32) for of_kind in logits)
+        fake = networks.call(self.generator, latents, _repeated(y, 2), training)
+        features, logits = self._discriminate(x, tf.cast(fake, tf.float32), y, training)
+        target, feature, _ = features
+        real, reconstruction, sample = (tf.cast(kind[:, 0], tf.float32) for kind in logits)
 
         rate = kl(q, p, z)
-        distortion = -UnitNormal()(feature, 1).log_prob(tf.stop_gradient(target))
-        fooling = self.adversarial_loss.generator(reconstruction) + self.adversarial_loss.generator(
-            sample
+        distortion = -UnitNormal()(tf.cast(feature, tf.float32), 1).log_prob(
+            tf.stop_gradient(tf.cast(target, tf.float32))
         )
-        of_real = self.adversarial_loss.real(real, label_seeds[0])
-        of_made = self.adversarial_loss.fake(reconstruction, label_seeds[1])
-        of_made += self.adversarial_loss.fake(sample, label_seeds[2])
+        loss = self.adversarial_loss
+        generator_loss = loss.generator(reconstruction) + loss.generator(sample)
+        real_loss = loss.real(real, label_seeds[0])
+        fake_loss = loss.fake(reconstruction, label_seeds[1]) + loss.fake(sample, label_seeds[2])
         terms = {
             "distortion": distortion,
             "rate": rate,
@@ -229,77 +225,73 @@ class VAEGAN(GenerativeModel):
             "sample_logit": sample,
         }
         if self.equilibrium is not None:
-            of_made /= 2
-            # Of the rule, whose numbers are those of -log D: no other loss's, and no changed labels'.
+            fake_loss /= 2
+            # The rule's numbers are those of -log D, whatever the loss and its labels.
             fake_cost = (tf.nn.softplus(reconstruction) + tf.nn.softplus(sample)) / 2
             terms |= {"real_cost": tf.nn.softplus(-real), "fake_cost": fake_cost}
         return {
             "encoder": self.beta * rate + distortion,
-            "decoder": self.gamma * distortion + fooling,
-            "discriminator": of_real + of_made,
+            "generator": self.gamma * distortion + generator_loss,
+            "discriminator": real_loss + fake_loss,
         }, terms
 
-    def _judged(self, x, made, y, training):
+    def _discriminate(self, x, fake, y, training):
         """Features, and logits, of images, of reconstructions and of samples."""
-        if self.joint_batch or not training:  # Out of training no example depends on another.
-            shown = tf.concat([x, made], 0)
-            judged = _called(self.discriminator, shown, y, training, copies=3)
-            return [tf.split(parts, 3) for parts in judged]
-        kinds = [x, *tf.split(made, 2)]
-        judged = [_called(self.discriminator, kind, y, training) for kind in kinds]
-        # Not put together, so that what goes back to one kind does not come by the others.
-        return zip(*judged, strict=True)
+        # Without training the discriminator treats each example separately in any case.
+        if self.joint_batch or not training:
+            images = tf.concat([x, fake], 0)
+            outputs = networks.call(self.discriminator, images, _repeated(y, 3), training)
+            return [tf.split(output, 3) for output in outputs]
+        kinds = [x, *tf.split(fake, 2)]
+        outputs = [networks.call(self.discriminator, kind, y, training) for kind in kinds]
+        # Not concatenated: a gradient for one kind then passes through that kind alone.
+        return zip(*outputs, strict=True)
 
     @property
     def condition(self):
         spec = super().condition
-        for network in (self.decoder, self.discriminator):
+        for network in (self.generator, self.discriminator):
             if spec is None and len(network.inputs) > 1:
                 spec = tf.TensorSpec(network.inputs[1].shape, network.inputs[1].dtype)
         return spec
 
-    @property
-    def image_shape(self):
-        return tuple(self.posterior.network.inputs[0].shape[1:])
+    def attribute_vectors(self, x, y) -> np.ndarray:
+        """The direction of each attribute in latent space, `[A, D]`: see `attribute_vectors`.
 
-    def decode(self, z, y=None):
-        return as_images(_called(self.decoder, z, self.condition_for(z, y, 2)))
+        Args:
+            x: Images `[N, H, W, C]`, such as training images.
+            y: Attributes `[N, A]` of the images, each 0 or 1, or labels `[N]`.
+
+        Raises:
+            ValueError: As `attribute_vectors`.
+        """
+        z = [self.encode(part) for part in np.array_split(x, math.ceil(len(x) / 500))]
+        return attribute_vectors(np.concatenate(z), y)
 
 
-def _called(network, context, y, training=False, copies=1):
-    """A network's output; one that takes a condition has `y` beside each part of the context."""
-    if len(network.inputs) == 1:
-        return network(context, training=training)
-    if y is None:
-        raise ValueError(
-            f"The network '{network.name}' takes a condition `y` beside its context: train on (x, y), "
-            "and pass `y` to the model's methods. Received: y=None."
-        )
-    y = tf.concat([tf.convert_to_tensor(y)] * copies, 0)
-    return network([tf.convert_to_tensor(context), y], training=training)
+def _repeated(y, times):
+    return None if y is None else tf.concat([tf.convert_to_tensor(y)] * times, 0)
 
 
 def attribute_vectors(z, y) -> np.ndarray:
-    """Where in the latent space an attribute leads: `[A, D]`, a vector for each of A attributes.
+    """The direction of each attribute in latent space: `[A, D]`.
 
-    Larsen et al., 2016, section 4.1.1: the mean latent of the images that have an attribute, less
-    the mean of those that have not. Added to the latent of an image, it gives the image the
-    attribute; see `zoo.pictures.attributes`.
-
-    Attributes that go together in the data have similar vectors: the mean is over all else that the
-    images have.
+    Larsen et al., 2016, section 4.1.1: the mean latent of the images with the attribute, minus the
+    mean latent of the images without it. The sum of an image's latent and the vector decodes to the
+    image with the attribute; see `zoo.pictures.attributes`. Attributes that are correlated in the data
+    have similar vectors.
 
     Args:
         z: Latents `[N, D]`, such as `model.encode(x)` of training images.
-        y: What the images have, `[N, A]`, each 0 or 1; or labels `[N]`, ints from 0 on, of which each
-            is then an attribute.
+        y: Attributes `[N, A]` of the images, each 0 or 1; or labels `[N]`, ints from 0 on, of which
+            each is an attribute.
 
     Raises:
-        ValueError: If these do not go together, or all or none of the images have an attribute.
+        ValueError: If the shapes do not match, or if all or none of the images have an attribute.
 
     Example:
-        >>> vectors = zoo.models.vaegan.attribute_vectors([[0.0, 1], [2, 1], [4, 7]], [[0], [1], [1]])
-        >>> vectors  # (3, 4) - (0, 1)
+        >>> from zoo.models.vaegan import attribute_vectors
+        >>> attribute_vectors([[0.0, 1], [2, 1], [4, 7]], [[0], [1], [1]])  # (3, 4) - (0, 1)
         array([[3., 3.]])
     """
     z, y = np.asarray(z, np.float64), np.asarray(y)
@@ -311,164 +303,149 @@ def attribute_vectors(z, y) -> np.ndarray:
             f"Received: latents of shape {z.shape}, and {y.dtype.name} of shape {y.shape}."
         )
     y = y.astype(np.float64)
-    having = y.sum(0)
-    if (having == 0).any() or (having == len(y)).any():
-        alike = np.flatnonzero((having == 0) | (having == len(y))).tolist()
+    count = y.sum(0)
+    constant = (count == 0) | (count == len(y))
+    if constant.any():
         raise ValueError(
-            "A vector leads from images without an attribute to images with it, and needs some of "
-            f"both. Received: {len(y)} images which are alike in the attributes {alike}."
+            "An attribute's vector needs images with the attribute and images without it. "
+            f"Received: {len(y)} images, all alike in the attributes {np.flatnonzero(constant).tolist()}."
         )
-    return y.T @ z / having[:, None] - (1 - y).T @ z / (len(y) - having)[:, None]
+    return y.T @ z / count[:, None] - (1 - y).T @ z / (len(y) - count)[:, None]
 
 
-def vaegan_mlp(
+@choices(
+    network={"mlp": ("discriminator_hidden",), "conv": ("filters", "width")},
+    posterior=by_name.POSTERIORS,
+    prior=by_name.PRIORS,
+)
+def parts(
     image_shape: Sequence[int],
+    *,
     latent_dim: int = 20,
+    network: str = "mlp",
     hidden: Sequence[int] = (500,),
+    filters: Sequence[int] = (32, 64),
+    activation: str = "relu",
+    width: int = 32,
     discriminator_hidden: Sequence[int] = (240, 240),
+    dropout: float = 0.0,
+    batch_norm: bool = True,
+    spectral_norm: bool = False,
+    posterior: str = "normal",
+    posterior_steps: int = 0,
+    posterior_hidden: Sequence[int] = (),
+    posterior_noise_dim: int = 0,
+    posterior_bases: int = 0,
+    prior: str = "normal",
+    prior_scale: float = 1.0,
+    prior_components: int = 0,
     loss: str = "minimax",
-    gamma: float = 0.1,
+    real_label: float = 1.0,
+    label_noise: float = 0.0,
+    condition: networks.Condition | None = None,
+    features: bool = False,
+) -> dict[str, Any]:
+    """Arguments of a model with an encoder, a generator and a discriminator of images.
+
+    For builders: see `vaegan`. `condition` and `features` are those of `zoo.networks.discriminator`.
+    """
+    check_bounded(loss, spectral_norm=spectral_norm)
+    channels = network == "conv"
+
+    def encoder(outputs):
+        def make(shape):
+            return networks.encoder(network, shape, outputs, hidden, filters, activation)
+
+        return networks.conditioned(make, image_shape, condition, channels)
+
+    def noisy_encoder(noise_dim, outputs):
+        return noisy_mlp(image_shape, noise_dim, outputs, hidden, activation)
+
+    def generator(shape):
+        return networks.generator(network, shape[0], image_shape, hidden[::-1], width, activation)
+
+    return {
+        "posterior": by_name.posterior(
+            posterior,
+            latent_dim,
+            encoder,
+            None if channels or condition else noisy_encoder,
+            posterior_steps,
+            posterior_hidden,
+            posterior_noise_dim,
+            posterior_bases,
+        ),
+        "generator": networks.conditioned(generator, (latent_dim,), condition),
+        "prior": by_name.prior(
+            prior, latent_dim, image_shape, prior_scale, components=prior_components
+        ),
+        "discriminator": networks.discriminator(
+            network,
+            image_shape,
+            discriminator_hidden,
+            width,
+            dropout,
+            features,
+            batch_norm,
+            spectral_norm,
+            condition,
+        ),
+        "adversarial_loss": adversarial_loss(loss, real_label, label_noise),
+    }
+
+
+@choices(condition={"none": (), "label": (), "attributes": ()})
+@extends(parts, without=("features",))
+def vaegan(
+    image_shape: Sequence[int],
+    *,
+    gamma: float = 1e-2,
+    beta: float = 1.0,
+    margin: float = 0.0,
+    joint_batch: bool = True,
     condition: str = "none",
     condition_size: int = 0,
-    margin: float = 0.0,
-    beta: float = 1.0,
+    **options: Any,
 ) -> VAEGAN:
-    """A `VAEGAN` of multilayer perceptrons; features are the discriminator's last hidden layer.
+    """A `VAEGAN` of perceptrons, or with a convolutional encoder and DCGAN's networks.
 
     Args:
         image_shape: Height, width, channels.
+        gamma: Weight of the generator's distortion.
+        beta: Weight of the encoder's rate; 1 in the paper.
+        margin: Margin of the `Equilibrium`, 0.35 in the authors' code; 0 for no equilibrium.
+        joint_batch: Whether the discriminator normalizes all kinds of images as one batch.
+        condition: The condition of all three networks: "none", "label" (ints `[B]`) or "attributes"
+            (`[B, A]`).
+        condition_size: Number of classes, 0 for 10; or of attributes.
         latent_dim: D of the latents.
-        hidden: The encoder's; the decoder's mirrors it.
-        discriminator_hidden: The discriminator's.
-        loss: Name of the adversarial loss; see `zoo.adversarial.adversarial_loss`.
-        gamma: Weight of the distortion against fooling, for the decoder.
-        condition: What y is: "none", "label" (ints `[B]`) or "attributes" (`[B, A]`). It stands
-            beside the input of each of the three networks.
-        condition_size: Number of classes, 10 if 0; or of attributes A, at least 1.
-        margin: Of the authors' `Equilibrium`, 0.35 there; 0 for none.
-        beta: Weight of the rate, for the encoder; 1 in the paper.
+        network: "mlp" or "conv".
+        hidden: Units of the encoder's dense layers; for "mlp" the generator's in reverse order.
+        filters: Channels of the encoder's convolutions, for "conv".
+        activation: Activation of the encoder's hidden layers, and of the generator's for "mlp".
+        width: Channels next to the image in generator and discriminator, for "conv".
+        discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
+        dropout, batch_norm, spectral_norm: Of the discriminator: see `zoo.networks.discriminator`.
+            Spectral normalization needs `batch_norm=False`.
+        posterior, posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: See
+            `zoo.distributions.by_name.posterior`.
+        prior, prior_scale, prior_components: See `zoo.distributions.by_name.prior`.
+        loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`. The loss
+            "wasserstein" needs spectral normalization.
 
     Raises:
-        ValueError: For names that there are not, or settings that do not go together.
+        ValueError: If a name is unknown, a number is out of range, or options do not fit together.
+
+    Example:
+        >>> model = zoo.models.vaegan((28, 28, 1), network="conv", width=8, gamma=1e-3)
+        >>> model.latent_dim
+        20
     """
-    given, size = _condition(condition, condition_size)
-    values = math.prod(image_shape)
-    flat = (1, 1, values + size) if given else image_shape
-    return _of_parts(
-        _beside(given, networks.mlp_encoder(flat, 2 * latent_dim, hidden), image_shape),
-        _beside(
-            given,
-            networks.mlp_decoder(
-                latent_dim + size,
-                image_shape,
-                hidden=hidden[::-1],
-                output="sigmoid",
-                batch_norm=True,
-            ),
-            (latent_dim,),
-        ),
-        latent_dim,
-        _beside(
-            given,
-            networks.mlp_discriminator(flat, discriminator_hidden, features=True),
-            image_shape,
-        ),
-        loss,
-        gamma,
-        margin,
-        beta=beta,
-    )
-
-
-def vaegan_conv(
-    image_shape: Sequence[int],
-    latent_dim: int = 64,
-    filters: Sequence[int] = (32, 64),
-    hidden: int = 256,
-    width: int = 32,
-    loss: str = "minimax",
-    gamma: float = 1e-2,
-    condition: str = "none",
-    condition_size: int = 0,
-    margin: float = 0.0,
-    beta: float = 1.0,
-    joint_batch: bool = True,
-) -> VAEGAN:
-    """A convolutional `VAEGAN`: DCGAN's networks, features from the last strided convolution.
-
-    Args:
-        image_shape: Height, width, channels.
-        latent_dim: D of the latents.
-        filters: Channels of the encoder's convolutions.
-        hidden: Units of its dense layer.
-        width: See `zoo.networks.dcgan_generator`.
-        loss, gamma, condition, condition_size, margin, beta: As for `vaegan_mlp`. Beside an image
-            the condition is so many further channels, each the same all over.
-        joint_batch: Whether the discriminator normalizes images, reconstructions and samples as one
-            batch, like the authors' code, or each kind by itself, like DCGAN.
-    """
-    given, size = _condition(condition, condition_size)
-    shape = (*image_shape[:2], image_shape[2] + size)
-    return _of_parts(
-        _beside(given, networks.conv_encoder(shape, 2 * latent_dim, filters, hidden), image_shape),
-        _beside(
-            given, networks.dcgan_generator(latent_dim + size, image_shape, width), (latent_dim,)
-        ),
-        latent_dim,
-        _beside(given, networks.dcgan_discriminator(shape, width, features=True), image_shape),
-        loss,
-        gamma,
-        margin,
+    y = networks.condition(condition, condition_size, image_shape)
+    return VAEGAN(
+        **parts(image_shape, condition=y, features=True, **options),
+        gamma=gamma,
+        equilibrium=Equilibrium(margin=margin) if margin else None,
         beta=beta,
         joint_batch=joint_batch,
     )
-
-
-def _of_parts(encoder, decoder, latent_dim, discriminator, loss, gamma, margin, **more):
-    return VAEGAN(
-        Conditional(encoder, DiagonalNormal()),
-        decoder,
-        StandardNormal(latent_dim),
-        discriminator,
-        adversarial_loss(loss),
-        gamma,
-        Equilibrium(margin=margin) if margin else None,
-        **more,
-    )
-
-
-def _condition(name, size):
-    """What makes an input of conditions and its code, or `None`; and how many values a code has."""
-    look_up(dict.fromkeys(("none", "label", "attributes")), name, "condition")
-    if size < (name == "attributes") or (size and name == "none"):
-        raise ValueError(
-            "`condition_size` is 0 without a condition, the number of classes or 0 for 10 of them, or "
-            f"the number of attributes. Received: condition='{name}', condition_size={size}."
-        )
-    if name == "none":
-        return None, 0
-    if name == "attributes":
-        return lambda: [keras.Input((size,))] * 2, size
-    classes = size or 10
-
-    def given():
-        y = keras.Input((), dtype="int32")
-        return y, networks.OneHot(classes)(y)
-
-    return given, classes
-
-
-def _beside(given, network, shape):
-    """The network with a condition beside its context of that shape: in one vector, or as channels."""
-    if given is None:
-        return network
-    context, (y, code) = keras.Input(tuple(shape)), given()
-    height, width, _ = (1, 1, *network.input_shape[1:])[-3:]
-    if height * width > 1:
-        code = keras.layers.RepeatVector(height * width)(code)
-        code = keras.layers.Reshape((height, width, code.shape[-1]))(code)
-        joined = keras.layers.Concatenate()([context, code])
-    else:
-        joined = keras.layers.Concatenate()([keras.layers.Flatten()(context), code])
-        joined = keras.layers.Reshape(network.input_shape[1:])(joined)
-    return keras.Model([context, y], network(joined), name=network.name)

@@ -60,6 +60,7 @@ _MAY_BE_NONE = (
     "num_labels",
     "global_clipnorm",
     "extractor",
+    "first",
 )
 
 
@@ -75,12 +76,14 @@ def defaults(builder: str) -> dict[str, Any]:
         ValueError: If `builder` is unknown.
     """
     parameters = inspect.signature(look_up(models.BUILDERS, builder, "builder")).parameters
-    return {n: p.default for n, p in parameters.items() if n not in ("image_shape", "levels")}
+    found = {n: p.default for n, p in parameters.items() if n not in ("image_shape", "levels")}
+    # An option without a value names the run of a trained model.
+    return {n: config_dict.placeholder(str) if d is None else d for n, d in found.items()}
 
 
 def resolve(name: str) -> dict[str, Any]:
     """What a preset states, together with what the preset states that it is `like`."""
-    preset = dict(PRESETS[name])
+    preset = {"model": {}} | PRESETS[name]
     if "like" not in preset:
         return preset
     base = resolve(preset.pop("like"))

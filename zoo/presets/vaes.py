@@ -25,7 +25,7 @@ PRESETS = {
     "autoencoder_conv_mnist": {
         "about": "Autoencoder, squared error, convolutional.",
         "like": "autoencoder_mnist",
-        "model": {"network": "conv", "hidden": (256,), "filters": (32, 64)},
+        "model": {"network": "conv", "hidden": (256,)},
         "jit_compile": False,
         "epochs": 10,
     },
@@ -97,7 +97,7 @@ PRESETS = {
     "vae_conv_mnist": {
         "about": "VAE, Bernoulli likelihood on dynamically binarised MNIST, convolutional.",
         "like": "vae_mnist",
-        "model": {"network": "conv", "hidden": (256,), "filters": (32, 64)},
+        "model": {"network": "conv", "hidden": (256,)},
         "jit_compile": False,
         "epochs": 20,
     },
@@ -114,13 +114,9 @@ PRESETS = {
     },
     "vae_planar_mnist": {
         "about": "VAE, posterior of planar flow, on dynamically binarised MNIST.",
-        "like": "vae_iaf_mnist",
-        "model": {
-            "latent_dim": 40,
-            "posterior": "planar",
-            "posterior_steps": 10,
-            "posterior_hidden": (),
-        },
+        "like": "vae_mnist",
+        "model": {"latent_dim": 40, "posterior": "planar", "posterior_steps": 10},
+        "optimizers": {"vae": adam(5e-4)},
     },
     "vae_mixture_mnist": {
         "about": "VAE, prior a learned mixture of normals, on dynamically binarised MNIST.",
@@ -196,6 +192,17 @@ PRESETS = {
         "like": "vae_mnist",
         "builder": "beta_vae",
     },
+    "beta_tcvae_digits": {
+        "about": "beta-TCVAE, beta = 3, on dynamically binarised digits.",
+        "like": "vae_digits",
+        "builder": "beta_tcvae",
+        "model": {"beta": 3.0},
+    },
+    "beta_tcvae_mnist": {
+        "about": "beta-TCVAE, beta = 6, on dynamically binarised MNIST.",
+        "like": "vae_mnist",
+        "builder": "beta_tcvae",
+    },
     "factor_vae_digits": {
         "about": "FactorVAE, Bernoulli likelihood on dynamically binarised digits.",
         "like": "vae_digits",
@@ -215,17 +222,19 @@ PRESETS = {
     },
     "factor_vae_cifar10": {
         "about": "FactorVAE on CIFAR-10, convolutional, normal likelihood of a shared scale.",
-        "like": "vae_conv_cifar10",
         "builder": "factor_vae",
         "model": {
             "gamma": 6.0,
-            "latent_dim": 10,
+            "network": "conv",
             "hidden": (256,),
             "filters": (32, 32, 64),
             "likelihood": "shared_scale_normal",
         },
         "optimizers": {"discriminator": adam(1e-5, beta_1=0.5, beta_2=0.9), "vae": adam(1e-4)},
+        "data": {"name": "cifar10"},
         "batch_size": 64,
+        "jit_compile": False,
+        "epochs": 50,
     },
     "info_vae_digits": {
         "about": "MMD-VAE (InfoVAE, alpha = 1), on dynamically binarised digits.",
@@ -248,9 +257,10 @@ PRESETS = {
     },
     "iwae_mnist": {
         "about": "IWAE, 5 draws, the paper's networks and batches, on dynamically binarised MNIST.",
-        "like": "iwae_digits",
-        "model": {"latent_dim": 50, "hidden": (200, 200)},
-        "data": {"name": "mnist"},
+        "builder": "iwae",
+        "optimizers": {"vae": adam(1e-3, epsilon="1e-4")},
+        "data": {"binarize": "dynamic", "name": "mnist"},
+        "batch_size": 20,
         "epochs": 40,
     },
     "hierarchical_iwae_digits": {
@@ -264,10 +274,8 @@ PRESETS = {
     },
     "hierarchical_iwae_mnist": {
         "about": "IWAE with two layers of latents, the paper's networks, on dynamically binarised MNIST.",
-        "like": "hierarchical_iwae_digits",
-        "model": {"latent_dims": (100, 50), "hidden": (200, 200), "hidden_between": (100, 100)},
-        "data": {"name": "mnist"},
-        "epochs": 40,
+        "like": "iwae_mnist",
+        "builder": "hierarchical_iwae",
     },
     "hvae_digits": {
         "about": "HVAE, two layers of latents and skip connections, on dynamically binarised digits.",
@@ -295,6 +303,17 @@ PRESETS = {
         "like": "vae_mnist",
         "builder": "denoising_vae",
     },
+    "denoising_iwae_digits": {
+        "about": "Denoising IWAE, 5 draws, 5 % salt and pepper, on dynamically binarised digits.",
+        "like": "vae_digits",
+        "builder": "denoising_iwae",
+        "model": {"activation": "relu"},
+    },
+    "denoising_iwae_mnist": {
+        "about": "Denoising IWAE, 5 draws, 5 % salt and pepper, on dynamically binarised MNIST.",
+        "like": "vae_mnist",
+        "builder": "denoising_iwae",
+    },
     "cvae_digits": {
         "about": "Conditional VAE, given the class, on dynamically binarised digits.",
         "like": "vae_digits",
@@ -303,10 +322,10 @@ PRESETS = {
     },
     "cvae_quadrants_digits": {
         "about": "Conditional VAE that completes binarised digits from one quadrant.",
-        "like": "cvae_digits",
+        "like": "vae_digits",
+        "builder": "cvae",
         "model": {
             "condition": "seen",
-            "condition_size": 0,
             "prior": "conditional",
             "baseline_hidden": (128,),
             "latent_dim": 16,
@@ -339,10 +358,70 @@ PRESETS = {
     },
     "predictor_quadrants_mnist": {
         "about": "Deterministic network that completes binarised MNIST from one quadrant.",
-        "like": "predictor_quadrants_digits",
-        "model": {"hidden": (500, 500)},
-        "data": {"name": "mnist"},
-        "batch_size": 100,
+        "like": "vae_mnist",
+        "builder": "predictor",
+        "optimizers": {"predictor": adam(1e-3)},
+        "data": {"seen_quadrants": 1},
         "epochs": 20,
+    },
+    "m1_digits": {
+        "about": "M1, the VAE for semi-supervised learning, on dynamically binarised digits.",
+        "like": "vae_digits",
+        "builder": "m1",
+        "model": {"latent_dim": 16, "hidden": (128, 128)},
+    },
+    "m1_mnist": {
+        "about": "M1, the VAE for semi-supervised learning, the paper's, on binarised MNIST.",
+        "like": "vae_mnist",
+        "builder": "m1",
+    },
+    "m2_digits": {
+        "about": "M2, semi-supervised VAE, 100 labels, on dynamically binarised digits.",
+        "like": "vae_digits",
+        "builder": "m2",
+        "model": {"classifier_hidden": (128,), "alpha": 1.0},
+        "optimizers": {"vae": adam(1e-3)},
+        "data": {"num_labels": 100},
+    },
+    "m2_mnist": {
+        "about": "M2, semi-supervised VAE, 1,000 labels, convolutional classifier, on binarised MNIST.",
+        "like": "vae_mnist",
+        "builder": "m2",
+        "model": {
+            "network": "conv",
+            "classifier_hidden": (256,),
+            "dropout": 0.5,
+            "activation": "relu",
+            "alpha": 5.0,
+        },
+        "data": {"num_labels": 1000},
+        "jit_compile": False,
+        "epochs": 30,
+    },
+    "m1_m2_digits": {
+        "about": "M1+M2 on a trained M1 (m1_digits), 100 labels.",
+        "like": "m2_digits",
+        "builder": "m1_m2",
+        "model": {"hidden": (64,), "classifier_hidden": (64,)},
+    },
+    "m1_m2_mnist": {
+        "about": "M1+M2 on a trained M1 (m1_mnist), 100 labels.",
+        "like": "vae_mnist",
+        "builder": "m1_m2",
+        "model": {"hidden": (300,), "classifier_hidden": (300,), "alpha": 1.0},
+        "data": {"num_labels": 100},
+        "epochs": 100,
+    },
+    "rae_digits": {
+        "about": "Regularised autoencoder, L2, mixture of ten normals, on digits.",
+        "like": "autoencoder_digits",
+        "builder": "rae",
+        "model": {"beta": 0.01, "lambda_": 1e-5},
+    },
+    "rae_mnist": {
+        "about": "Regularised autoencoder, L2, mixture of ten normals, on MNIST.",
+        "like": "autoencoder_mnist",
+        "builder": "rae",
+        "model": {"beta": 0.01, "lambda_": 1e-5, "latent_dim": 16},
     },
 }

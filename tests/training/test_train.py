@@ -9,7 +9,7 @@ from PIL import Image
 
 from zoo import datasets, metrics, pictures, presets, training
 from zoo.models.vaegan import vaegan_mlp
-from zoo.runs import Run
+from zoo.training import Run
 
 TILE = 48  # 8 pixels, six times as large
 
@@ -22,7 +22,7 @@ def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
     )
     run = Run(tmp_path / "run")
     results = training.train(config, run, progress=False, say=lambda line: None)
-    assert json.loads(run.results.read_text())["test"] == results["test"]
+    assert json.loads(run.results_path.read_text())["test"] == results["test"]
 
     model, data = run.load_model(), training.load_data(config)
     found = {}
@@ -34,7 +34,7 @@ def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
         scores = model.evaluate(data.batches("test", 50), verbose=0, return_dict=True)
         x, _ = data.arrays("test", limit=1000)
         picture = tmp_path / f"{name}.png"
-        pictures.samples(model, training.fixed_latents(model, 100, config.seed), picture)
+        pictures.samples(model, model.sample_latents(100, seed=config.seed), picture)
         pixels = np.asarray(Image.open(picture), int)
         nll = metrics.negative_log_likelihood(model, x, num_samples=100).value
         found[name] = scores, nll, pixels
@@ -52,11 +52,11 @@ def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
 
 
 def test_the_rate_is_of_the_steps_of_the_epochs_since_the_run_was_resumed(tmp_path, monkeypatch):
-    class Known(training.TrainingTime):
+    class Known(training.callbacks.TrainingTime):
         def on_train_end(self, logs=None):
             self.seconds = 2.0
 
-    monkeypatch.setattr(training, "TrainingTime", Known)
+    monkeypatch.setattr(training.callbacks, "TrainingTime", Known)
     config, run = presets.get("vae_digits"), Run(tmp_path / "run")
     presets.override(config, ["epochs=1", "hidden=16", "jit_compile=false"])
     for epochs, done in ((1, 0), (4, 1), (4, 4)):
@@ -244,7 +244,7 @@ class Attributes:
 def test_attributes_that_some_images_have_and_some_lack_make_a_column(tmp_path, y, columns):
     model = vaegan_mlp((8, 8, 1), 3, (16,), (8,))
     x, _ = datasets.load("digits").arrays("test", limit=2)
-    training._draw_attributes(model, Attributes(y), x, tmp_path / "a.png")
+    training.gallery._draw_attributes(model, Attributes(y), x, tmp_path / "a.png")
     if columns:
         picture = np.asarray(Image.open(tmp_path / "a.png"))
         assert picture.shape[:2] == (2 * TILE + 2, (2 + columns) * TILE + 10 + columns * 2)

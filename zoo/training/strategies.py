@@ -1,4 +1,4 @@
-"""The `tf.distribute` strategies by the names that the command line uses."""
+"""The `tf.distribute` strategies by name."""
 
 import contextlib
 import json
@@ -15,16 +15,16 @@ class WorkerLostError(RuntimeError):
 
 
 def make(name: str = "default") -> tf.distribute.Strategy:
-    """A strategy by name. A process makes one, once, before anything else of TensorFlow runs.
+    """Makes a strategy. A process makes one strategy, before it uses TensorFlow for anything else.
 
     Args:
         name: "default" (one device), "mirrored" (all GPUs of this machine, or its logical CPU
-            devices), "multi_worker" (this process is one of several, as `TF_CONFIG` or else Slurm's
-            variables say) or "tpu" (the TPU that this machine is attached to, or the one that
-            `TPU_NAME` names).
+            devices), "multi_worker" (this process is one of several workers, described by `TF_CONFIG`
+            or by the variables of Slurm) or "tpu" (the TPU attached to this machine, or the one in
+            `TPU_NAME`).
 
     Raises:
-        ValueError: For an unknown name, or where the environment lacks what the strategy needs.
+        ValueError: If `name` is unknown, or if the environment lacks what the strategy needs.
     """
     table = {
         "default": tf.distribute.get_strategy,
@@ -36,7 +36,7 @@ def make(name: str = "default") -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes files."""
+    """Whether this process writes files: one worker of a cluster does."""
     resolver = strategy.cluster_resolver
     if (
         resolver is None
@@ -59,17 +59,17 @@ def worker_shard(strategy: tf.distribute.Strategy) -> tuple[int, int, int]:
 
 @contextlib.contextmanager
 def needing_all_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Within it, the loss of another worker raises a `WorkerLostError`."""
+    """A context in which the loss of another worker raises a `WorkerLostError`."""
     try:
         yield
     except tf.errors.OpError as error:
         if worker_shard(strategy)[1] == 1:
             raise
-        # Collectives end with all kinds of errors, the long text of which says no more.
+        # Collectives raise many types of errors, with long texts that add nothing.
         raise WorkerLostError(
             "Another worker of the cluster ended or cannot be reached, so this one ends too "
-            f"({type(error).__name__}). Its own messages say why. Then start all workers again "
-            "with --resume: the run goes on from its last checkpoint."
+            f"({type(error).__name__}). See the messages of the other worker. Then start all workers "
+            "again with --resume: the run continues from its last checkpoint."
         ) from error
 
 
@@ -95,7 +95,7 @@ def _multi_worker():
     else:
         raise ValueError(
             "The strategy 'multi_worker' reads the cluster from TF_CONFIG or, in a Slurm step, from "
-            "SLURM_PROCID and its kin. Received: neither is set. Set TF_CONFIG for each worker, or "
+            "SLURM_PROCID and related variables. Received: neither is set. Set TF_CONFIG for each worker, or "
             "use --strategy=mirrored on a single machine."
         )
     return tf.distribute.MultiWorkerMirroredStrategy(resolver)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.callbacks import DECAYS, Checkpoints, LearningRateDecay, SampleGrids, TrainingTime
+from zoo.training.callbacks import DECAYS, Checkpoints, LearningRateDecay, SampleGrids, TrainingTime
 
 BUILD = zoo.presets.BUILDERS
 SIZE = (8, 8, 1)
@@ -162,7 +162,7 @@ class Clock(keras.callbacks.Callback):
 @pytest.mark.parametrize("validation", [False, True])
 def test_training_time_is_that_of_the_steps(digits, validation, monkeypatch):
     clock, training_time = Clock(), TrainingTime()
-    monkeypatch.setattr("zoo.callbacks.time", clock)
+    monkeypatch.setattr("zoo.training.callbacks.time", clock)
     model = zoo.models.autoencoder.autoencoder_mlp((8, 8, 1), 2, (4,))
     model.compile("adam")
     for epochs in (3, 2):  # A second training counts anew.

@@ -1,33 +1,35 @@
-"""Keras callbacks: checkpoints to resume from, pictures and evaluations on the way."""
+"""Keras callbacks of a run: checkpoints, learning rates, pictures and evaluations."""
 
 import dataclasses
-import json
 import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
+import numpy.typing as npt
 import tensorflow as tf
 
 from zoo import pictures
 from zoo.config import look_up
 from zoo.evaluation import HIGHER_IS_BETTER, METRICS, Evaluation, append
+from zoo.files import read_json, write_json
 from zoo.model import GenerativeModel
-from zoo.runs import Run, write_json
+from zoo.training.run import Run
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Keeps the whole state of training after each epoch: weights, optimizers, seeds, step.
+    """Saves the whole state of training after each epoch: weights, optimizers, seeds, step.
 
-    A checkpoint counts once it is complete: a process killed while it writes one leaves the former
-    one valid (`tf.train.CheckpointManager` moves a finished checkpoint into place and renames the
-    file that names the latest). Weights that are not finite are never kept: `fit` stops before.
+    A process that is killed while it writes a checkpoint leaves the previous one valid:
+    `tf.train.CheckpointManager` moves a complete checkpoint into place and then renames the file that
+    names the latest one. Weights that are not finite are never saved, because `fit` stops before.
 
     Args:
-        folder: Where checkpoints lie.
-        keep: How many to keep.
-        write: Whether this process writes; of several workers, the chief does, and all read.
+        folder: The folder of the checkpoints.
+        keep: Number of checkpoints to keep.
+        write: Whether this process writes checkpoints. Among several workers, the chief writes and
+            all workers read.
     """
 
     def __init__(self, folder: pathlib.Path, keep: int = 2, write: bool = True):
@@ -37,12 +39,12 @@ class Checkpoints(keras.callbacks.Callback):
         self.write = write
 
     def _manager(self, model):
-        # Listed by hand: TensorFlow's own tracking sees neither Keras's dict of optimizers nor the
-        # states of its seed generators. Metrics start anew in each epoch.
-        passing = {
+        # Listed explicitly: TensorFlow's tracking misses Keras's dict of optimizers and the states
+        # of its seed generators. Metrics are left out, because each epoch resets them.
+        metrics = {
             id(v) for metric in [*model.metrics, model.first_non_finite] for v in metric.variables
         }
-        variables = [v for v in model.variables if id(v) not in passing]
+        variables = [v for v in model.variables if id(v) not in metrics]
         variables += [v for optimizer in model.optimizers.values() for v in optimizer.variables]
         variables = [v.value if isinstance(v, keras.Variable) else v for v in variables]
         return tf.train.CheckpointManager(
@@ -50,7 +52,10 @@ class Checkpoints(keras.callbacks.Callback):
         )
 
     def restore(self, model: GenerativeModel) -> int:
-        """Puts `model` into the latest checkpoint's state; returns the number of epochs done.
+        """Restores the latest checkpoint into `model`.
+
+        Returns:
+            The number of finished epochs; 0 if there is no checkpoint.
 
         Raises:
             ValueError: If the checkpoint is damaged, or of another model.
@@ -61,24 +66,24 @@ class Checkpoints(keras.callbacks.Callback):
             return 0
         try:
             manager.checkpoint.restore(latest).assert_consumed()
-        except Exception as error:  # TensorFlow raises all kinds for a damaged file.
+        except Exception as error:  # TensorFlow raises many types for a damaged file.
             older = [path for path in manager.checkpoints if path != latest]
             raise ValueError(
                 f"The checkpoint '{latest}' cannot be restored: {str(error).splitlines()[0].rstrip('.')}. "
                 + (
-                    f"The one before, '{older[-1]}', may be whole: to go on from it, write its name "
-                    f"in place of the other into '{self.folder / 'checkpoint'}'."
+                    f"The previous one, '{older[-1]}', may be intact: to continue from it, write its "
+                    f"name in place of the other into '{self.folder / 'checkpoint'}'."
                     if older
-                    else "There is none before it; train anew with --overwrite."
+                    else "There is no other; start again with --overwrite."
                 )
             ) from error
         return int(latest.rpartition("-")[2])
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self.manager = self._manager(self.model) if self.write else None
 
-    def on_epoch_end(self, epoch, logs=None):
-        if self.write:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.manager is not None:
             self.manager.save(checkpoint_number=epoch + 1)
 
 
@@ -87,22 +92,23 @@ DECAYS = {
     "linear": lambda progress: 1.0 - progress,
     "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
 }
-"""What learning rates are multiplied by, for the share of the epochs that is done, in [0, 1)."""
+"""The factor of the learning rates, as a function of the finished share of the epochs, in [0, 1)."""
 
 
 class LearningRateDecay(keras.callbacks.Callback):
-    """Lets the learning rates of all players fall, epoch by epoch, from those given.
+    """Decays the learning rates of all players from epoch to epoch.
 
-    Epoch e of E (from 0 on) is trained at `rates[player] * DECAYS[decay](e / E)`: a function of the
-    epoch alone, so that a resumed run has the rates of the uninterrupted one. "cosine" is the fall of
-    Loshchilov and Hutter, "SGDR", 2017, eq. 5, without restarts. https://arxiv.org/abs/1608.03983
+    Epoch e of E (counted from 0) uses the rate `rates[player] * DECAYS[decay](e / E)`. The rate
+    depends on the epoch only, so a resumed run has the rates of an uninterrupted one. "cosine" is
+    the decay of Loshchilov and Hutter, "SGDR", 2017, eq. 5, without restarts.
+    https://arxiv.org/abs/1608.03983
 
     Args:
         decay: A key of `DECAYS`.
-        rates: The players' learning rates at the start.
+        rates: The initial learning rates by player.
 
     Raises:
-        ValueError: For a decay that there is not.
+        ValueError: If `decay` is unknown.
     """
 
     def __init__(self, decay: str, rates: Mapping[str, float]):
@@ -110,7 +116,7 @@ class LearningRateDecay(keras.callbacks.Callback):
         self.factor = look_up(DECAYS, decay, "learning_rate_decay")
         self.rates = rates
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         for player, optimizer in self.model.optimizers.items():
             optimizer.learning_rate = self.rates[player] * self.factor(
                 epoch / self.params["epochs"]
@@ -118,7 +124,7 @@ class LearningRateDecay(keras.callbacks.Callback):
 
 
 class EpochLines(keras.callbacks.Callback):
-    """Says the results of the first, the last and some twenty epochs between.
+    """Reports the results of the first and the last epoch and of about twenty epochs in between.
 
     Args:
         say: Called with each line.
@@ -128,7 +134,7 @@ class EpochLines(keras.callbacks.Callback):
         super().__init__()
         self.say = say
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         epochs = self.params["epochs"]
         if epoch in (0, epochs - 1) or (epoch + 1) % max(1, epochs // 20) == 0:
             results = ", ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
@@ -136,53 +142,55 @@ class EpochLines(keras.callbacks.Callback):
 
 
 class TrainingTime(keras.callbacks.Callback):
-    """Adds up what the steps take, the first one's tracing and compilation included.
+    """Adds up the time of the training steps, including tracing and compilation.
 
-    Validation, and what callbacks do at the end of an epoch, are left out if this one stands first
-    among them; what they do after a step is not.
+    The time includes what other callbacks do after a step. If this callback is the first in the
+    list, the time excludes validation and what other callbacks do at the end of an epoch.
 
     Attributes:
-        seconds: Of the last training with this callback.
+        seconds: The time of the last call of `fit`, in seconds.
     """
 
     def __init__(self):
         super().__init__()
         self.seconds = 0.0
-        self._begun = None
+        self._started = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self.seconds = 0.0
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._begun = time.monotonic()
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._started = time.monotonic()
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict | None = None) -> None:
         self._stop()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._stop()
 
     def _stop(self):
-        if self._begun is not None:
-            self.seconds += time.monotonic() - self._begun
-            self._begun = None
+        if self._started is not None:
+            self.seconds += time.monotonic() - self._started
+            self._started = None
 
 
 class SampleGrids(keras.callbacks.Callback):
     """Decodes the same latents after each epoch into `folder/epoch-0001.png` and so on.
 
     Args:
-        folder: Where the pictures go.
-        latents: `[N, D]`.
-        y: A condition for each, `[N, ...]`, where the model takes one.
+        folder: The folder of the pictures.
+        latents: Latents `[N, D]`.
+        y: A condition for each latent, `[N, ...]`, if the model takes one.
     """
 
-    def __init__(self, folder: pathlib.Path, latents, y=None):
+    def __init__(
+        self, folder: pathlib.Path, latents: npt.ArrayLike, y: npt.ArrayLike | None = None
+    ):
         super().__init__()
         self.folder = pathlib.Path(folder)
         self.latents, self.y = latents, y
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.model.best_weights():
             path = self.folder / f"epoch-{epoch + 1:04}.png"
@@ -190,21 +198,21 @@ class SampleGrids(keras.callbacks.Callback):
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Evaluates the model now and then, and keeps the best one beside the last.
+    """Evaluates the model during training, and keeps the best model.
 
-    After every `every` epochs and after the last one, or after `epochs`, each result is added to the run's
-    evaluation.jsonl, and the metric's value to the epoch's logs as `val_` and its name, with NaN in
-    the other epochs. The best model so far lies in best.keras, its result in best.json, from where a
-    resumed run takes it.
+    The model is evaluated after every `every` epochs and after the last one, and after `epochs`. The
+    results are appended to the run's evaluation.jsonl. The value of the metric is logged as
+    `val_<name>`, with NaN in the other epochs. The best model so far is in best.keras and its result
+    in best.json; a resumed run compares with them.
 
     Args:
-        run: Where everything goes.
-        subject: Makes the `Evaluation` of the model; validation data, not test data.
-        metric: A key of `zoo.evaluation.METRICS`; where it gives several values the first counts.
-        name: The first value's name.
-        every: Number of epochs between; 0 for `epochs` alone.
-        epochs: Numbers of further epochs, from 1 on.
-        say: Called with a line where the metric has no value.
+        run: The run.
+        subject: Maps the model to an `Evaluation` on validation data, not on test data.
+        metric: A key of `zoo.evaluation.METRICS`. Of several values, the first one counts.
+        name: The name of the first value.
+        every: Number of epochs between evaluations; 0 for those after `epochs` only.
+        epochs: Numbers of further epochs, counted from 1.
+        say: Called with a line if the metric has no value.
     """
 
     def __init__(
@@ -224,7 +232,7 @@ class KeepBest(keras.callbacks.Callback):
         self.kind = METRICS[metric].main_kind
         self.higher_is_better = HIGHER_IS_BETTER[self.kind]
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         value = math.nan
         done, last = epoch + 1, self.params["epochs"]
         if done in self.epochs or (self.every and (done % self.every == 0 or done == last)):
@@ -233,7 +241,7 @@ class KeepBest(keras.callbacks.Callback):
             for result in results:
                 about = result.sampling | {"epoch": epoch + 1}
                 result = dataclasses.replace(result, sampling=about)
-                append(self.run.evaluation, result)
+                append(self.run.evaluation_path, result)
                 if result.value is None:
                     self.say(f"Epoch {epoch + 1}: {result}")
                 elif result.kind == self.kind:
@@ -243,9 +251,9 @@ class KeepBest(keras.callbacks.Callback):
             logs[f"val_{self.name}"] = value
 
     def _keep_if_best(self, result):
-        if self.run.best_result.is_file() and self.run.best.is_file():
-            best = json.loads(self.run.best_result.read_text())["value"]
+        if self.run.best_result_path.is_file() and self.run.best_path.is_file():
+            best = read_json(self.run.best_result_path)["value"]
             if result.value <= best if self.higher_is_better else result.value >= best:
                 return
         self.run.save_model(self.model, best=True)
-        write_json(self.run.best_result, dataclasses.asdict(result))
+        write_json(self.run.best_result_path, dataclasses.asdict(result))

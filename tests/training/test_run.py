@@ -5,8 +5,9 @@ import json
 import pytest
 
 import zoo
-from zoo import runs
-from zoo.runs import Run
+from zoo import training
+from zoo.files import write_json
+from zoo.training import Run
 
 
 @pytest.fixture
@@ -29,27 +30,34 @@ def test_the_configuration_comes_back_as_it_was(run):
     config = run.read_config()
     assert not zoo.presets.differences(config, zoo.presets.get("vae_digits"))
     assert isinstance(config.model.hidden, tuple)
-    assert {"keras", "devices"} <= json.loads(run.config.read_text())["versions"].keys()
+    assert {"keras", "devices"} <= json.loads(run.config_path.read_text())["versions"].keys()
 
 
 def test_a_folder_in_use_is_not_free(run):
     with pytest.raises(FileExistsError, match="--resume"):
         run.check_free()
     run.check_free(overwrite=True)
-    run.config.unlink()
+    run.config_path.unlink()
     (run.path / "diary.txt").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(FileExistsError, match="left alone"):
+        with pytest.raises(FileExistsError, match="something else"):
             run.check_free(overwrite)
     with pytest.raises(FileExistsError, match="is a file"):
         Run(run.path / "diary.txt" / "below").check_free()
 
 
 def test_beginning_again_removes_the_old_run_and_nothing_else(run):
-    for path in (run.checkpoints, run.samples, run.tensorboard, run.saved_model):
+    for path in (run.checkpoints_dir, run.samples_dir, run.tensorboard_dir, run.saved_model_dir):
         path.mkdir()
         (path / "old").write_text("")
-    ours = (run.metrics, run.model, run.results, run.best, run.best_result, run.evaluation)
+    ours = (
+        run.metrics_path,
+        run.model_path,
+        run.results_path,
+        run.best_path,
+        run.best_result_path,
+        run.evaluation_path,
+    )
     for path in (*ours, run.path / "samples.png"):
         path.write_text("")
     (run.path / "notes.txt").write_text("mine")
@@ -63,23 +71,23 @@ def test_beginning_again_removes_the_old_run_and_nothing_else(run):
     [(0, {}), (1, [0.5]), (2, [0.5, 0.25]), (9, [0.5, 0.25, 0.125])],
 )
 def test_truncation_keeps_the_rows_of_the_epochs_that_count(run, epochs, kept):
-    run.metrics.write_text("epoch,loss\n0,0.5\n1,0.25\n2,0.125\n")
+    run.metrics_path.write_text("epoch,loss\n0,0.5\n1,0.25\n2,0.125\n")
     run.truncate_metrics(epochs)
     assert run.read_metrics().get("loss", {}) == kept
 
 
 @pytest.mark.parametrize("tail", ["2", "2,", "", "junk,", "2,0.1,3\n"])
 def test_truncation_drops_a_row_that_was_cut_short(run, tail):
-    run.metrics.write_text("epoch,loss\n0,0.5\n1,0.25\n" + tail)
+    run.metrics_path.write_text("epoch,loss\n0,0.5\n1,0.25\n" + tail)
     run.truncate_metrics(2)
     assert run.read_metrics() == {"epoch": [0, 1], "loss": [0.5, 0.25]}
 
 
 @pytest.mark.parametrize("content", ["", "epo", "epoch,loss\n"])
 def test_truncation_of_a_file_without_rows_removes_it(run, content):
-    run.metrics.write_text(content)
+    run.metrics_path.write_text(content)
     run.truncate_metrics(2)
-    assert not run.metrics.exists()
+    assert not run.metrics_path.exists()
 
 
 @pytest.mark.parametrize("content", ["[1]", "3", "{", ""])
@@ -87,46 +95,46 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=r"config.json' is not a configuration"):
-        runs.read_config(path)
+        training.read_config(path)
 
 
 def test_json_is_written_all_at_once(tmp_path):
     path = tmp_path / "a.json"
-    runs.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        runs.write_json(path, {"a": object()})
+        write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_unfinished_run_says_how_to_finish_it(run):
     with pytest.raises(FileNotFoundError, match=f"--resume --output={run.path}"):
-        runs.open_model(run.path)
+        training.open_model(run.path)
 
 
 def test_a_model_opens_from_its_run_and_from_its_file(run):
     config = run.read_config()
-    zoo.presets.build(config, (8, 8, 1)).save(run.model)
-    runs.write_json(run.results, {"epochs": config.epochs})
-    model, found = runs.open_model(run.path)
+    zoo.presets.build(config, (8, 8, 1)).save(run.model_path)
+    write_json(run.results_path, {"epochs": config.epochs})
+    model, found = training.open_model(run.path)
     assert isinstance(model, zoo.VAE) and found.path == run.path
-    model, found = runs.open_model(run.model)
+    model, found = training.open_model(run.model_path)
     assert isinstance(model, zoo.VAE) and found is None
     with pytest.raises(ValueError, match="one checkpoint"):
-        runs.open_model(run.model, "best")
+        training.open_model(run.model_path, "best")
 
 
 def test_the_best_model_opens_where_there_is_one(run):
     with pytest.raises(FileNotFoundError, match=r"no best.keras.*evaluation.every"):
-        runs.open_model(run.path, "best")
-    zoo.presets.build(run.read_config(), (8, 8, 1)).save(run.best)
-    assert isinstance(runs.open_model(run.path, "best")[0], zoo.VAE)
+        training.open_model(run.path, "best")
+    zoo.presets.build(run.read_config(), (8, 8, 1)).save(run.best_path)
+    assert isinstance(training.open_model(run.path, "best")[0], zoo.VAE)
 
 
 def test_the_model_of_a_run_that_goes_on_is_not_taken_for_its_last(run):
     config = run.read_config()
-    zoo.presets.build(config, (8, 8, 1)).save(run.model)
-    runs.write_json(run.results, {"epochs": config.epochs - 1})
+    zoo.presets.build(config, (8, 8, 1)).save(run.model_path)
+    write_json(run.results_path, {"epochs": config.epochs - 1})
     with pytest.raises(ValueError, match="is an earlier one"):
-        runs.open_model(run.path)
-    assert isinstance(runs.open_model(run.model)[0], zoo.VAE)
+        training.open_model(run.path)
+    assert isinstance(training.open_model(run.model_path)[0], zoo.VAE)

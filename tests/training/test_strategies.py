@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from zoo import strategies
+from zoo.training import strategies
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,118 @@
+"""The pictures of a run. What a model can do decides which ones there are."""
+
+import numpy as np
+
+from zoo import conditions, pictures
+from zoo.datasets import ImageData
+from zoo.model import GenerativeModel
+from zoo.training.run import Run
+
+_MOST_ATTRIBUTES = 40  # columns of attributes.png
+
+
+def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
+    """Draws every picture that the model's abilities allow into the run's folder.
+
+    | picture | needs |
+    |---|---|
+    | samples.png, interpolations.png | a prior |
+    | prior_walks.png | a prior with `walks`, paths along its own axes |
+    | completions.png | a condition and no latents |
+    | reconstructions.png, interpolations_images.png | an encoder |
+    | latents.png | an encoder and at least two latent dimensions |
+    | categories.png | `category_images`, an image for each category |
+    | attributes.png | `attribute_vectors`, and labels or attributes |
+
+    The weights are the moving averages where the optimizers keep them.
+
+    Args:
+        model: A trained model.
+        data: Its data set.
+        run: The run; only its folder is used.
+        seed: Seed of the latents.
+    """
+    with model.best_weights():
+        if "sample" in model.abilities():
+            _draw_samples(model, data, run.path, seed)
+        elif model.latent_dim == 0:
+            y = conditions.in_turn(model, data, 10)
+            latents = np.zeros([10, 0])
+            pictures.samples(model, latents, run.path / "completions.png", columns=1, y=y)
+        if model.can_encode:
+            _draw_codes(model, data, run.path, seed)
+
+
+def draw_curves(model: GenerativeModel, run: Run) -> None:
+    """Draws the run's learning curves, once there is an epoch to draw."""
+    history = run.read_metrics()
+    if history:
+        epochs = [int(epoch) + 1 for epoch in history.pop("epoch")]
+        units = "nats" if "log_prob" in model.abilities() else None
+        pictures.learning_curves(history, run.path / "learning_curves.png", epochs, units)
+
+
+def _draw_samples(model, data, folder, seed):
+    y = conditions.in_turn(model, data, 100, 10)
+    pictures.samples(model, model.sample_latents(100, y, seed), folder / "samples.png", y=y)
+    y = conditions.in_turn(model, data, 4)
+    both_ends = None if y is None else y.repeat(2, 0)
+    ends = np.split(model.sample_latents(8, both_ends, seed + 1), 4)
+    pictures.interpolations(ends, model, folder / "interpolations.png", y=y)
+    if hasattr(model.prior, "walks"):
+        latents = np.reshape(model.prior.walks(10), [-1, model.latent_dim])
+        y = conditions.in_turn(model, data, 1)
+        y = None if y is None else y.repeat(len(latents), 0)
+        pictures.samples(model, latents, folder / "prior_walks.png", 10, y)
+
+
+def _draw_codes(model, data, folder, seed):
+    x, labels = data.arrays("test", limit=2000)
+    # Latents that hold the label hold the one that the encoder finds: pass none.
+    takes_condition = model.condition is not None and not model.condition_in_latents
+    y = labels if takes_condition else None
+
+    def condition(rows):
+        return None if y is None else y[rows]
+
+    first = slice(30)
+    pictures.reconstructions(model, x[first], folder / "reconstructions.png", condition(first))
+    starts = range(0, min(8, len(x)), 2)
+    pairs = [(x[i], x[(i + 1) % len(x)]) for i in starts]
+    path = folder / "interpolations_images.png"
+    pictures.interpolations(pairs, model, path, y=condition(list(starts)))
+    parts = np.array_split(np.arange(len(x)), min(4, len(x)))
+    if hasattr(model, "category_images"):
+        category = np.argmax(np.concatenate([model.classify(x[rows]) for rows in parts]), -1)
+        images = model.category_images()
+        members = [x[category == k] for k in range(len(images))]
+        pictures.categories(images, members, folder / "categories.png")
+    if hasattr(model, "attribute_vectors") and model.condition is None:
+        _draw_attributes(model, data, x[:10], folder / "attributes.png")
+    if model.latent_dim > 1 and len(x) > 1:
+        prior = None
+        if "sample" in model.abilities():
+            prior = model.sample_latents(2000, conditions.in_turn(model, data, 2000), seed + 2)
+        pictures.latent_scatter(
+            np.concatenate([model.encode(x[rows], condition(rows)) for rows in parts]),
+            labels if labels is not None and labels.ndim == 1 else None,
+            folder / "latents.png",
+            label_names=data.label_names,
+            prior_samples=prior,
+        )
+
+
+def _draw_attributes(model, data, x, path):
+    """Draws `x` with each attribute that some of 2,000 training images have and some lack.
+
+    Each label counts as an attribute. Without attributes, or with too many, there is no picture.
+    """
+    images, y = data.arrays("train", limit=2000)
+    if y is not None and y.ndim == 1:
+        known = y >= 0
+        images, y = images[known], y[known]
+        y = (y[:, None] == np.unique(y)).astype(int)
+    if y is None or y.ndim != 2 or not np.isin(y, (0, 1)).all():
+        return
+    y = y[:, (y == 0).any(0) & (y == 1).any(0)]
+    if 0 < y.shape[1] <= _MOST_ATTRIBUTES:
+        pictures.attributes(model, x, model.attribute_vectors(images, y), path)

@@ -1,0 +1,303 @@
+"""The folder of a training run: names of the files in it, and functions that read them."""
+
+import csv
+import json
+import os
+import pathlib
+import shutil
+import zipfile
+
+import keras
+from ml_collections import ConfigDict
+
+from zoo import datasets, presets
+from zoo.datasets import ImageData
+from zoo.files import read_json, replacing, write_json
+from zoo.model import GenerativeModel
+from zoo.versions import versions
+
+
+class Run:
+    """The folder of one training run. The constructor reads and writes nothing.
+
+        config.json          the full configuration, which repeats the run
+        metrics.csv          losses and terms of each epoch
+        tensorboard/         the same numbers as event files
+        checkpoints/         to resume from
+        samples/             the images of the same latents after each epoch
+        *.png                learning curves, samples, reconstructions, interpolations, latents
+        model.keras          the final model
+        best.keras, .json    the best model of those evaluated during training, and its result
+        results.json         scores, times, versions
+        evaluation.jsonl     results of `trainers.evaluate` and of evaluations during training
+        features/            cached features of real images
+        saved_model/         the output of `trainers.export`
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+        self.config_path = self.path / "config.json"
+        self.metrics_path = self.path / "metrics.csv"
+        self.tensorboard_dir = self.path / "tensorboard"
+        self.checkpoints_dir = self.path / "checkpoints"
+        self.samples_dir = self.path / "samples"
+        self.model_path = self.path / "model.keras"
+        self.best_path = self.path / "best.keras"
+        self.best_result_path = self.path / "best.json"
+        self.results_path = self.path / "results.json"
+        self.evaluation_path = self.path / "evaluation.jsonl"
+        self.features_dir = self.path / "features"
+        self.saved_model_dir = self.path / "saved_model"
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a run: it has a config.json."""
+        return self.config_path.is_file()
+
+    def check_free(self, overwrite: bool = False) -> None:
+        """Checks that a new run may begin in the folder.
+
+        Args:
+            overwrite: Whether a run that is in the folder may be replaced.
+
+        Raises:
+            FileExistsError: If the path is a file, if the folder holds something else than a run, or
+                if it holds a run and `overwrite` is not set.
+        """
+        for path in (self.path, *self.path.parents):
+            if path.exists() and not path.is_dir():
+                raise FileExistsError(f"'{path}' is a file. Choose another --output.")
+        if not self.path.is_dir() or not any(self.path.iterdir()):
+            return
+        if not self.exists:
+            raise FileExistsError(
+                f"The folder '{self.path}' holds something else than a run. Choose another --output."
+            )
+        if not overwrite:
+            raise FileExistsError(
+                f"There is a run in '{self.path}' already. Continue it (--resume), replace it "
+                "(--overwrite) or choose another --output."
+            )
+
+    def begin(self, config: ConfigDict) -> None:
+        """Makes the folder, removes the files of an older run, and writes the configuration."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for old in (
+            self.tensorboard_dir,
+            self.checkpoints_dir,
+            self.samples_dir,
+            self.saved_model_dir,
+        ):
+            shutil.rmtree(old, ignore_errors=True)
+        files = (
+            self.metrics_path,
+            self.model_path,
+            self.best_path,
+            self.best_result_path,
+            self.results_path,
+        )
+        for old in (*files, self.evaluation_path, *self.path.glob("*.png")):
+            old.unlink(missing_ok=True)
+        self.write_config(config)
+
+    def write_config(self, config: ConfigDict) -> None:
+        """Writes the configuration and the versions of the packages."""
+        write_json(self.config_path, presets.to_dict(config) | {"versions": versions()})
+
+    def read_config(self) -> ConfigDict:
+        """The configuration that the run was begun with.
+
+        Raises:
+            FileNotFoundError: If the folder holds no run.
+            ValueError: If config.json is not a configuration.
+        """
+        if not self.exists:
+            raise FileNotFoundError(
+                f"There is no run in '{self.path}': it has no config.json. "
+                "Give the folder that `python -m trainers.train --output=...` made."
+            )
+        return read_config(self.config_path)
+
+    def read_metrics(self) -> dict[str, list[float]]:
+        """The columns of metrics.csv by name; empty before the end of the first epoch."""
+        if not self.metrics_path.is_file():
+            return {}
+        with open(self.metrics_path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        names = rows[0].keys() if rows else []
+        return {name: [float(row[name]) for row in rows] for name in names}
+
+    def truncate_metrics(self, epochs: int) -> None:
+        """Keeps the rows of the first `epochs` epochs, and drops incomplete rows."""
+        if not self.metrics_path.is_file():
+            return
+        with open(self.metrics_path, newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+        whole = [row for row in rows if len(row) == len(header) and row[0].isdigit()]
+        kept = [row for row in whole if int(row[0]) < epochs]
+        if not kept:
+            self.metrics_path.unlink()
+            return
+        with replacing(self.metrics_path) as partial, open(partial, "w", newline="") as file:
+            csv.writer(file).writerows([header, *kept])
+
+    def save_model(self, model: GenerativeModel, best: bool = False) -> None:
+        """Writes model.keras all at once: the file is the old one or the new one.
+
+        Args:
+            model: The model.
+            best: Write best.keras instead.
+        """
+        with replacing(self.best_path if best else self.model_path) as partial:
+            model.save(partial)
+
+    def load_model(self, checkpoint: str = "last") -> GenerativeModel:
+        """The final model, or the best of those evaluated during training; compiled as trained.
+
+        Args:
+            checkpoint: "last" or "best".
+
+        Raises:
+            FileNotFoundError: If the run has not ended, or if no model was evaluated during training.
+            ValueError: If the run continues beyond the epochs of model.keras.
+        """
+        if checkpoint == "best":
+            if not self.best_path.is_file():
+                raise FileNotFoundError(
+                    f"The run in '{self.path}' has no best.keras: no model was evaluated during "
+                    "training. Train with --set evaluation.every=1, or use the last checkpoint."
+                )
+            return load_model(self.best_path)
+        if self.exists and not self.model_path.is_file():
+            raise FileNotFoundError(
+                f"The run in '{self.path}' has no model.keras: training has not ended. "
+                f"Finish it: python -m trainers.train --resume --output={self.path}"
+            )
+        wanted = self.read_config().epochs
+        if not self.results_path.is_file() or read_json(self.results_path)["epochs"] < wanted:
+            raise ValueError(
+                f"The run in '{self.path}' has not reached its {wanted} epochs, and its model.keras "
+                f"is an earlier one. Continue the run (python -m trainers.train --resume "
+                f"--output={self.path}), or open the file itself: {self.model_path}"
+            )
+        return load_model(self.model_path)
+
+
+def open_model(
+    where: str | os.PathLike, checkpoint: str = "last"
+) -> tuple[GenerativeModel, Run | None]:
+    """Loads the model from a run's folder or from a `.keras` file.
+
+    Args:
+        where: The folder or file.
+        checkpoint: "last" or "best"; "best" needs a folder.
+
+    Returns:
+        The model, and the run; the run is `None` for a file.
+
+    Raises:
+        FileNotFoundError: If there is no such run or file.
+        ValueError: If the file is no model of the zoo.
+    """
+    path = pathlib.Path(where)
+    if path.suffix == ".keras":
+        if checkpoint != "last":
+            raise ValueError(
+                "A .keras file is one checkpoint. For the best one, give the run's folder as --run."
+            )
+        return load_model(path), None
+    run = Run(path)
+    run.read_config()
+    return run.load_model(checkpoint), run
+
+
+def load_model(path: str | os.PathLike) -> GenerativeModel:
+    """Loads a model of the zoo from a `.keras` file, in Keras's safe mode.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or holds no model of the zoo.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no file '{path}'.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"'{path}' is no Keras model, or is incomplete: it is no .keras archive.")
+    try:
+        model = keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # Keras raises many types for a damaged archive.
+        raise ValueError(f"'{path}' cannot be read as a Keras model: {error}") from error
+    if not isinstance(model, GenerativeModel):
+        raise ValueError(
+            f"Expected a model of the zoo in '{path}'. Received: a {type(model).__name__}."
+        )
+    return model
+
+
+def read_config(path: str | os.PathLike) -> ConfigDict:
+    """Reads the configuration in a run's config.json.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not the configuration of a preset of the zoo.
+    """
+    try:
+        with open(path) as file:
+            settings = dict(json.load(file))
+        settings.pop("versions", None)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"There is no file '{path}'.") from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"'{path}' is not a configuration in JSON: {error}") from error
+    return presets.from_dict(settings)
+
+
+def load_data(
+    config: ConfigDict | None,
+    *,
+    name: str | None = None,
+    data_dir: str | None = None,
+    binarize: str | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    seed: int = 0,
+) -> ImageData:
+    """Loads the data set of a configuration, or another one in its place.
+
+    Args:
+        config: The configuration of a run, or `None`; then `name` is needed.
+        name: A data set instead of the configuration's.
+        data_dir: The folder of the data set, if not the configuration's.
+        binarize: How to binarise the images, or "none". The default is the configuration's; images
+            of `binarized_mnist` stay as they are.
+        image_shape: The shape `(H, W, C)` that the images must have.
+        seed: Seed of the splits and draws without a configuration.
+
+    Raises:
+        ValueError: If the images are not of shape `image_shape`.
+        zoo.datasets.DatasetNotFound: If the data set is neither prepared nor downloadable.
+
+    Example:
+        >>> zoo.training.load_data(zoo.presets.get("vae_digits")).image_shape
+        (8, 8, 1)
+    """
+    own = config.data if config else ConfigDict({"data_dir": None, "binarize": None})
+    other_set = name is not None and name != own.get("name")
+    if binarize is None and (name or own.get("name")) != "binarized_mnist":
+        binarize = own.binarize
+    data = datasets.load(
+        name or own.name,
+        data_dir=data_dir or (None if other_set else own.data_dir),
+        image_size=image_shape[0] if image_shape else own.get("image_size"),
+        binarize=None if binarize == "none" else binarize,
+        seen_quadrants=own.get("seen_quadrants"),
+        num_labels=None if other_set else own.get("num_labels"),
+        seed=config.seed if config else seed,
+    )
+    if image_shape and data.image_shape != tuple(image_shape):
+        raise ValueError(
+            f"Expected images of shape {tuple(image_shape)}, which the model takes. Received: "
+            f"'{data.name}' with images of shape {data.image_shape}. Choose another data set."
+        )
+    return data

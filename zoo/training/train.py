@@ -1,0 +1,316 @@
+"""`train`: a configuration becomes a run's folder."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from zoo import conditions, datasets, evaluation, metrics, models, presets
+from zoo.datasets import ImageData
+from zoo.files import write_json
+from zoo.model import GenerativeModel
+from zoo.training import callbacks, strategies
+from zoo.training.checks import check, check_data, check_model, check_unchanged, extractor_of
+from zoo.training.gallery import draw, draw_curves
+from zoo.training.run import Run, load_data, open_model
+from zoo.versions import versions
+
+
+def train(
+    config: ConfigDict,
+    run: Run,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Trains the model of a configuration and fills the run's folder.
+
+    Mistakes that can be found early are found before images are read and before the folder is made.
+
+    Args:
+        config: What `zoo.presets.get` returns, changed as needed.
+        run: The run; see `Run` for the files in its folder.
+        resume: Continue from the run's last checkpoint.
+        overwrite: Replace a run that is in the folder already.
+        progress: Show a progress bar, or occasional lines if stderr is not a terminal.
+        say: Called with each line of the report.
+
+    Returns:
+        The content of results.json. "seconds" is the time of the epochs after "resumed_after",
+        including validation and callbacks. "images_per_second" counts training steps only,
+        including their compilation.
+
+    Raises:
+        ValueError: If settings do not fit together.
+        FileExistsError: If the folder is in use, and neither `resume` nor `overwrite` is set.
+        zoo.datasets.DatasetNotFound: If the data set is neither prepared nor downloadable.
+        zoo.NonFiniteError: If a loss becomes NaN or infinite. The last good checkpoint stays.
+        zoo.training.WorkerLostError: If another worker of the cluster ends too early.
+
+    Example:
+        >>> config = zoo.presets.get("vae_digits")
+        >>> zoo.presets.override(config, ["epochs=1", "jit_compile=false"])
+        >>> run = zoo.training.Run("runs/example")
+        >>> results = zoo.training.train(config, run, overwrite=True, progress=False, say=len)
+        >>> run.load_model().sample(4).shape
+        TensorShape([4, 8, 8, 1])
+    """
+    if resume and run.exists:
+        check_unchanged(run, config)
+    check(config)
+    strategy = strategies.make(config.strategy)
+    chief = strategies.is_chief(strategy)
+    if chief and not resume:
+        run.check_free(overwrite)
+    if strategy.num_replicas_in_sync > 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
+        if chief and (config.jit_compile or config.steps_per_execution > 1):
+            say("With several replicas, steps run one at a time and without XLA.")
+        config = ConfigDict(config)
+        config.jit_compile, config.steps_per_execution = False, 1
+    keras.utils.set_random_seed(config.seed)
+    with (
+        strategies.needing_all_workers(strategy),
+        _determinism(config.deterministic),
+        _precision(config.mixed_precision),
+    ):
+        form = datasets.expected(config.data.name, config.data.image_size)
+        model = _build(config, strategy, *form) if form else None
+        data = load_data(config)
+        if model is None:
+            model = _build(config, strategy, data.image_shape, data.levels)
+        check_data(model, data, config.batch_size)
+        with strategy.scope():
+            model.adapt(data)
+        steps = data.steps_per_epoch(config.batch_size)
+        # An epoch must be a whole number of executions: Keras always finishes an execution.
+        model.steps_per_execution = max(
+            n for n in range(1, config.steps_per_execution + 1) if steps % n == 0
+        )
+        keep_best = _keep_best(config, run, data, model, say)
+        if chief and not resume:
+            run.begin(config)
+        return _train(config, run, strategy, data, model, resume, progress, say, keep_best)
+
+
+def evaluate(
+    model: GenerativeModel, data: ImageData, batch_size: int, split: str = "test"
+) -> dict[str, float]:
+    """The means of the model's losses and terms on a split of the data."""
+    scores = model.evaluate(data.batches(split, batch_size), verbose=0, return_dict=True)
+    return {name: float(np.squeeze(value)) for name, value in scores.items()}
+
+
+def _build(config, strategy, image_shape, levels):
+    replicas = strategy.num_replicas_in_sync
+    if config.batch_size % replicas:
+        raise ValueError(
+            f"Each replica gets an equal part of a batch: `batch_size` must be a multiple of the "
+            f"{replicas} replicas. Received: {config.batch_size}."
+        )
+    # Trained models that this one builds on, which a configuration names by their folders.
+    options = models.required_runs(config.builder)
+    first = {o: open_model(config.model[o])[0] for o in options if config.model[o]}
+    with strategy.scope():
+        model = presets.build(config, image_shape, levels, **first)
+    check_model(model, config, levels)
+    return model
+
+
+def _keep_best(config, run, data, model, say):
+    """The callback that evaluates the model during training, in a list; empty without evaluations.
+
+    Raises:
+        ValueError: If the metric is not available for the model or the data.
+    """
+    settings = config.evaluation
+    if not (settings.every or settings.at):
+        return []
+    metric = evaluation.METRICS[settings.metric]
+    extractor = extractor_of(config) if metric.features else None
+
+    def evaluation_of(model):
+        return evaluation.Evaluation.of_model(
+            model,
+            data,
+            "validation",
+            settings.num_samples,
+            extractor,
+            cache=run.features_dir,
+            seed=config.seed,
+            sampling={"run": str(run.path), "preset": config.preset, "model": type(model).__name__},
+        )
+
+    def subject(model):
+        model.fit_prior(data)
+        return evaluation_of(model)
+
+    if reason := evaluation_of(model).lacks(metric):
+        raise ValueError(f"evaluation.metric='{settings.metric}' is not available here. {reason}")
+    name = extractor.name_of(metric.main_kind) if extractor else metric.main_kind
+    return [
+        callbacks.KeepBest(run, subject, settings.metric, name, settings.every, settings.at, say)
+    ]
+
+
+@contextlib.contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    if wanted:
+        tf.config.experimental.enable_op_determinism()
+    yield
+
+
+@contextlib.contextmanager
+def _precision(mixed: bool) -> Iterator[None]:
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+
+
+def _train(config, run, strategy, data, model, resume, progress, say, keep_best):
+    chief = strategies.is_chief(strategy)
+    checkpoints = callbacks.Checkpoints(run.checkpoints_dir, write=chief)
+    # Only if asked: a new run ignores the checkpoints that the chief is about to delete.
+    done = checkpoints.restore(model) if resume else 0
+    if done > config.epochs:
+        raise ValueError(
+            f"The run in '{run.path}' is trained for {done} epochs already. "
+            f"Received: --epochs={config.epochs}."
+        )
+    if done:
+        say(f"Resuming after epoch {done} of {config.epochs}.")
+    if chief:
+        run.write_config(config)
+        run.truncate_metrics(done)
+    steps = data.steps_per_epoch(config.batch_size)
+    rates = {player: optimizer.learning_rate for player, optimizer in config.optimizers.items()}
+    training_time = callbacks.TrainingTime()
+    start = time.monotonic()
+    try:
+        model.fit(
+            _training_batches(data, config.batch_size, strategy, done, model),
+            initial_epoch=done,
+            epochs=config.epochs,
+            steps_per_epoch=steps,
+            validation_data=data.batches("validation", config.batch_size),
+            callbacks=[
+                training_time,
+                callbacks.LearningRateDecay(config.learning_rate_decay, rates),
+                # A row of metrics.csv is written before the checkpoint of its epoch.
+                *(_reports(config, run, model, data, keep_best) if chief else []),
+                checkpoints,
+                *(_progress(steps, say) if chief and progress else []),
+            ],
+            verbose=0,
+        )
+    finally:
+        if chief:
+            draw_curves(model, run)
+    seconds = time.monotonic() - start
+    trained = (config.epochs - done) * steps * config.batch_size
+    results = {
+        "preset": config.preset,
+        "model": type(model).__name__,
+        "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
+        "epochs": config.epochs,
+        "resumed_after": done,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(trained / training_time.seconds, 1) if trained else None,
+    }
+    with model.best_weights():
+        model.fit_prior(data)
+        results["test"] = evaluate(model, data, config.batch_size)
+        if chief and "log_prob" in model.abilities():
+            results["likelihood"] = _likelihood(model, data)
+    if chief:
+        results["versions"] = versions()
+        run.save_model(model)
+        write_json(run.results_path, results)
+        draw(model, data, run, config.seed)
+        for line in _summary(run, results):
+            say(line)
+    return results
+
+
+def _reports(config, run, model, data, keep_best):
+    """The callbacks that write metrics and pictures after each epoch."""
+    reports = [
+        *keep_best,
+        keras.callbacks.CSVLogger(run.metrics_path, append=True),
+        keras.callbacks.TensorBoard(run.tensorboard_dir, write_graph=False),
+    ]
+    if "sample" in model.abilities():
+        y = conditions.in_turn(model, data, 60, 10, "validation")
+        latents = model.sample_latents(64 if y is None else 60, y, config.seed)
+        reports.append(callbacks.SampleGrids(run.samples_dir, latents, y))
+    return reports
+
+
+def _progress(steps, say):
+    if not sys.stderr.isatty():  # Each update of a bar would be a line of a log.
+        return [callbacks.EpochLines(say)]
+    from tqdm.keras import TqdmCallback
+
+    return [TqdmCallback(verbose=0 if steps < 50 else 1)]
+
+
+def _training_batches(data, batch_size, strategy, first_epoch, model):
+    options = {"shuffle": True, "repeat": True, "first_epoch": first_epoch}
+    options["semi_supervised"] = model.semi_supervised
+    if strategy.num_replicas_in_sync == 1:
+        return data.batches("train", batch_size, **options)
+    # Each worker reads its own part, already cut into the batches of its replicas.
+    shard = strategies.worker_shard(strategy)
+    return strategy.distribute_datasets_from_function(
+        lambda context: data.batches("train", batch_size, shard=shard, **options)
+    )
+
+
+def _likelihood(model, data, num_samples=100):
+    x, y = data.arrays("test", limit=1000)
+    y = None if model.condition_is_optional else y
+    try:
+        nll = metrics.negative_log_likelihood(model, x, num_samples, y=y)
+    except ValueError as error:
+        return {"nll": None, "reason": str(error)}
+    return {
+        "nll": nll.value,
+        "stderr": nll.stderr,
+        "bits_per_dim": nll.details["bits_per_dim"],
+        "num_samples": num_samples,
+        "num_images": nll.n_real,
+    }
+
+
+def _summary(run, results):
+    yield f"{results['model']} '{results['preset']}', {results['parameters']:,} parameters:"
+    rate = results["images_per_second"]
+    yield f"  trained to epoch {results['epochs']} in {results['seconds']:.0f} s" + (
+        f" ({rate:,.0f} images/s in training steps)" if rate else ""
+    )
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in results["test"].items())
+    yield f"  test: {scores}"
+    if results.get("likelihood"):
+        yield f"  {_describe_likelihood(results['likelihood'])}"
+    yield f"  files in {run.path}:"
+    for path in sorted(run.path.iterdir()):
+        yield f"    {path.name}{'/' if path.is_dir() else ''}"
+
+
+def _describe_likelihood(result):
+    if result["nll"] is None:
+        return f"no NLL: {result['reason']}"
+    error = "" if result["stderr"] is None else f" +- {result['stderr']:.2f}"
+    return (
+        f"NLL {result['nll']:.2f}{error} nats per image "
+        f"({result['num_samples']} importance samples, {result['num_images']} test images)"
+    )
