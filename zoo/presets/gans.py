@@ -200,7 +200,6 @@ PRESETS = {
         "about": "Adversarially learned inference on CIFAR-10, with DCGAN's networks.",
         "like": "wgan_gp_cifar10",
         "builder": "ali",
-        "model": {"hidden": (512,)},
         "optimizers": {
             player: adversarial_adam(1e-4) for player in ("discriminator", "encoder", "generator")
         },
