@@ -46,9 +46,11 @@ def write(root, path, place, code):
     elif place == "map":
         at = re.search(r"^\|---.*\n", text, re.MULTILINE).end()
     else:
-        opening = re.search(rf"^{place}\b.*[\[{{(]\n", text, re.MULTILINE)
+        # After the bracket that opens the table, with the indentation of its first item.
+        head = rf"^{place}\b[^\"']*?[\[{{(]\n(?=( +)(?:\"|\w+,))"
+        opening = re.search(head, text, re.MULTILINE)
         assert opening, f"{path} has no {place}."
-        at, code = opening.end(), textwrap.indent(code, "    ")
+        at, code = opening.end(), textwrap.indent(code, opening[1])
     file.write_text(text[:at] + code + text[at:])
 
 
