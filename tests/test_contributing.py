@@ -19,17 +19,20 @@ def blocks(language):
 
 
 def contributed_files():
-    """The Python blocks of CONTRIBUTING.md: `[(path, place, code)]`.
+    """The files and lines that CONTRIBUTING.md adds: `[(path, place, code)]`.
 
-    The first line of a block is a comment: `# PATH` of a new file, or where to insert the lines: `#
-    PATH, in TABLE` at the head of a dict, list or tuple, `# PATH, in the map`, or `# PATH, with the
-    imports`.
+    A Python block is a file, and its first line the comment `# PATH`. A diff block adds lines, and its
+    first line says where: `# PATH, in TABLE` at the head of a dict, list or tuple, `# PATH, in the map`,
+    or `# PATH, with the imports`.
     """
     found = []
     for block in blocks("python"):
         head, code = block.split("\n", 1)
-        path, place = re.fullmatch(r"# ([\w/.]+)(?:, (?:in|in the|with the) (\w+))?", head).groups()
-        found.append((path, place, code.lstrip("\n")))
+        found.append((head.removeprefix("# "), None, code.lstrip("\n")))
+    for block in blocks("diff"):
+        head, lines = block.split("\n", 1)
+        path, place = re.fullmatch(r"# ([\w/.]+), (?:in|in the|with the) (\w+)", head).groups()
+        found.append((path, place, re.sub(r"^\+", "", lines, flags=re.MULTILINE)))
     return found
 
 
