@@ -47,6 +47,10 @@ CONFIGS = {
         falls="distortion",
     ),
     "Predictor": Config("predictor_quadrants_digits", ("hidden=32",), random_steps=False),
+    "RAE": Config("rae_digits", ("hidden=32",), random_steps=False),
+    "RAE-gradient_penalty": Config(
+        "rae_digits", ("hidden=32", "regularizer=gradient_penalty", "lambda_=0.001")
+    ),
     # Dropout, batch normalization, several discriminator steps, smoothed and noisy labels.
     "GAN": Config(
         "gan_digits",
@@ -68,8 +72,9 @@ CONFIGS = {
             "loss=least_squares",
             "generator_hidden=32",
             "discriminator_hidden=32",
+            "discriminator_steps=1",
             "spectral_norm=true",
-            "latents=sphere",
+            "prior=sphere",
             "instance_noise=0.2",
             "instance_noise_steps=20",
         ),
