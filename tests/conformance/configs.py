@@ -33,13 +33,13 @@ CONFIGS = {
     "VAE-full_covariance-vamp": Config(
         "vae_vamp_digits", ("hidden=32", "posterior=full_covariance", "prior_components=5")
     ),
-    "BetaTCVAE": Config("beta_tcvae_digits", ("hidden=32",)),
+    "BetaTCVAE": Config("beta_tcvae_digits", ("hidden=32", "dataset_size=160")),
     "BetaVAE": Config("beta_vae_digits", ("hidden=32", "capacity=5.0", "capacity_steps=20")),
     "IWAE": Config("iwae_digits", ("hidden=32", "doubly_reparameterised=true", "warm_up_steps=10")),
     "DenoisingVAE": Config(
         "denoising_vae_digits", ("hidden=32", "salt_and_pepper=0.0", "gaussian=0.1")
     ),
-    "DenoisingIWAE": Config("denoising_iwae_digits", ("hidden=32", "num_samples=3")),
+    "DenoisingIWAE": Config("denoising_iwae_digits", ("hidden=32", "model.num_samples=3")),
     "CVAE": Config("cvae_digits", ("hidden=32",), falls="distortion"),
     "CVAE-quadrants": Config(
         "cvae_quadrants_digits",
@@ -142,8 +142,8 @@ CONFIGS = {
             "model.hidden=32",
             "discriminator_hidden=32",
             "discriminator_steps=2",
-            "noise_bases=2",
-            "noise_hidden=8",
+            "posterior_bases=2",
+            "posterior_hidden=8",
         ),
         falls="distortion",
     ),
