@@ -82,9 +82,9 @@ Papers that are parts, usable in many models:
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
-from zoo.model import GenerativeModel
 from zoo.models import elbo
 from zoo.models.aae import AAE, aae
 from zoo.models.ali import ali
@@ -136,7 +136,7 @@ from zoo.models.waegan import WAEGAN, waegan
 from zoo.models.wgan_gp import wgan_gp
 
 _ROWS = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", __doc__, re.MULTILINE)
-BUILDERS: dict[str, Callable[..., GenerativeModel]] = {name: globals()[name] for name, _ in _ROWS}
+BUILDERS: dict[str, Any] = {name: globals()[name] for name, _ in _ROWS}
 """Every builder by its name, in the order of the map."""
 
 

@@ -55,7 +55,7 @@ class AAE(GenerativeModel):
         TensorShape([5, 8, 8, 1])
     """
 
-    terms = ("prior_logit", "code_logit")
+    terms: tuple[str, ...] = ("prior_logit", "code_logit")
 
     def __init__(
         self,

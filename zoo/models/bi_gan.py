@@ -75,7 +75,7 @@ class BiGAN(GenerativeModel):
         TensorShape([3, 8, 8, 1])
     """
 
-    terms = ("real_logit", "fake_logit")
+    terms: tuple[str, ...] = ("real_logit", "fake_logit")
 
     def __init__(
         self,

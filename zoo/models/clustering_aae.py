@@ -131,7 +131,7 @@ class ClusteringAAE(AAE):
         >>> error = zoo.evaluation.classification.cluster_error(model, data)
     """
 
-    terms = ("prior_logit", "code_logit", "prior_category_logit", "category_logit")
+    terms: tuple[str, ...] = ("prior_logit", "code_logit", "prior_category_logit", "category_logit")
 
     def __init__(
         self,

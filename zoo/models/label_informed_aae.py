@@ -143,9 +143,12 @@ def label_informed_aae(
     parts = autoencoder_parts(image_shape, **options)
     label = networks.condition("label", _components(parts["prior"]) + 1, image_shape)
     discriminator = networks.conditioned(
-        lambda shape: networks.mlp(*shape, 1, discriminator_hidden),
+        lambda shape: networks.mlp(shape[0], 1, discriminator_hidden),
         parts["prior"]().event_shape,
         label,
     )
-    loss = latent_loss(loss, real_label, label_noise)
-    return LabelInformedAAE(**parts, discriminator=discriminator, adversarial_loss=loss)
+    return LabelInformedAAE(
+        **parts,
+        discriminator=discriminator,
+        adversarial_loss=latent_loss(loss, real_label, label_noise),
+    )

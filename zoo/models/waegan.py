@@ -71,7 +71,7 @@ class WAEGAN(GenerativeModel):
         >>> history = model.fit(zoo.datasets.load("digits").arrays("train")[0], verbose=0)
     """
 
-    terms = ("cost", "penalty", "prior_logit", "code_logit")
+    terms: tuple[str, ...] = ("cost", "penalty", "prior_logit", "code_logit")
 
     def __init__(
         self,
