@@ -138,7 +138,8 @@ def discriminator(
         dropout: Dropout rate of the hidden layers.
         features: Whether to return `(features[B, F], logits[B, 1])`.
         batch_norm, spectral_norm: Whether to use this normalization; at most one of the two.
-        condition: The condition that the network takes as its second input, or `None`.
+        condition: The condition that the network takes as its second input, or `None`. The code of
+            a concatenated condition is rescaled from [0, 1] to [-1, 1], like the image.
         projection: Whether the condition, a label, is used in a projection instead of concatenated.
 
     Raises:

@@ -3,7 +3,8 @@
 A builder, `zoo.models.NAME`, makes a model from plain values. Its name is the snake case of the
 class, and the names of the presets begin with it: `zoo.models.info_vae` builds an `InfoVAE`, and
 `info_vae_mnist` is one of its presets. A paper that combines existing parts has a builder and no
-class.
+class. `zoo.models.NAME` is the builder, not the module: import other names with
+`from zoo.models.NAME import ...`.
 
 Autoencoders and VAEs:
 
@@ -81,8 +82,10 @@ Papers that describe a part, which many models can use:
 | One-sided label smoothing (Salimans et al. 2016), instance noise (Sonderby et al. 2017) | `real_label`, `instance_noise` |
 """
 
-import inspect
+import re
+import typing
 from collections.abc import Mapping
+from typing import Any
 
 from zoo.models import elbo
 from zoo.models.aae import AAE, aae
@@ -134,129 +137,27 @@ from zoo.models.wae import WAE, wae
 from zoo.models.waegan import WAEGAN, waegan
 from zoo.models.wgan_gp import wgan_gp
 
-BUILDERS = {
-    builder.__name__: builder
-    for builder in (
-        autoencoder,
-        vae,
-        beta_vae,
-        beta_tcvae,
-        factor_vae,
-        info_vae,
-        iwae,
-        hierarchical_iwae,
-        hvae,
-        denoising_vae,
-        denoising_iwae,
-        cvae,
-        predictor,
-        m1,
-        m2,
-        m1_m2,
-        rae,
-        wae,
-        waegan,
-        gan,
-        dcgan,
-        wgan_gp,
-        f_gan,
-        sngan,
-        cgan,
-        bi_gan,
-        ali,
-        aae,
-        label_informed_aae,
-        semi_supervised_aae,
-        clustering_aae,
-        dimension_reduction_aae,
-        semi_supervised_dimension_reduction_aae,
-        vaegan,
-        avb,
-        alpha_gan,
-    )
-}
+_ROWS = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", __doc__, re.MULTILINE)
+BUILDERS: dict[str, Any] = {name: globals()[name] for name, _ in _ROWS}
 """Every builder by name, in the order of the tables above."""
 
 
 def required_runs(builder: str) -> Mapping[str, str]:
     """The options of a builder that name a run of a trained model: `GenerativeModel.requires`."""
-    return inspect.signature(BUILDERS[builder]).return_annotation.requires
+    return typing.get_type_hints(BUILDERS[builder])["return"].requires
 
 
 __all__ = [
-    "AAE",
-    "AVB",
+    *dict.fromkeys(name for row in _ROWS for name in row),
     "BUILDERS",
-    "CGAN",
-    "CVAE",
-    "GAN",
-    "IWAE",
-    "M1M2",
-    "M2",
-    "RAE",
-    "VAE",
-    "VAEGAN",
-    "WAE",
-    "WAEGAN",
-    "AlphaGAN",
-    "Autoencoder",
-    "BetaTCVAE",
-    "BetaVAE",
-    "BiGAN",
     "CategoryAndStyle",
     "ClusterHeads",
-    "ClusteringAAE",
-    "DenoisingIWAE",
-    "DenoisingVAE",
-    "DimensionReductionAAE",
     "Equilibrium",
-    "FactorVAE",
     "GaussianNoise",
-    "InfoVAE",
-    "LabelInformedAAE",
-    "Predictor",
     "SaltAndPepper",
-    "SemiSupervisedAAE",
-    "SemiSupervisedDimensionReductionAAE",
     "SoftmaxAndStyle",
-    "aae",
-    "ali",
-    "alpha_gan",
     "attribute_vectors",
-    "autoencoder",
-    "avb",
-    "beta_tcvae",
-    "beta_vae",
-    "bi_gan",
-    "cgan",
-    "clustering_aae",
-    "cvae",
-    "dcgan",
-    "denoising_iwae",
-    "denoising_vae",
-    "dimension_reduction_aae",
-    "elbo",
-    "f_gan",
-    "factor_vae",
-    "gan",
-    "hierarchical_iwae",
-    "hvae",
-    "info_vae",
-    "iwae",
-    "label_informed_aae",
-    "m1",
-    "m1_m2",
-    "m2",
     "permute_dims",
-    "predictor",
-    "rae",
+    "elbo",
     "required_runs",
-    "semi_supervised_aae",
-    "semi_supervised_dimension_reduction_aae",
-    "sngan",
-    "vae",
-    "vaegan",
-    "wae",
-    "waegan",
-    "wgan_gp",
 ]

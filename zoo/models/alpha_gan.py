@@ -72,7 +72,7 @@ class AlphaGAN(GenerativeModel):
         for the same objective: for the mean, lambda is larger by the number of values.
     """
 
-    terms = (
+    terms: tuple[str, ...] = (
         "reconstruction",
         "real_logit",
         "reconstruction_logit",

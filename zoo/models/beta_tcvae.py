@@ -65,7 +65,12 @@ class BetaTCVAE(VAE):
         >>> model = zoo.BetaTCVAE(**parts, beta=6.0, dataset_size=1000)
     """
 
-    terms = (*VAE.terms, "mutual_information", "total_correlation", "dimension_wise_kl")
+    terms: tuple[str, ...] = (
+        *VAE.terms,
+        "mutual_information",
+        "total_correlation",
+        "dimension_wise_kl",
+    )
     adapted = ("dataset_size",)
 
     def __init__(
@@ -101,8 +106,9 @@ class BetaTCVAE(VAE):
         self.dataset_size = dataset_size
 
     def adapt(self, data):
-        """Sets `dataset_size` to the number of training images."""
-        self.dataset_size = data.sizes["train"]
+        """Sets `dataset_size` to the number of training images, if it is `None`."""
+        if self.dataset_size is None:
+            self.dataset_size = data.sizes["train"]
 
     def objective(self, x, y, seed, training):
         terms = self.elbo_terms(x, y, seed, training)
@@ -152,7 +158,7 @@ def log_aggregate(
 
     - "weighted" (C.1): W_ij = 1 / (N B). The estimate is biased, with a constant offset.
     - "stratified" (C.2): W_ii = 1 / N, W_ij = (N - M) / (N M) for one other image, and W_ij = 1 / M
-      for the rest. Each row sums to 1, and the sum is an unbiased estimate of q(z).
+      for the rest. If 2 <= B <= N, each row sums to 1, and the sum is an unbiased estimate of q(z).
 
     Args:
         log_q_pairs: log q(z_i,d | x_j) `[K, B, B, D]`.

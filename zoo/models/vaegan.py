@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
-from zoo.adversarial import AdversarialLoss, Minimax, adversarial_loss
+from zoo.adversarial import LOSSES, AdversarialLoss, Minimax, adversarial_loss
 from zoo.config import PlainObject, choices, extends
 from zoo.distributions import (
     Conditional,
@@ -320,7 +320,10 @@ def attribute_vectors(z, y) -> np.ndarray:
     return y.T @ z / count[:, None] - (1 - y).T @ z / (len(y) - count)[:, None]
 
 
-@choices(network={"mlp": ("discriminator_hidden",), "conv": ("filters", "width")})
+@choices(
+    network={"mlp": ("discriminator_hidden",), "conv": ("filters", "width")},
+    loss=LOSSES,
+)
 @extends(
     posterior_and_prior,
     without=("encoder_condition", "center_images", "prior_steps", "prior_hidden"),
@@ -376,7 +379,9 @@ def parts(
     }
 
 
-@choices(condition={"none": (), "label": (), "attributes": ()})
+@choices(
+    condition={"none": (), "label": ("condition_size",), "attributes": ("condition_size",)},
+)
 @extends(parts, without=("features",))
 def vaegan(
     image_shape: Sequence[int],

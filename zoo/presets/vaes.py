@@ -1,10 +1,12 @@
 """Presets of autoencoders, VAEs and Wasserstein autoencoders."""
 
+from typing import Any
+
 from zoo.presets.optimizers import adam, adversarial_adam
 
 # `jit_compile` and `steps_per_execution` are the fastest settings on a CPU, by
 # `benchmarks.speed.throughput --sweep`: XLA speeds up perceptrons and slows down convolutions.
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "autoencoder_digits": {
         "about": "Autoencoder, squared error, multilayer perceptron.",
         "builder": "autoencoder",
