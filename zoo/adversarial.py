@@ -363,7 +363,7 @@ LOSSES: dict[str, tuple[str, ...]] = {
     else ()
     for name, make in _MAKERS.items()
 }
-"""The losses by name, and the builders' options that each of them uses."""
+"""The names of the losses, and the builder options that each loss uses."""
 
 
 def adversarial_loss(

@@ -102,7 +102,7 @@ def extends(
             for option, table in options.items()
             if option in signature.parameters
         }  # fmt: skip
-        # What the bases changed counts too, for a builder whose body calls a base of its base.
+        # Include the defaults that the bases change: a builder may call a base of its base.
         changed = {
             name: value
             for name, value in (getattr(base, "changed_defaults", {}) | defaults).items()

@@ -318,8 +318,8 @@ class GenerativeModel(FromArguments, keras.Model):
             if getattr(layer, "activity_regularizer", None) is not None:
                 raise ValueError(
                     "The penalty of an `activity_regularizer` belongs to no player's loss: add it "
-                    "to a loss in the model's objective. Regularizers of weights work. Received: the "
-                    f"layer '{layer.name}' with an `activity_regularizer`."
+                    "to a loss in the model's objective. Regularizers of weights work. Received: "
+                    f"the layer '{layer.name}' with an `activity_regularizer`."
                 )
 
     @property
@@ -720,7 +720,8 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         if not self.can_encode:
             raise NotImplementedError(
-                f"A {type(self).__name__} has no encoder. It supports: {', '.join(self.abilities())}."
+                f"A {type(self).__name__} has no encoder. "
+                f"It supports: {', '.join(self.abilities())}."
             )
         x = self._images(x)
         if hasattr(self, "posterior"):

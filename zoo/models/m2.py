@@ -204,7 +204,7 @@ class M2(GenerativeModel):
         log_q_labelled = log_q[-rows:]
         labelled = self.labelled_bound(x_labelled, y, labelled_seed, training)
         error = -tf.reduce_sum(tf.one_hot(y, self.num_classes) * log_q_labelled, -1)
-        # XLA omits assertions; a loss that is not finite stops the training there too.
+        # XLA omits assertions, so a wrong label also makes the loss NaN, which stops training.
         error = tf.where((y >= 0) & (y < self.num_classes), error, math.nan)
         if x_unlabelled is None:
             loss = sum(labelled) + self.alpha * error
