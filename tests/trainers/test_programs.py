@@ -489,7 +489,7 @@ TF_CONFIG = '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker",
     ("flags", "said"),
     [
         (["--preset=vae_mnits"], "Did you mean 'vae_mnist'"),
-        (["--set=hiden=3"], "Available: batch_size, .*model.hidden, model.latent_dim"),
+        (["--set=hiden=3"], "There are: batch_size, .*model.hidden, model.latent_dim"),
         (["--set=hidden"], "key=value"),
         (["--set=learning_rate=quick"], "is of type float, like 0.002. Received: 'quick'"),
         (["--set=latent_dim=2.5"], "'model.latent_dim' is of type int.* Received: '2.5'"),
