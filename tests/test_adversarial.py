@@ -473,7 +473,7 @@ def test_the_f_gan_of_the_divergence_gan_is_the_gan():
 @pytest.mark.parametrize("name", ["least_squares", "hinge", "wasserstein", "f_kl"])
 def test_losses_without_labels_refuse_label_options(name):
     for arguments in ({"real_label": 0.9}, {"label_noise": 0.1}):
-        with pytest.raises(ValueError, match=f"'{name}' has none of.*Received: real_label="):
+        with pytest.raises(ValueError, match=f"'{name}' has no labels.*Received: real_label="):
             adversarial_loss(name, **arguments)
     adversarial_loss(name, real_label=1.0, label_noise=0.0)
 

@@ -430,7 +430,7 @@ def test_attribute_vectors_of_uneven_groups_and_of_labels():
         (
             np.zeros((2, 2)),
             np.array([[1, 0], [1, 1]]),
-            r"images without it.*alike in the attributes \[0\]",
+            r"images without it.*equal values of the attributes \[0\]",
         ),
     ],
 )
