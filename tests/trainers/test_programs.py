@@ -591,8 +591,8 @@ def test_what_is_at_the_output_is_left_alone(vae, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
     for path, flags, said in [
         (vae[0], [], "Continue it (--resume), replace it (--overwrite)"),
-        (tmp_path, [], "holds something else than a run"),
-        (tmp_path, ["--overwrite"], "holds something else than a run"),
+        (tmp_path, [], "holds something other than a run"),
+        (tmp_path, ["--overwrite"], "holds something other than a run"),
         (tmp_path / "diary.txt", ["--overwrite"], "is a file"),
         (tmp_path / "diary.txt" / "run", [], "diary.txt' is a file"),
     ]:
@@ -615,8 +615,8 @@ def test_a_resumed_run_keeps_what_its_epochs_depend_on(vae):
     before = files(vae[0])
     for flags, said in [
         (["--preset=gan_digits"], "is of preset 'vae_digits', not 'gan_digits'"),
-        (["--set=latent_dim=5"], "was begun with model.latent_dim=3"),
-        (["--seed=1"], "was begun with seed=0"),
+        (["--set=latent_dim=5"], "was started with model.latent_dim=3"),
+        (["--seed=1"], "was started with seed=0"),
         (["--batch_size=20", "--set=learning_rate=0.1"], "batch_size=50, .*learning_rate=0.002"),
     ]:
         answer = run("train", "--resume", f"--output={vae[0]}", *flags)
@@ -664,8 +664,8 @@ def test_a_run_that_is_none_is_answered(program, vae, root, tmp_path):
     for name, said in [
         ("none", "There is no run in"),
         ("none.keras", "There is no file"),
-        ("text.keras", "is no Keras model"),
-        ("half.keras", "is no Keras model"),
+        ("text.keras", "is not a complete Keras model"),
+        ("half.keras", "is not a complete Keras model"),
         ("other.keras", "Received: a Sequential"),
     ]:
         answer = run(program, f"--run={tmp_path}/{name}", output, *more)
