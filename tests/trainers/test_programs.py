@@ -260,7 +260,7 @@ def test_labels_on_the_command_line_are_names_or_numbers_that_there_are(conditio
         said = sentence(run("sample", f"--run={model}", f"--output={root}/no.png", "--y=3,12"))
         assert "numbers from 0 to 9. Received" in said
     said = sentence(run("sample", f"--run={cvae}/model.keras", f"--output={root}/no.png"))
-    assert "give labels as numbers" in said
+    assert "pass labels as numbers" in said
 
 
 def test_a_label_whose_name_is_a_number_is_meant_by_name():
@@ -399,7 +399,7 @@ def test_runs_of_one_name_are_told_apart(vae, root):
         (("--extractor=inception-ttur",), "Get http.*ZOO_INCEPTION"),
         (("--output=scores.txt",), "must be a .jsonl file"),
         (("stray",), "Only --compare takes runs"),
-        (("--real=here",), "Give --run, or both"),
+        (("--real=here",), "Pass --run, or both"),
     ],
 )
 def test_mistakes_in_an_evaluation_are_answered_before_it_begins(vae, flags, said):
@@ -690,7 +690,7 @@ def test_a_file_needs_to_be_told_its_data_and_its_output(vae, root, images):
     model, output = f"--run={vae[0]}/model.keras", f"--output={root}/nowhere.png"
     assert "give --dataset" in sentence(run("evaluate", model, output))
     assert "give --images" in sentence(run("interpolate", model, output, "--between=images"))
-    assert "--output is needed" in sentence(run("sample", model))
+    assert "--output is required" in sentence(run("sample", model))
     one = f"--images={images}/00.png"
     assert "takes two files" in sentence(run("interpolate", model, output, one))
     gone = f"--images={images}/00.png,{images}/none.png"

@@ -182,8 +182,8 @@ class Run:
         if not self.results_path.is_file() or read_json(self.results_path)["epochs"] < wanted:
             raise ValueError(
                 f"The run in '{self.path}' has not reached its {wanted} epochs, and its "
-                f"model.keras is from an earlier epoch. Continue the run (python -m trainers.train --resume "
-                f"--output={self.path}), or open the file itself: {self.model_path}"
+                "model.keras is from an earlier epoch. Continue the run (python -m trainers.train "
+                f"--resume --output={self.path}), or open the file itself: {self.model_path}"
             )
         return load_model(self.model_path)
 
