@@ -65,11 +65,11 @@ def _labelled(folder: Path) -> Listing:
 def _hold_out(listing: Listing, parts: int, folder: Path, seed: int) -> list:
     """Splits a listing at random: first the remaining images, then `parts` tenths.
 
-    A hash of the seed and of an image's path in the folder gives a number in [0, 1): the image belongs
-    to the last part from 0.9 on, and to the part before it from 0.8 on. So adding or removing images
-    does not move others from one split to another, and the folder can be moved as a whole. The parts
-    are tenths on average. If a part of a small folder would be empty, it gets the image with the next
-    lower number (for the remaining images: the lowest number).
+    A hash of the seed and of an image's path in the folder gives a number in [0, 1): the image
+    belongs to the last part from 0.9 on, and to the part before it from 0.8 on. So adding or
+    removing images does not move others from one split to another, and the folder can be moved as a
+    whole. The parts are tenths on average. If a part of a small folder would be empty, it gets the
+    image with the next lower number (for the remaining images: the lowest number).
     """
     if len(listing) <= parts:
         raise ValueError(
@@ -83,7 +83,7 @@ def _hold_out(listing: Listing, parts: int, folder: Path, seed: int) -> list:
     cuts = [len(listing)]
     for part in range(1, parts + 1):
         own = int(np.searchsorted(numbers, 1 - part / 10))
-        # From the last part backwards: one image for this part, and one for each part before it.
+        # From the last part backwards, one image is kept for the part and for each part before it.
         cuts.insert(0, max(min(own, cuts[0] - 1), parts + 1 - part))
     return [[entry for _, entry in numbered[a:b]] for a, b in pairwise([0, *cuts])]
 
@@ -207,8 +207,8 @@ def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> np.ndarra
 def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray:
     """Reads all PNG and JPEG files of a folder, or of its subfolders: uint8 `[N, H, W, C]`.
 
-    The images have one channel if all of them are grey, else three. They are rotated and mirrored as
-    their metadata say.
+    The images have one channel if all of them are grey, else three. They are rotated and mirrored
+    as their metadata say.
 
     Args:
         folder: The folder.
