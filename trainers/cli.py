@@ -61,7 +61,7 @@ def define_flags_of_users(output: str) -> None:
     """Defines the flags of programs that use a trained model; `output` describes the result."""
     define_model_flags(required=True)
     flags.DEFINE_string("output", None, output)
-    flags.DEFINE_bool("overwrite", False, "Replace what is at --output.")
+    flags.DEFINE_bool("overwrite", False, "Replace an existing --output.")
 
 
 def define_model_flags(required: bool) -> None:

@@ -43,7 +43,7 @@ def read_json(path: str | os.PathLike) -> Any:
     """The content of a JSON file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is not JSON.
     """
     return json.loads(Path(path).read_text())

@@ -374,7 +374,7 @@ def attributes(
     Args:
         model: A model that can encode.
         x: Images `[N, H, W, C]` in [0, 1].
-        vectors: `[A, D]`, added to the latents; see `zoo.models.vaegan.attribute_vectors`.
+        vectors: `[A, D]`, added to the latents; see `VAEGAN.attribute_vectors`.
         path: The file to write.
         strength: Factor of the vectors; a negative factor removes the attributes.
         y: A condition for each image, or one for all, if the model takes one.

@@ -191,8 +191,8 @@ def load(path: str | os.PathLike) -> GenerativeModel:
     have the preset's values.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file holds something else, if a later version of the zoo wrote it, or if
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file has other content, if a later version of the zoo wrote it, or if
             this version builds another model from its configuration.
 
     Example:

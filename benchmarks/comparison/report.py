@@ -257,7 +257,7 @@ def _remarks(rows, about, protocol):
     yield (
         "Training times are wall time and include validation, checkpoints, pictures and evaluations. "
         "For an interrupted run the rate of its last part is used for all epochs. Images per second "
-        "count the training steps alone."
+        "count only the training steps."
     )
     if len(seeds) > 1:
         yield (

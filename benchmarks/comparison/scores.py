@@ -104,7 +104,7 @@ def _scored(subject, config, checkpoint, epoch, protocol, extractors, folder, sa
     name = f"{subject.name}-{checkpoint}"
     model = subject.run.load_model(checkpoint)
     data = training.load_data(config)
-    data.seed = 0  # All models see the same draw of binary images.
+    data.seed = 0  # All models are scored on the same draw of binary images.
     with model.best_weights():
         evaluations = list(
             _evaluations(model, data, subject, checkpoint, protocol, extractors, folder)

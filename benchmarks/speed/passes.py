@@ -4,7 +4,7 @@ python -m benchmarks.speed.passes --presets=aae_mnist,vaegan_mnist,alpha_gan_mni
 
 The bare step (`benchmarks.speed.throughput`) is timed in turn with the passes and the updates, each
 timed alone, for autoencoders with discriminators. A step that costs more than their sum repeats
-work or computes what is not used.
+work or computes unused values.
 """
 
 import functools

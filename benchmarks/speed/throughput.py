@@ -1,6 +1,7 @@
 """Training speed of presets on this machine, compared with its bounds.
 
-python -m benchmarks.speed.throughput --presets=vae_mnist,dcgan_mnist --output=DIR [--torch] [--sweep]
+python -m benchmarks.speed.throughput --presets=vae_mnist,dcgan_mnist --output=DIR [--torch]
+[--sweep]
 
 Times of one training step, measured in turn and repeated:
 
@@ -482,7 +483,7 @@ def define_flags(default: str) -> None:
 def _define_flags() -> None:
     define_flags("all on digits and MNIST")
     flags.DEFINE_bool("torch", False, "Also time PyTorch, for presets that have a loop.")
-    flags.DEFINE_bool("sweep", False, "Time `fit` with and without XLA, and by steps at once.")
+    flags.DEFINE_bool("sweep", False, "Time `fit` with and without XLA, by steps per execution.")
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def load(
     optionally `validation`, are the splits instead; without `validation`, about a tenth of `train`
     is held out. The split of an image depends only on its path and the seed, so added images do not
     move others. Images are rotated and mirrored as their metadata say. They have one channel if all
-    of them are grey, else three; transparency is dropped. A file that cannot be read is an error.
+    of them are grey, otherwise three; transparency is dropped. An unreadable file is an error.
 
     Args:
         name: One of `names()`.

@@ -107,7 +107,7 @@ def listing(data_dir: str | None, seed: int = 0) -> dict[str, Listing]:
     Raises:
         ValueError: If `data_dir` is `None`, or if the layout is neither flat nor one subfolder per
             label.
-        DatasetNotFound: If there is no such folder, or no image in it.
+        DatasetNotFound: If the folder does not exist or contains no image.
     """
     if data_dir is None:
         raise ValueError(
@@ -193,7 +193,7 @@ def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> np.ndarra
         image_shape: H, W, C of the result; C is 1 or 3.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is not an image.
     """
     if not Path(path).is_file():
@@ -207,8 +207,8 @@ def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> np.ndarra
 def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray:
     """Reads all PNG and JPEG files of a folder, or of its subfolders: uint8 `[N, H, W, C]`.
 
-    The images have one channel if all of them are grey, else three. They are rotated and mirrored
-    as their metadata say.
+    The images have one channel if all of them are grey, otherwise three. They are rotated and
+    mirrored as their metadata say.
 
     Args:
         folder: The folder.
@@ -216,7 +216,7 @@ def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray
             images as they are.
 
     Raises:
-        DatasetNotFound: If there is no such folder, or no image in it.
+        DatasetNotFound: If the folder does not exist or contains no image.
         ValueError: If a file is not an image, or if sizes differ and `image_size` is `None`.
     """
     root = Path(folder).expanduser()

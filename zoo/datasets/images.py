@@ -112,7 +112,7 @@ class ImageData:
         image_shape: (H, W, C).
         levels: Number of grey levels.
         label_names: Names of the integer labels, or `None`.
-        attribute_names: Names of the columns of `y` if `y` is a vector, else `None`.
+        attribute_names: Names of the columns of `y` if `y` is a vector, otherwise `None`.
         seen_quadrants: If not `None`, `y` is the image with that number of quadrants shown and -1
             elsewhere; see `seen_mask`. `y` shows the same binary draw as the image.
         num_labels: If not `None`, the number of training images that keep their label, the same for
@@ -225,11 +225,11 @@ class ImageData:
         fixed size; `batch_size` is the sum of the two sizes. The share of labelled rows in a batch
         is the share of labelled images in the training set, but at least a tenth, so that every
         batch has a label: see `zoo.datasets.labelled.labelled_rows`. Each replica gets the same
-        number of rows of each stream. An epoch has as many batches as an epoch of one stream. Within
-        an epoch an unlabelled image occurs at most once, and a labelled image repeats only after all
-        other labelled images. Models with `semi_supervised = True` train on such batches; they weight
-        the streams, or use them for different losses. If every image has a label, a batch is
-        `(x, y)`.
+        number of rows of each stream. An epoch has as many batches as an epoch of one stream.
+        Within an epoch an unlabelled image occurs at most once, and a labelled image repeats only
+        after all other labelled images. Models with `semi_supervised = True` train on such batches;
+        they weight the streams, or use them for different losses. If every image has a label, a
+        batch is `(x, y)`.
 
         Args:
             split: "train", "validation" or "test".
@@ -365,7 +365,7 @@ class ImageData:
             `x`, float32 `[N, H, W, C]` in [0, 1], and `y` as in `batches`, or `None`.
 
         Raises:
-            ValueError: If there is no such split.
+            ValueError: If the split is unknown.
         """
         size = self._size(split)
         rows = tf.range(size if limit is None else min(limit, size))
@@ -385,7 +385,7 @@ class ImageData:
         Images of fewer than 256 levels are scaled to the nearest 8-bit values.
 
         Raises:
-            ValueError: If there is no such split.
+            ValueError: If the split is unknown.
         """
         size = self._size(split)
         size = size if limit is None else min(limit, size)

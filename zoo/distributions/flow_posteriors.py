@@ -48,7 +48,7 @@ class Flow(tfb.Bijector):
     def _inverse(self, y):
         if self._inverse_steps is None:
             raise ValueError(
-                "This flow has no inverse, so it knows the density of its own draws only: pass the "
+                "This flow has no inverse, so it has a density only at its own draws: pass the "
                 "tensor that `sample` of the same distribution returned. Received: another tensor."
             )
         return self._inverse_steps(y)

@@ -215,7 +215,7 @@ class Implicit(tfd.Distribution):
     Args:
         draw: From a number n and a seed `[2]` to draws `[n, B, D]`, differentiable.
         moments: Function without arguments that returns estimates of mean and variance, `[B, D]`.
-        batch: B if it is known statically, else `None`.
+        batch: B if it is known statically, otherwise `None`.
         rows: B as a tensor.
         dim: D.
     """

@@ -33,7 +33,7 @@ class NormalPetals(Prior):
         ValueError: If an argument is out of range.
 
     Notes:
-        The paper gives no numbers; the defaults are those that public implementations share.
+        The paper states no numbers; the defaults are those that public implementations share.
 
     Example:
         >>> prior = zoo.NormalPetals(components=10)

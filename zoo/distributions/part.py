@@ -112,7 +112,7 @@ def need_density(part: Part, who: str, everywhere: bool = False) -> None:
     if everywhere and not part.has_density_everywhere:
         raise ValueError(
             f"{_start(who)} needs a density at any latents z: use the family DiagonalNormal, for "
-            f"example. Received: {described(part)}, which knows the density of its own draws only."
+            f"example. Received: {described(part)}, which has a density only at its own draws."
         )
 
 
@@ -165,7 +165,7 @@ def _start(who):
 
 
 def kl(q: tfd.Distribution, p: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
-    """KL(q || p): exact if TFP has a formula for the pair, else estimated at `z` ~ q."""
+    """KL(q || p): exact if TFP has a formula for the pair, otherwise estimated at `z` ~ q."""
     try:
         return tfd.kl_divergence(q, p)
     except NotImplementedError:

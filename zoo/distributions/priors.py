@@ -1,4 +1,4 @@
-"""Priors over latents: fixed ones, and a prior that depends on a condition."""
+"""Priors over latents: fixed priors, and a prior that depends on a condition."""
 
 import inspect
 import math

@@ -63,7 +63,7 @@ def svm_on_codes(
             has a label.
 
     Notes:
-        The SVM of the paper is transductive: it also sees the unlabelled codes. Codes are not
+        The SVM of the paper is transductive: it also uses the unlabelled codes. Codes are not
         scaled to unit variance, because that would amplify the noise of latents that the model does
         not use.
 

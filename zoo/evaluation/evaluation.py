@@ -76,7 +76,7 @@ class Evaluation:
 
         Args:
             model: The model, with the weights to score.
-            data: The data set, binarised as in training; feature networks see the grey images.
+            data: The data set, binarised as in training; feature networks receive the grey images.
             split: "train", "validation" or "test".
             num_samples: Number of images to generate.
             extractor: A feature network from `zoo.features.get`; `None` excludes the metrics that
@@ -196,7 +196,7 @@ class Evaluation:
 
     @functools.cached_property
     def floor_sets(self) -> tuple[Images, Images]:
-        """Two sets of real images: the reference, and images in place of the generated ones.
+        """Two sets of real images: the reference, and images in place of the generated images.
 
         The second set comes from another split. It has as many images as are generated, or all
         images of the split if there are fewer. Without a data set, the two sets are halves of the
@@ -231,7 +231,7 @@ class Evaluation:
         return self.data.arrays(self.split, self.limit)
 
     def condition(self, y: np.ndarray | None) -> np.ndarray | None:
-        """`y` of the data if the model needs a condition, else `None`."""
+        """`y` of the data if the model needs a condition, otherwise `None`."""
         return y if self._needs_condition else None
 
     @property

@@ -1,4 +1,4 @@
-"""The metrics by name: what each one needs from an `Evaluation`, how it is computed and ranked."""
+"""The metrics by name: the inputs, the computation and the ranking of each metric."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence

@@ -15,7 +15,7 @@ from zoo.evaluation.registry import HIGHER_IS_BETTER
 
 SCHEMA = 1
 
-# Settings that do not change what is estimated, and observations of the computation.
+# Settings that do not change the estimated quantity, and observations of the computation.
 _NOT_PROTOCOL = {"seed", "batch_size", "block", "rank_deficient", "clipped", "dtype"}
 # Descriptions of the images, which their checksum replaces.
 _WORDS_FOR_DATA = {"images", "binarize"}
@@ -30,14 +30,14 @@ class Result:
         kind: The kind of value, one of `Metric.kinds`, such as "fid"; "objective: NAME" for a loss
             or term of the model.
         value: The value; `None` if there is none, and then `error` says why.
-        stderr: The standard error of the value, where there is one.
+        stderr: The standard error of the value, if there is one.
         n_real: Number of real images.
         n_fake: Number of generated images.
         floor: The same metric between other real images and the same real images: `value`,
             `stderr`, `n_real`, `n_fake`, `source`. There are as many other images as generated
             ones, or fewer if the data set has fewer.
         bias: The expectation of the estimate for two sets of these sizes from one distribution,
-            where a formula is known.
+            if a formula is known.
         estimator: Method and settings.
         details: Further numbers, and warnings.
         extractor: The feature network: id, SHA-256 of the weights, layer, training data.
@@ -141,7 +141,7 @@ def read(path: str | os.PathLike) -> list[Result]:
     """The results in a file of JSON lines, oldest first.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If a line is not a result.
     """
     if not os.path.isfile(path):
@@ -273,7 +273,7 @@ class Comparison:
     Attributes:
         rows: Names of the models.
         columns: Names of the metrics.
-        cells: `Result` by (row, column), where there is one.
+        cells: `Result` by (row, column), if there is one.
         best: The best rows of each column that is ranked.
         notes: For columns with different protocols, the sentence that says why the column is not
             ranked.

@@ -81,7 +81,7 @@ def kernel_distance(
         if block_size < 2 or min(len(real), len(fake)) < 2 * num_blocks:
             raise ValueError(
                 "Blocks must have at least 2 examples of each set. Received: `block_size` "
-                f"{block_size}, hence {num_blocks} blocks, of {len(real)} and {len(fake)} examples."
+                f"{block_size}, which gives {num_blocks} blocks, of {len(real)} and {len(fake)} examples."
             )
         parts = list(
             zip(
@@ -122,13 +122,13 @@ def maximum_mean_discrepancy(
       code.
 
     The square of the standard error estimates the variance at any distance, including 0, where the
-    first-order term of large-sample theory vanishes. With the projections
-    g(x) = E k(x, x') - E k(x, y) and h(y) likewise, and the doubly centred kernels r, it is
-    4 Var g / n + 4 Var h / m + 2 E r(x, x')² / n(n-1) + 2 E r(y, y')² / m(m-1) + 4 E r(x, y)² / nm
-    (Hoeffding's decomposition; see Sutherland and Deka, "Unbiased estimators for the variance of
-    MMD estimators", 2019, https://arxiv.org/abs/1906.02104). Each term is estimated without bias
-    from row means and sums of squares of the kernel matrices; negative estimates count as 0.
-    Therefore the estimated variance is too large if the distributions are equal.
+    first-order term of large-sample theory vanishes. With the projections g(x) = E k(x, x') - E
+    k(x, y) and h(y) defined in the same way, and the doubly centred kernels r, it is 4 Var g / n +
+    4 Var h / m + 2 E r(x, x')² / n(n-1) + 2 E r(y, y')² / m(m-1) + 4 E r(x, y)² / nm (Hoeffding's
+    decomposition; see Sutherland and Deka, "Unbiased estimators for the variance of MMD
+    estimators", 2019, https://arxiv.org/abs/1906.02104). Each term is estimated without bias from
+    row means and sums of squares of the kernel matrices; negative estimates count as 0. Therefore
+    the estimated variance is too large if the distributions are equal.
 
     Args:
         x: `[N, d]`, N at least 2.

@@ -312,7 +312,7 @@ class ClassifierScore(_Streaming):
 
 
 def _replicas() -> tf.distribute.ReplicaContext | None:
-    """The context of the replica if there are several, else `None`."""
+    """The context of the replica if there are several, otherwise `None`."""
     context = tf.distribute.get_replica_context()
     return context if context and context.num_replicas_in_sync > 1 else None
 

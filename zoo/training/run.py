@@ -201,7 +201,7 @@ def open_model(
         The model, and the run; the run is `None` for a file.
 
     Raises:
-        FileNotFoundError: If there is no such run or file.
+        FileNotFoundError: If the run or the file does not exist.
         ValueError: If the file is not a model of the zoo.
     """
     path = pathlib.Path(where)
@@ -220,7 +220,7 @@ def load_model(path: str | os.PathLike) -> GenerativeModel:
     """Loads a model of the zoo from a `.keras` file, in Keras's safe mode.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is damaged or holds no model of the zoo.
     """
     if not os.path.isfile(path):
@@ -242,7 +242,7 @@ def read_config(path: str | os.PathLike) -> ConfigDict:
     """Reads the configuration in a run's config.json.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is not the configuration of a preset of the zoo.
     """
     try:

@@ -24,7 +24,7 @@ def make(name: str = "default") -> tf.distribute.Strategy:
             the one in `TPU_NAME`).
 
     Raises:
-        ValueError: If `name` is unknown, or if the environment lacks what the strategy needs.
+        ValueError: If `name` is unknown, or if the environment does not support the strategy.
     """
     table = {
         "default": tf.distribute.get_strategy,
