@@ -1,7 +1,6 @@
 """Training speed of presets on this machine, compared with its bounds.
 
-python -m benchmarks.speed.throughput --presets=vae_mnist,dcgan_mnist --output=DIR [--torch]
-[--sweep]
+python -m benchmarks.speed.throughput --presets=vae_mnist,dcgan_mnist --output=DIR [--torch] [--sweep]
 
 Times of one training step, measured in turn and repeated:
 

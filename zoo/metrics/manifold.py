@@ -18,7 +18,7 @@ def precision_recall_density_coverage(
     - precision: the share of fake points in the ball of any real point.
     - recall: the share of real points in the ball of any fake point.
     - density: the number of real balls that contain a fake point, over k, averaged over fake
-        points.
+      points.
     - coverage: the share of real balls that contain any fake point.
 
     Precision and recall are from Kynkäänniemi et al., "Improved Precision and Recall Metric for
@@ -33,15 +33,15 @@ def precision_recall_density_coverage(
         ties: "strict": a ball is open, so a ball of radius 0 is empty. "inclusive": a ball contains
             its surface. The choice matters if points coincide.
         block: Size of the square blocks of distances that are computed at a time. It affects
-            memory, 8 block² bytes for each of a few arrays, and no result.
+            the memory, 8 block² bytes for each of a few arrays, but not the result.
 
     Returns:
         The four scores by name. Standard errors are over fake points (precision, density) or real
         points (recall, coverage) for fixed balls: they ignore that balls overlap and are random. A
         share of 0 or 1 has no standard error. `details["expected_if_equal"]` is the expectation for
-        sets of these sizes from one continuous distribution: exactly 1 for density, and 1 - ∏ⱼ₌₁..ₖ
-        (N - j) / (N + M - j) for coverage (where the product is the probability that the k nearest
-        of all other points are real).
+        sets of these sizes from one continuous distribution: exactly 1 for density, and
+        1 - ∏ⱼ₌₁..ₖ (N - j) / (N + M - j) for coverage. The product is the probability that the k
+        nearest of all other points are real.
 
     Raises:
         ValueError: If the sets have different d or fewer than k + 2 examples, if a feature is NaN,
