@@ -70,6 +70,7 @@ def extends(
             lists the options.
 
     Example:
+        >>> import inspect
         >>> from zoo.config import extends
         >>> def circle(image_shape, *, radius=1.0, color="red"):
         ...     return radius, color

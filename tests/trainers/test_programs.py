@@ -528,7 +528,7 @@ TF_CONFIG = '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker",
         (["--config=ROOT/list.json"], "is not a configuration in JSON"),
         (["--config=ROOT/empty.json"], "Expected the configuration of a run"),
         (["--config=ROOT/empty.json", "--preset=vae_digits"], "not both"),
-        (["vae_mnist"], "no arguments but flags. Received: 'vae_mnist'"),
+        (["vae_mnist"], "takes only flags. Received: 'vae_mnist'"),
     ],
     ids=lambda value: " ".join(value).replace("--", "") if isinstance(value, list) else "",
 )
@@ -672,9 +672,7 @@ def test_a_run_that_is_none_is_answered(program, vae, root, tmp_path):
         assert said in sentence(answer) and f"{tmp_path}/{name}" in answer.err
     assert files(tmp_path) == before and not (tmp_path / "new").exists()
     if program != "evaluate":
-        assert "no arguments but flags" in sentence(
-            run(program, f"--run={vae[0]}", output, "stray")
-        )
+        assert "takes only flags" in sentence(run(program, f"--run={vae[0]}", output, "stray"))
 
 
 @pytest.mark.parametrize("program", ["sample", "interpolate", "export"])
@@ -689,7 +687,7 @@ def test_an_output_in_use_is_left_alone(program, vae, tmp_path):
 def test_a_file_needs_to_be_told_its_data_and_its_output(vae, root, images):
     model, output = f"--run={vae[0]}/model.keras", f"--output={root}/nowhere.png"
     assert "give --dataset" in sentence(run("evaluate", model, output))
-    assert "give --images" in sentence(run("interpolate", model, output, "--between=images"))
+    assert "pass --images" in sentence(run("interpolate", model, output, "--between=images"))
     assert "--output is required" in sentence(run("sample", model))
     one = f"--images={images}/00.png"
     assert "takes two files" in sentence(run("interpolate", model, output, one))

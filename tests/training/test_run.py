@@ -40,7 +40,7 @@ def test_a_folder_in_use_is_not_free(run):
     run.config_path.unlink()
     (run.path / "diary.txt").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(FileExistsError, match="something else"):
+        with pytest.raises(FileExistsError, match="something other"):
             run.check_free(overwrite)
     with pytest.raises(FileExistsError, match="is a file"):
         Run(run.path / "diary.txt" / "below").check_free()
