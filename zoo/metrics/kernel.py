@@ -123,12 +123,16 @@ def maximum_mean_discrepancy(
 
     The square of the standard error estimates the variance at any distance, including 0, where the
     first-order term of large-sample theory vanishes. With the projections
-    g(x) = E k(x, x') - E k(x, y), h(y) defined in the same way, and the doubly centred kernels r, it
-    is 4 Var g / n + 4 Var h / m + 2 E r(x, x')² / n(n-1) + 2 E r(y, y')² / m(m-1)
-    + 4 E r(x, y)² / nm (Hoeffding's decomposition; see Sutherland and Deka, "Unbiased estimators for the variance of MMD
-    estimators", 2019, https://arxiv.org/abs/1906.02104). Each term is estimated without bias from
-    row means and sums of squares of the kernel matrices; negative estimates count as 0. Therefore
-    the estimated variance is too large if the distributions are equal.
+    g(x) = E k(x, x') - E k(x, y), h(y) defined in the same way, and the doubly centred kernels r,
+    the variance is
+
+        4 Var g / n + 4 Var h / m
+        + 2 E r(x, x')² / n(n-1) + 2 E r(y, y')² / m(m-1) + 4 E r(x, y)² / nm
+
+    (Hoeffding's decomposition; see Sutherland and Deka, "Unbiased estimators for the variance of
+    MMD estimators", 2019, https://arxiv.org/abs/1906.02104). Each term is estimated without bias
+    from row means and sums of squares of the kernel matrices; negative estimates count as 0.
+    Therefore the estimated variance is too large if the distributions are equal.
 
     Args:
         x: `[N, d]`, N at least 2.
