@@ -23,7 +23,7 @@ flags.DEFINE_bool("debug", False, "Show the traceback of an error, not only its 
 
 
 def start(program: Callable[..., None], arguments: bool = False) -> None:
-    """Parses the command line and runs a program. A user error exits with 1 and a message.
+    """Parses the command line and runs a program. Exits with 1 and a message on a user error.
 
     Args:
         program: A function of the program's module.

@@ -30,7 +30,7 @@ flags.DEFINE_enum("format", "text", ["text", "markdown", "csv"], "Format of the 
 flags.DEFINE_list("metrics", None, "Metrics or groups of metrics; --list_metrics shows all.")
 flags.DEFINE_bool("list_metrics", False, "List the metrics and exit.")
 flags.DEFINE_integer("num_samples", 10_000, "Number of images to generate.", lower_bound=2)
-flags.DEFINE_integer("num_real", None, "Number of real images.", lower_bound=2)
+flags.DEFINE_integer("num_real", None, "Number of real images. Default: all.", lower_bound=2)
 flags.DEFINE_string(
     "extractor", None, "Feature network. Default: the zoo's own classifier for the data set."
 )

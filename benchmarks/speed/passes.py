@@ -76,7 +76,7 @@ def _aae(model):
     return [
         Pass(encoder, weights=True),
         Pass(decoder, weights=True, inputs=True),
-        # The encoder was updated. The updates of the discriminator and the encoder use its new codes.
+        # The encoder was updated. The two updates below use its new codes.
         Pass(encoder, weights=True),
         Pass(discriminator, 2, weights=True),
         Pass(discriminator, inputs=True),

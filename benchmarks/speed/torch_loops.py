@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 
 def make(config: ConfigDict, image_shape: tuple[int, int, int]) -> Callable[[int], None] | None:
-    """A function of n that trains for n steps on one random batch, or `None` if the preset has no loop.
+    """A function of n that trains for n steps on one random batch; `None` if there is no loop.
 
-    It uses as many threads as there are cores.
+    The function uses as many threads as there are cores.
 
     Args:
         config: The configuration of a preset.

@@ -79,7 +79,7 @@ def _quietly() -> Iterator[None]:
 
 
 def root(data_dir: str | None) -> Path:
-    """The folder of the TFDS sets: `data_dir`, TFDS_DATA_DIR, or the default of TFDS, in this order."""
+    """The folder of the TFDS sets: `data_dir`, else TFDS_DATA_DIR, else the default of TFDS."""
     # TFDS itself reads the environment only once, on import.
     found = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(found).expanduser()

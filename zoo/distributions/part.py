@@ -30,7 +30,7 @@ class Part(FromArguments, keras.layers.Layer):
         self.built = True
 
     def made_of(self) -> tuple["Part", ...]:
-        """The parts that determine the properties of this part; empty for a family or a simple prior."""
+        """The parts that determine the properties; empty for a family or a simple prior."""
         return ()
 
     @property

@@ -219,7 +219,7 @@ class Ranking(NamedTuple):
 
     Attributes:
         best: The names of the best models; several if their values are equal. Empty if the metric
-            is not a ranked one, if fewer than two models have a value, or if there is a note.
+            is not ranked, if fewer than two models have a value, or if there is a note.
         note: Why values of the metric cannot be ranked, in a sentence; `None` if they can.
     """
 

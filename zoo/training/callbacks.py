@@ -73,7 +73,7 @@ class Checkpoints(keras.callbacks.Callback):
                 f"The checkpoint '{latest}' cannot be restored: {str(error).splitlines()[0].rstrip('.')}. "
                 + (
                     f"The previous checkpoint, '{older[-1]}', may be intact. To continue from it, "
-                    f"put its name into '{self.folder / 'checkpoint'}'."
+                    f"replace the name in '{self.folder / 'checkpoint'}' by its name."
                     if older
                     else "There is no other checkpoint; start again with --overwrite."
                 )
