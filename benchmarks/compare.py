@@ -2,9 +2,9 @@
 
 python -m benchmarks.compare --presets=vae_mnist,vae_flow_mnist,gan_mnist --output=comparison
 
-The folder then holds report.html (one self-contained file), report.md with its pictures, scores.json,
-scores.csv with the values of each seed, and the runs with their results (evaluation.jsonl). If the
-comparison was killed, the same command continues it.
+The folder then holds report.html (one self-contained file), report.md with its pictures,
+scores.json, scores.csv with the values of each seed, and the runs with their results
+(evaluation.jsonl). If the comparison was killed, the same command continues it.
 """
 
 import csv
@@ -29,7 +29,7 @@ from zoo.versions import versions
 
 FLAGS = flags.FLAGS
 
-# The flags that change the result, which the command in the report repeats.
+# The flags that change the result. The command in the report repeats them.
 _FLAGS_OF_THE_RESULT = (
     "presets",
     "seeds",
@@ -62,7 +62,7 @@ def _check_free(folder):
         raise FileExistsError(f"'{folder}' is a file. Choose another --output.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "plan.json").is_file():
         raise FileExistsError(
-            f"The folder '{folder}' holds files that are not of a comparison. They are not changed: "
+            f"The folder '{folder}' holds files that do not belong to a comparison. They are kept: "
             "choose another --output."
         )
 
@@ -157,9 +157,7 @@ def _define_flags() -> None:
     flags.DEFINE_list("presets", None, "Presets of one data set.", required=True)
     flags.DEFINE_list("seeds", ["0"], "The seeds that each preset is trained with.")
     flags.DEFINE_string("output", None, "Folder of the comparison.", required=True)
-    flags.DEFINE_list(
-        "reuse", None, "Folders of finished runs to compare without training them again."
-    )
+    flags.DEFINE_list("reuse", None, "Folders of finished runs to compare without new training.")
     flags.DEFINE_float(
         "budget",
         None,

@@ -2,9 +2,9 @@
 
 python -m benchmarks.paper_tables --table=iwae --budget=30
 
-The runs are in --output, so that a killed table continues; the record goes to --results as JSON and
-Markdown. With --epochs_of=FILE the numbers of epochs come from a record instead of the budget, which
-repeats the table on a machine of another speed.
+The runs are in --output, so that an interrupted table continues. The record is written to --results
+as JSON and Markdown. With --epochs_of=FILE the numbers of epochs come from a record instead of the
+budget, which repeats the table on a faster or slower machine.
 """
 
 import json

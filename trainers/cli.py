@@ -1,4 +1,4 @@
-"""What the programs share: how they start, their common flags, and how they report mistakes."""
+"""Shared code of the programs: startup, common flags, and error reports."""
 
 import contextlib
 import pathlib
@@ -19,18 +19,19 @@ MISTAKES = (ValueError, OSError, NonFiniteError, NotImplementedError, WorkerLost
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_bool("debug", False, "Show the traceback of an error instead of its sentence alone.")
+flags.DEFINE_bool("debug", False, "Show the traceback of an error, not only its message.")
 
 
 def start(program: Callable[..., None], arguments: bool = False) -> None:
-    """Parses the command line and runs a program. Exits with status 1 and a sentence on a mistake.
+    """Parses the command line and runs a program. Exits with 1 and a message on a user error.
 
     Args:
         program: A function of the program's module.
-        arguments: Whether `program` takes the arguments that are no flags, as a list.
+        arguments: Whether `program` takes the arguments that are not flags, as a list.
     """
     module, script = sys.modules[program.__module__], sys.modules["__main__"]
-    if module is not script:  # For --help, a console command has the text and flags of its module.
+    # The --help of a console command shows the text and flags of its module.
+    if module is not script:
         script.__doc__ = module.__doc__
         for flag in FLAGS.get_key_flags_for_module(module.__name__):
             FLAGS.register_key_flag_for_module(sys.argv[0], flag)
@@ -42,7 +43,7 @@ def start(program: Callable[..., None], arguments: bool = False) -> None:
                 return
             if len(argv) > 1:
                 raise ValueError(
-                    f"This program takes no arguments but flags. Received: {' '.join(argv[1:])!r}."
+                    f"This program takes only flags. Received: {' '.join(argv[1:])!r}."
                 )
             program()
         except MISTAKES as error:
@@ -60,7 +61,7 @@ def define_flags_of_users(output: str) -> None:
     """Defines the flags of programs that use a trained model; `output` describes the result."""
     define_model_flags(required=True)
     flags.DEFINE_string("output", None, output)
-    flags.DEFINE_bool("overwrite", False, "Replace what is at --output.")
+    flags.DEFINE_bool("overwrite", False, "Replace an existing --output.")
 
 
 def define_model_flags(required: bool) -> None:
@@ -81,7 +82,7 @@ def define_condition_flags() -> None:
     flags.DEFINE_list(
         "y",
         None,
-        "Labels, as names or numbers (names have priority), in turn, for a model that takes labels. "
+        "Labels, as names or numbers (names take priority), used in turn by a model with labels. "
         "Default: all labels in turn. Other conditions are those of the run's test data, in turn.",
     )
     flags.DEFINE_string("data_dir", None, "Folder of the run's data set, if it has moved.")
@@ -90,7 +91,7 @@ def define_condition_flags() -> None:
 def conditions_for(model: GenerativeModel, run: training.Run | None, n: int) -> np.ndarray | None:
     """Conditions `[n, ...]` as chosen by `--y`, or `None` if the model takes none.
 
-    Also `None` if the condition is optional and there are neither `--y` nor a run.
+    Also `None` if the condition is optional and neither `--y` nor a run is set.
 
     Raises:
         ValueError: If the model takes no condition or no labels, if a label is unknown, or if the
@@ -110,8 +111,8 @@ def conditions_for(model: GenerativeModel, run: training.Run | None, n: int) -> 
         return None
     if run is None and (labels is None or not all(map(_is_number, labels))):
         raise ValueError(
-            "A .keras file does not name its data set: give labels as numbers, such as --y=0,1,2, or "
-            "give the folder of a run."
+            "A .keras file does not name its data set: pass labels as numbers, such as --y=0,1,2, or "
+            "pass the folder of a run."
         )
     if labels is None:
         data = training.load_data(run.read_config(), data_dir=FLAGS.data_dir)
@@ -127,12 +128,12 @@ def conditions_for(model: GenerativeModel, run: training.Run | None, n: int) -> 
 
 
 def _label_names(run):
-    """The labels of a run's data by name; empty if the data set is missing and has number names."""
+    """The labels of a run's data by name; empty if it is missing and its names are numbers."""
     config = run.read_config()
     try:
         data = training.load_data(config, data_dir=FLAGS.data_dir)
     except datasets.DatasetNotFound:
-        # In the sets by name, a label with a number as its name has that number.
+        # In data sets other than `folder`, a label whose name is a number has that number.
         if config.data.name == "folder" or not all(_is_number(label) for label in FLAGS.y):
             raise
         return {}
@@ -149,7 +150,7 @@ def _is_number(text):
 
 
 def output_path(default: str) -> pathlib.Path:
-    """The path of the result: `--output`, or else `default` in the run's folder.
+    """The path of the result: `--output`, or by default `default` in the run's folder.
 
     Raises:
         ValueError: If there is neither `--output` nor a run's folder.
@@ -158,7 +159,7 @@ def output_path(default: str) -> pathlib.Path:
     if FLAGS.output:
         path = pathlib.Path(FLAGS.output)
     elif FLAGS.run.endswith(".keras"):
-        raise ValueError("With a .keras file, --output is needed. Received: no --output.")
+        raise ValueError("With a .keras file, --output is required. Received: no --output.")
     else:
         path = pathlib.Path(FLAGS.run) / default
     if path.exists() and not FLAGS.overwrite:
@@ -182,7 +183,7 @@ def weights(model: GenerativeModel) -> contextlib.AbstractContextManager:
 
 
 class Progress:
-    """A progress bar on a terminal; elsewhere a line when a task begins."""
+    """A progress bar on a terminal; otherwise one line at the start of each task."""
 
     def __enter__(self):
         self.bar, self.what = None, None

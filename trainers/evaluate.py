@@ -20,8 +20,8 @@ FLAGS = flags.FLAGS
 
 cli.define_model_flags(required=False)
 flags.adopt_module_key_flags(cli)
-flags.DEFINE_string("real", None, "A folder of real images, in place of a data set.")
-flags.DEFINE_string("fake", None, "A folder of generated images, in place of a run.")
+flags.DEFINE_string("real", None, "A folder of real images, instead of a data set.")
+flags.DEFINE_string("fake", None, "A folder of generated images, instead of a run.")
 flags.DEFINE_integer(
     "image_size", None, "Resize the images of the folders; by default all must have one size."
 )
@@ -30,7 +30,7 @@ flags.DEFINE_enum("format", "text", ["text", "markdown", "csv"], "Format of the 
 flags.DEFINE_list("metrics", None, "Metrics or groups of metrics; --list_metrics shows all.")
 flags.DEFINE_bool("list_metrics", False, "List the metrics and exit.")
 flags.DEFINE_integer("num_samples", 10_000, "Number of images to generate.", lower_bound=2)
-flags.DEFINE_integer("num_real", None, "Number of real images, the first ones.", lower_bound=2)
+flags.DEFINE_integer("num_real", None, "Number of real images. Default: all.", lower_bound=2)
 flags.DEFINE_string(
     "extractor", None, "Feature network. Default: the zoo's own classifier for the data set."
 )
@@ -47,7 +47,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "The split of the real images.")
 flags.DEFINE_integer(
-    "limit", 1000, "Number of images for likelihoods, the first ones.", lower_bound=2
+    "limit", 1000, "Number of images for likelihoods; the first ones are used.", lower_bound=2
 )
 flags.DEFINE_integer(
     "importance_samples", 1000, "Number of draws for the likelihood of each image.", lower_bound=1
@@ -81,11 +81,11 @@ def _evaluate(arguments):
     elif FLAGS.real and FLAGS.fake and not FLAGS.run:
         _evaluate_folders()
     else:
-        raise ValueError("Give --run, or both --real and --fake, or --compare and runs.")
+        raise ValueError("Pass --run, or both --real and --fake, or --compare and runs.")
 
 
 def _output() -> pathlib.Path | None:
-    """`--output`. Results are appended to it, so it must be a file of this program."""
+    """`--output`. Results are appended to the file, so it must be a .jsonl file."""
     path = FLAGS.output and pathlib.Path(FLAGS.output)
     if path and (path.suffix != ".jsonl" or path.is_dir()):
         raise ValueError(f"--output must be a .jsonl file. Received: '{path}'.")
@@ -163,7 +163,7 @@ def _evaluate_run():
         image_shape=model.image_shape,
         seed=model.seed,
     )
-    # All runs see the same draw of binary images, whatever their seed.
+    # All runs are scored on the same draw of binary images, for any training seed.
     data.seed = 0
     with cli.weights(model), cli.Progress() as progress:
         subject = evaluation.Evaluation.of_model(
@@ -225,7 +225,7 @@ def _evaluate_folders():
     folders = (FLAGS.real, FLAGS.fake)
     real, fake = (read_images(folder, FLAGS.image_size) for folder in folders)
     if FLAGS.num_real and FLAGS.num_real < len(real):
-        # At random, because the files may be sorted by label.
+        # Chosen at random, because the files may be sorted by label.
         real = real[np.random.default_rng(FLAGS.seed).permutation(len(real))[: FLAGS.num_real]]
     with cli.Progress() as progress:
         subject = evaluation.Evaluation.of_images(

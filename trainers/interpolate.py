@@ -13,7 +13,7 @@ FLAGS = flags.FLAGS
 cli.define_flags_of_users("A .png. Default: walks.png in the run's folder.")
 cli.define_condition_flags()
 flags.adopt_module_key_flags(cli)
-flags.DEFINE_integer("n", 10, "Points on each path, both ends included.", lower_bound=2)
+flags.DEFINE_integer("n", 10, "Points on each path, including both ends.", lower_bound=2)
 flags.DEFINE_integer("pairs", 5, "Number of paths.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Seed of the latents, or index of the first test image.")
 flags.DEFINE_enum(
@@ -39,7 +39,7 @@ def _interpolate():
     elif FLAGS.between == "images":
         if run is None:
             raise ValueError(
-                "A .keras file does not name its data set: give --images=A,B, or the folder of a run."
+                "A .keras file does not name its data set: pass --images=A,B, or the folder of a run."
             )
         config = run.read_config()
         if FLAGS.data_dir:
@@ -70,20 +70,20 @@ def _interpolate():
 
 
 def _condition_of(image, model, run):
-    """The condition `[1, ...]` that follows from an image alone; `None` if none is needed."""
+    """The condition `[1, ...]` that an image determines; `None` if none is needed."""
     spec = model.condition
     if spec is None or model.condition_is_optional:
         return None
     if spec.shape.rank == 1:
         raise ValueError(
-            f"A {type(model).__name__} takes a label, which image files do not have: give one, "
+            f"A {type(model).__name__} takes a label, which image files do not have: pass one, "
             "such as --y=3. Received: --images without --y."
         )
     quadrants = None if run is None else run.read_config().data.seen_quadrants
     if spec.shape[1:] != image.shape or quadrants is None:
         raise ValueError(
             f"A {type(model).__name__} takes a condition of shape {list(spec.shape[1:])}, which "
-            "image files alone do not determine: give the folder of a run whose condition is the "
+            "image files alone do not determine: pass the folder of a run whose condition is the "
             "seen part, or interpolate between test images with --between=images."
         )
     return np.where(seen_mask(*image.shape[:2], quadrants), image, np.float32(-1))[None]

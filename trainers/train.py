@@ -11,7 +11,7 @@ FLAGS = flags.FLAGS
 
 flags.adopt_module_key_flags(cli)
 flags.DEFINE_string("preset", "vae_digits", "The preset to train; --list_presets shows all.")
-flags.DEFINE_string("config", None, "The config.json of a run to repeat; instead of --preset.")
+flags.DEFINE_string("config", None, "The config.json of a run to repeat, instead of --preset.")
 flags.DEFINE_bool("list_presets", False, "List the presets and exit.")
 flags.DEFINE_string("dataset", None, "Name of the data set; `folder` for your own images.")
 flags.DEFINE_string(
@@ -29,7 +29,7 @@ flags.DEFINE_bool("mixed_precision", None, "Compute in bfloat16, keep weights in
 flags.DEFINE_bool("jit_compile", None, "Compile the step with XLA.")
 flags.DEFINE_bool("resume", False, "Continue the run in the folder from its last checkpoint.")
 flags.DEFINE_bool("overwrite", False, "Replace the run in the folder.")
-flags.DEFINE_bool("deterministic", None, "The same seed gives the same bits; slower.")
+flags.DEFINE_bool("deterministic", None, "Make results bitwise reproducible; slower.")
 flags.DEFINE_bool("progress", True, "Show a progress bar.")
 
 # Flag -> path in the configuration.
@@ -58,7 +58,7 @@ def _train():
     if FLAGS.resume and FLAGS.overwrite:
         raise ValueError("--resume continues a run, --overwrite replaces it: choose one.")
     if FLAGS.config and FLAGS["preset"].present:
-        raise ValueError("--config names its own preset: give --config or --preset, not both.")
+        raise ValueError("--config names its own preset: pass --config or --preset, not both.")
     config = training.read_config(FLAGS.config) if FLAGS.config else presets.get(FLAGS.preset)
     run = training.Run(FLAGS.output or f"runs/{config.preset}")
     if FLAGS.resume:

@@ -1,8 +1,9 @@
 """Generative models that combine variational autoencoders and adversarial networks.
 
-Models are games of players (`GenerativeModel`, `Round`), made of networks (`zoo.networks`) and
-distributions; each model's paper has a file in `zoo/models/`. `zoo.presets` has settings by name,
-`zoo.pretrained` trained weights, `zoo.datasets` the data, `zoo.metrics` the scores.
+A model is a game between players (`GenerativeModel`, `Round`). It consists of networks
+(`zoo.networks`) and distributions (`zoo.distributions`). `zoo.models` has one file for each paper,
+`zoo.presets` named configurations, `zoo.pretrained` trained weights, `zoo.datasets` the data, and
+`zoo.metrics` the scores.
 """
 
 from zoo import (

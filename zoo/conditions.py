@@ -9,7 +9,7 @@ from zoo.model import GenerativeModel
 def check(model: GenerativeModel, data: ImageData) -> None:
     """Checks that the data set's `y` is the condition that the model takes.
 
-    Any data set suits a model without a condition or with an optional condition.
+    A model without a condition, or with an optional condition, accepts any data set.
 
     Raises:
         ValueError: If the data set has no `y`, or a `y` of another type or shape; if some training
@@ -78,8 +78,8 @@ def in_turn(
 ) -> np.ndarray | None:
     """Conditions `[n, ...]` for a picture with `columns` columns, or `None` if the model takes none.
 
-    Labels come in turn, so with one column per class each column shows one class. Other conditions
-    are those of the first examples of the split, one for each row.
+    Labels repeat in order, so with one column per class each column shows one class. Other
+    conditions are those of the first examples of the split, one for each row.
 
     Raises:
         ValueError: If the condition is not optional and the data set has no such `y`.

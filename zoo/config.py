@@ -69,6 +69,7 @@ def extends(
         TypeError: If the builder is called with an unknown option. The message lists the options.
 
     Example:
+        >>> import inspect
         >>> from zoo.config import extends
         >>> def circle(image_shape, *, radius=1.0, color="red"):
         ...     return radius, color

@@ -36,28 +36,28 @@ def export(
 ) -> dict[str, dict]:
     """Writes a SavedModel with one function and one signature of the same name for each ability.
 
-    `encode(x) -> z`, `decode(z) -> x`, `reconstruct(x) -> x`, `sample(n) -> x`,
-    `log_prob(x, num_samples) -> log_prob` and `classify(x) -> probabilities`: those that the model
-    has. Images `x[B, H, W, C]` in [0, 1] and latents `z[B, D]` are float32, `n` and `num_samples`
-    scalar int32; the results are `log_prob[B]` and `probabilities[B, classes]`. If an ability uses a
-    condition, its last argument is `y[B, ...]`; an optional label is -1 if it is unknown. The
+    The abilities are `encode(x) -> z`, `decode(z) -> x`, `reconstruct(x) -> x`, `sample(n) -> x`,
+    `log_prob(x, num_samples) -> log_prob` and `classify(x) -> probabilities`, if the model has
+    them. Images `x[B, H, W, C]` in [0, 1] and latents `z[B, D]` are float32, `n` and `num_samples`
+    scalar int32; the results are `log_prob[B]` and `probabilities[B, classes]`. If an ability uses
+    a condition, its last argument is `y[B, ...]`; an optional label is -1 if it is unknown. The
     signature "serving_default" is "reconstruct", or "decode" if the model cannot encode.
 
-    `sample` and `log_prob` make new draws in each call and in each process. Only the variables that
-    the abilities use are written: no discriminator and no optimizer.
+    `sample` and `log_prob` use new random numbers in each call and in each process. Only the
+    variables that the abilities use are written, without discriminators and optimizers.
 
     Args:
         model: A model of the zoo.
-        path: A local folder, new or empty. It is written all at once.
-        overwrite: Replace an older SavedModel at `path`.
-        averaged: Write the moving averages of the weights that the optimizers keep.
+        path: A local folder, new or empty. It is written atomically.
+        overwrite: Whether to replace an older SavedModel at `path`.
+        averaged: Whether to write the moving averages of the weights that the optimizers keep.
 
     Returns:
         `{signature: {"inputs": {name: {"shape", "dtype"}}, "outputs": {...}}}`, the content of
         `path/abilities.json`.
 
     Raises:
-        FileExistsError: If `path` is neither new nor empty; with `overwrite`, if it is no SavedModel.
+        FileExistsError: If `path` is neither new nor empty and, with `overwrite`, not a SavedModel.
         ValueError: If `averaged` is set and no optimizer keeps averages.
 
     Example:
@@ -70,13 +70,13 @@ def export(
         module, signatures = _module(model)
         description = {name: _describe(function) for name, function in signatures.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written to a folder on the same disk, and then moved.
+        # The SavedModel is written to a folder on the same disk, and then moved.
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
             tf.saved_model.save(module, str(folder / "new"), signatures)
             text = json.dumps(description, indent=2) + "\n"
             (folder / "new" / "abilities.json").write_text(text)
-            _check_free(path, overwrite)  # Again, because writing takes time.
+            _check_free(path, overwrite)  # Checked again, because writing takes time.
             _replace(path, folder / "new", folder / "old")
         finally:
             shutil.rmtree(folder)

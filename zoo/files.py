@@ -1,4 +1,4 @@
-"""Files that are written all at once: a path holds the old content or the new, never a part of it."""
+"""Atomic file writes: a path holds the old content or the new content, never a part of it."""
 
 import contextlib
 import json
@@ -11,10 +11,11 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a path to write to, which replaces `path` when the block ends without an error.
+    """Yields a temporary path, which replaces `path` if the block ends without an error.
 
-    The temporary path is in the same folder, because a rename is atomic within one file system only.
-    It has the suffix of `path`, and is removed if the block raises. The folder is created if needed.
+    The temporary path is in the same folder, because a rename is atomic only within one file
+    system. It has the suffix of `path`. If the block raises, the temporary file is removed. The
+    folder is created if needed.
 
     Args:
         path: The file to create or to replace.
@@ -29,7 +30,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not a file of `tempfile`: those are readable by their owner only.
+    # `tempfile` is not used, because it creates files that only their owner can read.
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial{path.suffix}")
     try:
         yield partial
@@ -42,17 +43,17 @@ def read_json(path: str | os.PathLike) -> Any:
     """The content of a JSON file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is not JSON.
     """
     return json.loads(Path(path).read_text())
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
-    """Writes JSON, indented by two spaces, all at once.
+    """Writes JSON atomically, indented by two spaces.
 
     Raises:
-        TypeError: If JSON cannot hold `content`. The old file stays.
+        TypeError: If `content` cannot be written as JSON. The old file stays.
     """
     text = json.dumps(content, indent=2) + "\n"
     with replacing(path) as partial:

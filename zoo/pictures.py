@@ -1,10 +1,10 @@
 """Pictures of images, latents and histories, written as PNG files.
 
-Grids of images are exact: they are upscaled by whole numbers, so each pixel is a square.
-Each chart is a new `matplotlib.figure.Figure`. Without pyplot there is no shared state, so charts can
-be drawn from any thread and without a display.
+Grids of images are exact: images are upscaled by whole numbers, so each pixel is a square. Each
+chart is a new `matplotlib.figure.Figure`. Without pyplot there is no shared state, so charts can be
+drawn from any thread and without a display.
 
-Every file is written all at once, and replaces an older one of the same name.
+Every file is written atomically and replaces an older file of the same name.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ def _save_figure(path, figure: "Figure") -> None:
 
 @contextlib.contextmanager
 def _replacing(path) -> Iterator[IO[bytes]]:
-    """A file to write a picture to, which replaces `path` unless there is an error."""
+    """Opens a temporary file, which replaces `path` if the block ends without an error."""
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"The path of a picture must end in .png. Received: '{path}'.")
@@ -76,7 +76,7 @@ def _replacing(path) -> Iterator[IO[bytes]]:
 
 
 def grid(images: npt.ArrayLike, columns: int | None = None, padding: int = _PADDING) -> np.ndarray:
-    """Images side by side, row by row, with white between them.
+    """Arranges images in a grid, row by row, with white space between them.
 
     Args:
         images: `[N, H, W, C]`, floats in [0, 1], grey (C = 1) or colour (C = 3).
@@ -105,9 +105,9 @@ def write_images(images: npt.ArrayLike, path: str | os.PathLike) -> None:
 
     Args:
         images: `[N, H, W, C]`, floats in [0, 1].
-        path: ".png" for one grid, ".npy" for the array in float32, anything else for a folder. In a
-            folder each image is a PNG file of the image's size: 00000.png and so on. Older files with
-            such names are removed; other files stay.
+        path: ".png" for one grid, ".npy" for the array in float32, any other suffix for a folder.
+            In a folder each image is a PNG file of the image's size: 00000.png and so on. Older
+            files with such names are removed; other files stay.
     """
     path = Path(path)
     if path.suffix.lower() == ".png":
@@ -142,8 +142,8 @@ def samples(
         path: The file to write.
         columns: Largest number of images in a row.
         y: A condition for each latent, if the model takes one. If it is the seen part of an image
-            (`[N, H, W, C]`, -1 elsewhere) and the same in each row, it is drawn left of the row, with
-            hidden values in grey.
+            (`[N, H, W, C]`, -1 elsewhere) and the same in each row, it is drawn left of the row,
+            with hidden values in grey.
 
     Raises:
         ValueError: If the latents are not `[N, D]`, or decoded images are not finite.
@@ -192,24 +192,26 @@ def categories(
 ) -> None:
     """Draws a row for each category: the category's own image, a gap, and images in the category.
 
-    As figure 9 of Makhzani et al., "Adversarial Autoencoders", 2016, with the cluster head first.
+    The layout is that of figure 9 of Makhzani et al., "Adversarial Autoencoders", 2016, with the
+    cluster head first.
 
     Args:
         images: The categories' own images, `[K, H, W, C]`, floats in [0, 1].
-        members: For each category images `[M, H, W, C]`, M >= 0, of which the first are drawn.
+        members: For each category, images `[M, H, W, C]`, M >= 0. The first `columns` are drawn.
         path: The file to write.
         columns: Largest number of members in a row, at least 1.
 
     Raises:
-        ValueError: If these are not images in [0, 1], or the numbers of categories differ.
+        ValueError: If `images` or `members` are not images in [0, 1], or have different numbers of
+            categories.
     """
     images = np.asarray(images)
     members = [np.asarray(m)[:columns] for m in members]
     shapes = [m.shape[1:] for m in members]
     if columns < 1 or len(members) != len(images) or set(shapes) != {images.shape[1:]}:
         raise ValueError(
-            f"Expected for each of the {len(images)} categories images of the shape "
-            f"{images.shape[1:]}, and columns >= 1. Received: images of the shapes {shapes}, "
+            f"Expected images of shape {images.shape[1:]} for each of {len(images)} categories, "
+            f"and columns >= 1. Received: images of the shapes {shapes}, "
             f"columns={columns}."
         )
     own = _tiles(images)
@@ -233,7 +235,7 @@ def nearest_neighbours(
         path: The file to write.
 
     Raises:
-        ValueError: If these are not images in [0, 1] of these shapes.
+        ValueError: If `samples` or `neighbours` are not images in [0, 1] of these shapes.
     """
     samples, neighbours = np.asarray(samples), np.asarray(neighbours)
     shape = neighbours.shape
@@ -257,19 +259,19 @@ def interpolations(
     """Draws paths between pairs of latents or images, as rows of `n` decoded images.
 
     A pair of latents has two rows: the straight line, and below it the arc (see
-    `GenerativeModel.interpolate`). A pair of images has one row: the line between their codes, with
-    the images themselves at both ends, behind a gap.
+    `GenerativeModel.interpolate`). A pair of images has one row: the line between their codes. The
+    images themselves are at both ends, separated by a gap.
 
     Args:
         ends: Pairs `(a, b)`, all of latents `[D]` or all of images `[H, W, C]` in [0, 1].
-        model: Any model of the zoo; one that can encode, for images.
+        model: Any model of the zoo. For images, the model must be able to encode.
         path: The file to write.
         n: Number of images in a row, including the decoded ends, at least 2.
         y: A condition for each pair, `[len(ends), ...]`, or one for all, if the model takes one.
 
     Raises:
         ValueError: If the ends are neither all latents nor all images of the model.
-        NotImplementedError: For images, if the model cannot encode.
+        NotImplementedError: If the ends are images and the model cannot encode.
     """
     ends = [(np.asarray(a), np.asarray(b)) for a, b in ends]
     ranks = {end.ndim for pair in ends for end in pair}
@@ -318,22 +320,23 @@ def traversal(
     n: int = 10,
     y: npt.ArrayLike | None = None,
 ) -> None:
-    """Draws a row for each latent dimension, which goes from `-span` to `span`.
+    """Draws a row for each latent dimension, as it varies from `-span` to `span`.
 
     The other dimensions stay at the centre.
 
     Args:
         model: Any model of the zoo.
         path: The file to write.
-        centre: A latent `[D]`, or an image `[H, W, C]` if the model can encode. `None` is the origin.
-        dims: Number of dimensions, from the first on, or the indices of some.
-        span: Distance from the centre, in units of the latents: 3 suits a standard normal prior, 1 a
-            uniform one.
+        centre: A latent `[D]`, or an image `[H, W, C]` if the model can encode. `None` is the
+            origin.
+        dims: Number of dimensions, counted from the first, or a list of indices.
+        span: Distance from the centre, in units of the latents: 3 suits a standard normal prior, 1
+            suits a uniform prior.
         n: Number of images in a row, at least 2.
         y: A condition for all images, if the model takes one.
 
     Raises:
-        ValueError: If `centre` is no latent, or a dimension does not exist.
+        ValueError: If `centre` has another shape, or a dimension does not exist.
     """
     size = model.latent_dim
     dims = list(range(min(dims, size)) if isinstance(dims, int) else dims)
@@ -365,14 +368,15 @@ def attributes(
 ) -> None:
     """Draws a row for each image: the image, a gap, its reconstruction, and each attribute added.
 
-    As figure 5 of Larsen et al., "Autoencoding beyond pixels using a learned similarity metric", 2016.
+    The layout is that of figure 5 of Larsen et al., "Autoencoding beyond pixels using a learned
+    similarity metric", 2016.
 
     Args:
         model: A model that can encode.
         x: Images `[N, H, W, C]` in [0, 1].
-        vectors: `[A, D]`, added to the latents; see `zoo.models.vaegan.attribute_vectors`.
+        vectors: `[A, D]`, added to the latents; see `VAEGAN.attribute_vectors`.
         path: The file to write.
-        strength: Factor of the vectors; a negative one removes the attributes.
+        strength: Factor of the vectors; a negative factor removes the attributes.
         y: A condition for each image, or one for all, if the model takes one.
 
     Raises:
@@ -457,7 +461,8 @@ def latent_scatter(
     """Draws codes as dots in the plane, coloured by label.
 
     Codes with more than two dimensions are projected onto their first two principal components, and
-    draws of the prior onto the same ones. The labels of the axes then state the share of the variance.
+    draws of the prior onto the same components. The labels of the axes then state the share of the
+    variance.
 
     Args:
         codes: `[N, D]`, D >= 2.
@@ -469,7 +474,7 @@ def latent_scatter(
         title: The title of the chart.
 
     Raises:
-        ValueError: If shapes or types do not fit, a code is not finite, or a label has no name.
+        ValueError: If a shape or type is wrong, a code is not finite, or a label has no name.
     """
     _save_figure(path, _scatter(codes, labels, label_names, prior_samples, title))
 
@@ -558,7 +563,7 @@ def _classes(labels, label_names, n):
         return [str(label) for label in classes], which
     if not 0 <= labels.min() <= labels.max() < len(label_names):
         raise ValueError(
-            f"There are names for the labels 0 to {len(label_names) - 1}. "
+            f"Expected labels from 0 to {len(label_names) - 1}, one for each name. "
             f"Received: labels from {labels.min()} to {labels.max()}."
         )
     return [str(name) for name in label_names], labels
@@ -601,11 +606,12 @@ def learning_curves(
 
     A panel shows a robust range of the values, so that a huge first value does not flatten the
     curve. As with the whiskers of a box plot, values are in range if they are no further from the
-    10th and 90th percentiles than three times the distance of the two. The last value of each curve
-    is always in range. Small triangles at the edges mark values beyond the range.
+    10th and 90th percentiles than three times the distance between the two. The last value of each
+    curve is always in range. Small triangles at the edges mark values beyond the range.
 
     Args:
-        history: A value for each epoch by the quantity's name, as in `keras.callbacks.History`.
+        history: The values of each quantity by its name, one value per epoch, as in
+            `keras.callbacks.History`.
         path: The file to write.
         epochs: The numbers of the epochs. `None` is 1, 2 and so on.
         units: The unit of losses, distortion and rate, such as "nats".
@@ -648,9 +654,9 @@ def compared_curves(
     Ranges and gaps are as in `learning_curves`.
 
     Args:
-        histories: For each model's name a value for each epoch by the quantity's name, as in
-            `keras.callbacks.History` or from `Run.read_metrics`. "epoch" is optional and counts
-            from 0.
+        histories: The history of each model by its name: the values of each quantity, one value per
+            epoch, as in `keras.callbacks.History` or from `Run.read_metrics`. "epoch" is optional
+            and counts from 0.
         path: The file to write.
         units: Units by the quantity's name.
         title: The title of the chart.
@@ -723,7 +729,7 @@ def _panels(panels, units, handles, title):
 
 
 def _panel(axes: "Axes", name, curves) -> bool:
-    """Draws one quantity; returns whether some of its values lie beyond the panel."""
+    """Draws one quantity; returns whether some of its values are beyond the panel."""
     from matplotlib.ticker import MaxNLocator
 
     _style(axes, name.replace("_", " "))

@@ -1,9 +1,9 @@
-"""Trained weights that are part of the zoo: files of plain arrays with the configuration of a model.
+"""Trained weights that the zoo includes: files of plain arrays with the configuration of a model.
 
 model = zoo.from_preset("vae_conv_mnist")
 
-Each file has a card, a Markdown file of the same name, with its origin and its scores.
-`benchmarks.release.pack` writes both for the models of a comparison.
+Each file has a card: a Markdown file of the same name with the origin and the scores of the
+weights. `benchmarks.release.pack` writes both files for the models of a comparison.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ SHIPPED = Path(__file__).parent / "weights"
 INDEX = "index.json"
 FORMAT = 1
 MOST_BYTES = 40_000_000
-"""Upper limit of the size of all weights of the zoo together."""
+"""Upper limit of the total size of all weights in the zoo."""
 
 
 def names() -> list[str]:
@@ -54,16 +54,17 @@ def from_preset(
     """The model of a preset, compiled with the preset's optimizers. Nothing is downloaded.
 
     Args:
-        name: A preset: one of `zoo.pretrained.names()` with `load_weights`, or else any of
-            `zoo.presets.names()`.
-        load_weights: Load the trained weights; `False` for a new model. The state of the optimizers
-            is always new.
+        name: Name of a preset: one of `zoo.pretrained.names()` if `load_weights` is true, otherwise
+            any of `zoo.presets.names()`.
+        load_weights: Whether to load the trained weights. `False` builds a new model. The state of
+            the optimizers is always new.
         image_shape: Height, width and channels of a new model's images. The default is the shape of
-            the images of the preset's data set.
+            the images in the preset's data set.
 
     Raises:
         ValueError: If `name` is unknown or has no trained weights; if the file of the weights has
-            changed; if the images' shape is needed and unknown, or given for trained weights.
+            changed; if the data set has no known image shape and `image_shape` is `None`; or if
+            `image_shape` is set together with `load_weights`.
         FileNotFoundError: If the file of the weights is missing.
 
     Example:
@@ -93,7 +94,7 @@ def from_preset(
 
 
 def _shipped(name):
-    """The checked file of a preset's weights."""
+    """The path of a preset's weights, after a check of their SHA-256."""
     index = read_index(SHIPPED)
     if name not in index:
         raise ValueError(
@@ -128,17 +129,18 @@ def save(
 
     The file holds the weights and the state of all networks and priors, such as batch statistics,
     the model's number of steps, and the attributes that `adapt` has set. It does not hold the state
-    of the optimizers. For the moving averages of the weights, call it within `model.best_weights()`.
+    of the optimizers. To save the moving averages of the weights, call `save` within
+    `model.best_weights()`.
 
     Args:
         model: The model.
         config: The configuration that `zoo.presets.build` built it with.
         image_shape: Height, width, channels.
         levels: Number of grey levels of its data set.
-        path: The file to write, ending in `.npz`. It is written all at once.
-        dtype: The type of trained variables, "float16" or "float32". State is always float32, and so
-            is an array that float16 cannot hold: with values beyond its range, or nonnegative with a
-            positive value that would become 0.
+        path: The file to write, ending in `.npz`. It is written atomically.
+        dtype: The type of trained variables, "float16" or "float32". State is always float32. An
+            array is also float32 if float16 cannot represent it: if a value exceeds the range of
+            float16, or if the array is nonnegative and a positive value would become 0.
 
     Returns:
         The paths of the trained variables that are float32 although `dtype` is "float16".
@@ -166,7 +168,7 @@ def save(
     about = {
         "format": FORMAT,
         "zoo": __version__,
-        # Without the folder of the data, which is private.
+        # The folder of the data is left out, because it is private.
         "config": settings | {"data": settings["data"] | {"data_dir": None}},
         "image_shape": list(image_shape),
         "levels": levels,
@@ -185,12 +187,12 @@ def save(
 def load(path: str | os.PathLike) -> GenerativeModel:
     """The compiled model with the weights that `save` wrote. No code in the file is run.
 
-    The model is built from the configuration in the file. Settings that are newer than the file have
-    the preset's values.
+    The model is built from the configuration in the file. Settings that are newer than the file
+    have the preset's values.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file holds something else, if a later version of the zoo wrote it, or if
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file has other content, if a later version of the zoo wrote it, or if
             this version builds another model from its configuration.
 
     Example:
@@ -231,7 +233,7 @@ def check(config: Mapping) -> None:
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """The SHA-256 of a file, as index.json has it."""
+    """The SHA-256 of a file, in the format of index.json."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
@@ -245,7 +247,7 @@ def _stored(array, dtype):
 
 
 def _read(path):
-    """The description in the file, and its arrays."""
+    """The description and the arrays in a file."""
     try:
         with np.load(path, allow_pickle=False) as file:
             content = dict(file)

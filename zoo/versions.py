@@ -1,4 +1,4 @@
-"""Versions of the zoo, of the packages below it, and of the devices: what a result depends on."""
+"""Versions of the zoo and of its dependencies, and the devices that a result depends on."""
 
 import platform
 from importlib import metadata

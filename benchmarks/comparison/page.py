@@ -152,7 +152,7 @@ def _html_cell(cell):
 
 
 def as_markdown(blocks: Iterable[Block], folder: str | os.PathLike) -> str:
-    """The page in Markdown, with links to the pictures relative to `folder`, where the page goes."""
+    """The page in Markdown. Links to pictures are relative to `folder`, the folder of the page."""
     return "\n\n".join(_markdown(block, folder) for block in blocks) + "\n"
 
 

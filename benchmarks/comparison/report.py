@@ -51,7 +51,7 @@ _SECTIONS = (
         "Latents",
         "latents",
         "The codes of at most 2,000 test images, coloured by class, over draws of the prior in grey. "
-        "Codes of more than two dimensions are projected on their two principal components.",
+        "Codes of more than two dimensions are projected onto their first two principal components.",
     ),
     (
         "Nearest training images",
@@ -63,7 +63,7 @@ _SECTIONS = (
 
 
 _FURTHER = (
-    "Pictures that only some models have: walks along each part of a prior, test images by category, "
+    "Pictures of some models only: walks along each part of a prior, test images by category, "
     "attributes added and removed, completions."
 )
 
@@ -223,8 +223,8 @@ def _remarks(rows, about, protocol):
     yield (
         f"{about['data']}: {about['sizes']['train']:,} training, {about['sizes']['validation']:,} "
         f"validation and {about['sizes']['test']:,} test images of {about['images']}. Scores are on "
-        "the test images, which no choice was based on. The best model is the one with the best value "
-        "on validation images among the evaluated epochs; it may be the last one."
+        "the test images; no choice was based on them. The best model is the one with the best value "
+        "on validation images among the evaluated epochs; it may be the last model."
     )
     if without := list(dict.fromkeys(r["preset"] for r in rows if not r["has_best"])):
         yield (
@@ -257,7 +257,7 @@ def _remarks(rows, about, protocol):
     yield (
         "Training times are wall time and include validation, checkpoints, pictures and evaluations. "
         "For an interrupted run the rate of its last part is used for all epochs. Images per second "
-        "count the training steps alone."
+        "count only the training steps."
     )
     if len(seeds) > 1:
         yield (

@@ -45,7 +45,7 @@ class Scored:
         checkpoint: "last" or "best".
         epoch: The epoch that the checkpoint comes from.
         results: What `Evaluation.run` yields.
-        pictures: The files of the pictures, by what they show.
+        pictures: The files of the pictures by their content.
         file_sha256: SHA-256 of the model's file.
     """
 
@@ -64,17 +64,17 @@ def score(
     folder: pathlib.Path,
     say: Callable[[str], None] = print,
 ) -> list[Scored]:
-    """Scores the last model and, if it is another one, the best model of the evaluated epochs.
+    """Scores the last model and, if it differs, the best model of the evaluated epochs.
 
-    Results are kept in the run's evaluation.jsonl. Those of the same weights, images, network and
-    settings are read from there, whichever program computed them; the others are computed and
-    appended. Nothing is written to the folder of a reused run: its new results go to
+    Results are kept in the run's evaluation.jsonl. Results of the same weights, images, network and
+    settings are read from this file, also those of other programs. All other results are computed
+    and appended. Nothing is written to the folder of a reused run: its new results are appended to
     evaluations/NAME.jsonl in the folder of the comparison.
 
     Args:
         subject: A preset with a finished run.
         protocol: The settings.
-        extractors: The feature networks; without any, metrics on features are left out.
+        extractors: The feature networks. If there are none, metrics on features are left out.
         folder: The folder of the comparison, for pictures, features of real images, and the results
             of reused runs.
         say: A function that prints a line.
@@ -104,7 +104,7 @@ def _scored(subject, config, checkpoint, epoch, protocol, extractors, folder, sa
     name = f"{subject.name}-{checkpoint}"
     model = subject.run.load_model(checkpoint)
     data = training.load_data(config)
-    data.seed = 0  # All models see the same draw of binary images.
+    data.seed = 0  # All models are scored on the same draw of binary images.
     with model.best_weights():
         evaluations = list(
             _evaluations(model, data, subject, checkpoint, protocol, extractors, folder)
@@ -220,7 +220,8 @@ def rankings(scored: Iterable[Scored]) -> dict[str, Ranking]:
 def unranked(scored: Iterable[Scored]) -> dict[str, str]:
     """Why metrics are not ranked, in a sentence for each one that has different protocols.
 
-    An example are the likelihoods of a model of binary images and of a model of grey images.
+    For example, the likelihoods of a model of binary images and of a model of grey images differ in
+    their protocols.
     """
     return {metric: r.note for metric, r in rankings(scored).items() if r.note}
 

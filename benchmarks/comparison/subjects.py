@@ -17,7 +17,7 @@ from zoo.files import read_json, write_json
 from zoo.finite import NonFiniteError
 from zoo.training import Run
 
-# Settings that a reused run may have otherwise: they say where it was trained, not how.
+# Settings in which a reused run may differ: they say where it was trained, not how.
 _FREE_SETTINGS = ("data.data_dir", "strategy", "jit_compile", "steps_per_execution")
 # Number of epochs at which a run is evaluated.
 _EVALUATIONS = 5
@@ -69,7 +69,7 @@ def prepare(
     data_dir: str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Subject]:
-    """A subject for each preset and seed. Finds mistakes; trains nothing yet.
+    """A subject for each preset and seed. Checks all settings and does not train.
 
     Runs are evaluated at five epochs, so that there is a best model apart from the last one: by the
     Fréchet distance in the zoo's own features of the data set, or by the NLL if the zoo has none.
@@ -80,8 +80,8 @@ def prepare(
         seeds: Seeds, the same for each preset.
         folder: The folder of the comparison. Its plan.json keeps the decisions, so that a killed
             comparison continues with them.
-        minutes: Minutes for all training that remains. Each run gets an equal share, and at most the
-            epochs of its preset; evaluations and scores are extra. `None` for the epochs of the
+        minutes: Minutes for all training that remains. Each run gets an equal share, and at most
+            the epochs of its preset; evaluations and scores are extra. `None` for the epochs of the
             presets.
         settings: "key=value" changes to every preset.
         reuse: Folders of finished runs, which replace those of the same preset and seed.
@@ -90,7 +90,7 @@ def prepare(
 
     Raises:
         ValueError: If a preset, a setting or a folder does not fit the others, or if a run in
-            `folder` was begun with other settings.
+            `folder` was started with other settings.
         FileNotFoundError: If a folder to reuse has no run, or an unfinished one.
     """
     for what, received in (("preset", names), ("seed", seeds)):
@@ -147,7 +147,7 @@ class _Reused:
         if run is None:
             return None
         changed = presets.differences(config, run.read_config())
-        # Its length and its evaluations are accepted as they are.
+        # Any number of epochs and any evaluations are accepted.
         fixed = {
             key: values
             for key, values in changed.items()
@@ -171,7 +171,7 @@ class _Reused:
 
 
 def _has_ended(run, config):
-    # A run that continues still has the files of its earlier end.
+    # A run that continues still has the files of its earlier training.
     files = run.results_path, run.model_path
     return all(file.is_file() for file in files) and (
         read_json(run.results_path)["epochs"] >= config.epochs
@@ -197,7 +197,7 @@ def _decide(subjects, path, minutes, settings, say):
     begun = {key: plan[key] for key in about}
     if begun != about and plan["epochs"]:
         raise ValueError(
-            f"The comparison in '{path.parent}' was begun with {begun}. Received: {about}. Use "
+            f"The comparison in '{path.parent}' was started with {begun}. Received: {about}. Use "
             "the former settings, or choose another --output."
         )
     new = [s for s in subjects if not s.reused and s.name not in plan["epochs"]]
@@ -210,7 +210,7 @@ def _decide(subjects, path, minutes, settings, say):
                 if subject.preset not in costs:
                     costs[subject.preset] = seconds_per_epoch(subject.config)
                 wanted = min(wanted, max(1, int(share / costs[subject.preset])))
-            except NonFiniteError as error:  # In the first steps already.
+            except NonFiniteError as error:  # Already in the first steps.
                 plan.setdefault("failed", {})[subject.name] = str(error)
         plan["epochs"][subject.name] = wanted
         say(f"{subject.name}: {wanted} epochs")
@@ -256,7 +256,7 @@ def _lacks_its_metric(config):
 def train_all(
     subjects: Sequence[Subject], folder: pathlib.Path, say: Callable[[str], None] = print
 ) -> tuple[list[Subject], dict[str, str]]:
-    """Trains the subjects that are not trained. A failed training does not end the comparison.
+    """Trains the untrained subjects. A failed training does not end the comparison.
 
     A failed training is not repeated: continued from an earlier checkpoint, it would not be the
     training that the settings describe.
@@ -267,8 +267,8 @@ def train_all(
         say: A function that prints a line.
 
     Returns:
-        The trained subjects; and the errors of the others by name, which say what became NaN or
-        infinite.
+        The trained subjects, and the errors of the other subjects by name. An error says what
+        became NaN or infinite.
 
     Raises:
         zoo.NonFiniteError: If all trainings failed.
@@ -292,7 +292,7 @@ def train_all(
 
 
 def train(subject: Subject, say: Callable[[str], None] = print) -> None:
-    """Trains a subject, or continues its interrupted training. A finished one is left as it is."""
+    """Trains a subject, or continues its interrupted training. A finished run does not change."""
     if subject.reused:
         return
     begun = subject.run.exists

@@ -1,9 +1,9 @@
-"""Packs trained weights and their cards from the models of a comparison, for the zoo to ship.
+"""Packs trained weights and their cards from the models of a comparison, to ship with the zoo.
 
 python -m benchmarks.release.pack --comparison=DIR [--presets=...] [--output=zoo/weights]
 
-For each preset it packs the best model of the first seed, or the last model if that one is the best or
-if no epoch was evaluated. The effect of float16 is measured and documented in the card.
+For each preset it packs the best model of the first seed, or the last model if it is the best or if
+no epoch was evaluated. The effect of float16 is measured and documented in the card.
 """
 
 import dataclasses
@@ -82,7 +82,7 @@ def _read(folder):
 def choose(
     folder: pathlib.Path, scores: Mapping[str, Any], names: Sequence[str] | None = None
 ) -> list[Chosen]:
-    """The best model of the first trained seed of each preset. Finds mistakes; writes nothing.
+    """The best model of the first trained seed of each preset. Checks the models; writes nothing.
 
     Args:
         folder: The folder of the comparison.
@@ -96,7 +96,7 @@ def choose(
     """
     # The row of the best model follows that of the last one, and replaces it.
     rows = {row["preset"]: row for row in scores["models"]}
-    for name in rows:  # They become names of files.
+    for name in rows:  # The names become file names.
         look_up(presets.PRESETS, name, "preset")
     wanted = names or list(rows)
     return [_chosen(folder, scores, look_up(rows, name, "preset here")) for name in wanted]

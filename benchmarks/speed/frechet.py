@@ -2,8 +2,8 @@
 
 python -m benchmarks.speed.frechet [--dim=2048] [--examples=10000] [--repeats=3] [--output=DIR]
 
-The usual way to tr (C₁C₂)^½ is the trace of `scipy.linalg.sqrtm(C₁ @ C₂)`. It is timed in turn with
-the methods of `zoo.metrics.frechet_distance`; the best of the repeats counts:
+The usual way to compute tr (C₁C₂)^½ is the trace of `scipy.linalg.sqrtm(C₁ @ C₂)`. It is timed in
+turn with the methods of `zoo.metrics.frechet_distance`; the best of the repeats counts:
 
 - cholesky, eigen: from covariances of full rank, of `examples` examples.
 - gram: from half as many examples as features, where the covariances are singular; next to eigen.
@@ -11,8 +11,8 @@ the methods of `zoo.metrics.frechet_distance`; the best of the repeats counts:
 Speeds are relative to the first way of each task.
 
 Errors are those of the trace term, relative to the exact value, for features with commuting
-covariances: with eigenvalues a and b it is Σ √(ab). `spectrum` is the smallest nonzero eigenvalue; the
-largest is 1. The last row has singular covariances.
+covariances: with eigenvalues a and b it is Σ √(ab). `spectrum` is the smallest nonzero eigenvalue;
+the largest is 1. The last row has singular covariances.
 """
 
 import json
@@ -47,8 +47,8 @@ def features(n: int, dim: int, seed: int) -> np.ndarray:
 def commuting(dim: int, rank: int, smallest: float) -> tuple[np.ndarray, np.ndarray, float]:
     """Two sets of features whose covariances commute, and the exact trace term.
 
-    The covariances have common eigenvectors, and `rank` eigenvalues from 1 to `smallest`. Each set has
-    `rank` + 1 examples.
+    The covariances have common eigenvectors, and `rank` eigenvalues from 1 to `smallest`. Each set
+    has `rank` + 1 examples.
     """
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.normal(size=(dim, dim)))[0][:, :rank]
@@ -69,7 +69,7 @@ def trace_by_sqrtm(c1: np.ndarray, c2: np.ndarray) -> float:
 
 def trace_by_factors(c1: np.ndarray, c2: np.ndarray, method: str) -> float:
     """The trace term by the zoo's factors of covariances."""
-    n, mean = len(c1) + 1, np.zeros(len(c1))  # So many examples have a full rank.
+    n, mean = len(c1) + 1, np.zeros(len(c1))  # This number of examples has full rank.
     a, b = (frechet._decompose(n, mean, c, method).factor for c in (c1, c2))
     return float(np.linalg.norm(a.T @ b, "nuc"))
 
@@ -95,7 +95,7 @@ def by_sqrtm(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def measure_times(dim: int, examples: int, repeats: int) -> dict[str, dict[str, Any]]:
-    """The best time of each way by task: the trace term, that of few examples, the whole distance."""
+    """The best time of each way by task: the trace term (also with few examples), the distance."""
     x, y = features(examples, dim, 0), features(examples, dim, 1)
     c1, c2 = (np.cov(z, rowvar=False, dtype=np.float64) for z in (x, y))
     few_x, few_y = x[: dim // 2], y[: dim // 2]

@@ -3,8 +3,8 @@
 python -m benchmarks.speed.passes --presets=aae_mnist,vaegan_mnist,alpha_gan_mnist --output=DIR
 
 The bare step (`benchmarks.speed.throughput`) is timed in turn with the passes and the updates, each
-timed alone, for autoencoders with discriminators. A step that costs more than their sum repeats work
-or computes what is not used.
+timed alone, for autoencoders with discriminators. A step that costs more than their sum repeats
+work or computes unused values.
 """
 
 import functools
@@ -44,7 +44,8 @@ class Pass(NamedTuple):
         rows: Number of rows, in batches.
         weights: Whether the gradient with respect to the weights is taken.
         inputs: Whether the gradient with respect to the inputs is taken.
-        again: Whether the activations of another pass are used, so that only the backward pass counts.
+        again: Whether the pass reuses the activations of another pass, so that only its backward
+            pass counts.
     """
 
     network: keras.Model
@@ -75,7 +76,7 @@ def _aae(model):
     return [
         Pass(encoder, weights=True),
         Pass(decoder, weights=True, inputs=True),
-        # The encoder was updated. Its new codes serve the update of the discriminator and its own.
+        # The encoder was updated. The two updates below use its new codes.
         Pass(encoder, weights=True),
         Pass(discriminator, 2, weights=True),
         Pass(discriminator, inputs=True),
@@ -85,7 +86,7 @@ def _aae(model):
 def _vaegan(model):
     encoder, generator = model.posterior.network, model.generator
     discriminator = model.discriminator
-    # Reconstructions and samples are decoded in one batch. The discriminator sees them in one batch
+    # Reconstructions and samples are decoded in one batch. The discriminator takes them in one batch
     # with the images, or in separate batches. If a batch is normalised, a gradient that reaches some
     # of its rows passes through all of them.
     decoded = 2 if _normalizes(generator) else 1

@@ -4,7 +4,7 @@ python -m benchmarks.speed.throughput --presets=vae_mnist,dcgan_mnist --output=D
 
 Times of one training step, measured in turn and repeated:
 
-- bare: the same mathematics without the loop of Keras: `bare_steps`, on one batch held in memory.
+- bare: the same computation without the loop of Keras: `bare_steps`, on one batch held in memory.
 - fit_constant: `model.fit` on that batch, repeated. The excess over bare is the cost of the loop.
 - fit: `model.fit` on the data pipeline. The excess over fit_constant is the cost of the pipeline.
 - torch (with --torch): a plain PyTorch loop over the same networks, `benchmarks.speed.torch_loops`.
@@ -15,8 +15,8 @@ Times of one training step, measured in turn and repeated:
 
 With --sweep it times `fit` with and without XLA, and with 1, 10 and 50 steps per execution.
 
-MNIST presets read random pixels through the same `ImageData` as the real images: the speed of a step
-does not depend on the content of the images.
+MNIST presets read random pixels through the same `ImageData` as the real images: the speed of a
+step does not depend on the content of the images.
 """
 
 import functools
@@ -122,8 +122,8 @@ def count_flops(function: Callable[..., Any], *args: Any) -> int:
     Only operations that the results or the updates of variables depend on are counted.
 
     Raises:
-        ValueError: If the shape of a counted operation is not static, or if there is no rule to count
-            an operation.
+        ValueError: If the shape of a counted operation is not static, or if there is no rule to
+            count an operation.
     """
     graph = tf.function(function).get_concrete_function(*args).graph
     # Automatic control dependencies make every stateful operation a control output.
@@ -182,7 +182,7 @@ def elapsed(function: Callable[[], Any]) -> float:
 
 
 class Clock(keras.callbacks.Callback):
-    """Seconds per step of an epoch, without its first execution and the preparations of `fit`."""
+    """Seconds per step of an epoch, without its first execution and the setup of `fit`."""
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.first = None
@@ -277,7 +277,7 @@ def in_turn(ways: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, 
     """The values of several functions, called in turn `repeats` times, so that noise affects all."""
     samples = {name: [] for name in ways}
     for turn in range(repeats):
-        # The order alternates, so that no function gains from its place.
+        # The order alternates, so that no function gains from its position.
         for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
             samples[name].append(ways[name]())
     return samples
@@ -417,7 +417,7 @@ def write(
 
 
 def chosen(names: Sequence[str]) -> Iterator[ConfigDict]:
-    """The configurations of presets with the changes of `--set`; all names are checked first.
+    """The configurations of presets with the changes of `--set`. All names are checked first.
 
     A preset that builds on a trained model is left out, unless `--set=first=FOLDER` names one.
     """
@@ -482,7 +482,7 @@ def define_flags(default: str) -> None:
 def _define_flags() -> None:
     define_flags("all on digits and MNIST")
     flags.DEFINE_bool("torch", False, "Also time PyTorch, for presets that have a loop.")
-    flags.DEFINE_bool("sweep", False, "Time `fit` with and without XLA, and by steps at once.")
+    flags.DEFINE_bool("sweep", False, "Time `fit` with and without XLA, by steps per execution.")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Plain PyTorch training loops over the networks of some presets, with the same optimizers.
 
-The mathematics of a step is that of the zoo: layers, losses, draws, Adam. A network that is not
+A step computes the same as in the zoo: layers, losses, draws, Adam. A network that is not
 updated gets no gradients.
 
-The threads of PyTorch wait for each other in busy loops. If other programs use the cores, this makes
-the loop many times slower: measure on an idle machine, or set OMP_WAIT_POLICY=PASSIVE.
+The threads of PyTorch wait for each other in busy loops. If other programs use the cores, training
+is many times slower: measure on an idle machine, or set OMP_WAIT_POLICY=PASSIVE.
 """
 
 import os
@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 
 def make(config: ConfigDict, image_shape: tuple[int, int, int]) -> Callable[[int], None] | None:
-    """A function of n that trains for n steps on one random batch, or `None` for other presets.
+    """A function of n that trains for n steps on one random batch; `None` if there is no loop.
 
-    It uses as many threads as there are cores.
+    The function uses as many threads as there are cores.
 
     Args:
         config: The configuration of a preset.
@@ -41,7 +41,7 @@ def make(config: ConfigDict, image_shape: tuple[int, int, int]) -> Callable[[int
 
 
 def _is_plain(m):
-    """Whether the loops below have the settings: they have no penalty, no flow and no other loss."""
+    """Whether the loops support the settings. They have no penalty, no flow and no other loss."""
     wanted = {
         "likelihood": ("bernoulli", "unit_normal"),
         "loss": ("non_saturating",),

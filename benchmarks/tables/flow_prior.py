@@ -1,4 +1,4 @@
-"""Ten seeds of a VAE with a RealNVP prior and of the same VAE with the standard one."""
+"""Ten seeds of a VAE with a RealNVP prior, and of the same VAE with the standard prior."""
 
 from benchmarks.tables.table import Row, Table, negative_log_likelihood
 
@@ -14,8 +14,8 @@ TABLE = Table(
     name="flow_prior",
     title="A RealNVP prior over ten seeds, MNIST",
     reference=(
-        "No paper's table: whether a flow prior trains whatever the seed. Prior: Dinh et al., "
-        "'Density estimation using Real NVP', 2017. https://arxiv.org/abs/1605.08803"
+        "Not a table of a paper: it tests whether a flow prior trains with every seed. Prior: Dinh "
+        "et al., 'Density estimation using Real NVP', 2017. https://arxiv.org/abs/1605.08803"
     ),
     protocol=(
         "The presets vae_mnist and vae_flow_mnist, which differ in the prior alone, dynamically "

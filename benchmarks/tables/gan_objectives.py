@@ -75,8 +75,8 @@ def _table(dataset, title):
         name=f"gan_objectives_{dataset}",
         title=f"Objectives of GANs on one network, {title}",
         reference=(
-            "No paper's table: a comparison after Lucic et al., 'Are GANs Created Equal?', 2018, in "
-            "small. https://arxiv.org/abs/1711.10337"
+            "Not a table of a paper: a small comparison after Lucic et al., 'Are GANs Created "
+            "Equal?', 2018. https://arxiv.org/abs/1711.10337"
         ),
         protocol=(
             "64-128-128-784 with batch normalization against 784-128-128-1, no dropout, N(0, I) "
@@ -88,18 +88,18 @@ def _table(dataset, title):
             "every epoch. The f-GANs' generators move by section 3.2 of their paper."
         ),
         differs=(
-            "No objective has settings of its own: papers' learning rates, moves of the critic per "
-            "move of the generator and networks differ. A rank here is one under these settings.",
-            "R1 and the gradient penalty are of slopes per unit of pixels in [0, 1]; the weight 2.5 "
-            "of R1 is 10 for images in [-1, 1].",
+            "All objectives share these settings. The papers use other networks, learning rates "
+            "and numbers of critic updates. The ranking holds only for these settings.",
+            "R1 and the gradient penalty use gradients with respect to pixels in [0, 1]. A weight "
+            "of 2.5 for R1 corresponds to 10 for images in [-1, 1].",
         ),
         rows=_rows(dataset),
         remarks=(
-            "What keeps the discriminator smooth counts far more than the divergence: the gradient "
-            "penalty, R1 and spectral normalization are first by a wide margin. Squared Hellinger and "
-            "Neyman are among the last.",
-            "All are far from converged: the last model is nearly always the best. With R1, wider "
-            "networks and 50 epochs the preset gan_mnist comes to 2.6.",
+            "Regularization of the discriminator matters far more than the divergence: the "
+            "gradient penalty, R1 and spectral normalization are first by a wide margin. Squared "
+            "Hellinger and Neyman are among the last.",
+            "No model has converged: the last model is nearly always the best. The preset "
+            "gan_mnist, with R1, wider networks and 50 epochs, reaches 2.6.",
         ),
         score=_score,
         unit="squared units of the classifier's features",

@@ -49,13 +49,16 @@ TABLE = Table(
         "are far from a model's likelihood, and rank models wrongly (Theis et al., 2016, section 5)."
     ),
     differs=(
-        "As many epochs as the table says; the papers train for longer.",
-        "f-GANs: 100-512-512-784 with batch normalization, where the paper has layers of 1,200, against "
-        "784-240-240-1 with leaky ReLU in place of ELU, batches of 100 in place of 4,096; their "
-        "generators move by the paper's section 3.2.",
-        "The AAE has layers of 500 units, the paper's of 1,000; 8 latents and a prior of standard "
-        "deviation 5, as there. The GAN's networks are the preset's, not those of Goodfellow et al.",
-        "The VAE has 500 hidden units and 20 latents, and learns from grey images by cross-entropy.",
+        "The table states the epochs. The papers train for longer.",
+        "f-GANs: the generator is 100-512-512-784 with batch normalization (layers of 1,200 in the "
+        "paper), and the discriminator 784-240-240-1 with leaky ReLU (ELU in the paper). Batches "
+        "have 100 images instead of 4,096. The generators are updated as in section 3.2 of the "
+        "paper.",
+        "The AAE has layers of 500 units; the paper's AAE has layers of 1,000. Both have 8 latents "
+        "and a prior of standard deviation 5. The GAN's networks are those of the preset, not "
+        "those of Goodfellow et al.",
+        "The VAE has 500 hidden units and 20 latents, and is trained on grey images with the "
+        "cross-entropy.",
     ),
     rows=(
         Row("AAE", "aae_mnist", ("prior_scale=5.0",), {"log-likelihood": 340}),
@@ -71,13 +74,14 @@ TABLE = Table(
         Row("VAE", "vae_mnist", ("binarize=None",), {"log-likelihood": 445}),
     ),
     remarks=(
-        "All are far from converged after about a minute each, the GANs farthest: these are not the "
-        "papers' numbers, and differences of f-GANs are those of the first 5,500 to 6,000 moves.",
-        "Jensen-Shannon and GAN's objective have the same gradients, as their losses differ by "
-        "constants: with one seed they are the same run, where the paper has 367 and 305.",
-        "The order here is Jensen-Shannon and GAN, Kullback-Leibler, its reverse, Jeffrey, Pearson, "
-        "Neyman, squared Hellinger; in the paper Pearson, Kullback-Leibler, Jensen-Shannon, reverse "
-        "Kullback-Leibler, GAN, Neyman, squared Hellinger, Jeffrey.",
+        "No model has converged after about a minute of training, and the GANs are farthest from "
+        "it. The numbers therefore differ from the papers', and the differences between f-GANs are "
+        "those after 5,500 to 6,000 updates.",
+        "The losses of Jensen-Shannon and of GAN's objective differ by constants, so their "
+        "gradients are equal, and one seed gives the same run. The paper reports 367 and 305.",
+        "The order here is Jensen-Shannon and GAN, Kullback-Leibler, its reverse, Jeffrey, "
+        "Pearson, Neyman, squared Hellinger. In the paper the order is Pearson, Kullback-Leibler, "
+        "Jensen-Shannon, reverse Kullback-Leibler, GAN, Neyman, squared Hellinger, Jeffrey.",
     ),
     score=_score,
     scoring=0.15,

@@ -24,7 +24,7 @@ from zoo.metrics.estimate import Estimate
 from zoo.model import GenerativeModel
 from zoo.versions import versions
 
-# Validation, checkpoints and pictures after each epoch add to the training steps.
+# Validation, checkpoints and pictures after each epoch add to the time of the training steps.
 _OVERHEAD = 1.15
 _SECONDS_PER_EPOCH = 0.4
 _CALIBRATION_SECONDS = 2
@@ -40,10 +40,10 @@ class Row:
         preset: The preset that the model is trained from.
         settings: "key=value" changes to the preset. `{runs}` stands for the folder of the table's
             runs, which has a folder for each row, named by `slug`.
-        paper: The paper's number by the name of the score; scores that the paper does not report are
-            left out.
+        paper: The paper's number by the name of the score; scores that the paper does not report
+            are left out.
         share: The row's share of the training time, relative to the shares of the other rows.
-        trained_as: The name of an earlier row whose model this row scores, instead of training one.
+        trained_as: The name of an earlier row, whose model this row scores instead of its own.
             The row's own `settings` then apply to the score.
     """
 
@@ -81,7 +81,7 @@ class Table:
         title: A title in one line.
         reference: The paper, and the table in it.
         protocol: How rows are trained and scored, in words.
-        differs: The differences to the paper.
+        differs: The differences from the paper.
         rows: The rows, in the order of training.
         score: A function from a trained row to its scores by name, on test data. No choice is based
             on them.
@@ -91,9 +91,9 @@ class Table:
             budget allows; otherwise each row gets its share of the time.
         scoring: The share of the budget for scoring.
         remarks: What the numbers show, and why a number of the paper is missed.
-        seeds: Number of trainings of each row, with consecutive seeds. With several, scores are means
-            with the standard error over seeds; a seed whose loss becomes NaN or infinite is reported
-            and left out.
+        seeds: Number of trainings of each row, with consecutive seeds. With several, scores are
+            means with the standard error over seeds; a seed whose loss becomes NaN or infinite is
+            reported and left out.
     """
 
     name: str
@@ -122,15 +122,15 @@ def reproduce(
 ) -> dict[str, Any]:
     """Trains and scores the rows of a table, except those done in `folder`; returns the record.
 
-    Minutes are those of all cores: a second of processor time counts 1 / cores seconds, so other work
-    on the machine hardly changes the budget. With a GPU they are wall time.
+    Minutes are those of all cores: a second of processor time counts 1 / cores seconds, so other
+    work on the machine hardly changes the budget. With a GPU they are wall time.
 
     Args:
         table: The table.
-        minutes: Minutes for training and scoring all rows.
+        minutes: Number of minutes for training and scoring all rows.
         folder: The folder of the runs. A killed table continues from it.
         seed: Seed of weights, order and noise.
-        epochs: Number of epochs of each row by its name, as in a record, in place of a budget.
+        epochs: Number of epochs of each row by its name, as in a record, instead of a budget.
         settings: Further changes to every row, such as the name of a smaller data set.
         say: A function that prints a line.
 
@@ -196,7 +196,7 @@ class _Plan:
                 former["epochs"].get(k, v) != v for k, v in (epochs or {}).items()
             ):
                 raise ValueError(
-                    f"The runs in '{path.parent}' were begun with {begun} and epochs "
+                    f"The runs in '{path.parent}' were started with {begun} and epochs "
                     f"{former['epochs']}. Received: {about} and epochs {dict(epochs or {})}. "
                     "Choose another --output."
                 )
@@ -354,9 +354,9 @@ def negative_log_likelihood(
     """The NLL of the test set by importance sampling, in nats per image.
 
     `num_samples` draws for each image would cost as much as the training. Therefore all images get
-    `fewer` draws, and the first `some` images get both numbers of draws. The mean difference on these
-    images, which has a small standard error, is added. The expectation of the sum is that of the
-    estimate with `num_samples` draws.
+    `fewer` draws, and the first `some` images get both numbers of draws. The mean difference on
+    these images, which has a small standard error, is added. The expectation of the sum is that of
+    the estimate with `num_samples` draws.
 
     Args:
         trained: The model with its data.
@@ -418,7 +418,7 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
         "run that was interrupted."
     ]
     if record["differs"]:
-        lines += ["", "Differences to the paper:", "", *(f"- {x}" for x in record["differs"])]
+        lines += ["", "Differences from the paper:", "", *(f"- {x}" for x in record["differs"])]
     if record["remarks"]:
         lines += ["", "What the numbers show:", "", *(f"- {line}" for line in record["remarks"])]
     about = record["machine"] | {"seed": record["seed"], "date": record["date"]}

@@ -587,7 +587,7 @@ def test_the_budget_is_shared_and_kept(tmp_path, monkeypatch):
     assert first == [40, 10, 1]  # 80 seconds each.
     again = prepare(names, [3], tmp_path, minutes=4)  # Nothing is measured again.
     assert [s.config.epochs for s in again] == first
-    with pytest.raises(ValueError, match=r"was begun with .*4.* Received: .*5"):
+    with pytest.raises(ValueError, match=r"was started with .*4.* Received: .*5"):
         prepare(names, [3], tmp_path, minutes=5)
 
 
@@ -620,12 +620,12 @@ def test_seeds_are_numbers(seed):
 
 def test_a_folder_of_other_files_is_not_changed(comparison, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="holds files that are not of a comparison"):
+    with pytest.raises(FileExistsError, match="holds files that do not belong to a comparison"):
         compare._check_free(tmp_path)
     with pytest.raises(FileExistsError, match="is a file"):
         compare._check_free(tmp_path / "mine.txt")
     compare._check_free(comparison)
-    with pytest.raises(ValueError, match=r"was begun with .* Received: "):
+    with pytest.raises(ValueError, match=r"was started with .* Received: "):
         finished(comparison, [*SETTINGS[1:], "epochs=5"])
 
 
@@ -635,7 +635,7 @@ def test_a_begun_run_keeps_its_settings(comparison, tmp_path):
     config = subject_of(comparison, "gan_digits").config
     config.model.latent_dim = 5  # As if the preset had been different at that time.
     run.begin(config)
-    with pytest.raises(ValueError, match=r"was begun with model.latent_dim=5"):
+    with pytest.raises(ValueError, match=r"was started with model.latent_dim=5"):
         finished(tmp_path)
 
 

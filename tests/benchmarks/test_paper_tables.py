@@ -149,7 +149,7 @@ def test_rows_of_other_settings_are_not_taken_for_these(record):
     folder, *_ = record
     first, *others = small().rows
     changed = dataclasses.replace(first, settings=(*SMALL, "latent_dim=5"))
-    with pytest.raises(ValueError, match=r"begun with model\.latent_dim=3"):
+    with pytest.raises(ValueError, match=r"started with model\.latent_dim=3"):
         tables.reproduce(small(rows=(changed, *others)), 1.0, folder, 3)
 
 

@@ -276,7 +276,7 @@ def test_the_implicit_posterior_is_a_network_of_image_and_noise(digits):
 def test_noise_is_an_option_of_implicit_posteriors_alone():
     with pytest.raises(ValueError, match=r"posterior='normal' does not use it.*noise_dim=3\."):
         tiny(posterior="normal", posterior_noise_dim=3)
-    with pytest.raises(ValueError, match="exists as a perceptron only"):
+    with pytest.raises(ValueError, match="exists only as a perceptron"):
         tiny(posterior="implicit", network="conv")
 
 

@@ -283,7 +283,7 @@ def test_every_posterior_trains(digits, posterior):
         ({"prior": "realnvp"}, r"prior of a BiGAN must be fixed.*Received: a RealNVPPrior"),
         ({"width": 3}, "`width` is an option of network 'conv'"),
         ({"posterior_noise_dim": 3}, "`posterior_noise_dim` is an option of posterior"),
-        ({"network": "conv", "posterior": "implicit"}, "exists as a perceptron only"),
+        ({"network": "conv", "posterior": "implicit"}, "exists only as a perceptron"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(options, message):

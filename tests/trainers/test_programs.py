@@ -260,7 +260,7 @@ def test_labels_on_the_command_line_are_names_or_numbers_that_there_are(conditio
         said = sentence(run("sample", f"--run={model}", f"--output={root}/no.png", "--y=3,12"))
         assert "numbers from 0 to 9. Received" in said
     said = sentence(run("sample", f"--run={cvae}/model.keras", f"--output={root}/no.png"))
-    assert "give labels as numbers" in said
+    assert "pass labels as numbers" in said
 
 
 def test_a_label_whose_name_is_a_number_is_meant_by_name():
@@ -399,7 +399,7 @@ def test_runs_of_one_name_are_told_apart(vae, root):
         (("--extractor=inception-ttur",), "Get http.*ZOO_INCEPTION"),
         (("--output=scores.txt",), "must be a .jsonl file"),
         (("stray",), "Only --compare takes runs"),
-        (("--real=here",), "Give --run, or both"),
+        (("--real=here",), "Pass --run, or both"),
     ],
 )
 def test_mistakes_in_an_evaluation_are_answered_before_it_begins(vae, flags, said):
@@ -528,7 +528,7 @@ TF_CONFIG = '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker",
         (["--config=ROOT/list.json"], "is not a configuration in JSON"),
         (["--config=ROOT/empty.json"], "Expected the configuration of a run"),
         (["--config=ROOT/empty.json", "--preset=vae_digits"], "not both"),
-        (["vae_mnist"], "no arguments but flags. Received: 'vae_mnist'"),
+        (["vae_mnist"], "takes only flags. Received: 'vae_mnist'"),
     ],
     ids=lambda value: " ".join(value).replace("--", "") if isinstance(value, list) else "",
 )
@@ -591,8 +591,8 @@ def test_what_is_at_the_output_is_left_alone(vae, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
     for path, flags, said in [
         (vae[0], [], "Continue it (--resume), replace it (--overwrite)"),
-        (tmp_path, [], "holds something else than a run"),
-        (tmp_path, ["--overwrite"], "holds something else than a run"),
+        (tmp_path, [], "holds something other than a run"),
+        (tmp_path, ["--overwrite"], "holds something other than a run"),
         (tmp_path / "diary.txt", ["--overwrite"], "is a file"),
         (tmp_path / "diary.txt" / "run", [], "diary.txt' is a file"),
     ]:
@@ -615,8 +615,8 @@ def test_a_resumed_run_keeps_what_its_epochs_depend_on(vae):
     before = files(vae[0])
     for flags, said in [
         (["--preset=gan_digits"], "is of preset 'vae_digits', not 'gan_digits'"),
-        (["--set=latent_dim=5"], "was begun with model.latent_dim=3"),
-        (["--seed=1"], "was begun with seed=0"),
+        (["--set=latent_dim=5"], "was started with model.latent_dim=3"),
+        (["--seed=1"], "was started with seed=0"),
         (["--batch_size=20", "--set=learning_rate=0.1"], "batch_size=50, .*learning_rate=0.002"),
     ]:
         answer = run("train", "--resume", f"--output={vae[0]}", *flags)
@@ -664,17 +664,15 @@ def test_a_run_that_is_none_is_answered(program, vae, root, tmp_path):
     for name, said in [
         ("none", "There is no run in"),
         ("none.keras", "There is no file"),
-        ("text.keras", "is no Keras model"),
-        ("half.keras", "is no Keras model"),
+        ("text.keras", "is not a complete Keras model"),
+        ("half.keras", "is not a complete Keras model"),
         ("other.keras", "Received: a Sequential"),
     ]:
         answer = run(program, f"--run={tmp_path}/{name}", output, *more)
         assert said in sentence(answer) and f"{tmp_path}/{name}" in answer.err
     assert files(tmp_path) == before and not (tmp_path / "new").exists()
     if program != "evaluate":
-        assert "no arguments but flags" in sentence(
-            run(program, f"--run={vae[0]}", output, "stray")
-        )
+        assert "takes only flags" in sentence(run(program, f"--run={vae[0]}", output, "stray"))
 
 
 @pytest.mark.parametrize("program", ["sample", "interpolate", "export"])
@@ -689,8 +687,8 @@ def test_an_output_in_use_is_left_alone(program, vae, tmp_path):
 def test_a_file_needs_to_be_told_its_data_and_its_output(vae, root, images):
     model, output = f"--run={vae[0]}/model.keras", f"--output={root}/nowhere.png"
     assert "give --dataset" in sentence(run("evaluate", model, output))
-    assert "give --images" in sentence(run("interpolate", model, output, "--between=images"))
-    assert "--output is needed" in sentence(run("sample", model))
+    assert "pass --images" in sentence(run("interpolate", model, output, "--between=images"))
+    assert "--output is required" in sentence(run("sample", model))
     one = f"--images={images}/00.png"
     assert "takes two files" in sentence(run("interpolate", model, output, one))
     gone = f"--images={images}/00.png,{images}/none.png"

@@ -95,7 +95,7 @@ def test_an_incomplete_checkpoint_is_named_with_the_previous_one(digits, tmp_pat
 def test_a_damaged_only_checkpoint_is_reported(digits, tmp_path):
     fit(vae(), digits, Checkpoints(tmp_path), epochs=1)
     (tmp_path / "ckpt-1.data-00000-of-00001").write_bytes(b"")
-    with pytest.raises(ValueError, match="There is no other; start again"):
+    with pytest.raises(ValueError, match="There is no other checkpoint; start again"):
         Checkpoints(tmp_path).restore(vae())
 
 

@@ -40,7 +40,7 @@ def test_a_folder_in_use_is_not_free(run):
     run.config_path.unlink()
     (run.path / "diary.txt").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(FileExistsError, match="something else"):
+        with pytest.raises(FileExistsError, match="something other"):
             run.check_free(overwrite)
     with pytest.raises(FileExistsError, match="is a file"):
         Run(run.path / "diary.txt" / "below").check_free()
@@ -135,6 +135,6 @@ def test_the_model_of_a_run_that_goes_on_is_not_taken_for_its_last(run):
     config = run.read_config()
     zoo.presets.build(config, (8, 8, 1)).save(run.model_path)
     write_json(run.results_path, {"epochs": config.epochs - 1})
-    with pytest.raises(ValueError, match="is an earlier one"):
+    with pytest.raises(ValueError, match="is from an earlier epoch"):
         training.open_model(run.path)
     assert isinstance(training.open_model(run.model_path)[0], zoo.VAE)

@@ -1,4 +1,4 @@
-"""Data sets: embedded ones, those of TensorFlow Datasets, and folders of images."""
+"""Data sets: embedded sets, sets of TensorFlow Datasets, and folders of images."""
 
 from zoo.datasets.catalog import check, expected, load, names
 from zoo.datasets.errors import DatasetNotFound

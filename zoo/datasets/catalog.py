@@ -24,7 +24,7 @@ def check(name: str, data_dir: str | None = None) -> None:
         data_dir: As for `load`.
 
     Raises:
-        ValueError: If the name is unknown, or the folder of images has a wrong layout.
+        ValueError: If the name is unknown, or if the layout of the folder is wrong.
         zoo.datasets.DatasetNotFound: If the folder does not exist or is empty.
     """
     if name not in names():
@@ -39,7 +39,7 @@ def check(name: str, data_dir: str | None = None) -> None:
 
 def _digits(*, image_size: int | None, **options) -> ImageData:
     """scikit-learn's 1,797 digits of 8x8 pixels in 17 levels, in the stored order."""
-    from sklearn.datasets import load_digits  # Loading scikit-learn takes long.
+    from sklearn.datasets import load_digits  # Importing scikit-learn is slow.
 
     bunch = load_digits()
     images, levels = bunch.images[..., None].astype(np.uint8), 17
@@ -59,7 +59,7 @@ def _four_points(*, image_size: int | None, **options) -> ImageData:
     """Images of 2x2 pixels with one pixel lit; each of the four images is equally frequent."""
     _check_four_points(image_size)
     points = np.eye(4, dtype=np.uint8).reshape(4, 2, 2, 1)
-    # A long epoch, compared with the work between two epochs, even for small batches.
+    # Epochs are long, so that the work between two epochs takes a small share of the time.
     sizes = {"train": 512_000, "validation": 512, "test": 512}
     rows = {split: np.arange(n, dtype=np.int32) % 4 for split, n in sizes.items()}
     splits = {split: Split(points[labels], labels) for split, labels in rows.items()}
@@ -123,20 +123,21 @@ def load(
 
     `folder` reads the PNG and JPEG files of `data_dir`. If there is one subfolder per label, the
     sorted names of the subfolders are the labels. Subfolders named exactly `train` and `test`, and
-    optionally `validation`, are the splits instead; without `validation`, about a tenth of `train` is
-    held out. The split of an image depends only on its path and the seed, so added images do not move
-    others. Images are rotated and mirrored as their metadata say. They have one channel if all of
-    them are grey, else three; transparency is dropped. A file that cannot be read is an error.
+    optionally `validation`, are the splits instead; without `validation`, about a tenth of `train`
+    is held out. The split of an image depends only on its path and the seed, so added images do not
+    move others. Images are rotated and mirrored as their metadata say. They have one channel if all
+    of them are grey, otherwise three; transparency is dropped. An unreadable file is an error.
 
     Args:
         name: One of `names()`.
-        data_dir: For `folder`, the folder of images. For the TFDS sets, the folder of prepared sets;
-            `None` for TFDS_DATA_DIR, else ~/tensorflow_datasets. A set that is not prepared is built
-            from its original files in `data_dir`/downloads/manual, or downloaded.
+        data_dir: For `folder`, the folder of images. For the TFDS sets, the folder of prepared
+            sets; `None` for TFDS_DATA_DIR, or ~/tensorflow_datasets if that is not set. A set that
+            is not prepared is built from its original files in `data_dir`/downloads/manual, or
+            downloaded.
         image_size: Side to which images are resized, with antialiasing; `None` for the set's own.
         binarize: `None`, "dynamic", "dynamic_all", "fixed" or "threshold"; see `ImageData`.
-        seen_quadrants: 1, 2 or 3 quadrants of the image to show in `y`, which is -1 elsewhere; see
-            `ImageData`. `None` for the set's own `y`.
+        seen_quadrants: Number of quadrants of the image that `y` shows, 1, 2 or 3; `y` is -1
+            elsewhere; see `ImageData`. `None` for the set's own `y`.
         num_labels: Number of training images that keep their label, the same for each class; the
             others have -1. `None` for all. See `ImageData`.
         seed: Seed of the order, of the binarisation, of the kept labels, and of the splits of
@@ -158,7 +159,7 @@ def load(
     check(name, data_dir)
     if name == "binarized_mnist" and (binarize or image_size not in (None, 28)):
         raise ValueError(
-            "'binarized_mnist' is binary already and takes neither `binarize` nor `image_size`: use "
+            "'binarized_mnist' is already binary and takes neither `binarize` nor `image_size`: use "
             f"'mnist' with these options. Received: binarize={binarize!r}, "
             f"image_size={image_size!r}."
         )

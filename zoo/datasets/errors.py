@@ -2,4 +2,4 @@
 
 
 class DatasetNotFound(FileNotFoundError):
-    """A data set is missing; the message says where it was searched and what to do."""
+    """A data set is missing; the message says where the zoo looked for it and what to do."""

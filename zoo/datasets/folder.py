@@ -65,11 +65,11 @@ def _labelled(folder: Path) -> Listing:
 def _hold_out(listing: Listing, parts: int, folder: Path, seed: int) -> list:
     """Splits a listing at random: first the remaining images, then `parts` tenths.
 
-    A hash of the seed and of an image's path in the folder gives a number in [0, 1): the image belongs
-    to the last part from 0.9 on, and to the part before it from 0.8 on. So adding or removing images
-    does not move others from one split to another, and the folder can be moved as a whole. The parts
-    are tenths on average. If a part of a small folder would be empty, it gets the image with the next
-    lower number (for the remaining images: the lowest number).
+    A hash of the seed and of an image's path in the folder gives a number in [0, 1): the image
+    belongs to the last part from 0.9 on, and to the part before it from 0.8 on. So adding or
+    removing images does not move others from one split to another, and the folder can be moved as a
+    whole. The parts are tenths on average. If a part of a small folder would be empty, it gets the
+    image with the next lower number (for the remaining images: the lowest number).
     """
     if len(listing) <= parts:
         raise ValueError(
@@ -83,7 +83,7 @@ def _hold_out(listing: Listing, parts: int, folder: Path, seed: int) -> list:
     cuts = [len(listing)]
     for part in range(1, parts + 1):
         own = int(np.searchsorted(numbers, 1 - part / 10))
-        # From the last part backwards: one image for this part, and one for each part before it.
+        # From the last part backwards, one image is kept for the part and for each part before it.
         cuts.insert(0, max(min(own, cuts[0] - 1), parts + 1 - part))
     return [[entry for _, entry in numbered[a:b]] for a, b in pairwise([0, *cuts])]
 
@@ -107,7 +107,7 @@ def listing(data_dir: str | None, seed: int = 0) -> dict[str, Listing]:
     Raises:
         ValueError: If `data_dir` is `None`, or if the layout is neither flat nor one subfolder per
             label.
-        DatasetNotFound: If there is no such folder, or no image in it.
+        DatasetNotFound: If the folder does not exist or contains no image.
     """
     if data_dir is None:
         raise ValueError(
@@ -193,7 +193,7 @@ def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> np.ndarra
         image_shape: H, W, C of the result; C is 1 or 3.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is not an image.
     """
     if not Path(path).is_file():
@@ -207,8 +207,8 @@ def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> np.ndarra
 def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray:
     """Reads all PNG and JPEG files of a folder, or of its subfolders: uint8 `[N, H, W, C]`.
 
-    The images have one channel if all of them are grey, else three. They are rotated and mirrored as
-    their metadata say.
+    The images have one channel if all of them are grey, otherwise three. They are rotated and
+    mirrored as their metadata say.
 
     Args:
         folder: The folder.
@@ -216,7 +216,7 @@ def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray
             images as they are.
 
     Raises:
-        DatasetNotFound: If there is no such folder, or no image in it.
+        DatasetNotFound: If the folder does not exist or contains no image.
         ValueError: If a file is not an image, or if sizes differ and `image_size` is `None`.
     """
     root = Path(folder).expanduser()

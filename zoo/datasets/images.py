@@ -55,10 +55,10 @@ def check_options(
 
 
 def seen_mask(height: int, width: int, quadrants: int) -> np.ndarray:
-    """Where an image is seen if its first `quadrants` quadrants are, bool `[H, W, 1]`.
+    """The mask of the pixels in the first `quadrants` quadrants, bool `[H, W, 1]`.
 
-    The first quadrant is the lower left, then clockwise the upper left and the upper right, as in the
-    figures of Sohn et al., "Learning Structured Output Representation using Deep Conditional
+    The first quadrant is the lower left, then clockwise the upper left and the upper right, as in
+    the figures of Sohn et al., "Learning Structured Output Representation using Deep Conditional
     Generative Models", 2015. The lower right is never seen.
     """
     low, left = np.arange(height)[:, None] >= height // 2, np.arange(width) < width // 2
@@ -104,15 +104,15 @@ class ImageData:
     """Images in splits, as arrays and as `tf.data` pipelines.
 
     Images are rows of one uint8 tensor, and a batch is a gather of rows, without operations per
-    example. Order and binarisation of epoch e are pure functions of (seed, e), so a run that resumes
-    at epoch e gets the same batches as an uninterrupted run.
+    example. Order and binarisation of epoch e are pure functions of (seed, e), so a run that
+    resumes at epoch e gets the same batches as an uninterrupted run.
 
     Attributes:
         name: The data set's name.
         image_shape: (H, W, C).
         levels: Number of grey levels.
         label_names: Names of the integer labels, or `None`.
-        attribute_names: Names of the columns of `y` if `y` is a vector, else `None`.
+        attribute_names: Names of the columns of `y` if `y` is a vector, otherwise `None`.
         seen_quadrants: If not `None`, `y` is the image with that number of quadrants shown and -1
             elsewhere; see `seen_mask`. `y` shows the same binary draw as the image.
         num_labels: If not `None`, the number of training images that keep their label, the same for
@@ -123,7 +123,7 @@ class ImageData:
             validation and test keep one fixed draw. "dynamic_all": new draws in each epoch of every
             split; for validation and test the epoch is the pass number, so use `repeat=True`
             (each pass is an epoch) or pass `first_epoch`. "fixed": one draw for all epochs.
-            "threshold": 1 where the pixel is at least 0.5.
+            "threshold": 1 if the pixel is at least 0.5, otherwise 0.
         seed: Seed of order and draws.
 
     Args:
@@ -218,41 +218,43 @@ class ImageData:
     ) -> tf.data.Dataset:
         """A pipeline over one split.
 
-        Without `repeat` the dataset is exactly one epoch, `first_epoch`, each time it is
-        iterated; to train for several epochs use `repeat=True` and `steps_per_epoch`.
+        Without `repeat`, each iteration over the dataset is exactly one epoch, `first_epoch`. To
+        train for several epochs, use `repeat=True` and `steps_per_epoch`.
 
         With `semi_supervised` a batch is two streams, `((x_labelled, y), x_unlabelled)`, each of a
-        fixed size; `batch_size` is the sum of the two. The labelled rows have the share of the batch
-        that they have of the training images, but at least a tenth, so that every batch has labels:
-        see `zoo.datasets.labelled.labelled_rows`. Each replica gets the same number of rows of each
-        stream. An epoch has as many batches as an epoch of one stream. In an epoch no unlabelled
-        image comes twice, and each labelled image comes again only after all others have come.
-        Models with `semi_supervised = True` train on such batches; they weight the streams, or use
-        them for different losses. Where every image has a label, a batch is `(x, y)`.
+        fixed size; `batch_size` is the sum of the two sizes. The share of labelled rows in a batch
+        is the share of labelled images in the training set, but at least a tenth, so that every
+        batch has a label: see `zoo.datasets.labelled.labelled_rows`. Each replica gets the same
+        number of rows of each stream. An epoch has as many batches as an epoch of one stream.
+        Within an epoch an unlabelled image occurs at most once, and a labelled image repeats only
+        after all other labelled images. Models with `semi_supervised = True` train on such batches;
+        they weight the streams, or use them for different losses. If every image has a label, a
+        batch is `(x, y)`.
 
         Args:
             split: "train", "validation" or "test".
-            batch_size: the global batch size, over all workers and replicas.
-            shuffle: a fresh order in each epoch, instead of the stored one.
-            repeat: epochs without end.
-            first_epoch: number of the epoch to begin with; 0 is the first.
-            drop_remainder: leave out the last, smaller batch of an epoch. None: as `repeat`.
-            shard: (worker, workers, replicas per worker). The dataset gives the batches of this
-                worker's replicas in turn, each `batch_size / (workers * replicas)`; over all
-                workers and replicas, in this order, they make up the global batch.
-            labels: False leaves out `y`.
-            semi_supervised: whether a batch is two streams, labelled and unlabelled; for shuffled
-                training images.
+            batch_size: The global batch size, over all workers and replicas.
+            shuffle: Whether each epoch has a new order, instead of the stored order.
+            repeat: Whether to repeat epochs without end.
+            first_epoch: Number of the first epoch, counted from 0.
+            drop_remainder: Whether to leave out the last, smaller batch of an epoch. `None` for the
+                value of `repeat`.
+            shard: (worker, workers, replicas per worker). The dataset yields the batches of this
+                worker's replicas in turn, each of `batch_size / (workers * replicas)` rows. Over
+                all workers and replicas, in this order, they make up the global batch.
+            labels: Whether batches include `y`.
+            semi_supervised: Whether a batch is two streams, labelled and unlabelled. Only for
+                shuffled training images.
 
         Returns:
-            Dataset of `x`, or of `(x, y)` where there are labels, or of `((x_labelled, y),
-            x_unlabelled)` with `semi_supervised`. `x`: float32 `[B, H, W, C]` in
-            [0, 1]. `y`: int32 `[B]`, or float32 `[B, A]` attributes which are 0 or 1, or float32
-            `[B, H, W, C]`, the seen part of `x` and -1 elsewhere.
+            A dataset of `x`, of `(x, y)` if there are labels, or of `((x_labelled, y),
+            x_unlabelled)` with `semi_supervised`. `x`: float32 `[B, H, W, C]` in [0, 1]. `y`: int32
+            labels `[B]`; float32 attributes `[B, A]`, each 0 or 1; or float32 `[B, H, W, C]`, the
+            seen part of `x` and -1 elsewhere.
 
         Raises:
-            ValueError: for an unknown split, a batch larger than the split where the remainder
-                is dropped, or a shard that does not fit.
+            ValueError: If the split is unknown, if the remainder is dropped and a batch is larger
+                than the split, or if a shard is invalid.
         """
         size = self._size(split)
         drop = repeat if drop_remainder is None else drop_remainder
@@ -320,7 +322,7 @@ class ImageData:
                     row = tf.concat([r[part * n : (part + 1) * n] for r, n in streams], 0)
                 else:
                     row = order[start : start + each]
-                # A new draw is for the global batch; each shard takes its part.
+                # Random numbers are drawn for the global batch; each shard takes its part.
                 seed = _seed(self.seed, 1 + SPLITS.index(split), epoch)
                 seed = tf.random.experimental.stateless_fold_in(seed, step)
                 return row, tf.gather(keys, row), seed, place
@@ -363,7 +365,7 @@ class ImageData:
             `x`, float32 `[N, H, W, C]` in [0, 1], and `y` as in `batches`, or `None`.
 
         Raises:
-            ValueError: If there is no such split.
+            ValueError: If the split is unknown.
         """
         size = self._size(split)
         rows = tf.range(size if limit is None else min(limit, size))
@@ -383,7 +385,7 @@ class ImageData:
         Images of fewer than 256 levels are scaled to the nearest 8-bit values.
 
         Raises:
-            ValueError: If there is no such split.
+            ValueError: If the split is unknown.
         """
         size = self._size(split)
         size = size if limit is None else min(limit, size)
@@ -403,7 +405,7 @@ class ImageData:
     def _streams(self, epoch: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Rows of `count` labelled images, each pass in a new order, and of all unlabelled images."""
         passes = -(-count // len(self._labelled))
-        # Purposes 0 to 3 are the order's and the draws'.
+        # The order and the draws use the purposes 0 to 3.
         keys = tf.random.stateless_uniform(
             [passes, len(self._labelled)], _seed(self.seed, 4, epoch)
         )

@@ -65,7 +65,7 @@ RECIPES = {
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Suppresses TFDS's progress bars and log lines, of which absl's `app.run` shows many."""
+    """Suppresses TFDS's progress bars and its log lines, which absl's `app.run` would show."""
     import tensorflow_datasets as tfds
 
     verbosity = logging.get_verbosity()
@@ -79,7 +79,7 @@ def _quietly() -> Iterator[None]:
 
 
 def root(data_dir: str | None) -> Path:
-    """The folder of the TFDS sets: `data_dir`, else TFDS_DATA_DIR, else TFDS's default."""
+    """The folder of the TFDS sets: `data_dir`, else TFDS_DATA_DIR, else the default of TFDS."""
     # TFDS itself reads the environment only once, on import.
     found = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(found).expanduser()
@@ -105,8 +105,8 @@ def _prepare(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
     files = {url: info.filename for url, info in builder.url_infos.items()}
     missing = [url for url, file in files.items() if not (file and (manual / file).exists())]
     try:
-        # TFDS retries a dead network for minutes, so each host must answer first. Files that TFDS
-        # downloaded before have an .INFO file and need no host.
+        # TFDS retries a dead network for minutes, so hosts are checked first. Files that TFDS has
+        # already downloaded have an .INFO file and need no host.
         cached = list((folder / "downloads" / builder.name).rglob("*.INFO"))
         if len(cached) < len(missing):
             for url in {urlsplit(url).netloc: url for url in missing}.values():

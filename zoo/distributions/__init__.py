@@ -1,7 +1,8 @@
-"""Families (parameters to a distribution), conditionals (context to a distribution) and priors.
+"""Families, conditionals and priors: the distributions of the models.
 
-All of them return a `tfp.distributions.Distribution`, with `sample`, `log_prob`, `mean`, and an exact
-KL divergence if TFP has one. No losses are computed here.
+A family maps parameters to a distribution, and a conditional maps a context to a distribution.
+Families, conditionals and priors return a `tfp.distributions.Distribution`, with `sample`,
+`log_prob`, `mean`, and an exact KL divergence if TFP has one. No losses are computed here.
 """
 
 from zoo.distributions import by_name

@@ -1,6 +1,7 @@
 """Posteriors, priors and likelihoods by name: one table for presets and command lines.
 
-A part has one name in every model. A model that cannot use a part refuses it when it is built.
+A part has the same name in every model. A model that cannot use a part raises an error when it is
+built.
 
 | posterior | part | options |
 |---|---|---|
@@ -119,11 +120,12 @@ def posterior(
         steps: Steps of "iaf" and "planar"; 0 for their default.
         hidden: Hidden units of each step of "iaf", or of each basis of "noise_basis"; () for their
             default.
-        noise_dim: Dimension of the noise of "implicit", and of each basis of "noise_basis"; 0 for 32.
+        noise_dim: Dimension of the noise of "implicit", and of each basis of "noise_basis"; 0 for
+            32.
         bases: Number of bases of "noise_basis"; 0 for 16.
 
     Raises:
-        ValueError: If `name` is unknown, or "implicit" without a `noisy_encoder`.
+        ValueError: If `name` is unknown, or if it is "implicit" and `noisy_encoder` is `None`.
 
     Example:
         >>> from zoo.distributions import by_name
@@ -135,8 +137,8 @@ def posterior(
     if name == "implicit":
         if noisy_encoder is None:
             raise ValueError(
-                "The posterior 'implicit' is a network of the image and of noise, which exists as a "
-                "perceptron only: choose network='mlp' and no condition, or another posterior."
+                "The posterior 'implicit' is a network of the image and of noise, which exists only as "
+                "a perceptron: choose network='mlp' and no condition, or another posterior."
             )
         return ImplicitConditional(noisy_encoder(noise_dim or 32, dim))
     if name == "noise_basis":
@@ -176,8 +178,8 @@ def prior(
             for their default.
 
     Raises:
-        ValueError: If `name` is unknown, `scale` is out of range, or "petals" or "swiss_roll" do
-            not have 2 latents.
+        ValueError: If `name` is unknown, if `scale` is out of range, or if `dim` is not 2 for
+            "petals" or "swiss_roll".
 
     Example:
         >>> from zoo.distributions import by_name
@@ -189,7 +191,7 @@ def prior(
         raise ValueError(f"`prior_scale` must be above 0 and finite. Received: {scale}.")
     if name in ("petals", "swiss_roll") and dim != 2:
         raise ValueError(
-            f"The prior '{name}' lies in the plane: it needs latent_dim=2. "
+            f"The prior '{name}' is two-dimensional: it needs latent_dim=2. "
             f"Received: latent_dim={dim}."
         )
     sizes = _given(steps=steps, hidden=tuple(hidden), components=components)

@@ -15,8 +15,8 @@ class Conditional(Part):
     """p(. | context): a network, and the family that its output parameterises.
 
     A network with two inputs also takes a condition `y[B, ...]`; a network with one input ignores
-    `y`. A `Conditional` returns a distribution, which is not a tensor: call it in a model's methods,
-    not in a functional graph.
+    `y`. A `Conditional` returns a distribution, which is not a tensor: call it in a model's
+    methods, not in a functional graph.
 
     Args:
         network: A built `keras.Model` from a context to parameters,
@@ -49,8 +49,8 @@ class Conditional(Part):
     ) -> tfd.Distribution:
         """The distribution given `context[..., B, *network.input_shape[1:]]`.
 
-        Leading sample axes, as of `z[K, B, D]`, are folded into the batch for the network; `y` is
-        repeated for each sample.
+        Leading sample axes, such as K in `z[K, B, D]`, are folded into the batch for the network;
+        `y` is repeated for each sample.
 
         Raises:
             ValueError: If the network takes a condition and `y` is `None`.
@@ -148,8 +148,8 @@ class Completion(Conditional):
         inputs = [tuple(t.shape[1:]) for t in self.network.inputs]
         if inputs != [self.image_shape]:
             raise ValueError(
-                "A guess at the hidden values is a `Completion` whose network's only input is the "
-                f"seen part `y`, of shape {self.image_shape}. Received: a network with inputs of the "
+                "A prediction of the hidden values needs a `Completion` whose network's only input is "
+                f"the seen part `y`, of shape {self.image_shape}. Received: a network with inputs of the "
                 f"shapes {inputs}."
             )
 

@@ -31,7 +31,7 @@ class Family(Part):
         return self.params_per_value * dim
 
     def check_data(self, binary: bool) -> None:
-        """Checks that the family can be fitted to images, of zeros and ones alone if `binary`.
+        """Checks that the family can be fitted to images, which are zeros and ones if `binary`.
 
         Raises:
             ValueError: If the likelihood has no maximum on such images.
@@ -91,8 +91,9 @@ class DiagonalNormal(Family):
     """A normal with diagonal covariance; the parameters are the means, then the raw scales.
 
     Without `max_scale`, scale = min_scale + softplus(raw), which suits a posterior. With
-    `max_scale`, the log scale is a sigmoid of raw between the logs of both bounds. A likelihood needs
-    both bounds: at a pixel that is the same in all images, an unbounded likelihood goes to infinity.
+    `max_scale`, the log scale is a sigmoid of raw between the logs of both bounds. A likelihood
+    needs both bounds: at a pixel that is the same in all images, an unbounded likelihood goes to
+    infinity.
 
     Args:
         min_scale: Lower bound of the standard deviation, > 0.
@@ -142,14 +143,14 @@ class FullCovarianceNormal(Family):
         min_scale: Lower bound of the diagonal of L, > 0.
 
     Raises:
-        ValueError: If `min_scale` is not positive and, when called, if the number of parameters does
-            not fit.
+        ValueError: If `min_scale` is not positive and, when called, if the number of parameters
+            does not fit.
 
     Notes:
-        In the paper the network returns a whole matrix, which is masked. Here the network returns only
-        the entries that the mask keeps. These entries are divided by D: otherwise the noise of a
-        new network, with D entries in a row, drowns the diagonal, and latents collapse before they
-        are learned.
+        In the paper the network returns a whole matrix, which is masked. Here the network returns
+        only the entries that the mask keeps. These entries are divided by D: otherwise the noise of
+        a new network, with D entries in a row, dominates the diagonal, and latents collapse early
+        in training.
 
     Example:
         >>> family = zoo.FullCovarianceNormal()
@@ -192,7 +193,7 @@ class CorrelatedNormal(tfd.MultivariateNormalTriL):
 def _kl_to_independent_normals(q, p, name=None):
     normal = p.distribution
     if not isinstance(normal, tfd.Normal) or p.event_shape.rank != 1:
-        raise NotImplementedError("The KL is known to a vector of independent normals only.")
+        raise NotImplementedError("The exact KL is known only for a vector of independent normals.")
     scale_tril = q.scale_tril
     squares = tf.reduce_sum(scale_tril**2, -1) + (q.loc - normal.loc) ** 2
     logs = tf.math.log(normal.scale) - tf.math.log(tf.linalg.diag_part(scale_tril))
@@ -298,9 +299,9 @@ class DiscretizedLogistic(Family):
 class Categorical(Family):
     """One probability for each of `levels` equally spaced values of [0, 1].
 
-    The softmax likelihood of van den Oord et al., "Pixel Recurrent Neural Networks", 2016. It does
-    not use the order of the levels and takes `levels` parameters for each value, so it suits images
-    of few levels. https://arxiv.org/abs/1601.06759
+    This is the softmax likelihood of van den Oord et al., "Pixel Recurrent Neural Networks", 2016.
+    It does not use the order of the levels and takes `levels` parameters for each value, so it
+    suits images of few levels. https://arxiv.org/abs/1601.06759
 
     The parameters are the logits of the first level for all values, then of the second, and so on.
     Each value is rounded to the nearest level.
@@ -374,8 +375,8 @@ class RoundedLogistic(tfd.Distribution):
 
         sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)),
 
-    so that the log of a bin's mass neither underflows nor cancels, even if the bin is far from `loc`
-    or narrow relative to `scale`.
+    so that the log of a bin's mass neither underflows nor cancels, even if the bin is far from
+    `loc` or narrow relative to `scale`.
     """
 
     def __init__(

@@ -77,7 +77,7 @@ def _dense(h, kernel):
 
 @keras.saving.register_keras_serializable("zoo")
 class MADE(Part):
-    """A masked network: the outputs for value i depend on the values before i only.
+    """A masked network: the outputs for value i depend only on the values before i.
 
     Germain et al., "MADE: Masked Autoencoder for Distribution Estimation", 2015, section 4.
     https://arxiv.org/abs/1502.03509
@@ -96,9 +96,9 @@ class MADE(Part):
         ValueError: If there is no hidden layer, or one without units.
 
     Notes:
-        The paper draws the degrees of hidden units at random; here they cycle through 1, ..., D - 1.
-        With a context they start from 0: units of degree 0 depend on the context only, so that the
-        context also reaches the outputs for the first value.
+        The paper draws the degrees of hidden units at random. Here the degrees cycle from 1 to
+        D - 1. With a context they start from 0: units of degree 0 depend only on the context, so
+        that the context also reaches the outputs for the first value.
 
     Example:
         >>> shift, log_scale = zoo.distributions.MADE(3, hidden=(16,))(tf.ones([5, 3]))

@@ -48,17 +48,17 @@ class Flow(tfb.Bijector):
     def _inverse(self, y):
         if self._inverse_steps is None:
             raise ValueError(
-                "This flow has no inverse, so it knows the density of its own draws only: pass the "
+                "This flow has no inverse, so it has a density only at its own draws: pass the "
                 "tensor that `sample` of the same distribution returned. Received: another tensor."
             )
         return self._inverse_steps(y)
 
 
 class FlowDistribution(tfd.TransformedDistribution):
-    """A distribution, sent through a flow without a batch shape of its own.
+    """A distribution, transformed by a flow without a batch shape of its own.
 
     `log_prob` of the tensor that `sample` returned needs no inverse of the flow. `mean` is the
-    base's mean, sent through the flow: a representative point, because the mean has no formula.
+    base's mean, transformed by the flow: a representative point, because the mean has no formula.
     """
 
     def _call_sample_n(self, sample_shape, seed, **kwargs):
@@ -71,7 +71,7 @@ class FlowDistribution(tfd.TransformedDistribution):
 
 @keras.saving.register_keras_serializable("zoo")
 class InverseAutoregressiveNormal(Family):
-    """A diagonal normal, sent through steps of inverse autoregressive flow.
+    """A diagonal normal, transformed by steps of inverse autoregressive flow.
 
     Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", 2016,
     algorithm 1. With [m, s'] = MADE(z, h), s = s' + gate_bias and g = sigmoid(s), a step is
@@ -79,8 +79,8 @@ class InverseAutoregressiveNormal(Family):
         z <- g z + (1 - g) m,    log |det| = sum_i log g_i.
 
     The order of the values is reversed from step to step. The parameters are the means, the raw
-    scales (scale = min_scale + softplus(raw)) and the context h. In a new network m = s' = 0, so the
-    posterior starts as a diagonal normal. https://arxiv.org/abs/1606.04934
+    scales (scale = min_scale + softplus(raw)) and the context h. In a new network m = s' = 0, so
+    the posterior starts as a diagonal normal. https://arxiv.org/abs/1606.04934
 
     Draws and their densities take one pass through each step's network. The density of other values
     takes D passes, because the inverse computes one value after the other.
@@ -174,7 +174,7 @@ class InverseAutoregressiveNormal(Family):
 
 @keras.saving.register_keras_serializable("zoo")
 class PlanarNormal(Family):
-    """A diagonal normal, sent through planar steps with parameters from the encoder.
+    """A diagonal normal, transformed by planar steps with parameters from the encoder.
 
     Rezende and Mohamed, "Variational Inference with Normalizing Flows", 2015, eqs. 10 to 12, with
     h = tanh, made invertible as in appendix A.1:
@@ -182,8 +182,8 @@ class PlanarNormal(Family):
         z <- z + u' tanh(w^T z + b),    log |det| = log(1 + u'^T w (1 - tanh^2(w^T z + b))),
         u' = u + (m(w^T u) - w^T u) w / |w|^2,    m(a) = -1 + log(1 + e^a).
 
-    The parameters are the means, the raw scales (scale = min_scale + softplus(raw)), then u, w and b
-    of each step. The density is known at the distribution's own draws only.
+    The parameters are the means, the raw scales (scale = min_scale + softplus(raw)), then u, w and
+    b of each step. The density is known only at the distribution's own draws.
     https://arxiv.org/abs/1505.05770
 
     Args:

@@ -16,10 +16,10 @@ tfd, tfb = tfp.distributions, tfp.bijectors
 
 
 class FlowPrior(Prior):
-    """N(0, I), sent through a learned flow: the base class of the flow priors.
+    """N(0, I), transformed by a learned flow: the base class of the flow priors.
 
-    The outputs of new networks are zero, so the prior starts as N(0, I). A tanh bounds the log scales
-    of each step by +-max_log_scale, so that they stay finite.
+    The outputs of new networks are zero, so the prior starts as N(0, I). A tanh bounds the log
+    scales of each step by +-max_log_scale, so that they stay finite.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class FlowPrior(Prior):
 
 @keras.saving.register_keras_serializable("zoo")
 class RealNVPPrior(FlowPrior):
-    """N(0, I), sent through affine couplings: draws and densities take one pass each.
+    """N(0, I), transformed by affine couplings: draws and densities take one pass each.
 
-    Dinh et al., "Density estimation using Real NVP", 2017, eqs. 4 to 8. A coupling keeps one half of
-    the values and computes from it the shift and the scale of the other half; the halves are swapped
-    from step to step. With (shift, s) = network(a), b = b' e^s + shift and log |det| = sum s.
-    https://arxiv.org/abs/1605.08803
+    Dinh et al., "Density estimation using Real NVP", 2017, eqs. 4 to 8. A coupling keeps one half
+    of the values and computes from it the shift and the scale of the other half; the halves are
+    swapped from step to step. With (shift, s) = network(a), b = b' e^s + shift and
+    log |det| = sum s. https://arxiv.org/abs/1605.08803
 
     Args:
         dim: D of the latents, at least 2.
@@ -102,7 +102,7 @@ class RealNVPPrior(FlowPrior):
         return DenseLayers(kept, 2 * (self.dim - kept), self.hidden)
 
     def _kept(self, step):
-        """How many values the coupling keeps: the first ones at even steps, the last ones at odd."""
+        """Number of values that the coupling keeps: the first at even steps, the last at odd steps."""
         return self.dim - self.dim // 2 if step % 2 else self.dim // 2
 
     def _shift_and_raw(self, network, x):
@@ -115,7 +115,7 @@ class RealNVPPrior(FlowPrior):
 
 @keras.saving.register_keras_serializable("zoo")
 class MAFPrior(FlowPrior):
-    """N(0, I), sent through masked autoregressive flow: densities take one pass, draws D passes.
+    """N(0, I), transformed by masked autoregressive flow: densities take one pass, draws D passes.
 
     Papamakarios et al., "Masked Autoregressive Flow for Density Estimation", 2017, eqs. 2 to 5: in
     each step z_i = shift_i + u_i e^(s_i), where shift_i and s_i depend on the values before z_i

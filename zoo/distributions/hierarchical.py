@@ -20,7 +20,9 @@ tfd = tfp.distributions
 
 @keras.saving.register_keras_serializable("zoo")
 class HierarchicalPosterior(Part):
-    """q(z | x) over two layers of latents: z[D1 + D2] is z1, next to the image, then z2, the top.
+    """q(z | x) over two layers of latents, z[D1 + D2] = [z1, z2].
+
+    z1 is the layer next to the image, and z2 is the top layer.
 
     Upwards it is q(z1 | x) q(z2 | z1), as in Burda et al.; downwards q(z2 | x) q(z1 | x, z2), as in
     Tomczak and Welling. A model's `encode` returns the mean of the first layer, and the mean of the
@@ -73,7 +75,9 @@ class HierarchicalPosterior(Part):
 
 @keras.saving.register_keras_serializable("zoo")
 class HierarchicalPrior(Prior):
-    """p(z) = p(z2) p(z1 | z2) over z[D1 + D2]: z1, next to the image, then z2, the top.
+    """p(z) = p(z2) p(z1 | z2) over two layers of latents, z[D1 + D2] = [z1, z2].
+
+    z1 is the layer next to the image, and z2 is the top layer.
 
     Args:
         top: p(z2), a `Prior`.
@@ -114,8 +118,8 @@ class HierarchicalPrior(Prior):
 class Chain(tfd.Distribution):
     """p(a) p(b | a) over the vectors [a, b], or [b, a] if not `first_comes_first`.
 
-    `mean` returns the mean of p(a), and of p(b | a) at that mean. In general it is not the mean of b,
-    but it is a deterministic encoding.
+    `mean` returns the mean of p(a), and of p(b | a) at that mean. In general it is not the mean of
+    b, but it is a deterministic encoding.
 
     Args:
         first: p(a), over vectors.

@@ -17,8 +17,8 @@ tfd = tfp.distributions
 class ImplicitPart(Part):
     """Base of posteriors that can be sampled and have no known density.
 
-    `mean()` and `variance()` are Monte Carlo estimates from `moment_draws` draws of noise. The draws
-    are always the same, so the estimates are functions of the context and the weights alone.
+    `mean()` and `variance()` are Monte Carlo estimates from `moment_draws` draws of noise. The
+    draws are always the same, so the estimates are functions of the context and the weights alone.
     """
 
     has_density = False
@@ -53,18 +53,18 @@ class ImplicitPart(Part):
 class ImplicitConditional(ImplicitPart):
     """q(z | x) as a network of x and noise: z = f(x, eps) with eps ~ N(0, I).
 
-    The universal approximator posterior of Makhzani et al., "Adversarial Autoencoders", 2016,
-    section 2.1 (https://arxiv.org/abs/1511.05644), and the black-box inference model of Mescheder
-    et al., "Adversarial Variational Bayes", 2017, section 2 and figure 2
+    This is the universal approximator posterior of Makhzani et al., "Adversarial Autoencoders",
+    2016, section 2.1 (https://arxiv.org/abs/1511.05644), and the black-box inference model of
+    Mescheder et al., "Adversarial Variational Bayes", 2017, section 2 and figure 2
     (https://arxiv.org/abs/1701.04722). It replaces a `Conditional` in models that need only draws.
 
     It returns an `Implicit` distribution, with `sample` and without `log_prob`. `mean()` and
-    `variance()` are Monte Carlo estimates from `moment_draws` draws of noise, the same for all x. They
-    take `moment_draws` passes of the network, without dropout, and have no gradient.
+    `variance()` are Monte Carlo estimates from `moment_draws` draws of noise, the same for all x.
+    They take `moment_draws` passes of the network, without dropout, and have no gradient.
 
     Args:
-        network: A built `keras.Model` with two inputs, the context `[B, ...]` and noise `[B, E]`, to
-            `[B, D]`, such as `noisy_mlp` returns.
+        network: A built `keras.Model` with two inputs, the context `[B, ...]` and noise `[B, E]`,
+            to `[B, D]`, such as `noisy_mlp` returns.
         moment_draws: Draws of noise for mean and variance, at least 2.
 
     Raises:
@@ -134,14 +134,15 @@ class ImplicitConditional(ImplicitPart):
 class NoiseBasisConditional(ImplicitPart):
     """q(z | x) with moments that are cheap to estimate: z = z0(x) + sum_i a_i(x) * v_i(eps_i).
 
-    The encoder for adaptive contrast of Mescheder et al., "Adversarial Variational Bayes", 2017,
-    section 4: x scales m bases, each a function of its own noise. With products by latent dimension,
+    This is the encoder for adaptive contrast of Mescheder et al., "Adversarial Variational Bayes",
+    2017, section 4: x scales m bases, each a function of its own noise. With products by latent
+    dimension,
 
         E[z | x] = z0(x) + sum_i a_i(x) * E[v_i],   Var[z | x] = sum_i a_i(x)^2 * Var[v_i].
 
     The moments of v do not depend on x, so one estimate gives the moments of z for every x. The
-    scales are a = elu(raw - 5) + 1, as in the authors' code: they are positive, and exp(-5) in a new
-    network, which is nearly no noise. https://arxiv.org/abs/1701.04722
+    scales are a = elu(raw - 5) + 1, as in the authors' code: they are positive, and exp(-5) in a
+    new network, which adds almost no noise. https://arxiv.org/abs/1701.04722
 
     Args:
         network: From the context `[B, ...]` to `[B, (1 + m) D]`: z0, then the raw a_1, ..., a_m.
@@ -152,10 +153,10 @@ class NoiseBasisConditional(ImplicitPart):
         ValueError: If the shapes of the networks do not match, or `moment_draws` is too small.
 
     Notes:
-        The authors' code estimates the moments of v from the draws of the batch. Here they come from
-        `moment_draws` fixed draws, so that q(z | x) does not depend on the other images of the batch.
-        Their layer for z0 starts with weights of size 1e-5, so that a new z0 is close to 0 for all x;
-        here the caller chooses the network.
+        The authors' code estimates the moments of v from the draws of the batch. Here they come
+        from `moment_draws` fixed draws, so that q(z | x) does not depend on the other images of the
+        batch. Their layer for z0 starts with weights of size 1e-5, so that a new z0 is close to 0
+        for all x; here the caller chooses the network.
 
     Example:
         >>> encoder = zoo.networks.mlp_encoder((8, 8, 1), (1 + 3) * 2)
@@ -213,8 +214,8 @@ class Implicit(tfd.Distribution):
 
     Args:
         draw: From a number n and a seed `[2]` to draws `[n, B, D]`, differentiable.
-        moments: Function without arguments, which returns estimates of mean and variance, `[B, D]`.
-        batch: B if it is known statically, else `None`.
+        moments: Function without arguments that returns estimates of mean and variance, `[B, D]`.
+        batch: B if it is known statically, otherwise `None`.
         rows: B as a tensor.
         dim: D.
     """
@@ -276,7 +277,7 @@ def noisy_mlp(
 ) -> keras.Model:
     """A perceptron from images and noise to `[B, outputs]`, with noise as an input of each layer.
 
-    The noise is concatenated to the input of each layer, also of the last, so a linear map of the
+    The noise is concatenated to the input of each layer, including the last, so a linear map of the
     noise is added before each activation.
 
     Args:

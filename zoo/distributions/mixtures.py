@@ -33,7 +33,7 @@ class NormalPetals(Prior):
         ValueError: If an argument is out of range.
 
     Notes:
-        The paper gives no numbers; the defaults are those that public implementations share.
+        The paper states no numbers; the defaults are those that public implementations share.
 
     Example:
         >>> prior = zoo.NormalPetals(components=10)
@@ -107,7 +107,7 @@ def component_labels(y: np.ndarray | tf.Tensor, components: int) -> tf.Tensor:
         raise ValueError(f"Labels must be ints. Received: y of type {values.dtype.name}.")
     if values is not None and (values >= components).any():
         raise ValueError(
-            f"The components of the prior have the labels from 0 to {components - 1}; a label below 0 "
+            f"The components of the prior have labels from 0 to {components - 1}; a label below 0 "
             f"means no label. Received: a label of {values.max()}."
         )
     return tf.cast(y, tf.int32)
@@ -125,8 +125,8 @@ class MixturePrior(Prior):
 
         log p(z) = log sum_k w_k prod_d N(z_d; loc_kd, scale_kd^2)
 
-    The mixture of Gaussians that Tomczak and Welling, "VAE with a VampPrior", 2018, compare with
-    their prior. https://arxiv.org/abs/1705.07120
+    Tomczak and Welling, "VAE with a VampPrior", 2018, compare this mixture of Gaussians with their
+    prior. https://arxiv.org/abs/1705.07120
 
     Args:
         dim: D of the latents.
@@ -180,11 +180,11 @@ class MixturePrior(Prior):
 class VampPrior(Prior):
     """The posterior, averaged over learned pseudo-inputs: 1/K sum_k q(z | u_k).
 
-    Tomczak and Welling, "VAE with a VampPrior", 2018, section 3. The network is the model's own
-    encoder, which is therefore also trained through the prior. https://arxiv.org/abs/1705.07120
+    Tomczak and Welling, "VAE with a VampPrior", 2018, section 3. The posterior is that of the
+    model, so the prior also trains the encoder. https://arxiv.org/abs/1705.07120
 
-    The posterior is called as in inference, without dropout, and must not take a condition.
-    Pseudo-inputs start uniform on [0, 1], or as images of the data; see `initialize`.
+    The prior calls the posterior as in inference, without dropout. The posterior must not take a
+    condition. Initial pseudo-inputs are uniform on [0, 1], or images of the data; see `initialize`.
 
     Args:
         image_shape: Height, width, channels of a pseudo-input.
@@ -194,8 +194,8 @@ class VampPrior(Prior):
         ValueError: If `components` is below 1 and, when called, if no posterior is bound.
 
     Notes:
-        Pseudo-inputs are clipped to [0, 1] after each update. The paper's code clips them when they
-        are used instead: there, a value outside the interval has no gradient that brings it back.
+        Pseudo-inputs are clipped to [0, 1] after each update. The paper's code clips them at each
+        use instead, so a value outside the interval has no gradient that could move it back.
 
     Example:
         >>> vae = zoo.models.vae((8, 8, 1), latent_dim=2, prior="vamp", prior_components=20)
@@ -281,10 +281,10 @@ def _check_components(components):
 class SwissRoll(Prior):
     """A 2-D Swiss roll: a uniformly covered spiral with Gaussian noise.
 
-    Makhzani et al., "Adversarial Autoencoders", 2016, figure 4. With t uniform on [0, 1], a point has
-    angle = 2 pi turns sqrt(t) and radius = `radius` sqrt(t), as in public implementations: the arc
-    length of a spiral grows with the square of its angle. The Swiss roll can be sampled and has no
-    density. https://arxiv.org/abs/1511.05644
+    Makhzani et al., "Adversarial Autoencoders", 2016, figure 4. With t uniform on [0, 1], a point
+    has angle = 2 pi turns sqrt(t) and radius = `radius` sqrt(t), as in public implementations: the
+    arc length of a spiral grows with the square of its angle. The Swiss roll can be sampled and has
+    no density. https://arxiv.org/abs/1511.05644
 
     Labels select one of `components` segments of equal weight, counted from the centre: segment k
     has t in [k, k + 1) / components (section 2.3).
@@ -325,7 +325,7 @@ class SwissRoll(Prior):
         return NoisySpiral(self.turns, self.radius, self.noise, 0.0, 1.0)
 
     def component(self, y: np.ndarray | tf.Tensor) -> tfd.Distribution:
-        """The segment of each label of `y[B]`, or the whole for a label below 0; batch shape `[B]`.
+        """The segment of each label of `y[B]`, or the roll for a label below 0; batch shape `[B]`.
 
         Raises:
             ValueError: If a label is not an int below `components`.
@@ -403,9 +403,9 @@ class NoisySpiral(tfd.Distribution):
 class FittedMixture(Prior):
     """A mixture of `components` normals with full covariances, fitted to points by `fit`.
 
-    Before the first `fit` it is N(0, I). Gradients do not change it. Ghosh et al., "From Variational
-    to Deterministic Autoencoders", 2020, section 5, sample an autoencoder from such a mixture, fitted
-    to the codes of the training images. https://arxiv.org/abs/1903.12436
+    Before the first `fit` it is N(0, I). Gradients do not change it. Ghosh et al., "From
+    Variational to Deterministic Autoencoders", 2020, section 5, sample an autoencoder from such a
+    mixture, fitted to the codes of the training images. https://arxiv.org/abs/1903.12436
 
     Args:
         dim: D of the latents.

@@ -1,4 +1,4 @@
-"""The base class of families, conditionals and priors, and the checks that models make of them."""
+"""The base class of families, conditionals and priors, and checks of parts for models."""
 
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,14 @@ tfd = tfp.distributions
 
 
 class Part(FromArguments, keras.layers.Layer):
-    """A layer that computes in float32, whatever the global precision policy is.
+    """A layer that computes in float32 under any global precision policy.
 
     Log-densities and samples are too inexact in half precision. The networks inside a part keep the
     precision that they were built with.
 
     Four properties say what the distribution of a part can do, so that a model can check its parts
-    without running a network. A subclass overrides what does not hold, for example with
-    `has_density = False`, or overrides `made_of` if other parts decide.
+    without running a network. A subclass overrides a property that does not hold, for example with
+    `has_density = False`, or overrides `made_of` if other parts determine the properties.
     """
 
     def __init__(self, **kwargs):
@@ -30,7 +30,7 @@ class Part(FromArguments, keras.layers.Layer):
         self.built = True
 
     def made_of(self) -> tuple["Part", ...]:
-        """The parts that decide what this part can do; none for a family or a simple prior."""
+        """The parts that determine the properties; empty for a family or a simple prior."""
         return ()
 
     @property
@@ -88,7 +88,7 @@ def refuse_learned(prior: "Prior", who: str) -> None:
     """
     if prior.is_learned:
         raise ValueError(
-            f"The prior of {who} must be fixed: use a prior that does not learn, such as "
+            f"The prior of {who} must be fixed: use a prior without trainable weights, such as "
             f"StandardNormal. Received: {described(prior)}, which has trainable weights."
         )
 
@@ -112,7 +112,7 @@ def need_density(part: Part, who: str, everywhere: bool = False) -> None:
     if everywhere and not part.has_density_everywhere:
         raise ValueError(
             f"{_start(who)} needs a density at any latents z: use the family DiagonalNormal, for "
-            f"example. Received: {described(part)}, which knows the density of its own draws only."
+            f"example. Received: {described(part)}, which has a density only at its own draws."
         )
 
 
@@ -165,7 +165,7 @@ def _start(who):
 
 
 def kl(q: tfd.Distribution, p: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
-    """KL(q || p): exact if TFP has a formula for the pair, else estimated at `z` ~ q."""
+    """KL(q || p): exact if TFP has a formula for the pair, otherwise estimated at `z` ~ q."""
     try:
         return tfd.kl_divergence(q, p)
     except NotImplementedError:

@@ -1,4 +1,4 @@
-"""Priors over latents: fixed ones, and a prior that depends on a condition."""
+"""Priors over latents: fixed priors, and a prior that depends on a condition."""
 
 import inspect
 import math
@@ -19,11 +19,11 @@ class Prior(Part):
     """p(z): called without arguments, or with a condition `y` that it may ignore.
 
     A prior returns a distribution over `z[dim]`. An adversarial model only samples its prior; a
-    likelihood model also needs `log_prob`. A prior without a density sets `has_density = False`, and
-    a prior with weights that its draws are not differentiable in sets
+    likelihood model also needs `log_prob`. A prior without a density sets `has_density = False`. A
+    prior whose draws are not differentiable with respect to its weights sets
     `has_differentiable_draws = False`.
 
-    `call` may take `training` as well, if the prior has layers that behave differently in training.
+    `call` may also take `training`, if the prior has layers that behave differently in training.
     """
 
     def __call__(self, y: tf.Tensor | None = None, training: bool = False) -> tfd.Distribution:
@@ -40,7 +40,7 @@ class Prior(Part):
         return bool(self.trainable_variables)
 
     def bind(self, posterior: Conditional) -> None:
-        """Receives the model's q(z | x), for priors that depend on it. A model calls it when built."""
+        """Receives q(z | x), for priors that depend on it. Models call `bind` when they are built."""
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -100,8 +100,8 @@ class UniformOnSphere(Prior):
     `model.interpolate(..., spherical=True)`, stays on the sphere: White, "Sampling Generative
     Networks", 2016, section 2. https://arxiv.org/abs/1609.04468
 
-    `log_prob` is relative to the area of the sphere, -log(area) for every z on it. It is not a density
-    over R^dim, so `has_density` is False.
+    `log_prob` is relative to the area of the sphere, -log(area) for every z on it. It is not a
+    density over R^dim, so `has_density` is False.
 
     Args:
         dim: D of the latents, at least 2.
@@ -178,21 +178,21 @@ class _OnSphere(tfd.Distribution):
 class ConditionalPrior(Prior):
     """p(z | y): a network of the condition, and the family that its output parameterises.
 
-    The prior network of Sohn et al., "Learning Structured Output Representation using Deep
-    Conditional Generative Models", 2015, section 4 (their p(z | x): the seen part is their x and our
-    y). It returns one distribution for each condition, with the batch shape `[B]`.
+    This is the prior network of Sohn et al., "Learning Structured Output Representation using Deep
+    Conditional Generative Models", 2015, section 4 (their p(z | x): the seen part is their x and
+    our y). It returns one distribution for each condition, with the batch shape `[B]`.
     https://papers.nips.cc/paper/5775
 
-    With a `baseline`, the prior network also sees a deterministic network's guess at the image, as in
-    the paper's section 4 ("recurrent connection"). The guess is computed without dropout and
+    With a `baseline`, the prior network also takes the prediction of a deterministic network, as in
+    the paper's section 4 ("recurrent connection"). The prediction is computed without dropout and
     without a gradient, so the prior never changes the baseline.
 
     Args:
-        network: A built `keras.Model` from `y[B, ...]`, with a baseline from `[y, guess]`, to
-            parameters of `z[D]`.
+        network: A built `keras.Model` from `y[B, ...]`, or from `[y, prediction]` with a baseline,
+            to parameters of `z[D]`.
         family: A `Family` over vectors.
         baseline: `None`, or p(x | y) as a `Completion` whose network's only input is `y`; its mean
-            is the guess.
+            is the prediction.
 
     Raises:
         ValueError: If the networks take other inputs and, when called, if `y` is `None`.
@@ -211,7 +211,7 @@ class ConditionalPrior(Prior):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        inputs = "y" if baseline is None else "[y, guess]"
+        inputs = "y" if baseline is None else "[y, prediction]"
         if len(network.inputs) != (1 if baseline is None else 2):
             raise ValueError(
                 f"The network of this ConditionalPrior must take {inputs}. "

@@ -1,7 +1,7 @@
 """Evaluation of models and of sets of images: protocol, results, ranking.
 
-`zoo.metrics` has the formulas. This package chooses the images that enter them, records results with
-their protocols, and ranks results of equal protocol.
+`zoo.metrics` has the formulas. This package chooses the images for the formulas, records results
+with their protocols, and ranks results of equal protocol.
 
 - `registry`: the metrics by name.
 - `evaluation`: `Evaluation`, which computes them.

@@ -48,8 +48,8 @@ def svm_on_codes(
     """The error of a support vector machine on a model's codes, in [0, 1].
 
     This is M1 of Kingma et al., "Semi-supervised Learning with Deep Generative Models", 2014,
-    https://arxiv.org/abs/1406.5298. The SVM has an RBF kernel and learns from the posterior means of
-    the labelled training images.
+    https://arxiv.org/abs/1406.5298. The SVM has an RBF kernel and learns from the posterior means
+    of the labelled training images.
 
     Args:
         model: A model that has `encode`, such as a `VAE`.
@@ -59,12 +59,13 @@ def svm_on_codes(
         batch_size: Number of images at a time.
 
     Raises:
-        ValueError: If the model has no `encode`, or if no training image or no image of the split has
-            a label.
+        ValueError: If the model has no `encode`, or if no training image or no image of the split
+            has a label.
 
     Notes:
-        The SVM of the paper is transductive: it also sees the unlabelled codes. Codes are not scaled
-        to unit variance, because that would amplify the noise of latents that the model does not use.
+        The SVM of the paper is transductive: it also uses the unlabelled codes. Codes are not
+        scaled to unit variance, because that would amplify the noise of latents that the model does
+        not use.
 
     Example:
         >>> data = zoo.datasets.load("digits", num_labels=50)
@@ -123,8 +124,8 @@ def cluster_error(
         batch_size: Number of images at a time.
 
     Raises:
-        ValueError: If the model has no `classify`, or if no validation image or no image of the split
-            has a label.
+        ValueError: If the model has no `classify`, or if no validation image or no image of the
+            split has a label.
 
     Example:
         >>> data = zoo.datasets.load("digits")
@@ -158,7 +159,7 @@ def _labelled(y, data, split):
     labelled = np.zeros(0, bool) if y is None or y.ndim != 1 else y >= 0
     if not labelled.any():
         raise ValueError(
-            "Errors are counted on images with a label, an int. "
+            "Errors are counted on images with integer labels. "
             f"Received: split '{split}' of '{data.name}', which has none."
         )
     return labelled

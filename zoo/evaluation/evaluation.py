@@ -23,7 +23,7 @@ from zoo.versions import versions
 
 @dataclasses.dataclass
 class Evaluation:
-    """The inputs of all metrics. Use `of_model` or `of_images` to create one.
+    """The inputs of all metrics. Create an `Evaluation` with `of_model` or `of_images`.
 
     Attributes:
         real: The reference images, in 8 bits, never binarised.
@@ -38,7 +38,7 @@ class Evaluation:
         importance_samples: Number of draws for the likelihood of each image, K.
         limit: Number of images for likelihoods.
         batch_size: Number of images at a time.
-        sampling: What to record about the model: run, checkpoint, epoch.
+        sampling: Facts about the model to record: run, checkpoint, epoch.
         progress: A function that is called with a line of text, the number of items done and their
             total number.
     """
@@ -76,7 +76,7 @@ class Evaluation:
 
         Args:
             model: The model, with the weights to score.
-            data: The data set, binarised as in training; feature networks see the grey images.
+            data: The data set, binarised as in training; feature networks receive the grey images.
             split: "train", "validation" or "test".
             num_samples: Number of images to generate.
             extractor: A feature network from `zoo.features.get`; `None` excludes the metrics that
@@ -138,7 +138,7 @@ class Evaluation:
             fake: The generated images.
             extractor: A feature network from `zoo.features.get`.
             cache: Folder for features of real images.
-            names: What the two sets are called in results.
+            names: Names of the two sets in results.
             seed: Seed of all draws.
             progress: As for `of_model`.
 
@@ -196,10 +196,11 @@ class Evaluation:
 
     @functools.cached_property
     def floor_sets(self) -> tuple[Images, Images]:
-        """Two sets of real images: the reference, and images in place of the generated ones.
+        """Two sets of real images: the reference, and images in place of the generated images.
 
-        The second set comes from another split, as many images as are generated if the split has
-        them. Without a data set, the two sets are halves of the reference.
+        The second set comes from another split. It has as many images as are generated, or all
+        images of the split if there are fewer. Without a data set, the two sets are halves of the
+        reference.
         """
         if self.data is not None:
             split = next(s for s in ("validation", "train") if s != self.split)
@@ -230,7 +231,7 @@ class Evaluation:
         return self.data.arrays(self.split, self.limit)
 
     def condition(self, y: np.ndarray | None) -> np.ndarray | None:
-        """`y` of the data if the model needs a condition, else `None`."""
+        """`y` of the data if the model needs a condition, otherwise `None`."""
         return y if self._needs_condition else None
 
     @property
@@ -336,10 +337,10 @@ class Evaluation:
         return digest.hexdigest()
 
     def request(self, key: str) -> dict[str, Any]:
-        """What a metric's value follows from, as far as it is known before the computation.
+        """Everything that determines a metric's value and is known before the computation.
 
-        Results of equal requests are results of the same measurement: of the same weights, on the
-        same images, with the same network and settings.
+        Results of equal requests are results of the same measurement: the same weights, images,
+        network and settings.
 
         Args:
             key: A key of `METRICS`. The metric must apply: see `lacks`.
@@ -364,18 +365,19 @@ class Evaluation:
     def run(
         self, keys: Iterable[str] | None = None, store: Store | None = None
     ) -> Iterator[Result]:
-        """Computes metrics, and yields each result when it is there.
+        """Computes metrics, and yields each result as soon as it is computed.
 
-        A metric that does not apply, or fails, yields a result without a value; its `error` says why.
+        A metric that does not apply, or fails, yields a result without a value; its `error` says
+        why.
 
         Args:
             keys: Keys of `METRICS` or `GROUPS`; by default those of `usual`.
-            store: A store of results. Results of equal request are taken from it instead of being
-                computed, and new results are added to it.
+            store: A store of results. Results of equal requests are read from the store instead of
+                being computed, and new results are added to the store.
 
         Raises:
             ValueError: If a key is unknown, or if a metric needs a feature network and there is
-                none. Both are checked before the first computation.
+                no feature network. Both are checked before the first computation.
         """
         keys = self.usual() if keys is None else resolve(keys)
         if self.extractor is None and (needy := [k for k in keys if METRICS[k].features]):
@@ -416,7 +418,7 @@ class Evaluation:
             yield dataclasses.replace(result, request=request, floor=_plain(floors.get(kind)))
 
     def _prepare(self, metric):
-        """Computes what several metrics share, so that its time is not part of any of them."""
+        """Computes shared inputs of metrics, whose time is not counted for any metric."""
         if metric.generated:
             _ = self.fake
         if metric.features:

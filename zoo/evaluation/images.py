@@ -27,7 +27,7 @@ class Images:
 
     Args:
         pixels: uint8 `[N, H, W, C]`.
-        source: Where the images come from, in words.
+        source: The origin of the images, in words.
         extractor: The feature network.
         cache: A folder for features; `None` for no cache.
         progress: A function that is called with a line of text, the number of images done and their
@@ -74,8 +74,8 @@ class Images:
     @functools.cached_property
     def _extracted(self) -> Features:
         def compute():
-            # The extractor refuses 8-bit images of zeros and ones as a likely mistake. Here they are
-            # valid images that are almost black.
+            # The extractor rejects 8-bit images of zeros and ones as a likely mistake. Here they
+            # are valid images that are almost black.
             images = self.unit if self.pixels.max() <= 1 else self.pixels
             what = f"{self.extractor.id} features of {self.source}"
             return self.extractor(images, progress=functools.partial(self.progress, what))
@@ -193,7 +193,7 @@ def samples(
     images = np.empty([n, *model.image_shape], np.uint8)
     for start in range(0, n, batch_size):
         count = min(batch_size, n - start)
-        # A full batch each time, so that the graph of the model is traced once.
+        # Every batch is full, so that the graph of the model is traced once.
         conditions = None if y is None else y[rows[start : start + batch_size]]
         drawn = model.sample(batch_size, conditions, seed=tf.constant([seed, start], tf.int32))[
             :count

@@ -1,4 +1,4 @@
-"""The metrics by name: what each one needs from an `Evaluation`, how it is computed and ranked."""
+"""The metrics by name: the inputs, the computation and the ranking of each metric."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -34,20 +34,21 @@ class Metric(NamedTuple):
     Attributes:
         about: A description in one line.
         group: "images", "likelihood", "latent", "reconstruction", "disentanglement" or "training".
-        kinds: The kinds of value that the metric gives, each with its better end: "higher", "lower",
-            or `None` for a value that describes and is not ranked.
+        kinds: The kinds of value that the metric returns. Each kind states which values are better,
+            "higher" or "lower", or is `None` for a value that is not ranked.
         compute: A function from an `Evaluation` to an `Estimate` for each kind.
         between: A function from real `Images`, generated `Images` and a seed to the same estimates,
             for metrics that need nothing else. The floor is computed with it.
         needs: What the metric needs from the model: "data" for a model with its data set, otherwise
             names of abilities.
-        settings: The attributes of the `Evaluation` that change the value, apart from images,
+        settings: The attributes of the `Evaluation` that change the value, other than images,
             feature network, seed and batch size.
         generated: Whether the metric needs generated images, from a model or from a folder.
         features: Whether the metric needs a feature network.
-        smallest: The least height and width of the images, in pixels.
-        reference: The images that the metric is measured on: "real", the grey 8-bit images; "x", the
-            first images as the model takes them; "labelled", all images as the model takes them.
+        smallest: The smallest height and width of the images, in pixels.
+        reference: The images that the metric is measured on: "real", the grey 8-bit images; "x",
+            the first images as the model takes them; "labelled", all images as the model takes
+            them.
         usual: A function from an `Evaluation` to whether the metric is computed by default.
     """
 
@@ -76,7 +77,7 @@ class Metric(NamedTuple):
 
     @property
     def has_better_end(self) -> bool:
-        """Whether the first kind has a better end."""
+        """Whether values of the first kind are ranked."""
         return self.kinds[self.main_kind] is not None
 
 
@@ -355,7 +356,7 @@ METRICS: dict[str, Metric] = {
         lambda e: {"beta_vae": metrics.beta_vae_score(*_codes_and_factors(e), seed=e.seed)},
     ),
 }
-"""What `Evaluation.run` computes, by key, in this order."""
+"""The metrics by key, in the order in which `Evaluation.run` computes them."""
 
 HIGHER_IS_BETTER = {
     kind: better == "higher"
@@ -363,7 +364,7 @@ HIGHER_IS_BETTER = {
     for kind, better in metric.kinds.items()
     if better is not None
 }
-"""Whether a higher value is better, by the kinds that have a better end."""
+"""Maps each ranked kind to whether a higher value is better."""
 
 GROUPS = {
     group: [key for key, metric in METRICS.items() if metric.group == group]

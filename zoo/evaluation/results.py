@@ -15,7 +15,7 @@ from zoo.evaluation.registry import HIGHER_IS_BETTER
 
 SCHEMA = 1
 
-# Settings that do not change what is estimated, and observations of the computation.
+# Settings that do not change the estimated quantity, and observations of the computation.
 _NOT_PROTOCOL = {"seed", "batch_size", "block", "rank_deficient", "clipped", "dtype"}
 # Descriptions of the images, which their checksum replaces.
 _WORDS_FOR_DATA = {"images", "binarize"}
@@ -27,17 +27,17 @@ class Result:
 
     Attributes:
         metric: The name of the metric, such as "classifier-FID[mnist-cnn-v1]".
-        kind: The kind of value, one of `Metric.kinds`, such as "fid"; "objective: NAME" for a loss or
-            term of the model.
+        kind: The kind of value, one of `Metric.kinds`, such as "fid"; "objective: NAME" for a loss
+            or term of the model.
         value: The value; `None` if there is none, and then `error` says why.
-        stderr: The standard error of the value, where there is one.
+        stderr: The standard error of the value, if there is one.
         n_real: Number of real images.
         n_fake: Number of generated images.
-        floor: The same metric between other real images and the same real images: `value`, `stderr`,
-            `n_real`, `n_fake`, `source`. There are as many other images as generated ones, or fewer
-            if the data set has fewer.
-        bias: The expectation of the estimate for two sets of these sizes from one distribution, where
-            a formula is known.
+        floor: The same metric between other real images and the same real images: `value`,
+            `stderr`, `n_real`, `n_fake`, `source`. There are as many other images as generated
+            ones, or fewer if the data set has fewer.
+        bias: The expectation of the estimate for two sets of these sizes from one distribution,
+            if a formula is known.
         estimator: Method and settings.
         details: Further numbers, and warnings.
         extractor: The feature network: id, SHA-256 of the weights, layer, training data.
@@ -45,12 +45,12 @@ class Result:
         data: The reference: data set, split, SHA-256 of the images.
         sampling: The source of the images: run, checkpoint, epoch, seed, averaged weights, and the
             seconds that sampling took.
-        request: What was asked for, as `Evaluation.request` gives it: everything known in advance
-            that the value follows from. Empty for a metric that does not apply.
+        request: The request, as `Evaluation.request` returns it: everything that determines the
+            value and is known in advance. Empty for a metric that does not apply.
         environment: Versions and devices.
         seconds: Wall time of this metric alone.
         status: "ok" or "failed".
-        error: The reason of a failure.
+        error: The reason for a failure.
         schema: Version of this format.
     """
 
@@ -141,7 +141,7 @@ def read(path: str | os.PathLike) -> list[Result]:
     """The results in a file of JSON lines, oldest first.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If a line is not a result.
     """
     if not os.path.isfile(path):
@@ -168,7 +168,7 @@ class Store:
     """Results that are looked up by request, and the file to which new results are appended.
 
     Args:
-        path: A file of JSON lines, read if it exists. New results go there.
+        path: A file of JSON lines, read if it exists. New results are appended to it.
         read_only: Further files of JSON lines; those that exist are read and never changed.
 
     Raises:
@@ -201,10 +201,10 @@ class Store:
 
         Args:
             request: What `Evaluation.request` returns.
-            kinds: The kinds that must be there, `Metric.kinds`.
+            kinds: The required kinds, `Metric.kinds`.
 
         Returns:
-            The results, or `None` unless there is one of every kind.
+            The results, or `None` if there is no result for one of the kinds.
         """
         found = {r.kind: r for r in self._results if r.request == request}
         complete = set(kinds) <= {kind.partition(":")[0] for kind in found}
@@ -219,7 +219,7 @@ class Ranking(NamedTuple):
 
     Attributes:
         best: The names of the best models; several if their values are equal. Empty if the metric
-            has no better end, if fewer than two models have a value, or if there is a note.
+            is not ranked, if fewer than two models have a value, or if there is a note.
         note: Why values of the metric cannot be ranked, in a sentence; `None` if they can.
     """
 
@@ -273,10 +273,10 @@ class Comparison:
     Attributes:
         rows: Names of the models.
         columns: Names of the metrics.
-        cells: `Result` by (row, column), where there is one.
+        cells: `Result` by (row, column), if there is one.
         best: The best rows of each column that is ranked.
-        notes: The sentence that says why a column is not ranked, by column, for metrics with
-            different protocols.
+        notes: For columns with different protocols, the sentence that says why the column is not
+            ranked.
     """
 
     def __init__(self, results: Mapping[str, Iterable[Result]]) -> None:
@@ -404,7 +404,7 @@ def compare(results: Mapping[str, Iterable[Result]]) -> Comparison:
 
 
 def _other_sizes(result):
-    """The sizes of the floor's sets if they differ from the sizes of the value's; else `None`."""
+    """The sizes of the floor's sets if they differ from those of the value; otherwise `None`."""
     floor = result.floor
     same = result.n_real in (None, floor.get("n_real")) and result.n_fake == floor.get("n_fake")
     return None if same else f"{floor.get('n_real'):,} and {floor.get('n_fake'):,}"
@@ -423,5 +423,5 @@ def _flatten(content: Mapping, prefix: str = ""):
 
 
 def _short(value):
-    """A value of a protocol for a sentence: a checksum by its first eight digits."""
+    """A protocol value for use in a sentence. A checksum is shortened to eight digits."""
     return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{56}\b", r"\1...", str(value))

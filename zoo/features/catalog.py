@@ -34,7 +34,7 @@ class Shipped:
 
     Attributes:
         sha256: SHA-256 of the file of the weights.
-        datasets: The data sets that it is for. It was trained on the first one.
+        datasets: The data sets that it suits. It was trained on the first of them.
     """
 
     sha256: str
@@ -74,7 +74,7 @@ def for_dataset(dataset_name: str) -> str | None:
 
 
 def get(name: str, weights: str | os.PathLike | None = None) -> Extractor:
-    """A feature network by name. It is never replaced by another one.
+    """Returns a feature network by name, and never substitutes another network.
 
     | name | features | weights |
     |---|---|---|
@@ -83,8 +83,8 @@ def get(name: str, weights: str | os.PathLike | None = None) -> Extractor:
     | inception-clean | the same; resize of Clean-FID | your file |
     | keras-inceptionv3-imagenet | the last average, 2048, of Keras's InceptionV3 | from Keras |
 
-    Published FIDs, KIDs and Inception scores use inception-ttur or inception-clean; values of the two
-    are not comparable with each other. The network of Keras is a different training.
+    Published FIDs, KIDs and Inception scores use inception-ttur or inception-clean; values of the
+    two are not comparable with each other. Keras trained its network separately.
 
     Args:
         name: One of `names()`.
@@ -140,8 +140,8 @@ def _inception(name: str, weights: str | os.PathLike | None) -> Extractor:
         looked = f"'{path}' is not a file" if path else "no file was named"
         raise WeightsNotFound(
             f"{name!r} needs classify_image_graph_def.pb, which the zoo does not ship, and "
-            f"{looked}. Get {INCEPTION_URL}, unpack the file, and name it by `weights` (--weights "
-            "for the programs) or by the environment variable ZOO_INCEPTION."
+            f"{looked}. Get {INCEPTION_URL}, unpack the file, and set its path in `weights` (--weights "
+            "for the programs) or in the environment variable ZOO_INCEPTION."
         )
     graph = inception.read(path)
     inception.check(graph, path)
@@ -173,7 +173,7 @@ def _keras_inception(name: str, weights: str | os.PathLike | None) -> Extractor:
     if not path.is_file():
         raise WeightsNotFound(
             f"The weights of {name!r} are not in '{path}', which is not a file. Get "
-            f"{KERAS_URL}, and name it by `weights` (--weights for the programs)."
+            f"{KERAS_URL}, and set its path in `weights` (--weights for the programs)."
         )
     if (found := _checksum(path, "md5")) != KERAS_MD5:
         raise ValueError(
@@ -190,7 +190,7 @@ def _keras_download(name: str) -> str:
     except Exception as error:  # `get_file` raises plain `Exception`.
         raise WeightsNotFound(
             f"The weights of {name!r} are not in Keras's cache, and their download failed "
-            f"({error}). Get {KERAS_URL}, and name the file by `weights` (--weights for the "
+            f"({error}). Get {KERAS_URL}, and set its path in `weights` (--weights for the "
             "programs)."
         ) from error
 

@@ -112,13 +112,14 @@ class Extractor:
         Args:
             images: As for `preprocess`: uint8 `[N, H, W, C]`, or floats in [0, 1].
             batch_size: Number of images at a time. The features do not depend on it.
-            progress: A function that is called after each batch with the number of images done and N.
+            progress: A function that is called after each batch with the number of images done and
+                N.
 
         Returns:
             float32 `Features`, in the order of the images.
 
         Raises:
-            ValueError: If `preprocess` refuses the images, or if the batch size is below 1.
+            ValueError: If `preprocess` rejects the images, or if the batch size is below 1.
         """
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")

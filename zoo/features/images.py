@@ -20,9 +20,9 @@ def preprocess(
 ) -> np.ndarray:
     """Preprocesses images of any size for a network.
 
-    Floats are rounded to 256 levels before resizing, so that samples of a model and images from files
-    are treated equally. Nothing is rounded after resizing; overshoot of the filter is clipped. The
-    aspect ratio is not preserved.
+    Floats are rounded to 256 levels before resizing, so that samples of a model and images from
+    files are treated equally. Nothing is rounded after resizing; overshoot of the filter is
+    clipped. The aspect ratio is not preserved.
 
     Methods, each applied to one channel at a time in float32:
 
@@ -36,16 +36,16 @@ def preprocess(
     Args:
         images: uint8 `[N, H, W, C]`, or floats in [0, 1]; C is 1 or 3.
         size: Height and width of the result, in pixels.
-        method: One of `METHODS`. Images of the right size are not changed by any of them.
-        gray: "repeat": the result has three channels, equal ones for grey images. "keep": the result
-            has one channel, and colour images are refused.
+        method: One of `METHODS`. No method changes images of the right size.
+        gray: "repeat": the result has three channels, equal ones for grey images. "keep": the
+            result has one channel, and colour images raise an error.
         value_range: The values of black and of full intensity.
 
     Returns:
         float32 `[N, size, size, 3 or 1]`.
 
     Raises:
-        ValueError: If the shape is another one, if the type is an integer other than uint8, if floats
+        ValueError: If the shape is wrong, if the type is an integer other than uint8, if floats
             are not in [0, 1], if a uint8 array has zeros and ones only, or if an option is unknown.
 
     Example:
@@ -76,12 +76,12 @@ def check(images: Any, gray: str) -> np.ndarray:
     if not floats and images.dtype != np.uint8:
         raise ValueError(f"{expected} Received: {images.dtype}. Cast to one of them.")
     low, high = images.min(), images.max()
-    if floats and not (low >= 0 and high <= 1):  # This form refuses NaN as well.
+    if floats and not (low >= 0 and high <= 1):  # This form rejects NaN as well.
         raise ValueError(f"{expected} Received: {images.dtype} from {low} to {high}.")
     if not floats and high == 1:
         raise ValueError(
             f"{expected} Received: uint8 of zeros and ones only, which are two shades of black. "
-            "Give binary images as floats."
+            "Pass binary images as floats."
         )
     return images
 

@@ -82,7 +82,7 @@ def structure(graph: tf.compat.v1.GraphDef) -> dict[str, Any]:
 
 
 def check(graph: tf.compat.v1.GraphDef, path: str | os.PathLike) -> None:
-    """Raises a `ValueError` unless the graph has the structure of that of 2015-12-05.
+    """Raises a `ValueError` unless the graph has the structure of the graph of 2015-12-05.
 
     The graph is identified by its preprocessing, its layers and the number of its weights, because
     no checksum of the file is published. The values of the weights are not checked: every result
@@ -116,5 +116,5 @@ def network(graph: tf.compat.v1.GraphDef) -> Callable[[np.ndarray], list[np.ndar
         # The path of the graph from here to the logits has shapes for one image.
         features = tf.reshape(pool, [-1, weights.shape[0]])
         logits = features @ weights
-    # A session, because functions do not support BatchNormWithGlobalNormalization of the graph.
+    # A session is used, because functions do not support BatchNormWithGlobalNormalization.
     return tf.compat.v1.Session(graph=within).make_callable([features, logits], [images])

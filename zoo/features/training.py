@@ -22,7 +22,7 @@ BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY, SHIFT = 128, 2e-3, 1e-3, 2
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What differs between the data sets.
+    """The settings that differ between data sets.
 
     Attributes:
         id: The name of the feature network.
@@ -57,7 +57,7 @@ def make(
     Args:
         recipe: One of `RECIPES`.
         data: The data set, `[28, 28, 1]`, with labels.
-        folder: Where the two files go. It is created if needed.
+        folder: The folder of the two files. It is created if needed.
         epochs: Number of passes over the training set; by default those of the recipe.
         seed: Seed of weights, order, augmentation and dropout.
         overwrite: Whether to replace existing weights.
@@ -88,7 +88,7 @@ def make(
 
 
 def train(data: ImageData, epochs: int, flip: bool, seed: int) -> keras.Model:
-    """A classifier that is trained on the training split. The other splits are not used.
+    """Trains a classifier on the training split. The other splits are not used.
 
     Args:
         data: The data set, `[28, 28, 1]`, with labels.
@@ -97,7 +97,7 @@ def train(data: ImageData, epochs: int, flip: bool, seed: int) -> keras.Model:
         seed: Seed of weights, order, augmentation and dropout.
 
     Returns:
-        What `zoo.features.classifier.classifier` builds.
+        A trained `zoo.features.classifier.classifier`.
     """
     keras.utils.set_random_seed(seed)
     network = classifier.classifier(len(data.label_names))

@@ -50,19 +50,19 @@ def annealed_importance_sampling(
 
     It needs p(x, z), but not p(z | x). Neal, "Annealed importance sampling", 2001
     (https://arxiv.org/abs/physics/9803008), as used by Wu et al., "On the Quantitative Analysis of
-    Decoder-Based Generative Models", 2017 (https://arxiv.org/abs/1611.04273). Each chain starts at a
-    draw from `initial` and passes through the densities
+    Decoder-Based Generative Models", 2017 (https://arxiv.org/abs/1611.04273). Each chain starts at
+    a draw from `initial` and passes through the densities
 
         initial(z)^(1 - b) (p(z) p(x | z))^b
 
-    with T powers b up to 1 on a sigmoid, as in Wu et al., with small steps at both ends. There is one
-    Hamiltonian Monte Carlo move at each power. The mean weight of the chains is an unbiased estimate
-    of p(x) for any number and size of steps. Therefore the expectation of minus its logarithm is an
-    upper bound on -log p(x). More chains and more steps tighten the bound.
+    with T powers b up to 1 on a sigmoid, as in Wu et al., with small steps at both ends. There is
+    one Hamiltonian Monte Carlo move at each power. The mean weight of the chains is an unbiased
+    estimate of p(x) for any number and size of steps. Therefore the expectation of minus its
+    logarithm is an upper bound on -log p(x). More chains and more steps tighten the bound.
 
-    The weights would be biased if the step sizes adapted to the chains. Therefore a preliminary pass
-    with separate draws finds the step sizes, for each b and observation, with which about 65 % of the
-    moves are accepted; the chains then use these fixed step sizes.
+    The weights would be biased if the step sizes adapted to the chains. Therefore a preliminary
+    pass with separate draws finds the step sizes, for each b and observation, with which about 65 %
+    of the moves are accepted; the chains then use these fixed step sizes.
 
     Args:
         log_likelihood: log p(x | z), a differentiable function from `z[K, B, D]` and `x[B, ...]` to
@@ -74,7 +74,7 @@ def annealed_importance_sampling(
         num_steps: Number of powers, T.
         num_chains: Number of chains for each observation, K.
         leapfrog_steps: Number of leapfrog steps of one move.
-        step_size: Size of the leapfrog steps. If it is given, there is no preliminary pass.
+        step_size: Size of the leapfrog steps. If it is set, there is no preliminary pass.
         batch_size: Number of observations at a time. The random numbers are drawn for a batch as a
             whole, so the noise of the estimate depends on the batch size.
         seed: Seed of all draws.
@@ -137,7 +137,7 @@ def annealed_importance_sampling(
         else:
             step_sizes = tf.fill([num_steps, len(part)], np.float32(step_size))
         log_weights, acceptance = (t.numpy() for t in run(part, step_sizes, run_seed))
-        with np.errstate(invalid="ignore"):  # Values that are not finite are refused at the end.
+        with np.errstate(invalid="ignore"):  # Values that are not finite raise an error at the end.
             total = np.logaddexp.reduce(log_weights, 0)
             effective.append(np.exp(2 * total - np.logaddexp.reduce(2 * log_weights, 0)))
         nats.append(np.log(num_chains) - total)
@@ -179,14 +179,14 @@ def annealed_nll(
 ) -> Estimate:
     """-log p(x) by `annealed_importance_sampling`, for any model with a likelihood and a prior.
 
-    It needs no encoder, and serves to check importance sampling with an encoder.
+    It needs no encoder, so it can check importance sampling with an encoder.
 
     Args:
         model: A model with `likelihood` and a `prior` that has a density.
         x: Images `[N, H, W, C]`, as for `negative_log_likelihood`.
         initial: The distribution that chains start from: "prior"; "posterior" for q(z | x), which
-            is nearer to p(z | x) and needs fewer steps; or "normal" for the normal distribution with
-            the mean and variance of a q(z | x) without a density, as in Mescheder et al.,
+            is nearer to p(z | x) and needs fewer steps; or "normal" for the normal distribution
+            with the mean and variance of a q(z | x) without a density, as in Mescheder et al.,
             "Adversarial Variational Bayes", 2017 (https://arxiv.org/abs/1701.04722). 1e-4 is added
             to the variance.
         num_steps: Number of powers, T.
@@ -302,7 +302,7 @@ class _Path:
         return gain if self.from_prior else gain + self.prior.log_prob(z) - self.initial.log_prob(z)
 
     def move(self, z, step, step_size, seed):
-        """One HMC move at the density number `step`, and the probability to accept it `[K, B]`."""
+        """One HMC move at density number `step`, and the probability of accepting it `[K, B]`."""
         b = self.powers[step]
         kernel = tfp.mcmc.HamiltonianMonteCarlo(
             lambda z: self.initial.log_prob(z) + b * self.gain(z),
@@ -325,7 +325,7 @@ class _Path:
             excess = tf.reduce_mean(accept, 0) - _ACCEPTANCE
             return step + 1, z, step_size * tf.exp(_TUNING_RATE * excess), step_sizes
 
-        z = self.begin(1, seed)  # One chain is enough for tuning, and the cheapest.
+        z = self.begin(1, seed)  # One chain is enough for tuning and is the cheapest choice.
         step_size = tf.fill(tf.shape(z)[1:2], _FIRST_STEP)
         step_sizes = tf.TensorArray(tf.float32, self.num_steps, element_shape=step_size.shape)
         loop = (0, z, step_size, step_sizes)
@@ -335,7 +335,7 @@ class _Path:
         """The logs of the weights `[K, B]`, and the share of accepted moves `[B]`."""
 
         def body(step, z, log_weight, accepted):
-            # In float64, because each step adds a little to thousands of nats.
+            # In float64, because each step adds a small value to thousands of nats.
             rise = self.powers[step + 1] - self.powers[step]
             log_weight += tf.cast(rise * self.gain(z), tf.float64)
             here = tf.random.experimental.stateless_fold_in(seed, step)

@@ -20,7 +20,7 @@ def classifier_score(logits: np.ndarray, splits: int = 10, seed: int = 0) -> Est
 
     Returns:
         The score, and its standard error over the parts if there are several.
-        `details["std_over_splits"]` is the standard deviation (divided by n) that papers print.
+        `details["std_over_splits"]` is the standard deviation (divided by n) that papers report.
 
     Raises:
         ValueError: If there are fewer examples than parts, or if a logit is NaN, infinite or an

@@ -1,10 +1,10 @@
 """Disentanglement scores: whether each dimension of a code represents one factor of variation.
 
-The scores take arrays: `codes[N, D]`, the posterior means of N images, and `factors[N, F]`, the values
-of the F factors that generated the images, numbered 0, 1, ... for each factor. Sizes and settings are
-those of Locatello et al., "Challenging Common Assumptions in the Unsupervised Learning of Disentangled
-Representations", 2019, https://arxiv.org/abs/1811.12359, who compare the scores: 10,000 examples to
-train on, 5,000 to test on.
+The scores take arrays: `codes[N, D]`, the posterior means of N images, and `factors[N, F]`, the
+values of the F factors that generated the images, numbered 0, 1, ... for each factor. Sizes and
+settings are those of Locatello et al., "Challenging Common Assumptions in the Unsupervised Learning
+of Disentangled Representations", 2019, https://arxiv.org/abs/1811.12359, who compare the scores:
+10,000 examples to train on, 5,000 to test on.
 """
 
 from typing import Any
@@ -25,8 +25,8 @@ def mutual_information_gap(codes: Any, factors: Any, bins: int = 20) -> Estimate
     information from a histogram is too large, by (bins - 1)(values - 1) / 2N nats on average for
     independent uniform variables: values up to this level are chance.
 
-    Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders", 2018, section 4,
-    https://arxiv.org/abs/1802.04942; with the bins of Locatello et al. (2019).
+    Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders", 2018, section
+    4, https://arxiv.org/abs/1802.04942; with the bins of Locatello et al. (2019).
 
     Args:
         codes: Floats `[N, D]`, D >= 2.
@@ -35,7 +35,8 @@ def mutual_information_gap(codes: Any, factors: Any, bins: int = 20) -> Estimate
 
     Returns:
         The score. `details`: `mutual_information` in nats, for each factor a list over dimensions,
-        and for each factor its `entropy`, its `gap` (over the entropy) and the `chance` level above.
+        and for each factor its `entropy`, its `gap` (over the entropy) and the `chance` level
+        above.
 
     Raises:
         ValueError: If the arrays have other shapes, types or ranges, or if `bins` < 2.
@@ -79,9 +80,9 @@ def dci(
 
     Gradient-boosted trees predict each factor from the code; R[D, F] is the importance of each
     dimension for each factor. The rows of R, normalised, are distributions over factors. The
-    disentanglement of a dimension is one minus the entropy of its distribution to the base F, and the
-    score is the mean over dimensions weighted by their share of R. Completeness is the same for the
-    columns of R, distributions over dimensions, to the base D: it is 1 if one dimension alone
+    disentanglement of a dimension is one minus the entropy of its distribution to the base F, and
+    the score is the mean over dimensions weighted by their share of R. Completeness is the same for
+    the columns of R, distributions over dimensions, to the base D: it is 1 if one dimension alone
     predicts each factor. Informativeness is the accuracy of the trees.
 
     Eastwood & Williams, "A Framework for the Quantitative Evaluation of Disentangled
@@ -96,18 +97,18 @@ def dci(
         seed: Seed of the trees, which break ties between equal splits at random.
 
     Returns:
-        `disentanglement` (0 if no dimension is important) with `details["importances"]`, R as a list
-        of rows; `completeness`; `informativeness_train` and `informativeness_test`, with
+        `disentanglement` (0 if no dimension is important) with `details["importances"]`, R as a
+        list of rows; `completeness`; `informativeness_train` and `informativeness_test`, with
         `details["accuracies"]` for each factor.
 
     Raises:
         ValueError: If the arrays have other shapes, types or ranges.
 
     Notes:
-        The trees are the `GradientBoostingClassifier` of scikit-learn with its defaults, 100 for each
-        value of a factor, as in published numbers. They take minutes at 10,000 examples. Faster trees
-        are no replacement: histogram-based boosting has no importances, and the deep trees of forests
-        split on noise, which spreads the importances and lowers the scores.
+        The trees are the `GradientBoostingClassifier` of scikit-learn with its defaults, 100 for
+        each value of a factor, as in published numbers. They take minutes at 10,000 examples.
+        Faster trees are no replacement: histogram-based boosting has no importances, and the deep
+        trees of forests split on noise, which spreads the importances and lowers the scores.
 
     Example:
         >>> factors = np.random.default_rng(0).integers(3, size=(200, 2))
@@ -155,13 +156,13 @@ def sap(
 ) -> Estimate:
     """SAP: the gap between the two dimensions that best predict each factor.
 
-    The gap between the two best predictions is averaged over factors. A linear support vector machine
-    (C = 0.01, balanced classes) predicts the factor from one dimension; its score is the accuracy on
-    the test examples. The second best dimension has at least the accuracy of chance, so the score
-    hardly exceeds 1 - 1/values. Machines of one value against the rest cannot separate many values in
-    one dimension. If the values of a factor are evenly spaced quantities, use `continuous`: the score
-    of a dimension is then its squared correlation with the factor on the test examples, and nothing
-    is trained.
+    The gap between the two best predictions is averaged over factors. A linear support vector
+    machine (C = 0.01, balanced classes) predicts the factor from one dimension; its score is the
+    accuracy on the test examples. The second best dimension has at least the accuracy of chance, so
+    the score hardly exceeds 1 - 1/values. One-versus-rest machines cannot separate many values in
+    one dimension. If the values of a factor are evenly spaced quantities, use `continuous`: the
+    score of a dimension is then its squared correlation with the factor on the test examples, and
+    nothing is trained.
 
     Kumar et al., "Variational Inference of Disentangled Latent Concepts from Unlabeled
     Observations", 2018, section 3, https://openreview.net/forum?id=H1kG7GZAW; with the machine of
@@ -224,9 +225,9 @@ def factor_vae_score(
     """The score of FactorVAE: whether the dimension with the least variance identifies the factor.
 
     Each draw fixes one factor, in turn, at the value of a random example, and takes `batch_size`
-    examples with this value, without replacement. The dimension with the least variance in the draw,
-    relative to its variance over all codes, votes for the factor. In further draws each dimension
-    predicts the factor that received most of its votes; the score is the accuracy.
+    examples with this value, without replacement. The dimension with the least variance in the
+    draw, relative to its variance over all codes, votes for the factor. In further draws each
+    dimension predicts the factor that received most of its votes; the score is the accuracy.
 
     Kim & Mnih, "Disentangling by Factorising", 2018, section 4, https://arxiv.org/abs/1802.05983;
     with the sizes of Locatello et al. (2019).
@@ -238,21 +239,21 @@ def factor_vae_score(
         batch_size: Number of examples in a draw, at least 2.
         num_train: Number of draws that vote.
         num_eval: Number of draws that are predicted, from the same examples.
-        min_std: The least standard deviation of a dimension that votes.
+        min_std: The smallest standard deviation of a dimension that votes.
         seed: Seed of the draws.
 
     Returns:
-        The score, 0 if no dimension votes; `stderr` is over draws, for these examples. `details`: the
-        number of `active_dims`, `train_accuracy`, the accuracy of `chance`, and the `votes` for each
-        factor as a list over dimensions.
+        The score, 0 if no dimension votes; `stderr` is over draws, for these examples. `details`:
+        the number of `active_dims`, `train_accuracy`, the accuracy of `chance`, and the `votes` for
+        each factor as a list over dimensions.
 
     Raises:
         ValueError: If the arrays have other shapes, types or ranges, or if a value is too rare.
 
     Notes:
-        Dimensions below `min_std` are excluded: they have collapsed to the prior, and their noise
-        would win. The default is that of the settings of Locatello et al.; their code excludes none
-        by default. Constant dimensions never vote.
+        Dimensions below `min_std` are excluded: they have collapsed to the prior, and their small
+        noise would win the votes. The default is that of the settings of Locatello et al.; their
+        code excludes none by default. Constant dimensions never vote.
 
     Example:
         >>> factors = np.random.default_rng(0).integers(3, size=(500, 4))
@@ -314,9 +315,9 @@ def beta_vae_score(
     """The score of beta-VAE: whether a linear classifier identifies the factor that pairs share.
 
     Each draw takes `batch_size` pairs of different examples that share the value of one factor, in
-    turn. Logistic regression predicts this factor from the absolute difference of the codes, averaged
-    over pairs; the score is its accuracy in further draws. The classifier uses all dimensions
-    together, so the score can be 1 even if factors share a dimension.
+    turn. Logistic regression predicts this factor from the absolute difference of the codes,
+    averaged over pairs; the score is its accuracy in further draws. The classifier uses all
+    dimensions together, so the score can be 1 even if factors share a dimension.
 
     Higgins et al., "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational
     Framework", 2017, section 3, https://openreview.net/forum?id=Sy2fzU9gl; with the sizes and the

@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """The value of a metric, with what is needed to judge it.
+    """The value of a metric, with its standard error, sample sizes and settings.
 
     Attributes:
         value: The value.
@@ -47,8 +47,8 @@ def as_features(values: Any, name: str, at_least: int = 1) -> np.ndarray:
         at_least: The smallest valid N.
 
     Raises:
-        ValueError: If the rank is not 2, the type is not a float, there are too few rows, or a value
-            is NaN or infinite.
+        ValueError: If the rank is not 2, the type is not a float, there are too few rows, or a
+            value is NaN or infinite.
     """
     values = np.asarray(values)
     expected = f"`{name}` must be floats of shape [N, d], N at least {at_least}"

@@ -101,8 +101,8 @@ def frechet_distance(
     It is the squared 2-Wasserstein distance of two Gaussians: Dowson and Landau, "The Fréchet
     distance between multivariate normal distributions", 1982,
     https://doi.org/10.1016/0047-259X(82)90077-X. Heusel et al., "GANs Trained by a Two Time-Scale
-    Update Rule", 2017, eq. 6, https://arxiv.org/abs/1706.08500, introduce it as a score. The name FID
-    is reserved for the network and the resizing of that paper.
+    Update Rule", 2017, eq. 6, https://arxiv.org/abs/1706.08500, introduce it as a score. The name
+    FID is reserved for the network and the resizing of that paper.
 
     Each covariance is factored as C = F Fᵀ. Then tr C is the sum of the squares of F, and
     tr (C₁C₂)^½ is the sum of the singular values of F₁ᵀF₂. This needs no root of a non-symmetric
@@ -119,9 +119,9 @@ def frechet_distance(
     Returns:
         The distance, in squared units of the features. `bias` is `frechet_bias` of the estimated
         real covariance, if both sets have more examples than features; otherwise its formula does
-        not hold. `estimator["clipped"]` is the number of eigenvalues that counted as 0. A value below
-        the rounding error, d times float64's precision times tr C₁ + tr C₂, is replaced by 0, and
-        `details["rounded_to_zero"]` is true.
+        not hold. `estimator["clipped"]` is the number of eigenvalues that counted as 0. A value
+        below the rounding error, d times float64's precision times tr C₁ + tr C₂, is replaced by 0,
+        and `details["rounded_to_zero"]` is true.
 
     Raises:
         ValueError: If the sets have different d, or fewer than 2 examples, or NaN, or if the method
@@ -181,9 +181,9 @@ def frechet_bias(covariance: np.ndarray, n_real: int, n_fake: int) -> float:
     n examples has Var Δᵢⱼ = λᵢλⱼ (1 + [i = j]) / (n - 1), so the expected contribution is
     ½ (1/(n_real - 1) + 1/(n_fake - 1)) (Σᵢⱼ λᵢλⱼ / (λᵢ + λⱼ) + ½ tr C).
 
-    The formula holds for N > d, and is too high for fewer examples. An estimated covariance matters
-    more: the eigenvalues of an estimate from N examples differ too much from each other, which lowers
-    the result, especially if N is near d.
+    The formula holds for N > d, and is too high for fewer examples. The error of an estimated
+    covariance matters more: the eigenvalues of an estimate from N examples differ too much from
+    each other, which lowers the result, especially if N is near d.
 
     Args:
         covariance: C, `[d, d]`.

@@ -25,17 +25,17 @@ def kernel_distance(
     """The unbiased squared maximum mean discrepancy with the kernel (x·y / d + 1)³.
 
     Binkowski et al., "Demystifying MMD GANs", 2018, section 4, https://arxiv.org/abs/1801.01401,
-    call it KID for features of the Inception network. It can be negative. Papers often print it times
-    1000.
+    call it KID for features of the Inception network. It can be negative. Papers often report it
+    multiplied by 1000.
 
     Args:
         real: Features of the real examples, `[N, d]`, N at least 2.
         fake: Features of the generated examples, `[M, d]`, M at least 2.
         estimator: "full": all pairs, with the standard error that `maximum_mean_discrepancy`
-            describes. "subsets": the mean over `num_subsets` random subsets of `subset_size` of each
-            set, without replacement within a subset, as in most papers. "blocks": the mean over
-            disjoint random blocks of about `block_size`, with its standard error. 100 subsets of
-            1000 cost as much as all pairs of 10,000.
+            describes. "subsets": the mean over `num_subsets` random subsets of `subset_size` of
+            each set, without replacement within a subset, as in most papers. "blocks": the mean
+            over disjoint random blocks of about `block_size`, with its standard error. 100 subsets
+            of 1000 cost as much as all pairs of 10,000.
         subset_size: Number of examples of each set in a subset.
         num_subsets: Number of subsets.
         block_size: Largest size of a block.
@@ -43,12 +43,13 @@ def kernel_distance(
 
     Returns:
         The distance, without unit. With "subsets" `details["std_over_subsets"]` is the standard
-        deviation (divided by n) that papers print. It is not a standard error, because subsets
+        deviation (divided by n) that papers report. It is not a standard error, because subsets
         overlap.
 
     Raises:
-        ValueError: If the sets have different d, if a set, subset or block has fewer than 2 examples,
-            if subsets are larger than a set, if a feature is NaN, or if the estimator is unknown.
+        ValueError: If the sets have different d, if a set, subset or block has fewer than 2
+            examples, if subsets are larger than a set, if a feature is NaN, or if the estimator is
+            unknown.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -80,7 +81,7 @@ def kernel_distance(
         if block_size < 2 or min(len(real), len(fake)) < 2 * num_blocks:
             raise ValueError(
                 "Blocks must have at least 2 examples of each set. Received: `block_size` "
-                f"{block_size}, hence {num_blocks} blocks, of {len(real)} and {len(fake)} examples."
+                f"{block_size}, which gives {num_blocks} blocks, of {len(real)} and {len(fake)} examples."
             )
         parts = list(
             zip(
@@ -122,8 +123,12 @@ def maximum_mean_discrepancy(
 
     The square of the standard error estimates the variance at any distance, including 0, where the
     first-order term of large-sample theory vanishes. With the projections
-    g(x) = E k(x, x') - E k(x, y) and h(y) likewise, and the doubly centred kernels r, it is
-    4 Var g / n + 4 Var h / m + 2 E r(x, x')² / n(n-1) + 2 E r(y, y')² / m(m-1) + 4 E r(x, y)² / nm
+    g(x) = E k(x, x') - E k(x, y), h(y) defined in the same way, and the doubly centred kernels r,
+    the variance is
+
+        4 Var g / n + 4 Var h / m
+        + 2 E r(x, x')² / n(n-1) + 2 E r(y, y')² / m(m-1) + 4 E r(x, y)² / nm
+
     (Hoeffding's decomposition; see Sutherland and Deka, "Unbiased estimators for the variance of
     MMD estimators", 2019, https://arxiv.org/abs/1906.02104). Each term is estimated without bias
     from row means and sums of squares of the kernel matrices; negative estimates count as 0.

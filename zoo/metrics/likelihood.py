@@ -50,11 +50,11 @@ def negative_log_likelihood(
             samples.
 
     Returns:
-        The mean over images and its standard error over images. `estimator["method"]` is "importance
-        sampling", "Monte Carlo" (from the prior) or "exact" (without settings of samples);
-        `estimator["of"]` says whether the value is of probabilities or of a density.
-        `details["bits_per_dim"]` is the value divided by the number of pixel values and by log 2. For
-        a density it is `None`, and `details["reason"]` says why.
+        The mean over images and its standard error over images. `estimator["method"]` is
+        "importance sampling", "Monte Carlo" (from the prior) or "exact" (without settings of
+        samples); `estimator["of"]` says whether the value is of probabilities or of a density.
+        `details["bits_per_dim"]` is the value divided by the number of pixel values and by log 2.
+        For a density it is `None`, and `details["reason"]` says why.
 
     Raises:
         ValueError: If the model has no likelihood, or none with that proposal, or if the likelihood
@@ -107,7 +107,7 @@ def negative_log_likelihood(
             draws = min(_DRAWS, num_samples - drawn)
             here = tf.random.experimental.stateless_fold_in([seed, start], drawn)
             mean = log_prob(images, tf.constant(draws), here, *condition).numpy().astype(np.float64)
-            with np.errstate(invalid="ignore"):  # NaN is refused at the end.
+            with np.errstate(invalid="ignore"):  # NaN raises an error at the end.
                 total = np.logaddexp(total, mean + np.log(draws))
             if progress:
                 progress(start * num_samples + len(images) * (drawn + draws), len(x) * num_samples)
@@ -233,6 +233,6 @@ def check_positive(**numbers: int) -> None:
 
 
 def _family(model):
-    # The likelihood of images: for a model on the codes of another model, that of the other.
+    # A model on the codes of another model has the likelihood of the other model.
     likelihood = getattr(model, "first_likelihood", getattr(model, "likelihood", None))
     return getattr(likelihood, "family", None)

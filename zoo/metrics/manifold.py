@@ -17,7 +17,8 @@ def precision_recall_density_coverage(
 
     - precision: the share of fake points in the ball of any real point.
     - recall: the share of real points in the ball of any fake point.
-    - density: the number of real balls that contain a fake point, over k, averaged over fake points.
+    - density: the number of real balls that contain a fake point, over k, averaged over fake
+      points.
     - coverage: the share of real balls that contain any fake point.
 
     Precision and recall are from Kynkäänniemi et al., "Improved Precision and Recall Metric for
@@ -31,20 +32,20 @@ def precision_recall_density_coverage(
         k: The number of the neighbour that sets the radius, at least 1.
         ties: "strict": a ball is open, so a ball of radius 0 is empty. "inclusive": a ball contains
             its surface. The choice matters if points coincide.
-        block: Size of the square blocks of distances that are computed at a time. It affects memory,
-            8 block² bytes for each of a few arrays, and no result.
+        block: Size of the square blocks of distances that are computed at a time. It affects
+            the memory, 8 block² bytes for each of a few arrays, but not the result.
 
     Returns:
         The four scores by name. Standard errors are over fake points (precision, density) or real
         points (recall, coverage) for fixed balls: they ignore that balls overlap and are random. A
         share of 0 or 1 has no standard error. `details["expected_if_equal"]` is the expectation for
         sets of these sizes from one continuous distribution: exactly 1 for density, and
-        1 - ∏ⱼ₌₁..ₖ (N - j) / (N + M - j) for coverage (where the product is the probability that the
-        k nearest of all other points are real).
+        1 - ∏ⱼ₌₁..ₖ (N - j) / (N + M - j) for coverage. The product is the probability that the k
+        nearest of all other points are real.
 
     Raises:
-        ValueError: If the sets have different d or fewer than k + 2 examples, if a feature is NaN, if
-            k is below 1, or if `ties` is unknown.
+        ValueError: If the sets have different d or fewer than k + 2 examples, if a feature is NaN,
+            if k is below 1, or if `ties` is unknown.
 
     Notes:
         Squared distances are compared in float64. They come from a matrix product, or from sums of
@@ -161,8 +162,8 @@ def _squared_distances(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]
     """|x|² + |y|² - 2 x·y `[n, m]`, and a bound on its rounding error.
 
     A sum of d products has d roundings, each of at most eps times the sum of their sizes (Higham,
-    "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1). The bound also holds the
-    error of `_exact`.
+    "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1). The bound also includes
+    the error of `_exact`.
     """
     x_squares, y_squares = np.einsum("nd,nd->n", x, x), np.einsum("nd,nd->n", y, y)
     squared = x @ y.T

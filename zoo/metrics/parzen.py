@@ -21,10 +21,10 @@ def parzen_log_likelihood(
     RBM-derived process", 2011, as used by Goodfellow et al., "Generative Adversarial Nets", 2014,
     section 5 (https://arxiv.org/abs/1406.2661).
 
-    Use it to compare with the tables of these papers only. In many dimensions it is far from the
-    likelihood of the model for any number of samples, and ranks models wrongly: k-means centres score
-    above real images (Theis et al., "A note on the evaluation of generative models", 2016, section 5,
-    https://arxiv.org/abs/1511.01844).
+    Use it only to compare with the tables of these papers. In many dimensions it is far from the
+    likelihood of the model for any number of samples, and ranks models wrongly: k-means centres
+    score above real images (Theis et al., "A note on the evaluation of generative models", 2016,
+    section 5, https://arxiv.org/abs/1511.01844).
 
     Args:
         samples: Samples of the model, `[S, d]`, such as pixels in [0, 1].

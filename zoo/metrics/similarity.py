@@ -1,9 +1,10 @@
 """Similarity of pairs of images, and diversity of a set of images.
 
 Images are floats in [0, 1] of shape `[N, H, W, C]`; two sets are compared pair by pair. Structural
-similarities are those of TensorFlow: a Gaussian window of 11 pixels with a standard deviation of 1.5 at
-the places where it fits into the image, constants 0.01² and 0.03², averaged over channels. They are
-computed in float32, whose rounding can change the similarity of flat areas by about 0.0002.
+similarities are those of TensorFlow: a Gaussian window of 11 pixels with a standard deviation of
+1.5 at the places where it fits into the image, constants 0.01² and 0.03², averaged over channels.
+They are computed in float32, whose rounding can change the similarity of flat areas by about
+0.0002.
 """
 
 from collections.abc import Callable
@@ -64,7 +65,7 @@ def psnr(a: Any, b: Any, max_value: float = 1.0) -> Estimate:
 def ssim(a: Any, b: Any) -> Estimate:
     """Structural similarity in [-1, 1], averaged over pairs of images; 1 for identical images.
 
-    Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity"
+    Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
     2004, equation 13, https://doi.org/10.1109/TIP.2003.819861.
 
     Args:
@@ -94,12 +95,12 @@ def ms_ssim(a: Any, b: Any, scales: int | None = None) -> Estimate:
     """Multi-scale structural similarity, averaged over pairs of images; 1 for identical images.
 
     Structure is compared at the full size and after each halving, brightness at the smallest size.
-    The similarity is the product of these similarities to the powers 0.0448, 0.2856, 0.3001, 0.2363,
-    0.1333. Five scales need 176 pixels. Fewer scales use the first powers, divided by their sum: a
-    different measure, which is comparable only at equal scales. With one scale it is SSIM. A negative
-    similarity of a pair counts as 0.
+    The similarity is the product of these similarities to the powers 0.0448, 0.2856, 0.3001,
+    0.2363, 0.1333. Five scales need 176 pixels. Fewer scales use the first powers, divided by their
+    sum: a different measure, which is comparable only at equal scales. With one scale it is SSIM. A
+    negative similarity of a pair counts as 0.
 
-    Wang et al., "Multiscale Structural Similarity for Image Quality Assessment" (2003),
+    Wang et al., "Multiscale Structural Similarity for Image Quality Assessment", 2003,
     equation 7, https://doi.org/10.1109/ACSSC.2003.1292216.
 
     Args:
@@ -111,8 +112,8 @@ def ms_ssim(a: Any, b: Any, scales: int | None = None) -> Estimate:
         The mean over pairs, and its standard error; `scales` and `powers` in `estimator`.
 
     Raises:
-        ValueError: If `a` or `b` has another shape, type or range, if their shapes differ, or if the
-            images are too small for the scales.
+        ValueError: If `a` or `b` has another shape, type or range, if their shapes differ, or if
+            the images are too small for the scales.
 
     Example:
         >>> images = np.random.default_rng(0).random((2, 32, 32, 3))
@@ -130,8 +131,8 @@ def diversity(
     """Mean MS-SSIM between two images of a set; lower is more diverse, and 1 if all are equal.
 
     The value of one set says little: compare it with the value of equally many real images, of the
-    same class if there are classes, as in the paper. Each image is in one pair at most, so the pairs
-    are independent and the standard error is valid.
+    same class if there are classes, as in the paper. Each image is in one pair at most, so the
+    pairs are independent and the standard error is valid.
 
     Odena et al., "Conditional Image Synthesis with Auxiliary Classifier GANs", 2017, section 4.2,
     https://arxiv.org/abs/1610.09585, with 100 pairs of each class.

@@ -1,11 +1,11 @@
-"""Metrics of features that come in batches, as Keras metrics.
+"""Keras metrics of features that arrive in batches.
 
-Their float64 state is summed over replicas when it is read: it holds sums over features, or the
-features themselves, with separate places for each replica. The results equal those of the functions
+The float64 state is summed over replicas when it is read. It holds sums over features, or the
+features themselves, with separate rows for each replica. The results equal those of the functions
 of the same names on all features at once, for any batches and replicas.
 
-`update_state` works eagerly, in `tf.function` and in replicas. So does `result`, which calls NumPy and
-therefore cannot be compiled by XLA.
+`update_state` works eagerly, in `tf.function` and in replicas. So does `result`, which calls NumPy
+and therefore cannot be compiled by XLA.
 """
 
 from typing import Any
@@ -73,7 +73,7 @@ class _TwoSets(_Streaming):
             real: True for features of real examples, False for generated ones. A Python bool.
 
         Raises:
-            ValueError: If `features` has another shape or dtype. `report` finds NaN.
+            ValueError: If `features` has another shape or dtype. `report` raises an error for NaN.
         """
         features = _checked(features, "features", self.dim)
         if not isinstance(real, bool):
@@ -283,7 +283,7 @@ class ClassifierScore(_Streaming):
         self.probabilities = self._add("probabilities", num_classes)
 
     def update_state(self, logits: tf.Tensor) -> None:
-        """Adds logits, floats `[B, num_classes]`. `report` finds NaN.
+        """Adds logits, floats `[B, num_classes]`. `report` raises an error for NaN.
 
         Raises:
             ValueError: If `logits` has another shape or dtype.
@@ -312,7 +312,7 @@ class ClassifierScore(_Streaming):
 
 
 def _replicas() -> tf.distribute.ReplicaContext | None:
-    """The context of the replica if there are several, else `None`."""
+    """The context of the replica if there are several, otherwise `None`."""
     context = tf.distribute.get_replica_context()
     return context if context and context.num_replicas_in_sync > 1 else None
 

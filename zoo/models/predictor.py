@@ -33,7 +33,7 @@ class Predictor(GenerativeModel):
 
     Example:
         >>> model = zoo.models.predictor((8, 8, 1), hidden=(16,))
-        >>> predictor.compile("adam")
+        >>> model.compile("adam")
         >>> data = zoo.datasets.load("digits", binarize="fixed", seen_quadrants=1)
         >>> history = model.fit(*data.arrays("train"), verbose=0)
     """

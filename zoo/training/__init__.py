@@ -1,6 +1,7 @@
-"""Training runs: a configuration becomes a folder with a trained model, its scores and pictures.
+"""Training runs. A run trains the model of a configuration and writes a folder of results.
 
-`train` fills the folder, `Run` names what is in it, and `open_model` loads the model again.
+`train` writes the folder, `Run` holds the paths of its files, and `open_model` loads the trained
+model.
 """
 
 from zoo.training import callbacks, strategies

@@ -22,13 +22,14 @@ class Checkpoints(keras.callbacks.Callback):
     """Saves the whole state of training after each epoch: weights, optimizers, seeds, step.
 
     A process that is killed while it writes a checkpoint leaves the previous one valid:
-    `tf.train.CheckpointManager` moves a complete checkpoint into place and then renames the file that
-    names the latest one. Weights that are not finite are never saved, because `fit` stops before.
+    `tf.train.CheckpointManager` moves a complete checkpoint into place and then renames the file
+    that names the latest one. Weights that are not finite are never saved, because `fit` stops
+    first.
 
     Args:
         folder: The folder of the checkpoints.
         keep: Number of checkpoints to keep.
-        write: Whether this process writes checkpoints. Among several workers, the chief writes and
+        write: Whether this process writes checkpoints. With several workers, the chief writes and
             all workers read.
     """
 
@@ -58,7 +59,7 @@ class Checkpoints(keras.callbacks.Callback):
             The number of finished epochs; 0 if there is no checkpoint.
 
         Raises:
-            ValueError: If the checkpoint is damaged, or of another model.
+            ValueError: If the checkpoint is damaged or belongs to another model.
         """
         manager = self._manager(model)
         latest = manager.latest_checkpoint
@@ -71,10 +72,10 @@ class Checkpoints(keras.callbacks.Callback):
             raise ValueError(
                 f"The checkpoint '{latest}' cannot be restored: {str(error).splitlines()[0].rstrip('.')}. "
                 + (
-                    f"The previous one, '{older[-1]}', may be intact: to continue from it, write its "
-                    f"name in place of the other into '{self.folder / 'checkpoint'}'."
+                    f"The previous checkpoint, '{older[-1]}', may be intact. To continue from it, "
+                    f"replace the name in '{self.folder / 'checkpoint'}' by its name."
                     if older
-                    else "There is no other; start again with --overwrite."
+                    else "There is no other checkpoint; start again with --overwrite."
                 )
             ) from error
         return int(latest.rpartition("-")[2])
@@ -92,7 +93,7 @@ DECAYS = {
     "linear": lambda progress: 1.0 - progress,
     "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
 }
-"""The factor of the learning rates, as a function of the finished share of the epochs, in [0, 1)."""
+"""Factors of the learning rates by name, functions of the share of finished epochs in [0, 1)."""
 
 
 class LearningRateDecay(keras.callbacks.Callback):
@@ -144,8 +145,8 @@ class EpochLines(keras.callbacks.Callback):
 class TrainingTime(keras.callbacks.Callback):
     """Adds up the time of the training steps, including tracing and compilation.
 
-    The time includes what other callbacks do after a step. If this callback is the first in the
-    list, the time excludes validation and what other callbacks do at the end of an epoch.
+    The time includes the work of other callbacks after a step. If this callback is the first in the
+    list, the time excludes validation and the work of other callbacks at the end of an epoch.
 
     Attributes:
         seconds: The time of the last call of `fit`, in seconds.
@@ -200,18 +201,18 @@ class SampleGrids(keras.callbacks.Callback):
 class KeepBest(keras.callbacks.Callback):
     """Evaluates the model during training, and keeps the best model.
 
-    The model is evaluated after every `every` epochs and after the last one, and after `epochs`. The
-    results are appended to the run's evaluation.jsonl. The value of the metric is logged as
-    `val_<name>`, with NaN in the other epochs. The best model so far is in best.keras and its result
-    in best.json; a resumed run compares with them.
+    The model is evaluated every `every` epochs and after the last epoch, and after the epochs in
+    `epochs`. The results are appended to the run's evaluation.jsonl. The value of the metric is
+    logged as `val_<name>`, with NaN in the other epochs. The best model so far is in best.keras and
+    its result in best.json; a resumed run compares new results with best.json.
 
     Args:
         run: The run.
         subject: Maps the model to an `Evaluation` on validation data, not on test data.
-        metric: A key of `zoo.evaluation.METRICS`. Of several values, the first one counts.
+        metric: A key of `zoo.evaluation.METRICS`. If a metric has several values, the first counts.
         name: The name of the first value.
-        every: Number of epochs between evaluations; 0 for those after `epochs` only.
-        epochs: Numbers of further epochs, counted from 1.
+        every: Number of epochs between evaluations; 0 to evaluate only after `epochs`.
+        epochs: Further epochs after which the model is evaluated, counted from 1.
         say: Called with a line if the metric has no value.
     """
 

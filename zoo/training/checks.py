@@ -1,4 +1,4 @@
-"""What can be refused before a run spends time: settings, data and models that do not fit."""
+"""Checks of settings, data and models before training starts."""
 
 from ml_collections import ConfigDict
 
@@ -26,16 +26,16 @@ def check_unchanged(run: Run, config: ConfigDict) -> None:
     changed = presets.differences(begun, config)
     if changed_anyway := [k for k in changed if k not in _MAY_CHANGE or k in fixed]:
         raise ValueError(
-            f"The run in '{run.path}' was begun with "
+            f"The run in '{run.path}' was started with "
             + ", ".join(f"{path}={changed[path][0]!r}" for path in changed_anyway)
             + ", and a resumed run keeps these settings. Choose another --output for a new run."
         )
 
 
 def check(config: ConfigDict) -> None:
-    """Checks the values of a configuration, and that its data set is not known to be missing.
+    """Checks the values of a configuration, without reading images or building a model.
 
-    Neither images are read nor a model is built: see `check_model` and `check_data`.
+    `check_model` and `check_data` check the model and the images.
 
     Raises:
         ValueError: If a value is out of range, or a name is unknown.
@@ -85,7 +85,7 @@ def check_model(model: GenerativeModel, config: ConfigDict, levels: int = 256) -
 
     Raises:
         ValueError: If the model needs another trained model that `config` does not name, or if its
-            likelihood has no maximum on images of zeros and ones.
+            likelihood has no maximum on binary images.
     """
     for option, builder in model.requires.items():
         if not config.model[option]:
@@ -96,7 +96,7 @@ def check_model(model: GenerativeModel, config: ConfigDict, levels: int = 256) -
 
 
 def _requirement(config, option, builder):
-    """The sentence that says how to train the model that `option` must name."""
+    """The message that says how to train the model that `option` must name."""
     own_data = presets.get(config.preset).data.name
     name = f"{builder}_{own_data}"
     dataset = "" if config.data.name == own_data else f" --dataset={config.data.name}"
@@ -111,8 +111,8 @@ def check_data(model: GenerativeModel, data: ImageData, batch_size: int) -> None
     """Checks that a model can be trained on a loaded data set.
 
     Raises:
-        ValueError: If the data set's `y` is not the model's condition, or the training set is smaller
-            than a batch.
+        ValueError: If the data set's `y` is not the model's condition, or the training set is
+            smaller than a batch.
     """
     conditions.check(model, data)
     if data.steps_per_epoch(batch_size) < 1:
@@ -126,7 +126,7 @@ def extractor_of(config: ConfigDict) -> Extractor:
     """The feature network of a configuration's evaluations.
 
     Raises:
-        ValueError: If the configuration names none and the data set has none.
+        ValueError: If the configuration names no network and the zoo has none for the data set.
         zoo.features.WeightsNotFound: If the weights of the network are not installed.
     """
     name = config.evaluation.extractor or features.for_dataset(config.data.name)
@@ -136,7 +136,7 @@ def extractor_of(config: ConfigDict) -> Extractor:
         )
         raise ValueError(
             f"The zoo has no feature network for '{config.data.name}'. For "
-            f"evaluation.metric='{config.evaluation.metric}' choose another as evaluation.extractor: "
+            f"evaluation.metric='{config.evaluation.metric}' choose one as evaluation.extractor: "
             f"{', '.join(features.names())}. Or choose a metric that needs none: {without}."
         )
     return features.get(name)

@@ -1,4 +1,4 @@
-"""The pictures of a run. What a model can do decides which ones there are."""
+"""The pictures of a run. The abilities of the model determine which pictures are drawn."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
     | categories.png | `category_images`, an image for each category |
     | attributes.png | `attribute_vectors`, and labels or attributes |
 
-    The weights are the moving averages where the optimizers keep them.
+    The model has the moving averages of its weights if the optimizers keep them.
 
     Args:
         model: A trained model.
@@ -43,7 +43,7 @@ def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
 
 
 def draw_curves(model: GenerativeModel, run: Run) -> None:
-    """Draws the run's learning curves, once there is an epoch to draw."""
+    """Draws the run's learning curves, if an epoch has ended."""
     history = run.read_metrics()
     if history:
         epochs = [int(epoch) + 1 for epoch in history.pop("epoch")]
@@ -67,7 +67,7 @@ def _draw_samples(model, data, folder, seed):
 
 def _draw_codes(model, data, folder, seed):
     x, labels = data.arrays("test", limit=2000)
-    # Latents that hold the label hold the one that the encoder finds: pass none.
+    # Latents that include a label include the encoder's prediction, so no condition is passed.
     takes_condition = model.condition is not None and not model.condition_in_latents
     y = labels if takes_condition else None
 
@@ -104,7 +104,7 @@ def _draw_codes(model, data, folder, seed):
 def _draw_attributes(model, data, x, path):
     """Draws `x` with each attribute that some of 2,000 training images have and some lack.
 
-    Each label counts as an attribute. Without attributes, or with too many, there is no picture.
+    Each label counts as an attribute. Without attributes, or with too many, no picture is drawn.
     """
     images, y = data.arrays("train", limit=2000)
     if y is not None and y.ndim == 1:

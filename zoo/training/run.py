@@ -20,11 +20,11 @@ from zoo.versions import versions
 class Run:
     """The folder of one training run. The constructor reads and writes nothing.
 
-        config.json          the full configuration, which repeats the run
+        config.json          the full configuration, enough to repeat the run
         metrics.csv          losses and terms of each epoch
         tensorboard/         the same numbers as event files
-        checkpoints/         to resume from
-        samples/             the images of the same latents after each epoch
+        checkpoints/         checkpoints to resume from
+        samples/             the same latents, decoded after each epoch
         *.png                learning curves, samples, reconstructions, interpolations, latents
         model.keras          the final model
         best.keras, .json    the best model of those evaluated during training, and its result
@@ -58,14 +58,14 @@ class Run:
         return self.config_path.is_file()
 
     def check_free(self, overwrite: bool = False) -> None:
-        """Checks that a new run may begin in the folder.
+        """Checks that a new run may start in the folder.
 
         Args:
-            overwrite: Whether a run that is in the folder may be replaced.
+            overwrite: Whether an existing run in the folder may be replaced.
 
         Raises:
-            FileExistsError: If the path is a file, if the folder holds something else than a run, or
-                if it holds a run and `overwrite` is not set.
+            FileExistsError: If the path is a file, if the folder holds something other than a run,
+                or if it holds a run and `overwrite` is not set.
         """
         for path in (self.path, *self.path.parents):
             if path.exists() and not path.is_dir():
@@ -74,7 +74,8 @@ class Run:
             return
         if not self.exists:
             raise FileExistsError(
-                f"The folder '{self.path}' holds something else than a run. Choose another --output."
+                f"The folder '{self.path}' holds something other than a run. "
+                "Choose another --output."
             )
         if not overwrite:
             raise FileExistsError(
@@ -83,7 +84,7 @@ class Run:
             )
 
     def begin(self, config: ConfigDict) -> None:
-        """Makes the folder, removes the files of an older run, and writes the configuration."""
+        """Creates the folder, removes the files of an older run, and writes the configuration."""
         self.path.mkdir(parents=True, exist_ok=True)
         for old in (
             self.tensorboard_dir,
@@ -108,7 +109,7 @@ class Run:
         write_json(self.config_path, presets.to_dict(config) | {"versions": versions()})
 
     def read_config(self) -> ConfigDict:
-        """The configuration that the run was begun with.
+        """The configuration that the run was started with.
 
         Raises:
             FileNotFoundError: If the folder holds no run.
@@ -117,7 +118,7 @@ class Run:
         if not self.exists:
             raise FileNotFoundError(
                 f"There is no run in '{self.path}': it has no config.json. "
-                "Give the folder that `python -m trainers.train --output=...` made."
+                "Choose a folder that `python -m trainers.train --output=...` has written."
             )
         return read_config(self.config_path)
 
@@ -145,23 +146,24 @@ class Run:
             csv.writer(file).writerows([header, *kept])
 
     def save_model(self, model: GenerativeModel, best: bool = False) -> None:
-        """Writes model.keras all at once: the file is the old one or the new one.
+        """Writes model.keras atomically: the file is either the old model or the new model.
 
         Args:
             model: The model.
-            best: Write best.keras instead.
+            best: Whether to write best.keras instead.
         """
         with replacing(self.best_path if best else self.model_path) as partial:
             model.save(partial)
 
     def load_model(self, checkpoint: str = "last") -> GenerativeModel:
-        """The final model, or the best of those evaluated during training; compiled as trained.
+        """The final model, or the best of those evaluated during training; compiled as in training.
 
         Args:
             checkpoint: "last" or "best".
 
         Raises:
-            FileNotFoundError: If the run has not ended, or if no model was evaluated during training.
+            FileNotFoundError: If the run has not ended, or if no model was evaluated during
+                training.
             ValueError: If the run continues beyond the epochs of model.keras.
         """
         if checkpoint == "best":
@@ -179,9 +181,9 @@ class Run:
         wanted = self.read_config().epochs
         if not self.results_path.is_file() or read_json(self.results_path)["epochs"] < wanted:
             raise ValueError(
-                f"The run in '{self.path}' has not reached its {wanted} epochs, and its model.keras "
-                f"is an earlier one. Continue the run (python -m trainers.train --resume "
-                f"--output={self.path}), or open the file itself: {self.model_path}"
+                f"The run in '{self.path}' has not reached its {wanted} epochs, and its "
+                "model.keras is from an earlier epoch. Continue the run (python -m trainers.train "
+                f"--resume --output={self.path}), or open the file itself: {self.model_path}"
             )
         return load_model(self.model_path)
 
@@ -199,14 +201,14 @@ def open_model(
         The model, and the run; the run is `None` for a file.
 
     Raises:
-        FileNotFoundError: If there is no such run or file.
-        ValueError: If the file is no model of the zoo.
+        FileNotFoundError: If the run or the file does not exist.
+        ValueError: If the file is not a model of the zoo.
     """
     path = pathlib.Path(where)
     if path.suffix == ".keras":
         if checkpoint != "last":
             raise ValueError(
-                "A .keras file is one checkpoint. For the best one, give the run's folder as --run."
+                "A .keras file is one checkpoint. For the best one, set --run to the run's folder."
             )
         return load_model(path), None
     run = Run(path)
@@ -218,13 +220,13 @@ def load_model(path: str | os.PathLike) -> GenerativeModel:
     """Loads a model of the zoo from a `.keras` file, in Keras's safe mode.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is damaged or holds no model of the zoo.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no file '{path}'.")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"'{path}' is no Keras model, or is incomplete: it is no .keras archive.")
+        raise ValueError(f"'{path}' is not a complete Keras model: it is not a .keras archive.")
     try:
         model = keras.saving.load_model(path, safe_mode=True)
     except Exception as error:  # Keras raises many types for a damaged archive.
@@ -240,7 +242,7 @@ def read_config(path: str | os.PathLike) -> ConfigDict:
     """Reads the configuration in a run's config.json.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is not the configuration of a preset of the zoo.
     """
     try:
@@ -263,16 +265,16 @@ def load_data(
     image_shape: tuple[int, int, int] | None = None,
     seed: int = 0,
 ) -> ImageData:
-    """Loads the data set of a configuration, or another one in its place.
+    """Loads the data set of a configuration, or another data set instead.
 
     Args:
-        config: The configuration of a run, or `None`; then `name` is needed.
+        config: The configuration of a run. If `None`, `name` is required.
         name: A data set instead of the configuration's.
         data_dir: The folder of the data set, if not the configuration's.
         binarize: How to binarise the images, or "none". The default is the configuration's; images
             of `binarized_mnist` stay as they are.
         image_shape: The shape `(H, W, C)` that the images must have.
-        seed: Seed of the splits and draws without a configuration.
+        seed: Seed of the splits and draws if `config` is `None`.
 
     Raises:
         ValueError: If the images are not of shape `image_shape`.

@@ -15,16 +15,16 @@ class WorkerLostError(RuntimeError):
 
 
 def make(name: str = "default") -> tf.distribute.Strategy:
-    """Makes a strategy. A process makes one strategy, before it uses TensorFlow for anything else.
+    """Makes a strategy. Call it once in a process, before any other use of TensorFlow.
 
     Args:
         name: "default" (one device), "mirrored" (all GPUs of this machine, or its logical CPU
-            devices), "multi_worker" (this process is one of several workers, described by `TF_CONFIG`
-            or by the variables of Slurm) or "tpu" (the TPU attached to this machine, or the one in
-            `TPU_NAME`).
+            devices), "multi_worker" (this process is one of several workers, described by
+            `TF_CONFIG` or by the variables of Slurm) or "tpu" (the TPU attached to this machine, or
+            the one in `TPU_NAME`).
 
     Raises:
-        ValueError: If `name` is unknown, or if the environment lacks what the strategy needs.
+        ValueError: If `name` is unknown, or if the environment does not support the strategy.
     """
     table = {
         "default": tf.distribute.get_strategy,
@@ -65,9 +65,9 @@ def needing_all_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     except tf.errors.OpError as error:
         if worker_shard(strategy)[1] == 1:
             raise
-        # Collectives raise many types of errors, with long texts that add nothing.
+        # Collectives raise many types of errors, with long texts that do not help.
         raise WorkerLostError(
-            "Another worker of the cluster ended or cannot be reached, so this one ends too "
+            "Another worker of the cluster ended or cannot be reached, so this worker ends too "
             f"({type(error).__name__}). See the messages of the other worker. Then start all workers "
             "again with --resume: the run continues from its last checkpoint."
         ) from error

@@ -1,4 +1,4 @@
-"""`train`: a configuration becomes a run's folder."""
+"""`train`: trains the model of a configuration and writes the folder of a run."""
 
 import contextlib
 import sys
@@ -30,16 +30,16 @@ def train(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Trains the model of a configuration and fills the run's folder.
+    """Trains the model of a configuration and writes the run's folder.
 
-    Mistakes that can be found early are found before images are read and before the folder is made.
+    Settings are checked before images are read and before the folder is created.
 
     Args:
-        config: What `zoo.presets.get` returns, changed as needed.
+        config: A configuration, such as `zoo.presets.get` returns.
         run: The run; see `Run` for the files in its folder.
-        resume: Continue from the run's last checkpoint.
-        overwrite: Replace a run that is in the folder already.
-        progress: Show a progress bar, or occasional lines if stderr is not a terminal.
+        resume: Whether to continue from the run's last checkpoint.
+        overwrite: Whether to replace an existing run in the folder.
+        progress: Whether to show a progress bar, or occasional lines if stderr is not a terminal.
         say: Called with each line of the report.
 
     Returns:
@@ -114,7 +114,7 @@ def _build(config, strategy, image_shape, levels):
             f"Each replica gets an equal part of a batch: `batch_size` must be a multiple of the "
             f"{replicas} replicas. Received: {config.batch_size}."
         )
-    # Trained models that this one builds on, which a configuration names by their folders.
+    # Trained models that this model builds on. The configuration names their folders.
     options = models.required_runs(config.builder)
     first = {o: open_model(config.model[o])[0] for o in options if config.model[o]}
     with strategy.scope():
@@ -124,7 +124,7 @@ def _build(config, strategy, image_shape, levels):
 
 
 def _keep_best(config, run, data, model, say):
-    """The callback that evaluates the model during training, in a list; empty without evaluations.
+    """A list with the callback that evaluates the model; empty without evaluations.
 
     Raises:
         ValueError: If the metric is not available for the model or the data.
@@ -179,7 +179,7 @@ def _precision(mixed: bool) -> Iterator[None]:
 def _train(config, run, strategy, data, model, resume, progress, say, keep_best):
     chief = strategies.is_chief(strategy)
     checkpoints = callbacks.Checkpoints(run.checkpoints_dir, write=chief)
-    # Only if asked: a new run ignores the checkpoints that the chief is about to delete.
+    # A new run ignores existing checkpoints, because the chief is about to delete them.
     done = checkpoints.restore(model) if resume else 0
     if done > config.epochs:
         raise ValueError(
@@ -271,7 +271,7 @@ def _training_batches(data, batch_size, strategy, first_epoch, model):
     options["semi_supervised"] = model.semi_supervised
     if strategy.num_replicas_in_sync == 1:
         return data.batches("train", batch_size, **options)
-    # Each worker reads its own part, already cut into the batches of its replicas.
+    # Each worker reads its own part, already divided into the batches of its replicas.
     shard = strategies.worker_shard(strategy)
     return strategy.distribute_datasets_from_function(
         lambda context: data.batches("train", batch_size, shard=shard, **options)
