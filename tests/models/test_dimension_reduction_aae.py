@@ -1,4 +1,4 @@
-"""Dimensionality reduction: heads, the cost of near heads, and representations."""
+"""Dimensionality reduction: cluster heads, the cost of near heads, and representations."""
 
 import inspect
 import math
@@ -41,7 +41,7 @@ def heads_at(*points, distance=5.0):
     return heads
 
 
-def test_the_cost_of_near_heads_is_their_missing_distance():
+def test_the_cost_of_near_heads_is_the_shortfall_of_their_distance():
     # The distances are 3, 4 and 5; two of them are below 5.
     assert float(heads_at((0, 0), (3, 0), (0, 4)).cost()) == pytest.approx((5 - 3) + (5 - 4))
     assert float(heads_at((0, 0), (3, 0), (0, 4), distance=3.0).cost()) == 0
@@ -125,7 +125,7 @@ def test_the_cost_is_reported_and_is_part_of_the_loss(digits):
     np.testing.assert_allclose(losses["autoencoder"], distortion + terms["head_cost"], rtol=1e-5)
 
 
-def test_heads_that_do_not_fit_are_refused():
+def test_invalid_heads_are_refused():
     model = small()
     parts = (
         model.posterior, model.likelihood, model.prior, model.discriminator,

@@ -1,4 +1,4 @@
-"""Every builder with every value of its choices: it trains one step on digits, or is refused.
+"""Every builder with every value of its choices trains one step on digits, or refuses the value.
 
 The refusals are written down in `REFUSED`, with their reasons. Each value of each choice is tried
 with all other settings of a preset; posteriors and priors are tried in pairs as well.
@@ -34,7 +34,7 @@ SMALL = {
     "latent_dims": 4,
 }
 
-# Groups of builders that refuse the same for the same reason.
+# Groups of builders that refuse the same values for the same reason.
 ELBO = [
     "vae",
     "beta_vae",
@@ -87,7 +87,7 @@ def data():
 
 
 def batch_for(model):
-    """Twelve digits, with what the model takes as its condition."""
+    """Twelve digits, with the condition of the model."""
     x, y = data().arrays("train", limit=12)
     y = np.arange(12) % 10
     if model.semi_supervised:
@@ -217,7 +217,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("posterior", "prior"), PAIRS, ids="-".join)
-def test_posteriors_and_priors_go_together(posterior, prior):
+def test_every_pair_of_posterior_and_prior_trains_or_is_refused(posterior, prior):
     if (posterior, prior) == ("planar", "vamp"):
         with pytest.raises(ValueError, match="Received: "):
             one_step("vae", posterior=posterior, prior=prior)
@@ -225,7 +225,7 @@ def test_posteriors_and_priors_go_together(posterior, prior):
         one_step("vae", posterior=posterior, prior=prior)
 
 
-def test_every_refusal_is_of_a_builder_and_a_value_that_exist():
+def test_every_refusal_names_an_existing_builder_and_value():
     for name, option, value in REFUSED:
         table = models.BUILDERS[name].choices.get(option)
         if table is not None:

@@ -29,7 +29,7 @@ def test_the_loss_adds_the_codes_norm_and_the_decoders_squared_weights(digits):
     np.testing.assert_allclose(terms["regularizer"], np.full(5, squares), rtol=1e-5)
 
 
-def test_without_weights_it_is_the_autoencoder(digits):
+def test_zero_weights_give_the_autoencoder(digits):
     model = small(beta=0.0, regularizer="none")
     plain = zoo.Autoencoder(model.encoder, model.likelihood)
     x = tf.constant(digits[:5])
@@ -85,7 +85,7 @@ def test_spectral_normalization_bounds_every_layer_of_the_decoder(network, digit
     assert model.decode(np.zeros([2, 3], np.float32)).shape == (2, 8, 8, 1)
 
 
-def test_the_prior_is_the_mixture_that_scikit_learn_fits():
+def test_the_prior_is_the_mixture_fitted_by_scikit_learn():
     rng = np.random.default_rng(0)
     z = np.concatenate([rng.normal(-3, 0.5, (150, 2)), rng.normal([2, 4], [1, 0.2], (50, 2))])
     prior = zoo.distributions.FittedMixture(2, components=2)
@@ -100,7 +100,7 @@ def test_the_prior_is_the_mixture_that_scikit_learn_fits():
 
 
 @pytest.mark.parametrize("z", [np.zeros([5, 3]), np.zeros([1, 2]), np.full([9, 2], np.nan)])
-def test_a_mixture_refuses_what_it_cannot_fit(z):
+def test_a_mixture_refuses_invalid_codes(z):
     with pytest.raises(ValueError, match="Received: "):
         zoo.distributions.FittedMixture(2, components=2).fit(z)
 
@@ -120,7 +120,7 @@ def test_samples_come_from_the_fitted_codes_and_a_file_keeps_the_prior(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [{"beta": -1.0}, {"lambda_": np.nan}, {"regularizer": "l1"}])
-def test_wrong_arguments_are_refused_with_a_sentence(wrong):
+def test_invalid_arguments_are_refused(wrong):
     with pytest.raises(ValueError, match=r"Received: |There are: "):
         small(**wrong)
 

@@ -86,7 +86,7 @@ def test_a_step_updates_all_three_players_at_once_along_their_own_gradients(
 
 
 @pytest.mark.parametrize("beta", [0.0, 5.0])
-def test_beta_weighs_the_rate_for_the_encoder_alone(known, digits, beta, moves, assert_descends):
+def test_beta_scales_the_rate_only_for_the_encoder(known, digits, beta, moves, assert_descends):
     model = model_of(known, *networks(), beta=beta)
     x = tf.constant(digits[:BATCH])
     expected = gradients_by_hand(model, known, x, True, 0.1, beta)
@@ -187,7 +187,7 @@ def test_no_adversarial_gradient_reaches_the_encoder_and_no_distortion_the_discr
     assert not same(plain["generator"], other_weight["generator"])
 
 
-def test_the_terms_are_the_formulas_per_example(known, digits):
+def test_the_terms_match_the_formulas_per_example(known, digits):
     model = model_of(known, *networks())
     x = tf.constant(digits[:BATCH])
     rate, distortion, real, reconstruction, sample = parts_by_hand(model, known, x)
@@ -210,7 +210,7 @@ def identity_features():
 
 
 @pytest.mark.parametrize("gamma", [0.1, 3.0])
-def test_with_the_image_as_features_and_no_adversarial_gradient_it_is_a_vae(
+def test_image_features_without_an_adversarial_gradient_give_the_vae(
     known, digits, gamma, moves, assert_descends
 ):
     encoder, generator, _ = networks()
@@ -233,10 +233,11 @@ def test_with_the_image_as_features_and_no_adversarial_gradient_it_is_a_vae(
     assert set(logs) == {"loss", "distortion", "rate"}
 
 
-def test_with_gamma_0_the_generator_is_that_of_a_gan(known, digits, moves, assert_descends):
+def test_gamma_0_gives_the_generator_update_of_a_gan(known, digits, moves, assert_descends):
     encoder, generator, discriminator = networks()
     x = tf.constant(digits[:BATCH])
-    # If q(z | x) is N(0, I) for every image, reconstructions are samples: the loss is twice that of a
+    # If q(z | x) is N(0, I) for every image, reconstructions are samples: the loss is twice that of
+    # a
     # GAN's generator for the same latents.
     encoder.set_weights([np.zeros_like(w) for w in encoder.get_weights()])
     logits = keras.Model(discriminator.input, discriminator.output[1])
@@ -340,9 +341,7 @@ def test_each_of_the_three_networks_uses_the_condition(network, condition, digit
     assert np.abs(samples[0][1] - samples[1][1]).max() > 1e-6
 
 
-def test_with_attributes_each_player_follows_its_own_gradient(
-    known, digits, moves, assert_descends
-):
+def test_each_player_descends_its_gradient_with_attributes(known, digits, moves, assert_descends):
     """Reconstructions and samples have the attributes of the batch's images in all networks."""
     model = conditional(known)
     x, y = tf.constant(digits[:BATCH]), tf.constant(attributes_of(BATCH))
@@ -439,7 +438,7 @@ def test_attribute_vectors_refuse_other_attributes(z, y, message):
         attribute_vectors(z, y)
 
 
-def test_a_picture_of_attributes_shows_what_is_decoded(tmp_path, digits, monkeypatch):
+def test_a_picture_of_attributes_shows_the_decoded_images(tmp_path, digits, monkeypatch):
     model = vaegan(SHAPE, **TINY | {"latent_dim": 2}, condition="label")
     x, y, vectors = digits[:3], np.array([4, 0, 7]), np.array([[3.0, 0], [0, -3]])
     kept = {}
@@ -473,7 +472,7 @@ def test_a_picture_of_attributes_shows_what_is_decoded(tmp_path, digits, monkeyp
         ({"margin": -0.1}, r"`margin` must be at least 0\. Received: -0\.1"),
     ],
 )
-def test_options_that_do_not_fit_together_are_refused(options, message):
+def test_incompatible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         vaegan(SHAPE, **TINY, **options)
 
@@ -483,7 +482,7 @@ def test_options_that_do_not_fit_together_are_refused(options, message):
 
 @pytest.mark.parametrize("real", [0.1, 0.32, 0.34, 0.68, 1.02, 1.04, 3.0])
 @pytest.mark.parametrize("fake", [0.1, 0.32, 0.34, 0.68, 1.02, 1.04, 3.0])
-def test_the_equilibrium_is_that_of_the_authors_code(real, fake):
+def test_the_equilibrium_matches_the_authors_code(real, fake):
     dis_update = not (real < 0.68 - 0.35 or fake < 0.68 - 0.35)
     dec_update = not (real > 0.68 + 0.35 or fake > 0.68 + 0.35)
     if not (dec_update or dis_update):
@@ -492,7 +491,7 @@ def test_the_equilibrium_is_that_of_the_authors_code(real, fake):
     assert [bool(h) for h in have] == [dis_update, dec_update]
 
 
-def everything_of(model):
+def state_of(model):
     """By player: weights, batch statistics and the optimizer's variables."""
     return {
         player: [v.numpy() for layer in layers for v in layer.variables]
@@ -535,9 +534,9 @@ def test_a_skipped_player_keeps_weights_statistics_and_optimizer_bit_for_bit(
         step = tf.function(model.train_step, jit_compile=mode == "xla")
     model.compile(optimizer, jit_compile=False)
     x = tf.constant(digits[:6])
-    before = everything_of(model)
+    before = state_of(model)
     logs = step((x,))
-    after = everything_of(model)
+    after = state_of(model)
     for player in PLAYERS:
         same = [np.array_equal(a, b) for a, b in zip(before[player], after[player], strict=True)]
         if player == skipped:
@@ -559,7 +558,7 @@ def test_updated_players_change_as_without_the_equilibrium(digits):
         model = gated(rule)
         model.compile(keras.optimizers.Adam(0.01))
         model.train_step((x,))
-        weights.append(everything_of(model))
+        weights.append(state_of(model))
     free, no_discriminator, no_generator, never = weights
     for player in PLAYERS:
         for i, want in enumerate(never[player]):
@@ -633,7 +632,7 @@ def trained_discriminator(model, x):
     return float(tf.sigmoid(logits[0, 0]))
 
 
-def test_where_all_images_are_alike_all_players_are_updated():
+def test_all_players_are_updated_if_all_images_are_equal():
     model, x = of_one_image(zoo.Equilibrium())
     assert trained_discriminator(model, x) == pytest.approx(1 / 2, abs=1e-3)
     logs = model.test_step((x,))
@@ -680,7 +679,7 @@ def test_replicas_decide_on_the_mean_of_the_global_batch(mirrored, second, updat
         model = BrightnessAsCost(fresh.posterior, fresh.generator, fresh.prior, fresh.discriminator, equilibrium=rule)  # fmt: skip
         model.compile(keras.optimizers.SGD(0.01, momentum=0.9))
     x = np.concatenate([np.full([2, *SHAPE], 0.05), np.full([2, *SHAPE], second)])
-    before = everything_of(model)["discriminator"]
+    before = state_of(model)["discriminator"]
     data = tf.data.Dataset.from_tensors(tf.constant(x, tf.float32))
     logs = model.fit(data, verbose=0).history
     assert logs["discriminator_updates"][0] == updated
@@ -695,7 +694,7 @@ def test_replicas_decide_on_the_mean_of_the_global_batch(mirrored, second, updat
         np.testing.assert_array_equal(*copies)
         if not updated:
             np.testing.assert_array_equal(copies[0], old)
-    assert updated == any(not np.array_equal(a, b) for a, b in zip(before, everything_of(model)["discriminator"], strict=True))  # fmt: skip
+    assert updated == any(not np.array_equal(a, b) for a, b in zip(before, state_of(model)["discriminator"], strict=True))  # fmt: skip
 
 
 @pytest.mark.parametrize(

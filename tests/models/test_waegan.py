@@ -37,7 +37,7 @@ def softplus_of(logits):
 @pytest.mark.parametrize("prior_aware", [False, True])
 @pytest.mark.parametrize("gaussian", [False, True], ids=["deterministic", "gaussian"])
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
-def test_a_step_updates_both_players_along_the_gradients_of_algorithm_1(
+def test_a_step_descends_the_gradients_of_algorithm_1(
     known, digits, loss, gaussian, prior_aware, moves, assert_descends, single_turns
 ):
     x, lambda_ = tf.constant(digits[:7]), 3.0
@@ -94,7 +94,7 @@ def test_the_encoder_is_updated_after_the_discriminator(known, digits, single_tu
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_with_lambda_0_it_is_the_autoencoder_with_squared_error(known, digits, moves):
+def test_lambda_0_gives_the_autoencoder_with_squared_error(known, digits, moves):
     model = small(known, lambda_=0.0)
     x = tf.constant(digits[:7])
     kept = model.get_weights()
@@ -162,7 +162,7 @@ def test_the_loss_of_the_optimal_discriminator_and_its_gradient_on_the_codes(
         assert slopes[0] > 0.05 and slopes[1] < -0.05
 
 
-def test_training_moves_the_codes_to_the_prior():
+def test_training_matches_the_codes_to_the_prior():
     model = codes_from(2.0, 1.0, prior_aware=False)
     model.discriminator.set_weights([np.zeros((2, 1)), np.zeros(1)])
     model.compile(
@@ -202,7 +202,7 @@ def test_the_builder_sets_the_parts(network):
 
 
 @pytest.mark.parametrize("prior", ["mixture", "vamp", "realnvp"])
-def test_a_prior_that_learns_is_refused(prior):
+def test_a_trainable_prior_is_refused(prior):
     with pytest.raises(ValueError, match=r"of a WAEGAN.*Received: a \w+Prior"):
         tiny(prior=prior)
 
