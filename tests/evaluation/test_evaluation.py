@@ -75,7 +75,7 @@ def test_real_images_are_grey_even_if_the_model_is_trained_on_binary_ones(vae, d
     assert [len(images) for images in subject.floor_sets] == [447, 60]
 
 
-def test_samples_are_those_of_the_model_rounded_to_8_bits(vae):
+def test_samples_of_the_model_are_rounded_to_8_bits(vae):
     drawn = evaluation.samples(vae, 7, seed=3, batch_size=4)
     first, second = vae.sample(4, seed=[3, 0]), vae.sample(4, seed=[3, 4])
     expected = np.round(np.concatenate([first, second])[:7] * 255)
@@ -83,7 +83,7 @@ def test_samples_are_those_of_the_model_rounded_to_8_bits(vae):
     assert drawn.dtype == np.uint8
 
 
-def test_the_floor_of_a_distance_is_that_of_other_real_images(vae, data):
+def test_the_floor_of_a_distance_is_its_value_on_other_real_images(vae, data):
     subject = of_model(vae, data)
     result = only(subject.run(["fid"]))
     project = Projection()
@@ -120,7 +120,7 @@ def test_a_result_holds_the_whole_protocol(vae, data):
     json.dumps(likelihood.details, allow_nan=False)
 
 
-def test_the_usual_metrics_are_those_that_the_model_and_the_images_allow(vae, data):
+def test_the_usual_metrics_depend_on_the_model_and_the_images(vae, data):
     assert {"fid", "prdc", "nll", "rate", "psnr", "losses"} <= set(of_model(vae, data).usual())
     assert not {"ssim", "diversity", "nll_annealed"} & set(of_model(vae, data).usual())
     assert "fid" not in of_model(vae, data, extractor=None).usual()
@@ -132,7 +132,7 @@ def test_the_usual_metrics_are_those_that_the_model_and_the_images_allow(vae, da
     ("name", "settings", "usual"),
     [
         ("aae_digits", (), True),
-        ("aae_digits", ("latent_dim=2", "prior=swiss_roll"), False),  # It has no density.
+        ("aae_digits", ("latent_dim=2", "prior=swiss_roll"), False),  # The prior has no density.
         ("clustering_aae_digits", ("categories=3",), False),
         ("label_informed_aae_petals_digits", (), True),
         ("avb_digits", (), True),
@@ -140,7 +140,7 @@ def test_the_usual_metrics_are_those_that_the_model_and_the_images_allow(vae, da
         ("gan_digits", (), False),
     ],
 )
-def test_annealing_is_usual_for_models_with_no_other_likelihood(data, name, settings, usual):
+def test_annealing_is_a_usual_metric_only_without_another_likelihood(data, name, settings, usual):
     model = build(name, *settings)
     assert ("nll_annealed" in of_model(model, data).usual()) == usual
     if not usual:
@@ -156,7 +156,7 @@ def test_all_usual_metrics_of_a_vae_have_values(vae, data, tmp_path):
     assert evaluation.read(tmp_path / "r.jsonl") == results
 
 
-def test_a_metric_that_does_not_apply_has_a_reason_and_does_not_stop_others(data):
+def test_an_inapplicable_metric_has_a_reason_and_does_not_stop_others(data):
     gan = build("gan_digits", "latent_dim=3")
     fid, nll = of_model(gan, data).run(["nll", "fid"])
     assert nll.value is None and nll.status == "failed" and "GAN" in nll.error
@@ -174,10 +174,10 @@ def test_few_images_give_a_warning(vae, data):
 
 
 @pytest.mark.parametrize(
-    ("keys", "sentence"), [(["fit"], "Unknown metric 'fit'.*mean 'fid'"), (["kid"], "zoo.features")]
+    ("keys", "message"), [(["fit"], "Unknown metric 'fit'.*mean 'fid'"), (["kid"], "zoo.features")]
 )
-def test_mistakes_are_found_before_anything_is_computed(vae, data, keys, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_requests_are_refused_before_any_computation(vae, data, keys, message):
+    with pytest.raises(ValueError, match=message):
         of_model(vae, data, extractor=None).run(keys)
 
 
@@ -215,13 +215,13 @@ def test_metrics_of_models_do_not_apply_to_sets_of_images():
     assert "11x11" in results["diversity"].error
 
 
-def test_one_image_is_not_enough_for_a_set():
+def test_a_set_of_one_image_is_refused():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
     for result in Evaluation.of_images(pixels[:1], pixels, Projection()).run(["fid", "prdc"]):
         assert result.value is None and result.error
 
 
-def test_samples_that_are_not_finite_do_not_stop_other_metrics(data):
+def test_non_finite_samples_do_not_stop_other_metrics(data):
     model = build("vae_digits", "latent_dim=2", "hidden=(8,)")
     bias = model.likelihood.network.weights[-1]
     bias.assign(np.full(bias.shape, np.nan))
@@ -239,7 +239,7 @@ def test_colour_images_are_refused_by_a_network_for_grey_images():
     assert "takes grey images. Received: 3 channels" in result.error and not extractor.seen
 
 
-def test_nothing_is_drawn_for_metrics_that_need_no_samples(vae, data, monkeypatch):
+def test_metrics_without_samples_draw_none(vae, data, monkeypatch):
     monkeypatch.setattr(vae, "sample", None)
     assert only(of_model(vae, data).run(["nll"])).status == "ok"
 
@@ -280,7 +280,7 @@ def test_the_channel_of_grey_images_is_repeated_against_colour_images():
 # Requests and the store ----------------------------------------------------------------------
 
 
-def test_the_weights_have_a_checksum_that_survives_saving(vae, tmp_path):
+def test_saving_preserves_the_checksum_of_the_weights(vae, tmp_path):
     checksum = Evaluation(real=None, model=vae).weights_sha256
     vae.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
@@ -324,7 +324,7 @@ def test_results_in_a_store_are_not_computed_again(vae, data, tmp_path, monkeypa
     assert evaluation.read(path) == first + other[:5] and other[5] == first[5]
 
 
-def test_a_metric_that_was_written_in_part_is_computed_again(vae, data, tmp_path):
+def test_an_incompletely_written_metric_is_computed_again(vae, data, tmp_path):
     path = tmp_path / "evaluation.jsonl"
     for result in list(of_model(vae, data).run(["prdc"]))[:2]:
         evaluation.append(path, result)
@@ -342,7 +342,7 @@ def test_weights_of_two_checkpoints_do_not_share_results(vae, data, tmp_path):
     assert only(of_model(vae, data).run(["psnr"], Store(path))) == trained
 
 
-def test_a_metric_that_does_not_apply_has_no_request(data, tmp_path):
+def test_an_inapplicable_metric_has_no_request(data, tmp_path):
     gan, path = build("gan_digits", "latent_dim=3"), tmp_path / "evaluation.jsonl"
     for _ in range(2):
         result = only(of_model(gan, data).run(["nll"], Store(path)))
@@ -397,7 +397,7 @@ def test_a_file_with_pickled_objects_is_refused(tmp_path):
         _ = Images(pixels, "", Projection(0), tmp_path).features
 
 
-# Keeping the best ----------------------------------------------------------------------------
+# The best model ------------------------------------------------------------------------------
 
 
 class Scripted(Evaluation):
@@ -417,9 +417,9 @@ def keep_best(tmp_path, vae, values, every=1, epochs=None, kind="fid", at=()):
         made.values = values
         return made
 
-    said = []
-    callback = KeepBest(run, subject, kind, f"{kind}[x]", every, at, said.append)
-    callback.said = said
+    messages = []
+    callback = KeepBest(run, subject, kind, f"{kind}[x]", every, at, messages.append)
+    callback.messages = messages
     callback.set_model(vae)
     callback.set_params({"epochs": epochs or 100})
     return run, callback
@@ -454,7 +454,7 @@ def test_the_highest_score_is_the_best(vae, tmp_path):
 def test_an_evaluation_without_a_value_is_reported(vae, tmp_path):
     run, callback = keep_best(tmp_path, vae, [None])
     callback.on_epoch_end(4, {})
-    assert "Epoch 5" in callback.said[0] and "no reason" in callback.said[0]
+    assert "Epoch 5" in callback.messages[0] and "no reason" in callback.messages[0]
     assert not run.best_path.exists()
 
 
