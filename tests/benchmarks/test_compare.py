@@ -516,27 +516,27 @@ def test_results_of_other_weights_or_settings_are_computed(comparison, tmp_path,
     run = Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "run"))
     best = run.best_path.read_bytes()
     run.best_path.unlink()
-    subject, said = Subject("gan_digits", 0, run.read_config(), run, True), []
+    subject, lines = Subject("gan_digits", 0, run.read_config(), run, True), []
     before = run.evaluation_path.read_bytes()
 
     def copying(protocol=PROTOCOL):
-        [scored] = score(subject, protocol, [], tmp_path, said.append)
+        [scored] = score(subject, protocol, [], tmp_path, lines.append)
         [result] = scored.results
         return result.value
 
     first = copying()
-    assert said == []  # It is in the run's own file.
+    assert lines == []  # It is in the run's own file.
     fewer = dataclasses.replace(PROTOCOL, num_samples=100)
     assert copying(fewer) == copying(fewer) != first
-    assert said == ["gan_digits-seed-0-last: scoring"]
+    assert lines == ["gan_digits-seed-0-last: scoring"]
     run.model_path.write_bytes(best)
     other = copying()
     assert (
-        len(said) == 1 and other != first
+        len(lines) == 1 and other != first
     )  # The best model has results in the run's own file too.
-    assert copying(fewer) == copying(fewer) and len(said) == 2
+    assert copying(fewer) == copying(fewer) and len(lines) == 2
     subject = dataclasses.replace(subject, run=Run(shutil.move(run.path, tmp_path / "moved")))
-    assert copying() == other and len(said) == 2
+    assert copying() == other and len(lines) == 2
     assert subject.run.evaluation_path.read_bytes() == before
     stored = (tmp_path / "evaluations" / "gan_digits-seed-0.jsonl").read_text().splitlines()
     assert [json.loads(line)["n_fake"] for line in stored] == [100, 100]
@@ -592,7 +592,7 @@ def test_the_budget_is_shared_and_kept(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("names", "seeds", "more", "sentence"),
+    ("names", "seeds", "more", "message"),
     [
         (["vae_digit"], [0], {}, "vae_digits"),
         (["vae_digits", "vae_mnist"], [0], {}, "data.name of 'vae_digits' is digits, .*mnist"),
@@ -605,9 +605,9 @@ def test_the_budget_is_shared_and_kept(tmp_path, monkeypatch):
         (["gan_digits"], [0], {"settings": ["evaluation.every=1"]}, "no feature network"),
     ],
 )
-def test_mistakes_are_reported_before_training(names, seeds, more, sentence, tmp_path, monkeypatch):
+def test_mistakes_are_reported_before_training(names, seeds, more, message, tmp_path, monkeypatch):
     monkeypatch.setattr(zoo.datasets, "check", lambda *_: None)  # Whether the data are here.
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=message):
         prepare(names, seeds, tmp_path / "new", **more)
     assert not (tmp_path / "new").exists()
 

@@ -229,7 +229,7 @@ def test_reused_runs_are_packed_from_their_folders(comparison, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "sentence"),
+    ("spoil", "message"),
     [
         (shutil.rmtree, "There is no comparison in .*benchmarks.compare"),
         (lambda f: (f / "scores.json").unlink(), "is not finished.* Run its command again"),
@@ -242,11 +242,11 @@ def test_reused_runs_are_packed_from_their_folders(comparison, tmp_path):
     ],
 )
 def test_an_unfinished_comparison_is_refused_before_anything_is_written(
-    copy, tmp_path, monkeypatch, spoil, sentence
+    copy, tmp_path, monkeypatch, spoil, message
 ):
     spoil(copy)
     monkeypatch.setattr(pack, "FLAGS", Flags(str(copy), str(tmp_path / "new")))
-    with pytest.raises((FileNotFoundError, ValueError), match=sentence):
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
         pack.main()
     assert not (tmp_path / "new").exists()
 

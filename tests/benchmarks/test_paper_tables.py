@@ -103,12 +103,12 @@ def at_once(monkeypatch):
 def record(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     epochs = {"Three latents": 2, "two: again": 1}
-    said = []
-    return folder, tables.reproduce(small(), 1.0, folder, 3, epochs, say=said.append), said
+    lines = []
+    return folder, tables.reproduce(small(), 1.0, folder, 3, epochs, say=lines.append), lines
 
 
 def test_the_record_holds_scores_times_and_what_was_trained(record):
-    folder, content, said = record
+    folder, content, lines = record
     first, second, third = content["rows"]
     assert [row["epochs"] for row in content["rows"]] == [2, 1, 2]
     assert first["scores"]["latents"] == {"value": 3.0, "stderr": None}
@@ -120,7 +120,7 @@ def test_the_record_holds_scores_times_and_what_was_trained(record):
     run = zoo.training.Run(folder / "three_latents")
     assert run.read_config().seed == 3 and run.read_config().epochs == 2
     assert content["seed"] == 3 and content["machine"]["cores"] >= 1
-    assert any("Three latents: latents 3.00 (paper 2.5)" in line for line in said)
+    assert any("Three latents: latents 3.00 (paper 2.5)" in line for line in lines)
 
 
 def test_what_is_trained_and_scored_is_not_done_again(record, monkeypatch):
@@ -282,19 +282,19 @@ def test_the_calibration_measures_steps_of_the_preset_itself():
 
 
 @pytest.mark.parametrize(
-    ("flags", "sentence"),
+    ("flags", "message"),
     [
         ({"table": "digit"}, "Did you mean 'digits'?"),
         ({"budget": 0}, "above 0"),
         ({"epochs_of": "record.json"}, "takes a record of table 'digits'"),
     ],
 )
-def test_mistakes_are_reported_before_training(flags, sentence, tmp_path, monkeypatch):
+def test_mistakes_are_reported_before_training(flags, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "record.json").write_text(json.dumps({"table": "iwae", "rows": []}))
     standard = {"list_tables": False, "table": "digits", "budget": 30, "epochs_of": None}
     monkeypatch.setattr(paper_tables, "FLAGS", types.SimpleNamespace(**standard | flags))
-    with pytest.raises(ValueError, match=re.escape(sentence)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         paper_tables.main()
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
 
