@@ -152,7 +152,7 @@ def test_ranges_of_values():
 
 
 @pytest.mark.parametrize(
-    ("images", "sentence"),
+    ("images", "message"),
     [
         (np.zeros([28, 28, 1], np.uint8), r"shape \(28, 28, 1\)"),
         (np.zeros([0, 28, 28, 1], np.uint8), r"shape \(0, 28, 28, 1\)"),
@@ -165,8 +165,8 @@ def test_ranges_of_values():
         (np.array([0, 1], np.uint8).reshape(1, 2, 1, 1), "zeros and ones"),
     ],
 )
-def test_ambiguous_images_are_refused(images, sentence):
-    with pytest.raises(ValueError, match=f"`images` must be .*Received: .*{sentence}"):
+def test_ambiguous_images_are_refused(images, message):
+    with pytest.raises(ValueError, match=f"`images` must be .*Received: .*{message}"):
         preprocess(images, 28)
 
 
