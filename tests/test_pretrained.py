@@ -365,7 +365,7 @@ def rename(content, about):
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         (drop, r"kernel' of shape \(12, 1\) next\. Received: nothing"),
         (transpose, r"kernel' of shape \(3, 12\) next\. Received: '\S+' of shape \(12, 3\)"),
@@ -384,9 +384,9 @@ def rename(content, about):
         (lambda _, about: about["config"]["model"].update(first="a.keras"), "of another run"),
     ],
 )
-def test_a_file_that_does_not_fit_its_model_is_refused(file, change, sentence):
+def test_a_file_that_does_not_fit_its_model_is_refused(file, change, message):
     changed(file, change)
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=message):
         pretrained.load(file)
 
 

@@ -65,10 +65,10 @@ def test_the_wheel_holds_the_zoo_and_its_programs_and_no_more(wheel):
 @pytest.mark.slow
 def test_the_installed_zoo_trains_and_loads_shipped_weights(installed, tmp_path):
     assert {path.name for path in installed.glob("zoo-*")} == COMMANDS
-    said = run(
+    output = run(
         installed / "zoo-train", "--epochs=1", "--noprogress", "--nojit_compile", cwd=tmp_path
     )
-    assert "VAE 'vae_digits'" in said
+    assert "VAE 'vae_digits'" in output
     assert (tmp_path / "runs" / "vae_digits" / "model.keras").is_file()
     code = """
 import pathlib, sys, zoo
@@ -83,5 +83,5 @@ assert run.load_model().sample(2).shape == (2, 8, 8, 1)
 @pytest.mark.slow
 def test_the_help_of_a_command_describes_its_program(installed, tmp_path):
     command = [installed / "zoo-interpolate", "--help"]
-    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
-    assert "Draws paths from one latent to another" in said and "--pairs" in said
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+    assert "Draws paths from one latent to another" in output and "--pairs" in output

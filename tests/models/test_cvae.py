@@ -277,11 +277,11 @@ def test_the_record_names_the_proposal_of_the_likelihood_estimate(quadrants):
         "of": "probabilities of 0 and 1 of the hidden values, given y",
     }
     assert seen == [(7, 7)]
-    for model, proposal, sentence in (
+    for model, proposal, message in (
         (predictor, "prior", r"`log_prob_from_prior`.* Received: a Predictor"),
         (linear(), "Prior", "Unknown proposal 'Prior'"),
     ):
-        with pytest.raises(ValueError, match=sentence):
+        with pytest.raises(ValueError, match=message):
             nll(model, x, y=y, proposal=proposal)
 
 
@@ -468,7 +468,7 @@ def test_latents_are_drawn_from_the_prior_of_each_condition():
 
 
 @pytest.mark.parametrize(
-    ("y", "sentence"),
+    ("y", "message"),
     [
         (None, r"takes a condition: pass `y`, int32 of shape \[n\].*Received: y=None"),
         ([1, 2], r"shape \[n\] with n=3.*Received: shape \(2,\)"),
@@ -478,8 +478,8 @@ def test_latents_are_drawn_from_the_prior_of_each_condition():
         ([0.9, 3.7, 1.0], r"is a label, an int. Received: y of type float64"),
     ],
 )
-def test_invalid_conditions_are_refused(y, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_conditions_are_refused(y, message):
+    with pytest.raises(ValueError, match=message):
         zoo.models.cvae(SHAPE, latent_dim=2, hidden=(4,)).sample(3, y)
 
 
@@ -588,7 +588,7 @@ def network(*shapes, out=(4, 4, 1)):
 
 
 @pytest.mark.parametrize(
-    ("shapes", "out", "family", "sentence"),
+    ("shapes", "out", "family", "message"),
     [
         ([SHAPE, SHAPE], SHAPE, zoo.Bernoulli, r"only input is the seen part.*\(4, 4, 1\), \(4"),
         ([(3,)], SHAPE, zoo.Bernoulli, r"only input is the seen part.*shapes \[\(3,\)\]"),
@@ -598,11 +598,11 @@ def network(*shapes, out=(4, 4, 1)):
         ([SHAPE], (4, 4, 2), zoo.FullCovarianceNormal, "independent values. Received: a FullC"),
     ],
 )
-def test_invalid_completions_are_refused(shapes, out, family, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_completions_are_refused(shapes, out, family, message):
+    with pytest.raises(ValueError, match=message):
         zoo.Predictor(zoo.Completion(network(*shapes, out=out), family()))
     prior = network(SHAPE, SHAPE, out=(4,))
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=message):
         part = zoo.Completion(network(*shapes, out=out), family())
         zoo.ConditionalPrior(prior, zoo.DiagonalNormal(), part)
     with pytest.raises(ValueError, match="`baseline` of a ConditionalPrior must be a `Completion`"):
@@ -618,7 +618,7 @@ def test_training_without_y_is_refused(quadrants):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "sentence"),
+    ("wrong", "message"),
     [
         ({"alpha": 0.0, "warm_up_steps": 5}, r"alpha=0 .*`warm_up_steps`.* Received"),
         ({"alpha": 0.0, "free_bits": 0.1}, r"alpha=0 .*Received: .*free_bits=0.1"),
@@ -633,8 +633,8 @@ def test_training_without_y_is_refused(quadrants):
         ({"condition": "attributes", "baseline_hidden": ()}, r"at least 1"),
     ],
 )
-def test_incompatible_settings_are_refused(wrong, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_incompatible_settings_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
         small(**wrong)
 
 
