@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-# XLA spends seconds on fast code for models that run for milliseconds. Child processes inherit this.
+# XLA spends seconds on fast code for models that run for milliseconds. Child processes inherit
+# this.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras
@@ -34,7 +35,8 @@ def pytest_xdist_auto_num_workers(config):
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else None
 
 
-# Files or folders that take minutes, longest first. One worker runs a file, so that a long file that
+# Files or folders that take minutes, longest first. One worker runs a file, so that a long file
+# that
 # starts late would run alone at the end.
 LONGEST = (
     "conformance",
@@ -85,7 +87,7 @@ def absent(reason):
 
 @pytest.fixture(scope="session")
 def prepared():
-    """A function that loads a data set from TFDS_DATA_DIR, or skips the test if it is not there."""
+    """A function that loads a data set from TFDS_DATA_DIR, or skips the test if it is absent."""
     folder = os.environ.get("TFDS_DATA_DIR")
 
     @functools.cache  # MNIST takes seconds to read, and several tests use it.

@@ -26,7 +26,7 @@ def run(*command, cwd):
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    # A copy, because the build leaves files beside the sources.
+    # A copy, because the build writes files next to the sources.
     junk = shutil.ignore_patterns(".*", "build", "*.egg-info", "runs", "shared", "__pycache__")
     shutil.copytree(ROOT, folder / "tree", ignore=junk)
     build = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=..", ".")
@@ -51,7 +51,7 @@ def installed(wheel, tmp_path_factory):
     return folder / "bin"
 
 
-def test_the_wheel_holds_the_zoo_and_its_programs_and_no_more(wheel):
+def test_the_wheel_contains_only_the_zoo_and_its_programs(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     folders = {name.partition("/")[0] for name in names}
     assert {f for f in folders if not f.endswith(".dist-info")} == {"zoo", "trainers"}

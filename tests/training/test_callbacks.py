@@ -12,7 +12,7 @@ SIZE = (8, 8, 1)
 
 
 def gan(seed=0):
-    """A GAN with dropout, spectral normalization's state, and moving averages."""
+    """A GAN with dropout and moving averages of the weights."""
     keras.utils.set_random_seed(seed)
     model = BUILD["gan_mlp"](SIZE, latent_dim=3, generator_hidden=(8,), discriminator_hidden=(8,))
     model.compile(keras.optimizers.Adam(0.01, use_ema=True), jit_compile=False)
