@@ -148,14 +148,14 @@ def parameters_of(prior):
     return scipy.special.softmax(logits), loc, prior.min_scale + np.log1p(np.exp(raw))
 
 
-def test_the_mixture_prior_is_a_mixture_of_vectors():
+def test_the_mixture_prior_mixes_whole_vectors():
     prior = mixture()
     z = RNG.normal(size=(6, 3)).astype(np.float32)
     expected = mixture_log_prob(z, *parameters_of(prior))
     np.testing.assert_allclose(prior().log_prob(z), expected, rtol=1e-4)
 
 
-def test_a_mixture_of_one_standard_normal_is_the_standard_normal():
+def test_a_mixture_of_one_standard_normal_equals_the_standard_normal():
     prior = zoo.MixturePrior(3, 1)
     prior.loc.assign(np.zeros((1, 3)))
     z = RNG.normal(size=(6, 3)).astype(np.float32)
@@ -222,9 +222,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("components", [1, 3])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_vamp_prior_is_the_mean_density_of_the_posteriors_of_its_pseudo_inputs(
-    family, components
-):
+def test_the_vamp_prior_is_the_mean_posterior_of_its_pseudo_inputs(family, components):
     prior, posterior = vamp(components, FAMILIES[family]())
     z = RNG.normal(size=(7, 2)).astype(np.float32)
     each = [
