@@ -1,6 +1,6 @@
-"""What a model of the zoo offers before it is trained.
+"""The properties of each model before training.
 
-Builds each model once; nothing here traces a training step.
+Each model is built once, and no test traces a training step.
 """
 
 import json
@@ -23,7 +23,7 @@ def entry_for(name):
 
 
 def difference(models):
-    """What must change in `CONFIGS` to hold exactly these models, in words."""
+    """Describes the change of `CONFIGS` that gives exactly these models."""
     listed = set(map(class_of, CONFIGS))
     missing = [f"Add to {WHERE}:\n{entry_for(name)}" for name in sorted(models - listed)]
     unknown = [f"Remove '{name}' from {WHERE}." for name in sorted(listed - models)]

@@ -30,7 +30,7 @@ from harness import (
 # Notices: gradients of the wrong sign or of the wrong player, an objective that training does not
 # lower, results that are not finite or that validation does not report.
 @every_model
-def test_training_lowers_the_result_that_its_entry_names(name, images):
+def test_training_lowers_the_result_of_its_entry(name, images):
     model, falls = fresh(name), CONFIGS[name].falls
     held_out = batches(images, model)
     before = model.evaluate(held_out, verbose=0, return_dict=True)
@@ -52,7 +52,7 @@ def test_training_lowers_the_result_that_its_entry_names(name, images):
 
 
 # Notices: a weight, a statistic, an optimizer's slot, a step or a setting that a file loses, and
-# randomness that depends on anything besides these.
+# randomness that depends on other state.
 @every_model
 def test_training_resumes_exactly_from_a_keras_file(name, images, tmp_path):
     model = fresh(name)
@@ -68,7 +68,7 @@ def test_training_resumes_exactly_from_a_keras_file(name, images, tmp_path):
 
 # Notices: randomness outside of the seed, or state outside of the variables.
 @every_model
-def test_training_repeats(name, images):
+def test_training_is_reproducible(name, images):
     ends = []
     for _ in range(2):
         model = fresh(name)
