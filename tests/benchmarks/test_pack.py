@@ -115,7 +115,7 @@ def test_the_best_model_of_the_first_seed_is_packed(comparison, packed):
         assert not np.allclose(other[1], want[1], atol=1e-3)
 
 
-def test_index_names_the_file_and_keeps_the_others(packed):
+def test_the_index_names_the_file_and_keeps_other_entries(packed):
     folder, _ = packed
     digest = hashlib.sha256((folder / "gan_digits.npz").read_bytes()).hexdigest()
     assert json.loads((folder / "index.json").read_text()) == {
@@ -174,7 +174,7 @@ def test_the_card_describes_the_model_and_its_scores(comparison, packed):
 
 def test_the_effect_of_float16_is_measured_on_the_scored_samples(comparison, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "for_dataset", lambda name: NETWORK)
-    # Coarser than float16, whose effect would be too small to notice.
+    # Coarser than float16, which would have a negligible effect.
     monkeypatch.setattr(pretrained, "_stored", lambda array, dtype: np.round(array, 1))
     [line] = pack_all(comparison, tmp_path)
     name = f"classifier-FID[{NETWORK}]"
@@ -196,7 +196,7 @@ def test_the_last_model_is_packed_if_there_is_no_best(copy, tmp_path):
     run = Run(copy / "runs" / "gan_digits-seed-0")
     run.best_path.unlink(), run.best_result_path.unlink()
 
-    def forget(scores):
+    def drop_best(scores):
         [row] = [row for row in scores["models"] if row["checkpoint"] == "last"]
         row["seeds"] = row["seeds"][:1]
         for found in row["metrics"].values():
@@ -204,7 +204,7 @@ def test_the_last_model_is_packed_if_there_is_no_best(copy, tmp_path):
         row["metrics"]["nll"] = found | {"values": [None], "value": None, "error": "It | broke."}
         scores["models"] = [row]
 
-    change_scores(copy, forget)
+    change_scores(copy, drop_best)
     [line] = pack_all(copy, tmp_path)
     assert "last model, epoch 3" in line
     rows = cells((tmp_path / "gan_digits.md").read_text("utf-8"))
@@ -263,7 +263,7 @@ def test_presets_can_be_chosen(comparison):
         pack.choose(comparison, scores, ["vae_digits"])
 
 
-def test_names_in_a_file_are_not_used_as_paths(copy, tmp_path):
+def test_names_in_a_file_cannot_be_paths(copy, tmp_path):
     (tmp_path / "x").mkdir()
     change_scores(copy, lambda s: [row.update(preset="../x/gan") for row in s["models"]])
     with pytest.raises(ValueError, match="Unknown preset"):
@@ -271,9 +271,10 @@ def test_names_in_a_file_are_not_used_as_paths(copy, tmp_path):
     assert not list((tmp_path / "x").iterdir())
 
 
-def test_a_run_that_was_trained_longer_since_is_refused(copy):
+def test_a_run_that_was_continued_after_scoring_is_refused(copy):
     run = Run(copy / "runs" / "gan_digits-seed-0")
-    change_scores(copy, lambda s: s.update(models=s["models"][:1]))  # The last model's row alone.
+    # Only the row of the last model.
+    change_scores(copy, lambda s: s.update(models=s["models"][:1]))
     assert [one.checkpoint for one in pack.choose(copy, scores_of(copy))] == ["last"]
     shutil.copy(run.best_path, run.model_path)
     with pytest.raises(ValueError, match="are not those of"):
