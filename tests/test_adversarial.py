@@ -431,9 +431,8 @@ def test_exponentials_continue_along_their_tangent_from_e_to_the_40(
 
 
 def test_jeffreys_conjugate_matches_the_formula_with_lamberts_function():
-    v = np.concatenate(
-        [np.linspace(-80, 40, 31), np.linspace(-2, 4, 25)]
-    )  # The function is a tangent outside.
+    # Outside of this range the function is a tangent.
+    v = np.concatenate([np.linspace(-80, 40, 31), np.linspace(-2, 4, 25)])
     w = lambertw(np.exp(1 - v)).real
     have = FDivergence("jeffrey").fake(tf.constant(v, tf.float32)).numpy()
     # The definition, with W + v replaced by 1 - log W, because its terms cancel.

@@ -598,9 +598,8 @@ def test_batch_statistics_from_an_earlier_turn_are_committed_in_their_owners_tur
             turns = super().objective(x, y, seed, training)
             losses, terms = next(turns)
             yield {"one": losses["one"] + one[:, 0, 0]}, terms
-            norms[0](
-                10 + x[..., 0], training=training
-            )  # Ignored, because its owner is already updated.
+            # Ignored, because its owner is already updated.
+            norms[0](10 + x[..., 0], training=training)
             losses, terms = next(turns)
             yield {"two": losses["two"] + two[:, 0, 0]}, terms
 

@@ -232,10 +232,8 @@ def test_perceptrons_without_hidden_layers_are_linear():
     x = images(4, 1)
     for network, scale in (
         (networks.mlp_encoder((4, 4, 1), 2, ()), 1.0),
-        (
-            networks.mlp_discriminator((4, 4, 1), ()),
-            2.0,
-        ),  # The discriminator rescales images to [-1, 1].
+        # The discriminator rescales images to [-1, 1].
+        (networks.mlp_discriminator((4, 4, 1), ()), 2.0),
     ):
         kernel, bias = network.get_weights()
         expected = (scale * x - (scale - 1)).reshape(len(x), -1) @ kernel + bias

@@ -139,9 +139,8 @@ def test_each_row_of_prior_walks_follows_one_part(tmp_path, preset, walk):
     config = presets.get(preset)
     presets.override(config, ["hidden=16", "discriminator_hidden=8"])
     model = presets.build(config, data.image_shape)
-    for variable in model.variables_of(
-        "autoencoder"
-    ):  # Different latents then give different images.
+    # Different latents then give different images.
+    for variable in model.variables_of("autoencoder"):
         variable.assign(variable * 3)
     picture = drawn(model, data, tmp_path, "prior_walks")
     assert picture.shape == (10 * TILE + 9 * 2, 10 * TILE + 9 * 2, 3)
