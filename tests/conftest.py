@@ -193,8 +193,8 @@ def snapshot():
 
 
 @pytest.fixture
-def moves():
-    """The change of each player's trainable variables in a call: `moves(model, step)`."""
+def weight_changes():
+    """The change of each player's trainable variables in a call: `weight_changes(model, step)`."""
 
     def measure(model, step):
         before = {p: [v.numpy() for v in model.variables_of(p)] for p in model.players()}

@@ -83,7 +83,7 @@ def test_label_smoothing_changes_the_cross_entropy_target_of_real_examples_only(
 @pytest.mark.parametrize("real_label", [1.0, 0.8])
 @pytest.mark.parametrize("role", ["real", "fake"])
 @pytest.mark.parametrize("share", [0.05, 0.3])
-def test_label_noise_gives_the_stated_share_of_examples_the_other_target(role, share, real_label):
+def test_label_noise_exchanges_the_target_of_the_stated_share_of_examples(role, share, real_label):
     n, logit = 20_000, 1.5
     loss = Minimax(real_label=real_label, label_noise=share)
     losses = getattr(loss, role)(tf.fill([n], logit), seed=[1, 2]).numpy()

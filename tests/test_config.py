@@ -22,7 +22,7 @@ def third(image_shape, *, extra=0, **options):
     return {"extra": extra} | derived(image_shape, **options)
 
 
-def test_a_builder_has_its_own_options_then_those_of_the_builder_it_extends():
+def test_a_builder_has_its_options_before_the_options_of_its_base():
     names = list(inspect.signature(third).parameters)
     assert names == ["image_shape", "extra", "width", "shape", "radius", "color"]
     kinds = {p.kind for n, p in inspect.signature(third).parameters.items() if n != "image_shape"}

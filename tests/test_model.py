@@ -298,12 +298,12 @@ def test_the_step_of_the_first_non_finite_result_counts_over_epochs_and_calls_of
 
 
 def test_the_error_names_a_single_player_and_precedes_other_callbacks():
-    seen = []
-    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    epochs = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
     model = compiled(Lines())
     with pytest.raises(zoo.NonFiniteError, match=r"\(player 'one'\)"):
         model.fit(batches_with(7, spoil_channel(0)), callbacks=[callback], verbose=0)
-    assert not seen
+    assert not epochs
 
 
 def test_a_model_trains_after_an_error_and_restored_weights():

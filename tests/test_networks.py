@@ -469,7 +469,7 @@ def test_batch_normalization_has_dcgans_momentum_and_epsilon():
             layer.moving_mean.assign(np.full(layer.moving_mean.shape, 1e6))
         x = RNG.uniform(size=(3, *network.input_shape[1:])).astype(np.float32)
         network(x, training=True)
-        for layer in layers:  # The batch's own mean is small.
+        for layer in layers:  # The mean of the batch is small.
             np.testing.assert_allclose(layer.moving_mean, 0.9e6, rtol=1e-4)
 
 
@@ -578,7 +578,7 @@ def test_a_network_can_take_only_the_condition():
     np.testing.assert_allclose(network(y), y @ kernel + bias, rtol=1e-4, atol=1e-5)
 
 
-def test_call_passes_the_condition_to_networks_that_take_one():
+def test_call_passes_the_condition_to_networks_with_a_condition():
     plain = networks.mlp(2, 4, ())
     conditional = networks.conditioned(lambda shape: networks.mlp(*shape, 4, ()), (2,), LABEL)
     z, y = latents(2), np.array([2, 0, 1])

@@ -236,8 +236,8 @@ def test_interpolations_of_latents_connect_the_ends_on_line_and_arc(model, tmp_p
         first, last = model.decode(keras.ops.array(ends[row // 2]))
         assert close(strip[:, :TILE], first[None])
         assert close(strip[:, -TILE:], last[None])
-        way = model.interpolate(*ends[row // 2], n=5, spherical=bool(row % 2))
-        assert close(strip[:, 2 * (TILE + 2) : 2 * (TILE + 2) + TILE], way[2:3])
+        images = model.interpolate(*ends[row // 2], n=5, spherical=bool(row % 2))
+        assert close(strip[:, 2 * (TILE + 2) : 2 * (TILE + 2) + TILE], images[2:3])
 
 
 def test_interpolations_of_images_show_the_images_at_the_outside(model, tmp_path):
@@ -445,7 +445,7 @@ def test_training_and_validation_curves_share_a_panel():
     assert legend(figure) == ["training", "validation"]
 
 
-def test_curves_clip_a_huge_first_value_and_note_it():
+def test_curves_clip_a_huge_first_value_and_state_it():
     history = {"loss": [1e6, *np.linspace(5, 1, 19)]}
     figure = pictures._curves(history)
     low, high = figure.axes[0].get_ylim()

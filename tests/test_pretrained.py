@@ -90,7 +90,7 @@ def changed(path, change):
 
 @pytest.fixture
 def shipped(tmp_path, monkeypatch, written):
-    """A folder of shipped weights with those of two presets."""
+    """A folder of shipped weights of two presets."""
     folder = tmp_path / "weights"
     monkeypatch.setattr(pretrained, "SHIPPED", folder)
     folder.mkdir()
@@ -274,7 +274,7 @@ def test_weights_load_after_a_change_of_their_preset(shipped, monkeypatch):
     assert zoo.from_preset("gan_digits").latent_dim == 3
 
 
-def test_an_unknown_preset_and_one_without_weights_are_refused(shipped):
+def test_unknown_presets_and_presets_without_weights_are_refused(shipped):
     with pytest.raises(ValueError, match=r"Unknown preset 'gan_digit'.*mean 'gan_digits'"):
         zoo.from_preset("gan_digit")
     command = (
@@ -303,10 +303,10 @@ def test_any_preset_builds_a_new_model():
 
 
 def test_a_new_model_has_the_grey_levels_of_its_data(monkeypatch):
-    seen = {}
-    monkeypatch.setattr(presets, "build", lambda *args: seen.update(args=args[1:]))
+    received = {}
+    monkeypatch.setattr(presets, "build", lambda *args: received.update(args=args[1:]))
     zoo.from_preset("vae_digits", load_weights=False)
-    assert seen["args"] == ((8, 8, 1), 17)
+    assert received["args"] == ((8, 8, 1), 17)
 
 
 def test_images_of_unknown_shape_need_an_image_shape(monkeypatch):

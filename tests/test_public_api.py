@@ -38,7 +38,7 @@ SUBMODULES = [
 
 
 def test_import_zoo_loads_no_slow_package():
-    # Keras itself loads parts of Matplotlib and scikit-learn.
+    # Keras loads parts of Matplotlib and scikit-learn.
     code = """
 import json, sys, keras, tensorflow, tensorflow_probability.substrates
 tensorflow_probability.distributions

@@ -46,7 +46,7 @@ def installed(wheel, tmp_path_factory):
     run(sys.executable, "-m", "pip", f"--python={python}", "install", *offline, wheel, cwd=folder)
     (site,) = folder.glob("lib/python*/site-packages")
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    # After the fresh environment's own packages on the path.
+    # On the path after the packages of the fresh environment.
     (site / "dependencies.pth").write_text("\n".join(sorted(paths)) + "\n")
     return folder / "bin"
 

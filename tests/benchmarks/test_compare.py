@@ -523,15 +523,14 @@ def test_results_of_other_weights_or_settings_are_computed(comparison, tmp_path,
         return result.value
 
     first = copying()
-    assert lines == []  # It is in the run's own file.
+    assert lines == []  # The result is in the file of the run.
     fewer = dataclasses.replace(PROTOCOL, num_samples=100)
     assert copying(fewer) == copying(fewer) != first
     assert lines == ["gan_digits-seed-0-last: scoring"]
     run.model_path.write_bytes(best)
     other = copying()
-    assert (
-        len(lines) == 1 and other != first
-    )  # The best model has results in the run's own file too.
+    # The file of the run also has results of the best model.
+    assert len(lines) == 1 and other != first
     assert copying(fewer) == copying(fewer) and len(lines) == 2
     subject = dataclasses.replace(subject, run=Run(shutil.move(run.path, tmp_path / "moved")))
     assert copying() == other and len(lines) == 2
@@ -705,7 +704,7 @@ def test_rows_are_means_over_seeds_with_their_spread(comparison):
     assert (one["metrics"]["psnr"]["spread"], one["metrics"]["psnr"]["stderr"]) == (None, 0.5)
 
 
-def test_a_seed_whose_last_model_is_its_best_counts_for_both(comparison):
+def test_a_seed_whose_last_model_is_the_best_counts_for_both(comparison):
     several = [
         scored(comparison, {"psnr": 1.0}, seed=0),
         scored(comparison, {"psnr": 3.0}, seed=0, checkpoint="best"),

@@ -106,7 +106,7 @@ def test_the_best_model_of_the_first_seed_is_packed(comparison, packed):
         want = [v.numpy() for v in model.weights]
     for a, b in zip(loaded.weights, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=2.0**-11, atol=2.0**-25)
-    # The weights are not those without averages, nor those of another checkpoint or seed.
+    # The weights differ from weights without averages and from other checkpoints and seeds.
     others = [
         [v.numpy() for v in Run(comparison / "runs" / f"gan_digits-seed-{i}").load_model(c).weights]
         for i, c in ((0, "last"), (1, "best"))
@@ -191,7 +191,7 @@ def test_the_effect_of_float16_is_measured_on_the_scored_samples(comparison, tmp
     assert cells(card)["effect of float16"] == [found.string[found.start() - 11 :]]
 
 
-def test_the_last_model_is_packed_if_there_is_no_best(copy, tmp_path):
+def test_the_last_model_is_packed_if_no_best_model_exists(copy, tmp_path):
     shutil.rmtree(copy / "runs" / "gan_digits-seed-1")
     run = Run(copy / "runs" / "gan_digits-seed-0")
     run.best_path.unlink(), run.best_result_path.unlink()

@@ -156,8 +156,8 @@ def test_a_preset_on_a_trained_model_is_left_out(capsys, monkeypatch):
 
 def test_in_turn_interleaves_measurements():
     calls = []
-    ways = {name: lambda name=name: calls.append(name) or len(calls) for name in "ab"}
-    assert throughput.in_turn(ways, 3) == {"a": [1, 4, 5], "b": [2, 3, 6]}
+    names = {name: lambda name=name: calls.append(name) or len(calls) for name in "ab"}
+    assert throughput.in_turn(names, 3) == {"a": [1, 4, 5], "b": [2, 3, 6]}
     assert calls == list("abbaab")
 
 
@@ -167,14 +167,14 @@ def test_summary_and_ratio_match_hand_computed_values():
 
 
 def row(**more):
-    ways = ("bare", "fit_constant", "fit", "pipeline", "floor", *more)
+    names = ("bare", "fit_constant", "fit", "pipeline", "floor", *more)
     return {
         "preset": "vae_digits",
         "jit_compile": True,
         "steps_per_execution": 10,
         "batch_size": 50,
         "images_per_second": throughput.summary([25_000.0]),
-        "seconds_per_step": {way: throughput.summary([0.001, 0.002, 0.003]) for way in ways},
+        "seconds_per_step": {name: throughput.summary([0.001, 0.002, 0.003]) for name in names},
         "ratios": {"loop": 1.03, "data": 0.99, "fit_to_bare": 1.02, "fit_to_torch": 0.5},
     }
 

@@ -1,9 +1,9 @@
 """Builds the models of `CONFIGS` and the data for them.
 
 A model is built once in each process, and its steps are traced once: `fresh` restores it for the
-next test. Tracing and XLA's compilation take most of the time of these tests.
-Tests that share a model are therefore in one file, which one worker runs, and they train on data of
-one shape, that of `batches`.
+next test. Tracing and XLA's compilation take most of the time of these tests. Tests that share a
+model are therefore in one file, which one worker runs, and they train on data of the shape of
+`batches`.
 """
 
 import functools

@@ -4,7 +4,7 @@ import pytest
 from harness import assert_finite, build, every_model, training_batches
 
 
-# Notices: an operation that XLA cannot compile, a shape that is not static, a step that cannot run
+# Detects: an operation that XLA cannot compile, a shape that is not static, a step that cannot run
 # in
 # a loop (`steps_per_execution` above 1). Two steps suffice: XLA compiles the step once.
 @every_model

@@ -1,4 +1,4 @@
-"""Flows against autodiff, numerical inversion, integration, and their own draws."""
+"""Flows against autodiff, numerical inversion, integration, and draws."""
 
 import json
 import math
@@ -239,7 +239,7 @@ def test_the_density_of_draws_of_iaf_equals_the_density_by_inversion():
 
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 @pytest.mark.parametrize("sample_shape", [(), (5,)])
-def test_the_density_of_a_draw_takes_one_pass_and_no_inverse(mode, sample_shape, monkeypatch):
+def test_the_density_of_a_draw_takes_one_pass_without_an_inverse(mode, sample_shape, monkeypatch):
     family = POSTERIORS["iaf"](4)
     params = params_of(family, 3)
     calls = []

@@ -92,8 +92,8 @@ def test_each_basis_depends_only_on_its_noise():
     with tf.GradientTape() as tape:
         tape.watch(noise)
         v = bases(noise)
-    seen = tf.reduce_sum(tf.abs(tape.jacobian(v, noise)), [0, 2, 3, 5]).numpy()
-    assert (seen[~np.eye(3, dtype=bool)] == 0).all() and (np.diag(seen) > 0).all()
+    dependence = tf.reduce_sum(tf.abs(tape.jacobian(v, noise)), [0, 2, 3, 5]).numpy()
+    assert (dependence[~np.eye(3, dtype=bool)] == 0).all() and (np.diag(dependence) > 0).all()
 
 
 def test_new_bases_have_the_initial_weights_of_dense_layers():
@@ -172,7 +172,7 @@ def test_an_adversarial_autoencoder_trains_with_an_implicit_posterior(digits):
     assert (codes[0] != codes[1]).all()
 
 
-def test_metrics_that_need_a_density_raise(digits):
+def test_metrics_that_need_a_density_are_refused(digits):
     with pytest.raises(NotImplementedError):
         linear()(X).log_prob(tf.zeros([3, LATENTS]))
     model = zoo.models.avb((8, 8, 1), latent_dim=2, hidden=(4,), discriminator_hidden=(4,))

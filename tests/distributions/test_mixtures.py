@@ -304,12 +304,12 @@ def test_pseudo_inputs_stay_within_the_unit_interval_and_can_leave_its_ends():
     model.compile(keras.optimizers.SGD(5.0))
     x = np.round(RNG.uniform(size=(8, 2, 2, 1))).astype(np.float32)
     model.prior.initialize(x)
-    seen = []
+    recorded = []
     for _ in range(10):
         model.fit(x, batch_size=8, verbose=0)
-        seen.append(model.prior.pseudo_inputs.numpy())
-        assert seen[-1].min() >= 0 and seen[-1].max() <= 1
-    edge = (np.array(seen) == 0) | (np.array(seen) == 1)
+        recorded.append(model.prior.pseudo_inputs.numpy())
+        assert recorded[-1].min() >= 0 and recorded[-1].max() <= 1
+    edge = (np.array(recorded) == 0) | (np.array(recorded) == 1)
     assert (edge[:-1] & ~edge[1:]).any()
 
 

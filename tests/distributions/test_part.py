@@ -1,4 +1,4 @@
-"""Parts: KL divergences, configs, properties, and the checks that models make."""
+"""Parts: KL divergences, configs, properties, and the checks by models."""
 
 import json
 

@@ -21,7 +21,7 @@ class Projection:
 
     def __init__(self, seed=0):
         self.preprocessing = {"size": 8, "quantise": "uint8"}
-        self.id, self.seed, self.seen = f"projection-{seed}", seed, []
+        self.id, self.seed, self.sizes = f"projection-{seed}", seed, []
 
     def about(self):
         return {"id": self.id, "dim": self.dim, "weights_sha256": str(self.seed)}
@@ -30,7 +30,7 @@ class Projection:
         return f"{kind}[{self.id}]"
 
     def __call__(self, images, batch_size=256, progress=None):
-        self.seen.append(len(images))
+        self.sizes.append(len(images))
         flat = images.reshape(len(images), -1) / 255.0
         matrix = np.random.default_rng(self.seed).normal(size=(flat.shape[1], 7))
         both = (flat @ matrix).astype("float32")
@@ -66,7 +66,7 @@ def only(results):
     return result
 
 
-def test_real_images_are_grey_even_if_the_model_is_trained_on_binary_ones(vae, data):
+def test_real_images_are_grey_even_if_the_model_is_trained_on_binary_images(vae, data):
     subject = of_model(vae, data)
     stored = datasets.load("digits").arrays("test")[0]
     np.testing.assert_array_equal(subject.real.pixels, np.round(stored * 255))
@@ -168,8 +168,8 @@ def test_an_inapplicable_metric_has_a_reason_and_does_not_stop_others(data):
 
 
 def test_few_images_give_a_warning(vae, data):
-    few = only(of_model(vae, data, num_samples=39).run(["fid"]))
-    assert "fewer than ten times the 4" in few.details["warning"] and "fewer" in str(few)
+    small = only(of_model(vae, data, num_samples=39).run(["fid"]))
+    assert "fewer than ten times the 4" in small.details["warning"] and "fewer" in str(small)
     assert "warning" not in only(of_model(vae, data, num_samples=40).run(["fid"])).details
 
 
@@ -236,7 +236,7 @@ def test_colour_images_are_refused_by_a_network_for_grey_images():
     extractor = Projection()
     extractor.gray = "keep"
     result = only(Evaluation.of_images(pixels, pixels, extractor).run(["fid"]))
-    assert "takes grey images. Received: 3 channels" in result.error and not extractor.seen
+    assert "takes grey images. Received: 3 channels" in result.error and not extractor.sizes
 
 
 def test_metrics_without_samples_draw_none(vae, data, monkeypatch):
@@ -256,7 +256,7 @@ def test_halves_of_a_set_share_its_features():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
     extractor = Projection()
     list(Evaluation.of_images(pixels, pixels[::-1], extractor).run(["fid", "kid", "score", "prdc"]))
-    assert extractor.seen == [40, 40]
+    assert extractor.sizes == [40, 40]
 
 
 def test_sets_without_a_model_have_the_floor_of_two_halves():
@@ -299,7 +299,7 @@ def test_a_request_is_equal_for_equal_measurements_only(vae, data):
         assert request(**more) != request()
     assert request(split="validation") != request() != request("kid")
     assert request(model=build("vae_digits", "latent_dim=3", "hidden=(16,)")) != request()
-    # Settings that a metric does not depend on make no difference to it.
+    # Settings that a metric does not depend on do not change its request.
     assert request(importance_samples=6, limit=41) == request()
     assert request("nll", importance_samples=6) != request("nll") != request("nll", limit=41)
     assert request("nll", num_samples=59, extractor=Projection(1)) == request("nll")
@@ -356,7 +356,8 @@ def test_features_of_real_images_are_computed_once(vae, data, tmp_path):
     first, second = Projection(), Projection()
     a = only(of_model(vae, data, extractor=first, cache=tmp_path).run(["fid"]))
     b = only(of_model(vae, data, extractor=second, cache=tmp_path).run(["fid"]))
-    assert sorted(first.seen) == [60, 60, 447] and second.seen == [60]  # the generated alone
+    # Only the generated images.
+    assert sorted(first.sizes) == [60, 60, 447] and second.sizes == [60]
     assert a.value == b.value and a.floor == b.floor
     assert len(list(tmp_path.glob("projection-0-*.npz"))) == 2
     assert not list(tmp_path.glob("*.partial"))
@@ -413,9 +414,9 @@ def keep_best(tmp_path, vae, values, every=1, epochs=None, kind="fid", at=()):
     values = iter(values)
 
     def subject(model):
-        made = Scripted(real=None)
-        made.values = values
-        return made
+        scripted = Scripted(real=None)
+        scripted.values = values
+        return scripted
 
     messages = []
     callback = KeepBest(run, subject, kind, f"{kind}[x]", every, at, messages.append)

@@ -32,7 +32,7 @@ def test_results_are_read_as_they_were_written(tmp_path):
     assert second["value"] is None and second["error"] == "A GAN has no likelihood."
 
 
-def test_appending_changes_no_line_and_ends_an_incomplete_one(tmp_path):
+def test_appending_keeps_all_lines_and_ends_an_incomplete_line(tmp_path):
     path = tmp_path / "evaluation.jsonl"
     evaluation.append(path, fid())
     before = path.read_text()
@@ -97,7 +97,7 @@ def test_descriptions_of_the_data_do_not_matter_if_checksums_are_equal():
     assert evaluation.compare({"A": [a], "B": [b]}).best
 
 
-def test_metrics_of_generated_images_alone_do_not_depend_on_the_data():
+def test_metrics_of_only_generated_images_do_not_depend_on_the_data():
     a, b = (
         Result("score", "score", v, n_fake=9, data={"sha256": s})
         for v, s in ((1.0, "a"), (2.0, "b"))

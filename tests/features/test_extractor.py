@@ -34,15 +34,15 @@ def test_features_are_in_the_order_of_the_images(images):
 
 
 def test_the_network_receives_the_result_of_preprocess(images):
-    seen = []
+    batches = []
 
     def network(batch):
-        seen.append(batch)
+        batches.append(batch)
         return means(batch)
 
     settings = {"size": 19, "method": "tf1_bilinear", "value_range": (-1.0, 1.0)}
     extractor(network, **settings)(images / 255, batch_size=4)
-    np.testing.assert_array_equal(np.concatenate(seen), preprocess(images, **settings))
+    np.testing.assert_array_equal(np.concatenate(batches), preprocess(images, **settings))
 
 
 def test_logits_are_kept(images):

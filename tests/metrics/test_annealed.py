@@ -152,7 +152,7 @@ def test_annealing_agrees_with_importance_sampling_for_a_trained_vae(trained):
 
 
 def test_progress_counts_observations():
-    seen = []
+    calls = []
     annealed_importance_sampling(
         log_likelihood,
         PRIOR,
@@ -161,9 +161,9 @@ def test_progress_counts_observations():
         num_chains=1,
         step_size=0.1,
         batch_size=15,
-        progress=lambda *at: seen.append(at),
+        progress=lambda *at: calls.append(at),
     )
-    assert seen == [(15, 20), (20, 20)]
+    assert calls == [(15, 20), (20, 20)]
 
 
 def aae(**changes):

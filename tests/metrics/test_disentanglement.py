@@ -230,8 +230,8 @@ def test_factor_vae_votes_for_the_constant_dimension():
 def test_factor_vae_compares_relative_variances():
     """Each dimension varies a little around its factor, in units from 0.1 to 100.
 
-    The variance within a draw is 4 % of the whole variance in the fixed dimension, whatever its unit.
-    Divided by the standard deviation instead, the smallest unit would always win.
+    The variance within a draw is 4 % of the whole variance in the fixed dimension, for any unit.
+    Divided by the standard deviation instead, the smallest unit would always be selected.
     """
     codes = (IDENTITY + 0.2 * NOISE) * [100, 1, 0.1]
     score = factor_vae_score(codes, FACTORS, num_train=300, num_eval=90)

@@ -282,18 +282,18 @@ def test_one_block_gives_the_full_estimate(sets):
 
 
 def test_blocks_are_disjoint_and_complete(sets, monkeypatch):
-    seen = []
+    calls = []
 
     def fake_discrepancy(x, y, _):
-        seen.append((x, y))
-        return kernel._Discrepancy(float(len(seen)), None, 0.0, 0.0)
+        calls.append((x, y))
+        return kernel._Discrepancy(float(len(calls)), None, 0.0, 0.0)
 
     monkeypatch.setattr(kernel, "_discrepancy", fake_discrepancy)
     x, y = sets
     result = kernel_distance(x, y, "blocks", block_size=20)
-    assert len(seen) == 3
+    assert len(calls) == 3
     for which, whole in enumerate((x, y)):
-        parts = [part[which] for part in seen]
+        parts = [part[which] for part in calls]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
         together = np.concatenate(parts)
         assert not np.array_equal(together, whole)

@@ -88,8 +88,10 @@ def test_the_exact_posterior_gives_the_exact_value_for_any_number_of_samples(
 
 def test_the_bound_of_another_posterior_tightens_with_more_samples(linear_gaussian):
     model, x, exact = linear_gaussian
-    wide, many = model(spread=2.0), np.repeat(x, 100, 0)
-    gaps = [negative_log_likelihood(wide, many, k).value + exact.mean() for k in (1, 4, 16, 256)]
+    wide, repeated = model(spread=2.0), np.repeat(x, 100, 0)
+    gaps = [
+        negative_log_likelihood(wide, repeated, k).value + exact.mean() for k in (1, 4, 16, 256)
+    ]
     # With one sample it is the ELBO, short of log p(x) by KL(q(z | x) || p(z | x)).
     assert gaps[0] == pytest.approx(LATENT * (-np.log(2) + (2**2 - 1) / 2), abs=0.1)
     assert gaps == sorted(gaps, reverse=True)
@@ -116,10 +118,10 @@ def test_batches_and_rounds_have_independent_noise(linear_gaussian):
 
 def test_progress_counts_all_samples(linear_gaussian):
     model, x, _ = linear_gaussian
-    seen = []
-    negative_log_likelihood(model(), x, 150, 20, progress=lambda *at: seen.append(at))
+    calls = []
+    negative_log_likelihood(model(), x, 150, 20, progress=lambda *at: calls.append(at))
     total = 23 * 150
-    assert seen == [(n, total) for n in (20 * 100, 20 * 150, 20 * 150 + 3 * 100, total)]
+    assert calls == [(n, total) for n in (20 * 100, 20 * 150, 20 * 150 + 3 * 100, total)]
 
 
 def test_a_single_image_has_no_standard_error(linear_gaussian):

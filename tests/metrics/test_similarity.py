@@ -148,8 +148,8 @@ def test_ms_ssim_of_identical_images_is_one():
 def test_the_error_of_too_many_scales_contains_the_largest_number(side, fitting):
     images = np.zeros((1, side, side + 9, 1))
     assert float(ms_ssim(images, images, fitting)) == 1
-    for scales, given in ((fitting + 1, fitting + 1), (0, 0), (None, 5)):
-        with pytest.raises(ValueError, match=f"from 1 to {fitting}.*scales={given}"):
+    for scales, received in ((fitting + 1, fitting + 1), (0, 0), (None, 5)):
+        with pytest.raises(ValueError, match=f"from 1 to {fitting}.*scales={received}"):
             ms_ssim(images, images, scales)
 
 

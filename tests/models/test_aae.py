@@ -56,7 +56,7 @@ def loss_by_hand(model, known, x, phase, gaussian, saturating):
 @pytest.mark.parametrize("gaussian", [False, True], ids=["deterministic", "gaussian"])
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
 def test_each_phase_descends_its_loss_and_updates_only_its_player(
-    known, digits, phase, gaussian, loss, moves, assert_descends, single_turns
+    known, digits, phase, gaussian, loss, weight_changes, assert_descends, single_turns
 ):
     model, x = small(known, gaussian, loss), tf.constant(digits[:BATCH])
     variables = {
@@ -71,7 +71,7 @@ def test_each_phase_descends_its_loss_and_updates_only_its_player(
     others = [(v, v.numpy()) for v in model.trainable_variables if id(v) not in updated]
     assert others
     turn = single_turns(model, x)[PHASES.index(phase)]
-    change = moves(model, lambda: model._play(turn, x, None, tf.constant([1, 2])))
+    change = weight_changes(model, lambda: model._play(turn, x, None, tf.constant([1, 2])))
     assert_descends(change[phase], expected)
     assert all(np.array_equal(v, before) for v, before in others)
 
@@ -289,7 +289,9 @@ def supervised():
     return model
 
 
-def test_the_supervised_decoder_receives_latents_and_one_hot_labels(digits, moves, assert_descends):
+def test_the_supervised_decoder_receives_latents_and_one_hot_labels(
+    digits, weight_changes, assert_descends
+):
     model, x, y = supervised(), tf.constant(digits[:5]), tf.constant([3, 0, 1, 1, 2])
     with tf.GradientTape() as tape:
         z = model.posterior.network(x)
@@ -299,7 +301,9 @@ def test_the_supervised_decoder_receives_latents_and_one_hot_labels(digits, move
         loss = tf.reduce_mean(tf.reduce_sum(tf.nn.softplus(logits) - x * logits, [1, 2, 3]))
     np.testing.assert_allclose(model.decode(z, y), tf.sigmoid(logits), atol=1e-5)
     expected = tape.gradient(loss, model.variables_of("autoencoder"))
-    change = moves(model, lambda: model._play(model.rounds()[0], x, y, tf.constant([1, 2])))
+    change = weight_changes(
+        model, lambda: model._play(model.rounds()[0], x, y, tf.constant([1, 2]))
+    )
     assert_descends(change["autoencoder"], expected)
 
 

@@ -81,7 +81,7 @@ def losses_by_hand(model, known, x, ratio):
 
 @pytest.mark.parametrize("loss", [None, NonSaturating()], ids=["log_ratio", "non_saturating"])
 def test_each_turn_descends_its_gradient_and_updates_no_other_player(
-    known, digits, loss, moves, assert_descends, single_turns
+    known, digits, loss, weight_changes, assert_descends, single_turns
 ):
     model, x = small(known, loss), tf.constant(digits[:BATCH])
     order = [["encoder"], ["generator"], ["discriminator", "code_discriminator"]]
@@ -95,7 +95,7 @@ def test_each_turn_descends_its_gradient_and_updates_no_other_player(
             losses, _ = model._play(turn, x, None, SEED)
             values.update({p: float(tf.reduce_mean(v)) for p, v in losses.items()})
 
-        change = moves(model, run_turn)
+        change = weight_changes(model, run_turn)
         assert sorted(values) == sorted(updated)
         for player in PLAYERS:
             if player in updated:
@@ -147,7 +147,7 @@ def test_rounds_call_each_network_the_minimum_number_of_times(known, digits):
         assert dict(counts) == passes
 
 
-def test_the_losses_have_no_gradient_for_players_updated_before(known, digits, single_turns):
+def test_the_losses_have_no_gradient_for_already_updated_players(known, digits, single_turns):
     model, x = small(known), tf.constant(digits[:BATCH])
     _, generators, discriminators = single_turns(model, x)
     for turn, fixed in ((generators, ["encoder"]), (discriminators, ["encoder", "generator"])):
@@ -336,7 +336,7 @@ def test_batch_statistics_change_only_in_updates_of_their_player(snapshot, singl
 
 
 def test_the_discriminators_statistics_are_updated_three_times_per_step():
-    """For its own three calls, and not for the two calls in the generator's turn."""
+    """Its three calls update the statistics; the two calls in the generator's turn do not."""
     model = alpha_gan((16, 16, 1), **CONV)
     model.compile(keras.optimizers.SGD(0.0))
     norms = [

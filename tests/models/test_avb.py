@@ -222,7 +222,7 @@ def test_the_optimal_discriminator_gives_the_vae_gradient_on_average(digits, ada
 
 @pytest.mark.parametrize("adaptive_contrast", [False, True])
 def test_a_step_updates_both_players_at_once_along_their_gradients(
-    known, digits, adaptive_contrast, moves, assert_descends
+    known, digits, adaptive_contrast, weight_changes, assert_descends
 ):
     encoder, decoder = networks()
     discriminator = joint_discriminator(SHAPE, LATENTS, (6,), "tanh")
@@ -249,10 +249,10 @@ def test_a_step_updates_both_players_at_once_along_their_gradients(
         # NumPy arrays: no gradient flows through the moments.
         return z, loc.numpy(), np.exp(2 * log_scale.numpy())
 
-    check_step(model, x, draw, other, moves, assert_descends)
+    check_step(model, x, draw, other, weight_changes, assert_descends)
 
 
-def check_step(model, x, draw, other, moves, assert_descends):
+def check_step(model, x, draw, other, weight_changes, assert_descends):
     """Compares both players' updates and all terms with formulas."""
     adaptive_contrast = model.adaptive_contrast
     discriminator, decoder = model.discriminator, model.likelihood.network
@@ -282,7 +282,7 @@ def check_step(model, x, draw, other, moves, assert_descends):
         losses, terms = model._play(turn, x, None, tf.constant([1, 2]))
         values.update({k: float(tf.reduce_mean(v)) for k, v in (losses | terms).items()})
 
-    change = moves(model, train_step)
+    change = weight_changes(model, train_step)
     for player, gradients in expected.items():
         assert_descends(change[player], gradients)
     assert values["autoencoder"] == pytest.approx(float(primal), rel=1e-4)
@@ -293,7 +293,7 @@ def check_step(model, x, draw, other, moves, assert_descends):
 
 @pytest.mark.parametrize("adaptive_contrast", [False, True])
 def test_a_step_with_an_implicit_posterior_descends_both_losses(
-    digits, adaptive_contrast, moves, assert_descends
+    digits, adaptive_contrast, weight_changes, assert_descends
 ):
     model = small(adaptive_contrast=adaptive_contrast, hidden=(5,), likelihood="unit_normal")
     decoder = model.likelihood.network
@@ -311,7 +311,12 @@ def test_a_step_with_an_implicit_posterior_descends_both_losses(
         return z, draws.mean(0), draws.var(0)
 
     check_step(
-        model, x, draw, zoo.draws.normal((BATCH, LATENTS), other_seed), moves, assert_descends
+        model,
+        x,
+        draw,
+        zoo.draws.normal((BATCH, LATENTS), other_seed),
+        weight_changes,
+        assert_descends,
     )
 
 

@@ -112,10 +112,12 @@ def test_the_total_correlation_is_near_zero_only_for_independent_codes():
     assert found["equal"] > found["independent"] + 0.5
 
 
-def test_one_loss_updates_encoder_and_decoder(digits, moves):
+def test_one_loss_updates_encoder_and_decoder(digits, weight_changes):
     model = small()
     model.compile(keras.optimizers.SGD(0.1))
-    for change in moves(model, lambda: model.train_step((tf.constant(digits[:7]),)))["vae"]:
+    for change in weight_changes(model, lambda: model.train_step((tf.constant(digits[:7]),)))[
+        "vae"
+    ]:
         assert np.abs(change).max() > 1e-7
 
 

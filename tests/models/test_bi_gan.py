@@ -47,8 +47,8 @@ def softplus_of(logits):
 
 @pytest.mark.parametrize("gaussian", [False, True], ids=["bigan", "ali"])
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
-def test_a_step_updates_all_three_players_at_once_along_their_own_gradients(
-    known, digits, loss, gaussian, moves, assert_descends
+def test_a_step_updates_all_three_players_at_once_along_their_gradients(
+    known, digits, loss, gaussian, weight_changes, assert_descends
 ):
     model, x = small(known, loss, gaussian), tf.constant(digits[:BATCH])
     with tf.GradientTape(persistent=True) as tape:
@@ -69,16 +69,16 @@ def test_a_step_updates_all_three_players_at_once_along_their_own_gradients(
     variables = {p: model.variables_of(p) for p in PLAYERS}
     expected = {p: tape.gradient(opposed_loss, variables[p]) for p in PLAYERS[:2]}
     expected["discriminator"] = tape.gradient(discriminator_loss, variables["discriminator"])
-    # Real pairs depend on the encoder alone, fake pairs on the generator alone.
+    # Real pairs depend only on the encoder, fake pairs only on the generator.
     assert all(g is None for g in tape.gradient(real, variables["generator"]))
     assert all(g is None for g in tape.gradient(fake, variables["encoder"]))
-    change = moves(model, lambda: model.train_step((x,)))
+    change = weight_changes(model, lambda: model.train_step((x,)))
     for player in PLAYERS:
         assert_descends(change[player], expected[player])
 
 
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
-def test_updates_lower_the_logits_of_real_pairs_and_raise_those_of_fake_pairs(known, digits, loss):
+def test_updates_lower_real_logits_and_raise_fake_logits(known, digits, loss):
     model, x = small(known, loss, gaussian=False), tf.constant(digits[:BATCH])
     model.optimizers["encoder"].learning_rate.assign(0.01)
     model.optimizers["generator"].learning_rate.assign(0.01)

@@ -39,7 +39,7 @@ def softplus_of(logits):
 @VARIANTS
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
 def test_each_round_uses_the_batchs_labels_for_real_and_fake_images(
-    known, digits, discriminator, player, moves, assert_descends
+    known, digits, discriminator, player, weight_changes, assert_descends
 ):
     model, x, y = small(known, discriminator), tf.constant(digits[:9]), tf.constant(Y)
     with tf.GradientTape() as tape:
@@ -51,7 +51,7 @@ def test_each_round_uses_the_batchs_labels_for_real_and_fake_images(
             loss = softplus_of(-fake_logits)
     expected = tape.gradient(loss, [v.value for v in model.variables_of(player)])
     turn = model.rounds()[["discriminator", "generator"].index(player)]
-    change = moves(model, lambda: model._play(turn, x, y, tf.constant(SEED)))
+    change = weight_changes(model, lambda: model._play(turn, x, y, tf.constant(SEED)))
     # The gradient of a bias before batch normalization is 0 up to rounding.
     pairs = [
         (c, g) for c, g in zip(change.pop(player), expected, strict=True) if np.abs(g).max() > 1e-7

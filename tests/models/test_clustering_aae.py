@@ -97,7 +97,7 @@ def losses_by_hand(model, x, seed):
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase[0])
 def test_each_phase_descends_its_loss_and_updates_only_its_player(
-    phase, digits, moves, assert_descends, single_turns
+    phase, digits, weight_changes, assert_descends, single_turns
 ):
     model, x, seed = small(), tf.constant(digits[:BATCH]), tf.constant([1, 2])
     with tf.GradientTape(persistent=True) as tape:
@@ -109,7 +109,7 @@ def test_each_phase_descends_its_loss_and_updates_only_its_player(
     others = [(v, v.numpy()) for v in model.trainable_variables if id(v) not in updated]
     assert others
     turn = single_turns(model, x)[PHASES.index(phase)]
-    change = moves(model, lambda: model._play(turn, x, None, seed))
+    change = weight_changes(model, lambda: model._play(turn, x, None, seed))
     for player in phase:
         assert_descends(change[player], expected[player])
     assert all(np.array_equal(v, before) for v, before in others)

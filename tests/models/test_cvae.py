@@ -394,7 +394,7 @@ def test_each_loss_has_gradients_in_its_networks_only(quadrants, alpha, name, re
     assert {network for network, moved in found.items() if moved} == reached
 
 
-def test_the_baseline_trains_independently_of_the_other_networks(quadrants, moves):
+def test_the_baseline_trains_independently_of_the_other_networks(quadrants, weight_changes):
     x, y = quadrants
     model = small()
     alone = zoo.Predictor(zoo.Completion.from_config(model.prior.baseline.get_config()))
@@ -402,7 +402,7 @@ def test_the_baseline_trains_independently_of_the_other_networks(quadrants, move
     for m in (model, alone):
         m.compile(keras.optimizers.SGD(0.1))
         for _ in range(3):
-            change = moves(m, lambda m=m: m.train_step((x, y)))
+            change = weight_changes(m, lambda m=m: m.train_step((x, y)))
             assert all(np.abs(c).max() > 0 for own in change.values() for c in own)
     for a, b in zip(
         model.prior.baseline.network.get_weights(),

@@ -208,14 +208,16 @@ def test_each_importance_weight_uses_the_corruption_of_its_draw(doubly):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_one_loss_updates_encoder_and_decoder_and_a_file_keeps_the_corruption(
-    digits, moves, tmp_path, weighted
+    digits, weight_changes, tmp_path, weighted
 ):
     build = zoo.models.denoising_iwae if weighted else zoo.models.denoising_vae
     model = build((8, 8, 1), latent_dim=3, hidden=(5,), num_samples=2, warm_up_steps=9)
     assert type(model) is (zoo.DenoisingIWAE if weighted else zoo.DenoisingVAE)
     model.compile(keras.optimizers.SGD(0.1))
     model.step.assign(5)
-    for change in moves(model, lambda: model.train_step((tf.constant(digits[:7]),)))["vae"]:
+    for change in weight_changes(model, lambda: model.train_step((tf.constant(digits[:7]),)))[
+        "vae"
+    ]:
         assert np.abs(change).max() > 1e-7
     model.save(tmp_path / "model.keras")
     twin = keras.saving.load_model(tmp_path / "model.keras")

@@ -84,7 +84,7 @@ def test_the_mean_logit_over_correlated_normals_is_their_total_correlation(rho):
 @pytest.mark.parametrize("gamma", [0.0, 4.0])
 @pytest.mark.parametrize("draws", [1, 3])
 def test_both_losses_match_the_formulas_and_update_their_players(
-    known, digits, gamma, draws, moves, assert_descends
+    known, digits, gamma, draws, weight_changes, assert_descends
 ):
     model, n = small(known, gamma, num_samples=draws), 7
     x = tf.constant(digits[:n])
@@ -118,7 +118,7 @@ def test_both_losses_match_the_formulas_and_update_their_players(
         tape.gradient(discriminator_loss, model.discriminator.weights),
     )
     turn = model.rounds()[0]
-    change = moves(model, lambda: model._play(turn, x, None, SEED))
+    change = weight_changes(model, lambda: model._play(turn, x, None, SEED))
     assert_descends(change["vae"], expected[0])
     assert_descends(change["discriminator"], expected[1])
 
@@ -126,7 +126,7 @@ def test_both_losses_match_the_formulas_and_update_their_players(
 @pytest.mark.parametrize(
     "options", [{}, {"num_samples": 2}, {"free_bits": 0.2, "rate_weight": 0.3}]
 )
-def test_gamma_zero_equals_the_vae_bit_for_bit(digits, options, moves):
+def test_gamma_zero_equals_the_vae_bit_for_bit(digits, options, weight_changes):
     parts = zoo.models.factor_vae(SHAPE, latent_dim=LATENTS, hidden=(5,), discriminator_hidden=(4,))
     arguments = (parts.posterior, parts.likelihood, parts.prior)
     model = zoo.FactorVAE(*arguments, parts.discriminator, 0.0, **options)
@@ -143,7 +143,9 @@ def test_gamma_zero_equals_the_vae_bit_for_bit(digits, options, moves):
     vae.optimizers["vae"].learning_rate.assign(0.1)
     changes = []
     for m, turn in turns:
-        changes.append(moves(m, lambda m=m, turn=turn: m._play(turn, x, None, SEED))["vae"])
+        changes.append(
+            weight_changes(m, lambda m=m, turn=turn: m._play(turn, x, None, SEED))["vae"]
+        )
         vae.set_weights(kept)
     for a, b in zip(*changes, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -55,18 +55,18 @@ def gradients_by_hand(model, known, x, player, saturating):
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
 def test_each_round_descends_the_loss_of_its_player_and_updates_no_other(
-    known, digits, loss, player, moves, assert_descends
+    known, digits, loss, player, weight_changes, assert_descends
 ):
     model, x = small(known, loss), tf.constant(digits[:9])
     expected = gradients_by_hand(model, known, x, player, type(loss) is Minimax)
     turn = model.rounds()[["discriminator", "generator"].index(player)]
-    change = moves(model, lambda: model._play(turn, x, None, tf.constant(SEED)))
+    change = weight_changes(model, lambda: model._play(turn, x, None, tf.constant(SEED)))
     assert_descends(change.pop(player), expected)
     assert all((c == 0).all() for c in next(iter(change.values())))
 
 
 def test_the_generator_is_updated_against_the_updated_discriminator(
-    known, digits, moves, assert_descends
+    known, digits, weight_changes, assert_descends
 ):
     model, x = small(known, NonSaturating()), tf.constant(digits[:9])
     step = gradients_by_hand(model, known, x, "discriminator", False)
@@ -75,7 +75,7 @@ def test_the_generator_is_updated_against_the_updated_discriminator(
         variable.assign_sub(gradient)
     expected = gradients_by_hand(model, known, x, "generator", False)
     model.set_weights(kept)
-    change = moves(model, lambda: model.train_step((x,)))
+    change = weight_changes(model, lambda: model.train_step((x,)))
     assert_descends(change["discriminator"], step)
     assert_descends(change["generator"], expected)
 
@@ -222,7 +222,7 @@ def test_zero_steps_of_the_discriminator_are_refused():
 
 @pytest.mark.parametrize("penalty", [GradientPenalty(5.0, 0.3), R1(5.0)], ids=["gp", "r1"])
 def test_a_penalty_changes_only_the_discriminator_loss(
-    known, digits, penalty, moves, assert_descends
+    known, digits, penalty, weight_changes, assert_descends
 ):
     model, x = small(known, Hinge(), penalty=penalty), tf.constant(digits[:9])
     assert set(model.terms) == {"real_logit", "fake_logit", "penalty"}
@@ -242,7 +242,9 @@ def test_a_penalty_changes_only_the_discriminator_loss(
     for m, turn in zip((model, plain), turns, strict=True):
         model.set_weights(kept)
         change.append(
-            moves(m, lambda m=m, turn=turn: m._play(turn, x, None, tf.constant(SEED)))["generator"]
+            weight_changes(m, lambda m=m, turn=turn: m._play(turn, x, None, tf.constant(SEED)))[
+                "generator"
+            ]
         )
     for a, b in zip(*change, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -285,7 +287,7 @@ def test_r1_uses_the_gradient_of_the_call_that_returned_the_real_logits(known, d
     assert len(np.unique(which)) > 4
 
 
-def test_the_discriminator_follows_the_gradient_of_the_penalty(known, digits, moves):
+def test_the_discriminator_descends_the_gradient_of_the_penalty(known, digits, weight_changes):
     # Without hidden layers the slope in x is the kernel, times 2 because of the range [-1, 1].
     model = zoo.GAN(
         zoo.networks.mlp_decoder(3, SHAPE, 1, (6,), "tanh", "sigmoid"),
@@ -300,7 +302,9 @@ def test_the_discriminator_follows_the_gradient_of_the_penalty(known, digits, mo
     kernel = model.discriminator.get_weights()[0]
     norm = 2 * np.linalg.norm(kernel)
     turn = model.rounds()[0]
-    change = moves(model, lambda: model._play(turn, x, None, tf.constant(SEED)))["discriminator"]
+    change = weight_changes(model, lambda: model._play(turn, x, None, tf.constant(SEED)))[
+        "discriminator"
+    ]
     by_images = 2 * (fake.mean(0) - x.numpy().mean(0)).reshape(-1, 1)
     by_penalty = 10 * (norm - 1) * 2 * kernel / np.linalg.norm(kernel)
     np.testing.assert_allclose(change[0], -(by_images + by_penalty), rtol=1e-3, atol=1e-4)

@@ -181,10 +181,10 @@ def test_samples_are_ancestral_and_the_top_layer_is_completed_by_the_prior_mean(
 
 
 @pytest.mark.parametrize("build", [zoo.models.hierarchical_iwae, zoo.models.hvae])
-def test_one_loss_updates_all_networks(build, digits, moves):
+def test_one_loss_updates_all_networks(build, digits, weight_changes):
     model = build((8, 8, 1), latent_dims=(3, 2), hidden=(5,))
     model.compile(keras.optimizers.SGD(0.1))
-    changes = moves(model, lambda: model.train_step((tf.constant(digits[:7]),)))["vae"]
+    changes = weight_changes(model, lambda: model.train_step((tf.constant(digits[:7]),)))["vae"]
     assert (
         len(changes)
         == len(model.trainable_variables)

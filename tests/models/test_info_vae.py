@@ -153,7 +153,7 @@ def test_several_draws_average_several_estimates(known, digits):
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.5])
-def test_both_networks_descend_the_gradient(known, digits, moves, assert_descends, alpha):
+def test_both_networks_descend_the_gradient(known, digits, weight_changes, assert_descends, alpha):
     model = small(known, alpha=alpha, lambda_=20.0)
     encoder, decoder = model.posterior.network, model.likelihood.network
     x = tf.constant(digits[:7])
@@ -175,7 +175,7 @@ def test_both_networks_descend_the_gradient(known, digits, moves, assert_descend
     of_mmd = tape.gradient(mmd, encoder.trainable_variables)
     assert max(np.abs(g).max() for g in of_mmd) > 1e-3
     model.compile(keras.optimizers.SGD(1.0))
-    assert_descends(moves(model, lambda: model.train_step((x,)))["vae"], gradients)
+    assert_descends(weight_changes(model, lambda: model.train_step((x,)))["vae"], gradients)
 
 
 def test_posterior_and_prior_draw_independent_noise(known, digits):

@@ -207,12 +207,14 @@ def test_the_rate_weight_is_one_outside_training():
     assert (np.abs(trained["vae"] - start["vae"]) > 1e-3).all()
 
 
-def test_one_loss_updates_encoder_and_decoder(digits, moves):
+def test_one_loss_updates_encoder_and_decoder(digits, weight_changes):
     model = zoo.models.iwae(
         (8, 8, 1), latent_dim=3, hidden=(5,), num_samples=3, doubly_reparameterised=True
     )
     model.compile(keras.optimizers.SGD(0.1))
-    for change in moves(model, lambda: model.train_step((tf.constant(digits[:7]),)))["vae"]:
+    for change in weight_changes(model, lambda: model.train_step((tf.constant(digits[:7]),)))[
+        "vae"
+    ]:
         assert np.abs(change).max() > 1e-7
 
 

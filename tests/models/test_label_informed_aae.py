@@ -123,7 +123,7 @@ def loss_by_hand(model, x, y, phase, seed):
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("phase", ["autoencoder", "discriminator", "encoder"])
 def test_each_phase_descends_the_loss_of_its_player(
-    prior, phase, digits, moves, assert_descends, single_turns
+    prior, phase, digits, weight_changes, assert_descends, single_turns
 ):
     model, x, seed = small(prior), tf.constant(digits[:6]), tf.constant([1, 2])
     model.compile(keras.optimizers.SGD(1.0))
@@ -134,7 +134,7 @@ def test_each_phase_descends_the_loss_of_its_player(
     expected = tape.gradient(value, variables)
     turns = single_turns(model, x, tf.constant(y))
     turn = turns[["autoencoder", "discriminator", "encoder"].index(phase)]
-    change = moves(model, lambda: model._play(turn, x, tf.constant(y), seed))
+    change = weight_changes(model, lambda: model._play(turn, x, tf.constant(y), seed))
     assert_descends(change[phase], expected)
 
 

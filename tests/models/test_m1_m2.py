@@ -98,7 +98,7 @@ def three_classes():
     return zoo.datasets.ImageData("three", splits, SIZE, label_names=("0", "1", "2"), num_labels=30)
 
 
-def test_unused_dimensions_are_left_out(first, known, x):
+def test_unused_dimensions_are_excluded(first, known, x):
     model = stacked(first, known)
     model.adapt(three_classes())
     np.testing.assert_array_equal(model.used, [1, 0, 1])
@@ -173,7 +173,7 @@ def test_codes_are_new_draws_in_training_and_means_in_evaluation(first, known, x
     np.testing.assert_array_equal(losses([0, 1], True), losses([0, 1], True))
 
 
-def test_codes_of_two_streams_are_those_of_their_images(first, known, x):
+def test_codes_of_two_streams_match_their_images(first, known, x):
     """The same loss as an M2 on the codes, stream by stream."""
     model = stacked(first, known, labelled_share=0.1)
     inner = zoo.M2(

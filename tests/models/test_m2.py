@@ -156,7 +156,7 @@ def test_two_streams_have_the_weights_of_the_data_set(known, x):
 
 
 def test_an_epoch_adds_up_to_the_objective_for_every_share_of_labelled_rows():
-    """The weights times the counts of the pipeline: s, 1 - s and alpha, in each image's own part."""
+    """The weights times the counts of the pipeline: s, 1 - s and alpha, per image of the stream."""
     data = zoo.datasets.load("digits", num_labels=50)
     model = build(SIZE, latent_dim=2, hidden=(3,), classifier_hidden=())
     model.adapt(data)
@@ -192,7 +192,7 @@ def test_labelled_rows_pass_the_networks_only_with_their_class(known, x, monkeyp
     )
     model.objective(two_streams(x), tf.constant([2, 0]), SEED, True)
     assert sorted(n for part, n in rows if part is model.likelihood) == [2, 4 * CLASSES]
-    # The layers before `AddClass` see each image once.
+    # The layers before `AddClass` receive each image once.
     assert sorted(n for part, n in rows if part is model.posterior) == [2, 4]
 
 
@@ -346,7 +346,7 @@ def density(model, num_samples, seed, **given):
     return tf.function(lambda: model.log_prob(tf.constant(X), num_samples, seed=seed, **given))()
 
 
-def test_with_exact_posteriors_any_number_of_samples_gives_the_exact_densities():
+def test_exact_posteriors_give_the_exact_densities_for_any_number_of_samples():
     model, exact = linear(), exact_by_class()
     marginal = logsumexp(exact, 1) - math.log(CLASSES)
     for k in (1, 4):
@@ -364,7 +364,7 @@ def test_other_posteriors_approach_the_exact_densities_with_more_samples():
     np.testing.assert_allclose(many, marginal, atol=0.05)
 
 
-def test_with_exact_posteriors_the_bounds_are_the_densities_on_average():
+def test_exact_posteriors_make_the_bounds_equal_the_densities_on_average():
     model, exact = linear(), exact_by_class()
     x = tf.constant(np.tile(X, (3000, 1, 1, 1)))
     marginal = logsumexp(exact, 1) - math.log(CLASSES)
@@ -505,9 +505,9 @@ def test_an_interpolation_has_the_class_of_the_first_image(known, x):
     model = m2(known)
     model.classifier.set_weights([3 * w for w in model.classifier.get_weights()])
     best = int(np.argmax(model.classify(x[:1])))
-    way = model.interpolate(x[0], x[1], 4)
-    np.testing.assert_allclose(way, model.interpolate(x[0], x[1], 4, y=best), atol=1e-6)
-    np.testing.assert_allclose(way[0], model.reconstruct(x[:1])[0], atol=1e-5)
+    images = model.interpolate(x[0], x[1], 4)
+    np.testing.assert_allclose(images, model.interpolate(x[0], x[1], 4, y=best), atol=1e-6)
+    np.testing.assert_allclose(images[0], model.reconstruct(x[:1])[0], atol=1e-5)
 
 
 # Training -------------------------------------------------------------------------------------

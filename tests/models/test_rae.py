@@ -55,7 +55,7 @@ def test_the_gradient_penalty_estimates_the_squared_norm_of_the_jacobian(digits)
     assert (errors < 0.05 * exact).all()
 
 
-def test_the_gradient_penalty_reaches_the_decoder(digits, moves):
+def test_the_gradient_penalty_reaches_the_decoder(digits, weight_changes):
     model = small(regularizer="gradient_penalty", lambda_=1.0)
     model.compile(keras.optimizers.SGD(0.01))
     with tf.GradientTape() as tape:
@@ -63,7 +63,9 @@ def test_the_gradient_penalty_reaches_the_decoder(digits, moves):
         penalty = tf.reduce_sum(terms["regularizer"])
     kernels = [w for w in model.likelihood.network.trainable_variables if len(w.shape) == 2]
     assert all(np.abs(g).max() > 1e-7 for g in tape.gradient(penalty, kernels))
-    for change in moves(model, lambda: model.train_step((tf.constant(digits[:7]),)))["autoencoder"]:
+    for change in weight_changes(model, lambda: model.train_step((tf.constant(digits[:7]),)))[
+        "autoencoder"
+    ]:
         assert np.abs(change).max() > 1e-9
 
 

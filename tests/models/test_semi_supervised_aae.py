@@ -45,7 +45,7 @@ def test_the_phases_are_clustering_and_classification(single_turns):
 
 @pytest.mark.parametrize("streams", [1, 2])
 def test_classification_descends_the_mean_cross_entropy_of_labelled_images(
-    streams, digits, moves, assert_descends
+    streams, digits, weight_changes, assert_descends
 ):
     images, model = digits[:5], small()
     if streams == 1:
@@ -66,7 +66,7 @@ def test_classification_descends_the_mean_cross_entropy_of_labelled_images(
     # The logits of the style do not enter the loss: their gradient and their change are 0.
     expected = tape.gradient(loss, model.variables_of("classifier"))
     before = {id(v): v.numpy() for v in model.trainable_variables}
-    change = moves(model, lambda: model._play(last, x, y, SEED))
+    change = weight_changes(model, lambda: model._play(last, x, y, SEED))
     assert_descends(change["classifier"], expected)
     encoder = {id(v) for v in model.variables_of("encoder")}
     assert all(np.array_equal(v, before[id(v)]) == (id(v) not in encoder)
@@ -117,14 +117,18 @@ def test_all_phases_use_the_images_of_a_single_stream(digits, single_turns):
 
 
 @pytest.mark.parametrize("y", [[0, 1, 2, -1, -1, -1, -1, -1], [0, 1, 2, -1, 3, -1, -1, -1]])
-def test_replicas_with_unequal_numbers_of_labels_match_one_replica(y, digits, mirrored, moves):
+def test_replicas_with_unequal_numbers_of_labels_match_one_replica(
+    y, digits, mirrored, weight_changes
+):
     x, y = digits[:8], np.array(y)
     one = small()
     with mirrored.scope():
         both = small()
     for a, b in zip(both.weights, one.weights, strict=True):
         a.assign(b.numpy())
-    change = moves(one, lambda: one._play(one.rounds()[-1], tf.constant(x), tf.constant(y), SEED))
+    change = weight_changes(
+        one, lambda: one._play(one.rounds()[-1], tf.constant(x), tf.constant(y), SEED)
+    )
     parts = mirrored.experimental_distribute_values_from_function(
         lambda c: (x[4 * c.replica_id_in_sync_group :][:4], y[4 * c.replica_id_in_sync_group :][:4])
     )
@@ -133,7 +137,7 @@ def test_replicas_with_unequal_numbers_of_labels_match_one_replica(y, digits, mi
     def step():
         mirrored.run(lambda part: both._play(both.rounds()[-1], *part, SEED), args=(parts,))
 
-    on_both = moves(both, step)
+    on_both = weight_changes(both, step)
     for have, want in zip(on_both["classifier"], change["classifier"], strict=True):
         np.testing.assert_allclose(have, want, rtol=1e-4, atol=1e-6)
 

@@ -147,7 +147,7 @@ def test_the_loss_is_the_distortion_summed_over_pixels_plus_the_kl(
 
 
 def test_one_loss_updates_encoder_and_decoder_along_its_gradient(
-    known, digits, moves, assert_descends
+    known, digits, weight_changes, assert_descends
 ):
     encoder = zoo.networks.mlp_encoder((8, 8, 1), 6, (5,), "tanh")
     decoder = zoo.networks.mlp_decoder(3, (8, 8, 1), 1, (5,), "tanh")
@@ -165,7 +165,7 @@ def test_one_loss_updates_encoder_and_decoder_along_its_gradient(
         loss = tf.reduce_mean(rate + distortion)
     gradients = tape.gradient(loss, encoder.trainable_variables + decoder.trainable_variables)
     model.compile(keras.optimizers.SGD(1.0))
-    assert_descends(moves(model, lambda: model.train_step((x,)))["vae"], gradients)
+    assert_descends(weight_changes(model, lambda: model.train_step((x,)))["vae"], gradients)
 
 
 class LearnedScale(zoo.distributions.Prior):
@@ -223,7 +223,7 @@ def test_log_prob_of_a_discretized_likelihood_is_a_log_mass_below_zero(digits):
 
 
 class Sharp(zoo.distributions.Family):
-    """Narrow normals around 0, whatever the parameters."""
+    """Narrow normals around 0 for all parameters."""
 
     def call(self, params, event_ndims):
         return tfp.distributions.Independent(

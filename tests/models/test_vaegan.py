@@ -74,23 +74,25 @@ def gradients_by_hand(model, known, x, saturating, gamma, beta=1.0):
 
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
 @pytest.mark.parametrize("gamma", [0.0, 0.1, 10.0])
-def test_a_step_updates_all_three_players_at_once_along_their_own_gradients(
-    known, digits, loss, gamma, moves, assert_descends
+def test_a_step_updates_all_three_players_at_once_along_their_gradients(
+    known, digits, loss, gamma, weight_changes, assert_descends
 ):
     model = model_of(known, *networks(), loss, gamma)
     x = tf.constant(digits[:BATCH])
     expected = gradients_by_hand(model, known, x, type(loss) is Minimax, gamma)
-    change = moves(model, lambda: model.train_step((x,)))
+    change = weight_changes(model, lambda: model.train_step((x,)))
     for player in PLAYERS:
         assert_descends(change[player], expected[player])
 
 
 @pytest.mark.parametrize("beta", [0.0, 5.0])
-def test_beta_scales_the_rate_only_for_the_encoder(known, digits, beta, moves, assert_descends):
+def test_beta_scales_the_rate_only_for_the_encoder(
+    known, digits, beta, weight_changes, assert_descends
+):
     model = model_of(known, *networks(), beta=beta)
     x = tf.constant(digits[:BATCH])
     expected = gradients_by_hand(model, known, x, True, 0.1, beta)
-    change = moves(model, lambda: model.train_step((x,)))
+    change = weight_changes(model, lambda: model.train_step((x,)))
     for player in PLAYERS:
         assert_descends(change[player], expected[player])
 
@@ -162,10 +164,10 @@ def test_every_posterior_with_a_density_trains(digits, posterior):
     assert any((w.numpy() != old).any() for w, old in zip(after, before, strict=True))
 
 
-def change_of(known, moves, x, loss, gamma):
+def change_of(known, weight_changes, x, loss, gamma):
     keras.utils.set_random_seed(1)
     model = model_of(known, *networks(), loss, gamma)
-    return moves(model, lambda: model.train_step((x,)))
+    return weight_changes(model, lambda: model.train_step((x,)))
 
 
 def same(one, other):
@@ -173,15 +175,15 @@ def same(one, other):
 
 
 def test_no_adversarial_gradient_reaches_the_encoder_and_no_distortion_the_discriminator(
-    known, digits, moves
+    known, digits, weight_changes
 ):
     x = tf.constant(digits[:BATCH])
-    plain = change_of(known, moves, x, Minimax(), 0.1)
-    other_game = change_of(known, moves, x, NonSaturating(real_label=0.7), 0.1)
+    plain = change_of(known, weight_changes, x, Minimax(), 0.1)
+    other_game = change_of(known, weight_changes, x, NonSaturating(real_label=0.7), 0.1)
     assert same(plain["encoder"], other_game["encoder"])
     assert not same(plain["generator"], other_game["generator"])
     assert not same(plain["discriminator"], other_game["discriminator"])
-    other_weight = change_of(known, moves, x, Minimax(), 100.0)
+    other_weight = change_of(known, weight_changes, x, Minimax(), 100.0)
     assert same(plain["encoder"], other_weight["encoder"])
     assert same(plain["discriminator"], other_weight["discriminator"])
     assert not same(plain["generator"], other_weight["generator"])
@@ -211,7 +213,7 @@ def identity_features():
 
 @pytest.mark.parametrize("gamma", [0.1, 3.0])
 def test_image_features_without_an_adversarial_gradient_give_the_vae(
-    known, digits, gamma, moves, assert_descends
+    known, digits, gamma, weight_changes, assert_descends
 ):
     encoder, generator, _ = networks()
     x = tf.constant(digits[:BATCH])
@@ -222,18 +224,20 @@ def test_image_features_without_an_adversarial_gradient_give_the_vae(
     )
     vae.compile(keras.optimizers.SGD(1.0))
     kept = vae.get_weights()
-    change = moves(vae, lambda: vae.train_step((x,)))["vae"]
+    change = weight_changes(vae, lambda: vae.train_step((x,)))["vae"]
     logs = {name: float(value) for name, value in vae.train_step((x,)).items()}
     vae.set_weights(kept)
     model = model_of(known, encoder, generator, identity_features(), gamma=gamma)
-    hybrid = moves(model, lambda: model.train_step((x,)))
+    hybrid = weight_changes(model, lambda: model.train_step((x,)))
     n = len(encoder.trainable_variables)
     assert_descends(hybrid["encoder"], [-c for c in change[:n]])
     assert_descends(hybrid["generator"], [-gamma * c for c in change[n:]])
     assert set(logs) == {"loss", "distortion", "rate"}
 
 
-def test_gamma_0_gives_the_generator_update_of_a_gan(known, digits, moves, assert_descends):
+def test_gamma_0_gives_the_generator_update_of_a_gan(
+    known, digits, weight_changes, assert_descends
+):
     encoder, generator, discriminator = networks()
     x = tf.constant(digits[:BATCH])
     # If q(z | x) is N(0, I) for every image, reconstructions are samples: the loss is twice that of
@@ -244,10 +248,10 @@ def test_gamma_0_gives_the_generator_update_of_a_gan(known, digits, moves, asser
     gan = zoo.GAN(generator, logits, known.Prior(LATENTS), Minimax())
     gan.compile(keras.optimizers.SGD(1.0))
     kept = gan.get_weights()
-    change = moves(gan, lambda: gan._play(gan.rounds()[1], x, None, tf.constant([1, 2])))
+    change = weight_changes(gan, lambda: gan._play(gan.rounds()[1], x, None, tf.constant([1, 2])))
     gan.set_weights(kept)
     model = model_of(known, encoder, generator, discriminator, gamma=0.0)
-    hybrid = moves(model, lambda: model.train_step((x,)))
+    hybrid = weight_changes(model, lambda: model.train_step((x,)))
     assert_descends(hybrid["generator"], [-2 * c for c in change["generator"]])
 
 
@@ -341,7 +345,9 @@ def test_each_of_the_three_networks_uses_the_condition(network, condition, digit
     assert np.abs(samples[0][1] - samples[1][1]).max() > 1e-6
 
 
-def test_each_player_descends_its_gradient_with_attributes(known, digits, moves, assert_descends):
+def test_each_player_descends_its_gradient_with_attributes(
+    known, digits, weight_changes, assert_descends
+):
     """Reconstructions and samples have the attributes of the batch's images in all networks."""
     model = conditional(known)
     x, y = tf.constant(digits[:BATCH]), tf.constant(attributes_of(BATCH))
@@ -364,12 +370,12 @@ def test_each_player_descends_its_gradient_with_attributes(known, digits, moves,
             "discriminator": discriminator_loss,
         }
     expected = {p: tape.gradient(losses[p], model.variables_of(p)) for p in PLAYERS}
-    change = moves(model, lambda: model.train_step((x, y)))
+    change = weight_changes(model, lambda: model.train_step((x, y)))
     for player in PLAYERS:
         assert_descends(change[player], expected[player])
 
 
-def test_a_condition_of_the_generator_alone_is_required(known, digits):
+def test_a_condition_of_only_the_generator_is_required(known, digits):
     encoder, _, discriminator = networks()
     generator = conditional(known).generator
     model = model_of(known, encoder, generator, discriminator)
@@ -671,7 +677,7 @@ class BrightnessAsCost(zoo.VAEGAN):
 
 @pytest.mark.parametrize(("second", "updated"), [(0.9, False), (1.0, True)])
 def test_replicas_decide_on_the_mean_of_the_global_batch(mirrored, second, updated):
-    """On its own the first replica would skip the discriminator, the second would not."""
+    """The first replica's costs would skip the discriminator, the second replica's would not."""
     rule = zoo.Equilibrium(1.0, 0.5)
     with mirrored.scope():
         keras.utils.set_random_seed(0)

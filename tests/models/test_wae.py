@@ -79,7 +79,9 @@ def test_lambda_scales_the_discrepancy(known, digits, lambda_):
     assert np.abs(terms["discrepancy"]).min() > 1e-3
 
 
-def test_a_step_updates_both_networks_along_the_gradient(known, digits, moves, assert_descends):
+def test_a_step_updates_both_networks_along_the_gradient(
+    known, digits, weight_changes, assert_descends
+):
     model = small(known, lambda_=30.0)
     encoder, generator = model.posterior.network, model.generator
     x, prior = tf.constant(digits[:7]), known.noise(7, 3)
@@ -93,7 +95,7 @@ def test_a_step_updates_both_networks_along_the_gradient(known, digits, moves, a
     assert all(g is None for g in tape.gradient(mmd, generator.trainable_variables))
     assert all(np.abs(g).max() > 1e-4 for g in tape.gradient(mmd, encoder.trainable_variables))
     model.compile(keras.optimizers.SGD(1.0))
-    assert_descends(moves(model, lambda: model.train_step((x,)))["autoencoder"], gradients)
+    assert_descends(weight_changes(model, lambda: model.train_step((x,)))["autoencoder"], gradients)
 
 
 def test_training_reconstructs_and_matches_the_prior(digits):
@@ -127,7 +129,7 @@ class Point(zoo.distributions.Prior):
 
 @pytest.mark.parametrize("size", [12, 7])
 def test_two_replicas_match_one_replica(known, digits, mirrored, size):
-    """The discrepancy is that of the global batch, not the mean over the replicas' batches."""
+    """The discrepancy compares the global batch; it is not the mean over the replicas' batches."""
 
     def build():
         keras.utils.set_random_seed(0)

@@ -104,7 +104,7 @@ def test_dcgans_are_trained_as_in_the_paper(name, top):
 
 
 @EVERY_PRESET
-def test_a_preset_states_only_what_differs(name):
+def test_a_preset_states_only_settings_that_differ(name):
     stated = dict(presets.PRESETS[name])
     base = presets.resolve(stated["like"]) if "like" in stated else {}
     builder = stated.get("builder", base.get("builder"))

@@ -78,13 +78,13 @@ def rows(path):
 @pytest.fixture(scope="module")
 def on_two(tmp_path_factory):
     """`on_two(preset)`: the run's folder and each worker's final weights, trained once."""
-    made = {}
+    finished = {}
 
     def train(preset):
-        if preset not in made:
+        if preset not in finished:
             folder = tmp_path_factory.mktemp("two")
-            made[preset] = folder / preset, train_on_two(preset, folder / preset, folder)
-        return made[preset]
+            finished[preset] = folder / preset, train_on_two(preset, folder / preset, folder)
+        return finished[preset]
 
     return train
 

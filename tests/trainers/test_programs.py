@@ -213,8 +213,8 @@ def test_interpolations_between_files_need_a_known_condition(conditional, root, 
 
     def walk(name, preset, *more):
         path = root / f"{name}.png"
-        run, few = f"--run={conditional[preset]}", ("--n=3", f"--output={path}")
-        succeed("interpolate", run, *few, pair, *more)
+        run, options = f"--run={conditional[preset]}", ("--n=3", f"--output={path}")
+        succeed("interpolate", run, *options, pair, *more)
         return np.asarray(Image.open(path))
 
     output = f"--output={root}/no.png"

@@ -26,14 +26,14 @@ def flags(preset, path, epochs=4, more=()):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Uninterrupted runs, each trained once: `whole(preset, epochs)`."""
-    made = {}
+    finished = {}
 
     def train(preset, epochs=4):
-        if (preset, epochs) not in made:
+        if (preset, epochs) not in finished:
             path = tmp_path_factory.mktemp("whole") / preset
             succeed("train", *flags(preset, path, epochs))
-            made[preset, epochs] = path
-        return made[preset, epochs]
+            finished[preset, epochs] = path
+        return finished[preset, epochs]
 
     return train
 

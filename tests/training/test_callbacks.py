@@ -130,12 +130,12 @@ class Rates(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        self.seen = []
+        self.recorded = []
 
     def on_train_batch_end(self, batch, logs=None):
         rates = {p: float(o.learning_rate) for p, o in self.model.optimizers.items()}
-        if not self.seen or self.seen[-1] != rates:
-            self.seen.append(rates)
+        if not self.recorded or self.recorded[-1] != rates:
+            self.recorded.append(rates)
 
 
 class Clock(keras.callbacks.Callback):
@@ -180,14 +180,14 @@ def test_training_time_counts_only_training_steps(digits, validation, monkeypatc
 
 def test_learning_rates_decay_with_the_share_of_epochs_and_resume(digits):
     rates = {"discriminator": 0.01, "generator": 0.04}
-    seen = Rates()
-    fit(gan(), digits, LearningRateDecay("cosine", rates), seen, epochs=4)
+    first = Rates()
+    fit(gan(), digits, LearningRateDecay("cosine", rates), first, epochs=4)
     expected = 0.5 * (1 + np.cos(np.pi * np.arange(4) / 4))
     for player, rate in rates.items():
-        np.testing.assert_allclose([r[player] for r in seen.seen], rate * expected, rtol=1e-5)
+        np.testing.assert_allclose([r[player] for r in first.recorded], rate * expected, rtol=1e-5)
     later = Rates()
     fit(gan(), digits, LearningRateDecay("cosine", rates), later, epochs=4, first=2)
-    assert later.seen == seen.seen[2:]
+    assert later.recorded == first.recorded[2:]
 
 
 def test_the_decays_start_at_one_and_end_at_zero():
