@@ -19,17 +19,20 @@ def blocks(language):
 
 
 def contributed_files():
-    """The Python blocks of CONTRIBUTING.md: `[(path, place, code)]`.
+    """The files and lines that CONTRIBUTING.md adds: `[(path, place, code)]`.
 
-    The first line of a block is a comment: `# PATH` of a new file, or where to insert the lines: `#
-    PATH, in TABLE` at the head of a dict, list or tuple, `# PATH, in the map`, or `# PATH, with the
-    imports`.
+    A Python block is a file, and its first line the comment `# PATH`. A diff block adds lines, and its
+    first line says where: `# PATH, in TABLE` at the head of a dict, list or tuple, `# PATH, in the map`,
+    or `# PATH, with the imports`.
     """
     found = []
     for block in blocks("python"):
         head, code = block.split("\n", 1)
-        path, place = re.fullmatch(r"# ([\w/.]+)(?:, (?:in|in the|with the) (\w+))?", head).groups()
-        found.append((path, place, code.lstrip("\n")))
+        found.append((head.removeprefix("# "), None, code.lstrip("\n")))
+    for block in blocks("diff"):
+        head, lines = block.split("\n", 1)
+        path, place = re.fullmatch(r"# ([\w/.]+), (?:in|in the|with the) (\w+)", head).groups()
+        found.append((path, place, re.sub(r"^\+", "", lines, flags=re.MULTILINE)))
     return found
 
 
@@ -46,9 +49,11 @@ def write(root, path, place, code):
     elif place == "map":
         at = re.search(r"^\|---.*\n", text, re.MULTILINE).end()
     else:
-        opening = re.search(rf"^{place}\b.*[\[{{(]\n", text, re.MULTILINE)
+        # After the bracket that opens the table, with the indentation of its first item.
+        head = rf"^{place}\b[^\"']*?[\[{{(]\n(?=( +)(?:\"|\w+,))"
+        opening = re.search(head, text, re.MULTILINE)
         assert opening, f"{path} has no {place}."
-        at, code = opening.end(), textwrap.indent(code, "    ")
+        at, code = opening.end(), textwrap.indent(code, opening[1])
     file.write_text(text[:at] + code + text[at:])
 
 

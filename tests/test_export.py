@@ -14,14 +14,14 @@ import zoo
 from zoo.export import export
 
 SIZE = (8, 8, 1)
-BUILD = zoo.presets.BUILDERS
+BUILD = zoo.models.BUILDERS
 SMALL_MLP = {"latent_dim": 3, "hidden": (16,)}
-SMALL_CONV = {"latent_dim": 3, "filters": (4, 8), "hidden": 16}
+SMALL_CONV = {"latent_dim": 3, "network": "conv", "filters": (4, 8), "hidden": (16,)}
 SMALL_AAE = {"latent_dim": 2, "hidden": (16,), "discriminator_hidden": (8,)}
 
 
 def vae(likelihood):
-    return BUILD["vae_mlp"](SIZE, **SMALL_MLP, likelihood=likelihood, levels=17)
+    return BUILD["vae"](SIZE, **SMALL_MLP, likelihood=likelihood, levels=17)
 
 
 def trained(model, digits, jit_compile=False, **optimizer):
@@ -35,7 +35,7 @@ def mixed(digits):
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        return BUILD["vae_conv"](SIZE, **SMALL_CONV)
+        return BUILD["vae"](SIZE, **SMALL_CONV)
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -84,8 +84,8 @@ def conditional_decoder(digits):
 
 
 def averaged_gan(digits):
-    arguments = {"generator_hidden": (16,), "discriminator_hidden": (8,)}
-    return trained(BUILD["gan_mlp"](SIZE, 3, **arguments), digits, use_ema=True, ema_momentum=0.9)
+    model = BUILD["gan"](SIZE, latent_dim=3, generator_hidden=(16,), discriminator_hidden=(8,))
+    return trained(model, digits, use_ema=True, ema_momentum=0.9)
 
 
 def stacked(digits):
@@ -94,9 +94,8 @@ def stacked(digits):
     The importance weights of untrained distributions have heavy tails, for which a standard error
     is not valid.
     """
-    model = BUILD["m1_m2"](
-        SIZE, BUILD["vae_mlp"](SIZE, **SMALL_MLP), **SMALL_MLP, classifier_hidden=(16,)
-    )
+    first = BUILD["vae"](SIZE, **SMALL_MLP)
+    model = BUILD["m1_m2"](SIZE, first=first, **SMALL_MLP, classifier_hidden=(16,))
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, zoo.Conditional):
             *_, last = (n for n in layer.network.layers if isinstance(n, keras.layers.Dense))
@@ -107,154 +106,146 @@ def stacked(digits):
     return model
 
 
+def of(name, **options):
+    """A function of digits to a new model of a builder."""
+    return lambda digits: BUILD[name](SIZE, **options)
+
+
+def trained_of(name, **options):
+    return lambda digits: trained(BUILD[name](SIZE, **options), digits)
+
+
+CODES = {"discriminator_hidden": (8,)}
 MODELS = {
-    "autoencoder_mlp": lambda digits: BUILD["autoencoder_mlp"](SIZE, **SMALL_MLP),
-    "autoencoder_conv": lambda digits: BUILD["autoencoder_conv"](SIZE, **SMALL_CONV),
-    "vae_mlp": lambda digits: trained(vae("bernoulli"), digits, jit_compile=True),
+    "autoencoder": of("autoencoder", **SMALL_MLP),
+    "autoencoder_conv": of("autoencoder", **SMALL_CONV),
+    "rae": of("rae", **SMALL_MLP),
+    "vae": lambda digits: trained(vae("bernoulli"), digits, jit_compile=True),
     "vae_continuous_bernoulli": lambda digits: vae("continuous_bernoulli"),
     "vae_normal": lambda digits: vae("normal"),
     "vae_shared_scale": lambda digits: vae("shared_scale_normal"),
     "vae_discretized": lambda digits: vae("discretized_logistic"),
-    "vae_conv": lambda digits: BUILD["vae_conv"](SIZE, **SMALL_CONV),
-    "vae_flows": lambda digits: BUILD["vae_mlp"](
-        SIZE,
+    "vae_conv": of("vae", **SMALL_CONV),
+    "vae_flows": of(
+        "vae",
         **SMALL_MLP,
         posterior="iaf",
         posterior_hidden=(8,),
         prior="realnvp",
         prior_hidden=(8,),
     ),
-    "vae_vamp": lambda digits: BUILD["vae_mlp"](
-        SIZE, **SMALL_MLP, posterior="full_covariance", prior="vamp", prior_components=4
+    "vae_vamp": of(
+        "vae", **SMALL_MLP, posterior="full_covariance", prior="vamp", prior_components=4
     ),
-    "beta_vae_mlp": lambda digits: BUILD["beta_vae_mlp"](SIZE, **SMALL_MLP),
-    "beta_vae_conv": lambda digits: BUILD["beta_vae_conv"](SIZE, **SMALL_CONV),
-    "iwae_mlp": lambda digits: BUILD["iwae_mlp"](SIZE, **SMALL_MLP),
-    "denoising_vae_mlp": lambda digits: BUILD["denoising_vae_mlp"](SIZE, **SMALL_MLP),
-    "hierarchical_iwae_mlp": lambda digits: BUILD["hierarchical_iwae_mlp"](
-        SIZE, (2, 1), hidden=(16,), hidden_between=(8,)
+    "beta_vae": of("beta_vae", **SMALL_MLP),
+    "beta_tcvae": of("beta_tcvae", **SMALL_MLP, dataset_size=100),
+    "iwae": of("iwae", **SMALL_MLP),
+    "denoising_vae": of("denoising_vae", **SMALL_MLP),
+    "denoising_iwae": of("denoising_iwae", **SMALL_MLP),
+    "hierarchical_iwae": of(
+        "hierarchical_iwae", latent_dims=(2, 1), hidden=(16,), hidden_between=(8,)
     ),
-    "hvae_mlp": lambda digits: BUILD["hvae_mlp"](SIZE, (2, 1), hidden=(16,)),
-    "conditional_vae_mlp": lambda digits: BUILD["conditional_vae_mlp"](SIZE, **SMALL_MLP),
-    "conditional_vae_quadrants": lambda digits: BUILD["conditional_vae_mlp"](
-        SIZE, **SMALL_MLP, condition="seen", prior="conditional", baseline_hidden=(8,)
+    "hvae": of("hvae", latent_dims=(2, 1), hidden=(16,)),
+    "cvae": of("cvae", **SMALL_MLP),
+    "cvae_quadrants": of(
+        "cvae", **SMALL_MLP, condition="seen", prior="conditional", baseline_hidden=(8,)
     ),
-    "predictor_mlp": lambda digits: BUILD["predictor_mlp"](SIZE, (16,)),
-    "gan_mlp": averaged_gan,
-    "gan_critic": lambda digits: BUILD["gan_mlp"](
-        SIZE,
-        3,
+    "predictor": of("predictor", hidden=(16,)),
+    "gan": averaged_gan,
+    "gan_critic": of(
+        "gan",
+        latent_dim=3,
         generator_hidden=(16,),
         discriminator_hidden=(8,),
-        latents="sphere",
+        prior="sphere",
         loss="wasserstein",
         gradient_penalty=10.0,
         spectral_norm=True,
     ),
-    "cgan_mlp": lambda digits: BUILD["cgan_mlp"](
-        SIZE, 3, generator_hidden=(16,), discriminator_hidden=(8,)
+    "cgan": of("cgan", latent_dim=3, generator_hidden=(16,), discriminator_hidden=(8,)),
+    "cgan_projection": of(
+        "cgan", latent_dim=3, network="conv", width=4, discriminator="projection"
     ),
-    "cdcgan": lambda digits: BUILD["cdcgan"](SIZE, 3, 4, discriminator="projection"),
-    "dcgan": lambda digits: trained(BUILD["dcgan"](SIZE, 3, 4), digits),
-    "aae_mlp": lambda digits: BUILD["aae_mlp"](SIZE, **SMALL_AAE, posterior="normal"),
-    "aae_petals": lambda digits: BUILD["aae_mlp"](SIZE, **SMALL_AAE, prior="petals"),
-    "aae_swiss_roll": lambda digits: BUILD["aae_mlp"](SIZE, **SMALL_AAE, prior="swiss_roll"),
-    "aae_supervised": lambda digits: BUILD["aae_mlp"](
-        SIZE, **SMALL_AAE, condition_size=10, posterior="universal", noise_dim=2
+    "dcgan": trained_of("dcgan", latent_dim=3, width=4),
+    "aae": of("aae", **SMALL_AAE, posterior="normal"),
+    "aae_petals": of("aae", **SMALL_AAE, prior="petals"),
+    "aae_swiss_roll": of("aae", **SMALL_AAE, prior="swiss_roll"),
+    "aae_supervised": of(
+        "aae", **SMALL_AAE, condition="label", posterior="implicit", posterior_noise_dim=2
     ),
-    "label_informed_aae_mlp": lambda digits: BUILD["label_informed_aae_mlp"](
-        SIZE, (16,), discriminator_hidden=(8,)
+    "label_informed_aae": of("label_informed_aae", hidden=(16,), **CODES),
+    "clustering_aae": trained_of(
+        "clustering_aae",
+        categories=10,
+        latent_dim=2,
+        hidden=(16,),
+        input_noise=0.1,
+        batch_norm=True,
+        **CODES,
     ),
-    "clustering_aae_mlp": lambda digits: trained(
-        BUILD["clustering_aae_mlp"](SIZE, 10, 2, (16,), (8,), input_noise=0.1, batch_norm=True),
-        digits,
-    ),
-    "semi_supervised_aae": lambda digits: BUILD["semi_supervised_aae"](
-        SIZE, latent_dim=2, hidden=(16,), discriminator_hidden=(8,)
-    ),
-    "semi_supervised_aae_conv": lambda digits: BUILD["semi_supervised_aae"](
-        SIZE,
+    "semi_supervised_aae": of("semi_supervised_aae", latent_dim=2, hidden=(16,), **CODES),
+    "semi_supervised_aae_conv": of(
+        "semi_supervised_aae",
         network="conv",
         latent_dim=2,
         filters=(4, 8),
-        hidden=16,
-        discriminator_hidden=(8,),
+        hidden=(16,),
         input_noise=0.1,
+        **CODES,
     ),
-    "dimension_reduction_aae_mlp": lambda digits: BUILD["dimension_reduction_aae_mlp"](
-        SIZE, 10, 2, 2.0, (16,), (8,)
+    "dimension_reduction_aae": of(
+        "dimension_reduction_aae", categories=10, head_distance=2.0, hidden=(16,), **CODES
     ),
-    "semi_supervised_dimension_reduction_aae": lambda digits: BUILD[
-        "semi_supervised_dimension_reduction_aae"
-    ](SIZE, head_distance=2.0, hidden=(16,), discriminator_hidden=(8,)),
-    "vaegan_mlp": lambda digits: trained(
-        BUILD["vaegan_mlp"](SIZE, **SMALL_MLP, discriminator_hidden=(8,)), digits
+    "semi_supervised_dimension_reduction_aae": of(
+        "semi_supervised_dimension_reduction_aae", head_distance=2.0, hidden=(16,), **CODES
     ),
-    "vaegan_conv": lambda digits: BUILD["vaegan_conv"](SIZE, **SMALL_CONV, width=4),
-    "m2": lambda digits: BUILD["m2"](SIZE, **SMALL_MLP, classifier_hidden=(16,)),
-    "m2_conv": lambda digits: BUILD["m2"](
-        SIZE,
+    "vaegan": trained_of("vaegan", **SMALL_MLP, **CODES),
+    "vaegan_conv": of("vaegan", **SMALL_CONV, width=4),
+    "m2": of("m2", **SMALL_MLP, classifier_hidden=(16,)),
+    "m2_conv": of(
+        "m2",
         network="conv",
         latent_dim=3,
         hidden=(16,),
         filters=(4, 8),
-        classifier_hidden=16,
+        classifier_hidden=(16,),
         dropout=0.5,
         activation="relu",
     ),
-    "m1": lambda digits: BUILD["m1"](SIZE, **SMALL_MLP),
     "m1_m2": stacked,
-    "avb_mlp": lambda digits: BUILD["avb_mlp"](SIZE, **SMALL_MLP, discriminator_hidden=(8,)),
-    "avb_noise_bases": lambda digits: BUILD["avb_mlp"](
-        SIZE,
+    "avb": of("avb", **SMALL_MLP, **CODES),
+    "avb_noise_basis": of(
+        "avb",
         **SMALL_MLP,
-        posterior="noise_bases",
-        noise_bases=2,
-        noise_hidden=(8,),
+        posterior="noise_basis",
+        posterior_bases=2,
+        posterior_hidden=(8,),
         adaptive_contrast=True,
         discriminator="product",
-        discriminator_hidden=(8,),
         discriminator_features=4,
+        **CODES,
     ),
-    "alphagan_mlp": lambda digits: trained(
-        BUILD["alphagan_mlp"](
-            SIZE, **SMALL_MLP, discriminator_hidden=(8,), code_discriminator_hidden=(8,)
-        ),
-        digits,
+    "alpha_gan": trained_of("alpha_gan", **SMALL_MLP, **CODES, code_discriminator_hidden=(8,)),
+    "alpha_gan_conv": trained_of(
+        "alpha_gan", **SMALL_CONV, width=4, code_discriminator_hidden=(8,)
     ),
-    "alphagan_conv": lambda digits: trained(
-        BUILD["alphagan_conv"](SIZE, **SMALL_CONV, width=4, code_discriminator_hidden=(8,)), digits
-    ),
-    "info_vae_mlp": lambda digits: BUILD["info_vae_mlp"](SIZE, **SMALL_MLP),
-    "info_vae_conv": lambda digits: BUILD["info_vae_conv"](SIZE, **SMALL_CONV),
-    "wae_mlp": lambda digits: trained(BUILD["wae_mlp"](SIZE, **SMALL_MLP), digits),
-    "wae_conv": lambda digits: BUILD["wae_conv"](SIZE, **SMALL_CONV, width=4),
-    "wae_gan_mlp": lambda digits: BUILD["wae_gan_mlp"](
-        SIZE, **SMALL_MLP, discriminator_hidden=(8,)
-    ),
-    "wae_gan_conv": lambda digits: BUILD["wae_gan_conv"](
-        SIZE, **SMALL_CONV, width=4, discriminator_hidden=(8,)
-    ),
-    "factor_vae_mlp": lambda digits: BUILD["factor_vae_mlp"](
-        SIZE, **SMALL_MLP, discriminator_hidden=(8,)
-    ),
-    "factor_vae_conv": lambda digits: BUILD["factor_vae_conv"](
-        SIZE, **SMALL_CONV, discriminator_hidden=(8,)
-    ),
-    "bigan_mlp": lambda digits: trained(BUILD["bigan_mlp"](SIZE, 3, (16,)), digits),
-    "bigan_conv": lambda digits: trained(BUILD["bigan_conv"](SIZE, 3, 4, 8), digits),
-    "vaegan_label": lambda digits: BUILD["vaegan_mlp"](
-        SIZE, **SMALL_MLP, discriminator_hidden=(8,), condition="label"
-    ),
-    "vaegan_attributes_celeb_a": lambda digits: BUILD["vaegan_conv"](
-        SIZE, **SMALL_CONV, width=4, condition="attributes", condition_size=10
+    "info_vae": of("info_vae", **SMALL_MLP),
+    "wae": trained_of("wae", **SMALL_MLP),
+    "wae_conv": of("wae", **SMALL_CONV, width=4),
+    "waegan": of("waegan", **SMALL_MLP, **CODES),
+    "factor_vae": of("factor_vae", **SMALL_MLP, **CODES),
+    "bi_gan": trained_of("bi_gan", latent_dim=3, hidden=(16,)),
+    "bi_gan_conv": trained_of("bi_gan", network="conv", latent_dim=3, width=4, hidden=(8, 8)),
+    "vaegan_label": of("vaegan", **SMALL_MLP, **CODES, condition="label"),
+    "vaegan_attributes": of(
+        "vaegan", **SMALL_CONV, width=4, condition="attributes", condition_size=10
     ),
     "mixed_bfloat16": mixed,
     "half_precision": half_precision,
     "conditional": conditional,
     "conditional_decoder": conditional_decoder,
 }
-AVERAGED = "gan_mlp"
+AVERAGED = "gan"
 SAMPLERS = [name for name in MODELS if not name.startswith(("autoencoder", "half", "predictor"))]
 WITHOUT = (
     "autoencoder",
@@ -262,14 +253,13 @@ WITHOUT = (
     "gan",
     "dcgan",
     "cgan",
-    "cdcgan",
     "aae",
     "vaegan",
     "wae",
     "predictor",
     "avb",
-    "alphagan",
-    "bigan",
+    "alpha_gan",
+    "bi_gan",
     "label_informed",
     "clustering",
     "semi_supervised",
@@ -281,7 +271,7 @@ WITHOUT_CONDITION = {
     "aae_supervised": ("encode",),
     "semi_supervised_aae": ("encode",),
     "semi_supervised_aae_conv": ("encode",),
-    "label_informed_aae_mlp": ("encode", "decode", "reconstruct"),
+    "label_informed_aae": ("encode", "decode", "reconstruct"),
     "semi_supervised_dimension_reduction_aae": ("encode", "decode", "reconstruct"),
 }
 LIKELIHOODS = [name for name in MODELS if not name.startswith(WITHOUT)]
@@ -383,8 +373,16 @@ def served(exported):
     return *(np.load(folder / f"result_{i}.npz") for i in range(2)), report
 
 
-def test_every_builder_is_exported():
-    assert BUILD.keys() <= MODELS.keys()
+def test_every_builder_with_a_class_in_its_module_is_exported():
+    own = {
+        name
+        for name, builder in BUILD.items()
+        if any(
+            isinstance(thing, type) and thing.__module__ == builder.__module__
+            for thing in vars(sys.modules[builder.__module__]).values()
+        )
+    }
+    assert own <= MODELS.keys()
 
 
 def test_the_server_imports_only_tensorflow(served):
@@ -503,8 +501,8 @@ def test_images_of_another_shape_are_refused(name, exported, served):
 
 def test_unused_variables_are_not_written(exported):
     folder, models, _ = exported
-    gan = models["gan_mlp"]
-    stored = tf.train.load_checkpoint(str(folder / "gan_mlp" / "variables" / "variables"))
+    gan = models["gan"]
+    stored = tf.train.load_checkpoint(str(folder / "gan" / "variables" / "variables"))
     shapes = [s for k, s in stored.get_variable_to_shape_map().items() if "VARIABLE_VALUE" in k]
     assert sorted(shapes) == sorted(list(v.shape) for v in gan.generator.variables)
 
@@ -513,7 +511,7 @@ def test_saved_model_cli_runs_the_signatures(exported, inputs, served, tmp_path)
     folder, _, _ = exported
     np.save(tmp_path / "images.npy", inputs["x"])
     cli = ("-m", "tensorflow.python.tools.saved_model_cli")
-    model = ("--dir", folder / "vae_mlp")
+    model = ("--dir", folder / "vae")
     shown = start(*cli, "show", *model, "--all")
     asked = ("--tag_set", "serve", "--outdir", tmp_path)
     encoded = start(
@@ -529,18 +527,18 @@ def test_saved_model_cli_runs_the_signatures(exported, inputs, served, tmp_path)
     for name in ("encode", "decode", "reconstruct", "sample", "log_prob", "serving_default"):
         assert f"signature_def['{name}']" in text
     finish(encoded), finish(sampled)
-    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), served[0]["vae_mlp/encode"], atol=1e-5)
+    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), served[0]["vae/encode"], atol=1e-5)
     assert np.load(tmp_path / "x.npy").shape == (3, *SIZE)
 
 
 def test_zero_samples_are_refused(exported, inputs):
-    served = tf.saved_model.load(str(exported[0] / "vae_mlp"))
+    served = tf.saved_model.load(str(exported[0] / "vae"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be at least 1"):
         served.log_prob(inputs["x"], 0)
 
 
 def small():
-    return BUILD["autoencoder_mlp"](SIZE, 2, (4,))
+    return BUILD["autoencoder"](SIZE, latent_dim=2, hidden=(4,))
 
 
 def test_the_export_writes_only_the_folder(tmp_path):

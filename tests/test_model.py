@@ -361,7 +361,7 @@ def test_shapes_and_types_of_a_dataset_are_checked(with_y):
 
 @pytest.fixture
 def vae():
-    model = zoo.models.vae.vae_mlp((8, 8, 1), 3, (16,))
+    model = zoo.models.vae((8, 8, 1), latent_dim=3, hidden=(16,))
     model.compile("adam")
     return model
 
@@ -387,7 +387,7 @@ def test_predict_and_evaluate_check_images(vae, digits, method):
 def test_a_dataset_of_other_floats_trains_like_float32(digits, dtype):
     def loss(x):
         keras.utils.set_random_seed(0)
-        model = zoo.models.vae.vae_mlp((8, 8, 1), 3, (16,))
+        model = zoo.models.vae((8, 8, 1), latent_dim=3, hidden=(16,))
         model.compile("adam")
         data = tf.data.Dataset.from_tensor_slices(x).batch(4)
         return model.fit(data, verbose=0).history["loss"][0]
@@ -690,7 +690,7 @@ def test_evaluation_repeats_its_noise_which_differs_between_batches_and_from_tra
 def test_the_same_seed_gives_the_same_weights_and_another_seed_other_weights(digits):
     def trained(seed):
         keras.utils.set_random_seed(0)
-        model = zoo.models.vae.vae_mlp((8, 8, 1), 2, (8,))
+        model = zoo.models.vae((8, 8, 1), latent_dim=2, hidden=(8,))
         model.seed = seed
         model.compile("sgd")
         model.fit(digits[:40], batch_size=10, shuffle=False, verbose=0)
@@ -907,7 +907,7 @@ def test_an_optimizer_inside_a_loss_scale_optimizer_keeps_averages():
 def half_vae():
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
-        return zoo.models.vae.vae_mlp((8, 8, 1), 3, (16,))
+        return zoo.models.vae((8, 8, 1), latent_dim=3, hidden=(16,))
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
 
@@ -1154,7 +1154,7 @@ def test_log_prob_repeats_with_an_int_as_seed(vae, digits):
 
 
 def test_models_list_their_abilities_and_refuse_other_methods():
-    gan, ae = recording_gan(1), zoo.models.autoencoder.autoencoder_mlp((8, 8, 1), 2, (4,))
+    gan, ae = recording_gan(1), zoo.models.autoencoder((8, 8, 1), latent_dim=2, hidden=(4,))
     assert gan.abilities() == ("decode", "sample")
     assert ae.abilities() == ("encode", "decode", "reconstruct")
     with pytest.raises(NotImplementedError, match="no encoder"):

@@ -9,10 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.decomposition import PCA
 
+import zoo
 from zoo import pictures
-from zoo.models.autoencoder import autoencoder_mlp
-from zoo.models.gan import gan_mlp
-from zoo.models.vae import vae_mlp
 
 TILE = 48  # 8 pixels, six times as large
 RANDOM = np.random.default_rng(0)
@@ -22,7 +20,7 @@ IMAGES = RANDOM.random((25, 8, 8, 1), np.float32)
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    return vae_mlp((8, 8, 1), latent_dim=2, hidden=(16,))
+    return zoo.models.vae((8, 8, 1), latent_dim=2, hidden=(16,))
 
 
 def read(path):
@@ -153,13 +151,15 @@ def test_samples_are_the_decoded_latents(model, tmp_path):
 
 
 def test_samples_of_few_latents_leave_no_empty_columns(tmp_path):
-    model = gan_mlp((8, 8, 1), latent_dim=3, generator_hidden=(8,), discriminator_hidden=(8,))
+    model = zoo.models.gan(
+        (8, 8, 1), latent_dim=3, generator_hidden=(8,), discriminator_hidden=(8,)
+    )
     pictures.samples(model, model.prior().sample(3, seed=0), tmp_path / "p.png")
     assert read(tmp_path / "p.png").shape == (TILE, 3 * TILE + 4, 3)
 
 
 def test_samples_of_a_normal_likelihood_are_clipped(tmp_path):
-    model = vae_mlp((8, 8, 1), latent_dim=2, hidden=(16,), likelihood="unit_normal")
+    model = zoo.models.vae((8, 8, 1), latent_dim=2, hidden=(16,), likelihood="unit_normal")
     latents = np.full((4, 2), 20, np.float32)
     assert np.min(model.likelihood(latents).mean()) < 0
     pictures.samples(model, latents, tmp_path / "p.png")
@@ -188,7 +188,7 @@ def test_reconstructions_show_each_input_above_its_reconstruction(model, tmp_pat
 def test_reconstructions_refuse_invalid_images_and_models_without_an_encoder(model, tmp_path):
     with pytest.raises(ValueError, match="values from 2"):
         pictures.reconstructions(model, IMAGES + 2, tmp_path / "p.png")
-    gan = gan_mlp((8, 8, 1), generator_hidden=(8,), discriminator_hidden=(8,))
+    gan = zoo.models.gan((8, 8, 1), generator_hidden=(8,), discriminator_hidden=(8,))
     with pytest.raises(NotImplementedError, match="no encoder"):
         pictures.reconstructions(gan, IMAGES, tmp_path / "p.png")
     assert not list(tmp_path.iterdir())
@@ -281,7 +281,7 @@ def test_traversal_changes_one_dimension_in_each_row(model, tmp_path):
 
 
 def test_traversal_accepts_an_image_and_chosen_dimensions(tmp_path):
-    model = autoencoder_mlp((8, 8, 1), latent_dim=4, hidden=(8,))
+    model = zoo.models.autoencoder((8, 8, 1), latent_dim=4, hidden=(8,))
     pictures.traversal(model, tmp_path / "p.png", IMAGES[0], dims=[3], n=3)
     picture = read(tmp_path / "p.png")
     assert picture.shape == (TILE, 3 * TILE + 4, 3)

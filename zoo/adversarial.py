@@ -337,7 +337,7 @@ class FDivergence(AdversarialLoss):
         return -(self._row.output if self.alternative else self._row.conjugate)(logits)
 
 
-_LOSSES: dict[str, Callable[..., AdversarialLoss]] = {
+_MAKERS: dict[str, Callable[..., AdversarialLoss]] = {
     "minimax": Minimax,
     "non_saturating": NonSaturating,
     "log_ratio": LogRatio,
@@ -347,9 +347,17 @@ _LOSSES: dict[str, Callable[..., AdversarialLoss]] = {
     "wasserstein": Wasserstein,
 }
 for _name in _DIVERGENCES:
-    _LOSSES[f"f_{_name}"] = functools.partial(FDivergence, _name)
+    _MAKERS[f"f_{_name}"] = functools.partial(FDivergence, _name)
     if _name != "total_variation":  # Its two losses are equal.
-        _LOSSES[f"f_{_name}_saddle"] = functools.partial(FDivergence, _name, alternative=False)
+        _MAKERS[f"f_{_name}_saddle"] = functools.partial(FDivergence, _name, alternative=False)
+
+LOSSES: dict[str, tuple[str, ...]] = {
+    name: ("real_label", "label_noise")
+    if isinstance(make, type) and issubclass(make, Minimax)
+    else ()
+    for name, make in _MAKERS.items()
+}
+"""The losses by name, and the builders' options that each of them uses."""
 
 
 def adversarial_loss(
@@ -377,9 +385,8 @@ def adversarial_loss(
         >>> adversarial_loss("hinge").real(tf.constant([-1.0, 0.5, 3.0])).numpy()
         array([2. , 0.5, 0. ], dtype=float32)
     """
-    make = look_up(_LOSSES, name, "loss")
-    has_labels = isinstance(make, type) and issubclass(make, Minimax)
-    if has_labels:
+    make = look_up(_MAKERS, name, "loss")
+    if LOSSES[name]:
         arguments |= {"real_label": real_label, "label_noise": label_noise}
     elif real_label != 1 or label_noise:
         raise ValueError(

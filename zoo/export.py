@@ -61,7 +61,7 @@ def export(
         ValueError: If `averaged` is set and no optimizer keeps averages.
 
     Example:
-        >>> sorted(zoo.export.export(zoo.presets.gan_mlp((8, 8, 1)), "served/gan/1"))
+        >>> sorted(zoo.export.export(zoo.models.gan((8, 8, 1)), "served/gan/1"))
         ['decode', 'sample', 'serving_default']
     """
     path = Path(os.path.abspath(path))

@@ -845,7 +845,7 @@ class GenerativeModel(FromArguments, keras.Model):
             ValueError: If no optimizer keeps averages.
 
         Example:
-            >>> model = zoo.models.vae.vae_mlp((8, 8, 1), latent_dim=2, hidden=(8,))
+            >>> model = zoo.models.vae((8, 8, 1), latent_dim=2, hidden=(8,))
             >>> model.compile(keras.optimizers.Adam(use_ema=True))
             >>> with model.averaged_weights():
             ...     images = model.sample(100)

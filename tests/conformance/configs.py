@@ -33,13 +33,13 @@ CONFIGS = {
     "VAE-full_covariance-vamp": Config(
         "vae_vamp_digits", ("hidden=32", "posterior=full_covariance", "prior_components=5")
     ),
-    "BetaTCVAE": Config("beta_tcvae_digits", ("hidden=32",)),
+    "BetaTCVAE": Config("beta_tcvae_digits", ("hidden=32", "dataset_size=160")),
     "BetaVAE": Config("beta_vae_digits", ("hidden=32", "capacity=5.0", "capacity_steps=20")),
     "IWAE": Config("iwae_digits", ("hidden=32", "doubly_reparameterised=true", "warm_up_steps=10")),
     "DenoisingVAE": Config(
         "denoising_vae_digits", ("hidden=32", "salt_and_pepper=0.0", "gaussian=0.1")
     ),
-    "DenoisingIWAE": Config("denoising_iwae_digits", ("hidden=32", "num_samples=3")),
+    "DenoisingIWAE": Config("denoising_iwae_digits", ("hidden=32", "model.num_samples=3")),
     "CVAE": Config("cvae_digits", ("hidden=32",), falls="distortion"),
     "CVAE-quadrants": Config(
         "cvae_quadrants_digits",
@@ -47,6 +47,10 @@ CONFIGS = {
         falls="distortion",
     ),
     "Predictor": Config("predictor_quadrants_digits", ("hidden=32",), random_steps=False),
+    "RAE": Config("rae_digits", ("hidden=32",), random_steps=False),
+    "RAE-gradient_penalty": Config(
+        "rae_digits", ("hidden=32", "regularizer=gradient_penalty", "lambda_=0.001")
+    ),
     # Dropout, batch normalization, several discriminator steps, smoothed and noisy labels.
     "GAN": Config(
         "gan_digits",
@@ -68,8 +72,9 @@ CONFIGS = {
             "loss=least_squares",
             "generator_hidden=32",
             "discriminator_hidden=32",
+            "discriminator_steps=1",
             "spectral_norm=true",
-            "latents=sphere",
+            "prior=sphere",
             "instance_noise=0.2",
             "instance_noise_steps=20",
         ),
@@ -137,8 +142,8 @@ CONFIGS = {
             "model.hidden=32",
             "discriminator_hidden=32",
             "discriminator_steps=2",
-            "noise_bases=2",
-            "noise_hidden=8",
+            "posterior_bases=2",
+            "posterior_hidden=8",
         ),
         falls="distortion",
     ),

@@ -450,7 +450,9 @@ class UnknownNormal(zoo.Prior):
 
 
 def vae_of(posterior="normal", prior="normal", **sizes):
-    return zoo.models.vae.vae_mlp(SHAPE, 4, (8,), posterior=posterior, prior=prior, **sizes)
+    return zoo.models.vae(
+        SHAPE, latent_dim=4, hidden=(8,), posterior=posterior, prior=prior, **sizes
+    )
 
 
 @every_prior

@@ -264,8 +264,13 @@ def test_initialize_sets_the_pseudo_inputs_to_images():
 
 
 def vamp_vae(components=3):
-    return zoo.models.vae.vae_mlp(
-        (2, 2, 1), 2, (6,), "tanh", prior="vamp", prior_components=components
+    return zoo.models.vae(
+        (2, 2, 1),
+        latent_dim=2,
+        hidden=(6,),
+        activation="tanh",
+        prior="vamp",
+        prior_components=components,
     )
 
 

@@ -34,20 +34,14 @@ SMALL = {
     "latent_dims": 4,
 }
 
-# Groups of builders that refuse the same values for the same reason.
-ELBO = [
-    "vae",
-    "beta_vae",
-    "beta_tcvae",
-    "factor_vae",
-    "info_vae",
-    "iwae",
-    "denoising_vae",
-    "denoising_iwae",
-    "cvae",
-    "m1",
+# Groups of builders that refuse a part for the same reason.
+BOUNDS = [  # Builders of a bound on log p(x)
+    name
+    for name, builder in models.BUILDERS.items()
+    if issubclass(inspect.signature(builder).return_annotation, zoo.VAE)
 ]
-TOP = ["hvae", "hierarchical_iwae"]
+ELBO = [name for name in BOUNDS if "posterior" in models.BUILDERS[name].choices]
+TOP = [name for name in BOUNDS if name not in ELBO]
 NO_DENSITY = "needs a density"
 REFUSED = {
     # A bound on log p(x) needs the densities of q(z | x) and p(z).

@@ -7,21 +7,21 @@ import pytest
 import zoo
 from zoo.training.callbacks import DECAYS, Checkpoints, LearningRateDecay, SampleGrids, TrainingTime
 
-BUILD = zoo.presets.BUILDERS
+BUILD = zoo.models.BUILDERS
 SIZE = (8, 8, 1)
 
 
 def gan(seed=0):
     """A GAN with dropout and moving averages of the weights."""
     keras.utils.set_random_seed(seed)
-    model = BUILD["gan_mlp"](SIZE, latent_dim=3, generator_hidden=(8,), discriminator_hidden=(8,))
+    model = BUILD["gan"](SIZE, latent_dim=3, generator_hidden=(8,), discriminator_hidden=(8,))
     model.compile(keras.optimizers.Adam(0.01, use_ema=True), jit_compile=False)
     return model
 
 
 def vae(seed=0, hidden=8):
     keras.utils.set_random_seed(seed)
-    model = BUILD["vae_mlp"](SIZE, latent_dim=3, hidden=(hidden,))
+    model = BUILD["vae"](SIZE, latent_dim=3, hidden=(hidden,))
     model.compile(keras.optimizers.SGD(0.01), jit_compile=False)
     return model
 
@@ -163,7 +163,7 @@ class Clock(keras.callbacks.Callback):
 def test_training_time_counts_only_training_steps(digits, validation, monkeypatch):
     clock, training_time = Clock(), TrainingTime()
     monkeypatch.setattr("zoo.training.callbacks.time", clock)
-    model = zoo.models.autoencoder.autoencoder_mlp((8, 8, 1), 2, (4,))
+    model = zoo.models.autoencoder((8, 8, 1), latent_dim=2, hidden=(4,))
     model.compile("adam")
     for epochs in (3, 2):  # A second training starts from zero.
         model.fit(

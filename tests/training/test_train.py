@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import zoo
 from zoo import datasets, metrics, pictures, presets, training
-from zoo.models.vaegan import vaegan_mlp
 from zoo.training import Run
 
 TILE = 48  # 8 pixels, six times as large
@@ -152,7 +152,7 @@ def test_each_row_of_prior_walks_follows_one_part(tmp_path, preset, walk):
 
 
 def test_only_priors_with_parts_have_walks(tmp_path):
-    model = vaegan_mlp((8, 8, 1), 3, (8,), (8,))
+    model = zoo.models.vaegan((8, 8, 1), latent_dim=3, hidden=(8,), discriminator_hidden=(8,))
     assert drawn(model, datasets.load("digits"), tmp_path, "prior_walks") is None
 
 
@@ -173,7 +173,13 @@ def test_categories_are_drawn_with_their_test_images(tmp_path):
         for column, image in enumerate(x[members == category][:10]):
             assert shows(tile(picture, category, 1 + column, gap=8), image)
     assert (
-        drawn(vaegan_mlp((8, 8, 1), 3, (8,), (8,)), data, tmp_path / "other", "categories") is None
+        drawn(
+            zoo.models.vaegan((8, 8, 1), latent_dim=3, hidden=(8,), discriminator_hidden=(8,)),
+            data,
+            tmp_path / "other",
+            "categories",
+        )
+        is None
     )
 
 
@@ -200,7 +206,9 @@ def attributes_by_hand(model, x, y):
 
 def test_attributes_are_drawn_for_an_unconditional_vaegan(tmp_path):
     data = datasets.load("digits")
-    model = vaegan_mlp(data.image_shape, 3, (16,), (8,))
+    model = zoo.models.vaegan(
+        data.image_shape, latent_dim=3, hidden=(16,), discriminator_hidden=(8,)
+    )
     for variable in model.variables_of("encoder"):
         variable.assign(variable * 3)
     picture = drawn(model, data, tmp_path, "attributes")
@@ -213,7 +221,9 @@ def test_attributes_are_drawn_for_an_unconditional_vaegan(tmp_path):
         steps = [np.zeros(3), *vectors]
         for column, image in enumerate(model.decode(np.float32(codes[row] + steps))):
             assert shows(tile(picture, row, 1 + column, gap=8), image)
-    given = vaegan_mlp(data.image_shape, 3, (16,), (8,), condition="label")
+    given = zoo.models.vaegan(
+        data.image_shape, latent_dim=3, hidden=(16,), discriminator_hidden=(8,), condition="label"
+    )
     assert drawn(given, data, tmp_path / "given", "attributes") is None
 
 
@@ -243,7 +253,7 @@ class Attributes:
     ],
 )
 def test_each_varying_attribute_has_a_column(tmp_path, y, columns):
-    model = vaegan_mlp((8, 8, 1), 3, (16,), (8,))
+    model = zoo.models.vaegan((8, 8, 1), latent_dim=3, hidden=(16,), discriminator_hidden=(8,))
     x, _ = datasets.load("digits").arrays("test", limit=2)
     training.gallery._draw_attributes(model, Attributes(y), x, tmp_path / "a.png")
     if columns:

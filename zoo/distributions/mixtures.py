@@ -198,7 +198,7 @@ class VampPrior(Prior):
         are used instead: there, a value outside the interval has no gradient that brings it back.
 
     Example:
-        >>> vae = zoo.models.vae.vae_mlp((8, 8, 1), 2, prior="vamp", prior_components=20)
+        >>> vae = zoo.models.vae((8, 8, 1), latent_dim=2, prior="vamp", prior_components=20)
         >>> x, _ = zoo.datasets.load("digits").arrays("train")
         >>> vae.prior.initialize(x)
         >>> vae.prior().log_prob(tf.zeros([3, 2])).shape

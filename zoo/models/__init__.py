@@ -81,7 +81,9 @@ Papers that are parts, usable in many models:
 """
 
 import inspect
+import re
 from collections.abc import Mapping
+from typing import Any
 
 from zoo.models import elbo
 from zoo.models.aae import AAE, aae
@@ -133,47 +135,8 @@ from zoo.models.wae import WAE, wae
 from zoo.models.waegan import WAEGAN, waegan
 from zoo.models.wgan_gp import wgan_gp
 
-BUILDERS = {
-    builder.__name__: builder
-    for builder in (
-        autoencoder,
-        vae,
-        beta_vae,
-        beta_tcvae,
-        factor_vae,
-        info_vae,
-        iwae,
-        hierarchical_iwae,
-        hvae,
-        denoising_vae,
-        denoising_iwae,
-        cvae,
-        predictor,
-        m1,
-        m2,
-        m1_m2,
-        rae,
-        wae,
-        waegan,
-        gan,
-        dcgan,
-        wgan_gp,
-        f_gan,
-        sngan,
-        cgan,
-        bi_gan,
-        ali,
-        aae,
-        label_informed_aae,
-        semi_supervised_aae,
-        clustering_aae,
-        dimension_reduction_aae,
-        semi_supervised_dimension_reduction_aae,
-        vaegan,
-        avb,
-        alpha_gan,
-    )
-}
+_ROWS = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", __doc__, re.MULTILINE)
+BUILDERS: dict[str, Any] = {name: globals()[name] for name, _ in _ROWS}
 """Every builder by its name, in the order of the map."""
 
 
@@ -183,79 +146,16 @@ def required_runs(builder: str) -> Mapping[str, str]:
 
 
 __all__ = [
-    "AAE",
-    "AVB",
+    *dict.fromkeys(name for row in _ROWS for name in row),
     "BUILDERS",
-    "CGAN",
-    "CVAE",
-    "GAN",
-    "IWAE",
-    "M1M2",
-    "M2",
-    "RAE",
-    "VAE",
-    "VAEGAN",
-    "WAE",
-    "WAEGAN",
-    "AlphaGAN",
-    "Autoencoder",
-    "BetaTCVAE",
-    "BetaVAE",
-    "BiGAN",
     "CategoryAndStyle",
     "ClusterHeads",
-    "ClusteringAAE",
-    "DenoisingIWAE",
-    "DenoisingVAE",
-    "DimensionReductionAAE",
     "Equilibrium",
-    "FactorVAE",
     "GaussianNoise",
-    "InfoVAE",
-    "LabelInformedAAE",
-    "Predictor",
     "SaltAndPepper",
-    "SemiSupervisedAAE",
-    "SemiSupervisedDimensionReductionAAE",
     "SoftmaxAndStyle",
-    "aae",
-    "ali",
-    "alpha_gan",
     "attribute_vectors",
-    "autoencoder",
-    "avb",
-    "beta_tcvae",
-    "beta_vae",
-    "bi_gan",
-    "cgan",
-    "clustering_aae",
-    "cvae",
-    "dcgan",
-    "denoising_iwae",
-    "denoising_vae",
-    "dimension_reduction_aae",
-    "elbo",
-    "f_gan",
-    "factor_vae",
-    "gan",
-    "hierarchical_iwae",
-    "hvae",
-    "info_vae",
-    "iwae",
-    "label_informed_aae",
-    "m1",
-    "m1_m2",
-    "m2",
     "permute_dims",
-    "predictor",
-    "rae",
+    "elbo",
     "required_runs",
-    "semi_supervised_aae",
-    "semi_supervised_dimension_reduction_aae",
-    "sngan",
-    "vae",
-    "vaegan",
-    "wae",
-    "waegan",
-    "wgan_gp",
 ]

@@ -55,7 +55,7 @@ class AAE(GenerativeModel):
         TensorShape([5, 8, 8, 1])
     """
 
-    terms = ("prior_logit", "code_logit")
+    terms: tuple[str, ...] = ("prior_logit", "code_logit")
 
     def __init__(
         self,
@@ -122,6 +122,7 @@ def check_classes(model: GenerativeModel, data: ImageData, classes: int) -> None
 
 
 @choices(
+    loss=adversarial.LOSSES,
     condition={"none": (), "label": ("condition_size",), "attributes": ("condition_size",)},
 )
 @extends(autoencoder_parts, without=INTERNAL, hidden=(1000, 1000), posterior="deterministic")

@@ -71,7 +71,7 @@ class AlphaGAN(GenerativeModel):
         same game: for the mean, lambda is larger by the number of values.
     """
 
-    terms = (
+    terms: tuple[str, ...] = (
         "reconstruction",
         "real_logit",
         "reconstruction_logit",

@@ -4,7 +4,7 @@ Mescheder et al., "Adversarial Variational Bayes: Unifying Variational Autoencod
 Adversarial Networks", 2017. https://arxiv.org/abs/1701.04722
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -98,7 +98,7 @@ class AVB(GenerativeModel):
         TensorShape([5, 8, 8, 1])
     """
 
-    terms = ("distortion", "discriminator_rate", "posterior_logit", "prior_logit")
+    terms: tuple[str, ...] = ("distortion", "discriminator_rate", "posterior_logit", "prior_logit")
 
     def __init__(
         self,
@@ -338,8 +338,8 @@ def avb(
         The authors' code adds |z|^2 / 2 with adaptive contrast too, where T* of a normal posterior
         is 0.
     """
-    form = {"half_square": not adaptive_contrast}
-    make = joint_discriminator
+    form: dict[str, Any] = {"half_square": not adaptive_contrast}
+    make: Callable[..., keras.Model] = joint_discriminator
     if discriminator == "product":
         make = product_discriminator
         form["features"] = discriminator_features or 8192

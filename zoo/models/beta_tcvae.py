@@ -64,7 +64,12 @@ class BetaTCVAE(VAE):
         >>> model = zoo.BetaTCVAE(**parts, beta=6.0, dataset_size=1000)
     """
 
-    terms = (*VAE.terms, "mutual_information", "total_correlation", "dimension_wise_kl")
+    terms: tuple[str, ...] = (
+        *VAE.terms,
+        "mutual_information",
+        "total_correlation",
+        "dimension_wise_kl",
+    )
     adapted = ("dataset_size",)
 
     def __init__(

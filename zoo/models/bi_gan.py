@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
-from zoo.adversarial import AdversarialLoss, Minimax, NonSaturating, adversarial_loss
+from zoo.adversarial import LOSSES, AdversarialLoss, Minimax, NonSaturating, adversarial_loss
 from zoo.config import choices
 from zoo.distributions import (
     Conditional,
@@ -75,7 +75,7 @@ class BiGAN(GenerativeModel):
         TensorShape([3, 8, 8, 1])
     """
 
-    terms = ("real_logit", "fake_logit")
+    terms: tuple[str, ...] = ("real_logit", "fake_logit")
 
     def __init__(
         self,
@@ -131,6 +131,7 @@ class BiGAN(GenerativeModel):
     network={"mlp": (), "conv": ("width", "dropout")},
     posterior=by_name.POSTERIORS,
     prior=by_name.PRIORS,
+    loss=LOSSES,
 )
 def bi_gan(
     image_shape: Sequence[int],

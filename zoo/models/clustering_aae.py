@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
-from zoo.adversarial import AdversarialLoss
+from zoo.adversarial import LOSSES, AdversarialLoss
 from zoo.config import choices, extends
 from zoo.distributions import Conditional, Family, Prior, by_name
 from zoo.distributions.by_name import LIKELIHOODS, PRIORS
@@ -131,7 +131,7 @@ class ClusteringAAE(AAE):
         >>> error = zoo.evaluation.classification.cluster_error(model, data)
     """
 
-    terms = ("prior_logit", "code_logit", "prior_category_logit", "category_logit")
+    terms: tuple[str, ...] = ("prior_logit", "code_logit", "prior_category_logit", "category_logit")
 
     def __init__(
         self,
@@ -247,6 +247,7 @@ class ClusteringAAE(AAE):
     network={"mlp": ("batch_norm",), "conv": ("filters",)},
     likelihood=LIKELIHOODS,
     prior=PRIORS,
+    loss=LOSSES,
 )
 def parts(
     image_shape: Sequence[int],

@@ -99,6 +99,8 @@ class CVAE(VAE):
                 "With alpha=0 the objective has no rate: leave out `rate_weight`, `warm_up_steps` and "
                 f"`free_bits`. Received: rate_weight={rate_weight}, free_bits={free_bits}."
             )
+        if alpha == 0:  # No player owns the posterior.
+            posterior.trainable = posterior.network.trainable = False
         self.alpha = alpha
 
     @property

@@ -93,7 +93,7 @@ class DimensionReductionAAE(ClusteringAAE):
         TensorShape([447, 2])
     """
 
-    terms = (*ClusteringAAE.terms, "head_cost")
+    terms: tuple[str, ...] = (*ClusteringAAE.terms, "head_cost")
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ class FactorVAE(VAE):
         >>> model.compile({"vae": "adam", "discriminator": "adam"})
     """
 
-    terms = (*VAE.terms, "total_correlation")
+    terms: tuple[str, ...] = (*VAE.terms, "total_correlation")
 
     def __init__(
         self,

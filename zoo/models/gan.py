@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import draws, networks
-from zoo.adversarial import AdversarialLoss, NonSaturating, adversarial_loss
+from zoo.adversarial import LOSSES, AdversarialLoss, NonSaturating, adversarial_loss
 from zoo.config import choices, extends
 from zoo.distributions import Prior, by_name, refuse_learned
 from zoo.model import GenerativeModel, Round
@@ -159,6 +159,7 @@ def _second(seed):
 @choices(
     network={"mlp": ("generator_hidden", "discriminator_hidden"), "conv": ("width",)},
     prior=by_name.PRIORS,
+    loss=LOSSES,
 )
 def parts(
     image_shape: Sequence[int],

@@ -62,7 +62,7 @@ class InfoVAE(VAE):
         >>> model = zoo.InfoVAE(**parts, alpha=1.0, lambda_=100.0)
     """
 
-    terms = (*VAE.terms, "discrepancy")
+    terms: tuple[str, ...] = (*VAE.terms, "discrepancy")
 
     def __init__(
         self,

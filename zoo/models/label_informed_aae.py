@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 
 from zoo import networks
-from zoo.adversarial import AdversarialLoss
-from zoo.config import extends
+from zoo.adversarial import LOSSES, AdversarialLoss
+from zoo.config import choices, extends
 from zoo.distributions import Conditional, Part, Prior
 from zoo.keras_internals import layers_in
 from zoo.model import as_seed
@@ -110,6 +110,7 @@ def _components(prior: Prior) -> int:
     return prior.components
 
 
+@choices(loss=LOSSES)
 @extends(
     autoencoder_parts,
     without=INTERNAL,
@@ -142,9 +143,12 @@ def label_informed_aae(
     parts = autoencoder_parts(image_shape, **options)
     label = networks.condition("label", _components(parts["prior"]) + 1, image_shape)
     discriminator = networks.conditioned(
-        lambda shape: networks.mlp(*shape, 1, discriminator_hidden),
+        lambda shape: networks.mlp(shape[0], 1, discriminator_hidden),
         parts["prior"]().event_shape,
         label,
     )
-    loss = latent_loss(loss, real_label, label_noise)
-    return LabelInformedAAE(**parts, discriminator=discriminator, adversarial_loss=loss)
+    return LabelInformedAAE(
+        **parts,
+        discriminator=discriminator,
+        adversarial_loss=latent_loss(loss, real_label, label_noise),
+    )

@@ -128,7 +128,7 @@ class M2(GenerativeModel):
         TensorShape([447, 10])
     """
 
-    terms = ("distortion", "rate", "accuracy")
+    terms: tuple[str, ...] = ("distortion", "rate", "accuracy")
     condition_is_optional = True
     semi_supervised = True
     adapted = ("labelled_share",)

@@ -115,12 +115,17 @@ def autoencoder_parts(
     Raises:
         ValueError: If a name is unknown, or a part does not have an option.
     """
-    sizes = {"network": network, "hidden": hidden, "filters": filters, "activation": activation}
+    sizes: dict[str, Any] = {
+        "network": network,
+        "hidden": hidden,
+        "filters": filters,
+        "activation": activation,
+    }
     parts = posterior_and_prior(image_shape, latent_dim=latent_dim, **sizes, **options)
     family = by_name.likelihood(likelihood, levels)
     decoder = networks.conditioned(
         lambda shape: networks.decoder(
-            network, *shape, image_shape, family.params_per_value, hidden, filters, activation
+            network, shape[0], image_shape, family.params_per_value, hidden, filters, activation
         ),
         (latent_dim,),
         decoder_condition,

@@ -32,7 +32,7 @@ class Predictor(GenerativeModel):
         ValueError: If `likelihood` is anything else.
 
     Example:
-        >>> predictor = zoo.models.cvae.predictor_mlp((8, 8, 1), (16,))
+        >>> model = zoo.models.predictor((8, 8, 1), hidden=(16,))
         >>> predictor.compile("adam")
         >>> data = zoo.datasets.load("digits", binarize="fixed", seen_quadrants=1)
         >>> history = model.fit(*data.arrays("train"), verbose=0)

@@ -69,7 +69,7 @@ class RAE(Autoencoder):
         TensorShape([3, 8, 8, 1])
     """
 
-    terms = ("distortion", "code_norm", "regularizer")
+    terms: tuple[str, ...] = ("distortion", "code_norm", "regularizer")
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ class SemiSupervisedAAE(ClusteringAAE):
         TensorShape([447, 10])
     """
 
-    terms = (*ClusteringAAE.terms, "accuracy")
+    terms: tuple[str, ...] = (*ClusteringAAE.terms, "accuracy")
     condition_is_optional = True
     condition_in_latents = True
     semi_supervised = True

@@ -35,7 +35,7 @@ class SemiSupervisedDimensionReductionAAE(DimensionReductionAAE, SemiSupervisedA
         TensorShape([447, 2])
     """
 
-    terms = (*DimensionReductionAAE.terms, "accuracy")
+    terms: tuple[str, ...] = (*DimensionReductionAAE.terms, "accuracy")
 
 
 @extends(dimension_reduction_aae, categories=10)

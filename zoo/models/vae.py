@@ -57,7 +57,7 @@ class VAE(GenerativeModel):
         TensorShape([3, 8, 8, 1])
     """
 
-    terms = ("distortion", "rate")
+    terms: tuple[str, ...] = ("distortion", "rate")
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
-from zoo.adversarial import AdversarialLoss, Minimax, adversarial_loss
+from zoo.adversarial import LOSSES, AdversarialLoss, Minimax, adversarial_loss
 from zoo.config import PlainObject, choices, extends
 from zoo.distributions import (
     Conditional,
@@ -316,7 +316,10 @@ def attribute_vectors(z, y) -> np.ndarray:
     return y.T @ z / count[:, None] - (1 - y).T @ z / (len(y) - count)[:, None]
 
 
-@choices(network={"mlp": ("discriminator_hidden",), "conv": ("filters", "width")})
+@choices(
+    network={"mlp": ("discriminator_hidden",), "conv": ("filters", "width")},
+    loss=LOSSES,
+)
 @extends(
     posterior_and_prior,
     without=("encoder_condition", "center_images", "prior_steps", "prior_hidden"),

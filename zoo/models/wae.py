@@ -68,7 +68,7 @@ class WAE(GenerativeModel):
         >>> history = model.fit(zoo.datasets.load("digits").arrays("train")[0], verbose=0)
     """
 
-    terms = ("cost", "discrepancy")
+    terms: tuple[str, ...] = ("cost", "discrepancy")
 
     def __init__(
         self,

@@ -11,8 +11,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
-from zoo.adversarial import AdversarialLoss, NonSaturating
-from zoo.config import extends
+from zoo.adversarial import LOSSES, AdversarialLoss, NonSaturating
+from zoo.config import choices, extends
 from zoo.distributions import Part, Prior, need_density, refuse_learned
 from zoo.model import GenerativeModel
 from zoo.models.aae import latent_loss
@@ -71,7 +71,7 @@ class WAEGAN(GenerativeModel):
         >>> history = model.fit(zoo.datasets.load("digits").arrays("train")[0], verbose=0)
     """
 
-    terms = ("cost", "penalty", "prior_logit", "code_logit")
+    terms: tuple[str, ...] = ("cost", "penalty", "prior_logit", "code_logit")
 
     def __init__(
         self,
@@ -129,6 +129,7 @@ class WAEGAN(GenerativeModel):
         return logits + self.prior(y).log_prob(z) if self.prior_aware else logits
 
 
+@choices(loss=LOSSES)
 @extends(parts)
 def waegan(
     image_shape: Sequence[int],

@@ -1,8 +1,10 @@
 """Presets of adversarial autoencoders."""
 
+from typing import Any
+
 from zoo.presets.optimizers import adam, adversarial_adam
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "aae_digits": {
         "about": "Adversarial autoencoder, deterministic encoder, Gaussian prior.",
         "builder": "aae",

@@ -286,8 +286,8 @@ def _drop_unknown_optimizer_settings(config, given):
 
 
 def _arguments(optimizer: type) -> list[str]:
-    parameters = inspect.signature(optimizer.__init__).parameters.values()
-    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name != "self"]
+    parameters = inspect.signature(optimizer).parameters.values()
+    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
 
 
 def _optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:

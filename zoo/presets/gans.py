@@ -1,8 +1,10 @@
 """Presets of GANs."""
 
+from typing import Any
+
 from zoo.presets.optimizers import adversarial_adam, critic_adam
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "gan_digits": {
         "about": "GAN, non-saturating, multilayer perceptrons.",
         "builder": "gan",

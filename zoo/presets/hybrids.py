@@ -1,8 +1,10 @@
 """Presets of hybrids of VAE and GAN."""
 
+from typing import Any
+
 from zoo.presets.optimizers import adversarial_adam
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "vaegan_digits": {
         "about": "VAE/GAN, multilayer perceptrons.",
         "builder": "vaegan",

@@ -1,10 +1,12 @@
 """Presets of autoencoders, VAEs and Wasserstein autoencoders."""
 
+from typing import Any
+
 from zoo.presets.optimizers import adam, adversarial_adam
 
 # XLA and the steps per execution are the best of `benchmarks.speed.throughput --sweep` on a CPU: XLA
 # helps perceptrons and slows convolutions down.
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "autoencoder_digits": {
         "about": "Autoencoder, squared error, multilayer perceptron.",
         "builder": "autoencoder",
