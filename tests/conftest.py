@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-# XLA spends seconds on fast code for models that run for milliseconds. Child processes inherit
-# this.
+# XLA spends seconds on optimising models that run for milliseconds. Child processes inherit the
+# variable.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras
@@ -36,8 +36,7 @@ def pytest_xdist_auto_num_workers(config):
 
 
 # Files or folders that take minutes, longest first. One worker runs a file, so that a long file
-# that
-# starts late would run alone at the end.
+# that starts late would run alone at the end.
 LONGEST = (
     "conformance",
     "benchmarks",
@@ -65,7 +64,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def mirrored():
-    """Two replicas. All tests share the strategy: a second one on the same devices breaks models."""
+    """Two replicas. Tests share the strategy: a second one on the same devices breaks models."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
@@ -81,7 +80,7 @@ def digits():
 
 
 def absent(reason):
-    """Skips the test. With ZOO_REQUIRE_DATA, as in continuous integration, the test fails instead."""
+    """Skips the test, or fails it under ZOO_REQUIRE_DATA, as in continuous integration."""
     (pytest.fail if os.environ.get("ZOO_REQUIRE_DATA") else pytest.skip)(reason)
 
 

@@ -295,8 +295,8 @@ def test_the_conjugate_matches_its_definition(name):
     loss = FDivergence(name)
     for v in np.linspace(-1.5, 3, 10).astype(np.float32):
         t = float(loss.output(v))
-        # Pearson's conjugate is the conjugate of f on all reals; for t < -2 the supremum is at u <
-        # 0.
+        # Pearson's conjugate is the conjugate of f on all reals: the supremum for t < -2 is at
+        # u < 0.
         if name == "pearson" and t < -2:
             continue
         assert float(loss.fake(v)) == pytest.approx(numeric_conjugate(name, t), rel=2e-5, abs=2e-5)

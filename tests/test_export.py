@@ -99,8 +99,7 @@ def stacked(digits):
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, zoo.Conditional):
             *_, last = (n for n in layer.network.layers if isinstance(n, keras.layers.Dense))
-            # Except the likelihood of the pixels: samples of different latents must be different
-            # images.
+            # Except the likelihood of the pixels: different latents must give different images.
             if last.units < 64:
                 last.kernel.assign(0.1 * last.kernel)
     return model

@@ -242,8 +242,7 @@ def test_a_variable_may_belong_to_two_players():
     np.testing.assert_allclose(weights(model), before - 4 * x[:, 0, :, 0].mean(0), rtol=1e-5)
 
 
-# Non-finite results
-# ----------------------------------------------------------------------------------
+# Non-finite results ---------------------------------------------------------------------------
 
 
 def batches_with(bad_step, change, players=1, steps=8):

@@ -105,8 +105,7 @@ def shipped(tmp_path, monkeypatch, written):
     return folder
 
 
-# Saving and loading
-# ---------------------------------------------------------------------------------
+# Saving and loading ---------------------------------------------------------------------------
 
 
 def test_float32_weights_are_restored_exactly_with_the_same_samples(trained, tmp_path):

@@ -5,8 +5,7 @@ from harness import assert_finite, build, every_model, training_batches
 
 
 # Detects: an operation that XLA cannot compile, a shape that is not static, a step that cannot run
-# in
-# a loop (`steps_per_execution` above 1). Two steps suffice: XLA compiles the step once.
+# in a loop (`steps_per_execution` above 1). Two steps suffice: XLA compiles the step once.
 @every_model
 @pytest.mark.slow
 def test_the_model_trains_under_xla(name, images):

@@ -259,8 +259,8 @@ def test_distant_levels_have_finite_masses_and_the_gradient_of_an_exponential_ta
     slope, slope_of_width = tape.gradient(log_mass, [place, width])
     assert all(np.isfinite(v).all() for v in (log_mass, slope, slope_of_width))
     if abs(loc) > 10:
-        # Far away, the mass is proportional to exp(-|x - loc| / scale); the nearest level has all
-        # of it.
+        # Far away, the mass is proportional to exp(-|x - loc| / scale), and the nearest level has
+        # nearly all of it.
         near = 0 if loc < 0 else 255
         tail = np.delete(slope.numpy(), near)
         np.testing.assert_allclose(tail, -np.sign(loc) / scale, rtol=1e-3)

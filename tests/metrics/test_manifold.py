@@ -47,9 +47,9 @@ REAL, FAKE = column(0, 1, 3, 6), column(0.5, 0.75, 1.5, 9)
 
 
 def test_balls_without_their_surface_match_a_hand_computed_example():
-    # 1/2 and 3/4 are in the balls of 0 and 1; 3/2 in the balls of 1 and 3; 9 is on the surface of
-    # the ball of 6.
-    # 1 is in the ball of 3/2 and on the surface of the ball of 3/4; 3 and 6 are in the ball of 9.
+    # Fakes: 1/2 and 3/4 are in the balls of 0 and 1; 3/2 in the balls of 1 and 3; 9 is on the
+    # surface of the ball of 6. Real: 1 is in the ball of 3/2 and on the surface of the ball of 3/4;
+    # 3 and 6 are in the ball of 9.
     expected = {"precision": 3 / 4, "recall": 3 / 4, "density": 6 / 4, "coverage": 3 / 4}
     assert values(REAL, FAKE, k=1) == expected
 

@@ -68,8 +68,7 @@ def optimal_discriminator(model, n=40_000, start=0.0):
         hessian = hessian.numpy().reshape(3, 3)
         kernel.assign_sub(np.linalg.solve(hessian, gradient.numpy()))
     assert np.abs(gradient).max() < 1e-4
-    # An upper bound of the error of two samples of n (the sandwich's middle is at most the
-    # Hessian).
+    # An upper bound of the error of two samples of n: the sandwich's middle is at most the Hessian.
     return kernel.numpy().ravel(), np.sqrt(np.diag(np.linalg.inv(hessian)) / n), float(loss)
 
 

@@ -123,8 +123,7 @@ def jsd(shift):
 
 def test_the_optimal_discriminator_is_optimal_for_each_class():
     # x | y ~ N(m_y, 1) against z ~ N(0, 1) for every y: the best logit is m_y x - m_y^2 / 2, and
-    # its
-    # loss is log 4 - 2 JSD(y) for each class.
+    # its loss is log 4 - 2 JSD(y) for each class.
     means = np.array([0.0, 1.0, 2.5], np.float32)
     z, x, y = keras.Input((1,)), keras.Input((1, 1, 1)), keras.Input((), dtype="int32")
     generator = keras.Model([z, y], keras.layers.Reshape((1, 1, 1))(z))

@@ -165,8 +165,7 @@ def test_the_two_terms_use_separate_draws_of_the_requested_number(quadrants):
         assert many[name].std() == pytest.approx(one[name].std() / 4, rel=0.15)
 
 
-# A linear-Gaussian model with exact densities
-# --------------------------------------------------------------
+# A linear-Gaussian model with exact densities -------------------------------------------------
 
 LATENTS, ATTRIBUTES, NOISE, PRIOR_SCALE = 2, 3, 0.3, 0.7
 RNG = np.random.default_rng(0)

@@ -263,8 +263,7 @@ def test_r1_needs_no_further_call_of_the_discriminator(known, digits, penalty, c
 
 def test_r1_uses_the_gradient_of_the_call_that_returned_the_real_logits(known, digits):
     # With the slopes a of the hidden layer and the dropout mask m, a logit is sum_j v_j m_j a_j h_j
-    # and
-    # its slope in x is 2 W (v m a). The logits identify the mask.
+    # and its slope in x is 2 W (v m a). The logits identify the mask.
     units = 3
     model = zoo.GAN(
         zoo.networks.mlp_decoder(3, SHAPE, 1, (6,), "tanh", "sigmoid"),

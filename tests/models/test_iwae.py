@@ -174,7 +174,7 @@ def test_both_gradients_have_the_same_expectation(rate_weight):
         one = tf.function(lambda seed: gradients(model, x, seed)[1])
         return np.stack([one(tf.constant([doubly, i])) for i in range(800)])
 
-    single, double = draws(0), draws(1)  # The slopes of the encoder's bias.
+    single, double = draws(0), draws(1)  # The gradient of the encoder's bias.
     error = np.hypot(single.std(0), double.std(0)) / np.sqrt(len(single))
     assert (np.abs(single.mean(0) - double.mean(0)) < 4.5 * error).all()
     assert (np.abs(double.mean(0)) > 6 * error).any()

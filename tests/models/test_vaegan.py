@@ -241,8 +241,7 @@ def test_gamma_0_gives_the_generator_update_of_a_gan(
     encoder, generator, discriminator = networks()
     x = tf.constant(digits[:BATCH])
     # If q(z | x) is N(0, I) for every image, reconstructions are samples: the loss is twice that of
-    # a
-    # GAN's generator for the same latents.
+    # a GAN's generator for the same latents.
     encoder.set_weights([np.zeros_like(w) for w in encoder.get_weights()])
     logits = keras.Model(discriminator.input, discriminator.output[1])
     gan = zoo.GAN(generator, logits, known.Prior(LATENTS), Minimax())
