@@ -79,7 +79,7 @@ def digits():
     return (load_digits().images[:200, ..., None] / 16).astype(np.float32)
 
 
-def absent(reason):
+def skip_or_fail(reason):
     """Skips the test, or fails it under ZOO_REQUIRE_DATA, as in continuous integration."""
     (pytest.fail if os.environ.get("ZOO_REQUIRE_DATA") else pytest.skip)(reason)
 
@@ -92,9 +92,9 @@ def prepared():
     @functools.cache  # MNIST takes seconds to read, and several tests use it.
     def load(name, **options):
         if not folder:
-            absent("TFDS_DATA_DIR is not set")
+            skip_or_fail("TFDS_DATA_DIR is not set")
         if not (Path(folder).expanduser() / name).is_dir():
-            absent(f"{name} is not prepared in {folder}")
+            skip_or_fail(f"{name} is not prepared in {folder}")
         return zoo.datasets.load(name, data_dir=folder, **options)
 
     return load

@@ -167,8 +167,7 @@ def test_penalties_are_equal_with_and_without_xla(part, kind):
 
     def step():
         with tf.GradientTape() as tape:
-            # Real and fake batches are equal, so that the points are too: XLA draws other random
-            # numbers.
+            # Equal batches give equal points. XLA draws other random numbers.
             _, values = part(lambda x: network(x)[:, 0], x, x, SEED)
             total = tf.reduce_sum(values)
         return values, tape.gradient(total, [v.value for v in network.trainable_variables])[0]

@@ -128,10 +128,10 @@ def test_a_lost_worker_stops_the_other_and_both_resume_from_the_checkpoint(
     assert "Another worker of the cluster ended" in message and "--resume" in message
     assert not (path / "model.keras").exists()
     a, b = train_on_two(preset, path, tmp_path, more=["--resume"])
-    whole, (want, _) = on_two(preset)
+    uninterrupted, (want, _) = on_two(preset)
     assert all(np.array_equal(a[name], want[name]) for name in want)
     assert all(np.array_equal(b[name], want[name]) for name in want)
-    assert (path / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    assert (path / "metrics.csv").read_text() == (uninterrupted / "metrics.csv").read_text()
 
 
 def test_a_worker_waits_for_the_other(tmp_path):

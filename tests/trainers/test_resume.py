@@ -24,8 +24,8 @@ def flags(preset, path, epochs=4, more=()):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """Uninterrupted runs, each trained once: `whole(preset, epochs)`."""
+def uninterrupted_run(tmp_path_factory):
+    """Uninterrupted runs, each trained once: `uninterrupted_run(preset, epochs)`."""
     finished = {}
 
     def train(preset, epochs=4):
@@ -83,17 +83,17 @@ MOMENTS = [
     [("vae_digits", moment) for moment in MOMENTS] + [("gan_digits", as_a_row_is_written)],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_killed_run_resumes_to_the_same_weights(preset, moment, whole, tmp_path):
+def test_a_killed_run_resumes_to_the_same_weights(preset, moment, uninterrupted_run, tmp_path):
     path = tmp_path / "run"
     with start("train", *flags(preset, path)) as program:
         until(lambda: moment(path), program=program)
         program.kill()
     assert not (path / "model.keras").exists()
     succeed("train", "--resume", f"--output={path}", "--noprogress")
-    assert_same(path, whole(preset))
+    assert_same(path, uninterrupted_run(preset))
 
 
-def test_a_run_killed_several_times_has_the_same_final_weights(whole, tmp_path):
+def test_a_run_killed_several_times_has_the_same_final_weights(uninterrupted_run, tmp_path):
     path, more = tmp_path / "run", []
     for epoch in (1, 2, 3):
         with start("train", *flags("gan_digits", path, more=more)) as program:
@@ -104,31 +104,31 @@ def test_a_run_killed_several_times_has_the_same_final_weights(whole, tmp_path):
             program.kill()
         more = ["--resume"]
     succeed("train", *flags("gan_digits", path, more=more))
-    assert_same(path, whole("gan_digits"))
+    assert_same(path, uninterrupted_run("gan_digits"))
 
 
 @pytest.mark.parametrize("preset", FLAGS)
-def test_a_finished_run_continues_to_more_epochs(preset, whole, tmp_path):
+def test_a_finished_run_continues_to_more_epochs(preset, uninterrupted_run, tmp_path):
     path = tmp_path / "run"
     succeed("train", *flags(preset, path, 4))
     if preset == "vae_digits":  # The run is complete, and nothing changes.
         succeed("train", "--resume", f"--output={path}", "--noprogress")
-        assert_same(path, whole(preset))
+        assert_same(path, uninterrupted_run(preset))
     printed = succeed("train", "--resume", "--epochs=6", f"--output={path}", "--noprogress")
     assert "Resuming after epoch 4 of 6" in printed
-    assert_same(path, whole(preset, 6))
+    assert_same(path, uninterrupted_run(preset, 6))
     assert json.loads((path / "config.json").read_text())["epochs"] == 6
 
 
-def test_resuming_with_fewer_epochs_than_the_run_has_is_refused(whole):
-    path = whole("vae_digits")
+def test_resuming_with_fewer_epochs_than_the_run_has_is_refused(uninterrupted_run):
+    path = uninterrupted_run("vae_digits")
     before = (path / "config.json").read_text(), (path / "metrics.csv").read_text()
     message = error_message(run("train", "--resume", "--epochs=2", f"--output={path}"))
     assert "is trained for 4 epochs already" in message
     assert before == ((path / "config.json").read_text(), (path / "metrics.csv").read_text())
 
 
-def test_an_interrupted_run_reports_it_and_resumes(whole, tmp_path):
+def test_an_interrupted_run_reports_it_and_resumes(uninterrupted_run, tmp_path):
     path = tmp_path / "run"
     with start("train", *flags("vae_digits", path)) as program:
         until(lambda: as_the_first_checkpoint_is_written(path), program=program)
@@ -137,4 +137,4 @@ def test_an_interrupted_run_reports_it_and_resumes(whole, tmp_path):
     assert answer.status == 1
     assert answer.err.splitlines()[-1] == "Interrupted." and "Traceback" not in answer.err
     succeed("train", "--resume", f"--output={path}", "--noprogress")
-    assert_same(path, whole("vae_digits"))
+    assert_same(path, uninterrupted_run("vae_digits"))
