@@ -103,7 +103,13 @@ def extends(
             for option, table in options.items()
             if option in signature.parameters
         }  # fmt: skip
-        return _checked(builder, signature, kept | getattr(builder, "choices", {}), defaults)
+        # What the bases changed counts too, for a builder whose body calls a base of its base.
+        changed = {
+            name: value
+            for name, value in (getattr(base, "changed_defaults", {}) | defaults).items()
+            if name in inherited
+        }
+        return _checked(builder, signature, kept | getattr(builder, "choices", {}), changed)
 
     return decorate
 

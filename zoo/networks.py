@@ -137,7 +137,8 @@ def discriminator(
         dropout: Share of hidden values that training drops.
         features: Whether to return `(features[B, F], logits[B, 1])`.
         batch_norm, spectral_norm: Normalization; at most one of the two.
-        condition: The condition that the network takes as its second input, or `None`.
+        condition: The condition that the network takes as its second input, or `None`. Like the image,
+            the code of a concatenated condition is rescaled from [0, 1] to [-1, 1].
         projection: Whether the condition, a label, enters by projection instead of concatenation.
 
     Raises:

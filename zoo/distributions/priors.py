@@ -74,7 +74,12 @@ class IsotropicNormal(Prior):
 
 @keras.saving.register_keras_serializable("zoo")
 class Uniform(Prior):
-    """Uniform on [low, high]^dim; the DCGAN paper uses [-1, 1]^100."""
+    """Uniform on [low, high]^dim; the DCGAN paper uses [-1, 1]^100.
+
+    The density is 0 outside of the cube, so it is not a density over R^dim: `has_density` is False.
+    """
+
+    has_density = False
 
     def __init__(self, dim: int, low: float = -1.0, high: float = 1.0, **kwargs):
         super().__init__(**kwargs)

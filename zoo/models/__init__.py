@@ -3,6 +3,7 @@
 A builder, `zoo.models.NAME`, makes a model from plain values. Its name is the snake case of the class,
 and the presets of the model begin with it: `zoo.models.info_vae` builds an `InfoVAE`, and
 `info_vae_mnist` is a preset of it. A paper that combines existing parts has a builder and no class.
+`zoo.models.NAME` is the builder, not the file: import other names with `from zoo.models.NAME import ...`.
 
 Autoencoders and VAEs:
 
@@ -80,8 +81,8 @@ Papers that are parts, usable in many models:
 | One-sided label smoothing (Salimans et al. 2016), instance noise (Sonderby et al. 2017) | `real_label`, `instance_noise` |
 """
 
-import inspect
 import re
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -142,7 +143,7 @@ BUILDERS: dict[str, Any] = {name: globals()[name] for name, _ in _ROWS}
 
 def required_runs(builder: str) -> Mapping[str, str]:
     """The options of a builder that name runs of trained models: see `GenerativeModel.requires`."""
-    return inspect.signature(BUILDERS[builder]).return_annotation.requires
+    return typing.get_type_hints(BUILDERS[builder])["return"].requires
 
 
 __all__ = [

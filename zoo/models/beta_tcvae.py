@@ -105,8 +105,9 @@ class BetaTCVAE(VAE):
         self.dataset_size = dataset_size
 
     def adapt(self, data):
-        """Sets `dataset_size` to the number of training images."""
-        self.dataset_size = data.sizes["train"]
+        """Sets `dataset_size` to the number of training images, if it is `None`."""
+        if self.dataset_size is None:
+            self.dataset_size = data.sizes["train"]
 
     def objective(self, x, y, seed, training):
         terms = self.elbo_terms(x, y, seed, training)
@@ -155,7 +156,7 @@ def log_aggregate(
 
     - "weighted" (C.1): W_ij = 1 / (N B). A biased estimate, whose offset is constant.
     - "stratified" (C.2): W_ii = 1 / N, W_ij = 1 / M for the other images, but (N - M) / (N M) for one
-      of them. Each row sums to 1, and the sum is an unbiased estimate of q(z).
+      of them. Each row sums to 1 if 2 <= B <= N, and the sum is an unbiased estimate of q(z).
 
     Args:
         log_q_pairs: log q(z_i,d | x_j) `[K, B, B, D]`.

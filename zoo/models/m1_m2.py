@@ -138,7 +138,7 @@ def m1_m2(
     Args:
         image_shape: Height, width, channels.
         first: M1, a trained `VAE` with the prior N(0, I); the model gets a copy. `None` is an
-            untrained `zoo.models.m1.m1`, for tests and for loading weights.
+            untrained `zoo.models.m1`, for tests and for loading weights.
         num_classes: C.
         latent_dim: D of M2's latents, z2.
         hidden: Units of the hidden layers of q(z2 | z1, y), at least one; p(z1 | y, z2) mirrors

@@ -22,9 +22,9 @@ from zoo.distributions import (
     DiagonalNormal,
     Family,
     Prior,
-    StandardNormal,
     by_name,
     kl,
+    need_density,
 )
 from zoo.model import GenerativeModel, as_images, as_seed
 from zoo.models.aae import check_classes
@@ -150,6 +150,9 @@ class M2(GenerativeModel):
             )
         if not 0 <= alpha < math.inf:
             raise ValueError(f"`alpha` must be finite and at least 0. Received: {alpha}.")
+        prior.bind(posterior)
+        for part in (posterior, prior):
+            need_density(part, f"an {type(self).__name__}")
         self.classifier = classifier
         self.posterior = posterior
         self.likelihood = likelihood
@@ -200,6 +203,8 @@ class M2(GenerativeModel):
         log_q_labelled = log_q[-rows:]
         labelled = self.labelled_bound(x_labelled, y, labelled_seed, training)
         error = -tf.reduce_sum(tf.one_hot(y, self.num_classes) * log_q_labelled, -1)
+        # XLA omits assertions; a loss that is not finite stops the training there too.
+        error = tf.where((y >= 0) & (y < self.num_classes), error, math.nan)
         if x_unlabelled is None:
             loss = sum(labelled) + self.alpha * error
             distortion, rate = labelled
@@ -281,7 +286,6 @@ class M2(GenerativeModel):
         if y is None:
             _check_labels_of_all(y)
         y = tf.cast(y, tf.int32)
-        # XLA omits assertions; `fit` checks what it can.
         tf.debugging.assert_non_negative(y, _EVERY_IMAGE_HAS_A_LABEL)
         tf.debugging.assert_less(y, self.num_classes, self._class_range)
         return y
@@ -446,7 +450,12 @@ def _check_labels_of_all(y):
         raise ValueError(f"{_EVERY_IMAGE_HAS_A_LABEL} Received: {received}.")
 
 
-@choices(network=networks.NETWORKS, likelihood=by_name.LIKELIHOODS)
+@choices(
+    network=networks.NETWORKS,
+    posterior=by_name.POSTERIORS,
+    prior=by_name.PRIORS,
+    likelihood=by_name.LIKELIHOODS,
+)
 def m2(
     image_shape: Sequence[int],
     *,
@@ -460,6 +469,14 @@ def m2(
     activation: str = "softplus",
     likelihood: str = "bernoulli",
     levels: int = 256,
+    posterior: str = "normal",
+    posterior_steps: int = 0,
+    posterior_hidden: Sequence[int] = (),
+    prior: str = "normal",
+    prior_scale: float = 1.0,
+    prior_steps: int = 0,
+    prior_hidden: Sequence[int] = (),
+    prior_components: int = 0,
     alpha: float = 0.1,
 ) -> M2:
     """An `M2` of multilayer perceptrons, by default of the paper's sizes.
@@ -477,10 +494,15 @@ def m2(
         activation: Activation of the hidden layers.
         likelihood: Name of p(x | y, z): see `zoo.distributions.by_name`.
         levels: Number of grey levels, for "discretized_logistic" and "categorical".
+        posterior, posterior_steps, posterior_hidden: q(z | x, y): see
+            `zoo.distributions.by_name.posterior`.
+        prior, prior_scale, prior_steps, prior_hidden, prior_components: p(z): see
+            `zoo.distributions.by_name.prior`.
         alpha: Weight of the classification loss.
 
     Raises:
-        ValueError: If a name is unknown, an option is out of range, or `hidden` is empty.
+        ValueError: If a name is unknown, an option is out of range, `hidden` is empty, or a part has
+            no density.
     """
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be a share in [0, 1). Received: {dropout}.")
@@ -489,13 +511,26 @@ def m2(
         network, image_shape, num_classes, classifier_hidden, filters, activation
     )
     params = (*image_shape[:-1], family.params_per_value * image_shape[-1])
+
+    def encoder(outputs):
+        sizes = num_classes, hidden, activation, DiagonalNormal()
+        return class_conditional(image_shape, (outputs,), *sizes).network
+
     return M2(
         _with_dropout(classifier, dropout) if dropout else classifier,
-        class_conditional(
-            image_shape, (2 * latent_dim,), num_classes, hidden, activation, DiagonalNormal()
+        by_name.posterior(
+            posterior, latent_dim, encoder, steps=posterior_steps, hidden=posterior_hidden
         ),
         class_conditional((latent_dim,), params, num_classes, hidden[::-1], activation, family),
-        StandardNormal(latent_dim),
+        by_name.prior(
+            prior,
+            latent_dim,
+            image_shape,
+            prior_scale,
+            prior_steps,
+            prior_hidden,
+            prior_components,
+        ),
         alpha=alpha,
     )
 

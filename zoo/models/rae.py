@@ -50,8 +50,7 @@ class RAE(Autoencoder):
         regularizer: "l2", "gradient_penalty", "spectral_norm" or "none".
 
     Raises:
-        ValueError: If a weight is out of range, `regularizer` is unknown, or `lambda_` has no
-            regularizer to weigh.
+        ValueError: If a weight is out of range, or `regularizer` is unknown.
 
     Notes:
         The Frobenius norm is estimated with one random projection per image: E_v |J^T v|^2 with
@@ -116,9 +115,9 @@ class RAE(Autoencoder):
 
     def fit_prior(self, data) -> None:
         """Fits the prior to the codes of the training images of an `ImageData`."""
-        x, _ = data.arrays("train")
-        starts = range(0, len(x), 500)
-        self.prior.fit(np.concatenate([self.encode(x[i : i + 500]) for i in starts]))
+        batches = data.batches("train", 500)
+        images = (batch[0] if isinstance(batch, tuple) else batch for batch in batches)
+        self.prior.fit(np.concatenate([self.encode(x) for x in images]))
 
 
 @choices(

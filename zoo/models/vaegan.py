@@ -372,7 +372,9 @@ def parts(
     }
 
 
-@choices(condition={"none": (), "label": (), "attributes": ()})
+@choices(
+    condition={"none": (), "label": ("condition_size",), "attributes": ("condition_size",)},
+)
 @extends(parts, without=("features",))
 def vaegan(
     image_shape: Sequence[int],

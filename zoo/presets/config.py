@@ -173,6 +173,16 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
         >>> config.model.latent_dim
         2
     """
+    before = dict(_flatten(config))
+    try:
+        _override(config, settings)
+    except ValueError:
+        for path, value in before.items():
+            setattr(_holder(config, path), path.rpartition(".")[2], value)
+        raise
+
+
+def _override(config, settings):
     fixed = ("preset", "about", "builder")
     known = [key for key, _ in _flatten(config) if key not in fixed]
     given = []
@@ -235,7 +245,8 @@ def _reset_unused_options(config, given):
 def _set(config, path, text):
     wanted = _holder(config, path).get_type(path.rpartition(".")[2])
     try:
-        is_text = wanted is str and text.lower() != "none"
+        name = path.rpartition(".")[2]
+        is_text = wanted is str and (text.lower() != "none" or name not in _MAY_BE_NONE)
         _assign(config, path, text if is_text else _parse(text))
     except (TypeError, ValueError, SyntaxError) as error:
         old = dict(_flatten(config))[path]

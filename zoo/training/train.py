@@ -226,6 +226,8 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
         "seconds": round(seconds, 2),
         "images_per_second": round(trained / training_time.seconds, 1) if trained else None,
     }
+    if chief:
+        run.save_model(model)  # Before anything that may fail.
     with model.best_weights():
         model.fit_prior(data)
         results["test"] = evaluate(model, data, config.batch_size)
@@ -248,7 +250,8 @@ def _reports(config, run, model, data, keep_best):
         keras.callbacks.CSVLogger(run.metrics_path, append=True),
         keras.callbacks.TensorBoard(run.tensorboard_dir, write_graph=False),
     ]
-    if "sample" in model.abilities():
+    fits_prior = type(model).fit_prior is not GenerativeModel.fit_prior
+    if "sample" in model.abilities() and not fits_prior:
         y = conditions.in_turn(model, data, 60, 10, "validation")
         latents = model.sample_latents(64 if y is None else 60, y, config.seed)
         reports.append(callbacks.SampleGrids(run.samples_dir, latents, y))
