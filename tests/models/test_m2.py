@@ -614,7 +614,7 @@ def test_a_missing_label_in_a_later_batch_is_reported(known, x, jit_compile):
     model.compile("adam", jit_compile=jit_compile)
     y = np.array([0, 0, 1, 1, 2, -1])
     batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(2, drop_remainder=True)
-    # XLA omits assertions; there the loss is not finite.
+    # XLA omits assertions, so that the loss is not finite.
     error = zoo.NonFiniteError if jit_compile else tf.errors.InvalidArgumentError
     with pytest.raises(error, match="NaN" if jit_compile else "every image of a batch"):
         model.fit(batches, verbose=0)

@@ -80,7 +80,7 @@ REFUSED = (
     # A network of the image and of noise takes no condition.
     | refused(["cvae", "m2"], "posterior", ["implicit"], "network of the image and of noise")
     | refused(["cvae", "m2"], "posterior", ["noise_basis"], "Received: ")
-    # The VampPrior averages a posterior of images alone.
+    # The VampPrior averages a posterior that depends only on images.
     | refused(["cvae", "m2", *TOP], "prior", ["vamp"], "VampPrior")
     # The total correlation needs the density of each latent.
     | refused(["beta_tcvae"], "posterior", ["full_covariance", "iaf", "planar"], "each latent")
@@ -90,7 +90,7 @@ REFUSED = (
     | refused(["avb"], "posterior", ["deterministic"], "must be random")
     # Nothing bounds the slope of a discriminator of codes.
     | refused(CODES, "loss", ["wasserstein"], "bounds the")
-    # An encoder that plays with exchanged labels needs a loss on probabilities.
+    # An encoder loss with exchanged labels needs a loss on probabilities.
     | refused(
         ["bi_gan", "ali"],
         "loss",
