@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-# XLA spends seconds on fast code for models that run for milliseconds. Child processes inherit this.
+# XLA spends seconds on optimising models that run for milliseconds. Child processes inherit the
+# variable.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras
@@ -34,8 +35,8 @@ def pytest_xdist_auto_num_workers(config):
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else None
 
 
-# Files or folders that take minutes, longest first. One worker runs a file, so that a long file that
-# starts late would run alone at the end.
+# Files or folders that take minutes, longest first. One worker runs a file, so that a long file
+# that starts late would run alone at the end.
 LONGEST = (
     "conformance",
     "benchmarks",
@@ -63,7 +64,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def mirrored():
-    """Two replicas. All tests share the strategy: a second one on the same devices breaks models."""
+    """Two replicas. Tests share the strategy: a second one on the same devices breaks models."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
@@ -78,22 +79,22 @@ def digits():
     return (load_digits().images[:200, ..., None] / 16).astype(np.float32)
 
 
-def absent(reason):
-    """Skips the test. With ZOO_REQUIRE_DATA, as in continuous integration, the test fails instead."""
+def skip_or_fail(reason):
+    """Skips the test, or fails it under ZOO_REQUIRE_DATA, as in continuous integration."""
     (pytest.fail if os.environ.get("ZOO_REQUIRE_DATA") else pytest.skip)(reason)
 
 
 @pytest.fixture(scope="session")
 def prepared():
-    """A function that loads a data set from TFDS_DATA_DIR, or skips the test if it is not there."""
+    """A function that loads a data set from TFDS_DATA_DIR, or skips the test if it is absent."""
     folder = os.environ.get("TFDS_DATA_DIR")
 
     @functools.cache  # MNIST takes seconds to read, and several tests use it.
     def load(name, **options):
         if not folder:
-            absent("TFDS_DATA_DIR is not set")
+            skip_or_fail("TFDS_DATA_DIR is not set")
         if not (Path(folder).expanduser() / name).is_dir():
-            absent(f"{name} is not prepared in {folder}")
+            skip_or_fail(f"{name} is not prepared in {folder}")
         return zoo.datasets.load(name, data_dir=folder, **options)
 
     return load
@@ -191,8 +192,8 @@ def snapshot():
 
 
 @pytest.fixture
-def moves():
-    """The change of each player's trainable variables in a call: `moves(model, step)`."""
+def weight_changes():
+    """The change of each player's trainable variables in a call: `weight_changes(model, step)`."""
 
     def measure(model, step):
         before = {p: [v.numpy() for v in model.variables_of(p)] for p in model.players()}

@@ -35,7 +35,7 @@ def gradient(function, logits):
 
 
 @BOTH
-def test_the_discriminators_loss_is_the_log_probability_of_the_other_label(loss):
+def test_the_discriminator_loss_is_minus_the_log_probability_of_the_label(loss):
     wide = LOGITS.astype(np.float64)
     np.testing.assert_allclose(loss.real(LOGITS), -log_expit(wide), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(loss.fake(LOGITS), -log_expit(-wide), rtol=1e-5, atol=1e-7)
@@ -71,7 +71,7 @@ def test_losses_and_gradients_are_finite_at_extreme_logits(loss, role):
 
 
 @pytest.mark.parametrize("label", [0.6, 0.9])
-def test_label_smoothing_is_cross_entropy_with_a_softer_target_for_real_examples_only(label):
+def test_label_smoothing_changes_the_cross_entropy_target_of_real_examples_only(label):
     wide = LOGITS.astype(np.float64)
     expected = -label * log_expit(wide) - (1 - label) * log_expit(-wide)
     loss = NonSaturating(real_label=label)
@@ -83,7 +83,7 @@ def test_label_smoothing_is_cross_entropy_with_a_softer_target_for_real_examples
 @pytest.mark.parametrize("real_label", [1.0, 0.8])
 @pytest.mark.parametrize("role", ["real", "fake"])
 @pytest.mark.parametrize("share", [0.05, 0.3])
-def test_label_noise_gives_the_stated_share_of_examples_the_other_target(role, share, real_label):
+def test_label_noise_exchanges_the_target_of_the_stated_share_of_examples(role, share, real_label):
     n, logit = 20_000, 1.5
     loss = Minimax(real_label=real_label, label_noise=share)
     losses = getattr(loss, role)(tf.fill([n], logit), seed=[1, 2]).numpy()
@@ -96,7 +96,7 @@ def test_label_noise_gives_the_stated_share_of_examples_the_other_target(role, s
     assert abs(flipped.mean() - share) < 4 * math.sqrt(share * (1 - share) / n)
 
 
-def test_label_noise_is_a_function_of_the_seed_and_leaves_the_generator_alone():
+def test_label_noise_depends_on_the_seed_and_does_not_affect_the_generator():
     logits = tf.fill([1000], 1.5)
     loss = Minimax(label_noise=0.3)
     first, again, other = (loss.real(logits, seed=s).numpy() for s in ([1, 2], [1, 2], [1, 3]))
@@ -139,14 +139,14 @@ def test_the_optimal_discriminator_is_p_over_p_plus_q_with_loss_log_4_minus_twic
     assert total == pytest.approx(math.log(4) - 2 * jsd, abs=1e-5)
 
 
-def test_for_equal_densities_the_optimal_discriminator_is_one_half_with_loss_2_log_2():
+def test_equal_densities_have_the_optimal_discriminator_one_half_with_loss_2_log_2():
     p, _ = densities()
     logits, total = optimal(Minimax(), p, p)
     np.testing.assert_allclose(logits, 0, atol=1e-4)
     assert total == pytest.approx(2 * math.log(2), abs=1e-5)
 
 
-def test_with_smoothing_the_optimal_discriminator_is_scaled_down():
+def test_label_smoothing_scales_the_optimal_discriminator_down():
     # Salimans et al., 2016, section 3.4, with beta = 0: D = alpha p / (p + q).
     p, q = densities()
     logits, _ = optimal(Minimax(real_label=0.8), p, q)
@@ -195,7 +195,7 @@ def test_least_squares_is_half_the_squared_distance_to_each_target():
     assert (pearson.fake_target, pearson.real_target, pearson.generator_target) == (-1, 1, 0)
 
 
-def test_under_the_optimal_least_squares_discriminator_the_sum_is_pearsons_divergence():
+def test_the_optimal_least_squares_discriminator_gives_pearsons_divergence():
     # Mao et al., 2017, section 3.2.2: D = (b p + a q) / (p + q), and twice the generator's loss,
     # summed over real and fake examples, is the chi^2 divergence of p + q and 2 q.
     p, q = densities()
@@ -205,7 +205,7 @@ def test_under_the_optimal_least_squares_discriminator_the_sum_is_pearsons_diver
     total = 2 * np.sum((p + q) * loss.generator(tf.constant(logits)).numpy())
     assert total == pytest.approx(np.sum((2 * q - (p + q)) ** 2 / (p + q)), rel=1e-3)
     assert total > 0.1
-    # Its loss for fake examples only is another number.
+    # The generator loss of fake examples alone is a different number.
     assert abs(2 * np.sum(q * loss.generator(tf.constant(logits)).numpy()) - total) > 0.05
 
 
@@ -218,7 +218,7 @@ def test_the_hinge_loss_is_zero_beyond_its_margin():
     np.testing.assert_allclose(gradient(Hinge().fake, v), [0, 0, 1, 1, 1, 1])
 
 
-def test_the_loss_of_the_optimal_hinge_discriminator_gives_the_total_variation():
+def test_the_loss_of_the_optimal_hinge_discriminator_gives_the_total_variation_distance():
     # D = sign(p - q) is optimal, with the loss sum 2 min(p, q) = 2 (1 - TV).
     p, q = densities()
     tv = np.abs(p - q).sum() / 2
@@ -228,7 +228,7 @@ def test_the_loss_of_the_optimal_hinge_discriminator_gives_the_total_variation()
         assert np.sum(p * Hinge().real(other) + q * Hinge().fake(other)) > total
 
 
-def test_the_loss_of_the_optimal_critic_of_two_points_is_minus_their_distance():
+def test_the_optimal_critic_of_two_points_has_minus_their_distance_as_loss():
     # Among functions of Lipschitz constant 1, D(x) = -x separates points at 0 and 3 best.
     loss, points = Wasserstein(), np.float32([0.0, 3.0])
     critic = -points
@@ -291,11 +291,12 @@ def numeric_conjugate(name, t):
 
 
 @EVERY_F
-def test_the_conjugate_is_the_supremum_that_defines_it(name):
+def test_the_conjugate_matches_its_definition(name):
     loss = FDivergence(name)
     for v in np.linspace(-1.5, 3, 10).astype(np.float32):
         t = float(loss.output(v))
-        # Pearson's conjugate is that of f on all reals; for t < -2 the supremum is at u < 0.
+        # Pearson's conjugate is the conjugate of f on all reals: the supremum for t < -2 is at
+        # u < 0.
         if name == "pearson" and t < -2:
             continue
         assert float(loss.fake(v)) == pytest.approx(numeric_conjugate(name, t), rel=2e-5, abs=2e-5)
@@ -330,7 +331,7 @@ def divergence_of_normals(name, a, b):
 
 
 @EVERY_F
-def test_the_optimal_discriminator_reaches_the_divergence_and_others_stay_below(name):
+def test_only_the_optimal_discriminator_reaches_the_divergence(name):
     # Two normals, in the order in which the moments of the ratio exist.
     a, b = norm(0, 1.0), norm(0.7, 1.1)
     if name == "neyman":
@@ -355,7 +356,7 @@ def test_the_optimal_discriminator_reaches_the_divergence_and_others_stay_below(
         assert bound(other) < bound(best) - 1e-7
 
 
-def test_divergences_agree_with_those_of_textbooks():
+def test_divergences_agree_with_textbook_formulas():
     a, b = norm(0, 1.0), norm(0.7, 1.1)
     kl = math.log(1.1) + (1 + 0.49) / (2 * 1.21) - 0.5
     reverse = -math.log(1.1) + (1.21 + 0.49) / 2 - 0.5
@@ -382,7 +383,7 @@ def test_losses_and_gradients_are_finite_for_logits_up_to_80(name):
 
 
 @EVERY_F
-def test_gradients_are_those_of_finite_differences_in_double_precision(name):
+def test_gradients_match_finite_differences_in_double_precision(name):
     # d f*(g(v)) / dv = u g'(v), with u = (f')^-1(g(v)), by differences of the values tested above.
     v = np.linspace(-4, 4, 33)
     loss = FDivergence(name, alternative=False)
@@ -429,8 +430,9 @@ def test_exponentials_continue_along_their_tangent_from_e_to_the_40(
     np.testing.assert_allclose(gradient(function, v), steepness, rtol=1e-4)
 
 
-def test_jeffreys_conjugate_is_that_with_lamberts_function():
-    v = np.concatenate([np.linspace(-80, 40, 31), np.linspace(-2, 4, 25)])  # Beyond is a tangent.
+def test_jeffreys_conjugate_matches_the_formula_with_lamberts_function():
+    # Outside of this range the function is a tangent.
+    v = np.concatenate([np.linspace(-80, 40, 31), np.linspace(-2, 4, 25)])
     w = lambertw(np.exp(1 - v)).real
     have = FDivergence("jeffrey").fake(tf.constant(v, tf.float32)).numpy()
     # The definition, with W + v replaced by 1 - log W, because its terms cancel.

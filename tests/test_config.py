@@ -1,4 +1,4 @@
-"""Builders that extend each other: signatures, defaults, refusals."""
+"""Builders that extend each other: signatures, defaults and refusals."""
 
 import inspect
 
@@ -22,7 +22,7 @@ def third(image_shape, *, extra=0, **options):
     return {"extra": extra} | derived(image_shape, **options)
 
 
-def test_a_builder_has_its_own_options_then_those_of_the_builder_it_extends():
+def test_a_builder_has_its_options_before_the_options_of_its_base():
     names = list(inspect.signature(third).parameters)
     assert names == ["image_shape", "extra", "width", "shape", "radius", "color"]
     kinds = {p.kind for n, p in inspect.signature(third).parameters.items() if n != "image_shape"}
@@ -43,7 +43,7 @@ def test_an_unknown_option_is_refused_with_the_list_of_options(option):
         third((8, 8, 1), **{option: 1})
 
 
-def test_a_default_of_an_unknown_option_is_refused_when_the_builder_is_written():
+def test_a_default_of_an_unknown_option_is_refused_at_definition():
     with pytest.raises(TypeError, match="no option"):
 
         @extends(base, colour="blue")
@@ -62,7 +62,7 @@ def test_an_option_that_the_choice_does_not_use_is_refused():
         third((8, 8, 1), shape="rund")
 
 
-def test_choices_may_be_extended():
+def test_choices_can_be_extended():
     @choices(shape={"round": ("radius",), "square": ("side",), "flat": ()})
     @extends(base)
     def more(image_shape, *, shape="flat", **options):
@@ -73,7 +73,7 @@ def test_choices_may_be_extended():
         more((8, 8, 1), radius=2.0)
 
 
-def test_look_up_names_what_there_is_and_the_nearest():
+def test_look_up_lists_the_known_names_and_suggests_the_nearest():
     assert look_up({"a": 1}, "a", "letter") == 1
     with pytest.raises(ValueError, match=r"Unknown letter 'alpa'. Available: alpha, beta. Did you"):
         look_up({"alpha": 1, "beta": 2}, "alpa", "letter")

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md works to the letter: its blocks add a model to a copy, its commands succeed there."""
+"""CONTRIBUTING.md is correct: its blocks add a model to a copy, and its commands succeed there."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def contributed_files():
 
 
 def write(root, path, place, code):
-    """Does what a reader of CONTRIBUTING.md does with a block."""
+    """Writes a block to the file or table that its first line names."""
     file = root / path
     if place is None:
         assert not file.exists(), f"{path} exists; the block must say where in it the lines go."
@@ -72,11 +72,11 @@ def contribution(tmp_path_factory):
     return root
 
 
-# Notices: a step that CONTRIBUTING.md leaves out, code in it that does not work, a command that is
-# wrong. The commands run a training and the model's tests in the copy.
+# Detects: a missing step in CONTRIBUTING.md, code that does not work, a wrong command. The commands
+# run a training and the model's tests in the copy.
 @pytest.mark.slow
 @pytest.mark.parametrize("command", blocks("sh"))
-def test_a_command_of_contributing_succeeds_with_the_model_that_it_adds(contribution, command):
+def test_a_command_of_contributing_succeeds_with_the_added_model(contribution, command):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     run = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],

@@ -40,7 +40,7 @@ both_statistics = pytest.mark.parametrize("unbiased", [True, False])
 
 
 @every_kernel
-def test_kernels_are_their_formulas(kernel, by_hand):
+def test_kernels_match_their_formulas(kernel, by_hand):
     values = [[by_hand(x, y) for y in Y[:5]] for x in X]
     np.testing.assert_allclose(kernel(X, Y[:5]), values, rtol=1e-12)
     np.testing.assert_array_equal(np.diag(kernel(X, X)), kernel.peak)
@@ -64,7 +64,7 @@ def double_loop(x, y, k, unbiased):
 
 @both_statistics
 @every_kernel
-def test_the_statistics_are_double_loops(kernel, by_hand, unbiased):
+def test_the_statistics_match_double_loops(kernel, by_hand, unbiased):
     for y in (Y, Y[:5]):
         value = squared_mmd(X, y, kernel, unbiased)
         assert float(value) == pytest.approx(double_loop(X, y, by_hand, unbiased), rel=1e-10)
@@ -75,7 +75,7 @@ def test_the_statistics_are_double_loops(kernel, by_hand, unbiased):
 @both_statistics
 @pytest.mark.parametrize("name", ["rbf", "imq"])
 @pytest.mark.parametrize("bandwidth", [None, 0.8])
-def test_the_statistics_are_those_of_the_metrics(name, bandwidth, unbiased):
+def test_the_statistics_match_the_metrics(name, bandwidth, unbiased):
     metric = zoo.metrics.maximum_mean_discrepancy(X, Y[:6], name, bandwidth, unbiased)
     value = squared_mmd(X, Y[:6], kernel_named(name, bandwidth), unbiased)
     assert float(value) == pytest.approx(metric.value, rel=1e-9)
@@ -92,7 +92,7 @@ def test_the_biased_statistic_is_exactly_zero_for_equal_sets_and_positive_for_ot
 
 
 @pytest.mark.parametrize(("dim", "width"), [(2, None), (8, None), (3, 0.5)])
-def test_the_statistic_of_shifted_normals_is_the_closed_form(dim, width):
+def test_the_statistic_of_shifted_normals_matches_the_closed_form(dim, width):
     # For N(0, I), N(m, I) and exp(-|x - y|^2 / 2 s^2):
     # 2 (s^2 / (s^2 + 2))^(D/2) (1 - exp(-|m|^2 / 2 (s^2 + 2))).
     square = dim if width is None else width**2
@@ -142,7 +142,7 @@ def test_the_mean_over_examples_is_the_statistic(kernel, by_hand, unbiased):
 
 @both_statistics
 @every_kernel
-def test_the_gradient_is_that_of_the_statistic_by_finite_differences(kernel, by_hand, unbiased):
+def test_the_gradient_matches_finite_differences_of_the_statistic(kernel, by_hand, unbiased):
     x, y = tf.constant(X), tf.constant(Y)
     with tf.GradientTape() as tape:
         tape.watch([x, y])
@@ -216,7 +216,7 @@ def test_replicas_give_the_statistic_of_the_global_batch_and_its_gradient(
         with tf.GradientTape() as tape:
             tape.watch(weight)
             rows = squared_mmd_per_example(weight * x, weight**2 * y, kernel, unbiased)
-            share = tf.reduce_sum(tf.reduce_mean(rows, 0)) / 8  # As the base class does.
+            share = tf.reduce_sum(tf.reduce_mean(rows, 0)) / 8  # As in the base class.
         return share, tape.gradient(share, weight), rows
 
     results = mirrored.run(on_each, (parts(sets), parts(targets)))
@@ -231,7 +231,7 @@ def test_replicas_give_the_statistic_of_the_global_batch_and_its_gradient(
 # To a prior -------------------------------------------------------------------------------------
 
 
-def test_codes_are_compared_with_as_many_draws_of_the_prior():
+def test_codes_are_compared_with_an_equal_number_of_prior_draws():
     z = tf.random.stateless_normal([3, 6, 2], [1, 2])
     prior = zoo.IsotropicNormal(2, 2.0)
     draws = prior().sample([3, 6], seed=[5, 6])
@@ -245,7 +245,7 @@ def test_codes_are_compared_with_as_many_draws_of_the_prior():
     np.testing.assert_array_equal(biased, squared_mmd_per_example(z, draws, RBF(), False))
 
 
-def test_the_mean_for_draws_of_the_prior_is_zero_and_positive_for_other_codes():
+def test_the_expected_discrepancy_is_zero_only_for_codes_that_follow_the_prior():
     prior = zoo.StandardNormal(4)
     z = prior().sample([300, 20], seed=[1, 1])
     for scale, low, high in ((1.0, -4, 4), (0.5, 10, np.inf), (2.0, 10, np.inf)):
@@ -253,7 +253,7 @@ def test_the_mean_for_draws_of_the_prior_is_zero_and_positive_for_other_codes():
         assert low < values.mean() / (values.std() / math.sqrt(300)) < high
 
 
-def test_a_prior_with_conditions_is_drawn_from_once_per_condition():
+def test_a_conditional_prior_is_sampled_once_per_condition():
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4, use_bias=False)])
     network.set_weights([np.concatenate([np.eye(2), np.zeros((2, 2))], 1)])
     tight = zoo.DiagonalNormal(min_scale=1e-7, max_scale=1e-6)
@@ -276,7 +276,7 @@ def test_a_prior_is_trained_only_if_its_draws_are_differentiable():
     assert max(np.abs(g).max() for g in gradients) > 1e-4
     with pytest.raises(ValueError, match=r"those of mixtures are not\. Received: Mix"):
         mmd_to_prior(z, zoo.MixturePrior(2, 3), seed=[3, 4])
-    # A fixed mixture has nothing to learn.
+    # A fixed mixture has no trainable weights.
     assert mmd_to_prior(z, zoo.NormalPetals(), seed=[3, 4]).shape == (10,)
 
 

@@ -25,9 +25,9 @@ def examples():
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda test: test.name)
-def test_a_docstring_example_runs_and_prints_what_it_says(example, tmp_path, monkeypatch):
+def test_a_docstring_example_runs_and_prints_the_stated_result(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    # What a reader imports first. An example makes everything else.
+    # The imports of a reader. An example defines all other names.
     names = {"zoo": zoo, "keras": keras, "tf": tf, "np": np}
     checker = doctest.OutputChecker()
     for part in example.examples:
@@ -37,7 +37,7 @@ def test_a_docstring_example_runs_and_prints_what_it_says(example, tmp_path, mon
         except SyntaxError:
             exec(compile(part.source, example.name, "exec"), names)
             printed = ""
-        if part.want:  # An example may leave out its result.
+        if part.want:  # An example may omit its result.
             assert checker.check_output(part.want, printed, doctest.ELLIPSIS), printed
 
 

@@ -24,7 +24,7 @@ def test_draws_match_their_distribution_and_depend_on_the_seed(draw, expected, c
     assert abs(np.corrcoef(values, other)[0, 1]) < 0.03
 
 
-def test_the_normal_equals_that_of_tfp_except_for_draws():
+def test_the_normal_equals_the_tfp_normal_except_for_draws():
     loc, scale = tf.constant([[1.0, -2.0, 0.0]]), tf.constant([[0.5], [2.0]])
     ours, theirs = draws.Normal(loc, scale), tfp.distributions.Normal(loc, scale)
     x = tf.constant([[0.3, -1.0, 2.0]])

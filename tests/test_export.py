@@ -1,4 +1,4 @@
-"""SavedModels: checked from processes that import TensorFlow alone."""
+"""SavedModels, in processes that import only TensorFlow."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def vae(likelihood):
 
 
 def trained(model, digits, jit_compile=False, **optimizer):
-    """Two steps: batch-norm statistics and moving averages leave their start."""
+    """Trains two steps, so that batch statistics and moving averages change from their start."""
     model.compile(keras.optimizers.Adam(0.01, **optimizer), jit_compile=jit_compile)
     model.fit(digits[:40], batch_size=20, verbose=0)
     return model
@@ -41,7 +41,7 @@ def mixed(digits):
 
 
 def half_precision(digits):
-    """No part of it casts its results to float32."""
+    """A model of which no part casts its results to float32."""
     with_policy = {"dtype": "mixed_bfloat16"}
     encoder = [keras.Input(SIZE), keras.layers.Flatten(), keras.layers.Dense(3, **with_policy)]
     decoder = [
@@ -56,7 +56,7 @@ def half_precision(digits):
 
 
 class CVAE(zoo.VAE):
-    """A VAE that knows the size of its images, whatever else its encoder takes."""
+    """A VAE with a fixed image size, for encoders with several inputs."""
 
     image_shape = SIZE
 
@@ -75,7 +75,7 @@ def conditional(digits):
 
 
 def conditional_decoder(digits):
-    """Only the decoder takes the class: `encode` has no use for it."""
+    """Only the decoder takes the class; `encode` does not."""
     return zoo.VAE(
         zoo.Conditional(zoo.networks.mlp_encoder(SIZE, 6, (16,)), zoo.DiagonalNormal()),
         conditional(digits).likelihood,
@@ -89,16 +89,17 @@ def averaged_gan(digits):
 
 
 def stacked(digits):
-    """M1+M2 whose distributions of latents depend little on what they are given.
+    """M1+M2 whose distributions of latents depend weakly on their inputs.
 
-    The importance weights of a chain of untrained ones have tails too long for a standard error.
+    The importance weights of untrained distributions have heavy tails, for which a standard error
+    is not valid.
     """
     first = BUILD["vae"](SIZE, **SMALL_MLP)
     model = BUILD["m1_m2"](SIZE, first=first, **SMALL_MLP, classifier_hidden=(16,))
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, zoo.Conditional):
             *_, last = (n for n in layer.network.layers if isinstance(n, keras.layers.Dense))
-            # Not that of the pixels: samples of another latent are to be other images.
+            # Except the likelihood of the pixels: different latents must give different images.
             if last.units < 64:
                 last.kernel.assign(0.1 * last.kernel)
     return model
@@ -263,7 +264,7 @@ WITHOUT = (
     "semi_supervised",
     "dimension_reduction",
 )
-# What does not need the condition that the model takes.
+# The signatures without the condition of the model.
 WITHOUT_CONDITION = {
     "conditional_decoder": ("encode",),
     "aae_supervised": ("encode",),
@@ -274,7 +275,7 @@ WITHOUT_CONDITION = {
 }
 LIKELIHOODS = [name for name in MODELS if not name.startswith(WITHOUT)]
 
-# What a server does: every signature of every model, and functions called as in Python.
+# The program of a server: every signature of every model, and functions called as in Python.
 SERVE = """
 import json, os, pathlib, sys
 ABSENT = ("keras", "tf_keras", "tensorflow_probability", "zoo")
@@ -351,7 +352,7 @@ def condition(model, inputs):
 def exported(tmp_path_factory, digits, inputs):
     """`(folder, models, descriptions)`: all models, each exported to a folder of its name."""
     folder = tmp_path_factory.mktemp("exported")
-    # By what the signatures call them and the last axis of their shape.
+    # By their names in the signatures and the last axis of their shape.
     named = {"x": "x1", "y": "y10", "labels": "yNone", "seen": "y1"}
     np.savez(folder / "inputs.npz", **{named.get(k, k): v for k, v in inputs.items()})
     models, descriptions = {}, {}
@@ -364,14 +365,14 @@ def exported(tmp_path_factory, digits, inputs):
 
 @pytest.fixture(scope="module")
 def served(exported):
-    """What two fresh processes computed, and the report of the first."""
+    """The results of two new processes, and the report of the first."""
     folder, _, _ = exported
     processes = [start("-c", SERVE, folder, folder / f"result_{i}.npz") for i in range(2)]
     report, _ = [json.loads(finish(p).splitlines()[-1]) for p in processes]
     return *(np.load(folder / f"result_{i}.npz") for i in range(2)), report
 
 
-def test_every_builder_with_a_class_of_its_own_is_exported():
+def test_every_builder_with_a_class_in_its_module_is_exported():
     own = {
         name
         for name, builder in BUILD.items()
@@ -383,12 +384,12 @@ def test_every_builder_with_a_class_of_its_own_is_exported():
     assert own <= MODELS.keys()
 
 
-def test_the_server_needs_tensorflow_alone(served):
+def test_the_server_imports_only_tensorflow(served):
     assert served[2]["modules"] == []
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_serves_what_the_model_computes(name, exported, inputs, served):
+def test_the_server_returns_the_results_of_the_model(name, exported, inputs, served):
     model, description = exported[1][name], exported[2][name]
     z = inputs[f"z{model.latent_dim}"]
     with model.averaged_weights() if name == AVERAGED else model.best_weights():
@@ -396,7 +397,7 @@ def test_serves_what_the_model_computes(name, exported, inputs, served):
             if ability not in model.abilities():
                 assert ability not in description
                 continue
-            # The class is given to the model in any case: what is not asked for must not matter.
+            # The model always receives the class: signatures without it must not depend on it.
             here = {} if ability == "classify" else condition(model, inputs)
             assert here or "y" not in description[ability]["inputs"]
             expected = getattr(model, ability)(z if ability == "decode" else inputs["x"], **here)
@@ -411,14 +412,14 @@ def test_serves_what_the_model_computes(name, exported, inputs, served):
     )
 
 
-def test_averages_are_written(exported, inputs, served):
+def test_averaged_weights_are_exported(exported, inputs, served):
     decoded = exported[1][AVERAGED].decode(inputs["z3"])
     assert np.abs(served[0][f"{AVERAGED}/decode"] - decoded).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_samples_are_fresh(name, exported, served):
-    """At each call and in each process, though seeds were set before export and before loading."""
+def test_samples_differ_between_calls_and_processes(name, exported, served):
+    """Seeds set before export and before loading do not fix the samples."""
     first, second, _ = served
     draws = [
         process[f"{name}/sample{call}"]
@@ -431,8 +432,8 @@ def test_samples_are_fresh(name, exported, served):
             assert np.abs(draw - other).max(axis=(1, 2, 3)).min() > 1e-4
 
 
-def test_samples_follow_the_model(tmp_path):
-    """The mean and the spread of many samples are those of the model's own."""
+def test_samples_have_the_moments_of_the_model(tmp_path):
+    """The mean and the spread of many samples match samples of the model."""
     model = vae("bernoulli")
     export(model, tmp_path / "m")
     here = model.sample(4000, seed=1)
@@ -443,7 +444,7 @@ def test_samples_follow_the_model(tmp_path):
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
-def test_log_prob_is_the_models_estimate(name, exported, inputs, served):
+def test_log_prob_matches_the_estimate_of_the_model(name, exported, inputs, served):
     model, description = exported[1][name], exported[2][name]
     y = condition(model, inputs) if "y" in description["log_prob"]["inputs"] else {}
     estimate = tf.function(
@@ -463,7 +464,7 @@ def test_log_prob_is_the_models_estimate(name, exported, inputs, served):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_describes_its_signatures(name, exported, inputs):
+def test_the_export_describes_its_signatures(name, exported, inputs):
     folder, models, descriptions = exported
     model, description, given = models[name], descriptions[name], inputs
     assert json.loads((folder / name / "abilities.json").read_text()) == description
@@ -491,13 +492,13 @@ def test_describes_its_signatures(name, exported, inputs):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_refuses_images_of_another_shape(name, exported, served):
+def test_images_of_another_shape_are_refused(name, exported, served):
     for ability, description in exported[2][name].items():
         if "x" in description["inputs"]:
             assert "[?,8,8,1]" in served[2]["refused"][f"{name}/{ability}"]
 
 
-def test_writes_no_variable_without_use(exported):
+def test_unused_variables_are_not_written(exported):
     folder, models, _ = exported
     gan = models["gan"]
     stored = tf.train.load_checkpoint(str(folder / "gan" / "variables" / "variables"))
@@ -505,7 +506,7 @@ def test_writes_no_variable_without_use(exported):
     assert sorted(shapes) == sorted(list(v.shape) for v in gan.generator.variables)
 
 
-def test_saved_model_cli(exported, inputs, served, tmp_path):
+def test_saved_model_cli_runs_the_signatures(exported, inputs, served, tmp_path):
     folder, _, _ = exported
     np.save(tmp_path / "images.npy", inputs["x"])
     cli = ("-m", "tensorflow.python.tools.saved_model_cli")
@@ -529,7 +530,7 @@ def test_saved_model_cli(exported, inputs, served, tmp_path):
     assert np.load(tmp_path / "x.npy").shape == (3, *SIZE)
 
 
-def test_no_samples_are_no_estimate(exported, inputs):
+def test_zero_samples_are_refused(exported, inputs):
     served = tf.saved_model.load(str(exported[0] / "vae"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be at least 1"):
         served.log_prob(inputs["x"], 0)
@@ -539,7 +540,7 @@ def small():
     return BUILD["autoencoder"](SIZE, latent_dim=2, hidden=(4,))
 
 
-def test_leaves_nothing_beside_the_folder(tmp_path):
+def test_the_export_writes_only_the_folder(tmp_path):
     export(small(), tmp_path / "deep" / "er" / "1")
     assert [p.name for p in tmp_path.iterdir()] == ["deep"]
     assert [p.name for p in (tmp_path / "deep" / "er").iterdir()] == ["1"]
@@ -550,9 +551,9 @@ def test_leaves_nothing_beside_the_folder(tmp_path):
     }
 
 
-def test_overwrites_saved_models_and_only_if_asked(tmp_path):
+def test_saved_models_are_overwritten_only_on_request(tmp_path):
     path = tmp_path / "1"
-    path.mkdir()  # An empty folder will do.
+    path.mkdir()  # An empty folder is accepted.
     first, second = small(), small()
     x = np.random.default_rng(0).random((2, *SIZE), np.float32)
     export(first, path)
@@ -570,7 +571,7 @@ def test_overwrites_saved_models_and_only_if_asked(tmp_path):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_never_replaces_anything_else(tmp_path, overwrite):
+def test_other_files_and_folders_are_never_replaced(tmp_path, overwrite):
     folder, file = tmp_path / "folder", tmp_path / "file"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
@@ -582,7 +583,7 @@ def test_never_replaces_anything_else(tmp_path, overwrite):
     assert file.read_text() == "more of it"
 
 
-def test_a_failure_leaves_things_as_they_were(tmp_path, monkeypatch):
+def test_a_failure_keeps_the_previous_export(tmp_path, monkeypatch):
     path = tmp_path / "1"
     export(small(), path)
     before = (path / "saved_model.pb").read_bytes()
@@ -600,7 +601,7 @@ def test_a_failure_leaves_things_as_they_were(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["1"]
 
 
-def test_averages_must_be_kept(tmp_path):
+def test_averages_require_an_optimizer_that_keeps_them(tmp_path):
     model = small()
     model.compile("adam")
     with pytest.raises(ValueError, match="use_ema"):
@@ -608,7 +609,7 @@ def test_averages_must_be_kept(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_model_is_left_as_it_was(tmp_path, digits):
+def test_the_export_does_not_change_the_model(tmp_path, digits):
     model = averaged_gan(digits)
     before = [v.numpy() for v in model.variables]
     export(model, tmp_path / "1", averaged=True)

@@ -1,4 +1,4 @@
-"""The functions on Keras's private names, against layers whose parts are known."""
+"""The functions that use Keras's private names, on layers with known parts."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ class AddsLoss(keras.layers.Layer):
         return x
 
 
-def test_layers_in_are_the_layer_and_all_nested_layers():
+def test_layers_in_returns_the_layer_and_all_nested_layers():
     dense, dropout = keras.layers.Dense(2), keras.layers.Dropout(0.5)
     inner = keras.Sequential([keras.Input((2,)), dense])
     outer = keras.Sequential([keras.Input((2,)), inner, dropout])
@@ -26,7 +26,7 @@ def test_layers_in_are_the_layer_and_all_nested_layers():
     assert len(without) == len(layers) - 1 and all(layer is not outer for layer in without)
 
 
-def test_seed_generators_are_those_of_the_layer_itself():
+def test_seed_generators_include_only_the_layers_own_generators():
     dropout = keras.layers.Dropout(0.5)
     outer = keras.Sequential([keras.Input((2,)), dropout])
     (generator,) = internals.seed_generators(dropout)
@@ -50,7 +50,7 @@ def test_losses_added_in_a_scope_are_collected_and_traced_to_their_layer():
         assert internals.added_any(layer, losses) and not internals.added_any(other, losses)
 
 
-def test_state_updates_are_taken_out_of_a_scope():
+def test_state_updates_are_removed_from_a_scope():
     a, b, c = (keras.Variable(float(i)) for i in range(3))
     with keras.StatelessScope() as scope:
         a.assign(10.0)
@@ -72,7 +72,7 @@ def test_state_updates_are_taken_out_of_a_scope():
         ({"global_clipnorm": 1.0}, [0.6, -0.8]),
     ],
 )
-def test_gradients_are_clipped_by_the_optimizers_own_rule(arguments, expected):
+def test_gradients_are_clipped_by_the_rule_of_the_optimizer(arguments, expected):
     gradients = [tf.constant([3.0]), tf.constant([-4.0])]
     clipped = internals.clip_gradients(keras.optimizers.SGD(**arguments), gradients)
     np.testing.assert_allclose([float(g[0]) for g in clipped], expected, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""The base class, on models with steps that are small enough to compute by hand."""
+"""The base class, on models whose training steps are computed by hand."""
 
 import contextlib
 import functools
@@ -79,7 +79,7 @@ def compiled(model, optimizer=None, **kwargs):
 
 
 @pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
-def test_a_step_goes_along_the_gradient_of_the_mean_over_examples(how):
+def test_a_step_descends_the_gradient_of_the_mean_over_examples(how):
     x, model = images(5), compiled(Lines(), **how)
     before = weights(model)
     logs = model.fit(x, batch_size=5, verbose=0).history
@@ -90,7 +90,7 @@ def test_a_step_goes_along_the_gradient_of_the_mean_over_examples(how):
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_each_player_follows_its_own_loss_with_its_own_optimizer(together):
+def test_each_player_descends_its_loss_with_its_optimizer(together):
     x, model = images(4, 2), Lines(2, together)
     model.compile({"one": keras.optimizers.SGD(1.0), "two": keras.optimizers.SGD(0.1)})
     before = [weights(model, i) for i in range(2)]
@@ -110,7 +110,7 @@ def test_evaluate_averages_over_examples_with_batches_of_unequal_size():
 
 
 @pytest.mark.parametrize("shape", [(), (5, 1)])
-def test_a_loss_that_is_not_one_number_per_example_is_an_error_that_names_the_player(shape):
+def test_the_error_of_a_loss_without_one_number_per_example_names_the_player(shape):
     class Wrong(Lines):
         def objective(self, x, y, seed, training, only=None):
             losses, terms = super().objective(x, y, seed, training, only)
@@ -131,7 +131,7 @@ def test_the_objective_receives_images_and_conditions_from_arrays_and_datasets()
         np.testing.assert_allclose(weights(model), before - 3 * x[3, 0, :, 0] / 6, rtol=1e-5)
 
 
-def test_a_kernel_regularizer_adds_exactly_its_own_gradient():
+def test_a_kernel_regularizer_adds_exactly_its_gradient():
     x, model = images(4), compiled(Lines(kernel_regularizer=keras.regularizers.L2(0.1)))
     before = weights(model)
     logs = model.fit(x, batch_size=4, verbose=0).history
@@ -141,7 +141,7 @@ def test_a_kernel_regularizer_adds_exactly_its_own_gradient():
     assert logs["loss"][0] == pytest.approx((x[:, 0, :, 0] @ before).mean(), rel=1e-4, abs=1e-5)
 
 
-def test_an_activity_regularizer_is_refused_with_a_sentence():
+def test_an_activity_regularizer_is_refused():
     with pytest.raises(ValueError, match="activity_regularizer"):
         compiled(Lines(activity_regularizer=keras.regularizers.L2(0.1)))
 
@@ -191,7 +191,7 @@ def test_one_optimizer_for_all_is_copied_for_each_player():
         ({"one": "adam", "too": "adam"}, r"Received: a dict with the keys \['one', 'too'\]"),
     ],
 )
-def test_a_dict_of_optimizers_must_have_the_players_as_keys(optimizer, message):
+def test_a_dict_of_optimizers_requires_the_players_as_keys(optimizer, message):
     with pytest.raises(ValueError, match=message):
         Lines(2).compile(optimizer)
 
@@ -242,7 +242,7 @@ def test_a_variable_may_belong_to_two_players():
     np.testing.assert_allclose(weights(model), before - 4 * x[:, 0, :, 0].mean(0), rtol=1e-5)
 
 
-# Non-finite -----------------------------------------------------------------------------------
+# Non-finite results ---------------------------------------------------------------------------
 
 
 def batches_with(bad_step, change, players=1, steps=8):
@@ -272,7 +272,7 @@ HOW = pytest.mark.parametrize(
 
 @HOW
 @pytest.mark.parametrize("bad_step", [0, 5])
-def test_a_nan_stops_training_and_names_player_and_the_exact_step(how, bad_step):
+def test_a_nan_stops_training_with_an_error_that_names_the_player_and_the_step(how, bad_step):
     model = compiled(Lines(2), keras.optimizers.SGD(0.0), **how)
     with pytest.raises(zoo.NonFiniteError) as caught:
         model.fit(batches_with(bad_step, spoil_channel(1), 2), verbose=0)
@@ -282,7 +282,7 @@ def test_a_nan_stops_training_and_names_player_and_the_exact_step(how, bad_step)
 
 
 @HOW
-def test_an_infinite_term_is_named_where_the_losses_are_finite(how):
+def test_the_error_names_an_infinite_term_if_the_losses_are_finite(how):
     model = compiled(Lines(), **how)
     with pytest.raises(zoo.NonFiniteError, match=r"at step 3 'inverse' became .*no player's loss"):
         model.fit(batches_with(3, blacken), verbose=0)
@@ -296,16 +296,16 @@ def test_the_step_of_the_first_non_finite_result_counts_over_epochs_and_calls_of
         model.fit(batches_with(2, spoil_channel(0)), verbose=0)
 
 
-def test_a_single_player_is_named_and_other_callbacks_do_not_see_the_bad_epoch():
-    seen = []
-    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+def test_the_error_names_a_single_player_and_precedes_other_callbacks():
+    epochs = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
     model = compiled(Lines())
     with pytest.raises(zoo.NonFiniteError, match=r"\(player 'one'\)"):
         model.fit(batches_with(7, spoil_channel(0)), callbacks=[callback], verbose=0)
-    assert not seen
+    assert not epochs
 
 
-def test_after_an_error_a_model_with_restored_weights_trains():
+def test_a_model_trains_after_an_error_and_restored_weights():
     model = compiled(Lines())
     before = model.get_weights()
     with pytest.raises(zoo.NonFiniteError):
@@ -372,7 +372,7 @@ def test_methods_that_take_images_check_them(vae, digits, method):
             getattr(vae, method)(kind((digits[:2] * 255).astype(np.uint8)))
         with pytest.raises(ValueError, match="values from"):
             getattr(vae, method)(kind(digits[:2] - 0.5))
-        # In a graph only shapes and types are known.
+        # In a graph only shapes and types are checked.
         tf.function(lambda x: getattr(vae, method)(x), autograph=False)(tf.constant(digits[:2]))
 
 
@@ -394,7 +394,7 @@ def test_a_dataset_of_other_floats_trains_like_float32(digits, dtype):
     assert loss(digits[:8].astype(dtype)) == pytest.approx(loss(digits[:8]), rel=1e-4)
 
 
-def test_predict_on_arrays_is_decoding_the_code_of_each_image(vae, digits):
+def test_predict_on_arrays_decodes_the_code_of_each_image(vae, digits):
     expected = vae.decode(vae.encode(digits[:10]))
     np.testing.assert_allclose(
         vae.predict(digits[:10], batch_size=4, verbose=0), expected, atol=1e-6
@@ -482,7 +482,7 @@ def test_two_streams_on_two_replicas_train_like_the_global_batch(mirrored):
     np.testing.assert_allclose(weights(model), before - mean_gradient(*batch), rtol=1e-5)
 
 
-def test_each_step_of_a_round_gets_its_share_of_both_streams():
+def test_each_step_of_a_round_receives_its_share_of_both_streams():
     class Steps(Streams):
         def rounds(self):
             return [zoo.Round(self.objective, steps=2)]
@@ -540,7 +540,7 @@ def test_a_model_of_one_stream_refuses_two():
         ValueError, match=r"batch for a Lines is x or \(x, y\)\. Received: the data"
     ):
         compiled(Lines()).fit(batch_of((X, Y), X), verbose=0)
-    # Also from a generator, which has no specification to check in advance.
+    # A generator has no specification to check in advance.
     with pytest.raises(ValueError, match=r"batch for a Lines is x or \(x, y\)\."):
         compiled(Lines(), run_eagerly=True).train_step(((tf.constant(X), Y), tf.constant(X)))
 
@@ -597,7 +597,8 @@ def test_batch_statistics_from_an_earlier_turn_are_committed_in_their_owners_tur
             turns = super().objective(x, y, seed, training)
             losses, terms = next(turns)
             yield {"one": losses["one"] + one[:, 0, 0]}, terms
-            norms[0](10 + x[..., 0], training=training)  # Ignored: its owner is updated already.
+            # Ignored, because its owner is already updated.
+            norms[0](10 + x[..., 0], training=training)
             losses, terms = next(turns)
             yield {"two": losses["two"] + two[:, 0, 0]}, terms
 
@@ -699,7 +700,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_other_weights(dig
     assert np.abs(first - other).max() > 1e-5
 
 
-def test_the_loss_of_an_evaluation_is_the_same_twice(vae, digits):
+def test_evaluation_repeats_its_loss(vae, digits):
     losses = [vae.evaluate(digits[:50], verbose=0, return_dict=True)["loss"] for _ in range(2)]
     assert losses[0] == losses[1]
 
@@ -725,7 +726,7 @@ class DropoutRecorder(Lines):
         }, {"inverse": 1 / x[:, 0, 0, 0]}
 
 
-def test_every_dropout_layer_has_a_seed_of_its_own_in_each_step():
+def test_every_dropout_layer_has_a_separate_seed_in_each_step():
     def masks():
         model = compiled(DropoutRecorder(), run_eagerly=True)
         model.fit(images(8, 2), batch_size=4, verbose=0)
@@ -817,7 +818,7 @@ def test_weights_are_restored_after_an_error_and_only_players_with_averages_chan
         np.testing.assert_array_equal(weights(model, i), before[i])
 
 
-def test_averaged_weights_without_averages_is_an_error_that_says_what_to_do():
+def test_the_error_of_missing_averages_names_the_remedy():
     model = compiled(Lines())
     with pytest.raises(ValueError, match="use_ema=True"), model.averaged_weights():
         pass
@@ -848,7 +849,7 @@ def test_before_the_first_step_the_averages_are_the_weights():
 
 
 def twins(*optimizers, steps=3, **kwargs):
-    """The weights of the same model after the same steps with each of these optimizers."""
+    """Returns the weights of the same model after the same steps with each optimizer."""
     start, x = weights(Lines()), np.concatenate([images(4) for _ in range(steps)])
     for optimizer in optimizers:
         model = compiled(Lines(), optimizer, **kwargs)
@@ -877,7 +878,7 @@ def test_steps_with_gradients_that_overflow_are_skipped_and_halve_the_scale():
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1.0), initial_scale=scale)
     compiled(model, {"one": optimizer})
     before = weights(model)
-    # The gradient is 8: it fits under the largest float, just below 2^128, from 2^124 on.
+    # The gradient is 8: the largest scale without overflow is 2^124, as floats end near 2^128.
     x, y = np.ones((20, 1, 3, 1), np.float32), np.full(20, 8.0, np.float32)
     model.fit(x[:12], y[:12], batch_size=4, verbose=0)
     np.testing.assert_array_equal(weights(model), before)
@@ -945,7 +946,7 @@ def after_a_step(x, strategy=None, optimizer=None, **line):
     return weights(model) - 1
 
 
-def test_two_replicas_regularize_as_one_does(mirrored):
+def test_two_replicas_regularize_like_one(mirrored):
     x, penalty = images(4), keras.regularizers.L2(0.1)
     expected = -x[:, 0, :, 0].mean(0) - 2 * 0.1
     for strategy in (None, mirrored):
@@ -1014,7 +1015,7 @@ class Penalty(keras.layers.Layer):
 
 
 @pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
-def test_a_loss_that_a_layer_adds_is_refused_with_the_layers_name(how):
+def test_the_error_of_a_loss_added_by_a_layer_names_the_layer(how):
     model = Lines(2)
     model.lines[1] = keras.Sequential([model.lines[1], Penalty(name="penalty")])
     compiled(model, **how)
@@ -1036,7 +1037,7 @@ class Parts(zoo.GenerativeModel):
             setattr(self, name, part)
 
 
-def test_image_shape_is_that_of_the_posterior_the_encoder_or_the_discriminator():
+def test_image_shape_comes_from_the_posterior_the_encoder_or_the_discriminator():
     def conditional(shape):
         return zoo.Conditional(zoo.networks.mlp_encoder(shape, 2, ()), zoo.Deterministic())
 
@@ -1081,7 +1082,7 @@ ENDS = [
 
 @pytest.mark.parametrize(("a", "b"), ENDS)
 @pytest.mark.parametrize("spherical", [False, True])
-def test_a_path_starts_and_ends_at_its_ends(a, b, spherical):
+def test_a_path_starts_and_ends_at_the_given_points(a, b, spherical):
     path = path_between(a, b, 7, spherical)
     assert path.shape == (7, 3)
     np.testing.assert_allclose(path[0], a, atol=1e-5)
@@ -1091,7 +1092,7 @@ def test_a_path_starts_and_ends_at_its_ends(a, b, spherical):
 
 
 @pytest.mark.parametrize(("a", "b"), ENDS)
-def test_on_the_arc_directions_turn_at_constant_speed_and_norms_change_linearly(a, b):
+def test_an_arc_has_constant_angular_speed_and_linear_norms(a, b):
     path = path_between(a, b, 9, spherical=True).numpy().astype(np.float64)
     norms = np.linalg.norm(path, axis=1)
     np.testing.assert_allclose(norms, np.linspace(norms[0], norms[-1], 9), rtol=1e-4)
@@ -1103,7 +1104,7 @@ def test_on_the_arc_directions_turn_at_constant_speed_and_norms_change_linearly(
 
 
 @pytest.mark.parametrize("factor", [2.0, -2.0, 1.0, -1.0])
-def test_for_equal_or_opposite_directions_the_path_is_the_line(factor):
+def test_equal_or_opposite_directions_give_a_straight_line(factor):
     a = np.array([0.3, -0.4, 1.2], np.float32)
     path = path_between(a, factor * a, 5, spherical=True)
     np.testing.assert_allclose(path, np.linspace(a, factor * a, 5), atol=1e-5)

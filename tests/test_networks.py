@@ -74,7 +74,7 @@ def test_discriminators_rescale_images_to_minus_one_to_one():
         assert np.abs(white).max() > 1e-3
 
 
-def test_dcgans_weights_are_initialised_from_a_normal_of_deviation_0_02():
+def test_dcgan_initializes_weights_with_a_standard_deviation_of_0_02():
     generator = networks.dcgan_generator(50, (16, 16, 3), 8)
     discriminator = networks.dcgan_discriminator((16, 16, 3), 16)
     kinds = (keras.layers.Conv2D, keras.layers.Conv2DTranspose, keras.layers.Dense)
@@ -90,7 +90,7 @@ def test_dcgans_weights_are_initialised_from_a_normal_of_deviation_0_02():
 
 
 @pytest.mark.parametrize("size", [28, 64])
-def test_dcgan_normalizes_all_but_the_generators_last_and_the_discriminators_first_layer(size):
+def test_dcgan_normalizes_all_layers_except_the_generators_last_and_the_discriminators_first(size):
     normalization = keras.layers.BatchNormalization
     generator = networks.dcgan_generator(5, (size, size, 1), 2)
     deconvolutions = layers_of(generator, keras.layers.Conv2DTranspose)
@@ -125,7 +125,7 @@ def test_dcgan_at_64_pixels_has_the_papers_channels():
         lambda: networks.halves((8, 12), 3),
     ],
 )
-def test_images_that_cannot_be_halved_often_enough_are_refused(build):
+def test_images_that_cannot_be_halved_are_refused(build):
     with pytest.raises(ValueError, match=r"divisible by \d+\. Received: \d+x\d+"):
         build()
 
@@ -162,7 +162,7 @@ def test_features_of_the_perceptron_are_its_last_hidden_layer_before_the_activat
     np.testing.assert_allclose(logits, activated @ w3 + b3, rtol=1e-4, atol=1e-5)
 
 
-def test_dropout_is_active_in_training_alone():
+def test_dropout_is_active_only_in_training():
     network = networks.mlp_discriminator((4, 4, 1), (50,), dropout=0.5)
     x = images(4, 1)
     np.testing.assert_array_equal(network(x), network(x))
@@ -228,11 +228,12 @@ def test_networks_without_a_required_layer_are_refused(build, name):
         build()
 
 
-def test_without_hidden_layers_multilayer_perceptrons_are_linear():
+def test_perceptrons_without_hidden_layers_are_linear():
     x = images(4, 1)
     for network, scale in (
         (networks.mlp_encoder((4, 4, 1), 2, ()), 1.0),
-        (networks.mlp_discriminator((4, 4, 1), ()), 2.0),  # It rescales images to [-1, 1].
+        # The discriminator rescales images to [-1, 1].
+        (networks.mlp_discriminator((4, 4, 1), ()), 2.0),
     ):
         kernel, bias = network.get_weights()
         expected = (scale * x - (scale - 1)).reshape(len(x), -1) @ kernel + bias
@@ -280,7 +281,7 @@ def test_the_normalized_kernel_converges_to_the_largest_singular_value_1(kind, t
 
 
 @KINDS
-def test_a_call_in_training_is_one_step_of_power_iteration_and_other_calls_none(kind):
+def test_only_calls_in_training_run_a_step_of_power_iteration(kind):
     layer, x = normalized(kind)
     matrix = layer.layer.kernel.numpy().reshape(-1, 5)
     u = layer.u.numpy()
@@ -349,7 +350,7 @@ def test_every_kernel_of_a_spectral_discriminator_is_normalized(build):
             assert (np.abs(network(x) - network(y))[:, 0] <= 2.02 * distance).all()
 
 
-def test_discriminators_have_the_chosen_normalization_and_not_both():
+def test_discriminators_have_exactly_the_chosen_normalization():
     normalization = keras.layers.BatchNormalization
     network = networks.mlp_discriminator((4, 4, 1), (3, 3, 3), batch_norm=True)
     assert len(layers_of(network, normalization)) == 2
@@ -392,7 +393,7 @@ def config_of(network):
     return [(layer["class_name"], nameless(layer["config"])) for layer in layers]
 
 
-def test_networks_by_name_are_those_of_the_named_kind():
+def test_networks_are_built_by_name():
     shape = (8, 8, 1)
     pairs = [
         (
@@ -432,7 +433,7 @@ def test_networks_by_name_are_those_of_the_named_kind():
         assert have.output_shape == want.output_shape
 
 
-def test_without_filters_convolutions_have_32_and_64_channels():
+def test_the_default_convolutions_have_32_and_64_channels():
     encoder = networks.encoder("conv", (8, 8, 1), 5, (4,))
     assert [layer.filters for layer in layers_of(encoder, keras.layers.Conv2D)] == [32, 64]
     decoder = networks.decoder("conv", 5, (8, 8, 1), 1, (4,))
@@ -468,7 +469,7 @@ def test_batch_normalization_has_dcgans_momentum_and_epsilon():
             layer.moving_mean.assign(np.full(layer.moving_mean.shape, 1e6))
         x = RNG.uniform(size=(3, *network.input_shape[1:])).astype(np.float32)
         network(x, training=True)
-        for layer in layers:  # The batch's own mean is small.
+        for layer in layers:  # The mean of the batch is small.
             np.testing.assert_allclose(layer.moving_mean, 0.9e6, rtol=1e-4)
 
 
@@ -483,7 +484,7 @@ LABEL = networks.Condition("label", (3,))
 ATTRIBUTES = networks.Condition("attributes", (2,))
 
 
-def test_conditions_by_name():
+def test_conditions_are_built_by_name():
     assert networks.condition("none", 0, SHAPE) is None
     assert networks.condition("label", 0, SHAPE) == networks.Condition("label", (10,))
     assert networks.condition("label", 4, SHAPE) == networks.Condition("label", (4,))
@@ -563,7 +564,7 @@ def test_channels_do_not_apply_to_latents():
     assert network.get_weights()[0].shape == (4, 4)
 
 
-def test_a_network_of_the_condition_alone():
+def test_a_network_can_take_only_the_condition():
     def make(shape):
         return networks.mlp(*shape, 4, ())
 
@@ -577,7 +578,7 @@ def test_a_network_of_the_condition_alone():
     np.testing.assert_allclose(network(y), y @ kernel + bias, rtol=1e-4, atol=1e-5)
 
 
-def test_call_passes_the_condition_to_networks_that_take_one():
+def test_call_passes_the_condition_to_networks_with_a_condition():
     plain = networks.mlp(2, 4, ())
     conditional = networks.conditioned(lambda shape: networks.mlp(*shape, 4, ()), (2,), LABEL)
     z, y = latents(2), np.array([2, 0, 1])
@@ -591,7 +592,7 @@ def test_call_passes_the_condition_to_networks_that_take_one():
         networks.call(conditional, z)
 
 
-def test_call_passes_on_whether_the_network_is_trained():
+def test_call_passes_the_training_flag():
     for condition, y in ((None, None), (LABEL, np.array([2, 0, 1]))):
         network = networks.discriminator("mlp", SHAPE, (50,), dropout=0.5, condition=condition)
         x = images(8, 1)

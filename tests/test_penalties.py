@@ -34,7 +34,7 @@ def test_the_gradient_of_a_linear_critic_is_its_weights_at_every_point(shape):
 
 
 @BOTH
-def test_logits_of_real_examples_are_computed_once_and_returned(part):
+def test_logits_of_real_examples_are_computed_once_and_returned_with_the_penalty(part):
     w, real, fake, calls = batch(6), batch(5, 6), batch(5, 6), []
 
     def critic(x):
@@ -49,7 +49,7 @@ def test_logits_of_real_examples_are_computed_once_and_returned(part):
     assert not any((points == real).all() for points in calls[1:])
 
 
-def test_r1_is_a_function_of_each_real_example_and_of_no_fake_example():
+def test_r1_depends_only_on_real_examples():
     matrix, real = batch(3, 3), batch(4, 3)
     symmetric = matrix + matrix.T
 
@@ -61,7 +61,7 @@ def test_r1_is_a_function_of_each_real_example_and_of_no_fake_example():
         np.testing.assert_allclose(R1(2.0)(quadratic, real, fake, SEED)[1], expected, rtol=1e-4)
 
 
-def test_points_lie_between_each_pair_of_examples_at_independent_shares():
+def test_points_lie_between_pairs_of_examples_at_independent_shares():
     n = 4000
     real, fake, calls = np.full((n, 2, 3, 1), 2.0), np.full((n, 2, 3, 1), -1.0), []
 
@@ -101,7 +101,7 @@ def test_the_gradient_of_a_quadratic_critic_is_linear_in_the_point():
     np.testing.assert_allclose(values, quadratic_penalty_by_hand(matrix, calls[1], 1), rtol=1e-3)
 
 
-def test_the_penaltys_gradient_in_a_linear_critics_weights_is_the_closed_form():
+def test_the_penalty_gradient_of_a_linear_critic_matches_the_closed_form():
     w = tf.Variable(batch(6))
     real, fake = batch(5, 6), batch(5, 6)
     norm = np.linalg.norm(w.numpy())
@@ -115,7 +115,7 @@ def test_the_penaltys_gradient_in_a_linear_critics_weights_is_the_closed_form():
 
 
 @BOTH
-def test_the_penaltys_gradient_in_a_networks_weights_is_that_of_finite_differences(part):
+def test_the_penalty_gradient_of_a_network_matches_finite_differences(part):
     # A smooth network: the second derivative of a leaky ReLU is zero or does not exist.
     network = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(6, "tanh"), keras.layers.Dense(1)]
@@ -167,7 +167,7 @@ def test_penalties_are_equal_with_and_without_xla(part, kind):
 
     def step():
         with tf.GradientTape() as tape:
-            # Equal batches, so that the point is the same: XLA draws other random numbers.
+            # Equal batches give equal points. XLA draws other random numbers.
             _, values = part(lambda x: network(x)[:, 0], x, x, SEED)
             total = tf.reduce_sum(values)
         return values, tape.gradient(total, [v.value for v in network.trainable_variables])[0]

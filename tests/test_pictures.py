@@ -1,4 +1,4 @@
-"""Pictures: exact pixels of the grids, and what the charts say."""
+"""Pictures: the exact pixels of grids, and the contents of charts."""
 
 import keras
 import matplotlib
@@ -31,29 +31,29 @@ def read(path):
 
 
 def shown(images):
-    """Tiles as they should be in a picture."""
+    """The expected tiles of a picture."""
     pixels = np.round(np.clip(np.asarray(images), 0, 1) * 255).astype(np.uint8)
     return np.kron(pixels, np.ones((1, 6, 6, 3), np.uint8))
 
 
 def close(picture, images):
-    """Up to the last bit: networks round differently for batches of different sizes."""
+    """Equality up to one level: networks round differently for batches of different sizes."""
     return np.abs(picture.astype(int) - shown(images)[0].astype(int)).max() <= 1
 
 
 # Grids ------------------------------------------------------------------------------------------
 
 
-def test_grid_has_exactly_these_pixels():
+def test_grid_has_the_exact_pixels():
     images = np.array([0.0, 0.2, 1.0], np.float32).reshape(3, 1, 1, 1) * np.ones((3, 24, 1, 1))
     expected = np.full((2 * 48 + 1, 2 * 2 + 1, 3), 255, np.uint8)
     expected[:48, :2] = 0
     expected[:48, 3:] = 51
-    # The third image is white, and so is the place that stays empty.
+    # The third image and the empty place are white.
     np.testing.assert_array_equal(pictures.grid(images, columns=2, padding=1), expected)
 
 
-def test_grid_goes_row_by_row():
+def test_grid_fills_row_by_row():
     picture = pictures.grid(IMAGES[:6], columns=3, padding=2)
     assert picture.shape == (2 * TILE + 2, 3 * TILE + 4, 3)
     for k, tile in enumerate(shown(IMAGES[:6])):
@@ -64,16 +64,16 @@ def test_grid_goes_row_by_row():
 
 
 @pytest.mark.parametrize("side, tile", [(8, 48), (28, 56), (32, 64), (48, 48), (64, 64), (1, 48)])
-def test_grid_enlarges_by_whole_numbers(side, tile):
+def test_grid_enlarges_by_integer_factors(side, tile):
     assert pictures.grid(np.zeros((1, side, side, 1))).shape == (tile, tile, 3)
 
 
 @pytest.mark.parametrize("n, columns", [(1, 1), (2, 2), (4, 2), (5, 3), (10, 4)])
-def test_grid_is_about_square(n, columns):
+def test_the_default_grid_is_nearly_square(n, columns):
     assert pictures.grid(np.zeros((n, 48, 48, 1)), padding=0).shape[1] == columns * 48
 
 
-def test_grid_keeps_colours_and_makes_grey_of_one_channel():
+def test_grid_keeps_colours_and_repeats_a_single_channel():
     colour = np.array([1.0, 0.0, 0.4]) * np.ones((1, 48, 48, 3))
     assert (pictures.grid(colour) == [255, 0, 102]).all()
     assert (pictures.grid(np.full((1, 48, 48, 1), 0.4)) == [102, 102, 102]).all()
@@ -91,7 +91,7 @@ def test_grid_keeps_colours_and_makes_grey_of_one_channel():
         (np.full((2, 8, 8, 1), np.nan), "from nan to nan"),
     ],
 )
-def test_grid_refuses_what_is_no_images(images, received):
+def test_grid_refuses_invalid_images(images, received):
     with pytest.raises(ValueError, match=rf"Expected float images in \[0, 1\].*{received}"):
         pictures.grid(images)
 
@@ -105,16 +105,16 @@ def test_grid_refuses_impossible_layouts(arguments):
 # Files ------------------------------------------------------------------------------------------
 
 
-def test_save_writes_these_pixels_and_leaves_nothing_else(tmp_path):
+def test_save_writes_the_exact_pixels_and_no_other_file(tmp_path):
     path = tmp_path / "new" / "picture.png"
-    for _ in range(2):  # the second time there is an older one
+    for _ in range(2):  # the second call replaces an older file
         array = RANDOM.integers(0, 256, (5, 7, 3), np.uint8)
         pictures.save(path, array)
         np.testing.assert_array_equal(read(path), array)
     assert [p.name for p in path.parent.iterdir()] == ["picture.png"]
 
 
-def test_save_that_fails_keeps_the_older_picture(tmp_path, monkeypatch):
+def test_a_failed_save_keeps_the_older_picture(tmp_path, monkeypatch):
     path = tmp_path / "picture.png"
     older = np.zeros((2, 2, 3), np.uint8)
     pictures.save(path, older)
@@ -166,7 +166,7 @@ def test_samples_of_a_normal_likelihood_are_clipped(tmp_path):
     assert read(tmp_path / "p.png").min() == 0
 
 
-def test_samples_refuses_latents_of_another_size(model, tmp_path):
+def test_samples_refuse_latents_of_another_size(model, tmp_path):
     for shape in ((4, 3), (2,), (0, 2)):
         with pytest.raises(ValueError, match="have 2 dimensions"):
             pictures.samples(model, np.zeros(shape), tmp_path / "p.png")
@@ -185,7 +185,7 @@ def test_reconstructions_show_each_input_above_its_reconstruction(model, tmp_pat
     assert (picture[2 * TILE + 2 : 2 * TILE + 12] == 255).all()
 
 
-def test_reconstructions_refuse_what_the_model_cannot_do(model, tmp_path):
+def test_reconstructions_refuse_invalid_images_and_models_without_an_encoder(model, tmp_path):
     with pytest.raises(ValueError, match="values from 2"):
         pictures.reconstructions(model, IMAGES + 2, tmp_path / "p.png")
     gan = zoo.models.gan((8, 8, 1), generator_hidden=(8,), discriminator_hidden=(8,))
@@ -219,13 +219,13 @@ def test_nearest_neighbours_stand_right_of_their_sample(tmp_path):
         (IMAGES[:1] + 1, IMAGES[None, :2], r"in \[0, 1\]"),
     ],
 )
-def test_nearest_neighbours_refuses_what_does_not_fit(tmp_path, samples, neighbours, message):
+def test_nearest_neighbours_refuse_invalid_arrays(tmp_path, samples, neighbours, message):
     with pytest.raises(ValueError, match=message):
         pictures.nearest_neighbours(samples, neighbours, tmp_path / "p.png")
     assert not list(tmp_path.iterdir())
 
 
-def test_interpolations_of_latents_go_from_end_to_end_on_two_ways(model, tmp_path):
+def test_interpolations_of_latents_connect_the_ends_on_line_and_arc(model, tmp_path):
     ends = RANDOM.normal(size=(3, 2, 2)).astype(np.float32) * 2
     pictures.interpolations([tuple(pair) for pair in ends], model, tmp_path / "p.png", n=5)
     picture = read(tmp_path / "p.png")
@@ -236,11 +236,11 @@ def test_interpolations_of_latents_go_from_end_to_end_on_two_ways(model, tmp_pat
         first, last = model.decode(keras.ops.array(ends[row // 2]))
         assert close(strip[:, :TILE], first[None])
         assert close(strip[:, -TILE:], last[None])
-        way = model.interpolate(*ends[row // 2], n=5, spherical=bool(row % 2))
-        assert close(strip[:, 2 * (TILE + 2) : 2 * (TILE + 2) + TILE], way[2:3])
+        images = model.interpolate(*ends[row // 2], n=5, spherical=bool(row % 2))
+        assert close(strip[:, 2 * (TILE + 2) : 2 * (TILE + 2) + TILE], images[2:3])
 
 
-def test_interpolations_of_images_have_the_images_outside(model, tmp_path):
+def test_interpolations_of_images_show_the_images_at_the_outside(model, tmp_path):
     pairs = [(IMAGES[0], IMAGES[1]), (IMAGES[2], IMAGES[3])]
     pictures.interpolations(pairs, model, tmp_path / "p.png", n=4)
     picture = read(tmp_path / "p.png")
@@ -265,12 +265,12 @@ def test_interpolations_of_images_have_the_images_outside(model, tmp_path):
         ([(IMAGES[0], 2 * np.ones((8, 8, 1)))], "values from 2.0"),
     ],
 )
-def test_interpolations_refuse_other_ends(model, tmp_path, ends, message):
+def test_interpolations_refuse_invalid_ends(model, tmp_path, ends, message):
     with pytest.raises(ValueError, match=message):
         pictures.interpolations(ends, model, tmp_path / "p.png")
 
 
-def test_traversal_moves_one_dimension_in_each_row(model, tmp_path):
+def test_traversal_changes_one_dimension_in_each_row(model, tmp_path):
     centre = np.array([0.5, -1], np.float32)
     pictures.traversal(model, tmp_path / "p.png", centre, span=2, n=5)
     picture = read(tmp_path / "p.png")
@@ -280,7 +280,7 @@ def test_traversal_moves_one_dimension_in_each_row(model, tmp_path):
         assert close(tile, model.decode(keras.ops.array([latent], "float32")))
 
 
-def test_traversal_around_an_image_and_of_chosen_dimensions(tmp_path):
+def test_traversal_accepts_an_image_and_chosen_dimensions(tmp_path):
     model = zoo.models.autoencoder((8, 8, 1), latent_dim=4, hidden=(8,))
     pictures.traversal(model, tmp_path / "p.png", IMAGES[0], dims=[3], n=3)
     picture = read(tmp_path / "p.png")
@@ -310,7 +310,7 @@ def test_categories_stand_left_of_a_gap_and_their_members_right_of_it(tmp_path):
     assert (picture[:, TILE : TILE + 10] == 255).all()
 
 
-def test_categories_need_members_of_their_own_shape_for_each(tmp_path):
+def test_categories_require_members_of_the_image_shape_for_each_category(tmp_path):
     for members in ([IMAGES[:1]], [IMAGES[:1], IMAGES[:1, :4]]):
         with pytest.raises(ValueError, match=r"for each of the 2 categories.*Received"):
             pictures.categories(IMAGES[:2], members, tmp_path / "c.png")
@@ -323,7 +323,7 @@ def legend(figure: Figure):
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def test_scatter_projects_and_says_how_much_of_the_variance_it_shows():
+def test_scatter_projects_and_states_the_explained_variance():
     codes = RANDOM.normal(size=(200, 5)) * [3, 2, 1, 1, 1]
     prior = RANDOM.normal(size=(30, 5))
     figure = pictures._scatter(codes, np.arange(200) % 3, None, prior)
@@ -340,7 +340,7 @@ def test_scatter_projects_and_says_how_much_of_the_variance_it_shows():
     assert legend(figure) == ["prior", "0", "1", "2"]
 
 
-def test_scatter_of_planar_codes_shows_them_as_they_are():
+def test_scatter_shows_planar_codes_without_projection():
     codes = RANDOM.normal(size=(40, 2))
     labels = np.array([0, 2] * 20)
     figure = pictures._scatter(codes, labels, ["cat", "dog", "cow"])
@@ -361,7 +361,7 @@ def test_scatter_has_a_colour_for_each_class(classes):
     assert len(np.unique(figure.axes[0].collections[0].get_facecolors(), axis=0)) == classes
 
 
-def test_scatter_files(tmp_path):
+def test_scatter_writes_a_picture(tmp_path):
     codes = RANDOM.normal(size=(50, 3))
     for labels in (None, np.arange(50) % 10, np.arange(50)):
         pictures.latent_scatter(codes, labels, tmp_path / "p.png", prior_samples=codes)
@@ -374,7 +374,7 @@ def test_scatter_files(tmp_path):
             pictures.latent_scatter(codes, labels, tmp_path / "p.png", prior_samples=prior)
 
 
-def test_two_codes_lie_where_they_are_as_far_apart_as_they_are():
+def test_scatter_preserves_the_distance_of_two_codes():
     codes = RANDOM.normal(size=(2, 5))
     axes = pictures._scatter(codes, None).axes[0]
     dots = np.asarray(axes.collections[0].get_offsets())
@@ -393,7 +393,7 @@ def test_two_codes_lie_where_they_are_as_far_apart_as_they_are():
         (np.zeros((5, 2)), None, {"prior_samples": np.zeros((3, 3))}, r"shape \[M, 2\]"),
     ],
 )
-def test_scatter_refuses(tmp_path, codes, labels, more, message):
+def test_scatter_refuses_invalid_codes_and_labels(tmp_path, codes, labels, more, message):
     with pytest.raises(ValueError, match=message):
         pictures.latent_scatter(codes, labels, tmp_path / "p.png", **more)
     assert not list(tmp_path.iterdir())
@@ -418,14 +418,14 @@ NAN = float("nan")
     ids=["one", "both", "validation", "gaps", "nothing", "constant", "many"],
 )
 @pytest.mark.filterwarnings("error")
-def test_curves_files(tmp_path, history):
+def test_curves_write_a_picture(tmp_path, history):
     pictures.learning_curves(history, tmp_path / "p.png", units="nats")
     height, width, _ = read(tmp_path / "p.png").shape
     assert 300 < height < 2000 and 500 < width < 2000
     assert [p.name for p in tmp_path.iterdir()] == ["p.png"]
 
 
-def test_curves_share_a_panel_with_their_validation():
+def test_training_and_validation_curves_share_a_panel():
     history = {
         "encoder_loss": [3.0, 2.0],
         "rate": [1.0, NAN],
@@ -445,7 +445,7 @@ def test_curves_share_a_panel_with_their_validation():
     assert legend(figure) == ["training", "validation"]
 
 
-def test_curves_are_not_flattened_by_a_huge_first_value_but_tell_of_it():
+def test_curves_clip_a_huge_first_value_and_state_it():
     history = {"loss": [1e6, *np.linspace(5, 1, 19)]}
     figure = pictures._curves(history)
     low, high = figure.axes[0].get_ylim()
@@ -476,7 +476,7 @@ def test_curves_refuse_unequal_lists(tmp_path, history, epochs):
         pictures.learning_curves(history, tmp_path / "p.png", epochs)
 
 
-def test_charts_leave_matplotlibs_global_state_alone(tmp_path):
+def test_charts_do_not_change_the_global_state_of_matplotlib(tmp_path):
     before = dict(matplotlib.rcParams)
     pictures.learning_curves({"loss": [2, 1]}, tmp_path / "curves.png")
     pictures.latent_scatter(np.eye(2), None, tmp_path / "scatter.png")
@@ -484,7 +484,7 @@ def test_charts_leave_matplotlibs_global_state_alone(tmp_path):
     assert pyplot.get_fignums() == []
 
 
-def test_a_folder_of_images_holds_the_last_draw_and_what_else_was_there(tmp_path):
+def test_a_folder_of_images_keeps_other_files_and_replaces_older_images(tmp_path):
     folder = tmp_path / "drawn"
     large, small = IMAGES[:12], IMAGES[20:23]
     pictures.write_images(large, folder)

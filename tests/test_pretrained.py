@@ -1,4 +1,4 @@
-"""Files of trained weights: what is saved is loaded, and wrong files are refused."""
+"""Files of trained weights: saving, loading, and refusals of invalid files."""
 
 import hashlib
 import json
@@ -90,7 +90,7 @@ def changed(path, change):
 
 @pytest.fixture
 def shipped(tmp_path, monkeypatch, written):
-    """A folder of shipped weights with those of two presets."""
+    """A folder of shipped weights of two presets."""
     folder = tmp_path / "weights"
     monkeypatch.setattr(pretrained, "SHIPPED", folder)
     folder.mkdir()
@@ -105,7 +105,7 @@ def shipped(tmp_path, monkeypatch, written):
     return folder
 
 
-# Saving and loading ---------------------------------------------------------------------------------
+# Saving and loading ---------------------------------------------------------------------------
 
 
 def test_float32_weights_are_restored_exactly_with_the_same_samples(trained, tmp_path):
@@ -141,7 +141,7 @@ def test_the_state_of_layers_is_restored(trained, tmp_path):
     fresh, loaded = presets.build(config, *DIGITS), pretrained.load(tmp_path / "a.npz")
     state = {"moving_mean": 0, "moving_variance": 0, "u": 0}
     for old, new in zip(fresh.weights, loaded.weights, strict=True):
-        if old.name in state and old.shape != (1,):  # A direction of one dimension stays.
+        if old.name in state and old.shape != (1,):  # A direction of one dimension does not change.
             assert not np.allclose(old, new, atol=1e-3), new.path
             state[old.name] += 1
     assert min(state.values()) > 0
@@ -183,7 +183,7 @@ def test_every_variable_is_restored(name, tmp_path):
     ("name", "attribute", "value"),
     [("m2_digits", "labelled_share", 0.1), ("beta_tcvae_digits", "dataset_size", 1000)],
 )
-def test_what_adapt_sets_is_restored(name, attribute, value, tmp_path):
+def test_attributes_set_by_adapt_are_restored(name, attribute, value, tmp_path):
     config = presets.get(name)
     data = training.load_data(config)
     model = presets.build(config, data.image_shape, data.levels)
@@ -200,7 +200,7 @@ def test_what_adapt_sets_is_restored(name, attribute, value, tmp_path):
     assert have == want
 
 
-def test_models_declare_what_adapt_sets():
+def test_models_declare_the_attributes_that_adapt_sets():
     own = {cls for cls in vars(zoo).values() if isinstance(cls, type) and "adapt" in vars(cls)}
     own -= {GenerativeModel}
     # LabelInformedAAE only checks its data.
@@ -227,7 +227,7 @@ def test_arrays_beyond_float16_stay_float32(trained, tmp_path):
     large, positive, kernel = (by_name[n] for n in ("beta", "gamma", "kernel"))
     large.assign(np.where(np.arange(large.shape[0]), 0.1, 1e5))
     positive.assign(np.where(np.arange(positive.shape[0]), 1.0, 1e-9))
-    # An array of both signs may lose a small value.
+    # An array with both signs may lose a small value.
     kernel.assign(np.where(np.eye(*kernel.shape), 1e-9, -0.1))
     kept = {id(v): v.numpy() for v in (large, positive, kernel)}
     written = write(tmp_path / "a.npz", model, config)
@@ -240,7 +240,7 @@ def test_arrays_beyond_float16_stay_float32(trained, tmp_path):
             np.testing.assert_array_equal(new.numpy(), kept[id(old)])
 
 
-def test_weights_that_are_not_finite_are_not_saved(trained, tmp_path):
+def test_non_finite_weights_are_not_saved(trained, tmp_path):
     model, config = trained
     model.generator.trainable_variables[0].assign_add([[np.nan]])
     with pytest.raises(ValueError, match=r"finite numbers\. Received: NaN or infinity in \["):
@@ -273,7 +273,7 @@ def test_weights_load_after_a_change_of_their_preset(shipped, monkeypatch):
     assert zoo.from_preset("gan_digits").latent_dim == 3
 
 
-def test_an_unknown_preset_and_one_without_weights_are_refused(shipped):
+def test_unknown_presets_and_presets_without_weights_are_refused(shipped):
     with pytest.raises(ValueError, match=r"Unknown preset 'gan_digit'.*mean 'gan_digits'"):
         zoo.from_preset("gan_digit")
     command = (
@@ -302,10 +302,10 @@ def test_any_preset_builds_a_new_model():
 
 
 def test_a_new_model_has_the_grey_levels_of_its_data(monkeypatch):
-    seen = {}
-    monkeypatch.setattr(presets, "build", lambda *args: seen.update(args=args[1:]))
+    received = {}
+    monkeypatch.setattr(presets, "build", lambda *args: received.update(args=args[1:]))
     zoo.from_preset("vae_digits", load_weights=False)
-    assert seen["args"] == ((8, 8, 1), 17)
+    assert received["args"] == ((8, 8, 1), 17)
 
 
 def test_images_of_unknown_shape_need_an_image_shape(monkeypatch):
@@ -365,7 +365,7 @@ def rename(content, about):
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         (drop, r"kernel' of shape \(12, 1\) next\. Received: nothing"),
         (transpose, r"kernel' of shape \(3, 12\) next\. Received: '\S+' of shape \(12, 3\)"),
@@ -384,9 +384,9 @@ def rename(content, about):
         (lambda _, about: about["config"]["model"].update(first="a.keras"), "of another run"),
     ],
 )
-def test_a_file_that_does_not_fit_its_model_is_refused(file, change, sentence):
+def test_a_file_that_does_not_match_its_model_is_refused(file, change, message):
     changed(file, change)
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=message):
         pretrained.load(file)
 
 
@@ -408,7 +408,7 @@ def test_pickles_and_damaged_files_are_refused(file):
         pretrained.load(file.with_name("b.npz"))
 
 
-def test_a_model_that_no_file_can_hold_is_refused(tmp_path):
+def test_a_model_that_cannot_be_saved_is_refused(tmp_path):
     config = presets.get("m1_m2_digits")
     with pytest.raises(ValueError, match=r"'m1_m2_digits' contains .* Received: model.first=None"):
         write(tmp_path / "a.npz", presets.build(config, *DIGITS), config)
@@ -423,7 +423,7 @@ def test_a_model_that_no_file_can_hold_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", pretrained.names())
-def test_shipped_weights_load_without_a_connection(name, monkeypatch):
+def test_shipped_weights_load_without_a_network_connection(name, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("A connection was opened.")
 

@@ -1,4 +1,4 @@
-"""What `import zoo` gives, and what it does not load."""
+"""The names of `import zoo`, and the packages that it does not load."""
 
 import importlib
 import inspect
@@ -38,7 +38,7 @@ SUBMODULES = [
 
 
 def test_import_zoo_loads_no_slow_package():
-    # Keras itself loads parts of Matplotlib and scikit-learn.
+    # Keras loads parts of Matplotlib and scikit-learn.
     code = """
 import json, sys, keras, tensorflow, tensorflow_probability.substrates
 tensorflow_probability.distributions
@@ -65,7 +65,7 @@ def test_every_exported_name_exists():
 def public_functions(module):
     """The public functions of a module and the methods that its classes add: `{name: function}`.
 
-    A method that overrides another one has the other one's annotations.
+    A method that overrides another inherits its annotations.
     """
     found = {}
     for name, value in vars(module).items():
@@ -83,7 +83,7 @@ def public_functions(module):
     return found
 
 
-def lacking(function):
+def missing_annotations(function):
     """The arguments without an annotation, and "return" if the result has none."""
     signature = inspect.signature(function)
     names = [
@@ -101,7 +101,7 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(zoo.__path__, "zoo.")
     if not any(part.startswith("_") for part in module.name.split("."))
 )
-# Rooms that are not annotated completely yet.
+# Packages without complete annotations.
 INCOMPLETE = ("zoo.model", "zoo.models", "zoo.networks")
 
 
@@ -114,7 +114,7 @@ def test_public_functions_are_annotated(name, request):
     if is_incomplete(name):
         request.applymarker(pytest.mark.xfail(strict=False))
     functions = public_functions(importlib.import_module(name))
-    missing = {key: lacking(function) for key, function in functions.items()}
+    missing = {key: missing_annotations(function) for key, function in functions.items()}
     assert {key: names for key, names in missing.items() if names} == {}
 
 
@@ -123,5 +123,7 @@ def test_a_missing_annotation_is_found():
     exec("def f(x, y: int): pass\nclass C:\n  def g(self, z) -> int: pass", vars(module))
     for value in (module.f, module.C):
         value.__module__ = "example"
-    found = {name: lacking(function) for name, function in public_functions(module).items()}
+    found = {
+        name: missing_annotations(function) for name, function in public_functions(module).items()
+    }
     assert found == {"f": ["x", "return"], "C.g": ["z"]}

@@ -22,13 +22,13 @@ EVERY = pytest.mark.parametrize(
 )
 
 
-def test_a_linear_warm_up_rises_linearly_and_stays():
+def test_a_linear_warm_up_rises_linearly_and_stays_constant():
     steps = np.arange(20)
     values = [float(LinearWarmUp(8, end=2.5)(s)) for s in steps]
     np.testing.assert_allclose(values, np.interp(steps, [0, 8], [0, 2.5]), rtol=1e-6)
 
 
-def test_a_linear_decay_falls_linearly_and_stays():
+def test_a_linear_decay_falls_linearly_and_stays_constant():
     steps = np.arange(20)
     values = [float(LinearDecay(8, start=2.5)(s)) for s in steps]
     np.testing.assert_allclose(values, np.interp(steps, [0, 8], [2.5, 0]), rtol=1e-6, atol=1e-7)
@@ -36,7 +36,7 @@ def test_a_linear_decay_falls_linearly_and_stays():
         LinearDecay(0)
 
 
-def test_a_cyclical_warm_up_repeats_the_papers_cycle():
+def test_a_cyclical_warm_up_matches_the_paper():
     # Fu et al., eq. 6 and 7, with t from 1, T = 40 iterations, M = 4 cycles, R = 0.5.
     def beta(t, total=40, cycles=4, rising=0.5):
         tau = ((t - 1) % np.ceil(total / cycles)) / (total / cycles)
@@ -64,7 +64,7 @@ def test_schedules_are_equal_inside_a_graph_and_after_json(schedule):
         assert float(compiled()) == pytest.approx(float(schedule(value)))
 
 
-def test_the_value_of_a_number_is_constant():
+def test_a_number_is_a_constant_schedule():
     assert value_at(0.3, 10) == 0.3
     assert float(value_at(LinearWarmUp(20), 10)) == 0.5
     with pytest.raises(NotImplementedError):

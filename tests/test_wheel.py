@@ -26,7 +26,7 @@ def run(*command, cwd):
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    # A copy, because the build leaves files beside the sources.
+    # A copy, because the build writes files next to the sources.
     junk = shutil.ignore_patterns(".*", "build", "*.egg-info", "runs", "shared", "__pycache__")
     shutil.copytree(ROOT, folder / "tree", ignore=junk)
     build = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=..", ".")
@@ -46,12 +46,12 @@ def installed(wheel, tmp_path_factory):
     run(sys.executable, "-m", "pip", f"--python={python}", "install", *offline, wheel, cwd=folder)
     (site,) = folder.glob("lib/python*/site-packages")
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    # After the fresh environment's own packages on the path.
+    # On the path after the packages of the fresh environment.
     (site / "dependencies.pth").write_text("\n".join(sorted(paths)) + "\n")
     return folder / "bin"
 
 
-def test_the_wheel_holds_the_zoo_and_its_programs_and_no_more(wheel):
+def test_the_wheel_contains_only_the_zoo_and_its_programs(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     folders = {name.partition("/")[0] for name in names}
     assert {f for f in folders if not f.endswith(".dist-info")} == {"zoo", "trainers"}
@@ -65,10 +65,10 @@ def test_the_wheel_holds_the_zoo_and_its_programs_and_no_more(wheel):
 @pytest.mark.slow
 def test_the_installed_zoo_trains_and_loads_shipped_weights(installed, tmp_path):
     assert {path.name for path in installed.glob("zoo-*")} == COMMANDS
-    said = run(
+    output = run(
         installed / "zoo-train", "--epochs=1", "--noprogress", "--nojit_compile", cwd=tmp_path
     )
-    assert "VAE 'vae_digits'" in said
+    assert "VAE 'vae_digits'" in output
     assert (tmp_path / "runs" / "vae_digits" / "model.keras").is_file()
     code = """
 import pathlib, sys, zoo
@@ -83,5 +83,5 @@ assert run.load_model().sample(2).shape == (2, 8, 8, 1)
 @pytest.mark.slow
 def test_the_help_of_a_command_describes_its_program(installed, tmp_path):
     command = [installed / "zoo-interpolate", "--help"]
-    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
-    assert "Draws paths from one latent to another" in said and "--pairs" in said
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+    assert "Draws paths from one latent to another" in output and "--pairs" in output

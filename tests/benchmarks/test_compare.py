@@ -86,7 +86,7 @@ def finish(process):
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
-    """The folder of one comparison, made on the command line. Tests do not change it."""
+    """The folder of one comparison, from the command line. Tests do not change it."""
     folder = tmp_path_factory.mktemp("comparison") / "made"
     out = finish(start(folder))
     assert re.findall(r"(\S+): training$", out, re.M) == [f"{p}-seed-0" for p in PRESETS]
@@ -160,9 +160,7 @@ def frechet(a, b):
 
 @pytest.mark.parametrize("checkpoint", ["last", "best"])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_scores_are_those_of_the_saved_model_against_the_test_images(
-    comparison, preset, checkpoint
-):
+def test_scores_compare_the_saved_model_with_the_test_images(comparison, preset, checkpoint):
     run = Run(comparison / "runs" / f"{preset}-seed-0")
     model, data = run.load_model(checkpoint), training.load_data(run.read_config())
     network = features.get("mnist-cnn-v1")
@@ -200,7 +198,7 @@ def test_the_best_model_has_the_best_value_on_validation_images(comparison, numb
     assert [r["checkpoint"] for r in numbers["models"]] == ["last", "best"] * 2
 
 
-def test_csv_and_json_and_page_agree(comparison, numbers, page):
+def test_csv_json_and_page_agree(comparison, numbers, page):
     lines = {(r["preset"], r["checkpoint"], r["metric"]): r for r in read_csv(comparison)}
     header, *rows = page.rows[: 2 + len(numbers["models"])]
     count = 0
@@ -270,17 +268,17 @@ def test_every_section_shows_its_picture_of_every_model(comparison, page):
         assert "Not available for gan_digits." in page.texts[title]
 
 
-def test_page_is_one_file_without_scripts(comparison, page):
+def test_the_page_is_one_file_without_scripts(comparison, page):
     text = (comparison / "report.html").read_text(encoding="utf-8")
     assert {"script", "link", "iframe", "object", "form", "base"}.isdisjoint(page.tags)
     assert "url(" not in text and "@import" not in text and not re.search(r"<[^>]*\son\w+=", text)
     assert page.addresses
     for address in page.addresses:
         assert address.startswith("data:image/png;base64,") or address[1:] in page.anchors, address
-    assert str(comparison.parent) not in text  # The page does not contain paths of the machine.
+    assert str(comparison.parent) not in text  # The page contains no paths of the machine.
 
 
-def test_the_page_describes_each_model_and_how_to_repeat_it(comparison, page):
+def test_the_page_describes_each_model_and_the_commands_to_repeat_it(comparison, page):
     models = page.texts["Models"]
     assert "Objective: Maximises the evidence lower bound, E_q[log p(x | z)]" in models
     assert (
@@ -305,7 +303,7 @@ def test_the_page_describes_each_model_and_how_to_repeat_it(comparison, page):
         assert flag in shlex.split(made)
 
 
-def test_markdown_has_the_same_pictures_as_files(comparison, page):
+def test_the_markdown_report_has_the_same_pictures_as_files(comparison, page):
     text = (comparison / "report.md").read_text(encoding="utf-8")
     links = re.findall(r"!\[(.*?)\]\((.*?)\)\n", text)
     shown = [caption for found in page.pictures.values() for caption, _ in found]
@@ -349,11 +347,11 @@ def measured(text, folder, width):
 
 
 @pytest.mark.parametrize("width", [400, 1400])
-def test_page_fits_the_window_and_no_picture_is_broken(comparison, page, tmp_path, width):
+def test_the_page_fits_the_window_and_no_picture_is_broken(comparison, page, tmp_path, width):
     text = (comparison / "report.html").read_text(encoding="utf-8")
     count = sum(map(len, page.pictures.values()))
     assert measured(text, tmp_path, width) == (width, width, count, 0)
-    # A page that is too wide, with a broken picture, is noticed.
+    # A page that is too wide, with a broken picture, is detected.
     text = text.replace("</h1>", '</h1><div style="width: 1500px">wide</div>')
     text = re.sub('(base64,)[^"]*', r"\1AAAA", text, count=1)
     _, wide, _, broken = measured(text, tmp_path, width)
@@ -408,7 +406,7 @@ def test_a_killed_comparison_continues_to_the_same_result(comparison, tmp_path):
 
 def test_a_failed_training_is_left_out_and_reported(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "c"
-    # Determinism would remain on for later tests of this process.
+    # Determinism would stay on for later tests of this process.
     kept = [s for s in SETTINGS if not s.startswith(("epochs", "deterministic"))]
     settings = [*kept, "epochs=1"]
 
@@ -516,27 +514,26 @@ def test_results_of_other_weights_or_settings_are_computed(comparison, tmp_path,
     run = Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "run"))
     best = run.best_path.read_bytes()
     run.best_path.unlink()
-    subject, said = Subject("gan_digits", 0, run.read_config(), run, True), []
+    subject, lines = Subject("gan_digits", 0, run.read_config(), run, True), []
     before = run.evaluation_path.read_bytes()
 
     def copying(protocol=PROTOCOL):
-        [scored] = score(subject, protocol, [], tmp_path, said.append)
+        [scored] = score(subject, protocol, [], tmp_path, lines.append)
         [result] = scored.results
         return result.value
 
     first = copying()
-    assert said == []  # It is in the run's own file.
+    assert lines == []  # The result is in the file of the run.
     fewer = dataclasses.replace(PROTOCOL, num_samples=100)
     assert copying(fewer) == copying(fewer) != first
-    assert said == ["gan_digits-seed-0-last: scoring"]
+    assert lines == ["gan_digits-seed-0-last: scoring"]
     run.model_path.write_bytes(best)
     other = copying()
-    assert (
-        len(said) == 1 and other != first
-    )  # The best model has results in the run's own file too.
-    assert copying(fewer) == copying(fewer) and len(said) == 2
+    # The file of the run also has results of the best model.
+    assert len(lines) == 1 and other != first
+    assert copying(fewer) == copying(fewer) and len(lines) == 2
     subject = dataclasses.replace(subject, run=Run(shutil.move(run.path, tmp_path / "moved")))
-    assert copying() == other and len(said) == 2
+    assert copying() == other and len(lines) == 2
     assert subject.run.evaluation_path.read_bytes() == before
     stored = (tmp_path / "evaluations" / "gan_digits-seed-0.jsonl").read_text().splitlines()
     assert [json.loads(line)["n_fake"] for line in stored] == [100, 100]
@@ -592,7 +589,7 @@ def test_the_budget_is_shared_and_kept(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("names", "seeds", "more", "sentence"),
+    ("names", "seeds", "more", "message"),
     [
         (["vae_digit"], [0], {}, "vae_digits"),
         (["vae_digits", "vae_mnist"], [0], {}, "data.name of 'vae_digits' is digits, .*mnist"),
@@ -605,15 +602,18 @@ def test_the_budget_is_shared_and_kept(tmp_path, monkeypatch):
         (["gan_digits"], [0], {"settings": ["evaluation.every=1"]}, "no feature network"),
     ],
 )
-def test_mistakes_are_reported_before_training(names, seeds, more, sentence, tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo.datasets, "check", lambda *_: None)  # Whether the data are here.
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_arguments_are_refused_before_training(
+    names, seeds, more, message, tmp_path, monkeypatch
+):
+    # Without the check that the data are prepared.
+    monkeypatch.setattr(zoo.datasets, "check", lambda *_: None)
+    with pytest.raises(ValueError, match=message):
         prepare(names, seeds, tmp_path / "new", **more)
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("seed", ["", "-1", "0.5", "one"])
-def test_seeds_are_numbers(seed):
+def test_seeds_must_be_numbers(seed):
     with pytest.raises(ValueError, match=f"Expected seeds of 0 or more.* Received: '{seed}'"):
         compare._number(seed)
 
@@ -629,44 +629,45 @@ def test_a_folder_of_other_files_is_not_changed(comparison, tmp_path):
         finished(comparison, [*SETTINGS[1:], "epochs=5"])
 
 
-def test_a_begun_run_keeps_its_settings(comparison, tmp_path):
+def test_a_started_run_keeps_its_settings(comparison, tmp_path):
     shutil.copy(comparison / "plan.json", tmp_path)
     run = Run(tmp_path / "runs" / "gan_digits-seed-0")
     config = subject_of(comparison, "gan_digits").config
-    config.model.latent_dim = 5  # As if the preset had been different at that time.
+    config.model.latent_dim = 5  # As after a change of the preset.
     run.begin(config)
     with pytest.raises(ValueError, match=r"was started with model.latent_dim=5"):
         finished(tmp_path)
 
 
 @pytest.fixture
-def a_run(comparison, tmp_path):
-    return Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "a_run"))
+def finished_run(comparison, tmp_path):
+    return Run(
+        shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "finished_run")
+    )
 
 
-def test_a_reused_run_must_fit_the_comparison(a_run, tmp_path):
+def test_a_reused_run_must_match_the_comparison(finished_run, tmp_path):
     def reuse(*places, names=("gan_digits",), settings=SETTINGS):
         return prepare(names, [0], tmp_path / "new", settings=settings, reuse=places)
 
-    [subject] = reuse(
-        a_run.path, settings=["epochs=9", "deterministic=true"]
-    )  # Whatever its length.
-    assert subject.reused and subject.run.path == a_run.path
+    # The number of epochs may differ.
+    [subject] = reuse(finished_run.path, settings=["epochs=9", "deterministic=true"])
+    assert subject.reused and subject.run.path == finished_run.path
     with pytest.raises(ValueError, match="latent_dim is 16, here 3"):
-        reuse(a_run.path, settings=[*SETTINGS, "latent_dim=3"])
+        reuse(finished_run.path, settings=[*SETTINGS, "latent_dim=3"])
     with pytest.raises(
         ValueError, match=r"must have a preset and seed of the comparison.* gan_digits with seed 0"
     ):
-        reuse(a_run.path, names=["vae_digits"])
+        reuse(finished_run.path, names=["vae_digits"])
     with pytest.raises(ValueError, match="Name one run to reuse"):
-        reuse(a_run.path, shutil.copytree(a_run.path, tmp_path / "twin"))
+        reuse(finished_run.path, shutil.copytree(finished_run.path, tmp_path / "twin"))
     with pytest.raises(FileNotFoundError, match="no run in"):
         reuse(tmp_path / "nowhere")
-    config = a_run.read_config()
-    config.epochs = 5  # It continues, and still has the files of its former end.
-    a_run.write_config(config)
+    config = finished_run.read_config()
+    config.epochs = 5  # The run is continued, and still has the files of its previous end.
+    finished_run.write_config(config)
     with pytest.raises(FileNotFoundError, match=r"is not finished.*trainers.train --resume"):
-        reuse(a_run.path)
+        reuse(finished_run.path)
 
 
 def test_each_feature_network_is_used_once():
@@ -703,7 +704,7 @@ def test_rows_are_means_over_seeds_with_their_spread(comparison):
     assert (one["metrics"]["psnr"]["spread"], one["metrics"]["psnr"]["stderr"]) == (None, 0.5)
 
 
-def test_a_seed_whose_last_model_is_its_best_counts_for_both(comparison):
+def test_a_seed_whose_last_model_is_the_best_counts_for_both(comparison):
     several = [
         scored(comparison, {"psnr": 1.0}, seed=0),
         scored(comparison, {"psnr": 3.0}, seed=0, checkpoint="best"),
@@ -717,7 +718,7 @@ def test_a_seed_whose_last_model_is_its_best_counts_for_both(comparison):
     assert report._table([last]).rows[0][0] == "gan_digits, last and best"
 
 
-def test_a_failed_metric_is_a_dash_with_its_reason(comparison):
+def test_a_failed_metric_is_shown_as_a_dash_with_its_reason(comparison):
     floor = {"value": 0.25, "n_fake": 9}
     several = [
         scored(comparison, {"kid": 1.0}, floor=floor),
@@ -750,20 +751,20 @@ def test_metrics_on_different_images_are_not_ranked(comparison):
     assert "protocols differ in data.sha256" in unranked(of("a", "b"))["nll"]
 
 
-def test_the_time_of_an_interrupted_run_is_scaled_to_all_epochs(comparison, a_run):
+def test_the_time_of_an_interrupted_run_is_scaled_to_all_epochs(comparison, finished_run):
     [row] = summary([scored(comparison, {"psnr": 1.0})])
     recorded = json.loads(Run(comparison / "runs" / "gan_digits-seed-0").results_path.read_text())
     assert row["seconds"] == recorded["seconds"]
-    subject = Subject("gan_digits", 0, a_run.read_config(), a_run, True)
+    subject = Subject("gan_digits", 0, finished_run.read_config(), finished_run, True)
     one = Scored(subject, "last", 4, (), {}, "")
     after_one = {"epochs": 4, "resumed_after": 1, "seconds": 30.0, "images_per_second": 100.0}
-    write_json(a_run.results_path, recorded | after_one)
+    write_json(finished_run.results_path, recorded | after_one)
     assert summary([one])[0]["seconds"] == pytest.approx(40.0)
     del recorded["resumed_after"]
-    write_json(a_run.results_path, recorded)
+    write_json(finished_run.results_path, recorded)
     assert summary([one])[0]["seconds"] is summary([one])[0]["images_per_second"] is None
     after_all = {"epochs": 4, "resumed_after": 4, "seconds": 0.1, "images_per_second": None}
-    write_json(a_run.results_path, recorded | after_all)
+    write_json(finished_run.results_path, recorded | after_all)
     [row] = summary([one])
     assert row["seconds"] is None and report._table([row]).rows[0][-2:] == ["", ""]
 
@@ -800,7 +801,7 @@ def test_few_images_are_noted_next_to_the_distance(comparison, tmp_path):
         assert ("because of their number alone" in words) is few
 
 
-def test_pictures_of_single_models_have_a_section_of_their_own(comparison, tmp_path):
+def test_pictures_of_single_models_have_a_separate_section(comparison, tmp_path):
     path = comparison / "pictures" / "learning_curves.png"
     one = dataclasses.replace(scored(comparison, {"psnr": 1.0}), pictures={"prior_walks": path})
     about = {"data": "digits", "sizes": {"train": 1, "validation": 1, "test": 1}, "images": "grey"}
@@ -824,7 +825,7 @@ def models():
 
 
 @pytest.mark.parametrize("cls", sorted(set(models()) - {GenerativeModel}, key=lambda c: c.__name__))
-def test_every_model_has_an_objective_in_a_line_and_a_reference(cls):
+def test_every_model_has_a_one_line_objective_and_a_reference(cls):
     line = report.objective(cls)
     assert len(line) < 110 and line.endswith(".")
     assert re.search(r", (19|20)\d\d.* https://\S+[^.\s]$", report.reference(cls))

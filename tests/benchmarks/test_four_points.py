@@ -25,7 +25,7 @@ def small_vae(*settings):
 
 @pytest.fixture(scope="module")
 def model():
-    """p(x | z) = N(z W + offset, I), and q(z | x) = N(LOC, SCALE^2) whatever the image."""
+    """p(x | z) = N(z W + offset, I), and q(z | x) = N(LOC, SCALE^2) for every image."""
     model = small_vae("hidden=()", "likelihood=unit_normal")
     model.likelihood.network.set_weights([W, OFFSET])
     raw = np.log(np.expm1(SCALE - 1e-4))
@@ -33,7 +33,7 @@ def model():
     return model
 
 
-def test_the_quadrature_is_the_integral(model):
+def test_the_quadrature_matches_the_integral(model):
     exact = scipy.stats.multivariate_normal(OFFSET, W.T @ W + np.eye(4)).logpdf(np.eye(4))
     np.testing.assert_allclose(log_likelihoods(model, points=301), exact, atol=1e-4)
 
@@ -49,12 +49,12 @@ def test_probabilities_of_all_images_of_four_pixels_sum_to_one():
     np.testing.assert_allclose(np.sort(here), np.sort(lit), rtol=0.03)
 
 
-def test_the_divergence_is_that_of_two_normals(model):
+def test_the_divergence_matches_the_kl_of_two_normals(model):
     exact = (0.5 * (LOC**2 + SCALE**2 - 1) - np.log(SCALE)).sum()
     assert divergence_from_prior(model) == pytest.approx(exact, abs=0.005)
 
 
-def test_the_reconstruction_error_is_that_in_closed_form(model):
+def test_the_reconstruction_error_matches_the_closed_form(model):
     gap = np.eye(4) - (LOC @ W + OFFSET)
     spread = ((SCALE[:, None] * W) ** 2).sum()
     exact = 0.5 * ((gap**2).sum(1).mean() + spread) + 2 * np.log(2 * np.pi)

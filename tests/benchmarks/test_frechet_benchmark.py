@@ -1,4 +1,4 @@
-"""The benchmark's answers are known, all ways agree on them, the report holds what it says."""
+"""The Fréchet benchmark: its known distances, its methods, and its report."""
 
 import json
 import os
@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("rank", [24, 12])
-def test_commuting_covariances_are_what_they_say(rank):
+def test_commuting_covariances_have_the_stated_spectrum_and_trace(rank):
     x, y, known = frechet.commuting(24, rank, 1e-3)
     a, b = np.cov(x.T), np.cov(y.T)
     np.testing.assert_allclose(a @ b, b @ a, atol=1e-14)
@@ -27,7 +27,7 @@ def test_commuting_covariances_are_what_they_say(rank):
     assert known == pytest.approx(np.sqrt(np.maximum(eigenvalues, 0)).sum(), rel=1e-6)
 
 
-def test_all_ways_have_the_same_answer():
+def test_all_methods_agree_with_the_known_trace():
     x, y, known = frechet.commuting(16, 16, 1e-2)
     c1, c2 = np.cov(x.T), np.cov(y.T)
     values = [
@@ -40,7 +40,7 @@ def test_all_ways_have_the_same_answer():
     assert frechet.by_sqrtm(x, y + 1) == pytest.approx(frechet.frechet_distance(x, y + 1).value)
 
 
-def test_errors_are_relative_to_the_answer(monkeypatch):
+def test_errors_are_relative_to_the_known_trace(monkeypatch):
     monkeypatch.setattr(frechet, "trace_of_features", lambda x, y, method: 0.0)
     rows = frechet.measure_errors(16)
     assert [row["errors"]["gram"] for row in rows] == [1.0] * 4
@@ -49,7 +49,7 @@ def test_errors_are_relative_to_the_answer(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
+def benchmark_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
     flags = ["--dim=32", "--examples=80", "--repeats=2", f"--output={folder}"]
     subprocess.run(
@@ -62,8 +62,8 @@ def ran(tmp_path_factory):
     return folder
 
 
-def test_the_report(ran):
-    content = json.loads((ran / "frechet.json").read_text())
+def test_the_report_has_the_measurements(benchmark_run):
+    content = json.loads((benchmark_run / "frechet.json").read_text())
     assert content["about"]["dim"] == 32 and "scipy" in content["about"]
     for ways in content["times"].values():
         for row in ways.values():
@@ -71,7 +71,7 @@ def test_the_report(ran):
             first = next(iter(ways.values()))
             assert row["speed"] == pytest.approx(first["seconds"] / row["seconds"])
     assert all(e < 1e-6 for row in content["errors"] for e in row["errors"].values())
-    text = (ran / "frechet.md").read_text()
+    text = (benchmark_run / "frechet.md").read_text()
     seconds = content["times"]["whole"]["auto"]["seconds"]
     assert f"| whole | auto | {seconds:.2f} |" in text and "| 32 | 16 | 1e-04 |" in text
 

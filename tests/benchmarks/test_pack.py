@@ -106,7 +106,7 @@ def test_the_best_model_of_the_first_seed_is_packed(comparison, packed):
         want = [v.numpy() for v in model.weights]
     for a, b in zip(loaded.weights, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=2.0**-11, atol=2.0**-25)
-    # The weights are not those without averages, nor those of another checkpoint or seed.
+    # The weights differ from weights without averages and from other checkpoints and seeds.
     others = [
         [v.numpy() for v in Run(comparison / "runs" / f"gan_digits-seed-{i}").load_model(c).weights]
         for i, c in ((0, "last"), (1, "best"))
@@ -115,7 +115,7 @@ def test_the_best_model_of_the_first_seed_is_packed(comparison, packed):
         assert not np.allclose(other[1], want[1], atol=1e-3)
 
 
-def test_index_names_the_file_and_keeps_the_others(packed):
+def test_the_index_names_the_file_and_keeps_other_entries(packed):
     folder, _ = packed
     digest = hashlib.sha256((folder / "gan_digits.npz").read_bytes()).hexdigest()
     assert json.loads((folder / "index.json").read_text()) == {
@@ -174,7 +174,7 @@ def test_the_card_describes_the_model_and_its_scores(comparison, packed):
 
 def test_the_effect_of_float16_is_measured_on_the_scored_samples(comparison, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "for_dataset", lambda name: NETWORK)
-    # Coarser than float16, whose effect would be too small to notice.
+    # Coarser than float16, which would have a negligible effect.
     monkeypatch.setattr(pretrained, "_stored", lambda array, dtype: np.round(array, 1))
     [line] = pack_all(comparison, tmp_path)
     name = f"classifier-FID[{NETWORK}]"
@@ -191,12 +191,12 @@ def test_the_effect_of_float16_is_measured_on_the_scored_samples(comparison, tmp
     assert cells(card)["effect of float16"] == [found.string[found.start() - 11 :]]
 
 
-def test_the_last_model_is_packed_if_there_is_no_best(copy, tmp_path):
+def test_the_last_model_is_packed_if_no_best_model_exists(copy, tmp_path):
     shutil.rmtree(copy / "runs" / "gan_digits-seed-1")
     run = Run(copy / "runs" / "gan_digits-seed-0")
     run.best_path.unlink(), run.best_result_path.unlink()
 
-    def forget(scores):
+    def drop_best(scores):
         [row] = [row for row in scores["models"] if row["checkpoint"] == "last"]
         row["seeds"] = row["seeds"][:1]
         for found in row["metrics"].values():
@@ -204,7 +204,7 @@ def test_the_last_model_is_packed_if_there_is_no_best(copy, tmp_path):
         row["metrics"]["nll"] = found | {"values": [None], "value": None, "error": "It | broke."}
         scores["models"] = [row]
 
-    change_scores(copy, forget)
+    change_scores(copy, drop_best)
     [line] = pack_all(copy, tmp_path)
     assert "last model, epoch 3" in line
     rows = cells((tmp_path / "gan_digits.md").read_text("utf-8"))
@@ -229,7 +229,7 @@ def test_reused_runs_are_packed_from_their_folders(comparison, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "sentence"),
+    ("spoil", "message"),
     [
         (shutil.rmtree, "There is no comparison in .*benchmarks.compare"),
         (lambda f: (f / "scores.json").unlink(), "is not finished.* Run its command again"),
@@ -242,11 +242,11 @@ def test_reused_runs_are_packed_from_their_folders(comparison, tmp_path):
     ],
 )
 def test_an_unfinished_comparison_is_refused_before_anything_is_written(
-    copy, tmp_path, monkeypatch, spoil, sentence
+    copy, tmp_path, monkeypatch, spoil, message
 ):
     spoil(copy)
     monkeypatch.setattr(pack, "FLAGS", Flags(str(copy), str(tmp_path / "new")))
-    with pytest.raises((FileNotFoundError, ValueError), match=sentence):
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
         pack.main()
     assert not (tmp_path / "new").exists()
 
@@ -263,7 +263,7 @@ def test_presets_can_be_chosen(comparison):
         pack.choose(comparison, scores, ["vae_digits"])
 
 
-def test_names_in_a_file_are_not_used_as_paths(copy, tmp_path):
+def test_names_in_a_file_cannot_be_paths(copy, tmp_path):
     (tmp_path / "x").mkdir()
     change_scores(copy, lambda s: [row.update(preset="../x/gan") for row in s["models"]])
     with pytest.raises(ValueError, match="Unknown preset"):
@@ -271,9 +271,10 @@ def test_names_in_a_file_are_not_used_as_paths(copy, tmp_path):
     assert not list((tmp_path / "x").iterdir())
 
 
-def test_a_run_that_was_trained_longer_since_is_refused(copy):
+def test_a_run_that_was_continued_after_scoring_is_refused(copy):
     run = Run(copy / "runs" / "gan_digits-seed-0")
-    change_scores(copy, lambda s: s.update(models=s["models"][:1]))  # The last model's row alone.
+    # Only the row of the last model.
+    change_scores(copy, lambda s: s.update(models=s["models"][:1]))
     assert [one.checkpoint for one in pack.choose(copy, scores_of(copy))] == ["last"]
     shutil.copy(run.best_path, run.model_path)
     with pytest.raises(ValueError, match="are not those of"):

@@ -1,4 +1,4 @@
-"""Tables train what they say, go on after a break, and write what was measured."""
+"""Tables of papers: trainings, resuming, and the written measurements."""
 
 import dataclasses
 import json
@@ -26,8 +26,9 @@ SMALL = ("hidden=8", "latent_dim=2")
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_row_is_a_run_that_can_be_begun(name, monkeypatch):
-    monkeypatch.setattr(zoo.datasets, "check", lambda *_: None)  # Whether the data are here.
+def test_every_row_is_a_valid_run(name, monkeypatch):
+    # Without the check that the data are prepared.
+    monkeypatch.setattr(zoo.datasets, "check", lambda *_: None)
     table = TABLES[name]
     assert len({row.slug for row in table.rows}) == len({row.name for row in table.rows})
     trained = [row.name for row in table.rows if row.trained_as is None]
@@ -84,8 +85,8 @@ def quick_calibration():
 
 
 @pytest.fixture
-def at_once(monkeypatch):
-    """In place of training: a run that has ended, of a model that has learned nothing."""
+def instant_training(monkeypatch):
+    """Replaces training by a finished run of an untrained model."""
     begun = []
 
     def train(config, run, resume, **options):
@@ -103,27 +104,27 @@ def at_once(monkeypatch):
 def record(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     epochs = {"Three latents": 2, "two: again": 1}
-    said = []
-    return folder, tables.reproduce(small(), 1.0, folder, 3, epochs, say=said.append), said
+    lines = []
+    return folder, tables.reproduce(small(), 1.0, folder, 3, epochs, say=lines.append), lines
 
 
-def test_the_record_holds_scores_times_and_what_was_trained(record):
-    folder, content, said = record
+def test_the_record_contains_scores_times_and_settings(record):
+    folder, content, lines = record
     first, second, third = content["rows"]
     assert [row["epochs"] for row in content["rows"]] == [2, 1, 2]
     assert first["scores"]["latents"] == {"value": 3.0, "stderr": None}
     assert second["scores"]["latents"]["value"] == 2.0
-    assert third["scores"] == first["scores"]  # Of the same model.
+    assert third["scores"] == first["scores"]  # Both rows score the same model.
     assert first["scores"]["mean"]["stderr"] == 0.25
     assert first["times"]["training_seconds_of_all_cores"] > 0
     assert "training_seconds" not in third["times"]
     run = zoo.training.Run(folder / "three_latents")
     assert run.read_config().seed == 3 and run.read_config().epochs == 2
     assert content["seed"] == 3 and content["machine"]["cores"] >= 1
-    assert any("Three latents: latents 3.00 (paper 2.5)" in line for line in said)
+    assert any("Three latents: latents 3.00 (paper 2.5)" in line for line in lines)
 
 
-def test_what_is_trained_and_scored_is_not_done_again(record, monkeypatch):
+def test_finished_rows_are_not_trained_or_scored_again(record, monkeypatch):
     folder, content, _ = record
     monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained again"))
     table = small(score=lambda trained: pytest.fail("scored again"), remarks=("A remark.",))
@@ -132,7 +133,7 @@ def test_what_is_trained_and_scored_is_not_done_again(record, monkeypatch):
     assert again["remarks"] == ["A remark."]
 
 
-def test_another_protocol_scores_anew_without_training_anew(record, monkeypatch):
+def test_another_protocol_scores_again_without_training(record, monkeypatch):
     folder, content, _ = record
     monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained again"))
     table = small(protocol="Otherwise.", score=lambda trained: {"latents": 7.0})
@@ -145,7 +146,7 @@ def test_another_protocol_scores_anew_without_training_anew(record, monkeypatch)
     tables.reproduce(small(), 1.0, folder, 3, say=lambda line: None)
 
 
-def test_rows_of_other_settings_are_not_taken_for_these(record):
+def test_rows_of_other_settings_are_not_reused(record):
     folder, *_ = record
     first, *others = small().rows
     changed = dataclasses.replace(first, settings=(*SMALL, "latent_dim=5"))
@@ -153,7 +154,7 @@ def test_rows_of_other_settings_are_not_taken_for_these(record):
         tables.reproduce(small(rows=(changed, *others)), 1.0, folder, 3)
 
 
-def test_a_wrong_setting_leaves_nothing_behind(tmp_path):
+def test_an_invalid_setting_writes_nothing(tmp_path):
     with pytest.raises(ValueError, match="no 'latent_dims'"):
         tables.reproduce(small(), 1.0, tmp_path / "new", settings=("latent_dims=3",))
     with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
@@ -161,12 +162,12 @@ def test_a_wrong_setting_leaves_nothing_behind(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_epochs_are_given_for_all_rows_or_for_none(tmp_path):
+def test_epochs_are_required_for_all_rows_or_none(tmp_path):
     with pytest.raises(ValueError, match="none for two: again"):
         tables.reproduce(small(), 1.0, tmp_path, epochs={"Three latents": 2})
 
 
-def test_runs_of_another_seed_or_length_are_not_mixed_with_these(record):
+def test_runs_of_another_seed_or_length_are_refused(record):
     folder, *_ = record
     with pytest.raises(ValueError, match="Choose another --output"):
         tables.reproduce(small(), 1.0, folder, 4)
@@ -174,12 +175,12 @@ def test_runs_of_another_seed_or_length_are_not_mixed_with_these(record):
         tables.reproduce(small(), 1.0, folder, 3, {"Three latents": 2, "two: again": 5})
 
 
-def test_a_killed_table_goes_on_with_the_epochs_it_had_planned(tmp_path, monkeypatch, at_once):
+def test_a_killed_table_resumes_with_its_planned_epochs(tmp_path, monkeypatch, instant_training):
     monkeypatch.setattr(tables, "seconds_per_epoch", lambda config: 12.0)
     train = training.train
 
     def interrupted(config, run, **options):
-        if len(at_once) == 1:
+        if len(instant_training) == 1:
             raise KeyboardInterrupt
         return train(config, run, **options)
 
@@ -190,12 +191,12 @@ def test_a_killed_table_goes_on_with_the_epochs_it_had_planned(tmp_path, monkeyp
     monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(tables, "seconds_per_epoch", lambda config: pytest.fail("planned again"))
     done = tables.reproduce(table, 1.25, tmp_path, say=lambda line: None)
-    assert at_once == [("three_latents", 1), ("two_again", 3)]
+    assert instant_training == [("three_latents", 1), ("two_again", 3)]
     assert [row["epochs"] for row in done["rows"]] == [1, 3, 1]
     assert done["budget_minutes"] == 1.25
 
 
-def test_the_time_of_an_interrupted_run_is_not_made_up(tmp_path, monkeypatch, at_once):
+def test_an_interrupted_run_has_no_training_time(tmp_path, monkeypatch, instant_training):
     train = training.train
 
     def killed(config, run, **options):
@@ -213,27 +214,29 @@ def test_the_time_of_an_interrupted_run_is_not_made_up(tmp_path, monkeypatch, at
     assert done["budget_minutes"] is None
 
 
-def test_a_table_killed_while_scoring_keeps_the_time_of_training(tmp_path, at_once):
+def test_a_table_killed_while_scoring_keeps_the_time_of_training(tmp_path, instant_training):
     epochs = {"Three latents": 1, "two: again": 1}
     with pytest.raises(ZeroDivisionError):
         broken = small(score=lambda trained: 1 / 0)
         tables.reproduce(broken, 1.0, tmp_path, epochs=epochs, say=lambda line: None)
     done = tables.reproduce(small(), 1.0, tmp_path, epochs=epochs, say=lambda line: None)
     assert done["rows"][0]["times"]["training_seconds"] > 0
-    assert len(at_once) == 2
+    assert len(instant_training) == 2
 
 
-def test_parameters_are_those_that_a_player_may_change(tmp_path, at_once):
+def test_parameters_are_the_variables_of_the_players(tmp_path, instant_training):
     rows = (Row("GSNN", "cvae_digits", ("model.hidden=8", "latent_dim=2", "alpha=0.0")),)
     table = small(rows=rows, score=lambda trained: {"latents": 2})
     [row] = tables.reproduce(table, 1.0, tmp_path, epochs={"GSNN": 1}, say=lambda line: None)[
         "rows"
     ]
     decoder = (2 + 10) * 8 + 8 + 8 * 64 + 64
-    assert row["parameters"] == decoder  # The prior is N(0, I), and the posterior learns nothing.
+    assert row["parameters"] == decoder  # The prior is N(0, I), and the posterior is not trained.
 
 
-def test_equal_epochs_share_the_budget_by_what_each_row_costs(tmp_path, monkeypatch, at_once):
+def test_equal_epochs_share_the_budget_by_the_cost_of_each_row(
+    tmp_path, monkeypatch, instant_training
+):
     monkeypatch.setattr(
         tables, "seconds_per_epoch", lambda config: 10.0 * (config.model.latent_dim - 1)
     )
@@ -242,7 +245,7 @@ def test_equal_epochs_share_the_budget_by_what_each_row_costs(tmp_path, monkeypa
     assert [row["epochs"] for row in done["rows"]] == [2, 2, 2]
 
 
-def test_the_page_has_the_differences_and_the_command(record):
+def test_the_page_contains_the_differences_and_the_command(record):
     _, content, _ = record
     page = markdown(content | {"remarks": ["A remark."]}, "python -m something")
     assert (
@@ -256,8 +259,8 @@ def test_the_page_has_the_differences_and_the_command(record):
     assert "- All." in page and "- A remark." in page and "python -m something" in page
 
 
-def test_the_nll_with_fewer_samples_for_most_is_corrected_by_those_with_all(monkeypatch):
-    """A stand-in for the estimate: image i with K samples has -log p = i + 1 / K."""
+def test_the_nll_of_few_samples_is_corrected_by_images_with_all_samples(monkeypatch):
+    """A fake estimate: image i with K samples has -log p = i + 1 / K."""
 
     def nll(model, x, num_samples, **options):
         return Estimate(float(x.mean() + 1 / num_samples), 0.1, len(x))
@@ -273,7 +276,7 @@ def test_the_nll_with_fewer_samples_for_most_is_corrected_by_those_with_all(monk
     assert negative_log_likelihood(trained, 5, 10).value == pytest.approx(x.mean() + 1 / 5)
 
 
-def test_the_calibration_measures_steps_of_the_preset_itself():
+def test_the_calibration_measures_steps_of_the_preset():
     slow = presets.get("vae_digits")
     presets.override(slow, ["hidden=8", "batch_size=10"])
     fast = presets.get("vae_digits")
@@ -282,19 +285,19 @@ def test_the_calibration_measures_steps_of_the_preset_itself():
 
 
 @pytest.mark.parametrize(
-    ("flags", "sentence"),
+    ("flags", "message"),
     [
         ({"table": "digit"}, "Did you mean 'digits'?"),
         ({"budget": 0}, "above 0"),
         ({"epochs_of": "record.json"}, "takes a record of table 'digits'"),
     ],
 )
-def test_mistakes_are_reported_before_training(flags, sentence, tmp_path, monkeypatch):
+def test_invalid_flags_are_refused_before_training(flags, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "record.json").write_text(json.dumps({"table": "iwae", "rows": []}))
     standard = {"list_tables": False, "table": "digits", "budget": 30, "epochs_of": None}
     monkeypatch.setattr(paper_tables, "FLAGS", types.SimpleNamespace(**standard | flags))
-    with pytest.raises(ValueError, match=re.escape(sentence)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         paper_tables.main()
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
 

@@ -19,13 +19,13 @@ class Known(Passes):
         self._prepare(batch_size)
 
 
-def test_operations_of_passes_are_those_of_their_products():
+def test_operations_of_passes_are_counted_by_their_products():
     network = keras.Sequential([keras.Input((7,)), keras.layers.Dense(5), keras.layers.Dense(3)])
     forth, back, weights = 7 * 5 + 5 * 3, 7 * 5 + 5 * 3, 7 * 5 + 5 * 3
     for row, products in (
         (Pass(network), forth),
         (Pass(network, inputs=True), forth + back),
-        (Pass(network, weights=True), forth + 5 * 3 + weights),  # No gradient of the input.
+        (Pass(network, weights=True), forth + 5 * 3 + weights),  # Without a gradient of the input.
         (Pass(network, inputs=True, again=True), back),
         (Pass(network, 3, weights=True, inputs=True), 3 * (forth + back + weights)),
     ):
@@ -42,7 +42,7 @@ def test_operations_of_passes_are_those_of_their_products():
         ("alpha_gan_mnist", []),
     ],
 )
-def test_a_step_makes_the_needed_passes_and_no_others(preset, settings):
+def test_a_step_makes_exactly_the_needed_passes(preset, settings):
     config = presets.get(preset)
     presets.override(config, settings)
     config.jit_compile, config.batch_size = False, 4
@@ -56,7 +56,7 @@ def test_a_model_without_a_list_of_passes_is_refused():
         needed(presets.build(presets.get("vae_digits"), (8, 8, 1)))
 
 
-def test_the_program(capsys, monkeypatch, tmp_path):
+def test_the_program_writes_a_report(capsys, monkeypatch, tmp_path):
     settings = {"presets": ["aae_digits"], "repeats": 1, "seconds": 0.01, "output": str(tmp_path)}
     settings["set"] = ["hidden=(8,)", "discriminator_hidden=(8,)", "jit_compile=false"]
     for module in (passes, throughput):

@@ -34,21 +34,21 @@ def training_flops(layer, shape, inputs_too=False):
 
 
 @pytest.mark.parametrize("inputs_too", [False, True])
-def test_counts_of_a_dense_layer(inputs_too):
+def test_the_operations_of_a_dense_layer_are_counted(inputs_too):
     # 7 examples, 3 to 5: 7 * 5 products of length 3, once forward, once for each gradient.
     have = training_flops(keras.layers.Dense(5), (7, 3), inputs_too)
     assert have == (3 if inputs_too else 2) * 2 * 7 * 3 * 5
 
 
 @pytest.mark.parametrize("inputs_too", [False, True])
-def test_counts_of_a_convolution(inputs_too):
+def test_the_operations_of_a_convolution_are_counted(inputs_too):
     # 2 images, 8x8x3 to 4x4x6 with a 5x5 kernel.
     have = training_flops(keras.layers.Conv2D(6, 5, 2, "same"), (2, 8, 8, 3), inputs_too)
     assert have == (3 if inputs_too else 2) * 2 * (2 * 4 * 4 * 6) * (5 * 5 * 3)
 
 
 @pytest.mark.parametrize("inputs_too", [False, True])
-def test_counts_of_a_transposed_convolution(inputs_too):
+def test_the_operations_of_a_transposed_convolution_are_counted(inputs_too):
     # 4x4x6 to 8x8x3: the operations of the convolution that it transposes.
     have = training_flops(keras.layers.Conv2DTranspose(3, 5, 2, "same"), (2, 4, 4, 6), inputs_too)
     assert have == (3 if inputs_too else 2) * 2 * (2 * 4 * 4 * 6) * (5 * 5 * 3)
@@ -62,7 +62,7 @@ def test_unused_operations_are_not_counted():
     assert throughput.count_flops(function, tf.zeros([8, 8])) == 2 * 2 * 8 * 8
 
 
-def test_an_unknown_shape_is_an_error():
+def test_an_unknown_shape_is_refused():
     function = tf.function(
         lambda x: tf.matmul(x, x), input_signature=[tf.TensorSpec([None, None], tf.float32)]
     )
@@ -70,7 +70,7 @@ def test_an_unknown_shape_is_an_error():
         throughput.count_flops(function.python_function, tf.TensorSpec([None, None], tf.float32))
 
 
-def test_counts_of_a_whole_step():
+def test_the_operations_of_a_training_step_are_counted():
     """A GAN: 2 generator forwards and 1 backward, 3 discriminator forwards, the rest as needed."""
     batch, side, noise, hidden = 4, 8 * 8, 6, 10
     model = zoo.GAN(
@@ -112,7 +112,7 @@ def test_the_bare_step_equals_the_step_of_the_model(digits, jit_compile):
 
 
 def test_the_bare_step_updates_batch_statistics_once(digits):
-    """Batch statistics of the generator change in its own round only: once a step."""
+    """Batch statistics of the generator change only in its round: once a step."""
     model = zoo.GAN(
         zoo.networks.mlp_decoder(4, (8, 8, 1), hidden=(8,), output="sigmoid", batch_norm=True),
         zoo.networks.mlp_discriminator((8, 8, 1), (8,)),
@@ -121,7 +121,7 @@ def test_the_bare_step_updates_batch_statistics_once(digits):
     model.compile(keras.optimizers.SGD(0.0))
     (norm,) = (n for n in model.generator.layers if isinstance(n, keras.layers.BatchNormalization))
     throughput.bare_steps(model, tf.constant(digits[:20]), False)(1)
-    # A running variance of 1 moves by 0.1 towards that of the batch; two updates would give < 0.9.
+    # One update changes a running variance of 1 by 0.1 towards the batch's; two would give < 0.9.
     assert 0.9 < norm.moving_variance.numpy().min() < 1.0
 
 
@@ -133,7 +133,7 @@ def test_the_bare_step_updates_batch_statistics_once(digits):
         if name.startswith(("cvae", "predictor", "m2", "m1_")) and not name.startswith("m1_m2")
     ],
 )
-def test_the_data_fit_the_preset(preset):
+def test_the_data_have_the_shapes_of_the_preset(preset):
     config = zoo.presets.get(preset)
     zoo.presets.override(config, ["jit_compile=False", "steps_per_execution=1", "model.hidden=4"])
     case = throughput.Case(config)
@@ -154,32 +154,32 @@ def test_a_preset_on_a_trained_model_is_left_out(capsys, monkeypatch):
     assert capsys.readouterr().out.startswith("m1_m2_digits: left out, it builds on a trained")
 
 
-def test_in_turn_interleaves():
+def test_in_turn_interleaves_measurements():
     calls = []
-    ways = {name: lambda name=name: calls.append(name) or len(calls) for name in "ab"}
-    assert throughput.in_turn(ways, 3) == {"a": [1, 4, 5], "b": [2, 3, 6]}
+    names = {name: lambda name=name: calls.append(name) or len(calls) for name in "ab"}
+    assert throughput.in_turn(names, 3) == {"a": [1, 4, 5], "b": [2, 3, 6]}
     assert calls == list("abbaab")
 
 
-def test_summary_and_ratio():
+def test_summary_and_ratio_match_hand_computed_values():
     assert throughput.summary([5.0, 1.0, 2.0, 3.0, 4.0]) == {"median": 3.0, "q1": 2.0, "q3": 4.0}
     assert throughput.ratio([2.0, 4.0, 30.0], [1.0, 2.0, 3.0]) == 2.0
 
 
 def row(**more):
-    ways = ("bare", "fit_constant", "fit", "pipeline", "floor", *more)
+    names = ("bare", "fit_constant", "fit", "pipeline", "floor", *more)
     return {
         "preset": "vae_digits",
         "jit_compile": True,
         "steps_per_execution": 10,
         "batch_size": 50,
         "images_per_second": throughput.summary([25_000.0]),
-        "seconds_per_step": {way: throughput.summary([0.001, 0.002, 0.003]) for way in ways},
+        "seconds_per_step": {name: throughput.summary([0.001, 0.002, 0.003]) for name in names},
         "ratios": {"loop": 1.03, "data": 0.99, "fit_to_bare": 1.02, "fit_to_torch": 0.5},
     }
 
 
-def test_report(tmp_path):
+def test_the_report_has_the_measurements(tmp_path):
     text = throughput.table([row(), row(torch=1)])
     lines = text.splitlines()
     assert len(lines) == 4 and len({len(line) for line in lines}) == 1
@@ -196,7 +196,7 @@ def test_report(tmp_path):
     assert (tmp_path / "new" / "throughput.md").read_text().startswith(text)
 
 
-def test_report_of_a_sweep():
+def test_the_report_of_a_sweep_is_sorted_by_speed():
     lines = throughput.sweep_table(
         [
             {
@@ -222,7 +222,7 @@ def test_report_of_a_sweep():
         "dcgan_mnist",
     ],
 )
-def test_torch_has_the_same_networks(preset):
+def test_torch_networks_match_the_preset(preset):
     torch = pytest.importorskip("torch")
     from benchmarks.speed import torch_loops
 
@@ -245,7 +245,7 @@ def test_torch_has_no_loop_for_other_presets(preset):
     assert torch_loops.make(zoo.presets.get(preset), (28, 28, 1)) is None
 
 
-def test_the_program(tmp_path):
+def test_the_program_writes_the_report(tmp_path):
     flags = ["--presets=vae_digits", "--repeats=1", "--seconds=0.02", "--set=hidden=(8,)"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.speed.throughput", *flags, f"--output={tmp_path}"],

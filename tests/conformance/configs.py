@@ -1,4 +1,4 @@
-"""The models that conformance checks: one entry for each, and all that conformance knows of it."""
+"""The models that conformance checks, and the settings of each check."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ class Config(NamedTuple):
             networks keep the tests short.
         falls: The result that training must lower, as `model.evaluate` reports it. A model with
             several players names a reconstruction error, or in a GAN the loss of the discriminator:
-            the losses of the others depend on an opponent that learns too.
+            the losses of the others depend on an opponent that also learns.
         random_steps: Whether a training step draws random numbers.
     """
 
@@ -22,7 +22,7 @@ class Config(NamedTuple):
     random_steps: bool = True
 
 
-# The key is the name of the class. What follows a hyphen names other parts of the same class.
+# The key is the name of the class. A suffix after a hyphen names other parts of the same class.
 CONFIGS = {
     "Autoencoder": Config("autoencoder_digits", ("hidden=32",), random_steps=False),
     "VAE": Config("vae_digits", ("hidden=32",)),

@@ -1,9 +1,9 @@
 """Builds the models of `CONFIGS` and the data for them.
 
 A model is built once in each process, and its steps are traced once: `fresh` restores it for the
-next test. Tracing and XLA's compilation take most of the time of these tests, the steps next to none.
-Tests that share a model are therefore in one file, which is one worker's, and they train on data of
-one shape, that of `batches`.
+next test. Tracing and XLA's compilation take most of the time of these tests. Tests that share a
+model are therefore in one file, which one worker runs, and they train on data of the shape of
+`batches`.
 """
 
 import functools
@@ -43,7 +43,7 @@ def build(name, *settings):
 
 
 def variables(model):
-    """All numbers that training depends on: weights, statistics, step, optimizers."""
+    """The state that training depends on: weights, statistics, step, optimizers."""
     return model.weights + [v for o in model.optimizers.values() for v in o.variables]
 
 

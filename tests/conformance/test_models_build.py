@@ -1,6 +1,6 @@
-"""What a model of the zoo offers before it is trained.
+"""The properties of each model before training.
 
-Builds each model once; nothing here traces a training step.
+Each model is built once, and no test traces a training step.
 """
 
 import json
@@ -23,7 +23,7 @@ def entry_for(name):
 
 
 def difference(models):
-    """What must change in `CONFIGS` to hold exactly these models, in words."""
+    """Describes the change of `CONFIGS` that gives exactly these models."""
     listed = set(map(class_of, CONFIGS))
     missing = [f"Add to {WHERE}:\n{entry_for(name)}" for name in sorted(models - listed)]
     unknown = [f"Remove '{name}' from {WHERE}." for name in sorted(listed - models)]
@@ -38,13 +38,13 @@ def public_models():
     } - {"GenerativeModel"}
 
 
-# Notices: a public model that conformance does not check.
+# Detects: a public model that conformance does not check.
 def test_every_public_model_has_an_entry():
     if change := difference(public_models()):
         raise AssertionError(change)
 
 
-# Notices: a model class that a user cannot reach as `zoo.NAME`.
+# Detects: a model class that a user cannot reach as `zoo.NAME`.
 def test_every_model_class_is_public():
     def subclasses(cls):
         return {cls} | {s for child in cls.__subclasses__() for s in subclasses(child)}
@@ -65,13 +65,13 @@ def test_a_missing_model_is_reported_with_the_line_to_add():
     assert difference(models - {"TemperedVAE"}) == ""
 
 
-# Notices: a preset that builds another class; a builder that ignores a setting.
+# Detects: a preset that builds another class; a builder that ignores a setting.
 @every_model
 def test_the_preset_builds_the_class(name):
     assert type(fresh(name)).__name__ == class_of(name)
 
 
-# Notices: a weight that no optimizer updates, and a weight that only an optimizer knows.
+# Detects: a weight that no optimizer updates, and a weight that only an optimizer knows.
 @every_model
 def test_every_trainable_variable_belongs_to_a_player(name):
     model = fresh(name)
@@ -79,7 +79,7 @@ def test_every_trainable_variable_belongs_to_a_player(name):
     assert owned == {id(v) for v in model.trainable_variables}
 
 
-# Notices: a constructor argument that is lost, or kept in a form that is not JSON.
+# Detects: a constructor argument that is lost, or kept in a form that is not JSON.
 @every_model
 def test_the_config_survives_json(name):
     model = fresh(name)
@@ -89,7 +89,7 @@ def test_the_config_survives_json(name):
     assert [v.shape for v in twin.weights] == [v.shape for v in model.weights]
 
 
-# Notices: a loaded model that has other weights or fewer abilities if it is not compiled.
+# Detects: a loaded model that has other weights or fewer abilities if it is not compiled.
 @every_model
 def test_a_file_loads_without_compiling(name, tmp_path):
     model = fresh(name)
@@ -100,7 +100,7 @@ def test_a_file_loads_without_compiling(name, tmp_path):
     assert loaded.abilities() == model.abilities()
 
 
-# Notices: results of another shape, type or range; a draw that ignores its seed; noise where there
+# Detects: results of another shape, type or range; a draw that ignores its seed; noise where there
 # should be none; `predict` and `interpolate` that differ from `reconstruct`.
 @every_model
 def test_abilities_work_on_arrays(name, images):

@@ -16,9 +16,9 @@ from harness import (
 import zoo
 
 
-# Notices: a variable that is created in a replica, a statistic that each replica keeps for itself,
+# Detects: a variable that is created in a replica, a statistic that each replica keeps for itself,
 # an update that replicas do not share, an evaluation that does not run on replicas. Two steps
-# suffice: a second step starts from what the first left on each replica.
+# suffice: the second step starts from the state of each replica after the first.
 @every_model
 def test_two_replicas_train_and_stay_equal(name, images, mirrored):
     with mirrored.scope():
@@ -32,7 +32,7 @@ def test_two_replicas_train_and_stay_equal(name, images, mirrored):
         np.testing.assert_array_equal(copies[0], copies[1])
 
 
-# Notices: a seed without the replica's number.
+# Detects: a seed without the replica's number.
 def test_replicas_draw_different_noise(mirrored):
     class Noise(zoo.VAE):
         def objective(self, x, y, seed, training):
@@ -52,7 +52,7 @@ def test_replicas_draw_different_noise(mirrored):
     assert (first.numpy() != second.numpy()).all()
 
 
-# Notices: Keras's seed generators that do not follow the model's seed.
+# Detects: Keras's seed generators that do not follow the model's seed.
 def test_dropout_follows_the_seed_and_differs_between_replicas(mirrored):
     with mirrored.scope():
         model = build("GAN", "dropout=0.5", "discriminator_steps=1")

@@ -27,10 +27,10 @@ from harness import (
 )
 
 
-# Notices: gradients of the wrong sign or of the wrong player, an objective that training does not
+# Detects: gradients of the wrong sign or of the wrong player, an objective that training does not
 # lower, results that are not finite or that validation does not report.
 @every_model
-def test_training_lowers_the_result_that_its_entry_names(name, images):
+def test_training_lowers_the_result_of_its_entry(name, images):
     model, falls = fresh(name), CONFIGS[name].falls
     held_out = batches(images, model)
     before = model.evaluate(held_out, verbose=0, return_dict=True)
@@ -51,8 +51,8 @@ def test_training_lowers_the_result_that_its_entry_names(name, images):
     assert after < 0.97 * before[falls]
 
 
-# Notices: a weight, a statistic, an optimizer's slot, a step or a setting that a file loses, and
-# randomness that depends on anything besides these.
+# Detects: a weight, a statistic, an optimizer's slot, a step or a setting that a file loses, and
+# randomness that depends on other state.
 @every_model
 def test_training_resumes_exactly_from_a_keras_file(name, images, tmp_path):
     model = fresh(name)
@@ -66,9 +66,9 @@ def test_training_resumes_exactly_from_a_keras_file(name, images, tmp_path):
     assert_same(state(model), state(loaded))
 
 
-# Notices: randomness outside of the seed, or state outside of the variables.
+# Detects: randomness outside of the seed, or state outside of the variables.
 @every_model
-def test_training_repeats(name, images):
+def test_training_is_reproducible(name, images):
     ends = []
     for _ in range(2):
         model = fresh(name)
@@ -89,14 +89,14 @@ def state_after_one_step(name, seed):
     return state(model)
 
 
-# Notices: draws that ignore the model's seed.
+# Detects: draws that ignore the model's seed.
 @every_model
 def test_the_seed_changes_the_step_of_a_model_that_draws(name):
     different = differs(state_after_one_step(name, 0), state_after_one_step(name, 1))
     assert different == CONFIGS[name].random_steps, "`random_steps` of its entry says otherwise."
 
 
-# Notices: a model without a condition that reads labels.
+# Detects: a model without a condition that reads labels.
 @every_model
 def test_a_model_without_a_condition_ignores_labels(name, images):
     model = fresh(name)
@@ -107,10 +107,10 @@ def test_a_model_without_a_condition_ignores_labels(name, images):
     assert_same(state(model), state_after_one_step(name, 0))
 
 
-# Notices: a gradient that reaches another player's weights, batch statistics that change in another
+# Detects: a gradient that reaches another player's weights, batch statistics that change in another
 # player's update, a trainable variable that no update changes, a player that no round updates.
 @every_model
-def test_a_round_changes_all_variables_of_its_players_and_no_others(name, images):
+def test_a_round_changes_exactly_the_variables_of_its_players(name, images):
     model = fresh(name)
     players = model.players()
     everything = {
@@ -134,7 +134,7 @@ def test_a_round_changes_all_variables_of_its_players_and_no_others(name, images
     assert updated == players.keys()
 
 
-# Notices: weights or losses in half precision, an operation without a bfloat16 kernel, casts that
+# Detects: weights or losses in half precision, an operation without a bfloat16 kernel, casts that
 # cost more than bfloat16's rounding.
 @every_model
 def test_bfloat16_keeps_weights_and_losses_in_float32(name, images):

@@ -1,4 +1,4 @@
-"""Data sets by name, against known statistics; builders of TFDS on tiny original files."""
+"""Data sets by name against known statistics, and builders of TFDS on tiny original files."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ def test_importing_the_zoo_does_not_import_tfds():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_digits_are_those_of_scikit_learn():
+def test_digits_match_scikit_learn():
     data, bunch = datasets.load("digits"), load_digits()
     parts = [data.arrays(split) for split in ("train", "validation", "test")]
     assert data.sizes == {"train": 1000, "validation": 350, "test": 447}
@@ -34,7 +34,7 @@ def test_digits_are_those_of_scikit_learn():
     assert x.dtype == np.float32 and y.dtype == np.int32
 
 
-def test_digits_resize():
+def test_digits_are_resized():
     x, _ = datasets.load("digits", image_size=16).arrays("test", 1)
     assert x.shape == (1, 16, 16, 1)
     source = np.round(load_digits().images[1350] * 255 / 16).astype(np.uint8)
@@ -62,7 +62,7 @@ def test_square_crops_the_centre_and_keeps_exact_pixels():
     np.testing.assert_array_equal(centre_crop(tf.constant(image), 4, 5), image[3:7, 13:18])
 
 
-def test_an_unknown_name_suggests_a_similar_one():
+def test_the_error_of_an_unknown_name_suggests_a_similar_name():
     for function in datasets.load, datasets.check:
         with pytest.raises(ValueError, match=r"Unknown data set 'mnits'.*did you mean 'mnist'"):
             function("mnits")
@@ -70,7 +70,7 @@ def test_an_unknown_name_suggests_a_similar_one():
 
 
 @pytest.mark.parametrize("size", [0, -3, 2.5, True, (8, 8)])
-def test_image_size_is_a_positive_int(size):
+def test_image_size_must_be_a_positive_int(size):
     with pytest.raises(ValueError, match="positive int"):
         datasets.load("digits", image_size=size)
 
@@ -85,7 +85,7 @@ def test_check_reads_and_downloads_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("by", ["argument", "environment"])
-def test_missing_set_names_the_folder_and_the_remedy(tmp_path, monkeypatch, by):
+def test_the_error_of_a_missing_set_names_the_folder_and_the_remedy(tmp_path, monkeypatch, by):
     def no_network(*args, **kwargs):
         raise requests.ConnectionError("no network in the tests")
 
@@ -101,7 +101,7 @@ def test_missing_set_names_the_folder_and_the_remedy(tmp_path, monkeypatch, by):
     assert not list(tmp_path.iterdir())  # A failure leaves no files.
 
 
-def test_svhn_from_its_original_files(tmp_path, make_svhn, capfd):
+def test_svhn_is_prepared_from_its_original_files(tmp_path, make_svhn, capfd):
     stored = make_svhn(train=20, test=6, extra=2)
     data = datasets.load("svhn_cropped", data_dir=str(tmp_path))
     assert capfd.readouterr().out == ""
@@ -112,7 +112,7 @@ def test_svhn_from_its_original_files(tmp_path, make_svhn, capfd):
         for image, label in zip(np.round(x * 255).astype(np.uint8), y, strict=True):
             assert stored.pop((part, image.tobytes())) == label
     assert {part for part, _ in stored} == {"extra"}
-    again = datasets.load("svhn_cropped", data_dir=str(tmp_path))  # Now it is prepared.
+    again = datasets.load("svhn_cropped", data_dir=str(tmp_path))  # The data set is prepared now.
     np.testing.assert_array_equal(again.arrays("train")[0], data.arrays("train")[0])
 
 
@@ -125,7 +125,7 @@ def test_a_wrong_original_file_raises(tmp_path):
         datasets.load("svhn_cropped", data_dir=str(tmp_path))
 
 
-def test_celeba_from_its_original_files(tmp_path, manual):
+def test_celeba_is_prepared_from_its_original_files(tmp_path, manual):
     attributes = list(tfds.builder("celeb_a", data_dir=tmp_path).info.features["attributes"])
     files = [f"{i:06d}.jpg" for i in range(1, 7)]
     bits = np.random.default_rng(0).integers(0, 2, (6, 40))
@@ -164,7 +164,7 @@ def test_celeba_from_its_original_files(tmp_path, manual):
         np.testing.assert_allclose(x * 255, x[:, 32:33, 32:33] * 255 + np.zeros_like(x), atol=20)
 
 
-def test_mnist_counts(prepared):
+def test_mnist_has_the_known_sizes_and_mean(prepared):
     data = prepared("mnist")
     assert data.sizes == {"train": 50_000, "validation": 10_000, "test": 10_000}
     x, y = data.arrays("test")
@@ -193,7 +193,7 @@ def test_fashion_mnist_is_balanced(prepared):
     assert data.label_names[0] == "T-shirt/top"
 
 
-def test_binarized_mnist_is_zeros_and_ones(prepared):
+def test_binarized_mnist_has_zeros_and_ones(prepared):
     data = prepared("binarized_mnist")
     assert data.sizes == {"train": 50_000, "validation": 10_000, "test": 10_000}
     x, y = data.arrays("test")
@@ -209,7 +209,7 @@ def test_binarized_mnist_takes_no_options_of_pixels(options):
         datasets.load("binarized_mnist", **options)
 
 
-def test_cifar10(prepared):
+def test_cifar10_has_the_known_sizes_and_pixels(prepared):
     data = prepared("cifar10")
     x, y = data.arrays("test", 200)
     assert data.image_shape == (32, 32, 3) and x.shape == (200, 32, 32, 3)
@@ -222,11 +222,11 @@ def test_cifar10(prepared):
     assert np.abs(small - blocks).mean() < 0.03
 
 
-def test_omniglot_is_ink_on_zero(prepared):
+def test_omniglot_has_bright_strokes_on_zero(prepared):
     data = prepared("omniglot")
     x, y = data.arrays("test")
     assert data.image_shape == (28, 28, 1) and x.min() == 0
-    assert 0.02 < x.mean() < 0.2  # Thin strokes on an empty ground.
+    assert 0.02 < x.mean() < 0.2  # Thin strokes on an empty background.
     assert (x[:, 0, 0, 0] == 0).mean() > 0.95
     assert y.max() < len(data.label_names)
     assert prepared("omniglot", image_size=105).arrays("test", 5)[0].shape == (5, 105, 105, 1)

@@ -27,7 +27,7 @@ def values(data, split):
     return np.round(data.arrays(split)[0][:, 0, 0, 0] * 255).astype(int).tolist()
 
 
-def test_flat_folder_is_split_by_the_seed(tmp_path):
+def test_a_flat_folder_is_split_by_the_seed(tmp_path):
     for i in range(30):
         write(tmp_path / f"{i:02d}.png", 8 * i)
     data = load(tmp_path)
@@ -61,8 +61,8 @@ def test_validation_and_test_are_a_tenth_on_average(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["", "ant", "train"])
-def test_added_and_removed_images_do_not_move_others_between_splits(tmp_path, layout):
-    def touch(i):
+def test_added_and_removed_images_do_not_change_the_split_of_other_images(tmp_path, layout):
+    def write_image(i):
         path = tmp_path / "data" / layout / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -71,11 +71,11 @@ def test_added_and_removed_images_do_not_move_others_between_splits(tmp_path, la
     if layout == "train":
         (tmp_path / "data" / "test").mkdir(parents=True)
         (tmp_path / "data" / "test" / "a.png").touch()
-    paths = [touch(i) for i in range(100)]
+    paths = [write_image(i) for i in range(100)]
     before = parts_of(tmp_path / "data")
     assert min(map(len, before.values())) >= 1 + (layout != "train")
     for i in range(1000, 1050):
-        touch(i)
+        write_image(i)
     after = parts_of(tmp_path / "data")
     assert all(before[split] < after[split] or split == "test" for split in before)
     for path in paths[::2]:
@@ -151,7 +151,7 @@ def test_images_are_rotated_and_mirrored_as_by_pillow(tmp_path, orientation, suf
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_the_orientation_of_a_png_in_xmp(tmp_path, compressed):
+def test_the_orientation_of_a_png_is_read_from_xmp(tmp_path, compressed):
     xmp = PngImagePlugin.PngInfo()
     xmp.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>', zip=compressed)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 7, 3), dtype=np.uint8)
@@ -185,7 +185,7 @@ def test_subfolders_are_labels(tmp_path):
         np.testing.assert_array_equal(y, x[:, 0, 0, 0] < 0.5)
 
 
-def test_split_subfolders(tmp_path):
+def test_split_subfolders_are_splits(tmp_path):
     for split, count in {"train": 10, "test": 4}.items():
         for i in range(count):
             write(tmp_path / split / "a" / f"{i}.png", (100 if split == "test" else 0) + i)
@@ -241,7 +241,7 @@ def test_images_of_large_folders_are_decoded_in_batches(tmp_path, monkeypatch, g
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", "truncated"])
-def test_corrupt_file_is_named(tmp_path, content):
+def test_the_error_of_a_corrupt_file_names_it(tmp_path, content):
     for i in range(9):
         write(tmp_path / f"{i}.png", i, size=(64, 64))
     bad = tmp_path / "bad one.png"
@@ -271,7 +271,7 @@ def test_invalid_layouts_raise(tmp_path):
     refused(ValueError, "only PNG and JPEG.*notes.txt")
 
 
-def test_missing_folder(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path):
     for function in load, lambda path: datasets.check("folder", str(path)):
         with pytest.raises(datasets.DatasetNotFound, match=str(tmp_path / "absent")):
             function(tmp_path / "absent")

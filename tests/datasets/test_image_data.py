@@ -36,7 +36,7 @@ def pixels(dataset, take=None):
     return np.concatenate([np.asarray(x) for x in dataset.as_numpy_iterator()])
 
 
-def test_stored_order_keeps_the_remainder_and_the_scale():
+def test_the_stored_order_keeps_the_remainder_and_the_scale():
     batches = list(counting().batches("test", 8))
     assert [len(x) for x, _ in batches] == [8, 8, 4]
     x, y = (np.concatenate(part) for part in zip(*batches, strict=True))
@@ -102,7 +102,7 @@ def test_shapes_are_static_if_the_remainder_is_dropped():
     assert isinstance(data.batches("train", 6, labels=False).element_spec, tf.TensorSpec)
 
 
-def test_uniform_is_splitmix64():
+def test_uniform_matches_splitmix64():
     def reference(key, count):
         mask, out = 2**64 - 1, []
         for _ in range(count):
@@ -159,7 +159,9 @@ def test_extreme_pixels_are_never_flipped():
     "binarize, train_varies, test_varies",
     [("dynamic", True, False), ("dynamic_all", True, True), ("fixed", False, False)],
 )
-def test_which_splits_have_new_draws_in_each_epoch(binarize, train_varies, test_varies):
+def test_the_binarisation_determines_which_splits_have_new_draws_in_each_epoch(
+    binarize, train_varies, test_varies
+):
     data = half(binarize=binarize)
     for split, varies in [("train", train_varies), ("test", test_varies)]:
         once, later = (pixels(data.batches(split, 100, first_epoch=e)) for e in (0, 5))
@@ -192,11 +194,11 @@ def test_arrays_are_the_batches_of_an_evaluation(binarize):
     np.testing.assert_array_equal(labels, y[:10])
 
 
-def test_threshold():
+def test_the_threshold_is_one_half():
     plain, _ = datasets.load("digits").arrays("test")
     binary, _ = datasets.load("digits", binarize="threshold").arrays("test")
     np.testing.assert_array_equal(binary, plain >= 0.5)
-    assert (plain == 0.5).any()  # Otherwise >= and > would agree.
+    assert (plain == 0.5).any()  # The pixels include the threshold, at which >= and > differ.
 
 
 @pytest.mark.parametrize(
@@ -215,13 +217,13 @@ def test_invalid_options_raise(options, message):
         counting().batches(**{"split": "train", "batch_size": 10, **options})
 
 
-def test_unknown_binarisation_names_the_known_ones():
+def test_the_error_of_an_unknown_binarisation_lists_the_known_ones():
     with pytest.raises(ValueError, match="'dynamic', 'dynamic_all', 'fixed', 'threshold'"):
         counting(binarize="sometimes")
 
 
 @pytest.mark.parametrize("binarize", [None, "dynamic", "fixed", "threshold"])
-def test_pixels_are_the_stored_ones_for_every_binarisation(binarize):
+def test_pixels_are_the_stored_pixels_for_every_binarisation(binarize):
     stored = counting(2000, binarize=binarize).pixels("test")
     assert stored.dtype == np.uint8 and len(stored) == 2000
     np.testing.assert_array_equal(stored[:, 0, 0, 0], np.arange(2000) % 256)

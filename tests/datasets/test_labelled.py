@@ -51,7 +51,7 @@ def test_the_seed_decides_which_images_keep_their_label():
     assert kept(0) == kept(0) != kept(1)
 
 
-def test_the_data_does_not_hold_the_hidden_labels():
+def test_the_data_do_not_contain_the_hidden_labels():
     data = counting()
     for labels in data._splits["train"].labels.numpy(), data.arrays("train")[1]:
         assert (labels >= 0).sum() == 20
@@ -84,7 +84,7 @@ def test_labelled_rows_have_their_share_of_the_data_and_at_least_a_tenth(
         assert len(rows) == len(y) == labelled and len(unlabelled) == size - labelled
 
 
-def test_the_number_of_labelled_rows_is_rounded_up_but_not_for_a_rounding_error():
+def test_the_number_of_labelled_rows_is_rounded_up_except_for_rounding_errors():
     assert [labelled_rows(n, 0.002) for n in (10, 30, 70, 71)] == [1, 3, 7, 8]
     assert labelled_rows(100, 0.14) == 14  # 100 * 0.14 is 14.000000000000002.
     assert labelled_rows(100, 0.141) == 15
@@ -94,7 +94,7 @@ def test_an_epoch_has_each_unlabelled_image_once_and_labelled_images_equally_oft
     epoch = batches(counting(), 20)
     assert len(epoch) == 10
     unlabelled = np.concatenate([rows for _, _, rows in epoch])
-    assert len(np.unique(unlabelled)) == len(unlabelled) == 180  # All of them.
+    assert len(np.unique(unlabelled)) == len(unlabelled) == 180  # All labelled images.
     labelled = np.concatenate([rows for rows, _, _ in batches(counting(num_labels=4), 20)])
     counts = np.bincount(labelled)
     assert counts[counts > 0].tolist() == [5] * 4
@@ -112,7 +112,7 @@ def test_orders_are_functions_of_seed_and_epoch():
     assert listed(counting()) == whole[:10]
 
 
-def test_the_parts_of_the_replicas_have_both_streams_and_together_are_the_batch():
+def test_the_parts_of_the_replicas_have_both_streams_and_form_the_batch():
     whole = batches(counting(), 40)
     parts = [batches(counting(), 40, shard=(w, 2, 2)) for w in range(2)]
     for step, batch in enumerate(whole):
@@ -188,7 +188,7 @@ def test_an_epoch_of_one_stream_has_each_image_once():
     assert sorted(np.concatenate(rows)) == list(range(200))
 
 
-def test_a_batch_is_one_stream_where_every_image_has_a_label():
+def test_a_batch_is_one_stream_if_every_image_has_a_label():
     data = counting(num_labels=None)
     one, two = (
         data.batches("train", 20, shuffle=True, repeat=True, semi_supervised=s).take(10)
@@ -199,7 +199,7 @@ def test_a_batch_is_one_stream_where_every_image_has_a_label():
         np.testing.assert_array_equal(y, other_y)
 
 
-def test_digits_by_name():
+def test_load_hides_labels_of_digits():
     data = datasets.load("digits", num_labels=50)
     _, y = data.arrays("train")
     assert np.bincount(y + 1).tolist() == [950] + [5] * 10

@@ -41,7 +41,7 @@ def test_y_shows_the_seen_quadrants_of_x_and_minus_one_elsewhere(seen):
     assert data.has_labels and data.label_names is None and data.seen_quadrants == seen
 
 
-def test_quadrants_of_other_shapes_meet_in_the_middle():
+def test_quadrants_of_other_shapes_meet_at_the_centre():
     images = np.arange(1, 25, dtype=np.uint8).reshape(1, 4, 6, 1)
     data = ImageData("own", {"train": Split(images)}, (4, 6, 1), levels=256, seen_quadrants=1)
     _, y = data.arrays("train")
@@ -70,7 +70,7 @@ def test_y_shows_the_same_draw_as_x():
     assert (first != second).any()  # A new draw in each epoch.
 
 
-def test_validation_has_one_draw_which_arrays_return():
+def test_arrays_return_the_single_draw_of_validation():
     data = digits(1)
     x, y = data.arrays("validation")
     parts = list(data.batches("validation", 128))
@@ -81,7 +81,7 @@ def test_validation_has_one_draw_which_arrays_return():
     np.testing.assert_array_equal(plain, x)
 
 
-def test_the_parts_of_two_replicas_together_are_the_batch():
+def test_the_parts_of_two_replicas_form_the_batch():
     options = {"shuffle": True, "repeat": True}
     whole = next(iter(digits(3).batches("train", 20, **options)))
     parts = list(digits(3).batches("train", 20, shard=(0, 1, 2), **options).take(2))
@@ -90,7 +90,7 @@ def test_the_parts_of_two_replicas_together_are_the_batch():
     assert_shows(whole[1], whole[0], 3)
 
 
-def test_quadrants_of_resized_images():
+def test_quadrants_apply_to_resized_images():
     x, y = digits(1, None, image_size=12).arrays("test", 5)
     assert (y[:, 6:, :6] == x[:, 6:, :6]).all()
     assert (y == -1).sum() == 5 * 3 * 36

@@ -20,7 +20,7 @@ def network_with_condition(dim=4, outputs=6, condition=3):
 
 @pytest.mark.parametrize("lead", [(5,), (2, 3)])
 @pytest.mark.parametrize("conditional", [False, True])
-def test_leading_sample_axes_equal_a_loop_over_samples(lead, conditional):
+def test_leading_sample_axes_match_a_loop_over_samples(lead, conditional):
     network = network_with_condition() if conditional else zoo.networks.mlp(4, 6, (5,))
     p = zoo.Conditional(network, zoo.DiagonalNormal())
     z = RNG.normal(size=(*lead, 2, 4)).astype(np.float32)
@@ -33,7 +33,7 @@ def test_leading_sample_axes_equal_a_loop_over_samples(lead, conditional):
         np.testing.assert_allclose(folded.stddev()[index], one.stddev(), rtol=1e-5)
 
 
-def test_leading_sample_axes_of_images_in_a_graph_of_unknown_batch_size():
+def test_leading_sample_axes_work_in_a_graph_of_unknown_batch_size():
     p = zoo.Conditional(zoo.networks.mlp_decoder(2, (4, 4, 1), 2, (5,)), zoo.DiagonalNormal())
     z = tf.constant(RNG.normal(size=(3, 5, 2)), tf.float32)
     mean = tf.function(
@@ -51,7 +51,7 @@ def test_numpy_conditions_are_repeated_for_sample_axes():
     )
 
 
-def test_a_condition_is_required_and_used_only_by_a_network_with_two_inputs():
+def test_only_a_network_with_two_inputs_requires_and_uses_a_condition():
     z, y = tf.ones([2, 4]), tf.eye(2, 3)
     p = zoo.Conditional(network_with_condition(), zoo.DiagonalNormal())
     mean = p(z, y).mean().numpy()

@@ -194,7 +194,7 @@ def test_the_continuous_bernoulli_matches_its_formula_and_integrates_to_one(logi
 
 
 @pytest.mark.parametrize("logit", LOGITS + LARGE_LOGITS)
-def test_the_mean_of_the_continuous_bernoulli_is_that_of_its_density(logit):
+def test_the_mean_of_the_continuous_bernoulli_matches_its_density(logit):
     expected, _ = scipy.integrate.fixed_quad(
         lambda x: x * np.exp(continuous_bernoulli(x, logit)), 0, 1, n=200
     )
@@ -204,7 +204,7 @@ def test_the_mean_of_the_continuous_bernoulli_is_that_of_its_density(logit):
 
 @pytest.mark.parametrize("logit", LOGITS + LARGE_LOGITS)
 @pytest.mark.parametrize("x", [0.0, 0.3, 1.0])
-def test_the_slope_of_the_continuous_bernoulli_is_x_minus_its_mean(logit, x):
+def test_the_gradient_of_the_continuous_bernoulli_is_x_minus_its_mean(logit, x):
     expected, _ = scipy.integrate.fixed_quad(
         lambda t: t * np.exp(continuous_bernoulli(t, logit)), 0, 1, n=200
     )
@@ -250,7 +250,7 @@ def test_the_masses_of_all_levels_are_differences_of_the_cdf_and_sum_to_one(loc,
 
 @pytest.mark.parametrize("loc", [-100.0, 0.0, 1.0, 100.0])
 @pytest.mark.parametrize("scale", [1e-3, 1.0])
-def test_distant_levels_have_finite_masses_and_the_slope_of_an_exponential_tail(loc, scale):
+def test_distant_levels_have_finite_masses_and_the_gradient_of_an_exponential_tail(loc, scale):
     x = np.linspace(0, 1, 256, dtype=np.float32)
     place, width = tf.fill([256], loc), tf.fill([256], scale)
     with tf.GradientTape() as tape:
@@ -259,7 +259,8 @@ def test_distant_levels_have_finite_masses_and_the_slope_of_an_exponential_tail(
     slope, slope_of_width = tape.gradient(log_mass, [place, width])
     assert all(np.isfinite(v).all() for v in (log_mass, slope, slope_of_width))
     if abs(loc) > 10:
-        # Far away, the mass is proportional to exp(-|x - loc| / scale); the nearest level takes all.
+        # Far away, the mass is proportional to exp(-|x - loc| / scale), and the nearest level has
+        # nearly all of it.
         near = 0 if loc < 0 else 255
         tail = np.delete(slope.numpy(), near)
         np.testing.assert_allclose(tail, -np.sign(loc) / scale, rtol=1e-3)
@@ -284,7 +285,7 @@ def test_samples_of_the_discretized_logistic_are_levels_with_frequencies_of_thei
     assert scipy.stats.chisquare(counts, n * logistic_masses(loc, scale, levels)).pvalue > 1e-3
 
 
-def test_samples_for_a_batch_of_images_use_the_parameters_of_each_image():
+def test_samples_of_a_batch_use_the_parameters_of_each_image():
     params = tf.concat([tf.fill([1, 2, 2, 1], -0.5), tf.fill([1, 2, 2, 1], -20.0)], -1)
     params = tf.concat([params, params + tf.constant([1.0, 0.0])], 0)
     distribution = zoo.DiscretizedLogistic(levels=17)(params, 3)
@@ -414,7 +415,7 @@ def test_the_full_covariance_normal_without_entries_below_the_diagonal_is_diagon
     np.testing.assert_allclose(full.stddev(), diagonal.stddev(), rtol=1e-6)
 
 
-def test_the_full_covariance_normal_of_one_dimension():
+def test_the_full_covariance_normal_of_one_dimension_is_a_normal():
     q = zoo.FullCovarianceNormal()(tf.constant([[0.5, 1.0]]), 1)
     expected = scipy.stats.norm.logpdf(0.2, 0.5, 1e-4 + np.log1p(np.e))
     np.testing.assert_allclose(q.log_prob([[0.2]]), [expected], rtol=1e-5)
@@ -430,7 +431,7 @@ def test_the_kl_to_a_prior_without_a_formula_is_estimated():
     np.testing.assert_allclose(distributions.kl(q, uniform, z), expected, rtol=1e-5)
 
 
-def test_the_elbo_is_log_p_with_the_exact_full_covariance_posterior_and_less_with_a_diagonal_one():
+def test_only_the_full_covariance_posterior_makes_the_elbo_equal_log_p():
     # Probabilistic PCA with factors that are not orthogonal: W, noise s, q = N(M^-1 W^T (x - m),
     # s^2 M^-1) with M = W^T W + s^2 I. The best diagonal q loses 1/2 (sum log L_ii - log det L),
     # L = M / s^2.

@@ -1,4 +1,4 @@
-"""Flows against autodiff, numerical inversion, integration, and their own draws."""
+"""Flows against autodiff, numerical inversion, integration, and draws."""
 
 import json
 import math
@@ -65,7 +65,7 @@ every_posterior = pytest.mark.parametrize("name", POSTERIORS)
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("context", [0, 2])
-def test_outputs_of_made_depend_on_all_previous_values_and_no_others(reverse, context):
+def test_outputs_of_made_depend_exactly_on_the_previous_values(reverse, context):
     network = randomized(zoo.distributions.MADE(4, 2, (12, 9), context, reverse))
     h = tf.ones([3, context]) if context else None
     for k in range(2):
@@ -103,7 +103,9 @@ def test_made_is_a_perceptron_with_masked_weights():
 @every_prior
 @pytest.mark.parametrize("dim", [2, 5])
 @pytest.mark.parametrize("steps", [1, 3])
-def test_the_flow_of_a_prior_has_an_inverse_and_the_log_determinant_of_autodiff(name, dim, steps):
+def test_the_flow_of_a_prior_is_invertible_and_its_log_determinant_matches_autodiff(
+    name, dim, steps
+):
     bijector = randomized(PRIORS[name](dim, steps=steps)).bijector
     x = RNG.normal(size=(4, dim)).astype(np.float32)
     z = bijector.forward(tf.constant(x)).numpy()
@@ -133,7 +135,7 @@ def test_two_steps_change_every_value_and_use_every_network(name):
     assert all(np.abs(g).max() > 0 for g in tape.gradient(log_prob, prior.trainable_variables))
 
 
-def test_a_coupling_is_the_papers_formula():
+def test_a_coupling_matches_the_formula_of_the_paper():
     prior = randomized(zoo.RealNVPPrior(3, steps=1, hidden=(4,), max_log_scale=0.7))
     x = RNG.normal(size=(5, 3)).astype(np.float32)
     shift, raw = np.split(prior.networks[0](tf.constant(x[:, :1])).numpy(), 2, -1)
@@ -170,7 +172,7 @@ def test_log_scales_stay_within_their_bound_for_large_weights(name):
 
 
 @every_posterior
-def test_the_log_determinant_of_a_posteriors_flow_is_that_of_autodiff(name):
+def test_the_log_determinant_of_a_posterior_flow_matches_autodiff(name):
     family = POSTERIORS[name](4)
     q = family(params_of(family, 6), 1)
     z = RNG.normal(size=(6, 4)).astype(np.float32)
@@ -180,7 +182,7 @@ def test_the_log_determinant_of_a_posteriors_flow_is_that_of_autodiff(name):
     np.testing.assert_allclose(log_det, log_dets(q.bijector.forward, z.numpy()), atol=2e-4)
 
 
-def test_the_inverse_of_iaf():
+def test_iaf_is_inverted_exactly():
     family = POSTERIORS["iaf"](5)
     params = params_of(family, 6)
     q = family(params, 1)
@@ -204,7 +206,7 @@ def test_a_step_of_iaf_has_a_triangular_jacobian_with_the_gates_on_its_diagonal(
     np.testing.assert_allclose(log_det, np.log(diagonal).sum(-1), rtol=1e-4)
 
 
-def test_iaf_is_algorithm_1_with_the_order_reversed_between_steps():
+def test_iaf_matches_algorithm_1_with_the_order_reversed_between_steps():
     family = POSTERIORS["iaf"](4)
     assert [network.reverse for network in family.networks] == [False, True]
     params = params_of(family, 3)
@@ -237,7 +239,7 @@ def test_the_density_of_draws_of_iaf_equals_the_density_by_inversion():
 
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 @pytest.mark.parametrize("sample_shape", [(), (5,)])
-def test_the_density_of_a_draw_takes_one_pass_and_no_inverse(mode, sample_shape, monkeypatch):
+def test_the_density_of_a_draw_takes_one_pass_without_an_inverse(mode, sample_shape, monkeypatch):
     family = POSTERIORS["iaf"](4)
     params = params_of(family, 3)
     calls = []
@@ -263,7 +265,7 @@ def test_the_density_of_a_draw_takes_one_pass_and_no_inverse(mode, sample_shape,
     np.testing.assert_allclose(log_prob, inverted, rtol=1e-3, atol=1e-3)
 
 
-def test_each_of_two_draws_keeps_its_own_density():
+def test_two_draws_keep_separate_densities():
     family = POSTERIORS["planar"](3)
     params = params_of(family, 2)
     q = family(params, 1)
@@ -341,7 +343,7 @@ def test_planar_steps_with_zero_parameters_have_finite_values_and_gradients():
     assert np.isfinite(log_prob).all() and np.isfinite(tape.gradient(log_prob, params)).all()
 
 
-def test_log_prob_of_a_planar_flow_raises_for_other_values_than_its_draws():
+def test_log_prob_of_a_planar_flow_accepts_only_its_draws():
     family = zoo.PlanarNormal(2)
     q = family(params_of(family, 3), 1)
     z = q.sample(seed=[1, 2])

@@ -36,13 +36,13 @@ def test_draws_of_a_linear_network_are_normal():
             normal = scipy.stats.norm(center()[i, j], scale[j])
             assert scipy.stats.kstest(z[:, i, j], normal.cdf).pvalue > 1e-3
         np.testing.assert_allclose(np.cov(z[:, i].T), A.T @ A, atol=0.25)
-    # Each image and each draw has its own noise.
+    # Each image and each draw has independent noise.
     residual = z - center()
     assert np.abs(np.corrcoef(residual[:, 0, 0], residual[:, 1, 0])[0, 1]) < 0.06
 
 
 @pytest.mark.parametrize("moment_draws", [2, 150])
-def test_moments_are_those_of_fixed_draws(moment_draws):
+def test_moments_are_computed_from_fixed_draws(moment_draws):
     noise = np.random.default_rng(0).standard_normal((moment_draws, NOISE)).astype(np.float32) @ A
     q = linear(moment_draws)(X)
     np.testing.assert_allclose(q.mean(), center() + noise.mean(0), rtol=1e-4, atol=1e-5)
@@ -86,14 +86,14 @@ def test_moments_and_draws_of_linear_bases_have_the_closed_form():
     np.testing.assert_allclose(z.var(0), variance, rtol=0.06)
 
 
-def test_each_basis_depends_on_its_own_noise_only():
+def test_each_basis_depends_only_on_its_noise():
     bases = noise_basis(3, NOISE, LATENTS, (5, 4))
     noise = tf.constant(RNG.normal(size=(1, 3, NOISE)), tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(noise)
         v = bases(noise)
-    seen = tf.reduce_sum(tf.abs(tape.jacobian(v, noise)), [0, 2, 3, 5]).numpy()
-    assert (seen[~np.eye(3, dtype=bool)] == 0).all() and (np.diag(seen) > 0).all()
+    dependence = tf.reduce_sum(tf.abs(tape.jacobian(v, noise)), [0, 2, 3, 5]).numpy()
+    assert (dependence[~np.eye(3, dtype=bool)] == 0).all() and (np.diag(dependence) > 0).all()
 
 
 def test_new_bases_have_the_initial_weights_of_dense_layers():
@@ -103,7 +103,7 @@ def test_new_bases_have_the_initial_weights_of_dense_layers():
 
 
 @pytest.mark.parametrize("make", [linear, lambda: basis(50)], ids=["noise", "bases"])
-def test_seeds_unknown_batches_and_xla(make):
+def test_draws_follow_the_seed_with_unknown_batch_sizes_and_xla(make):
     part = make()
     q = part(X)
     np.testing.assert_array_equal(q.sample(2, seed=[1, 2]), q.sample(2, seed=[1, 2]))
@@ -156,7 +156,7 @@ def test_adaptive_contrast_with_a_network_of_noise_trains_under_xla(digits):
     assert int(model.optimizers["discriminator"].iterations) == 4
 
 
-def test_an_adversarial_autoencoder_with_an_implicit_posterior(digits):
+def test_an_adversarial_autoencoder_trains_with_an_implicit_posterior(digits):
     model = zoo.AAE(
         zoo.ImplicitConditional(noisy_mlp((8, 8, 1), 2, LATENTS, (5,))),
         zoo.Conditional(zoo.networks.mlp_decoder(LATENTS, (8, 8, 1), 1, (5,)), zoo.Bernoulli()),
@@ -172,7 +172,7 @@ def test_an_adversarial_autoencoder_with_an_implicit_posterior(digits):
     assert (codes[0] != codes[1]).all()
 
 
-def test_metrics_that_need_a_density_raise(digits):
+def test_metrics_that_need_a_density_are_refused(digits):
     with pytest.raises(NotImplementedError):
         linear()(X).log_prob(tf.zeros([3, LATENTS]))
     model = zoo.models.avb((8, 8, 1), latent_dim=2, hidden=(4,), discriminator_hidden=(4,))

@@ -148,14 +148,14 @@ def parameters_of(prior):
     return scipy.special.softmax(logits), loc, prior.min_scale + np.log1p(np.exp(raw))
 
 
-def test_the_mixture_prior_is_a_mixture_of_vectors():
+def test_the_mixture_prior_mixes_whole_vectors():
     prior = mixture()
     z = RNG.normal(size=(6, 3)).astype(np.float32)
     expected = mixture_log_prob(z, *parameters_of(prior))
     np.testing.assert_allclose(prior().log_prob(z), expected, rtol=1e-4)
 
 
-def test_a_mixture_of_one_standard_normal_is_the_standard_normal():
+def test_a_mixture_of_one_standard_normal_equals_the_standard_normal():
     prior = zoo.MixturePrior(3, 1)
     prior.loc.assign(np.zeros((1, 3)))
     z = RNG.normal(size=(6, 3)).astype(np.float32)
@@ -222,9 +222,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("components", [1, 3])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_vamp_prior_is_the_mean_density_of_the_posteriors_of_its_pseudo_inputs(
-    family, components
-):
+def test_the_vamp_prior_is_the_mean_posterior_of_its_pseudo_inputs(family, components):
     prior, posterior = vamp(components, FAMILIES[family]())
     z = RNG.normal(size=(7, 2)).astype(np.float32)
     each = [
@@ -311,12 +309,12 @@ def test_pseudo_inputs_stay_within_the_unit_interval_and_can_leave_its_ends():
     model.compile(keras.optimizers.SGD(5.0))
     x = np.round(RNG.uniform(size=(8, 2, 2, 1))).astype(np.float32)
     model.prior.initialize(x)
-    seen = []
+    recorded = []
     for _ in range(10):
         model.fit(x, batch_size=8, verbose=0)
-        seen.append(model.prior.pseudo_inputs.numpy())
-        assert seen[-1].min() >= 0 and seen[-1].max() <= 1
-    edge = (np.array(seen) == 0) | (np.array(seen) == 1)
+        recorded.append(model.prior.pseudo_inputs.numpy())
+        assert recorded[-1].min() >= 0 and recorded[-1].max() <= 1
+    edge = (np.array(recorded) == 0) | (np.array(recorded) == 1)
     assert (edge[:-1] & ~edge[1:]).any()
 
 

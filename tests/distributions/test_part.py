@@ -1,4 +1,4 @@
-"""Parts: KL divergences, configs, properties, and the checks that models make."""
+"""Parts: KL divergences, configs, properties, and the checks by models."""
 
 import json
 
@@ -117,7 +117,7 @@ ABILITIES = [  # A part; density, density everywhere, differentiable draws, dete
 
 
 @pytest.mark.parametrize(("part", "expected"), ABILITIES, ids=lambda a: type(a).__name__)
-def test_parts_state_what_their_distributions_can_do(part, expected):
+def test_parts_state_the_properties_of_their_distributions(part, expected):
     properties = "has_density", "has_density_everywhere", "has_differentiable_draws"
     assert tuple(getattr(part, name) for name in (*properties, "is_deterministic")) == expected
 
@@ -161,15 +161,15 @@ def test_a_prior_is_learned_if_it_has_trainable_weights():
          r"^The posterior of an AVB must be random.*Received: a Conditional of Deterministic\."),
     ],
 )  # fmt: skip
-def test_checks_of_parts_raise(check, message):
+def test_checks_of_parts_refuse_invalid_parts(check, message):
     with pytest.raises(ValueError, match=message):
         check()
 
 
-def test_checks_of_parts_accept_what_fits():
+def test_checks_of_parts_accept_valid_parts():
     distributions.refuse_learned(zoo.Uniform(2), "a GAN")
     distributions.need_density(zoo.RealNVPPrior(2), "a VAE", everywhere=True)
     distributions.need_density(conditional(PLANAR), "a VAE")
     distributions.need_differentiable_draws(zoo.RealNVPPrior(2), "the MMD")
-    distributions.need_differentiable_draws(zoo.NormalPetals(), "the MMD")  # It is fixed.
+    distributions.need_differentiable_draws(zoo.NormalPetals(), "the MMD")  # The prior is fixed.
     distributions.need_noise(implicit(), "an AVB")

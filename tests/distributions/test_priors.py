@@ -17,7 +17,7 @@ import zoo
         (zoo.Uniform(3, low=0.5, high=4.0), scipy.stats.uniform(0.5, 3.5)),
     ],
 )
-def test_priors_of_independent_values_have_scipys_density_and_draws(prior, expected):
+def test_priors_of_independent_values_match_scipys_density_and_draws(prior, expected):
     z = expected.rvs((5, 3), random_state=0).astype(np.float32)
     np.testing.assert_allclose(prior().log_prob(z), expected.logpdf(z).sum(-1), rtol=1e-5)
     samples = prior().sample(3000, seed=[1, 1]).numpy()
@@ -32,7 +32,7 @@ def test_draws_on_a_sphere_have_its_radius_and_uniform_directions(dim, radius):
     z = p.sample(20_000, seed=(1, 2)).numpy()
     radius = np.sqrt(dim) if radius is None else radius
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), radius, rtol=1e-5)
-    # The square of a coordinate over the squared radius has the distribution Beta(1/2, (D - 1) / 2).
+    # (coordinate / radius)^2 has the distribution Beta(1/2, (D - 1) / 2).
     for column in z.T:
         share = scipy.stats.beta(0.5, (dim - 1) / 2)
         assert scipy.stats.kstest(column**2 / radius**2, share.cdf).pvalue > 1e-4

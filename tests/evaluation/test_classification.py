@@ -1,4 +1,4 @@
-"""Errors of classifiers, of an SVM on codes and of clusters, against scikit-learn and a search."""
+"""Errors of classifiers, SVMs and clusters, against scikit-learn and a brute-force search."""
 
 import types
 
@@ -25,7 +25,7 @@ def test_the_error_counts_labelled_images_only():
     assert classification.error(model, data, batch_size=2) == 2 / 4
 
 
-def test_the_svm_is_that_of_scikit_learn_on_the_labelled_codes():
+def test_the_svm_matches_scikit_learn_on_the_labelled_codes():
     data = datasets.load("digits", binarize="dynamic", num_labels=100)
     model = presets.build(presets.get("vae_digits"), (8, 8, 1))
     x, y = data.arrays("train")
@@ -48,7 +48,7 @@ def test_a_cluster_gets_the_label_of_its_most_probable_example():
         classification.label_clusters(q, [-1] * 4)
 
 
-def test_the_cluster_error_is_that_of_a_search_through_all_examples():
+def test_the_cluster_error_matches_a_brute_force_search():
     rng = np.random.default_rng(3)
     splits = ("validation", "test")
     q = {split: rng.dirichlet(np.ones(5), 40).astype(np.float32) for split in splits}
@@ -74,7 +74,7 @@ def test_data_without_labels_are_refused(function):
         function(model, data)
 
 
-def test_a_model_without_the_ability_is_refused():
+def test_a_model_without_a_classifier_is_refused():
     data = datasets.load("digits")
     gan = presets.build(presets.get("gan_digits"), (8, 8, 1))
     with pytest.raises(ValueError, match=r"has `encode`. Received: a GAN, which has .*sample"):

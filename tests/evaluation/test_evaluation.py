@@ -21,7 +21,7 @@ class Projection:
 
     def __init__(self, seed=0):
         self.preprocessing = {"size": 8, "quantise": "uint8"}
-        self.id, self.seed, self.seen = f"projection-{seed}", seed, []
+        self.id, self.seed, self.sizes = f"projection-{seed}", seed, []
 
     def about(self):
         return {"id": self.id, "dim": self.dim, "weights_sha256": str(self.seed)}
@@ -30,7 +30,7 @@ class Projection:
         return f"{kind}[{self.id}]"
 
     def __call__(self, images, batch_size=256, progress=None):
-        self.seen.append(len(images))
+        self.sizes.append(len(images))
         flat = images.reshape(len(images), -1) / 255.0
         matrix = np.random.default_rng(self.seed).normal(size=(flat.shape[1], 7))
         both = (flat @ matrix).astype("float32")
@@ -66,7 +66,7 @@ def only(results):
     return result
 
 
-def test_real_images_are_grey_even_if_the_model_is_trained_on_binary_ones(vae, data):
+def test_real_images_are_grey_even_if_the_model_is_trained_on_binary_images(vae, data):
     subject = of_model(vae, data)
     stored = datasets.load("digits").arrays("test")[0]
     np.testing.assert_array_equal(subject.real.pixels, np.round(stored * 255))
@@ -75,7 +75,7 @@ def test_real_images_are_grey_even_if_the_model_is_trained_on_binary_ones(vae, d
     assert [len(images) for images in subject.floor_sets] == [447, 60]
 
 
-def test_samples_are_those_of_the_model_rounded_to_8_bits(vae):
+def test_samples_of_the_model_are_rounded_to_8_bits(vae):
     drawn = evaluation.samples(vae, 7, seed=3, batch_size=4)
     first, second = vae.sample(4, seed=[3, 0]), vae.sample(4, seed=[3, 4])
     expected = np.round(np.concatenate([first, second])[:7] * 255)
@@ -83,7 +83,7 @@ def test_samples_are_those_of_the_model_rounded_to_8_bits(vae):
     assert drawn.dtype == np.uint8
 
 
-def test_the_floor_of_a_distance_is_that_of_other_real_images(vae, data):
+def test_the_floor_of_a_distance_is_its_value_on_other_real_images(vae, data):
     subject = of_model(vae, data)
     result = only(subject.run(["fid"]))
     project = Projection()
@@ -120,7 +120,7 @@ def test_a_result_holds_the_whole_protocol(vae, data):
     json.dumps(likelihood.details, allow_nan=False)
 
 
-def test_the_usual_metrics_are_those_that_the_model_and_the_images_allow(vae, data):
+def test_the_usual_metrics_depend_on_the_model_and_the_images(vae, data):
     assert {"fid", "prdc", "nll", "rate", "psnr", "losses"} <= set(of_model(vae, data).usual())
     assert not {"ssim", "diversity", "nll_annealed"} & set(of_model(vae, data).usual())
     assert "fid" not in of_model(vae, data, extractor=None).usual()
@@ -132,7 +132,7 @@ def test_the_usual_metrics_are_those_that_the_model_and_the_images_allow(vae, da
     ("name", "settings", "usual"),
     [
         ("aae_digits", (), True),
-        ("aae_digits", ("latent_dim=2", "prior=swiss_roll"), False),  # It has no density.
+        ("aae_digits", ("latent_dim=2", "prior=swiss_roll"), False),  # The prior has no density.
         ("clustering_aae_digits", ("categories=3",), False),
         ("label_informed_aae_petals_digits", (), True),
         ("avb_digits", (), True),
@@ -140,7 +140,7 @@ def test_the_usual_metrics_are_those_that_the_model_and_the_images_allow(vae, da
         ("gan_digits", (), False),
     ],
 )
-def test_annealing_is_usual_for_models_with_no_other_likelihood(data, name, settings, usual):
+def test_annealing_is_a_usual_metric_only_without_another_likelihood(data, name, settings, usual):
     model = build(name, *settings)
     assert ("nll_annealed" in of_model(model, data).usual()) == usual
     if not usual:
@@ -156,7 +156,7 @@ def test_all_usual_metrics_of_a_vae_have_values(vae, data, tmp_path):
     assert evaluation.read(tmp_path / "r.jsonl") == results
 
 
-def test_a_metric_that_does_not_apply_has_a_reason_and_does_not_stop_others(data):
+def test_an_inapplicable_metric_has_a_reason_and_does_not_stop_others(data):
     gan = build("gan_digits", "latent_dim=3")
     fid, nll = of_model(gan, data).run(["nll", "fid"])
     assert nll.value is None and nll.status == "failed" and "GAN" in nll.error
@@ -168,16 +168,16 @@ def test_a_metric_that_does_not_apply_has_a_reason_and_does_not_stop_others(data
 
 
 def test_few_images_give_a_warning(vae, data):
-    few = only(of_model(vae, data, num_samples=39).run(["fid"]))
-    assert "fewer than ten times the 4" in few.details["warning"] and "fewer" in str(few)
+    small = only(of_model(vae, data, num_samples=39).run(["fid"]))
+    assert "fewer than ten times the 4" in small.details["warning"] and "fewer" in str(small)
     assert "warning" not in only(of_model(vae, data, num_samples=40).run(["fid"])).details
 
 
 @pytest.mark.parametrize(
-    ("keys", "sentence"), [(["fit"], "Unknown metric 'fit'.*mean 'fid'"), (["kid"], "zoo.features")]
+    ("keys", "message"), [(["fit"], "Unknown metric 'fit'.*mean 'fid'"), (["kid"], "zoo.features")]
 )
-def test_mistakes_are_found_before_anything_is_computed(vae, data, keys, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_requests_are_refused_before_any_computation(vae, data, keys, message):
+    with pytest.raises(ValueError, match=message):
         of_model(vae, data, extractor=None).run(keys)
 
 
@@ -215,13 +215,13 @@ def test_metrics_of_models_do_not_apply_to_sets_of_images():
     assert "11x11" in results["diversity"].error
 
 
-def test_one_image_is_not_enough_for_a_set():
+def test_a_set_of_one_image_is_refused():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
     for result in Evaluation.of_images(pixels[:1], pixels, Projection()).run(["fid", "prdc"]):
         assert result.value is None and result.error
 
 
-def test_samples_that_are_not_finite_do_not_stop_other_metrics(data):
+def test_non_finite_samples_do_not_stop_other_metrics(data):
     model = build("vae_digits", "latent_dim=2", "hidden=(8,)")
     bias = model.likelihood.network.weights[-1]
     bias.assign(np.full(bias.shape, np.nan))
@@ -236,10 +236,10 @@ def test_colour_images_are_refused_by_a_network_for_grey_images():
     extractor = Projection()
     extractor.gray = "keep"
     result = only(Evaluation.of_images(pixels, pixels, extractor).run(["fid"]))
-    assert "takes grey images. Received: 3 channels" in result.error and not extractor.seen
+    assert "takes grey images. Received: 3 channels" in result.error and not extractor.sizes
 
 
-def test_nothing_is_drawn_for_metrics_that_need_no_samples(vae, data, monkeypatch):
+def test_metrics_without_samples_draw_none(vae, data, monkeypatch):
     monkeypatch.setattr(vae, "sample", None)
     assert only(of_model(vae, data).run(["nll"])).status == "ok"
 
@@ -256,7 +256,7 @@ def test_halves_of_a_set_share_its_features():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
     extractor = Projection()
     list(Evaluation.of_images(pixels, pixels[::-1], extractor).run(["fid", "kid", "score", "prdc"]))
-    assert extractor.seen == [40, 40]
+    assert extractor.sizes == [40, 40]
 
 
 def test_sets_without_a_model_have_the_floor_of_two_halves():
@@ -280,7 +280,7 @@ def test_the_channel_of_grey_images_is_repeated_against_colour_images():
 # Requests and the store ----------------------------------------------------------------------
 
 
-def test_the_weights_have_a_checksum_that_survives_saving(vae, tmp_path):
+def test_saving_preserves_the_checksum_of_the_weights(vae, tmp_path):
     checksum = Evaluation(real=None, model=vae).weights_sha256
     vae.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
@@ -299,7 +299,7 @@ def test_a_request_is_equal_for_equal_measurements_only(vae, data):
         assert request(**more) != request()
     assert request(split="validation") != request() != request("kid")
     assert request(model=build("vae_digits", "latent_dim=3", "hidden=(16,)")) != request()
-    # Settings that a metric does not depend on make no difference to it.
+    # Settings that a metric does not depend on do not change its request.
     assert request(importance_samples=6, limit=41) == request()
     assert request("nll", importance_samples=6) != request("nll") != request("nll", limit=41)
     assert request("nll", num_samples=59, extractor=Projection(1)) == request("nll")
@@ -324,7 +324,7 @@ def test_results_in_a_store_are_not_computed_again(vae, data, tmp_path, monkeypa
     assert evaluation.read(path) == first + other[:5] and other[5] == first[5]
 
 
-def test_a_metric_that_was_written_in_part_is_computed_again(vae, data, tmp_path):
+def test_an_incompletely_written_metric_is_computed_again(vae, data, tmp_path):
     path = tmp_path / "evaluation.jsonl"
     for result in list(of_model(vae, data).run(["prdc"]))[:2]:
         evaluation.append(path, result)
@@ -342,7 +342,7 @@ def test_weights_of_two_checkpoints_do_not_share_results(vae, data, tmp_path):
     assert only(of_model(vae, data).run(["psnr"], Store(path))) == trained
 
 
-def test_a_metric_that_does_not_apply_has_no_request(data, tmp_path):
+def test_an_inapplicable_metric_has_no_request(data, tmp_path):
     gan, path = build("gan_digits", "latent_dim=3"), tmp_path / "evaluation.jsonl"
     for _ in range(2):
         result = only(of_model(gan, data).run(["nll"], Store(path)))
@@ -356,7 +356,8 @@ def test_features_of_real_images_are_computed_once(vae, data, tmp_path):
     first, second = Projection(), Projection()
     a = only(of_model(vae, data, extractor=first, cache=tmp_path).run(["fid"]))
     b = only(of_model(vae, data, extractor=second, cache=tmp_path).run(["fid"]))
-    assert sorted(first.seen) == [60, 60, 447] and second.seen == [60]  # the generated alone
+    # Only the generated images.
+    assert sorted(first.sizes) == [60, 60, 447] and second.sizes == [60]
     assert a.value == b.value and a.floor == b.floor
     assert len(list(tmp_path.glob("projection-0-*.npz"))) == 2
     assert not list(tmp_path.glob("*.partial"))
@@ -397,7 +398,7 @@ def test_a_file_with_pickled_objects_is_refused(tmp_path):
         _ = Images(pixels, "", Projection(0), tmp_path).features
 
 
-# Keeping the best ----------------------------------------------------------------------------
+# The best model ------------------------------------------------------------------------------
 
 
 class Scripted(Evaluation):
@@ -413,13 +414,13 @@ def keep_best(tmp_path, vae, values, every=1, epochs=None, kind="fid", at=()):
     values = iter(values)
 
     def subject(model):
-        made = Scripted(real=None)
-        made.values = values
-        return made
+        scripted = Scripted(real=None)
+        scripted.values = values
+        return scripted
 
-    said = []
-    callback = KeepBest(run, subject, kind, f"{kind}[x]", every, at, said.append)
-    callback.said = said
+    messages = []
+    callback = KeepBest(run, subject, kind, f"{kind}[x]", every, at, messages.append)
+    callback.messages = messages
     callback.set_model(vae)
     callback.set_params({"epochs": epochs or 100})
     return run, callback
@@ -454,7 +455,7 @@ def test_the_highest_score_is_the_best(vae, tmp_path):
 def test_an_evaluation_without_a_value_is_reported(vae, tmp_path):
     run, callback = keep_best(tmp_path, vae, [None])
     callback.on_epoch_end(4, {})
-    assert "Epoch 5" in callback.said[0] and "no reason" in callback.said[0]
+    assert "Epoch 5" in callback.messages[0] and "no reason" in callback.messages[0]
     assert not run.best_path.exists()
 
 

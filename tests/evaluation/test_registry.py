@@ -40,21 +40,21 @@ def collapsed():
     return np.concatenate([dark, bright]).astype(np.uint8), fake.astype(np.uint8)
 
 
-def test_precision_is_of_the_fakes_and_recall_of_the_real_images(collapsed):
+def test_precision_measures_the_fakes_and_recall_the_real_images(collapsed):
     found = values(*collapsed, "prdc")
     assert found["precision"] > 0.9 and found["density"] > 0.8
     assert 0.5 < found["recall"] < 0.61  # 90 of the 150 real images are dark.
     assert 0.5 < found["coverage"] < 0.61
 
 
-def test_the_classifier_score_is_of_the_fakes(collapsed):
+def test_the_classifier_score_measures_the_fakes(collapsed):
     real, fake = collapsed
     constant = np.full_like(fake, 7)
     assert values(real, constant, "score")["score"] == pytest.approx(1)
     assert values(constant, real, "score")["score"] > 1.1
 
 
-def test_diversity_is_of_the_fakes():
+def test_diversity_measures_the_fakes():
     rng = np.random.default_rng(1)
     real = rng.integers(0, 256, (20, 16, 16, 1), np.uint8)
     constant = np.full_like(real, 7)
@@ -67,7 +67,7 @@ def test_each_metric_yields_the_kinds_that_it_registers(collapsed):
         assert list(values(*collapsed, key)) == list(METRICS[key].kinds)
 
 
-def test_better_ends():
+def test_registered_metrics_state_which_end_is_better():
     lower = {"fid", "kid", "nll", "nll_annealed"}
     higher = {"score", "precision", "recall", "coverage", "psnr", "ssim", "ms_ssim"}
     higher |= {"mig", "disentanglement", "completeness", "informativeness_test"}
@@ -88,6 +88,6 @@ def test_metrics_on_request_are_marked():
     assert on_request == {"parzen", "mig", "dci", "sap", "factor_vae", "beta_vae"}
 
 
-def test_groups_stand_for_their_metrics_each_once_and_in_order():
+def test_groups_expand_to_their_metrics_in_order_without_repetition():
     assert evaluation.resolve(["prdc", "images", "fid"]) == evaluation.GROUPS["images"]
     assert evaluation.resolve(["all"]) == list(evaluation.METRICS)

@@ -32,7 +32,7 @@ def test_results_are_read_as_they_were_written(tmp_path):
     assert second["value"] is None and second["error"] == "A GAN has no likelihood."
 
 
-def test_appending_changes_no_line_and_ends_an_incomplete_one(tmp_path):
+def test_appending_keeps_all_lines_and_ends_an_incomplete_line(tmp_path):
     path = tmp_path / "evaluation.jsonl"
     evaluation.append(path, fid())
     before = path.read_text()
@@ -44,7 +44,7 @@ def test_appending_changes_no_line_and_ends_an_incomplete_one(tmp_path):
         evaluation.read(path)
 
 
-def test_values_that_json_does_not_have_are_refused(tmp_path):
+def test_values_without_a_json_form_are_refused(tmp_path):
     path = tmp_path / "evaluation.jsonl"
     with pytest.raises(ValueError):
         evaluation.append(path, fid(float("nan")))
@@ -97,7 +97,7 @@ def test_descriptions_of_the_data_do_not_matter_if_checksums_are_equal():
     assert evaluation.compare({"A": [a], "B": [b]}).best
 
 
-def test_metrics_of_generated_images_alone_do_not_depend_on_the_data():
+def test_metrics_of_only_generated_images_do_not_depend_on_the_data():
     a, b = (
         Result("score", "score", v, n_fake=9, data={"sha256": s})
         for v, s in ((1.0, "a"), (2.0, "b"))
@@ -115,7 +115,7 @@ def test_one_metric_of_two_networks_has_two_columns():
     assert table.best == {"fid of ttur": {"A"}, "fid of clean": {"A"}}
 
 
-def test_a_floor_of_other_sizes_shows_them():
+def test_the_table_shows_the_sizes_of_a_floor_of_other_sizes():
     floor = {"value": 0.5, "n_real": 50, "n_fake": 40}
     assert "(other real images: 0.5, 50 and 40 of them)" in str(fid(1.0, floor=floor))
     assert "0.5 (of 50 and 40)" in evaluation.compare({"A": [fid(1.0, floor=floor)]}).text()
@@ -136,7 +136,7 @@ def test_models_without_a_value_are_shown_with_the_reason():
     assert "nll of gan: A GAN has no likelihood." in table.text()
 
 
-def test_the_last_of_several_results_counts():
+def test_the_last_of_several_results_is_used():
     table = evaluation.compare({"A": [fid(1.0), fid(5.0)], "B": [fid(2.0)]})
     assert table.best == {"FD[cnn]": {"B"}}
     assert table.cells["A", "FD[cnn]"].value == 5.0
@@ -172,7 +172,7 @@ def test_the_table_has_values_errors_and_floors():
     assert rows[1]["model"] == "B" and rows[1]["best"] == "0"
 
 
-def test_nothing_to_compare_is_an_error():
+def test_an_empty_comparison_is_refused():
     with pytest.raises(ValueError, match="nothing to compare"):
         evaluation.compare({"A": []})
 

@@ -1,4 +1,4 @@
-"""The classifiers that come with the zoo: their arithmetic, their files, how well they classify."""
+"""The shipped classifiers: their arithmetic, their files, and their accuracy."""
 
 import hashlib
 import re
@@ -63,7 +63,7 @@ def test_features_depend_neither_on_batches_nor_on_the_type(name, images):
 
 
 @pytest.mark.parametrize(("name", "least"), [("mnist-cnn-v1", 0.99), ("fashion-cnn-v1", 0.91)])
-def test_test_images_are_classified(name, least, prepared):
+def test_test_images_are_classified_accurately(name, least, prepared):
     images, labels = prepared(catalog.CLASSIFIERS[name].datasets[0]).arrays("test", 2000)
     logits = zoo.features.get(name)(images).logits
     assert np.mean(logits.argmax(1) == labels) >= least
@@ -81,12 +81,12 @@ def test_the_card_matches_the_weights(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_colours_are_refused(name):
+def test_colour_images_are_refused(name):
     with pytest.raises(ValueError, match="takes grey images"):
         zoo.features.get(name)(np.zeros([2, 28, 28, 3], np.uint8))
 
 
-def test_other_sizes_are_resized(images):
+def test_images_of_other_sizes_are_resized(images):
     small = images[:, :14, :14]
     result = zoo.features.get("mnist-cnn-v1")(small)
     resized = zoo.features.preprocess(small, 28, "bicubic", "keep", (0, 1)).astype("float64")
@@ -110,7 +110,7 @@ def test_missing_weights_are_reported(tmp_path):
         zoo.features.get("mnist-cnn-v1", tmp_path / "absent.npz")
 
 
-def test_saved_weights_are_read_again(tmp_path, images):
+def test_saved_weights_are_read(tmp_path, images):
     network = classifier.classifier(classes=7)
     classifier.save(network, tmp_path / "weights.npz")
     again = classifier.load(tmp_path / "weights.npz")

@@ -25,7 +25,7 @@ def trained(digits28, tmp_path_factory):
     return weights, printed
 
 
-def test_the_network_learns_and_its_accuracies_are_printed(digits28, trained):
+def test_training_lowers_the_loss_and_prints_accuracies(digits28, trained):
     weights, printed = trained
     network = classifier.load(weights)
     for split, line in zip(("validation", "test"), printed, strict=True):
@@ -48,7 +48,7 @@ def test_the_card_documents_the_origin_of_the_weights(trained):
     assert "the first 1,000 of" in card
 
 
-def test_weights_are_replaced_on_request_only(digits28, trained, monkeypatch):
+def test_weights_are_replaced_only_on_request(digits28, trained, monkeypatch):
     weights, _ = trained
     before = weights.read_bytes()
     recipe = training.RECIPES["fashion_mnist"]

@@ -1,4 +1,4 @@
-"""The extractor, with networks whose features are known by hand."""
+"""The extractor, with networks of known features."""
 
 import json
 
@@ -11,7 +11,7 @@ from zoo.features import Extractor, preprocess
 
 
 def means(images):
-    """As features the mean of each channel, as logits none."""
+    """The mean of each channel as features, and no logits."""
     return tf.reduce_mean(images, [1, 2]), None
 
 
@@ -33,16 +33,16 @@ def test_features_are_in_the_order_of_the_images(images):
         assert features.dtype == np.float32 and logits is None
 
 
-def test_the_network_gets_the_result_of_preprocess(images):
-    seen = []
+def test_the_network_receives_the_result_of_preprocess(images):
+    batches = []
 
     def network(batch):
-        seen.append(batch)
+        batches.append(batch)
         return means(batch)
 
     settings = {"size": 19, "method": "tf1_bilinear", "value_range": (-1.0, 1.0)}
     extractor(network, **settings)(images / 255, batch_size=4)
-    np.testing.assert_array_equal(np.concatenate(seen), preprocess(images, **settings))
+    np.testing.assert_array_equal(np.concatenate(batches), preprocess(images, **settings))
 
 
 def test_logits_are_kept(images):
@@ -54,7 +54,7 @@ def test_logits_are_kept(images):
     np.testing.assert_array_equal(logits, np.concatenate([features, -features], 1))
 
 
-def test_images_are_checked_all_together(images):
+def test_images_are_checked_together(images):
     nearly_black = np.zeros_like(images)
     nearly_black[0] = 1
     nearly_black[1] = 200
@@ -79,7 +79,7 @@ def test_a_batch_holds_at_least_one_image(images):
         extractor()(images, batch_size=0)
 
 
-def test_published_names_are_for_published_protocols():
+def test_published_names_require_published_protocols():
     own, published = extractor(), extractor(protocol="clean")
     assert [own.name_of(m) for m in ("fid", "kid", "score", "precision")] == [
         "classifier-FID[means]",
@@ -117,7 +117,7 @@ def test_the_description_is_json():
     assert extractor().preprocessing["antialias"]
 
 
-def test_names():
+def test_networks_are_found_by_name():
     assert zoo.features.names() == [
         "fashion-cnn-v1",
         "inception-clean",
@@ -139,5 +139,5 @@ def test_names():
         ("cifar10", None),
     ],
 )
-def test_which_network_is_for_which_data(dataset, name):
+def test_each_data_set_has_its_network(dataset, name):
     assert zoo.features.for_dataset(dataset) == name

@@ -1,4 +1,4 @@
-"""Preprocessing against formulas written out in NumPy, and what it must refuse."""
+"""Preprocessing against formulas in NumPy, and its refusals."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ WEIGHTS = {
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [5, 23, 29, 64])
-def test_resizing_is_the_formula(colours, method, size):
+def test_resizing_matches_the_formula(colours, method, size):
     expected = np.clip(along_axis(colours, WEIGHTS[method](size)), 0, 255)
     result = preprocess(colours, size, method)
     assert result.dtype == np.float32
@@ -76,7 +76,7 @@ def test_resizing_is_the_formula(colours, method, size):
 
 
 @pytest.mark.parametrize("method", ["bicubic", "bilinear"])
-def test_resizing_is_tensorflows_own_antialiased_one(colours, method):
+def test_antialiased_resizing_matches_tensorflow(colours, method):
     expected = tf.image.resize(tf.cast(colours, tf.float32), [11, 11], method, antialias=True)
     np.testing.assert_allclose(
         preprocess(colours, 11, method), np.clip(expected, 0, 255), atol=0.02
@@ -119,12 +119,12 @@ def test_all_256_levels_survive_as_floats_of_any_precision():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_images_of_the_right_size_stay_as_they_are(colours, method):
+def test_images_of_the_right_size_are_unchanged(colours, method):
     square = colours[:, :23, :23]
     np.testing.assert_array_equal(preprocess(square, 23, method), square)
 
 
-def test_a_batch_is_its_images_one_by_one(colours):
+def test_a_batch_equals_its_single_images(colours):
     alone = [preprocess(image[None], 29) for image in colours]
     np.testing.assert_array_equal(preprocess(colours, 29), np.concatenate(alone))
 
@@ -138,7 +138,7 @@ def test_grey_is_repeated_or_kept(colours):
         preprocess(colours, 29, gray="keep")
 
 
-def test_ranges_of_values():
+def test_ranges_of_values_are_applied():
     levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     exact = np.arange(256).reshape(1, 16, 16, 1)
 
@@ -152,7 +152,7 @@ def test_ranges_of_values():
 
 
 @pytest.mark.parametrize(
-    ("images", "sentence"),
+    ("images", "message"),
     [
         (np.zeros([28, 28, 1], np.uint8), r"shape \(28, 28, 1\)"),
         (np.zeros([0, 28, 28, 1], np.uint8), r"shape \(0, 28, 28, 1\)"),
@@ -165,8 +165,8 @@ def test_ranges_of_values():
         (np.array([0, 1], np.uint8).reshape(1, 2, 1, 1), "zeros and ones"),
     ],
 )
-def test_ambiguous_images_are_refused(images, sentence):
-    with pytest.raises(ValueError, match=f"`images` must be .*Received: .*{sentence}"):
+def test_ambiguous_images_are_refused(images, message):
+    with pytest.raises(ValueError, match=f"`images` must be .*Received: .*{message}"):
         preprocess(images, 28)
 
 

@@ -1,4 +1,4 @@
-"""The frozen graph, on a small one of the same build: TensorFlow runs it as it is, for reference."""
+"""The frozen graph, on a small graph of the same build that TensorFlow also runs unchanged."""
 
 import hashlib
 import inspect
@@ -30,7 +30,7 @@ def tiny_graph():
     """A graph with the nodes, the old ops and the batch of one of classify_image_graph_def.pb."""
     rng = np.random.default_rng(0)
     graph = tf.compat.v1.GraphDef()
-    graph.versions.producer = 8  # the last one with BatchNormWithGlobalNormalization
+    graph.versions.producer = 8  # the last layer with BatchNormWithGlobalNormalization
     floats = {"T": tf.float32}
 
     def add(name, op, *inputs, **attributes):
@@ -134,7 +134,7 @@ def written(graph, tmp_path):
 
 
 @pytest.mark.parametrize("side", [9, SIDE, 40])
-def test_ttur_is_the_graph_itself_from_its_own_resize_on(graph, side):
+def test_ttur_matches_the_graph_including_its_resize(graph, side):
     images = np.random.default_rng(1).integers(0, 256, [5, side, side, 3], np.uint8)
     fetches = ["pool_3/_reshape:0", "softmax/logits/MatMul:0", "softmax/logits:0"]
     features, logits, biased = run(graph, "Cast:0", fetches, images.astype("float32"))
@@ -146,7 +146,7 @@ def test_ttur_is_the_graph_itself_from_its_own_resize_on(graph, side):
     assert np.abs(result.logits - biased).max() > 0.1
 
 
-def test_clean_is_the_graph_after_pillows_resize(graph):
+def test_clean_matches_the_graph_after_pillows_resize(graph):
     images = np.random.default_rng(1).integers(0, 256, [5, 40, 40, 3], np.uint8)
     resized = (zoo.features.preprocess(images, SIDE, "bicubic") - 128) / 128
     fetches = ["pool_3/_reshape:0", "softmax/logits/MatMul:0"]
@@ -163,7 +163,7 @@ def test_grey_images_are_repeated_over_the_colours(graph):
     np.testing.assert_array_equal(extractor(grey).features, expected)
 
 
-def test_extractors_of_the_graph_carry_their_protocols(graph):
+def test_extractors_of_the_graph_have_their_protocols(graph):
     ttur, clean = (
         catalog._of_graph(f"inception-{protocol}", graph, "00") for protocol in ("ttur", "clean")
     )
@@ -173,13 +173,13 @@ def test_extractors_of_the_graph_carry_their_protocols(graph):
     assert clean.preprocessing["antialias"] and not ttur.preprocessing["antialias"]
 
 
-def test_the_structure_is_read_off_the_graph(graph):
+def test_the_structure_is_read_from_the_graph(graph):
     assert inception.structure(graph) == TINY
     assert list(TINY) == list(inception.STRUCTURE)
 
 
 @pytest.mark.parametrize("grid", ["half_pixel_centers", "align_corners"])
-def test_another_grid_of_the_resize_is_noticed(graph, grid):
+def test_another_grid_of_the_resize_is_detected(graph, grid):
     other = tf.compat.v1.GraphDef.FromString(graph.SerializeToString())
     (resize,) = (node for node in other.node if node.name == "ResizeBilinear")
     resize.attr[grid].b = True
@@ -209,7 +209,7 @@ def test_a_graph_without_inceptions_nodes_is_refused(tmp_path):
         zoo.features.get("inception-clean", path)
 
 
-def test_a_file_that_is_no_graph_is_refused(tmp_path):
+def test_a_file_without_a_graph_is_refused(tmp_path):
     path = tmp_path / "weights.pb"
     path.write_bytes(b"something else")
     with pytest.raises(ValueError, match="a file that is not a graph"):
@@ -234,7 +234,7 @@ def test_the_environment_names_the_file(monkeypatch, written):
 
 @pytest.fixture(scope="module")
 def keras_inception(tmp_path_factory):
-    """Keras's InceptionV3 in random weights, and their file."""
+    """Keras's InceptionV3 with random weights, and their file."""
     keras.utils.set_random_seed(0)
     model = keras.applications.InceptionV3(weights=None, classifier_activation=None)
     path = tmp_path_factory.mktemp("keras") / "inception.weights.h5"
@@ -263,19 +263,19 @@ def test_the_known_structure_has_the_convolutions_of_inception_v3(keras_inceptio
     assert inception.STRUCTURE["values in their kernels"] == values
 
 
-def test_the_keras_network_accepts_keras_weights_only(keras_inception):
+def test_the_keras_network_accepts_only_keras_weights(keras_inception):
     with pytest.raises(ValueError, match=f"MD5 {catalog.KERAS_MD5}. Received: "):
         zoo.features.get("keras-inceptionv3-imagenet", keras_inception[1])
     with pytest.raises(zoo.features.WeightsNotFound, match="is not a file"):
         zoo.features.get("keras-inceptionv3-imagenet", "absent.h5")
 
 
-def test_the_checksum_is_that_of_keras():
+def test_the_checksum_matches_keras():
     source = Path(inspect.getsourcefile(keras.applications.InceptionV3)).read_text()
     assert catalog.KERAS_MD5 in source and catalog.KERAS_FILE in source
 
 
-def test_a_failed_download_is_an_error(monkeypatch):
+def test_a_failed_download_raises(monkeypatch):
     def no_network(*args, **kwargs):
         raise Exception("URL fetch failure")
 

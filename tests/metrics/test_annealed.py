@@ -38,9 +38,9 @@ def posterior(x, spread=1.0):
     return tfd.MultivariateNormalTriL(tf.linalg.matvec(GAIN, x - B), spread * factor)
 
 
-def test_from_the_prior_it_finds_the_likelihood():
+def test_annealing_from_the_prior_estimates_the_likelihood():
     result = annealed_importance_sampling(log_likelihood, PRIOR, X, num_steps=500)
-    # Draws of the prior, as many as gradients taken: 500 moves of 10, 8 chains, and 1 that tunes.
+    # As many draws of the prior as gradients: 500 moves of 10 steps, 8 chains and 1 tuning chain.
     z = PRIOR.sample([500 * 10 * 9, 1], seed=0)
     weights = log_likelihood(z, X).numpy().astype(np.float64)
     plain = np.log(len(z)) - np.logaddexp.reduce(weights, 0)
@@ -61,7 +61,7 @@ def mean_weight_over(p, **settings):
 
 @pytest.mark.parametrize("num_steps", [2, 20])
 def test_the_mean_weight_is_unbiased_for_few_steps(num_steps):
-    # With 20 moves, values of the density kept from the move before would make it 20 % too low.
+    # With 20 moves, stale density values of the previous move would lower the mean by 20 %.
     ratio, error = mean_weight_over(
         stats.norm(0, np.sqrt(1 + 0.3**2)).pdf(1.5),
         log_likelihood=lambda z, x: tfd.Independent(tfd.Normal(z, 0.3), 1).log_prob(x),
@@ -74,7 +74,7 @@ def test_the_mean_weight_is_unbiased_for_few_steps(num_steps):
     assert ratio == pytest.approx(1, abs=4 * error) and error < 0.02
 
 
-def test_another_start_and_tuned_step_sizes_do_not_bias_the_mean_weight():
+def test_initial_distributions_and_tuned_step_sizes_do_not_bias_the_mean_weight():
     ratio, error = mean_weight_over(
         np.exp(-EXACT[0]),
         log_likelihood=log_likelihood,
@@ -99,7 +99,7 @@ def test_chains_from_the_exact_posterior_give_the_exact_value():
 
 
 def test_one_step_is_importance_sampling_from_the_prior():
-    """Of one image and the same draws: the weight is taken before the only move."""
+    """One image and equal draws: the weight is computed before the only move."""
     result = annealed_importance_sampling(
         log_likelihood, PRIOR, X[:1], num_steps=1, num_chains=500, step_size=0.1, seed=4
     )
@@ -111,7 +111,7 @@ def test_one_step_is_importance_sampling_from_the_prior():
     assert result.details["ess"] == pytest.approx(p.sum() ** 2 / (p**2).sum(), rel=1e-4)
 
 
-def test_more_steps_tighten_the_bound_and_equal_seeds_repeat_it():
+def test_more_steps_tighten_the_bound_and_equal_seeds_give_equal_results():
     short, again, other, longer = (
         annealed_importance_sampling(
             log_likelihood, PRIOR, X, num_steps=steps, num_chains=2, step_size=0.05, seed=seed
@@ -135,7 +135,7 @@ def trained():
     return model, data.arrays("test")[0][:30]
 
 
-def test_it_agrees_with_importance_sampling_for_a_trained_vae(trained):
+def test_annealing_agrees_with_importance_sampling_for_a_trained_vae(trained):
     model, x = trained
     importance = negative_log_likelihood(model, x, 2000)
     settings = {"num_steps": 150, "num_chains": 8}
@@ -152,7 +152,7 @@ def test_it_agrees_with_importance_sampling_for_a_trained_vae(trained):
 
 
 def test_progress_counts_observations():
-    seen = []
+    calls = []
     annealed_importance_sampling(
         log_likelihood,
         PRIOR,
@@ -161,20 +161,20 @@ def test_progress_counts_observations():
         num_chains=1,
         step_size=0.1,
         batch_size=15,
-        progress=lambda *at: seen.append(at),
+        progress=lambda *at: calls.append(at),
     )
-    assert seen == [(15, 20), (20, 20)]
+    assert calls == [(15, 20), (20, 20)]
 
 
 def aae(**changes):
     return build("aae_digits", **({"posterior": "deterministic"} | changes))
 
 
-def test_an_adversarial_autoencoder_has_a_likelihood_by_its_prior(trained):
+def test_an_adversarial_autoencoder_has_a_likelihood_under_its_prior(trained):
     _, x = trained
     model = aae(prior_scale=0.5)
     result = annealed_nll(model, x[:5], num_steps=200, num_chains=8)
-    # In two dimensions, and untrained, the mean over draws from the prior is as good.
+    # For an untrained model in two dimensions, the mean over prior draws is as accurate.
     z = model.prior().sample([20_000], seed=0)
     weights = np.stack([model.likelihood(z).log_prob(image) for image in x[:5]]).astype(np.float64)
     plain = np.log(20_000) - np.logaddexp.reduce(weights, 1)
@@ -205,7 +205,7 @@ class Wrapped(zoo.distributions.Part):
     def __init__(self, other):
         super().__init__()
         self.other = other
-        self.network = other.network  # By which a model knows the shape of its images.
+        self.network = other.network  # The source of a model's image shape.
 
     def call(self, x, y=None, training=False):
         return self.other(x, y, training=training)
@@ -222,7 +222,7 @@ def test_a_posterior_without_a_family_is_accepted(trained):
         assert have.value == pytest.approx(want.value, rel=1e-5)
 
 
-def test_a_density_known_only_at_its_own_draws_is_refused_as_a_start(trained):
+def test_a_density_known_only_at_its_draws_is_refused_as_initial_distribution(trained):
     _, x = trained
     vae = build("vae_digits", posterior="planar")
     assert nearest_start(vae) == "prior"
@@ -246,7 +246,7 @@ def test_settings_out_of_range_are_refused(settings, message):
         annealed_importance_sampling(log_likelihood, PRIOR, **({"x": X} | settings))
 
 
-def test_a_likelihood_of_zero_everywhere_gives_no_number():
+def test_a_likelihood_of_zero_everywhere_is_refused():
     with pytest.raises(ValueError, match="inf for image 0"):
         annealed_importance_sampling(
             lambda z, x: log_likelihood(z, x) - np.inf, PRIOR, X, num_steps=2, step_size=0.1

@@ -1,4 +1,4 @@
-"""The classifier score in its extremes, and against SciPy's divergences."""
+"""The classifier score in extreme cases and against SciPy's divergences."""
 
 import itertools
 
@@ -20,7 +20,7 @@ def logits():
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
-def test_certain_predictions_of_equally_frequent_classes_give_their_number(classes):
+def test_certain_predictions_of_equal_classes_give_the_number_of_classes(classes):
     certain = 1e4 * np.eye(classes)
     assert classifier_score(certain, splits=1).value == pytest.approx(classes, rel=1e-12)
 
@@ -37,13 +37,13 @@ def test_certain_predictions_of_unequal_classes_give_the_exponential_of_the_entr
     assert classifier_score(certain, splits=1).value == pytest.approx(expected, rel=1e-12)
 
 
-def test_one_part_is_the_definition(logits):
+def test_a_single_part_matches_the_definition(logits):
     result = classifier_score(logits, splits=1)
     assert result.value == pytest.approx(definition(logits), rel=1e-12)
     assert result.stderr is None and result.n_fake == 103
 
 
-def test_parts_are_those_of_a_seeded_shuffle(logits):
+def test_parts_come_from_a_seeded_shuffle(logits):
     result = classifier_score(logits, splits=4, seed=3)
     order = np.random.default_rng(3).permutation(103)
     bounds = [0, 26, 52, 78, 103]
@@ -54,14 +54,14 @@ def test_parts_are_those_of_a_seeded_shuffle(logits):
     assert result.estimator == {"splits": 4, "seed": 3, "dtype": "float64"}
 
 
-def test_the_seed_matters_and_the_order_of_data_does_not(logits):
+def test_the_score_depends_on_the_seed_and_not_on_the_order_of_the_data(logits):
     a, b, c = (classifier_score(logits, seed=seed).value for seed in (1, 1, 2))
     assert a == b != c
     certain = 1e4 * np.eye(4)[np.repeat(np.arange(4), 250)]
     assert classifier_score(certain, splits=4).value > 3.8
 
 
-def test_a_common_shift_of_logits_does_not_matter(logits):
+def test_a_common_shift_of_logits_does_not_change_the_score(logits):
     shifted = logits + np.linspace(-1e4, 1e4, 103)[:, None]
     assert classifier_score(shifted).value == pytest.approx(classifier_score(logits).value)
 

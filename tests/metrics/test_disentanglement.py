@@ -1,4 +1,4 @@
-"""Disentanglement scores of codes whose scores are known."""
+"""Disentanglement scores of codes with known scores."""
 
 import itertools
 
@@ -59,7 +59,7 @@ def test_scores_depend_on_the_axes_and_not_on_their_order(name):
     skewed = IDENTITY + 0.3 * NOISE
     score = float(SCORES[name](skewed, FACTORS))
     assert float(SCORES[name](skewed[:, [2, 0, 1]], FACTORS)) == pytest.approx(score, abs=0.02)
-    # beta-VAE's classifier sees all dimensions, and a rotation hardly troubles it.
+    # beta-VAE's classifier uses all dimensions, so that a rotation changes its score little.
     least = 0.01 if name == "beta-VAE" else 0.05
     assert float(SCORES[name](ROTATED, FACTORS)) < score - least
 
@@ -67,12 +67,12 @@ def test_scores_depend_on_the_axes_and_not_on_their_order(name):
 # Mutual information ------------------------------------------------------------------------------
 
 
-def test_binning_by_hand():
+def test_binning_matches_a_hand_computed_example():
     binned = disentanglement._binned(np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), 3)
     np.testing.assert_array_equal(binned, [1, 1, 2, 2, 3, 3])
 
 
-def test_mutual_information_and_entropy_are_those_of_the_histogram():
+def test_mutual_information_and_entropy_match_the_histogram():
     codes = IDENTITY[:, ::-1] + NOISE
     details = mutual_information_gap(codes, FACTORS, bins=7).details
     for f, d in itertools.product(range(3), range(3)):
@@ -88,8 +88,8 @@ def test_mutual_information_and_entropy_are_those_of_the_histogram():
     np.testing.assert_allclose(details["entropy"], entropy, rtol=1e-12)
 
 
-def test_the_gap_by_hand():
-    """All combinations once: one code is the first factor, one only whether the second is > 1."""
+def test_the_gap_matches_a_hand_computed_example():
+    """All combinations once: one code is the first factor, one the indicator of the second > 1."""
     factors = np.array(list(itertools.product(range(2), range(4))))
     codes = np.stack([factors[:, 0], factors[:, 1] > 1, factors[:, 1] == 0], axis=1).astype(float)
     score = mutual_information_gap(codes, factors)
@@ -102,7 +102,7 @@ def test_duplicated_codes_have_no_gap():
     assert float(mutual_information_gap(np.tile(IDENTITY, 2), FACTORS)) == 0
 
 
-def test_the_information_of_independent_codes_is_at_the_chance_level():
+def test_independent_codes_have_the_information_of_chance():
     rng = np.random.default_rng(0)
     factors = rng.integers(10, size=(10_000, 4))
     score = mutual_information_gap(rng.random((10_000, 20)), factors)
@@ -126,7 +126,7 @@ def test_the_information_of_independent_codes_is_at_the_chance_level():
         # Two dimensions for each factor; one dimension for two factors.
         (np.repeat(np.eye(5), 2, axis=0), (1, 1 - np.log(2) / np.log(10))),
         (np.repeat(np.eye(5), 2, axis=1), (1 - np.log(2) / np.log(10), 1)),
-        # Of two factors, a dimension of weight 3 knows one, and one of weight 1 both alike.
+        # A dimension of weight 3 encodes one of two factors, and one of weight 1 both equally.
         (np.array([[3.0, 0.0], [0.5, 0.5]]), (3 / 4, None)),
     ],
 )
@@ -144,13 +144,13 @@ def test_concentration_is_one_minus_the_weighted_entropy():
 
 
 def test_duplicated_codes_are_disentangled_but_not_complete():
-    # Each tree splits on the one or the other of two equal dimensions at random, about as often.
+    # Each tree splits on either of two equal dimensions at random, with equal frequencies.
     scores = small_dci(np.tile(IDENTITY, 2))
     assert float(scores["disentanglement"]) == pytest.approx(1, abs=1e-6)
     assert float(scores["completeness"]) == pytest.approx(1 - np.log(2) / np.log(6), abs=0.02)
 
 
-def test_importances_and_informativeness_are_those_of_the_trees():
+def test_importances_and_informativeness_match_the_trees():
     codes = IDENTITY[:300] + NOISE[:300]
     scores = small_dci(codes)
     trees = GradientBoostingClassifier(random_state=0).fit(codes[:150], FACTORS[:150, 1])
@@ -169,7 +169,7 @@ def test_importances_and_informativeness_are_those_of_the_trees():
 
 
 def test_sap_of_two_values_is_one_minus_chance():
-    """One dimension tells a factor of two values always, any other half of the time."""
+    """One dimension predicts a factor of two values always, any other half of the time."""
     factors = np.array(list(itertools.product(range(2), repeat=3)) * 50)
     score = split(sap, factors + 0.5, factors)
     np.testing.assert_allclose(score.details["scores"], 0.5 + 0.5 * np.eye(3))
@@ -220,7 +220,7 @@ def test_examples_are_drawn_uniformly_from_their_group():
 
 
 def test_factor_vae_votes_for_the_constant_dimension():
-    """The first factor drives a dimension that varies widely, the third one that hardly does."""
+    """The first factor drives a dimension of large variance, the third one of small variance."""
     codes = np.column_stack([IDENTITY * [100, 1, 0.1], NOISE])
     score = factor_vae_score(codes, FACTORS, num_train=300, num_eval=90)
     np.testing.assert_array_equal(score.details["votes"], 100 * np.eye(3, 6))
@@ -230,8 +230,8 @@ def test_factor_vae_votes_for_the_constant_dimension():
 def test_factor_vae_compares_relative_variances():
     """Each dimension varies a little around its factor, in units from 0.1 to 100.
 
-    The variance within a draw is 4 % of the whole variance in the fixed dimension, whatever its unit.
-    Divided by the standard deviation instead, the smallest unit would always win.
+    The variance within a draw is 4 % of the whole variance in the fixed dimension, for any unit.
+    Divided by the standard deviation instead, the smallest unit would always be selected.
     """
     codes = (IDENTITY + 0.2 * NOISE) * [100, 1, 0.1]
     score = factor_vae_score(codes, FACTORS, num_train=300, num_eval=90)
@@ -239,7 +239,7 @@ def test_factor_vae_compares_relative_variances():
     assert float(score) == 1
 
 
-def test_factor_vae_of_noise_is_chance():
+def test_the_factor_vae_score_of_noise_is_at_chance():
     score = factor_vae_score(NOISE, FACTORS, num_train=1500, num_eval=1500)
     assert float(score) == pytest.approx(1 / 3, abs=0.05)
     assert score.details["chance"] == pytest.approx(1 / 3)
@@ -252,7 +252,7 @@ def test_a_collapsed_dimension_lowers_factor_vae_unless_it_is_excluded():
     codes = np.column_stack([IDENTITY + 0.5 * NOISE, collapsed, np.full(1500, 7.0)])
     pruned = factor_vae_score(codes, FACTORS, num_train=300, num_eval=300)
     kept = factor_vae_score(codes, FACTORS, num_train=300, num_eval=300, min_std=0)
-    # The constant one never takes part.
+    # The constant dimension is always excluded.
     assert (pruned.details["active_dims"], kept.details["active_dims"]) == (3, 4)
     assert float(pruned) > 0.95 > 0.6 > float(kept)
 
@@ -292,7 +292,7 @@ def test_invalid_codes_and_factors_are_refused(score, codes, factors, message):
 
 
 @pytest.mark.parametrize("score", [dci, sap])
-def test_test_examples_must_fit_the_training_examples(score):
+def test_incompatible_test_examples_are_refused(score):
     with pytest.raises(ValueError, match=r"`codes_train` and `codes_test`.*\(1500, 2\)"):
         score(IDENTITY, FACTORS, IDENTITY[:, :2], FACTORS)
     with pytest.raises(ValueError, match=r"`factors_train` and `factors_test`.*\(1500, 2\)"):
@@ -311,7 +311,7 @@ def test_a_single_factor_is_refused():
     assert float(mutual_information_gap(IDENTITY, one)) > 0.95
 
 
-def test_values_too_rare_for_a_draw_are_refused_by_name():
+def test_the_error_of_values_too_rare_for_a_draw_names_them():
     factors = FACTORS.copy()
     factors[7, 1] = 9
     with pytest.raises(ValueError, match=r"needs 64 examples.*Received: 1 of value 9 of factor 1"):

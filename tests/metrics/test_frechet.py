@@ -34,7 +34,7 @@ def by_sqrtm(x, y):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_two_dimensions(method):
+def test_two_dimensions_match_the_closed_form(method):
     a, b = random_covariance(2, 1), random_covariance(2, 2)
     root = np.sqrt(np.trace(a @ b) + 2 * np.sqrt(np.linalg.det(a) * np.linalg.det(b)))
     expected = 3**2 + 4**2 + np.trace(a) + np.trace(b) - 2 * root
@@ -49,7 +49,7 @@ def test_two_dimensions(method):
         ("auto", 0.0),
     ],
 )
-def test_scaled_covariance(method, scale):
+def test_scaled_covariances_match_the_closed_form(method, scale):
     x = sample_of(random_covariance(7, 3))
     value = frechet_distance(x, scale * x, method).value
     trace = np.trace(np.cov(x.T))
@@ -58,7 +58,7 @@ def test_scaled_covariance(method, scale):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_commuting_covariances_of_a_wide_spectrum(method):
+def test_commuting_covariances_of_a_wide_spectrum_match_the_closed_form(method):
     basis = np.linalg.qr(np.random.default_rng(4).normal(size=(20, 20)))[0]
     a, b = np.logspace(0, -9, 20), np.roll(np.logspace(-9, 0, 20), 3)
     x, y = (sample_of(basis * v @ basis.T, seed=s) for s, v in enumerate((a, b)))
@@ -67,19 +67,19 @@ def test_commuting_covariances_of_a_wide_spectrum(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_general_covariances_against_scipys_root(method):
+def test_general_covariances_match_scipys_root(method):
     x, y = (sample_of(random_covariance(11, s), mean=s, seed=s) for s in (5, 6))
     assert frechet_distance(x, y, method).value == pytest.approx(by_sqrtm(x, y), rel=1e-10)
 
 
-def test_one_dimension_is_means_and_standard_deviations():
+def test_one_dimension_compares_means_and_standard_deviations():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(50, 1)), 3 + 2 * rng.gamma(2.0, size=(30, 1))
     expected = (x.mean() - y.mean()) ** 2 + (x.std(ddof=1) - y.std(ddof=1)) ** 2
     assert frechet_distance(x, y).value == pytest.approx(expected, rel=1e-12)
 
 
-def test_it_is_the_optimal_transport_between_gaussians_on_a_line():
+def test_the_distance_is_the_optimal_transport_between_gaussians_on_a_line():
     # Of two normals on a line: the mean squared difference of their quantiles.
     u = (np.arange(200_000) + 0.5) / 200_000
     quantiles = stats.norm(1, 2).ppf(u) - stats.norm(-0.5, 0.7).ppf(u)
@@ -90,7 +90,7 @@ def test_it_is_the_optimal_transport_between_gaussians_on_a_line():
 # Singular covariances -------------------------------------------------------------------------
 
 
-def test_covariances_of_rank_one():
+def test_covariances_of_rank_one_match_the_closed_form():
     # C = u uᵀ and v vᵀ: the root of C₁C₂ has the one eigenvalue |u·v|.
     u, v = np.random.default_rng(0).normal(size=(2, 6))
     x, y = np.stack([u, -u]) / np.sqrt(2), np.stack([v, -v, v, -v]) * np.sqrt(3) / 2
@@ -101,7 +101,7 @@ def test_covariances_of_rank_one():
 
 
 @pytest.mark.parametrize("sizes", [(2, 2), (5, 12), (12, 200), (200, 12)])
-def test_fewer_examples_than_features(sizes):
+def test_fewer_examples_than_features_match_the_small_product(sizes):
     rng = np.random.default_rng(1)
     x, y = (rng.normal(size=(n, 40)) * np.linspace(0.1, 2, 40) for n in sizes)
     # The root's nonzero eigenvalues are those of the small product X₁X₂ᵀX₂X₁ᵀ of centred features.
@@ -119,7 +119,7 @@ def test_fewer_examples_than_features(sizes):
     assert moments.value == pytest.approx(auto.value, rel=1e-6)
 
 
-def test_features_that_are_never_active():
+def test_inactive_features_do_not_change_the_distance():
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(100, 5)), rng.normal(size=(90, 5)) + 1
     dead = np.zeros((100, 3))
@@ -130,8 +130,8 @@ def test_features_that_are_never_active():
         frechet_distance(np.hstack([x, dead]), np.hstack([y, dead[:90]]), "cholesky")
 
 
-def test_a_repeated_feature():
-    # Its second pivot is rounding error, of either sign: Cholesky may go through, to no avail.
+def test_a_repeated_feature_doubles_the_distance():
+    # The second pivot is rounding error of either sign: Cholesky may succeed with a wrong result.
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(200, 1)), 2 * rng.normal(size=(300, 1)) + 1
     result = frechet_distance(np.hstack([x, x]), np.hstack([y, y]))
@@ -151,7 +151,7 @@ def test_negative_eigenvalues_are_counted_as_0():
 
 @pytest.mark.parametrize("n", [2, 3, 9, 50])
 @pytest.mark.parametrize("offset", [0.0, 0.3, 1e6])
-def test_collapsed_sets(n, offset):
+def test_collapsed_sets_match_the_closed_form(n, offset):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(20, 8)) + offset
     point = np.full((n, 8), offset + 0.1)
@@ -168,7 +168,7 @@ def test_collapsed_sets(n, offset):
 
 @pytest.mark.parametrize("n", [2, 5, 31, 32, 33, 500])
 @pytest.mark.parametrize("method", ["auto", "eigen"])
-def test_a_set_against_itself_is_0(n, method):
+def test_a_set_has_distance_0_from_itself(n, method):
     x = np.random.default_rng(n).normal(size=(n, 32)) * np.logspace(0, -6, 32)
     result = frechet_distance(x, x, method)
     assert result.value == 0 and result.details["rounded_to_zero"]
@@ -183,7 +183,7 @@ def test_small_distances_above_rounding_are_kept():
     assert not result.details["rounded_to_zero"]
 
 
-def test_symmetry_shift_order_and_rotation():
+def test_the_distance_is_symmetric_and_invariant_to_shift_order_and_rotation():
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(80, 6)) * 2, rng.normal(size=(60, 6)) + 0.5
     value = frechet_distance(x, y).value
@@ -206,7 +206,7 @@ def test_a_distance_splits_into_means_and_covariances():
 # Moments --------------------------------------------------------------------------------------
 
 
-def test_moments_against_numpy():
+def test_moments_match_numpy():
     x = np.random.default_rng(0).normal(size=(103, 5)).astype("float32") * [1, 2, 3, 4, 5] + 2
     moments = Moments.of(x, block=10)
     assert moments.n == 103 and moments.dim == 5
@@ -227,7 +227,7 @@ def test_moments_of_parts_add_up():
         assert frechet_distance(a, b).value == pytest.approx(expected, rel=1e-11)
 
 
-def test_features_far_from_the_origin():
+def test_features_far_from_the_origin_keep_their_precision():
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(2, 3000, 16))
     y *= np.linspace(0.5, 2, 16)
@@ -245,7 +245,7 @@ def test_float32_features_are_summed_in_float64():
     assert frechet_distance(x, y).value == pytest.approx(exact, rel=1e-9)
 
 
-def test_moments_do_not_change():
+def test_moments_are_immutable():
     x = np.ones((3, 2))
     moments = Moments.of(x)
     with pytest.raises(ValueError, match="read-only"):
@@ -282,7 +282,7 @@ def test_the_bias_is_the_mean_distance_of_two_sets_of_one_gaussian(eigenvalues, 
     assert np.mean(values) == pytest.approx(expected, abs=3 * stderr + 0.01 * expected)
 
 
-def test_the_bias_in_one_dimension():
+def test_the_bias_in_one_dimension_matches_the_approximation():
     # E (m₁ - m₂)² = λ (1/n + 1/m); Var of a standard deviation is about λ / 2(n - 1).
     expected = 3 * (1 / 10 + 1 / 20) + 3 / 2 * (1 / 9 + 1 / 19)
     assert frechet_bias([[3.0]], 10, 20) == pytest.approx(expected)
@@ -357,7 +357,7 @@ def test_invalid_moments_are_refused(n, total, outer, message):
         Moments(n, total, outer)
 
 
-def test_moments_of_other_features_and_of_too_few():
+def test_moments_of_other_features_and_of_too_few_examples_are_refused():
     with pytest.raises(ValueError, match="3 and 2"):
         Moments.of(GOOD) + Moments.of(GOOD[:, :2])
     with pytest.raises(ValueError, match="at least 2"):

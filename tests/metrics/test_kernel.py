@@ -40,13 +40,13 @@ def small_tiles(monkeypatch):
 # Values ---------------------------------------------------------------------------------------
 
 
-def test_kernel_distance_by_whole_matrices(sets, small_tiles):
+def test_the_kernel_distance_matches_whole_matrices(sets, small_tiles):
     x, y = sets
     assert kernel_distance(x, y).value == pytest.approx(cubic_distance(x, y), rel=1e-12)
     assert kernel_distance(y, x).value == pytest.approx(cubic_distance(x, y), rel=1e-12)
 
 
-def test_kernel_distance_by_hand():
+def test_the_kernel_distance_matches_a_hand_computed_example():
     # Kernel (xy + 1)³: k(0, 1) = 1; of the others k(1, 2) = 27, k(1, 0) = k(2, 0) = 1; across 1, 1,
     # 1 from 0, and 8, 27, 1 from 1.
     value = kernel_distance(np.float64([[0], [1]]), np.float64([[1], [2], [0]])).value
@@ -54,7 +54,7 @@ def test_kernel_distance_by_hand():
 
 
 @pytest.mark.parametrize("name", ["rbf", "imq"])
-def test_mmd_by_whole_matrices(sets, small_tiles, name):
+def test_mmd_matches_whole_matrices(sets, small_tiles, name):
     x, y = sets
 
     def k(a, b):
@@ -126,7 +126,7 @@ def test_the_closed_form_of_a_shift_has_a_known_value():
 
 
 @pytest.mark.parametrize("n, m", [(60, 60), (40, 130)])
-def test_kernel_distance_of_gaussians_of_other_scale(n, m):
+def test_the_kernel_distance_of_gaussians_of_other_scale_matches_the_closed_form(n, m):
     values, _ = spread(
         kernel_distance,
         lambda rng: (rng.normal(size=(n, 4)), rng.normal(size=(m, 4)) * np.sqrt(2)),
@@ -135,7 +135,7 @@ def test_kernel_distance_of_gaussians_of_other_scale(n, m):
 
 
 @pytest.mark.parametrize("n, m", [(100, 100), (40, 150)])
-def test_kernel_distance_of_gaussians_of_other_mean(n, m):
+def test_the_kernel_distance_of_gaussians_of_other_mean_matches_the_closed_form(n, m):
     mean = np.full(16, 0.5)
     values, stderrs = spread(
         kernel_distance, lambda rng: (rng.normal(size=(n, 16)) + mean, rng.normal(size=(m, 16)))
@@ -167,7 +167,7 @@ def mmd_of_gaussians_imq(square, mean, scale):
 
 @pytest.mark.parametrize("name", ["rbf", "imq"])
 @pytest.mark.parametrize("n, m", [(80, 80), (150, 40)])
-def test_mmd_of_gaussians(name, n, m):
+def test_mmd_of_gaussians_matches_the_closed_form(name, n, m):
     mean, scale = np.array([0.6, -0.2, 0.0]), 0.7
     values, stderrs = spread(
         lambda x, y: maximum_mean_discrepancy(x, y, name),
@@ -208,7 +208,7 @@ def by_definition(xx, yy, xy):
     )
 
 
-def test_the_standard_error_by_its_definition(sets, small_tiles):
+def test_the_standard_error_matches_its_definition(sets, small_tiles):
     x, y = sets
     k = [rbf_kernel(a, b, gamma=0.1) for a, b in ((x, x), (y, y), (x, y))]
     result = maximum_mean_discrepancy(x, y, bandwidth=np.sqrt(5))
@@ -216,8 +216,8 @@ def test_the_standard_error_by_its_definition(sets, small_tiles):
 
 
 @pytest.mark.parametrize("distance", [kernel_distance, maximum_mean_discrepancy])
-def test_the_standard_error_of_equal_distributions_is_about_right(distance):
-    # There the first-order term is 0; to leave out the second would make it far too small.
+def test_the_standard_error_of_equal_distributions_is_nearly_the_spread(distance):
+    # The first-order term is 0; the standard error consists of the second-order term.
     values, stderrs = spread(
         distance, lambda rng: (rng.normal(size=(60, 16)), rng.normal(size=(90, 16)))
     )
@@ -242,7 +242,7 @@ def test_the_unbiased_estimate_of_a_set_against_itself_is_negative(sets):
     assert expected < 0
 
 
-def test_constant_sets():
+def test_constant_sets_match_the_kernel_values():
     x, y = np.full((10, 3), 1.0), np.full((12, 3), 2.0)
     result = kernel_distance(x, y)
     # k(x, x) = 2³, k(y, y) = 5³, k(x, y) = 3³.
@@ -254,7 +254,7 @@ def test_constant_sets():
 # Subsets and blocks ---------------------------------------------------------------------------
 
 
-def test_a_subset_of_all_is_all(sets):
+def test_a_subset_of_all_examples_gives_the_full_estimate(sets):
     x, y = sets
     n = len(y)
     full, subsets = (
@@ -269,12 +269,12 @@ def test_subsets_are_drawn_without_replacement_and_averaged(sets):
     x, y = sets
     result = kernel_distance(x, y, "subsets", subset_size=8, num_subsets=2000)
     full = kernel_distance(x, y).value
-    # The mean over all subsets is the U-statistic of all; a point drawn twice would spoil it.
+    # The mean over all subsets is the U-statistic of all; points drawn twice would change it.
     tolerance = 3.5 * result.details["std_over_subsets"] / np.sqrt(2000)
     assert tolerance < abs(full) and result.value == pytest.approx(full, abs=tolerance)
 
 
-def test_one_block_is_all(sets):
+def test_one_block_gives_the_full_estimate(sets):
     x, y = sets
     result = kernel_distance(x, y, "blocks", block_size=57)
     assert result.value == pytest.approx(cubic_distance(x, y), rel=1e-12)
@@ -282,18 +282,18 @@ def test_one_block_is_all(sets):
 
 
 def test_blocks_are_disjoint_and_complete(sets, monkeypatch):
-    seen = []
+    calls = []
 
     def fake_discrepancy(x, y, _):
-        seen.append((x, y))
-        return kernel._Discrepancy(float(len(seen)), None, 0.0, 0.0)
+        calls.append((x, y))
+        return kernel._Discrepancy(float(len(calls)), None, 0.0, 0.0)
 
     monkeypatch.setattr(kernel, "_discrepancy", fake_discrepancy)
     x, y = sets
     result = kernel_distance(x, y, "blocks", block_size=20)
-    assert len(seen) == 3
+    assert len(calls) == 3
     for which, whole in enumerate((x, y)):
-        parts = [part[which] for part in seen]
+        parts = [part[which] for part in calls]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
         together = np.concatenate(parts)
         assert not np.array_equal(together, whole)
@@ -365,14 +365,14 @@ def test_settings_out_of_range_are_refused(settings, message):
         kernel_distance(GOOD, GOOD, **settings)
 
 
-def test_too_small_sets_for_the_blocks_are_refused():
+def test_sets_that_are_too_small_for_the_blocks_are_refused():
     with pytest.raises(ValueError, match="2 blocks, of 10 and 3"):
         kernel_distance(GOOD, GOOD[:3], "blocks", block_size=5)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("scale", [1e100, 1e30])
-def test_features_whose_cubes_overflow_when_squared(scale):
+def test_features_whose_cubes_overflow_are_refused(scale):
     with pytest.raises(ValueError, match="float64"):
         kernel_distance(GOOD * scale, GOOD)
 

@@ -20,7 +20,7 @@ def vae(**changes):
 
 
 def encoded(model, x):
-    """Means and standard deviations of q(z | x), from the network's output alone."""
+    """Means and standard deviations of q(z | x), from the output of the network alone."""
     loc, raw = np.split(model.posterior.network(x).numpy().astype(np.float64), 2, -1)
     return loc, 1e-4 + np.logaddexp(0, raw)
 
@@ -43,9 +43,9 @@ def test_the_rate_is_the_formula_for_normals(binary):
     assert rate.estimator["method"] == "exact" and rate.n_real == 40
 
 
-def test_the_distortion_is_scipys_bernoulli_at_the_drawn_latents(binary):
+def test_the_distortion_matches_scipys_bernoulli_at_the_drawn_latents(binary):
     model = vae()
-    # One batch: its seed is [seed, 0], and z is drawn with it here again.
+    # The seed of the single batch is [seed, 0]; z is drawn again with it.
     z = model.posterior(binary).sample(seed=tf.constant([5, 0]))
     p = special.expit(model.likelihood.network(z).numpy().astype(np.float64))
     expected = -stats.bernoulli.logpmf(binary, p).sum((1, 2, 3))
@@ -64,10 +64,10 @@ def test_rate_plus_distortion_is_the_loss_of_the_model(binary):
     assert terms["rate"].value + terms["distortion"].value == pytest.approx(loss, rel=2e-3)
 
 
-def test_without_a_formula_the_rate_is_estimated(binary):
+def test_a_rate_without_a_formula_is_estimated(binary):
     model = vae(latent_dim=2)
     model.prior = zoo.NormalPetals()
-    # A dense stand-in for the expectation: many draws of log q - log p.
+    # An estimate of the expectation from many draws of log q - log p.
     q = model.posterior(binary)
     z = q.sample(4000, seed=1)
     expected = (q.log_prob(z) - model.prior().log_prob(z)).numpy().mean()
@@ -81,7 +81,7 @@ def test_a_bernoulli_of_grey_images_gives_a_cross_entropy(digits):
     assert rate_and_distortion(vae(), digits)["distortion"].details["cross_entropy"] is True
 
 
-def test_a_model_without_the_parts_is_refused(digits):
+def test_a_model_without_posterior_and_likelihood_is_refused(digits):
     gan = build("gan_digits")
     with pytest.raises(ValueError, match="a GAN without posterior and likelihood"):
         rate_and_distortion(gan, digits)
@@ -173,7 +173,7 @@ def with_covariance(covariance, n=500):
     return white @ np.linalg.cholesky(covariance).T + 3.0
 
 
-def test_it_is_the_formula_for_the_sample_covariance():
+def test_the_total_correlation_matches_the_formula_for_the_sample_covariance():
     factor = np.random.default_rng(1).normal(size=(4, 4))
     covariance = factor @ factor.T
     expected = (np.log(np.diag(covariance)).sum() - np.linalg.slogdet(covariance)[1]) / 2

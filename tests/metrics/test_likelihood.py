@@ -69,7 +69,7 @@ def linear_gaussian():
 
 @pytest.mark.parametrize("num_samples", [1, 2, 50])
 @pytest.mark.parametrize("batch_size", [5, 500])
-def test_with_the_exact_posterior_any_number_of_samples_gives_the_exact_value(
+def test_the_exact_posterior_gives_the_exact_value_for_any_number_of_samples(
     linear_gaussian, num_samples, batch_size
 ):
     model, x, exact = linear_gaussian
@@ -86,10 +86,12 @@ def test_with_the_exact_posterior_any_number_of_samples_gives_the_exact_value(
     }
 
 
-def test_with_another_posterior_the_bound_tightens_with_more_samples(linear_gaussian):
+def test_the_bound_of_another_posterior_tightens_with_more_samples(linear_gaussian):
     model, x, exact = linear_gaussian
-    wide, many = model(spread=2.0), np.repeat(x, 100, 0)
-    gaps = [negative_log_likelihood(wide, many, k).value + exact.mean() for k in (1, 4, 16, 256)]
+    wide, repeated = model(spread=2.0), np.repeat(x, 100, 0)
+    gaps = [
+        negative_log_likelihood(wide, repeated, k).value + exact.mean() for k in (1, 4, 16, 256)
+    ]
     # With one sample it is the ELBO, short of log p(x) by KL(q(z | x) || p(z | x)).
     assert gaps[0] == pytest.approx(LATENT * (-np.log(2) + (2**2 - 1) / 2), abs=0.1)
     assert gaps == sorted(gaps, reverse=True)
@@ -103,12 +105,12 @@ def test_the_estimate_depends_on_the_seed_only(linear_gaussian):
     assert a == b != c
 
 
-def test_no_two_batches_and_no_two_rounds_share_their_noise(linear_gaussian):
+def test_batches_and_rounds_have_independent_noise(linear_gaussian):
     model, x, exact = linear_gaussian
     wide, same = model(spread=2.0), np.repeat(x[:1], 2, 0)
     apart = negative_log_likelihood(wide, same, 1, batch_size=1)
-    assert apart.stderr > 0  # Of one image twice: the draws differ.
-    # 100 samples are one round. Were a second round the first again, it would change nothing.
+    assert apart.stderr > 0  # The same image twice: the draws differ.
+    # 100 samples are one round. A second round with the same noise would not change the value.
     one, two = (negative_log_likelihood(wide, same, k).value for k in (100, 200))
     assert one != pytest.approx(two, abs=1e-5)
     assert two == pytest.approx(-exact[0], abs=0.2)
@@ -116,10 +118,10 @@ def test_no_two_batches_and_no_two_rounds_share_their_noise(linear_gaussian):
 
 def test_progress_counts_all_samples(linear_gaussian):
     model, x, _ = linear_gaussian
-    seen = []
-    negative_log_likelihood(model(), x, 150, 20, progress=lambda *at: seen.append(at))
+    calls = []
+    negative_log_likelihood(model(), x, 150, 20, progress=lambda *at: calls.append(at))
     total = 23 * 150
-    assert seen == [(n, total) for n in (20 * 100, 20 * 150, 20 * 150 + 3 * 100, total)]
+    assert calls == [(n, total) for n in (20 * 100, 20 * 150, 20 * 150 + 3 * 100, total)]
 
 
 def test_a_single_image_has_no_standard_error(linear_gaussian):
@@ -135,7 +137,7 @@ def vae(**changes):
 def test_binary_images_under_a_bernoulli_have_bits(digits):
     black_and_white = (digits[:20] > 0.5).astype("float32")
     result = negative_log_likelihood(vae(), black_and_white, 2)
-    # An untrained model says about one bit for each pixel.
+    # An untrained model needs about one bit for each pixel.
     assert result.details["bits_per_dim"] == pytest.approx(result.value / 64 / np.log(2))
     assert 0.8 < result.details["bits_per_dim"] < 1.3
 
@@ -168,7 +170,7 @@ def test_a_gan_has_no_likelihood(digits):
         negative_log_likelihood(model, digits[:5], 2)
 
 
-def test_images_beyond_0_and_1_and_no_images_are_refused(linear_gaussian):
+def test_images_out_of_range_and_empty_sets_are_refused(linear_gaussian):
     model, x, _ = linear_gaussian
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):
         negative_log_likelihood(model(), 255 * x, 2)
@@ -183,7 +185,7 @@ def test_numbers_below_1_are_refused(linear_gaussian, name):
         negative_log_likelihood(model(), x, **{name: 0})
 
 
-def test_weights_that_are_not_finite_are_refused(linear_gaussian):
+def test_non_finite_weights_are_refused(linear_gaussian):
     model, x, _ = linear_gaussian
     broken = model()
     broken.likelihood.network.layers[0].bias.assign(np.full(PIXELS, np.nan))

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage by hand, by brute force, and in expectation."""
+"""Precision, recall, density and coverage: examples by hand, brute force, expectations."""
 
 import itertools
 
@@ -46,19 +46,20 @@ def brute_force(real, fake, k, ties):
 REAL, FAKE = column(0, 1, 3, 6), column(0.5, 0.75, 1.5, 9)
 
 
-def test_by_hand_without_the_surface():
-    # 1/2 and 3/4 are in the balls of 0 and 1; 3/2 in those of 1 and 3; 9 is on the surface of 6's.
-    # 1 is in 3/2's ball, and on the surface of 3/4's; 3 and 6 are in that of 9.
+def test_balls_without_their_surface_match_a_hand_computed_example():
+    # Fakes: 1/2 and 3/4 are in the balls of 0 and 1; 3/2 in the balls of 1 and 3; 9 is on the
+    # surface of the ball of 6. Real: 1 is in the ball of 3/2 and on the surface of the ball of 3/4;
+    # 3 and 6 are in the ball of 9.
     expected = {"precision": 3 / 4, "recall": 3 / 4, "density": 6 / 4, "coverage": 3 / 4}
     assert values(REAL, FAKE, k=1) == expected
 
 
-def test_by_hand_with_the_surface():
+def test_balls_with_their_surface_match_a_hand_computed_example():
     expected = {"precision": 1.0, "recall": 3 / 4, "density": 7 / 4, "coverage": 1.0}
     assert values(REAL, FAKE, k=1, ties="inclusive") == expected
 
 
-def test_standard_errors_by_hand():
+def test_standard_errors_match_a_hand_computed_example():
     scores = prdc(REAL, FAKE, k=1)
     share = np.sqrt(3 / 4 * 1 / 4 / 4)
     assert [scores[key].stderr for key in ("precision", "recall", "coverage")] == [share] * 3
@@ -67,7 +68,7 @@ def test_standard_errors_by_hand():
     assert prdc(REAL, FAKE, k=1, ties="inclusive")["precision"].stderr is None
 
 
-def test_precision_and_recall_are_not_exchanged():
+def test_precision_and_recall_are_not_swapped():
     # The fakes have collapsed onto one of two clusters of real ones.
     rng = np.random.default_rng(0)
     clusters = rng.normal(size=(2, 60, 4)) + np.float64([[[0]], [[20]]])
@@ -79,14 +80,14 @@ def test_precision_and_recall_are_not_exchanged():
     assert swapped["precision"] == scores["recall"] and swapped["recall"] == scores["precision"]
 
 
-def test_total_collapse():
+def test_collapsed_fakes_have_low_recall():
     real = np.random.default_rng(0).normal(size=(100, 3))
     fake = np.tile(real[:1], [50, 1]) + 1e-9 * np.random.default_rng(1).normal(size=(50, 3))
     scores = values(real, fake)
     assert scores["precision"] == 1 and scores["recall"] <= 0.01
 
 
-def test_sets_apart():
+def test_distant_sets_have_zero_scores():
     x = np.random.default_rng(0).normal(size=(30, 3))
     assert set(values(x, x + 100).values()) == {0.0}
 
@@ -97,17 +98,17 @@ def test_sets_apart():
 @pytest.mark.parametrize("ties", ["strict", "inclusive"])
 @pytest.mark.parametrize("k, block", [(1, 7), (3, 7), (5, 2048), (5, 2), (5, 33)])
 @pytest.mark.parametrize("kind", ["normal", "float32", "grid", "far", "near_duplicates"])
-def test_brute_force(kind, k, block, ties):
+def test_scores_match_brute_force(kind, k, block, ties):
     rng = np.random.default_rng(1)
     real, fake = rng.normal(size=(66, 6)), rng.normal(size=(50, 6)) * 1.2 + 0.1
     if kind == "float32":
         real, fake = real.astype("float32"), fake.astype("float32")
-    if kind == "grid":  # Full of ties.
+    if kind == "grid":  # Many ties.
         real, fake = rng.integers(0, 3, [66, 3]) / 2, rng.integers(0, 3, [50, 3]) / 2
     if kind == "far":
         real, fake = real + 1e7, fake + 1e7
     if kind == "near_duplicates":
-        # Closer to each other than a matrix product can tell.
+        # Closer to each other than a matrix product can resolve.
         near = np.repeat(rng.normal(size=(11, 6)), 6, axis=0)
         real = near + 1e-9 * rng.normal(size=near.shape)
         fake = (near + 1e-9 * rng.normal(size=near.shape))[:50]
@@ -118,8 +119,9 @@ def test_brute_force(kind, k, block, ties):
 def test_ties_of_recall_are_exact_where_a_matrix_product_is_not(ties, recall):
     """Each real point is on the surface of one fake ball, and in no other ball.
 
-    Pairs of fakes, far apart: each has the other as its nearest neighbour, at a step. The real point
-    is one step on the other side. Differences are exact in float64, squares of coordinates are not.
+    Fakes are in distant pairs: each is the other's nearest neighbour, one step away. The real
+    point is one step away on the other side. Differences are exact in float64, squares of
+    coordinates are not.
     """
     rng = np.random.default_rng(6)
     centers = rng.integers(2**32, size=(30, 6)) / 2**12
@@ -130,8 +132,8 @@ def test_ties_of_recall_are_exact_where_a_matrix_product_is_not(ties, recall):
     assert scores["precision"] == scores["coverage"] == 1  # The real balls are large.
 
 
-def test_near_duplicates_are_beyond_a_matrix_product():
-    # The test above tests something: the products alone give other answers there.
+def test_a_matrix_product_cannot_resolve_near_duplicates():
+    # Products alone give wrong results for the points of `test_scores_match_brute_force`.
     points = 1 + 1e-9 * np.random.default_rng(0).normal(size=(20, 6))
     by_product, error = manifold._squared_distances(points, points)
     exact = ((points[:, None] - points) ** 2).sum(-1)
@@ -148,14 +150,14 @@ def test_a_set_against_itself_has_consistent_ties():
             assert values(x, x, k=5, ties=ties, block=block) == pytest.approx(expected, rel=1e-14)
 
 
-def test_constant_features():
+def test_scores_of_constant_features_depend_on_the_ties():
     x, y = np.ones((20, 3)), np.ones((15, 3))
     assert set(values(x, y).values()) == {0.0}
     inclusive = values(x, y, ties="inclusive")
     assert inclusive == {"precision": 1.0, "recall": 1.0, "density": 20 / 5, "coverage": 1.0}
 
 
-def test_radii_against_scikit_learn():
+def test_radii_match_scikit_learn():
     x = np.random.default_rng(3).normal(size=(200, 17)).astype("float32")
     found = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(x.astype("float64"))
     distances = found.kneighbors()[0][:, -1]
@@ -164,7 +166,7 @@ def test_radii_against_scikit_learn():
     )
 
 
-def test_order_does_not_matter():
+def test_scores_do_not_depend_on_the_order():
     rng = np.random.default_rng(4)
     real, fake = rng.normal(size=(60, 3)), rng.normal(size=(70, 3)) + 0.5
     assert values(real[::-1], rng.permutation(fake)) == values(real, fake)
@@ -174,7 +176,7 @@ def test_order_does_not_matter():
 
 
 @pytest.mark.parametrize("n, m, k", [(60, 60, 5), (40, 90, 3), (80, 30, 2)])
-def test_equal_distributions(n, m, k):
+def test_equal_distributions_have_the_expected_scores(n, m, k):
     draws = [
         prdc(rng.normal(size=(n, 3)), rng.normal(size=(m, 3)), k=k)
         for rng in map(np.random.default_rng, range(150))
@@ -187,7 +189,7 @@ def test_equal_distributions(n, m, k):
         assert stderr < 0.02
 
 
-def test_expected_coverage_by_enumeration():
+def test_the_expected_coverage_matches_enumeration():
     # Of n - 1 + m others in random order, a ball is empty if the first k are real.
     n, m, k = 4, 3, 2
     orders = list(itertools.permutations(["real"] * (n - 1) + ["fake"] * m))
@@ -201,7 +203,7 @@ def test_expected_coverage_by_enumeration():
     assert scores["coverage"].details["expected_if_equal"] == pytest.approx(1 - empty)
 
 
-def test_the_standard_error_of_density_is_about_the_spread_over_fakes():
+def test_the_standard_error_of_density_is_nearly_the_spread_over_fakes():
     rng = np.random.default_rng(5)
     real = rng.normal(size=(200, 2))
     scores = [prdc(real, rng.normal(size=(100, 2)) + 1.5) for _ in range(150)]
@@ -236,7 +238,7 @@ def test_invalid_sets_and_settings_are_refused(real, fake, settings, message):
         prdc(real, fake, **settings)
 
 
-def test_the_smallest_sets():
+def test_the_smallest_sets_are_accepted():
     assert set(values(GOOD[:7], GOOD[:7])) == {"precision", "recall", "density", "coverage"}
     score = prdc(GOOD[:7], GOOD)["recall"]
     assert (score.n_real, score.n_fake) == (7, 10)

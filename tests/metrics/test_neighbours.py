@@ -13,7 +13,7 @@ RANDOM = np.random.default_rng(0)
 
 @pytest.mark.parametrize("k", [1, 3, 30])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
-def test_neighbours_are_those_of_all_distances(k, dtype):
+def test_neighbours_match_all_distances(k, dtype):
     queries = RANDOM.random((17, 4, 3, 2)).astype(dtype)
     candidates = RANDOM.random((30, 4, 3, 2)).astype(dtype)
     indices, distances = nearest_neighbours(queries, candidates, k)
@@ -29,7 +29,7 @@ def test_digits_are_their_own_neighbours(digits):
 
 
 def test_near_duplicates_are_distinguished():
-    """Candidates farther and farther from a query, by less than the rounding of its norm."""
+    """Candidates at increasing distances from a query, in steps below the rounding of its norm."""
     query = 1000 + RANDOM.random((1, 300))
     steps = RANDOM.permutation(60)
     candidates = np.repeat(query, 60, axis=0)
@@ -81,15 +81,15 @@ def test_invalid_queries_and_candidates_are_refused(queries, candidates, k, mess
 # Data-copying ------------------------------------------------------------------------------------
 
 
-def from_the_first_of(far):
+def at_distances(far):
     """Points on a line at these distances from the origin, the only training example."""
     return np.array(far, float)[:, None]
 
 
 @pytest.mark.parametrize("levels", [3, 50, 10**6])
-def test_the_score_is_scipys_mann_whitney_test_with_ties(levels):
+def test_the_score_matches_scipys_mann_whitney_test_with_ties(levels):
     samples, test = RANDOM.integers(levels, size=80), RANDOM.integers(levels, size=50) * 1.1 // 1
-    score = data_copying(from_the_first_of(samples), from_the_first_of(test), np.zeros((1, 1)))
+    score = data_copying(at_distances(samples), at_distances(test), np.zeros((1, 1)))
     expected = stats.mannwhitneyu(
         samples, test, use_continuity=False, alternative="less", method="asymptotic"
     )
@@ -101,15 +101,15 @@ def test_the_score_is_scipys_mann_whitney_test_with_ties(levels):
     assert (score.n_real, score.n_fake, score.estimator["num_train"]) == (50, 80, 1)
 
 
-def test_extremes_by_hand():
+def test_extreme_scores_match_a_hand_computed_example():
     """Three samples nearer than three held-out examples: z = -4.5 / sqrt(9 x 7 / 12)."""
-    near, far = from_the_first_of([1, 2, 3]), from_the_first_of([4, 5, 6])
+    near, far = at_distances([1, 2, 3]), at_distances([4, 5, 6])
     for samples, test, sign in ((near, far, -1), (far, near, 1)):
         score = data_copying(samples, test, np.zeros((1, 1)))
         assert float(score) == pytest.approx(sign * 4.5 / np.sqrt(5.25))
 
 
-def test_copies_score_far_below_0_and_other_data_far_above():
+def test_copies_score_far_below_0_and_distant_data_far_above_0():
     data = RANDOM.normal(size=(900, 2, 2, 1))
     train, test, fresh = np.split(data, [500, 700])
     assert float(data_copying(train[:200] + 1e-3, test, train)) < -10
@@ -118,7 +118,7 @@ def test_copies_score_far_below_0_and_other_data_far_above():
     assert copied.details["num_copies"] == 200 and float(copied) < -10
 
 
-def test_the_score_of_the_data_itself_is_about_standard_normal():
+def test_the_score_of_the_data_is_nearly_standard_normal():
     scores = []
     for _ in range(12):
         train, test, samples = np.split(RANDOM.normal(size=(500, 2)), [440, 470])
@@ -132,7 +132,7 @@ def test_equal_distances_are_refused():
         data_copying(np.ones((3, 2)), np.ones((4, 2)), np.ones((5, 2)))
 
 
-def test_sets_of_different_shapes_are_refused_by_name():
+def test_the_error_of_sets_of_different_shapes_names_them():
     with pytest.raises(ValueError, match=r"`samples` and `test` and `train`.*\(4, 3\)"):
         data_copying(np.ones((3, 2)), np.ones((4, 3)), np.ones((5, 2)))
     with pytest.raises(ValueError, match=r"`test` must be floats.*int64"):

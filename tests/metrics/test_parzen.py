@@ -13,7 +13,7 @@ SAMPLES, VALID, TEST = (RNG.random([n, 5]) for n in (40, 30, 23))
 SCALES = [0.05, 0.2, 0.4, 3.0]
 
 
-def test_it_is_the_kernel_density_with_the_best_scale_on_validation_examples():
+def test_the_estimate_is_the_kernel_density_with_the_best_validation_scale():
     densities = [KernelDensity(kernel="gaussian", bandwidth=scale).fit(SAMPLES) for scale in SCALES]
     validation = [density.score_samples(VALID).mean() for density in densities]
     values = densities[int(np.argmax(validation))].score_samples(TEST)
@@ -27,20 +27,20 @@ def test_it_is_the_kernel_density_with_the_best_scale_on_validation_examples():
     assert result.estimator["historical"] is True
 
 
-def test_one_sample_is_one_normal():
+def test_one_sample_gives_one_normal():
     result = parzen_log_likelihood(SAMPLES[:1], VALID, TEST, [0.7])
     normal = stats.multivariate_normal(SAMPLES[0], 0.7**2)
     assert result.value == pytest.approx(normal.logpdf(TEST).mean(), rel=1e-12)
     assert result.details["at_the_edge"]
 
 
-def test_far_from_all_samples_the_logarithm_stays_finite_and_right():
+def test_log_densities_far_from_all_samples_are_finite_and_exact():
     result = parzen_log_likelihood(np.zeros((3, 2)), VALID[:, :2], np.full((1, 2), 50.0), [0.1])
     assert result.value == pytest.approx(stats.norm(0, 0.1).logpdf(50) * 2, rel=1e-12)
     assert result.stderr is None
 
 
-def test_blocks_of_any_size_give_the_same(monkeypatch):
+def test_the_block_size_does_not_change_the_result(monkeypatch):
     whole = parzen_log_likelihood(SAMPLES, VALID, TEST)
     for block in (1, 7 * len(SAMPLES)):
         monkeypatch.setattr(parzen, "_BLOCK", block)

@@ -48,7 +48,7 @@ def assert_is_mean_of(estimate, values, rel):
 
 
 @pytest.mark.parametrize("max_value, delta", [(1.0, 0.1), (1.0, 1.0), (255.0, 3.0)])
-def test_psnr_of_a_constant_offset(max_value, delta):
+def test_psnr_of_a_constant_offset_matches_the_closed_form(max_value, delta):
     dark = np.zeros((3, 5, 4, 2))
     score = psnr(dark, dark + delta, max_value)
     assert float(score) == pytest.approx(20 * np.log10(max_value / delta), abs=1e-12)
@@ -56,7 +56,7 @@ def test_psnr_of_a_constant_offset(max_value, delta):
     assert (score.n_real, score.n_fake) == (3, 3)
 
 
-def test_psnr_averages_pairs_that_differ_and_counts_the_others():
+def test_psnr_averages_different_pairs_and_counts_identical_pairs():
     a = np.zeros((4, 2, 2, 1))
     b = a + np.array([0.1, 0, 0.01, 0]).reshape(4, 1, 1, 1)
     score = psnr(a, b)
@@ -71,7 +71,7 @@ def test_psnr_of_identical_images_only_is_infinite():
     assert score.details == {"num_identical": 6}
 
 
-def test_psnr_notices_differences_in_the_last_digit_of_float32():
+def test_psnr_detects_differences_in_the_last_digit_of_float32():
     a = np.full((1, 1, 1, 1), 0.5, np.float32)
     b = np.nextafter(a, np.float32(1))
     assert float(psnr(a, b)) == pytest.approx(20 * np.log10(2**24), abs=1e-6)
@@ -80,13 +80,13 @@ def test_psnr_notices_differences_in_the_last_digit_of_float32():
 # SSIM --------------------------------------------------------------------------------------------
 
 
-def test_ssim_of_flat_images():
+def test_ssim_of_flat_images_compares_only_brightness():
     """Without structure brightness remains: (2 x 0.5 x 0.6 + 0.01²) / (0.5² + 0.6² + 0.01²)."""
     flat = np.full((2, 11, 12, 1), 0.5)
     assert float(ssim(flat, flat + 0.1)) == pytest.approx(0.6001 / 0.6101, abs=5e-4)
 
 
-def test_ssim_is_that_of_the_formulas():
+def test_ssim_matches_the_formulas():
     values = by_channel(lambda x, y: structure(x, y)[0], SMOOTH, NOISY)
     assert values.min() > 0.3 and values.max() < 0.9
     assert_is_mean_of(ssim(SMOOTH, NOISY), values, rel=1e-5)
@@ -98,7 +98,7 @@ def test_ssim_of_a_negative_is_negative_and_of_identical_images_one():
 
 
 @pytest.mark.parametrize("measure", [psnr, ssim, lambda a, b: ms_ssim(a, b, 2)])
-def test_blocks_do_not_matter(measure, monkeypatch):
+def test_the_block_size_does_not_change_the_result(measure, monkeypatch):
     whole = measure(SMOOTH, NOISY)
     for values_at_a_time in (1, 4 * SMOOTH[0].size):
         monkeypatch.setattr(similarity, "_VALUES_AT_A_TIME", values_at_a_time)
@@ -120,7 +120,7 @@ def halved(x):
     return (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]) / 4
 
 
-def test_two_scales_are_those_of_the_formulas():
+def test_two_scales_match_the_formulas():
     """Powers 0.0448 and 0.2856 over their sum; structure of the images, SSIM of their halves."""
     first = 0.0448 / (0.0448 + 0.2856)
 
@@ -145,11 +145,11 @@ def test_ms_ssim_of_identical_images_is_one():
 
 
 @pytest.mark.parametrize("side, fitting", [(11, 1), (21, 1), (22, 2), (28, 2), (64, 3), (175, 4)])
-def test_too_many_scales_are_refused_with_the_largest_number(side, fitting):
+def test_the_error_of_too_many_scales_contains_the_largest_number(side, fitting):
     images = np.zeros((1, side, side + 9, 1))
     assert float(ms_ssim(images, images, fitting)) == 1
-    for scales, given in ((fitting + 1, fitting + 1), (0, 0), (None, 5)):
-        with pytest.raises(ValueError, match=f"from 1 to {fitting}.*scales={given}"):
+    for scales, received in ((fitting + 1, fitting + 1), (0, 0), (None, 5)):
+        with pytest.raises(ValueError, match=f"from 1 to {fitting}.*scales={received}"):
             ms_ssim(images, images, scales)
 
 
@@ -163,7 +163,7 @@ def test_diversity_of_copies_is_one():
 
 
 def test_diversity_is_the_mean_over_random_pairs_without_a_common_image():
-    """Six images make 15 pairs, each of which may come up; any three pairs have no image twice."""
+    """Six images make 15 pairs, each of which can be drawn; any three pairs have no image twice."""
     images = (SMOOTH[:, 5:19, 5:19, :1] + 2 * SMOOTH[:1, 5:19, 5:19, 1:2]) / 3
     pairs = {
         (i, j): float(ms_ssim(images[[i]], images[[j]], 1)) for i in range(6) for j in range(i)

@@ -87,7 +87,7 @@ def test_batches_give_the_result_of_all_examples_at_once(name, graph):
 
 
 @names
-def test_result_in_a_graph(name):
+def test_result_works_in_a_graph(name):
     metric = make(name)
 
     @tf.function
@@ -156,7 +156,7 @@ def test_result_within_replicas_covers_all_replicas(name, mirrored):
 
 
 @names
-def test_real_examples_can_be_kept(name):
+def test_reset_can_keep_the_real_examples(name):
     metric = make(name)
     feed(metric)
     metric.reset_state(keep_real=True)
@@ -170,7 +170,7 @@ def test_real_examples_can_be_kept(name):
 
 
 @names
-def test_stateless_updates(name):
+def test_stateless_updates_match_stateful_updates(name):
     metric = make(name)
     state = metric.stateless_update_state(metric.variables, REAL, real=True)
     state = metric.stateless_update_state(state, FAKE, real=False)
@@ -206,7 +206,7 @@ def test_settings_are_passed_to_the_kernel_distance():
     same(metric.report(), want)
 
 
-def test_moments_of_the_frechet_distance():
+def test_moments_of_the_frechet_distance_match_numpy():
     metric = FrechetDistance(DIM)
     feed(metric)
     np.testing.assert_allclose(metric.moments(real=True).mean, REAL.mean(0), rtol=1e-5)
@@ -214,7 +214,7 @@ def test_moments_of_the_frechet_distance():
     np.testing.assert_allclose(metric.moments(real=False).covariance, covariance, rtol=1e-10)
 
 
-def test_float32_features_lose_nothing():
+def test_float32_features_are_summed_in_float64():
     # Products of float32 in float32 would be off by 1e-7 * 1000² = 0.1.
     metric = FrechetDistance(DIM)
     metric.update_state(REAL + np.float32(1000), real=True)
@@ -264,7 +264,7 @@ def test_nan_is_reported(name):
 # The classifier score -------------------------------------------------------------------------
 
 
-def test_classifier_score_of_batches():
+def test_the_classifier_score_of_batches_matches_the_function():
     metric = ClassifierScore(4)
     for batch in parts(LOGITS, "logits"):
         metric.update_state(batch)
@@ -277,7 +277,7 @@ def test_classifier_score_of_batches():
         metric.report()
 
 
-def test_classifier_score_of_two_replicas(mirrored):
+def test_the_classifier_score_of_two_replicas_matches_one_replica(mirrored):
     with mirrored.scope():
         metric = ClassifierScore(4)
 
@@ -296,13 +296,13 @@ def test_classifier_score_of_two_replicas(mirrored):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_logits_that_are_not_finite(bad):
+def test_non_finite_logits_are_refused(bad):
     metric = ClassifierScore(2)
     metric.update_state([[bad, 0.0]])
     with pytest.raises(ValueError, match="1 examples, some of them NaN"):
         metric.report()
 
 
-def test_logits_of_other_classes():
+def test_logits_of_another_number_of_classes_are_refused():
     with pytest.raises(ValueError, match=r"\[B, 3\]"):
         ClassifierScore(3).update_state(LOGITS)

@@ -55,8 +55,8 @@ def loss_by_hand(model, known, x, phase, gaussian, saturating):
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("gaussian", [False, True], ids=["deterministic", "gaussian"])
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
-def test_each_phase_updates_only_its_players_variables_and_along_its_loss(
-    known, digits, phase, gaussian, loss, moves, assert_descends, single_turns
+def test_each_phase_descends_its_loss_and_updates_only_its_player(
+    known, digits, phase, gaussian, loss, weight_changes, assert_descends, single_turns
 ):
     model, x = small(known, gaussian, loss), tf.constant(digits[:BATCH])
     variables = {
@@ -71,7 +71,7 @@ def test_each_phase_updates_only_its_players_variables_and_along_its_loss(
     others = [(v, v.numpy()) for v in model.trainable_variables if id(v) not in updated]
     assert others
     turn = single_turns(model, x)[PHASES.index(phase)]
-    change = moves(model, lambda: model._play(turn, x, None, tf.constant([1, 2])))
+    change = weight_changes(model, lambda: model._play(turn, x, None, tf.constant([1, 2])))
     assert_descends(change[phase], expected)
     assert all(np.array_equal(v, before) for v, before in others)
 
@@ -89,7 +89,7 @@ def test_a_step_updates_the_autoencoder_then_the_discriminator_then_the_encoder(
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_batch_statistics_of_the_encoder_change_in_its_own_phases_only(digits, single_turns):
+def test_encoder_batch_statistics_change_only_in_encoder_phases(digits, single_turns):
     encoder = keras.Sequential([
         keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.BatchNormalization(),
         keras.layers.Dense(LATENTS),
@@ -143,7 +143,7 @@ def test_the_optimal_discriminator_loss_is_log_4_minus_twice_the_jsd_of_prior_an
         assert np.mean(terms["prior_logit"]) > 0 > np.mean(terms["code_logit"])
 
 
-def test_the_discriminator_loss_tends_to_log_4_if_codes_are_draws_of_the_prior():
+def test_the_discriminator_loss_tends_to_log_4_if_the_codes_follow_the_prior():
     model = one_dimensional(0.0, slope=-2.0, offset=1.0)
     model.compile({
         "autoencoder": keras.optimizers.SGD(0.0),
@@ -156,7 +156,7 @@ def test_the_discriminator_loss_tends_to_log_4_if_codes_are_draws_of_the_prior()
     assert losses[-1] == pytest.approx(2 * math.log(2), abs=0.02)
 
 
-def test_training_moves_the_codes_to_the_prior():
+def test_training_matches_the_codes_to_the_prior():
     model = one_dimensional(3.0, slope=0.0, offset=0.0)
     model.compile({
         "autoencoder": keras.optimizers.SGD(0.0),
@@ -168,9 +168,9 @@ def test_training_moves_the_codes_to_the_prior():
     assert abs(float(model.encode(np.zeros((1, 1, 1, 1), np.float32))[0, 0])) < 1.0
 
 
-@pytest.mark.parametrize("apart", [False, True])
-def test_gradients_vanish_where_codes_are_draws_of_the_prior_and_all_logits_are_zero(apart):
-    model = one_dimensional(1.0 if apart else 0.0, slope=0.0, offset=0.0)
+@pytest.mark.parametrize("shifted", [False, True])
+def test_gradients_vanish_for_zero_logits_and_codes_that_follow_the_prior(shifted):
+    model = one_dimensional(1.0 if shifted else 0.0, slope=0.0, offset=0.0)
     x = tf.zeros([40_000, 1, 1, 1])
     with tf.GradientTape(persistent=True) as tape:
         first, second = model.regularization_objective(x, None, tf.constant([1, 2]), True)
@@ -182,7 +182,7 @@ def test_gradients_vanish_where_codes_are_draws_of_the_prior_and_all_logits_are_
     assert float(discriminator_loss) == pytest.approx(2 * math.log(2), abs=1e-4)
     slope, offset = tape.gradient(discriminator_loss, model.variables_of("discriminator"))
     # Half the difference of the means, for a linear discriminator.
-    assert float(slope[0, 0]) == pytest.approx(0.5 if apart else 0.0, abs=0.02)
+    assert float(slope[0, 0]) == pytest.approx(0.5 if shifted else 0.0, abs=0.02)
     assert float(offset[0]) == pytest.approx(0.0, abs=1e-4)
     assert all(np.abs(g).max() < 1e-6 for g in tape.gradient(encoder_loss, encoder))
 
@@ -198,7 +198,7 @@ def codes(model, x):
 
 
 @pytest.mark.parametrize("posterior", ["deterministic", "normal"])
-def test_a_deterministic_posterior_has_no_noise_and_a_normal_one_has(posterior, digits):
+def test_normal_posteriors_add_noise_and_deterministic_posteriors_do_not(posterior, digits):
     model, x = tiny(posterior=posterior), tf.constant(digits[:3])
     one, other = codes(model, x)
     assert np.array_equal(one, other) == (posterior == "deterministic")
@@ -207,7 +207,7 @@ def test_a_deterministic_posterior_has_no_noise_and_a_normal_one_has(posterior, 
 
 
 @pytest.mark.parametrize("prior", ["petals", "swiss_roll"])
-def test_planar_priors_train_in_the_plane_and_are_refused_elsewhere(prior, digits):
+def test_planar_priors_require_two_latents(prior, digits):
     model = tiny(latent_dim=2, prior=prior)
     model.compile("adam")
     logs = model.train_step((tf.constant(digits[:8]),))
@@ -241,7 +241,7 @@ def test_the_order_of_weights_is_encoder_decoder_discriminator():
     assert [tuple(w.shape) for w in model.weights] == expected
 
 
-def test_the_convolutional_autoencoder_has_both_networks_of_that_kind(digits):
+def test_the_convolutional_autoencoder_has_two_convolutional_networks(digits):
     model = tiny(network="conv", filters=(4, 8), hidden=(6,), posterior="iaf")
     for network in (model.posterior.network, model.likelihood.network):
         filters = [layer.filters for layer in network.layers if hasattr(layer, "filters")]
@@ -251,7 +251,7 @@ def test_the_convolutional_autoencoder_has_both_networks_of_that_kind(digits):
         tiny(filters=(4,))
 
 
-def test_the_loss_and_its_labels_are_options():
+def test_the_builder_accepts_a_loss_and_label_options():
     loss = tiny(loss="minimax", real_label=0.9, label_noise=0.1).adversarial_loss
     assert type(loss) is Minimax and (loss.real_label, loss.label_noise) == (0.9, 0.1)
     assert type(tiny().adversarial_loss) is NonSaturating
@@ -273,7 +273,7 @@ def test_the_implicit_posterior_is_a_network_of_image_and_noise(digits):
     np.testing.assert_array_equal(model.encode(digits[:3]), model.encode(digits[:3]))
 
 
-def test_noise_is_an_option_of_implicit_posteriors_alone():
+def test_only_implicit_posteriors_accept_noise():
     with pytest.raises(ValueError, match=r"posterior='normal' does not use it.*noise_dim=3\."):
         tiny(posterior="normal", posterior_noise_dim=3)
     with pytest.raises(ValueError, match="exists only as a perceptron"):
@@ -289,7 +289,9 @@ def supervised():
     return model
 
 
-def test_the_supervised_decoder_receives_latents_and_one_hot_labels(digits, moves, assert_descends):
+def test_the_supervised_decoder_receives_latents_and_one_hot_labels(
+    digits, weight_changes, assert_descends
+):
     model, x, y = supervised(), tf.constant(digits[:5]), tf.constant([3, 0, 1, 1, 2])
     with tf.GradientTape() as tape:
         z = model.posterior.network(x)
@@ -299,7 +301,9 @@ def test_the_supervised_decoder_receives_latents_and_one_hot_labels(digits, move
         loss = tf.reduce_mean(tf.reduce_sum(tf.nn.softplus(logits) - x * logits, [1, 2, 3]))
     np.testing.assert_allclose(model.decode(z, y), tf.sigmoid(logits), atol=1e-5)
     expected = tape.gradient(loss, model.variables_of("autoencoder"))
-    change = moves(model, lambda: model._play(model.rounds()[0], x, y, tf.constant([1, 2])))
+    change = weight_changes(
+        model, lambda: model._play(model.rounds()[0], x, y, tf.constant([1, 2]))
+    )
     assert_descends(change["autoencoder"], expected)
 
 
@@ -323,7 +327,7 @@ def test_a_supervised_model_generates_each_class_in_the_same_style(digits):
         model.sample(4)
 
 
-def test_conditions_are_options_of_the_decoder():
+def test_the_builder_accepts_a_condition_of_the_decoder():
     assert tiny(condition="attributes", condition_size=6).condition.shape == (None, 6)
     assert tiny(condition="label").num_classes == 10
     with pytest.raises(ValueError, match=r"condition_size=-1"):
@@ -333,6 +337,6 @@ def test_conditions_are_options_of_the_decoder():
 
 
 @pytest.mark.parametrize("prior", ["mixture", "vamp", "realnvp", "maf"])
-def test_a_prior_that_learns_is_refused(prior):
+def test_a_trainable_prior_is_refused(prior):
     with pytest.raises(ValueError, match=r"an adversarial autoencoder.*Received: a \w+Prior"):
         tiny(prior=prior)

@@ -1,4 +1,4 @@
-"""alpha-GAN: the four losses by hand, the order of updates, and what they converge to."""
+"""alpha-GAN: the four losses by hand, the order of updates, and their fixed points."""
 
 import collections
 import math
@@ -80,8 +80,8 @@ def losses_by_hand(model, known, x, ratio):
 
 
 @pytest.mark.parametrize("loss", [None, NonSaturating()], ids=["log_ratio", "non_saturating"])
-def test_each_turn_updates_its_players_along_their_own_gradients_and_no_other(
-    known, digits, loss, moves, assert_descends, single_turns
+def test_each_turn_descends_its_gradient_and_updates_no_other_player(
+    known, digits, loss, weight_changes, assert_descends, single_turns
 ):
     model, x = small(known, loss), tf.constant(digits[:BATCH])
     order = [["encoder"], ["generator"], ["discriminator", "code_discriminator"]]
@@ -91,11 +91,11 @@ def test_each_turn_updates_its_players_along_their_own_gradients_and_no_other(
         gradients = {p: tape.gradient(expected[p], model.variables_of(p)) for p in updated}
         values = {}
 
-        def play(turn=turn, values=values):
+        def run_turn(turn=turn, values=values):
             losses, _ = model._play(turn, x, None, SEED)
             values.update({p: float(tf.reduce_mean(v)) for p, v in losses.items()})
 
-        change = moves(model, play)
+        change = weight_changes(model, run_turn)
         assert sorted(values) == sorted(updated)
         for player in PLAYERS:
             if player in updated:
@@ -105,7 +105,7 @@ def test_each_turn_updates_its_players_along_their_own_gradients_and_no_other(
                 assert not any(c.any() for c in change[player])
 
 
-def test_a_training_step_plays_the_turns_in_order(known, digits, single_turns):
+def test_a_training_step_runs_the_turns_in_order(known, digits, single_turns):
     x = tf.constant(digits[:BATCH])
     one, other = small(known), small(known)
     other.set_weights(one.get_weights())
@@ -126,7 +126,7 @@ def counting(network, counts, name):
     network.call = counted
 
 
-def test_rounds_call_each_network_no_more_often_than_needed(known, digits):
+def test_rounds_call_each_network_the_minimum_number_of_times(known, digits):
     model = small(known)
     parts = {
         "encoder": model.posterior.network,
@@ -147,7 +147,7 @@ def test_rounds_call_each_network_no_more_often_than_needed(known, digits):
         assert dict(counts) == passes
 
 
-def test_the_losses_have_no_gradient_for_players_updated_before(known, digits, single_turns):
+def test_the_losses_have_no_gradient_for_already_updated_players(known, digits, single_turns):
     model, x = small(known), tf.constant(digits[:BATCH])
     _, generators, discriminators = single_turns(model, x)
     for turn, fixed in ((generators, ["encoder"]), (discriminators, ["encoder", "generator"])):
@@ -159,7 +159,7 @@ def test_the_losses_have_no_gradient_for_players_updated_before(known, digits, s
 
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.5, 10.0])
-def test_with_logits_of_zero_encoder_and_generator_minimise_the_distance(
+def test_encoder_and_generator_minimise_the_distance_at_zero_logits(
     known, digits, lambda_, single_turns
 ):
     model, x = small(known, lambda_=lambda_), tf.constant(digits[:BATCH])
@@ -204,7 +204,7 @@ def one_dimensional(loc, scale, lambda_=0.0):
 
 
 def best(model, player, x, steps=12):
-    """A discriminator's best kernel on fixed draws, its standard errors, and the loss, by Newton's method."""
+    """A discriminator's optimal kernel on fixed draws, its standard errors and loss, by Newton."""
     kernel = model.variables_of(player)[0]
     kernel.assign(np.zeros((3, 1)))
 
@@ -230,7 +230,7 @@ def best_code_discriminator(model, n=40_000):
 
 
 def ratio_of_codes(model, n=40_000):
-    """R_C of new codes, and its gradient for the encoder's biases: of mean and raw scale."""
+    """R_C of new codes, and its gradient in the encoder biases of mean and raw scale."""
     offsets = model.posterior.network.trainable_variables[1]
     with tf.GradientTape() as tape:
         losses, _ = model.encoder_objective(
@@ -240,7 +240,7 @@ def ratio_of_codes(model, n=40_000):
     return losses["encoder"].numpy(), tape.gradient(mean, offsets).numpy()
 
 
-def test_with_the_best_code_discriminator_the_encoders_loss_is_the_kl():
+def test_the_optimal_code_discriminator_gives_the_kl_as_encoder_loss():
     loc, scale = 0.8, 0.6
     model = one_dimensional(loc, scale)
     weights, error = best_code_discriminator(model)
@@ -256,7 +256,7 @@ def test_with_the_best_code_discriminator_the_encoders_loss_is_the_kl():
     np.testing.assert_allclose(gradient, [loc, (scale - 1 / scale) * slope], rtol=0.05)
 
 
-def test_codes_distributed_as_the_prior_have_no_ratio_and_no_gradient():
+def test_codes_that_follow_the_prior_have_zero_ratio_and_gradient():
     model = one_dimensional(0.0, 1.0)
     weights, error = best_code_discriminator(model)
     assert (np.abs(weights) < 4.5 * error).all()
@@ -267,7 +267,7 @@ def test_codes_distributed_as_the_prior_have_no_ratio_and_no_gradient():
     assert not ratio.any() and not gradient.any()
 
 
-def test_equal_data_reconstructions_and_samples_leave_the_generator_no_gradient():
+def test_the_generator_gradient_vanishes_for_equal_data_reconstructions_and_samples():
     """x = z ~ N(0, 1); encoder and generator are the identity; D(x) has the logit a + b x + c x^2."""
     encoder = zoo.networks.mlp_encoder((1, 1, 1), 1, ())
     encoder.set_weights([np.ones((1, 1)), np.zeros(1)])
@@ -301,7 +301,7 @@ def test_equal_data_reconstructions_and_samples_leave_the_generator_no_gradient(
     assert all(not np.any(g) for g in tape.gradient(losses["generator"], scale.trainable_variables))
 
 
-def test_training_moves_the_codes_to_the_prior():
+def test_training_matches_the_codes_to_the_prior():
     model = one_dimensional(2.0, 0.5)
     fixed = keras.optimizers.SGD(0.0)
     model.compile({
@@ -317,7 +317,7 @@ def test_training_moves_the_codes_to_the_prior():
     assert abs(math.log(float(q.stddev()[0, 0]))) < 0.4
 
 
-def test_batch_statistics_change_in_the_updates_of_their_player_alone(snapshot, single_turns):
+def test_batch_statistics_change_only_in_updates_of_their_player(snapshot, single_turns):
     model = alpha_gan((16, 16, 1), **CONV)
     model.compile(keras.optimizers.SGD(0.0))
     x = tf.random.stateless_uniform([4, 16, 16, 1], [1, 2])
@@ -336,7 +336,7 @@ def test_batch_statistics_change_in_the_updates_of_their_player_alone(snapshot, 
 
 
 def test_the_discriminators_statistics_are_updated_three_times_per_step():
-    """For its own three calls, and not for the two calls in the generator's turn."""
+    """Its three calls update the statistics; the two calls in the generator's turn do not."""
     model = alpha_gan((16, 16, 1), **CONV)
     model.compile(keras.optimizers.SGD(0.0))
     norms = [
@@ -424,7 +424,7 @@ def test_a_weight_out_of_range_is_refused(lambda_):
         ({"prior": "maf"}, r"prior of an AlphaGAN must be fixed.*Received: a MAFPrior"),
     ],
 )
-def test_options_that_do_not_fit_together_are_refused(options, message):
+def test_incompatible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         alpha_gan(SHAPE, **TINY, **options)
 

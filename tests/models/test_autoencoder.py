@@ -37,9 +37,7 @@ def set_to(pca, model):
     model.likelihood.network.set_weights([axes, mean])
 
 
-def test_at_the_principal_components_the_loss_is_half_the_residual_and_has_no_slope(
-    pca, linear, digits
-):
+def test_the_principal_components_are_a_minimum_with_half_the_residual_as_loss(pca, linear, digits):
     set_to(pca, linear)
     with tf.GradientTape() as tape:
         losses, _ = linear.objective(tf.constant(digits), None, None, training=True)
@@ -64,7 +62,7 @@ def test_training_a_linear_autoencoder_reaches_the_residual_of_pca(pca, linear, 
     assert history["loss"][0] - CONSTANT > best * 1.1
 
 
-def test_codes_and_reconstructions_are_those_of_pca(pca, linear, digits):
+def test_codes_and_reconstructions_match_pca(pca, linear, digits):
     set_to(pca, linear)
     flat = digits.reshape(len(digits), -1)
     np.testing.assert_allclose(linear.encode(digits), pca.transform(flat), atol=1e-4)

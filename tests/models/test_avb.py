@@ -68,12 +68,12 @@ def optimal_discriminator(model, n=40_000, start=0.0):
         hessian = hessian.numpy().reshape(3, 3)
         kernel.assign_sub(np.linalg.solve(hessian, gradient.numpy()))
     assert np.abs(gradient).max() < 1e-4
-    # An upper bound of the error of two samples of n (the sandwich's middle is at most the Hessian).
+    # An upper bound of the error of two samples of n: the sandwich's middle is at most the Hessian.
     return kernel.numpy().ravel(), np.sqrt(np.diag(np.linalg.inv(hessian)) / n), float(loss)
 
 
 @pytest.mark.parametrize(("loc", "scale"), [(0.5, 0.8), (-1.0, 0.5), (0.0, 1.0)])
-def test_the_optimal_discriminator_is_the_log_ratio_and_its_mean_the_kl(loc, scale):
+def test_the_optimal_logit_is_the_log_ratio_with_the_kl_as_mean(loc, scale):
     model = one_dimensional(loc, scale)
     weights, error, loss = optimal_discriminator(model)
     exact = [
@@ -91,7 +91,7 @@ def test_the_optimal_discriminator_is_the_log_ratio_and_its_mean_the_kl(loc, sca
         assert loss < 2 * np.log(2) - 0.02
 
 
-def test_with_a_posterior_equal_to_the_prior_and_zero_logits_the_rate_is_zero():
+def test_zero_logits_and_a_posterior_equal_to_the_prior_give_a_zero_rate():
     model = one_dimensional(0.0, 1.0)
     model.discriminator.set_weights([np.zeros((3, 1))])
     losses, terms = model.objective(tf.zeros([9, *DOT]), None, tf.constant([1, 2]), training=True)
@@ -99,7 +99,7 @@ def test_with_a_posterior_equal_to_the_prior_and_zero_logits_the_rate_is_zero():
     np.testing.assert_array_equal(terms["discriminator_rate"], np.zeros(9))
 
 
-def test_with_adaptive_contrast_the_optimal_logits_of_a_normal_posterior_are_zero():
+def test_adaptive_contrast_has_zero_optimal_logits_for_a_normal_posterior():
     loc, scale = 2.0, 0.3
     model = one_dimensional(loc, scale, adaptive_contrast=True)
     weights, error, loss = optimal_discriminator(model)
@@ -154,9 +154,7 @@ def vae_of(encoder, decoder, family):
     )
 
 
-def test_with_the_optimal_discriminator_and_a_normal_posterior_the_loss_is_that_of_the_vae(
-    known, digits
-):
+def test_the_optimal_discriminator_gives_the_vae_loss_for_a_normal_posterior(known, digits):
     encoder, decoder = networks()
     x, seed = tf.constant(digits[:BATCH]), tf.constant([1, 2])
     model = with_optimal_discriminator(encoder, decoder, known.Posterior())
@@ -187,9 +185,7 @@ class LogScale(zoo.Family):
 
 
 @pytest.mark.parametrize("adaptive_contrast", [False, True])
-def test_with_the_optimal_discriminator_the_mean_gradient_is_that_of_the_vae(
-    digits, adaptive_contrast
-):
+def test_the_optimal_discriminator_gives_the_vae_gradient_on_average(digits, adaptive_contrast):
     encoder, decoder = networks()
     model = with_optimal_discriminator(encoder, decoder, LogScale())
     if adaptive_contrast:  # The optimal logits are 0.
@@ -224,12 +220,12 @@ def test_with_the_optimal_discriminator_the_mean_gradient_is_that_of_the_vae(
 
 
 @pytest.mark.parametrize("adaptive_contrast", [False, True])
-def test_a_step_updates_both_players_at_once_each_along_its_loss(
-    known, digits, adaptive_contrast, moves, assert_descends
+def test_a_step_updates_both_players_at_once_along_their_gradients(
+    known, digits, adaptive_contrast, weight_changes, assert_descends
 ):
     encoder, decoder = networks()
     discriminator = joint_discriminator(SHAPE, LATENTS, (6,), "tanh")
-    discriminator.set_weights(  # A new one has logits and gradients near zero.
+    discriminator.set_weights(  # A new discriminator has logits and gradients near zero.
         [w + np.random.default_rng(0).normal(0, 0.3, w.shape) for w in discriminator.get_weights()]
     )
     model = zoo.AVB(
@@ -252,10 +248,10 @@ def test_a_step_updates_both_players_at_once_each_along_its_loss(
         # NumPy arrays: no gradient flows through the moments.
         return z, loc.numpy(), np.exp(2 * log_scale.numpy())
 
-    check_step(model, x, draw, other, moves, assert_descends)
+    check_step(model, x, draw, other, weight_changes, assert_descends)
 
 
-def check_step(model, x, draw, other, moves, assert_descends):
+def check_step(model, x, draw, other, weight_changes, assert_descends):
     """Compares both players' updates and all terms with formulas."""
     adaptive_contrast = model.adaptive_contrast
     discriminator, decoder = model.discriminator, model.likelihood.network
@@ -281,11 +277,11 @@ def check_step(model, x, draw, other, moves, assert_descends):
     [turn] = model.rounds()
     values = {}
 
-    def play():
+    def train_step():
         losses, terms = model._play(turn, x, None, tf.constant([1, 2]))
         values.update({k: float(tf.reduce_mean(v)) for k, v in (losses | terms).items()})
 
-    change = moves(model, play)
+    change = weight_changes(model, train_step)
     for player, gradients in expected.items():
         assert_descends(change[player], gradients)
     assert values["autoencoder"] == pytest.approx(float(primal), rel=1e-4)
@@ -295,8 +291,8 @@ def check_step(model, x, draw, other, moves, assert_descends):
 
 
 @pytest.mark.parametrize("adaptive_contrast", [False, True])
-def test_a_step_with_an_implicit_posterior_updates_each_player_along_its_loss(
-    digits, adaptive_contrast, moves, assert_descends
+def test_a_step_with_an_implicit_posterior_descends_both_losses(
+    digits, adaptive_contrast, weight_changes, assert_descends
 ):
     model = small(adaptive_contrast=adaptive_contrast, hidden=(5,), likelihood="unit_normal")
     decoder = model.likelihood.network
@@ -314,7 +310,12 @@ def test_a_step_with_an_implicit_posterior_updates_each_player_along_its_loss(
         return z, draws.mean(0), draws.var(0)
 
     check_step(
-        model, x, draw, zoo.draws.normal((BATCH, LATENTS), other_seed), moves, assert_descends
+        model,
+        x,
+        draw,
+        zoo.draws.normal((BATCH, LATENTS), other_seed),
+        weight_changes,
+        assert_descends,
     )
 
 
@@ -329,7 +330,7 @@ BASES = {"posterior": "noise_basis", "posterior_bases": 2, "posterior_hidden": (
 
 
 @pytest.mark.parametrize("adaptive_contrast", [False, True])
-def test_further_updates_are_those_of_the_discriminator_alone(digits, adaptive_contrast):
+def test_extra_updates_change_only_the_discriminator(digits, adaptive_contrast):
     model = small(discriminator_steps=3, adaptive_contrast=adaptive_contrast, **BASES)
     model.compile("adam")
     model.train_step((tf.constant(digits[:6]),))
@@ -344,7 +345,7 @@ def test_further_updates_are_those_of_the_discriminator_alone(digits, adaptive_c
 
 
 @pytest.mark.parametrize("bases", [{}, BASES], ids=["implicit", "noise_basis"])
-def test_annealing_from_a_normal_with_the_posteriors_moments_finds_log_p_of_a_linear_model(bases):
+def test_annealing_from_the_posterior_moments_estimates_log_p_of_a_linear_model(bases):
     model = avb(
         (2, 2, 1), latent_dim=2, hidden=(), likelihood="unit_normal", posterior_noise_dim=3,
         discriminator_hidden=(4,), **bases,
@@ -364,7 +365,7 @@ def test_annealing_from_a_normal_with_the_posteriors_moments_finds_log_p_of_a_li
         annealed_nll(model, x, initial="posterior")
 
 
-def test_the_evaluation_has_the_annealed_likelihood_alone():
+def test_annealing_is_the_only_likelihood_in_the_evaluation():
     data = zoo.datasets.load("digits", binarize="fixed")
     usual = Evaluation.of_model(small(), data, num_samples=10).usual()
     assert "nll_annealed" in usual and not {"nll", "rate"} & set(usual)
@@ -413,7 +414,7 @@ def test_a_new_discriminator_returns_half_the_square_of_the_latent(make, digits)
     features = {} if make is joint_discriminator else {"features": 16}
     model = make(SHAPE, LATENTS, (64, 64), **features)
     np.testing.assert_allclose(model([x, z])[:, 0], 0.5 * (z**2).sum(1), rtol=1e-3, atol=1e-3)
-    # The last layers have gradients; of the two factors of the product, one has.
+    # The last layers have gradients, and so does one of the two factors of the product.
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(model([x, z]))
     kernels = [w for w in model.trainable_variables if w.name == "kernel"]
@@ -429,11 +430,11 @@ def test_half_the_square_is_added_without_adaptive_contrast():
         assert squares != adaptive_contrast
 
 
-# The range of images ----------------------------------------------------------------------------
+# Range of images --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [joint_discriminator, product_discriminator])
-def test_discriminators_move_images_to_between_minus_1_and_1(make, digits):
+def test_discriminators_rescale_images_to_minus_one_to_one(make, digits):
     features = {} if make is joint_discriminator else {"features": 5}
     model = make(SHAPE, LATENTS, (4,), half_square=False, **features)
     rng = np.random.default_rng(0)
@@ -451,7 +452,7 @@ def test_discriminators_move_images_to_between_minus_1_and_1(make, digits):
 
 @pytest.mark.parametrize("posterior", ["normal", "noise_basis", "implicit"])
 @pytest.mark.parametrize("network", ["mlp", "conv"])
-def test_encoders_move_images_to_between_minus_1_and_1(posterior, network, digits):
+def test_encoders_rescale_images_to_minus_one_to_one(posterior, network, digits):
     if (posterior, network) == ("implicit", "conv"):
         pytest.skip("implicit encoders are perceptrons")
     options = {"filters": (4,)} if network == "conv" else {}

@@ -1,4 +1,4 @@
-"""beta-TCVAE: the VAE as a limit, unbiased densities by enumeration, the parts of the rate."""
+"""beta-TCVAE: the VAE as a limit, unbiased densities by enumeration, and the parts of the rate."""
 
 import itertools
 
@@ -80,7 +80,7 @@ def test_the_stratified_density_is_unbiased_over_all_minibatches():
     np.testing.assert_allclose(np.mean(sums[1], 0), densities.mean(0), rtol=1e-5)
 
 
-def test_the_weighted_density_is_the_mean_over_the_batch_over_the_data_set():
+def test_the_weighted_density_is_the_batch_mean_over_the_data_set_size():
     pairs = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
     joint, each = log_aggregate(tf.constant(pairs), 50, "weighted")
     expected = scipy.special.logsumexp(pairs.sum(-1), 2) - np.log(50 * 4)
@@ -98,7 +98,7 @@ def test_batches_of_any_size_train(digits, estimator, size):
     assert all(np.isfinite(values).all() for values in history.values())
 
 
-def test_the_total_correlation_of_independent_codes_is_near_zero_and_of_equal_codes_is_not():
+def test_the_total_correlation_is_near_zero_only_for_independent_codes():
     # Two latents, N = B = 400 images: the second latent is independent of the first, or its copy.
     rng = np.random.default_rng(0)
     first, other = rng.normal(size=(2, 400))
@@ -112,10 +112,12 @@ def test_the_total_correlation_of_independent_codes_is_near_zero_and_of_equal_co
     assert found["equal"] > found["independent"] + 0.5
 
 
-def test_one_loss_updates_encoder_and_decoder(digits, moves):
+def test_one_loss_updates_encoder_and_decoder(digits, weight_changes):
     model = small()
     model.compile(keras.optimizers.SGD(0.1))
-    for change in moves(model, lambda: model.train_step((tf.constant(digits[:7]),)))["vae"]:
+    for change in weight_changes(model, lambda: model.train_step((tf.constant(digits[:7]),)))[
+        "vae"
+    ]:
         assert np.abs(change).max() > 1e-7
 
 
@@ -139,6 +141,6 @@ def test_adapt_sets_the_size_of_the_data_set():
         {"posterior": "full_covariance"},
     ],
 )
-def test_wrong_arguments_are_refused_with_a_sentence(wrong):
+def test_invalid_arguments_are_refused(wrong):
     with pytest.raises(ValueError, match=r"Received: |Available: "):
         small(**wrong)

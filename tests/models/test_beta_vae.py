@@ -31,7 +31,7 @@ def exact_rate(vae, x):
     return 0.5 * (loc**2 + scale**2 - 1 - 2 * np.log(scale)).sum(1)
 
 
-def test_with_beta_one_it_is_the_vae_bit_for_bit(vae, digits):
+def test_beta_one_equals_the_vae_bit_for_bit(vae, digits):
     twin = of(keras.models.clone_model(vae), 1.0)
     twin.set_weights(vae.get_weights())
     for model in (vae, twin):
@@ -43,7 +43,7 @@ def test_with_beta_one_it_is_the_vae_bit_for_bit(vae, digits):
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 4.0])
 @pytest.mark.parametrize("training", [True, False])
-def test_the_rate_counts_beta_times_also_in_evaluation(vae, x, beta, training):
+def test_beta_multiplies_the_rate_in_training_and_evaluation(vae, x, beta, training):
     plain, terms = vae.objective(x, None, SEED, training)
     losses, same = of(vae, beta).objective(x, None, SEED, training)
     by_hand = np.asarray(plain["vae"], np.float64) + (beta - 1) * exact_rate(vae, x)
@@ -53,7 +53,7 @@ def test_the_rate_counts_beta_times_also_in_evaluation(vae, x, beta, training):
 
 
 @pytest.mark.parametrize(("step", "nats"), [(0, 0.0), (5, 1.5), (10, 3.0), (50, 3.0)])
-def test_the_rate_is_drawn_to_the_capacity_of_the_step(vae, x, step, nats):
+def test_the_loss_penalises_the_distance_of_the_rate_from_the_capacity(vae, x, step, nats):
     model = of(vae, 100.0, LinearWarmUp(10, 3.0))
     model.step.assign(step)
     losses, terms = model.objective(x, None, SEED, True)
@@ -62,7 +62,7 @@ def test_the_rate_is_drawn_to_the_capacity_of_the_step(vae, x, step, nats):
     np.testing.assert_allclose(losses["vae"], by_hand, rtol=1e-4)
 
 
-def test_a_strong_capacity_is_the_rate_that_training_arrives_at(digits):
+def test_training_with_a_large_weight_reaches_the_capacity(digits):
     keras.utils.set_random_seed(1)
     model = zoo.models.beta_vae(
         (8, 8, 1), latent_dim=2, hidden=(16,), beta=50.0, capacity=3.0, capacity_steps=100
@@ -74,7 +74,7 @@ def test_a_strong_capacity_is_the_rate_that_training_arrives_at(digits):
     assert rates[0] < 2
 
 
-def test_a_warm_up_multiplies_beta_in_training_alone(vae, x):
+def test_a_warm_up_multiplies_beta_only_in_training(vae, x):
     model = of(vae, 4.0, rate_weight=LinearWarmUp(10))
     model.step.assign(5)
     for training, weight in ((True, 2.0), (False, 4.0)):
@@ -83,7 +83,7 @@ def test_a_warm_up_multiplies_beta_in_training_alone(vae, x):
         np.testing.assert_allclose(losses["vae"], by_hand, rtol=1e-5)
 
 
-def test_the_slope_that_the_encoder_sees_is_that_of_the_weighed_rate(vae, x):
+def test_the_encoder_gradient_includes_the_weight_of_the_rate(vae, x):
     model, weights = of(vae, 4.0), vae.posterior.trainable_variables
     with tf.GradientTape(persistent=True) as tape:
         losses, _ = model.objective(x, None, SEED, True)
@@ -94,7 +94,7 @@ def test_the_slope_that_the_encoder_sees_is_that_of_the_weighed_rate(vae, x):
         np.testing.assert_allclose(have, of_elbo + 3 * of_rate, rtol=1e-3, atol=1e-4)
 
 
-def test_builders_turn_plain_values_into_schedules():
+def test_builders_convert_plain_values_to_schedules():
     model = zoo.models.beta_vae(
         (8, 8, 1),
         network="conv",

@@ -1,4 +1,4 @@
-"""BiGAN and ALI: the gradients of the game on pairs, and what they converge to."""
+"""BiGAN and ALI: the gradients on pairs, and their fixed points."""
 
 import keras
 import numpy as np
@@ -47,8 +47,8 @@ def softplus_of(logits):
 
 @pytest.mark.parametrize("gaussian", [False, True], ids=["bigan", "ali"])
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
-def test_a_step_updates_all_three_players_at_once_along_their_own_gradients(
-    known, digits, loss, gaussian, moves, assert_descends
+def test_a_step_updates_all_three_players_at_once_along_their_gradients(
+    known, digits, loss, gaussian, weight_changes, assert_descends
 ):
     model, x = small(known, loss, gaussian), tf.constant(digits[:BATCH])
     with tf.GradientTape(persistent=True) as tape:
@@ -69,16 +69,16 @@ def test_a_step_updates_all_three_players_at_once_along_their_own_gradients(
     variables = {p: model.variables_of(p) for p in PLAYERS}
     expected = {p: tape.gradient(opposed_loss, variables[p]) for p in PLAYERS[:2]}
     expected["discriminator"] = tape.gradient(discriminator_loss, variables["discriminator"])
-    # Real pairs depend on the encoder alone, fake pairs on the generator alone.
+    # Real pairs depend only on the encoder, fake pairs only on the generator.
     assert all(g is None for g in tape.gradient(real, variables["generator"]))
     assert all(g is None for g in tape.gradient(fake, variables["encoder"]))
-    change = moves(model, lambda: model.train_step((x,)))
+    change = weight_changes(model, lambda: model.train_step((x,)))
     for player in PLAYERS:
         assert_descends(change[player], expected[player])
 
 
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
-def test_updates_lower_the_logits_of_real_pairs_and_raise_those_of_fake_pairs(known, digits, loss):
+def test_updates_lower_real_logits_and_raise_fake_logits(known, digits, loss):
     model, x = small(known, loss, gaussian=False), tf.constant(digits[:BATCH])
     model.optimizers["encoder"].learning_rate.assign(0.01)
     model.optimizers["generator"].learning_rate.assign(0.01)
@@ -117,7 +117,7 @@ def on_a_table(joint_of_fakes, encoded=(0.0, 1.0), decoded=(0.0, 1.0)):
 
 
 @pytest.mark.parametrize(("data", "prior"), [(0.5, 0.5), (0.3, 0.3), (0.2, 0.6)])
-def test_the_loss_of_the_best_discriminator_of_two_joint_tables(data, prior):
+def test_the_optimal_discriminator_of_two_joint_tables_has_the_closed_form_loss(data, prior):
     """With z = x in all pairs, the tables are diag(1 - p, p) and diag(1 - q, q)."""
     model = on_a_table(prior)
     n = 20_000
@@ -144,7 +144,7 @@ def test_the_loss_of_the_best_discriminator_of_two_joint_tables(data, prior):
         assert np.mean(other["discriminator"]) > mean
 
 
-def test_with_the_log_ratio_the_losses_are_the_two_kl_divergences():
+def test_the_log_ratio_gives_the_two_kl_divergences_as_losses():
     model = on_a_table(0.6)
     model.adversarial_loss = LogRatio()
     n = 20_000
@@ -159,9 +159,9 @@ def test_with_the_log_ratio_the_losses_are_the_two_kl_divergences():
     assert np.mean(losses["generator"]) == pytest.approx((q * np.log(q / p)).sum(), abs=0.03)
 
 
-def test_equal_joint_distributions_have_the_loss_2_log_2_and_no_gradient():
+def test_equal_joint_distributions_have_the_loss_2_log_2_and_zero_gradient():
     model = on_a_table(0.5)
-    # The data are the prior's draws, so that D's gradient compares two equal sets.
+    # The data are draws of the prior, so that D's gradient compares two equal sets.
     z = model.prior().sample(64, seed=tfp.random.split_seed(SEED, 4)[1]).numpy()
     x = tf.constant(z[:, :, None, None])
     model.discriminator.set_weights([np.zeros((2, 1)), np.zeros(1)])
@@ -218,7 +218,7 @@ def test_real_and_fake_pairs_are_normalized_separately(known):
     np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-4, atol=1e-6)
 
 
-def test_the_perceptrons_are_donahue_et_als():
+def test_the_perceptrons_match_donahue_et_al():
     model = bi_gan((28, 28, 1))
     assert model.latent_dim == 50 and (model.prior.low, model.prior.high) == (-1.0, 1.0)
     assert isinstance(model.posterior.family, zoo.Deterministic)
@@ -286,12 +286,12 @@ def test_every_posterior_trains(digits, posterior):
         ({"network": "conv", "posterior": "implicit"}, "exists only as a perceptron"),
     ],
 )
-def test_options_that_do_not_fit_together_are_refused(options, message):
+def test_incompatible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         bi_gan(SHAPE, latent_dim=3, hidden=(4,), **options)
 
 
-def test_parts_that_do_not_fit_together_are_refused(known):
+def test_incompatible_parts_are_refused(known):
     model = small(known)
     parts = (model.posterior, model.generator, model.prior)
     with pytest.raises(ValueError, match=r"exchanged labels.*Received: a Hinge"):

@@ -1,4 +1,4 @@
-"""The conditional GAN: conditions reach both networks in both rounds, and decide the images."""
+"""The conditional GAN: conditions reach both networks in both rounds and determine the images."""
 
 import math
 
@@ -39,7 +39,7 @@ def softplus_of(logits):
 @VARIANTS
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
 def test_each_round_uses_the_batchs_labels_for_real_and_fake_images(
-    known, digits, discriminator, player, moves, assert_descends
+    known, digits, discriminator, player, weight_changes, assert_descends
 ):
     model, x, y = small(known, discriminator), tf.constant(digits[:9]), tf.constant(Y)
     with tf.GradientTape() as tape:
@@ -51,7 +51,7 @@ def test_each_round_uses_the_batchs_labels_for_real_and_fake_images(
             loss = softplus_of(-fake_logits)
     expected = tape.gradient(loss, [v.value for v in model.variables_of(player)])
     turn = model.rounds()[["discriminator", "generator"].index(player)]
-    change = moves(model, lambda: model._play(turn, x, y, tf.constant(SEED)))
+    change = weight_changes(model, lambda: model._play(turn, x, y, tf.constant(SEED)))
     # The gradient of a bias before batch normalization is 0 up to rounding.
     pairs = [
         (c, g) for c, g in zip(change.pop(player), expected, strict=True) if np.abs(g).max() > 1e-7
@@ -90,14 +90,14 @@ def test_every_call_of_the_discriminator_has_the_labels_of_the_batch(known, digi
     model, seen = small(known), []
     discriminator = model.discriminator
 
-    class Watched:
+    class Recorder:
         inputs = discriminator.inputs
 
         def __call__(self, inputs, training):
             seen.append(inputs[1].numpy())
             return discriminator(inputs, training=training)
 
-    object.__setattr__(model, "discriminator", Watched())
+    object.__setattr__(model, "discriminator", Recorder())
     model.penalty = GradientPenalty()
     model.discriminator_objective(digits[:9], Y, tf.constant(SEED), True)
     model.generator_objective(digits[:9], Y, tf.constant(SEED), True)
@@ -122,8 +122,8 @@ def jsd(shift):
 
 
 def test_the_optimal_discriminator_is_optimal_for_each_class():
-    # x | y ~ N(m_y, 1) against z ~ N(0, 1) for every y: the best logit is m_y x - m_y^2 / 2, and its
-    # loss is log 4 - 2 JSD(y) for each class.
+    # x | y ~ N(m_y, 1) against z ~ N(0, 1) for every y: the best logit is m_y x - m_y^2 / 2, and
+    # its loss is log 4 - 2 JSD(y) for each class.
     means = np.array([0.0, 1.0, 2.5], np.float32)
     z, x, y = keras.Input((1,)), keras.Input((1, 1, 1)), keras.Input((), dtype="int32")
     generator = keras.Model([z, y], keras.layers.Reshape((1, 1, 1))(z))
@@ -167,7 +167,7 @@ def test_the_generator_learns_the_images_of_each_class(discriminator):
     assert images[1::2].mean() == pytest.approx(0.8, abs=0.15)
 
 
-def test_samples_take_one_label_each_or_one_for_all():
+def test_samples_accept_one_label_each_or_one_label_for_all():
     model = cgan(SHAPE, **TINY)
     assert model.abilities() == ("decode", "sample") and model.latent_dim == 3
     assert model.condition == tf.TensorSpec([None], tf.int32)
@@ -217,7 +217,7 @@ def test_a_missing_or_unknown_condition_is_refused(digits):
         ({"loss": "wasserstein"}, r"bounds the critic's slope.*Received: "),
     ],
 )
-def test_options_that_do_not_fit_together_are_refused(network, options, message):
+def test_incompatible_options_are_refused(network, options, message):
     with pytest.raises(ValueError, match=message):
         cgan(SHAPE, **NETWORKS[network], **options)
 

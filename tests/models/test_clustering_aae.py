@@ -1,4 +1,4 @@
-"""Clustering with an adversarial autoencoder: category and style, two discriminators, the error."""
+"""Clustering with an adversarial autoencoder: category and style, and two discriminators."""
 
 import math
 
@@ -29,7 +29,7 @@ def small(**arguments):
     return model
 
 
-def test_the_family_is_a_softmax_of_the_first_values_and_the_other_values():
+def test_the_family_applies_softmax_to_the_first_values_only():
     params = np.random.default_rng(0).normal(size=(5, K + STYLE)).astype(np.float32)
     code = SoftmaxAndStyle(K)(tf.constant(params), 1)
     assert code.event_shape == (K + STYLE,)
@@ -96,8 +96,8 @@ def losses_by_hand(model, x, seed):
 
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase[0])
-def test_each_phase_updates_only_its_players_variables_and_along_its_loss(
-    phase, digits, moves, assert_descends, single_turns
+def test_each_phase_descends_its_loss_and_updates_only_its_player(
+    phase, digits, weight_changes, assert_descends, single_turns
 ):
     model, x, seed = small(), tf.constant(digits[:BATCH]), tf.constant([1, 2])
     with tf.GradientTape(persistent=True) as tape:
@@ -109,7 +109,7 @@ def test_each_phase_updates_only_its_players_variables_and_along_its_loss(
     others = [(v, v.numpy()) for v in model.trainable_variables if id(v) not in updated]
     assert others
     turn = single_turns(model, x)[PHASES.index(phase)]
-    change = moves(model, lambda: model._play(turn, x, None, seed))
+    change = weight_changes(model, lambda: model._play(turn, x, None, seed))
     for player in phase:
         assert_descends(change[player], expected[player])
     assert all(np.array_equal(v, before) for v, before in others)
@@ -133,7 +133,7 @@ def test_labels_of_the_data_are_ignored(digits, single_turns):
     assert model.condition is None
 
 
-def test_codes_that_are_draws_of_the_prior_are_the_fixed_point():
+def test_codes_that_follow_the_prior_are_the_fixed_point():
     encoder = keras.Sequential([keras.Input((1, K + STYLE, 1)), keras.layers.Flatten()])
     parts = clustering_aae(
         (1, K + STYLE, 1),
@@ -158,7 +158,7 @@ def test_codes_that_are_draws_of_the_prior_are_the_fixed_point():
         x = z.copy()
         x[:, K:] *= styles
         if categories > 1:
-            x[:, 0] += 60 * (x[:, 1] > 0)  # The second cluster moves into the first.
+            x[:, 0] += 60 * (x[:, 1] > 0)  # The second cluster merges with the first.
         with tf.GradientTape() as tape:
             turns = model.regularization_objective(
                 tf.constant(x.reshape(-1, 1, K + STYLE, 1)), None, tf.constant([1, 2]), True
@@ -172,7 +172,7 @@ def test_codes_that_are_draws_of_the_prior_are_the_fixed_point():
         assert [slope > 0.03 for slope in slopes] == [styles > 1, categories > 1]
 
 
-def test_input_noise_and_batch_statistics_are_for_training_alone(digits):
+def test_input_noise_and_batch_statistics_apply_only_in_training(digits):
     model, x = small(input_noise=0.3, batch_norm=True), tf.constant(digits[:BATCH])
     codes = [model.posterior(x, training=False).sample(seed=[0, i]) for i in range(2)]
     np.testing.assert_array_equal(*codes)
@@ -205,7 +205,7 @@ def test_latents_are_category_and_style(digits):
     assert model.latent_dim == K + STYLE and model.num_classes == K
 
 
-def test_a_category_replaces_that_of_the_latents(digits):
+def test_a_category_overrides_the_category_of_the_latents(digits):
     model = small()
     z = model.encode(digits[:3]).numpy()
     images = model.decode(z, [2, -1, 0])
@@ -226,13 +226,13 @@ def test_a_category_replaces_that_of_the_latents(digits):
         model.decode(tf.zeros([5, z.shape[1]]), [0, 1])
 
 
-def test_the_image_of_a_category_has_the_style_0():
+def test_the_image_of_a_category_is_decoded_from_a_zero_style():
     model = small()
     codes = np.concatenate([np.eye(K), np.zeros((K, STYLE))], 1).astype(np.float32)
     np.testing.assert_allclose(model.category_images(), model.decode(codes), atol=1e-6)
 
 
-def test_parts_that_do_not_go_together_are_refused():
+def test_incompatible_parts_are_refused():
     parts = small()
     rest = (parts.discriminator, parts.category_discriminator)
     for prior, message in (
@@ -256,7 +256,7 @@ def test_the_convolutional_networks_have_input_noise_and_no_batch_normalization(
         small(network="conv", batch_norm=True)
 
 
-def test_prior_of_the_style_and_loss_are_options():
+def test_the_builder_accepts_a_style_prior_and_a_loss():
     model = small(prior="uniform", loss="minimax", real_label=0.9)
     assert isinstance(model.prior.style, zoo.Uniform)
     styles = model.sample_latents(100, seed=1)[:, K:]

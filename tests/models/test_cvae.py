@@ -1,4 +1,4 @@
-"""The conditional VAE against a linear-Gaussian model, its losses by hand, and what it degenerates to."""
+"""The conditional VAE: a linear-Gaussian model, its losses by hand, and its limiting cases."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ SEED = tf.constant([3, 4])
 
 @pytest.fixture
 def quadrants(digits):
-    """Seven binary 4x4 images, and their seen lower left quadrants."""
+    """Seven binary 4x4 images, with their lower left quadrants as the seen parts."""
     x = np.round(digits[:7, 2:6, 2:6])
     y = np.full_like(x, -1)
     y[:, 2:, :2] = x[:, 2:, :2]
@@ -49,7 +49,7 @@ def losses_of(model, x, y, training=True):
 # Limiting cases -------------------------------------------------------------------------------
 
 
-def test_networks_that_do_not_take_y_make_it_the_vae(digits):
+def test_networks_without_y_give_the_vae(digits):
     vae = zoo.models.vae((8, 8, 1), latent_dim=3, hidden=(5,), num_samples=2, free_bits=0.1)
     cvae = zoo.CVAE(vae.posterior, vae.likelihood, vae.prior, num_samples=2, free_bits=0.1)
     x, y = tf.constant(np.round(digits[:9])), tf.range(9)
@@ -61,7 +61,7 @@ def test_networks_that_do_not_take_y_make_it_the_vae(digits):
     np.testing.assert_array_equal(cvae.sample(4, seed=1), vae.sample(4, seed=1))
 
 
-def test_networks_with_no_weight_on_y_make_it_the_vae(digits):
+def test_networks_with_zero_weights_on_y_give_the_vae(digits):
     cvae = zoo.models.cvae((8, 8, 1), latent_dim=3, hidden=(5,))
     vae = zoo.models.vae((8, 8, 1), latent_dim=3, hidden=(5,))
     for part, size in (("posterior", 64), ("likelihood", 3)):
@@ -74,14 +74,15 @@ def test_networks_with_no_weight_on_y_make_it_the_vae(digits):
     keras.tree.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), have, want)
 
 
-def test_where_the_prior_is_the_posterior_all_alphas_are_the_gsnn(known, quadrants):
+def test_a_prior_equal_to_the_posterior_gives_the_gsnn_for_every_alpha(known, quadrants):
     x, y = quadrants
     found = []
     for alpha in (0.0, 0.3, 1.0):
         keras.utils.set_random_seed(0)
         model = with_known_noise(small(alpha, baseline_hidden=()), known)
         kernel, *rest = model.posterior.network.get_weights()
-        kernel[:16] = 0  # Of x. What remains is a network of y alone: the prior's.
+        # Without the weights of x the posterior depends on y alone, as the prior does.
+        kernel[:16] = 0
         model.posterior.network.set_weights([kernel, *rest])
         model.prior.network.set_weights([kernel[16:], *rest])
         results = losses_of(model, x, y)
@@ -96,7 +97,7 @@ def test_where_the_prior_is_the_posterior_all_alphas_are_the_gsnn(known, quadran
 
 
 def by_hand(model, known, x, y):
-    """-L_CVAE's terms and -L_GSNN in numpy, with the noise that is known."""
+    """-L_CVAE's terms and -L_GSNN in numpy, with known noise."""
     n, dim, flat = len(x), 3, lambda t: np.asarray(t, np.float64).reshape(len(t), -1)
 
     def perceptron(network, *inputs):
@@ -126,7 +127,7 @@ def by_hand(model, known, x, y):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
-def test_the_losses_are_those_of_the_paper_over_the_hidden_pixels(known, quadrants, alpha):
+def test_the_losses_match_the_paper_over_the_hidden_pixels(known, quadrants, alpha):
     x, y = quadrants
     model = with_known_noise(small(alpha), known)
     want = by_hand(model, known, x, y)
@@ -145,7 +146,7 @@ def test_the_losses_are_those_of_the_paper_over_the_hidden_pixels(known, quadran
         np.testing.assert_allclose(have[name], want[name], rtol=1e-4, atol=1e-4)
 
 
-def test_a_weight_of_the_rate_is_that_of_the_cvae_alone(known, quadrants):
+def test_the_rate_weight_scales_only_the_cvae_loss(known, quadrants):
     model = with_known_noise(small(0.25), known)
     model.rate_weight = 0.5
     have = losses_of(model, *quadrants)
@@ -153,7 +154,7 @@ def test_a_weight_of_the_rate_is_that_of_the_cvae_alone(known, quadrants):
     np.testing.assert_allclose(have["vae"], want, rtol=1e-5)
 
 
-def test_the_draws_of_both_terms_are_different_and_as_many_as_asked_for(quadrants):
+def test_the_two_terms_use_separate_draws_of_the_requested_number(quadrants):
     x, y = (np.repeat(t[:1], 3000, 0) for t in quadrants)
     model = small(0.5)
     one = losses_of(model, x, y)
@@ -164,7 +165,7 @@ def test_the_draws_of_both_terms_are_different_and_as_many_as_asked_for(quadrant
         assert many[name].std() == pytest.approx(one[name].std() / 4, rel=0.15)
 
 
-# A model where everything is known ------------------------------------------------------------
+# A linear-Gaussian model with exact densities -------------------------------------------------
 
 LATENTS, ATTRIBUTES, NOISE, PRIOR_SCALE = 2, 3, 0.3, 0.7
 RNG = np.random.default_rng(0)
@@ -222,7 +223,7 @@ def expected_under_the_prior():
     return -0.5 * far / NOISE**2 - 2 * np.log(2 * np.pi * NOISE**2)
 
 
-def test_with_the_exact_posterior_one_importance_sample_gives_the_conditional_likelihood():
+def test_one_importance_sample_of_the_exact_posterior_gives_the_conditional_likelihood():
     for num_samples in (1, 5):
         have = linear().log_prob(X, num_samples, y=Y, seed=[1, 2])
         np.testing.assert_allclose(have, exact(), atol=2e-4)
@@ -252,10 +253,11 @@ def test_a_gsnn_estimates_its_likelihood_from_the_prior():
     np.testing.assert_allclose(gsnn.log_prob(X, 50, y=Y, seed=1), want, rtol=1e-5)
 
 
-def test_a_likelihood_is_from_the_posterior_or_the_prior_as_its_record_says(quadrants):
+def test_the_record_names_the_proposal_of_the_likelihood_estimate(quadrants):
     nll = zoo.metrics.negative_log_likelihood
     many = {"y": Y, "num_samples": 3000}
-    sampled = nll(linear(), X, y=Y, num_samples=2)  # The posterior is exact: any number will do.
+    # The posterior is exact, so that any number of samples suffices.
+    sampled = nll(linear(), X, y=Y, num_samples=2)
     plain = nll(linear(), X, proposal="prior", **many)
     gsnn = nll(linear(alpha=0.0), X, **many)
     assert sampled.value == pytest.approx(-exact().mean(), abs=1e-3)
@@ -273,11 +275,11 @@ def test_a_likelihood_is_from_the_posterior_or_the_prior_as_its_record_says(quad
         "of": "probabilities of 0 and 1 of the hidden values, given y",
     }
     assert seen == [(7, 7)]
-    for model, proposal, sentence in (
+    for model, proposal, message in (
         (predictor, "prior", r"`log_prob_from_prior`.* Received: a Predictor"),
         (linear(), "Prior", "Unknown proposal 'Prior'"),
     ):
-        with pytest.raises(ValueError, match=sentence):
+        with pytest.raises(ValueError, match=message):
             nll(model, x, y=y, proposal=proposal)
 
 
@@ -288,7 +290,7 @@ def test_plain_monte_carlo_draws_for_each_image_from_a_prior_that_ignores_y():
     assert len(np.unique(values)) > 40
 
 
-def test_the_bounds_are_in_order_and_tight_where_the_theory_says():
+def test_the_bounds_are_ordered_and_tight_where_theory_predicts():
     x, y = (np.repeat(t, 5000, 0) for t in (X, Y))
     results = losses_of(linear(alpha=0.5), x, y)
     elbo = -(results["distortion"] + results["rate"]).reshape(6, -1)
@@ -301,11 +303,11 @@ def test_the_bounds_are_in_order_and_tight_where_the_theory_says():
     ).all()
 
 
-# What is hidden -------------------------------------------------------------------------------
+# Hidden pixels --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "normal", "discretized_logistic"])
-def test_a_completion_is_of_the_hidden_values_alone(name, quadrants):
+def test_a_completion_changes_only_the_hidden_values(name, quadrants):
     x, y = quadrants
     family = zoo.distributions.likelihood_family(name, 2)
     shape = (*SHAPE[:2], family.params_per_value)
@@ -334,7 +336,7 @@ def test_a_completion_is_of_the_hidden_values_alone(name, quadrants):
     )
 
 
-def test_what_was_seen_changes_no_loss_but_through_y(quadrants):
+def test_seen_pixels_affect_the_losses_only_through_y(quadrants):
     x, y = quadrants
     model = zoo.models.predictor(SHAPE, hidden=(6,))
     other = np.where(y < 0, x, 1 - x)
@@ -343,7 +345,7 @@ def test_what_was_seen_changes_no_loss_but_through_y(quadrants):
     assert np.abs(model.log_prob(x, y=y) - model.log_prob(x, y=inverted)).min() > 1e-4
 
 
-def test_a_predictor_is_scored_exactly_and_completes(quadrants):
+def test_a_predictor_has_an_exact_score_and_completes_images(quadrants):
     x, y = quadrants
     model = zoo.models.predictor(SHAPE, hidden=(6,), activation="tanh")
     w1, b1, w2, b2 = model.likelihood.network.get_weights()
@@ -356,11 +358,11 @@ def test_a_predictor_is_scored_exactly_and_completes(quadrants):
     assert model.abilities() == ("decode", "log_prob")
 
 
-# Who learns from what -------------------------------------------------------------------------
+# Gradients ------------------------------------------------------------------------------------
 
 
 def gradients(model, x, y, name):
-    """The largest gradient of one result, by the network it is of."""
+    """The largest gradient of one result, by network."""
     parts = {
         "posterior": model.posterior.network,
         "likelihood": model.likelihood.network,
@@ -386,12 +388,12 @@ def gradients(model, x, y, name):
         (0.5, "baseline", {"baseline"}),
     ],
 )
-def test_which_loss_reaches_which_network(quadrants, alpha, name, reached):
+def test_each_loss_has_gradients_in_its_networks_only(quadrants, alpha, name, reached):
     found = gradients(small(alpha), *quadrants, name)
     assert {network for network, moved in found.items() if moved} == reached
 
 
-def test_the_baseline_learns_as_it_would_alone_and_the_rest_beside_it(quadrants, moves):
+def test_the_baseline_trains_independently_of_the_other_networks(quadrants, weight_changes):
     x, y = quadrants
     model = small()
     alone = zoo.Predictor(zoo.Completion.from_config(model.prior.baseline.get_config()))
@@ -399,7 +401,7 @@ def test_the_baseline_learns_as_it_would_alone_and_the_rest_beside_it(quadrants,
     for m in (model, alone):
         m.compile(keras.optimizers.SGD(0.1))
         for _ in range(3):
-            change = moves(m, lambda m=m: m.train_step((x, y)))
+            change = weight_changes(m, lambda m=m: m.train_step((x, y)))
             assert all(np.abs(c).max() > 0 for own in change.values() for c in own)
     for a, b in zip(
         model.prior.baseline.network.get_weights(),
@@ -409,7 +411,7 @@ def test_the_baseline_learns_as_it_would_alone_and_the_rest_beside_it(quadrants,
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
-def test_a_baseline_that_was_trained_before_stays_as_it_is(quadrants, tmp_path):
+def test_a_frozen_baseline_is_not_updated(quadrants, tmp_path):
     x, y = quadrants
     predictor = zoo.models.predictor(SHAPE, hidden=(5,))
     predictor.likelihood.trainable = False
@@ -434,7 +436,7 @@ def test_a_baseline_that_was_trained_before_stays_as_it_is(quadrants, tmp_path):
         np.testing.assert_array_equal(a, c)
 
 
-def test_a_gsnns_posterior_has_no_part_in_it(quadrants):
+def test_a_gsnn_does_not_use_its_posterior(quadrants):
     x, y = quadrants
     model = small(0.0)
     before = model.posterior.network.get_weights()
@@ -464,7 +466,7 @@ def test_latents_are_drawn_from_the_prior_of_each_condition():
 
 
 @pytest.mark.parametrize(
-    ("y", "sentence"),
+    ("y", "message"),
     [
         (None, r"takes a condition: pass `y`, int32 of shape \[n\].*Received: y=None"),
         ([1, 2], r"shape \[n\] with n=3.*Received: shape \(2,\)"),
@@ -474,19 +476,19 @@ def test_latents_are_drawn_from_the_prior_of_each_condition():
         ([0.9, 3.7, 1.0], r"is a label, an int. Received: y of type float64"),
     ],
 )
-def test_conditions_that_do_not_fit_are_refused(y, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_conditions_are_refused(y, message):
+    with pytest.raises(ValueError, match=message):
         zoo.models.cvae(SHAPE, latent_dim=2, hidden=(4,)).sample(3, y)
 
 
-def test_labels_that_there_are_not_are_refused_before_a_likelihood_is_traced(digits):
+def test_unknown_labels_are_refused_before_the_likelihood_is_traced(digits):
     model = zoo.models.cvae((8, 8, 1), latent_dim=2, hidden=(4,))
     x = np.round(digits[:2])
     with pytest.raises(ValueError, match=r"from 0 to 9. Received: labels from 3 to 12"):
         zoo.metrics.negative_log_likelihood(model, x, 2, y=np.array([3, 12]))
 
 
-def test_one_condition_serves_all_wherever_a_model_takes_one(digits, quadrants):
+def test_one_condition_applies_to_all_rows_in_every_method(digits, quadrants):
     x = np.round(digits[:3])
     by_label = zoo.models.cvae((8, 8, 1), latent_dim=2, hidden=(4,))
     z, four = np.ones([3, 2], np.float32), np.full(3, 4)
@@ -508,7 +510,7 @@ def test_one_condition_serves_all_wherever_a_model_takes_one(digits, quadrants):
     np.testing.assert_array_equal(predictor.decode(none, y[0]), predictor.decode(none, same))
 
 
-def test_what_an_export_traces_can_be_read_by_autograph():
+def test_autograph_converts_the_functions_of_an_export():
     for method in ("conditions", "condition_for", "sample", "encode"):
         tf.autograph.to_code(getattr(zoo.model.GenerativeModel, method))
 
@@ -523,7 +525,7 @@ def plain_parts(prior):
 
 
 @pytest.mark.parametrize("kind", [zoo.VAE, zoo.CVAE])
-def test_a_condition_of_the_prior_alone_is_the_models(kind, quadrants, tmp_path):
+def test_a_condition_of_the_prior_is_a_condition_of_the_model(kind, quadrants, tmp_path):
     model = kind(*plain_parts(prior=True))
     assert model.condition == tf.TensorSpec([None], tf.int32) and model.latent_dim == 2
     with pytest.raises(ValueError, match="takes a condition: pass `y`, int32"):
@@ -533,12 +535,12 @@ def test_a_condition_of_the_prior_alone_is_the_models(kind, quadrants, tmp_path)
     want = -np.mean(model.log_prob(x, 5, labels, seed=[0, 0]))
     have = zoo.metrics.negative_log_likelihood(model, x, 2000, y=labels).value
     assert have == pytest.approx(want, abs=3)
-    given = zoo.export.export(model, tmp_path / "served")
-    takes_y = {name for name, about in given.items() if "y" in about["inputs"]}
+    signatures = zoo.export.export(model, tmp_path / "served")
+    takes_y = {name for name, about in signatures.items() if "y" in about["inputs"]}
     assert takes_y == {"sample", "log_prob"}
 
 
-def test_a_completion_needs_the_seen_part_also_where_its_network_does_without(quadrants):
+def test_a_completion_requires_the_seen_part_even_if_its_network_does_not(quadrants):
     x, y = quadrants
     posterior, likelihood, prior = plain_parts(prior=False)
     model = zoo.VAE(posterior, zoo.Completion(likelihood.network, zoo.Bernoulli()), prior)
@@ -548,7 +550,7 @@ def test_a_completion_needs_the_seen_part_also_where_its_network_does_without(qu
     assert zoo.metrics.negative_log_likelihood(model, x, 2, y=y).value > 0
 
 
-def test_a_prior_with_dropout_drops_out_in_training_alone(quadrants):
+def test_dropout_in_the_prior_is_active_only_in_training(quadrants):
     x, labels = tf.constant(quadrants[0]), tf.range(7)
     inputs = keras.Input((), dtype="int32")
     h = keras.layers.Dropout(0.5)(zoo.networks.OneHot(10)(inputs))
@@ -584,7 +586,7 @@ def network(*shapes, out=(4, 4, 1)):
 
 
 @pytest.mark.parametrize(
-    ("shapes", "out", "family", "sentence"),
+    ("shapes", "out", "family", "message"),
     [
         ([SHAPE, SHAPE], SHAPE, zoo.Bernoulli, r"only input is the seen part.*\(4, 4, 1\), \(4"),
         ([(3,)], SHAPE, zoo.Bernoulli, r"only input is the seen part.*shapes \[\(3,\)\]"),
@@ -594,11 +596,11 @@ def network(*shapes, out=(4, 4, 1)):
         ([SHAPE], (4, 4, 2), zoo.FullCovarianceNormal, "independent values. Received: a FullC"),
     ],
 )
-def test_a_guess_at_what_is_hidden_is_of_the_seen_part_alone(shapes, out, family, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_completions_are_refused(shapes, out, family, message):
+    with pytest.raises(ValueError, match=message):
         zoo.Predictor(zoo.Completion(network(*shapes, out=out), family()))
     prior = network(SHAPE, SHAPE, out=(4,))
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=message):
         part = zoo.Completion(network(*shapes, out=out), family())
         zoo.ConditionalPrior(prior, zoo.DiagonalNormal(), part)
     with pytest.raises(ValueError, match="`baseline` of a ConditionalPrior must be a `Completion`"):
@@ -614,7 +616,7 @@ def test_training_without_y_is_refused(quadrants):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "sentence"),
+    ("wrong", "message"),
     [
         ({"alpha": 0.0, "warm_up_steps": 5}, r"alpha=0 .*`warm_up_steps`.* Received"),
         ({"alpha": 0.0, "free_bits": 0.1}, r"alpha=0 .*Received: .*free_bits=0.1"),
@@ -629,12 +631,12 @@ def test_training_without_y_is_refused(quadrants):
         ({"condition": "attributes", "baseline_hidden": ()}, r"at least 1"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(wrong, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_incompatible_settings_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
         small(**wrong)
 
 
-def test_data_that_does_not_bring_the_condition_is_refused():
+def test_data_without_the_condition_are_refused():
     digits = {k: zoo.datasets.load("digits", seen_quadrants=k) for k in (None, 1)}
     by_label = zoo.models.cvae((8, 8, 1), latent_dim=2, hidden=(4,))
     by_part = zoo.models.predictor((8, 8, 1), hidden=(4,))
@@ -651,7 +653,7 @@ def test_data_that_does_not_bring_the_condition_is_refused():
         zoo.conditions.check(few, digits[None])
 
 
-def test_pictures_have_all_classes_in_turn_or_a_seen_part_for_each_row():
+def test_pictures_use_all_classes_in_turn_or_one_seen_part_per_row():
     data = zoo.datasets.load("digits")
     by_label = zoo.models.cvae((8, 8, 1), latent_dim=2, hidden=(4,))
     assert zoo.conditions.in_turn(by_label, data, 25, 10).tolist() == [
@@ -668,7 +670,7 @@ def test_pictures_have_all_classes_in_turn_or_a_seen_part_for_each_row():
     assert zoo.conditions.in_turn(vae, data, 25) is None
 
 
-def test_samples_for_evaluation_have_the_datas_own_conditions():
+def test_evaluation_samples_use_the_conditions_of_the_data():
     class Echo(zoo.CVAE):
         def sample(self, n, y=None, seed=None):
             return (
@@ -684,7 +686,7 @@ def test_samples_for_evaluation_have_the_datas_own_conditions():
     np.testing.assert_array_equal(drawn, samples(model, 2000, 0, 300, y=pool)[:, 0, 0, 0])
 
 
-def test_evaluation_is_of_the_conditional_model():
+def test_evaluation_scores_the_conditional_model():
     data = zoo.datasets.load("digits", binarize="fixed", seen_quadrants=2)
     model = zoo.models.cvae(
         (8, 8, 1), latent_dim=2, hidden=(4,), condition="seen", prior="conditional"
@@ -709,7 +711,7 @@ def test_evaluation_is_of_the_conditional_model():
 
 
 @pytest.mark.slow
-def test_a_run_draws_pictures_and_scores_of_a_conditional_model(tmp_path):
+def test_a_run_of_a_conditional_model_writes_pictures_and_scores(tmp_path):
     for preset, more in (
         ("cvae_quadrants_digits", ["model.hidden=8", "baseline_hidden=8", "alpha=0.5"]),
         ("predictor_quadrants_digits", ["hidden=8"]),
@@ -725,7 +727,7 @@ def test_a_run_draws_pictures_and_scores_of_a_conditional_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_samples_are_recognised_as_the_class_that_was_asked_for():
+def test_samples_are_classified_as_the_requested_class():
     data = zoo.datasets.load("digits", binarize="dynamic")
     model = zoo.models.cvae((8, 8, 1), latent_dim=6, hidden=(64,))
     model.compile(keras.optimizers.Adam(5e-3), steps_per_execution=20, jit_compile=True)

@@ -1,4 +1,4 @@
-"""The denoising VAE: its noise, the VAE at none, and where its bound lies."""
+"""The denoising VAE: its corruption, the VAE at zero corruption, and the order of its bounds."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ SEED = tf.constant([0, 1])
 
 @keras.saving.register_keras_serializable("test_denoising_vae")
 class Shift(Corruption):
-    """No chance in it: x~ = x / 2 + 0.1."""
+    """A deterministic corruption: x~ = x / 2 + 0.1."""
 
     def __call__(self, x, seed):
         return 0.5 * x + 0.1
@@ -36,14 +36,14 @@ def parts(model):
     return model.posterior, model.likelihood, model.prior
 
 
-def test_salt_and_pepper_takes_its_share_and_half_of_it_becomes_white():
+def test_salt_and_pepper_corrupts_its_share_and_half_of_it_is_white():
     x = np.full((100, 20, 20, 3), 0.5, np.float32)
     noisy = zoo.SaltAndPepper(0.2)(x, [1, 2]).numpy()
     n = noisy.size
     for value, share in ((0.0, 0.1), (1.0, 0.1), (0.5, 0.8)):
         error = np.sqrt(share * (1 - share) / n)
         assert (noisy == value).mean() == pytest.approx(share, abs=4.5 * error)
-    # Each value by itself, and each image anew.
+    # Values and images are corrupted independently.
     hit = (noisy != 0.5).reshape(100, -1).astype(float)
     both = (hit[:, :-1] * hit[:, 1:]).mean()
     assert both == pytest.approx(0.04, abs=0.003)
@@ -52,16 +52,16 @@ def test_salt_and_pepper_takes_its_share_and_half_of_it_becomes_white():
     np.testing.assert_array_equal(zoo.SaltAndPepper(0.2)(x, [1, 2]), noisy)
 
 
-def test_gaussian_noise_is_a_normal_of_that_scale():
+def test_gaussian_noise_is_normal_with_its_scale():
     x = np.random.default_rng(0).uniform(size=(50, 10, 10, 1)).astype(np.float32)
     noise = zoo.GaussianNoise(0.3)(x, [1, 2]).numpy() - x
     assert scipy.stats.kstest(noise.ravel() / 0.3, "norm").pvalue > 1e-3
 
 
-@pytest.mark.parametrize("nothing", [zoo.SaltAndPepper(0.0), zoo.GaussianNoise(0.0)])
-def test_without_noise_it_is_the_vae_bit_for_bit(vae, x, nothing):
+@pytest.mark.parametrize("no_corruption", [zoo.SaltAndPepper(0.0), zoo.GaussianNoise(0.0)])
+def test_zero_corruption_equals_the_vae_bit_for_bit(vae, x, no_corruption):
     results = []
-    for model in (vae, zoo.DenoisingVAE(*parts(vae), nothing)):
+    for model in (vae, zoo.DenoisingVAE(*parts(vae), no_corruption)):
         with tf.GradientTape() as tape:
             losses, terms = model.objective(x, None, SEED, training=True)
         results.append([*losses.values(), *terms.values()])
@@ -70,14 +70,14 @@ def test_without_noise_it_is_the_vae_bit_for_bit(vae, x, nothing):
         np.testing.assert_array_equal(a, b)
 
 
-def test_without_noise_several_draws_are_the_vaes_draws(vae, x):
+def test_zero_corruption_with_several_draws_equals_the_vae(vae, x):
     plain = zoo.VAE(*parts(vae), num_samples=3)
     noisy = zoo.DenoisingVAE(*parts(vae), zoo.SaltAndPepper(0.0), num_samples=3)
     have, want = (m.objective(x, None, SEED, True)[0]["vae"] for m in (noisy, plain))
     np.testing.assert_allclose(have, want, rtol=1e-5)
 
 
-def test_the_encoder_sees_the_corrupted_image_and_the_loss_the_clean_one(vae, x):
+def test_the_encoder_receives_the_corrupted_image_and_the_loss_the_clean_image(vae, x):
     model = zoo.DenoisingVAE(*parts(vae), Shift())
     losses, terms = model.objective(x, None, SEED, training=True)
     q = vae.posterior(0.5 * x + 0.1)
@@ -91,17 +91,17 @@ def test_the_encoder_sees_the_corrupted_image_and_the_loss_the_clean_one(vae, x)
     np.testing.assert_allclose(losses["vae"], terms["distortion"] + terms["rate"], rtol=1e-5)
 
 
-def test_each_draw_has_a_corruption_of_its_own():
+def test_each_draw_has_an_independent_corruption():
     seen = []
 
-    class Looking(Corruption):
+    class Recorder(Corruption):
         def __call__(self, x, seed):
             noisy = zoo.SaltAndPepper(0.5)(x, seed)
             seen.append(noisy)
             return noisy
 
     vae = zoo.models.vae((8, 8, 1), latent_dim=3, hidden=(5,))
-    model = zoo.DenoisingVAE(*parts(vae), Looking(), num_samples=3)
+    model = zoo.DenoisingVAE(*parts(vae), Recorder(), num_samples=3)
     model.objective(tf.fill([2, 8, 8, 1], 0.5), None, SEED, training=True)
     (noisy,) = seen
     assert noisy.shape == (3, 2, 8, 8, 1)
@@ -109,7 +109,7 @@ def test_each_draw_has_a_corruption_of_its_own():
     assert len(np.unique(flat, axis=0)) == 6
 
 
-def test_outside_of_training_images_are_clean(vae, x):
+def test_images_are_clean_outside_training(vae, x):
     model = zoo.DenoisingVAE(*parts(vae), zoo.SaltAndPepper(0.5))
     have, want = (m.objective(x, None, SEED, training=False)[0]["vae"] for m in (model, vae))
     np.testing.assert_array_equal(have, want)
@@ -158,7 +158,7 @@ def bounds_by_enumeration(x):
 
 
 @pytest.mark.parametrize("pixel", [0, 1])
-def test_the_loss_is_the_bound_that_enumeration_gives_and_the_order_is_the_papers(pixel):
+def test_the_loss_matches_enumeration_and_the_bounds_have_the_papers_order(pixel):
     dvae, cvae, likelihood = bounds_by_enumeration(pixel)
     assert dvae + 0.01 < cvae < likelihood - 0.01
     x = tf.fill([40_000, 1, 1, 1], float(pixel))
@@ -170,7 +170,7 @@ def test_the_loss_is_the_bound_that_enumeration_gives_and_the_order_is_the_paper
     assert float(tf.reduce_mean(estimate)) == pytest.approx(likelihood, abs=0.02)
 
 
-def test_the_importance_weighted_bound_rises_from_the_denoising_one_to_the_likelihood():
+def test_the_importance_weighted_bound_rises_from_the_denoising_bound_to_the_likelihood():
     dvae, _, likelihood = bounds_by_enumeration(1)
     x = tf.ones([10_000, 1, 1, 1])
     means, errors = [], []
@@ -185,15 +185,15 @@ def test_the_importance_weighted_bound_rises_from_the_denoising_one_to_the_likel
 
 
 @pytest.mark.parametrize("doubly", [False, True])
-def test_the_importance_weights_are_those_of_each_draws_own_corruption(doubly):
+def test_each_importance_weight_uses_the_corruption_of_its_draw(doubly):
     seen = []
 
-    class Looking(Corruption):
+    class Recorder(Corruption):
         def __call__(self, x, seed):
             seen.append(zoo.SaltAndPepper(0.5)(x, seed))
             return seen[-1]
 
-    model = tiny(Looking(), weighted=True, num_samples=4, doubly_reparameterised=doubly)
+    model = tiny(Recorder(), weighted=True, num_samples=4, doubly_reparameterised=doubly)
     x = tf.constant([0.0, 1.0, 1.0])[:, None, None, None]
     losses, _ = model.objective(x, None, SEED, training=True)
     q = model.posterior(seen[0])
@@ -207,15 +207,17 @@ def test_the_importance_weights_are_those_of_each_draws_own_corruption(doubly):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_one_loss_moves_encoder_and_decoder_and_a_file_keeps_the_noise(
-    digits, moves, tmp_path, weighted
+def test_one_loss_updates_encoder_and_decoder_and_a_file_keeps_the_corruption(
+    digits, weight_changes, tmp_path, weighted
 ):
     build = zoo.models.denoising_iwae if weighted else zoo.models.denoising_vae
     model = build((8, 8, 1), latent_dim=3, hidden=(5,), num_samples=2, warm_up_steps=9)
     assert type(model) is (zoo.DenoisingIWAE if weighted else zoo.DenoisingVAE)
     model.compile(keras.optimizers.SGD(0.1))
     model.step.assign(5)
-    for change in moves(model, lambda: model.train_step((tf.constant(digits[:7]),)))["vae"]:
+    for change in weight_changes(model, lambda: model.train_step((tf.constant(digits[:7]),)))[
+        "vae"
+    ]:
         assert np.abs(change).max() > 1e-7
     model.save(tmp_path / "model.keras")
     twin = keras.saving.load_model(tmp_path / "model.keras")
@@ -223,7 +225,7 @@ def test_one_loss_moves_encoder_and_decoder_and_a_file_keeps_the_noise(
     assert twin.corruption.get_config() == {"probability": 0.05}
 
 
-def test_what_makes_no_sense_is_refused():
+def test_invalid_arguments_are_refused():
     for make in (
         lambda: zoo.SaltAndPepper(1.5),
         lambda: zoo.GaussianNoise(-1.0),

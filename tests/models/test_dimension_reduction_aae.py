@@ -1,4 +1,4 @@
-"""Dimensionality reduction: heads, the cost of near heads, and representations."""
+"""Dimensionality reduction: cluster heads, the cost of near heads, and representations."""
 
 import inspect
 import math
@@ -41,7 +41,7 @@ def heads_at(*points, distance=5.0):
     return heads
 
 
-def test_the_cost_of_near_heads_is_their_missing_distance():
+def test_the_cost_of_near_heads_is_the_shortfall_of_their_distance():
     # The distances are 3, 4 and 5; two of them are below 5.
     assert float(heads_at((0, 0), (3, 0), (0, 4)).cost()) == pytest.approx((5 - 3) + (5 - 4))
     assert float(heads_at((0, 0), (3, 0), (0, 4), distance=3.0).cost()) == 0
@@ -51,7 +51,7 @@ def test_the_cost_of_near_heads_is_their_missing_distance():
     assert float(heads_at(*points, distance=2.0).cost()) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_gradient_pushes_near_heads_apart_and_is_zero_for_far_ones():
+def test_the_gradient_separates_near_heads_and_is_zero_for_distant_heads():
     heads = heads_at((0, 0), (3, 4), (100, 0), distance=6.0)
     with tf.GradientTape() as tape:
         cost = heads.cost()
@@ -83,7 +83,7 @@ def test_draws_are_normal_around_heads():
     r = model.sample_latents(2000, 3, seed=1).numpy()
     for values, head in zip(r.T, model.heads.kernel.numpy()[3], strict=True):
         assert stats.kstest(values, stats.norm(head, 1).cdf).pvalue > 1e-3
-    # Over all heads: their mean, and their variance plus that of the style.
+    # Over all heads: the mean of the heads, and the variance of heads plus style.
     r = model.sample_latents(20_000, seed=1).numpy()
     kernel = model.heads.kernel.numpy()
     np.testing.assert_allclose(r.mean(0), kernel.mean(0), atol=0.15)
@@ -92,7 +92,7 @@ def test_draws_are_normal_around_heads():
 
 
 def test_reconstruction_updates_the_heads_along_distortion_plus_cost(
-    digits, moves, assert_descends
+    digits, weight_changes, assert_descends
 ):
     model, x = small(head_distance=20.0), tf.constant(digits[:6])
     with tf.GradientTape() as tape:
@@ -107,7 +107,7 @@ def test_reconstruction_updates_the_heads_along_distortion_plus_cost(
                 loss += tf.maximum(0.0, 20.0 - apart)
     expected = tape.gradient(loss, model.variables_of("autoencoder"))
     turns = model.rounds()
-    change = moves(model, lambda: model._play(turns[0], x, None, SEED))
+    change = weight_changes(model, lambda: model._play(turns[0], x, None, SEED))
     assert_descends(change["autoencoder"], expected)
     assert any(v is model.heads.kernel for v in model.variables_of("autoencoder"))
     for turn in turns[1:]:
@@ -125,7 +125,7 @@ def test_the_cost_is_reported_and_is_part_of_the_loss(digits):
     np.testing.assert_allclose(losses["autoencoder"], distortion + terms["head_cost"], rtol=1e-5)
 
 
-def test_heads_that_do_not_fit_are_refused():
+def test_invalid_heads_are_refused():
     model = small()
     parts = (
         model.posterior, model.likelihood, model.prior, model.discriminator,

@@ -1,4 +1,4 @@
-"""FactorVAE: what permuting does, what the discriminator's logit is worth, and who learns from it."""
+"""FactorVAE: the permutation, the logit as total correlation, and the gradients of both players."""
 
 import keras
 import numpy as np
@@ -33,19 +33,20 @@ def vae_of(model, **arguments):
     return vae
 
 
-def test_permuting_keeps_what_each_dimension_holds_and_breaks_what_they_have_in_common():
+def test_permutation_keeps_the_marginals_and_removes_the_dependence():
     n = 4000
     first = np.random.default_rng(0).normal(size=n).astype(np.float32)
     z = np.stack([first, -first, first**3], 1)
     permuted = permute_dims(z, SEED).numpy()
     np.testing.assert_array_equal(np.sort(permuted, 0), np.sort(z, 0))
     correlations = np.corrcoef(permuted.T)[np.triu_indices(3, 1)]
-    assert np.abs(correlations).max() < 4 / np.sqrt(n)  # Of the original: 1 and nearly that.
-    # No dimension is left in place, and the order of one says nothing of that of another.
+    # The correlations of the original are -1, 0.77 and -0.77.
+    assert np.abs(correlations).max() < 4 / np.sqrt(n)
+    # Every dimension is permuted, and the orders of two dimensions are independent.
     assert ((permuted == z).mean(0) < 0.01).all()
 
 
-def test_every_order_of_a_dimension_is_as_likely():
+def test_all_orders_of_a_dimension_are_equally_likely():
     z = tf.constant([[0.0], [1.0], [2.0]])
     draws = [tuple(permute_dims(z, [0, i]).numpy()[:, 0]) for i in range(900)]
     counts = [draws.count(order) for order in set(draws)]
@@ -54,8 +55,8 @@ def test_every_order_of_a_dimension_is_as_likely():
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, -0.8])
-def test_the_logits_mean_over_correlated_normals_is_their_total_correlation(rho):
-    """By a discriminator that can be right: log q(z) / (q(z_1) q(z_2)) is quadratic in z."""
+def test_the_mean_logit_over_correlated_normals_is_their_total_correlation(rho):
+    """With a quadratic discriminator: log q(z) / (q(z_1) q(z_2)) is quadratic in z."""
     n = 40_000
     rng = np.random.default_rng(1)
     z = rng.multivariate_normal([0, 0], [[1, rho], [rho, 1]], size=2 * n).astype(np.float32)
@@ -73,7 +74,7 @@ def test_the_logits_mean_over_correlated_normals_is_their_total_correlation(rho)
     estimate = zoo.networks.logits(model.discriminator, tf.constant(z[:n])).numpy()
     expected = -0.5 * np.log(1 - rho**2)
     assert estimate.mean() == pytest.approx(expected, abs=4 * estimate.std() / np.sqrt(n) + 0.005)
-    # And at a point: the log of the ratio of the densities.
+    # At single points the logit is the log of the ratio of the densities.
     point = np.array([[0.7, -0.3]], np.float32)
     square = (point**2).sum() - 2 * rho * point.prod()
     log_ratio = expected - square / (2 * (1 - rho**2)) + (point**2).sum() / 2
@@ -83,8 +84,8 @@ def test_the_logits_mean_over_correlated_normals_is_their_total_correlation(rho)
 
 @pytest.mark.parametrize("gamma", [0.0, 4.0])
 @pytest.mark.parametrize("draws", [1, 3])
-def test_both_losses_by_hand_and_who_moves_along_what(
-    known, digits, gamma, draws, moves, assert_descends
+def test_both_losses_match_the_formulas_and_update_their_players(
+    known, digits, gamma, draws, weight_changes, assert_descends
 ):
     model, n = small(known, gamma, num_samples=draws), 7
     x = tf.constant(digits[:n])
@@ -94,28 +95,31 @@ def test_both_losses_by_hand_and_who_moves_along_what(
         z = loc + tf.exp(log_scale) * known.noise(draws, n, LATENTS)
         logits = tf.reshape(model.likelihood.network(tf.reshape(z, [-1, LATENTS])), [draws, n, 64])
         pixels = tf.reshape(x, [n, 64])
-        # Softplus of logits less x times logits is the cross-entropy.
+        # The cross-entropy is softplus(logits) - x * logits.
         distortion = tf.reduce_sum(tf.math.log1p(tf.exp(logits)) - pixels * logits, -1)
         rate = 0.5 * tf.reduce_sum(loc**2 + tf.exp(2 * log_scale) - 1 - 2 * log_scale, 1)
         ratio = tf.reshape(model.discriminator(tf.reshape(z, [-1, LATENTS])), [draws, n])
         loss = tf.reduce_mean(distortion + gamma * ratio) + tf.reduce_mean(rate)
-        joint = model.discriminator(z[0, :4])  # The larger half, as it is.
+        joint = model.discriminator(z[0, :4])  # The larger half, unpermuted.
         product = model.discriminator(permute_dims(z[0, 4:], permuted))
         d = tf.math.log1p(tf.exp(tf.concat([-joint, product], 0)))
-        told = tf.reduce_mean(d)
+        discriminator_loss = tf.reduce_mean(d)
         correlation = tf.reduce_mean(ratio)
     losses, terms = model.objective(x, None, SEED, training=True)
     assert np.mean(losses["vae"]) == pytest.approx(float(loss), rel=1e-5)
     assert np.mean(terms["total_correlation"]) == pytest.approx(float(correlation), rel=1e-4)
     np.testing.assert_allclose(losses["discriminator"], d[:, 0], rtol=1e-4)
-    # The total correlation is about the encoder alone, the discriminator's loss about nobody else.
+    # The total correlation depends on the encoder, and not on the decoder.
     decoder = model.likelihood.trainable_variables
     assert all(g is None for g in tape.gradient(correlation, decoder))
     assert all(np.abs(g).max() > 1e-4 for g in tape.gradient(correlation, model.posterior.trainable_variables))  # fmt: skip
     variables = model.posterior.trainable_variables + decoder
-    expected = tape.gradient(loss, variables), tape.gradient(told, model.discriminator.weights)
+    expected = (
+        tape.gradient(loss, variables),
+        tape.gradient(discriminator_loss, model.discriminator.weights),
+    )
     turn = model.rounds()[0]
-    change = moves(model, lambda: model._play(turn, x, None, SEED))
+    change = weight_changes(model, lambda: model._play(turn, x, None, SEED))
     assert_descends(change["vae"], expected[0])
     assert_descends(change["discriminator"], expected[1])
 
@@ -123,7 +127,7 @@ def test_both_losses_by_hand_and_who_moves_along_what(
 @pytest.mark.parametrize(
     "options", [{}, {"num_samples": 2}, {"free_bits": 0.2, "rate_weight": 0.3}]
 )
-def test_without_gamma_it_is_the_vae_bit_for_bit(digits, options, moves):
+def test_gamma_zero_equals_the_vae_bit_for_bit(digits, options, weight_changes):
     parts = zoo.models.factor_vae(SHAPE, latent_dim=LATENTS, hidden=(5,), discriminator_hidden=(4,))
     arguments = (parts.posterior, parts.likelihood, parts.prior)
     model = zoo.FactorVAE(*arguments, parts.discriminator, 0.0, **options)
@@ -140,24 +144,26 @@ def test_without_gamma_it_is_the_vae_bit_for_bit(digits, options, moves):
     vae.optimizers["vae"].learning_rate.assign(0.1)
     changes = []
     for m, turn in turns:
-        changes.append(moves(m, lambda m=m, turn=turn: m._play(turn, x, None, SEED))["vae"])
+        changes.append(
+            weight_changes(m, lambda m=m, turn=turn: m._play(turn, x, None, SEED))["vae"]
+        )
         vae.set_weights(kept)
     for a, b in zip(*changes, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize(("draws", "rows"), [(1, 7 + 3), (3, 3 * 7 + 3)])
-def test_the_discriminator_sees_each_code_once_and_half_of_them_permuted(
+def test_the_discriminator_receives_each_code_once_and_half_of_them_permuted(
     known, digits, draws, rows
 ):
     model, seen = small(known, num_samples=draws), []
     call = model.discriminator.call
 
-    def watched(z, **kwargs):
+    def recorded(z, **kwargs):
         seen.append(len(z))
         return call(z, **kwargs)
 
-    model.discriminator.call = watched
+    model.discriminator.call = recorded
     model.objective(tf.constant(digits[:7]), None, SEED, training=True)
     assert seen == [rows]
 
@@ -172,7 +178,7 @@ def test_the_permutation_follows_the_seed(digits):
     np.testing.assert_array_equal(losses[0]["discriminator"], losses[1]["discriminator"])
 
 
-def test_each_replica_permutes_its_own_images(mirrored):
+def test_each_replica_permutes_only_its_images(mirrored):
     z = tf.data.Dataset.from_tensor_slices(np.arange(24, dtype=np.float32).reshape(12, 2)).batch(12)
     one = next(iter(mirrored.experimental_distribute_dataset(z)))
     permuted = mirrored.experimental_local_results(
@@ -183,7 +189,7 @@ def test_each_replica_permutes_its_own_images(mirrored):
 
 
 @pytest.mark.parametrize("size", [1, 5])
-def test_batches_of_any_size_will_do(digits, size):
+def test_batches_of_any_size_train(digits, size):
     model = zoo.models.factor_vae(SHAPE, latent_dim=LATENTS, hidden=(4,), discriminator_hidden=(4,))
     model.compile("adam", jit_compile=False)
     data = tf.data.Dataset.from_tensor_slices(digits[:11]).batch(size)
@@ -191,7 +197,7 @@ def test_batches_of_any_size_will_do(digits, size):
 
 
 def test_training_lowers_the_total_correlation_of_the_codes():
-    """Two pixels that say the same: a decoder that wants both latents alike, against gamma."""
+    """Two equal pixels: the likelihood favours equal latents, and gamma independent latents."""
 
     def correlation(gamma):
         keras.utils.set_random_seed(0)
@@ -204,7 +210,7 @@ def test_training_lowers_the_total_correlation_of_the_codes():
             gamma=gamma,
             discriminator_hidden=(16,),
         )
-        # Each latent starts out as three times the pixels' sum.
+        # Each latent starts as three times the sum of the pixels.
         x = np.random.default_rng(0).uniform(size=(400, 1, 2, 1)).astype(np.float32)
         x[:, :, 1] = x[:, :, 0]
         linear = keras.Sequential([keras.Input((1, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])  # fmt: skip
@@ -222,7 +228,7 @@ def test_training_lowers_the_total_correlation_of_the_codes():
     assert correlation(10.0) < 0.5 * correlation(0.0)
 
 
-def test_builders_pass_their_settings_on():
+def test_builders_pass_settings_to_the_model():
     for model in (
         zoo.models.factor_vae(
             SHAPE,

@@ -1,4 +1,4 @@
-"""The GAN: each update follows its own gradient and changes nothing else; and its builders."""
+"""The GAN: each update descends its gradient and changes nothing else; the builders."""
 
 import math
 
@@ -54,19 +54,19 @@ def gradients_by_hand(model, known, x, player, saturating):
 
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
-def test_each_round_updates_its_player_along_the_gradient_of_its_loss_and_no_other(
-    known, digits, loss, player, moves, assert_descends
+def test_each_round_descends_the_loss_of_its_player_and_updates_no_other(
+    known, digits, loss, player, weight_changes, assert_descends
 ):
     model, x = small(known, loss), tf.constant(digits[:9])
     expected = gradients_by_hand(model, known, x, player, type(loss) is Minimax)
     turn = model.rounds()[["discriminator", "generator"].index(player)]
-    change = moves(model, lambda: model._play(turn, x, None, tf.constant(SEED)))
+    change = weight_changes(model, lambda: model._play(turn, x, None, tf.constant(SEED)))
     assert_descends(change.pop(player), expected)
     assert all((c == 0).all() for c in next(iter(change.values())))
 
 
 def test_the_generator_is_updated_against_the_updated_discriminator(
-    known, digits, moves, assert_descends
+    known, digits, weight_changes, assert_descends
 ):
     model, x = small(known, NonSaturating()), tf.constant(digits[:9])
     step = gradients_by_hand(model, known, x, "discriminator", False)
@@ -75,13 +75,13 @@ def test_the_generator_is_updated_against_the_updated_discriminator(
         variable.assign_sub(gradient)
     expected = gradients_by_hand(model, known, x, "generator", False)
     model.set_weights(kept)
-    change = moves(model, lambda: model.train_step((x,)))
+    change = weight_changes(model, lambda: model.train_step((x,)))
     assert_descends(change["discriminator"], step)
     assert_descends(change["generator"], expected)
 
 
 @pytest.mark.parametrize("updated", ["discriminator", "generator"])
-def test_a_round_updates_the_batch_statistics_of_its_player_alone(updated, snapshot):
+def test_a_round_updates_only_the_batch_statistics_of_its_player(updated, snapshot):
     model = dcgan((16, 16, 1), latent_dim=3, width=2)
     model.compile("adam")
     x = tf.random.stateless_uniform([6, 16, 16, 1], [1, 2])
@@ -221,8 +221,8 @@ def test_zero_steps_of_the_discriminator_are_refused():
 
 
 @pytest.mark.parametrize("penalty", [GradientPenalty(5.0, 0.3), R1(5.0)], ids=["gp", "r1"])
-def test_a_penalty_enters_the_loss_of_the_discriminator_alone(
-    known, digits, penalty, moves, assert_descends
+def test_a_penalty_changes_only_the_discriminator_loss(
+    known, digits, penalty, weight_changes, assert_descends
 ):
     model, x = small(known, Hinge(), penalty=penalty), tf.constant(digits[:9])
     assert set(model.terms) == {"real_logit", "fake_logit", "penalty"}
@@ -242,7 +242,9 @@ def test_a_penalty_enters_the_loss_of_the_discriminator_alone(
     for m, turn in zip((model, plain), turns, strict=True):
         model.set_weights(kept)
         change.append(
-            moves(m, lambda m=m, turn=turn: m._play(turn, x, None, tf.constant(SEED)))["generator"]
+            weight_changes(m, lambda m=m, turn=turn: m._play(turn, x, None, tf.constant(SEED)))[
+                "generator"
+            ]
         )
     for a, b in zip(*change, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -253,15 +255,15 @@ def test_a_penalty_enters_the_loss_of_the_discriminator_alone(
 )
 def test_r1_needs_no_further_call_of_the_discriminator(known, digits, penalty, calls, monkeypatch):
     model = small(known, NonSaturating(), penalty=penalty)
-    seen = watched(monkeypatch)
+    seen = recorded_images(monkeypatch)
     model.discriminator_objective(digits[:9], None, tf.constant(SEED), True)
     assert len(seen) == calls
     np.testing.assert_array_equal(seen[0], digits[:9])
 
 
-def test_r1_is_the_slope_of_the_call_that_gave_the_real_logits(known, digits):
-    # With the slopes a of the hidden layer and the dropout mask m, a logit is sum_j v_j m_j a_j h_j and
-    # its slope in x is 2 W (v m a). The logits identify the mask.
+def test_r1_uses_the_gradient_of_the_call_that_returned_the_real_logits(known, digits):
+    # With the slopes a of the hidden layer and the dropout mask m, a logit is sum_j v_j m_j a_j h_j
+    # and its slope in x is 2 W (v m a). The logits identify the mask.
     units = 3
     model = zoo.GAN(
         zoo.networks.mlp_decoder(3, SHAPE, 1, (6,), "tanh", "sigmoid"),
@@ -284,7 +286,7 @@ def test_r1_is_the_slope_of_the_call_that_gave_the_real_logits(known, digits):
     assert len(np.unique(which)) > 4
 
 
-def test_the_discriminator_follows_the_gradient_of_the_penalty(known, digits, moves):
+def test_the_discriminator_descends_the_gradient_of_the_penalty(known, digits, weight_changes):
     # Without hidden layers the slope in x is the kernel, times 2 because of the range [-1, 1].
     model = zoo.GAN(
         zoo.networks.mlp_decoder(3, SHAPE, 1, (6,), "tanh", "sigmoid"),
@@ -299,7 +301,9 @@ def test_the_discriminator_follows_the_gradient_of_the_penalty(known, digits, mo
     kernel = model.discriminator.get_weights()[0]
     norm = 2 * np.linalg.norm(kernel)
     turn = model.rounds()[0]
-    change = moves(model, lambda: model._play(turn, x, None, tf.constant(SEED)))["discriminator"]
+    change = weight_changes(model, lambda: model._play(turn, x, None, tf.constant(SEED)))[
+        "discriminator"
+    ]
     by_images = 2 * (fake.mean(0) - x.numpy().mean(0)).reshape(-1, 1)
     by_penalty = 10 * (norm - 1) * 2 * kernel / np.linalg.norm(kernel)
     np.testing.assert_allclose(change[0], -(by_images + by_penalty), rtol=1e-3, atol=1e-4)
@@ -336,7 +340,7 @@ def test_the_discriminators_loss_has_no_gradient_for_the_generator(known, digits
     assert tape.gradient(loss, [v.value for v in model.variables_of("generator")]) == [None] * 4
 
 
-def test_spectral_vectors_change_in_the_discriminators_round_alone(snapshot):
+def test_spectral_vectors_change_only_in_the_discriminator_round(snapshot):
     model = sngan((16, 16, 1), latent_dim=3, width=2, loss="non_saturating")
     model.compile(keras.optimizers.SGD(0.01))
     x = tf.random.stateless_uniform([6, 16, 16, 1], [1, 2])
@@ -380,15 +384,15 @@ def test_an_f_gan_trains_on_logits_whose_exponential_overflows(digits, loss, sig
 # Instance noise -----------------------------------------------------------------------------------
 
 
-def watched(monkeypatch):
+def recorded_images(monkeypatch):
     """Collects the images of all later calls of a discriminator."""
     seen, logits = [], zoo.networks.logits
 
-    def see(network, x, y, training):
+    def record(network, x, y, training):
         seen.append(np.asarray(x))
         return logits(network, x, y, training)
 
-    monkeypatch.setattr(zoo.networks, "logits", see)
+    monkeypatch.setattr(zoo.networks, "logits", record)
     return seen
 
 
@@ -396,7 +400,7 @@ def test_instance_noise_is_added_to_all_images_and_decays_to_0(known, monkeypatc
     model = small(known, NonSaturating(), instance_noise=LinearDecay(10, 0.5))
     x = tf.fill([200, *SHAPE], 0.25)
     fake = model.generator(known.noise(200, 3)).numpy()
-    seen = watched(monkeypatch)
+    seen = recorded_images(monkeypatch)
     for step, scale in ((0, 0.5), (6, 0.2), (10, 0.0), (11, 0.0)):
         model.step.assign(step)
         seen.clear()
@@ -424,7 +428,7 @@ def test_noise_of_scale_0_changes_no_loss(known, digits):
 
 def test_the_penalty_is_taken_between_noisy_images(known, monkeypatch):
     model = small(known, NonSaturating(), instance_noise=0.3, penalty=GradientPenalty())
-    seen = watched(monkeypatch)
+    seen = recorded_images(monkeypatch)
     model.discriminator_objective(tf.fill([20, *SHAPE], 0.5), None, tf.constant(SEED), True)
     real, point, fake = seen
     share = (point - fake) / (real - fake)
@@ -466,7 +470,7 @@ def test_options_reach_their_parts(network):
     assert (model.adversarial_loss.real_label, model.adversarial_loss.label_noise) == (0.9, 0.1)
 
 
-def test_priors_are_made_by_name_and_with_their_options():
+def test_priors_are_built_by_name_with_their_options():
     assert float(gan(SHAPE, **TINY, prior_scale=2.0).prior().stddev()[0]) == 2.0
     options = TINY | {"latent_dim": 2, "prior": "petals", "prior_components": 4}
     z = gan(SHAPE, **options).sample_latents(2000, seed=1).numpy()
@@ -478,7 +482,7 @@ def test_priors_are_made_by_name_and_with_their_options():
             gan(SHAPE, **TINY, prior=prior)
 
 
-def test_papers_set_their_options():
+def test_paper_builders_set_the_options_of_their_papers():
     model = dcgan((16, 16, 1), width=2)
     assert type(model.prior) is zoo.Uniform and (model.prior.low, model.prior.high) == (-1, 1)
     assert type(model.adversarial_loss) is NonSaturating and model.latent_dim == 100
@@ -531,7 +535,7 @@ def test_paths_between_latents_stay_on_the_sphere():
         (gan, {"network": "cnn"}, "Unknown network 'cnn'"),
     ],
 )
-def test_options_that_do_not_fit_together_are_refused(build, options, message):
+def test_incompatible_options_are_refused(build, options, message):
     with pytest.raises(ValueError, match=message):
         build((16, 16, 1), **options)
 

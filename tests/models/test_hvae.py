@@ -1,4 +1,4 @@
-"""Two layers of latents against a linear-Gaussian model, in which everything is known."""
+"""Two layers of latents against a linear-Gaussian model with exact densities."""
 
 import keras
 import numpy as np
@@ -39,7 +39,7 @@ def posterior_of(prior_mean, prior_cov, factors, offset, noise_cov):
 
 
 def model_of(downwards, kind=zoo.IWAE, shift=0.0, **kwargs):
-    """The model above with its exact posterior, the first layer's mean moved by `shift`."""
+    """The model above with its exact posterior, the first layer's mean shifted by `shift`."""
     build = zoo.models.hvae if downwards else zoo.models.hierarchical_iwae
     between = {} if downwards else {"hidden_between": ()}
     parts = build(SHAPE, latent_dims=(BOTTOM, TOP), hidden=(), likelihood="unit_normal", **between)
@@ -90,7 +90,7 @@ def test_with_the_exact_posterior_each_bound_is_the_exact_likelihood(downwards, 
 
 
 @BOTH
-def test_another_posterior_costs_its_kl_to_the_exact_one(downwards):
+def test_the_gap_of_another_posterior_is_its_kl_to_the_exact_posterior(downwards):
     # The second layer's q is exact given the first, so the gap is the first layer's alone.
     model = model_of(downwards, zoo.VAE, shift=0.2)
     x = np.tile(X, (3000, 1, 1, 1))
@@ -106,7 +106,7 @@ def test_another_posterior_costs_its_kl_to_the_exact_one(downwards):
     np.testing.assert_allclose(many, exact(downwards), atol=0.02)
 
 
-def test_the_doubly_reparameterised_gradient_has_no_noise_at_the_exact_posterior():
+def test_the_doubly_reparameterised_gradient_has_no_variance_at_the_exact_posterior():
     model = model_of(False, num_samples=4, doubly_reparameterised=True)
     with tf.GradientTape() as tape:
         losses, _ = model.objective(tf.constant(X), None, SEED, training=True)
@@ -134,7 +134,7 @@ def test_a_prior_of_two_layers_is_the_product_of_both_and_integrates_to_one():
     np.testing.assert_allclose(log_p, by_hand, rtol=1e-4, atol=1e-4)
     assert np.exp(log_p).sum() * step**2 == pytest.approx(1, abs=1e-3)
     assert float(prior().log_prob(z[7])) == pytest.approx(log_p[7], rel=1e-5)
-    # And its draws have that density's moments.
+    # Its draws have the moments of that density.
     draws = np.asarray(prior().sample(100_000, seed=[1, 2]), np.float64)
     density = np.exp(log_p) * step**2
     for moment in (lambda z: z, lambda z: z**2, lambda z: z[:, :1] * z[:, 1:]):
@@ -145,10 +145,10 @@ def test_a_prior_of_two_layers_is_the_product_of_both_and_integrates_to_one():
 
 
 @BOTH
-def test_draws_of_the_posterior_are_the_exact_posteriors(downwards):
+def test_posterior_draws_follow_the_exact_posterior(downwards):
     model = model_of(downwards)
     z = np.asarray(model.posterior(X[:1]).sample(50_000, seed=[3, 4]), np.float64)[:, 0]
-    # The joint of (z1, z2) and x, conditioned on x in one go.
+    # The joint of (z1, z2) and x, conditioned on x at once.
     prior_cov = np.block([[A @ A.T + S**2 * np.eye(BOTTOM), A], [A.T, np.eye(TOP)]])
     factors = np.concatenate([W, V if downwards else 0 * V], 1)
     gain, k, cov = posterior_of(
@@ -161,7 +161,7 @@ def test_draws_of_the_posterior_are_the_exact_posteriors(downwards):
     np.testing.assert_allclose(model.encode(X[:1])[0], mean, atol=1e-5)
 
 
-def test_samples_are_ancestral_and_the_top_can_be_completed():
+def test_samples_are_ancestral_and_the_top_layer_is_completed_by_the_prior_mean():
     model = model_of(False)
     z2 = np.array([[0.3], [-0.5]], np.float32)
     complete = model.prior.complete(z2)
@@ -170,7 +170,7 @@ def test_samples_are_ancestral_and_the_top_can_be_completed():
     images = np.asarray(model.decode(complete), np.float64).reshape(2, -1)
     by_hand = np.clip((z2 @ A.T + C) @ W.T + M, 0, 1)
     np.testing.assert_allclose(images, by_hand, atol=1e-5)
-    # Where only z1 is decoded, the images of draws vary as W z1 does, S^2 and all.
+    # If only z1 is decoded, the covariance of sampled images is the covariance of W z1.
     z = np.asarray(model.prior().sample(50_000, seed=5), np.float64)
     np.testing.assert_allclose(
         np.cov((z[:, :BOTTOM] @ W.T).T), W @ (A @ A.T + S**2 * np.eye(2)) @ W.T, atol=0.02
@@ -181,10 +181,10 @@ def test_samples_are_ancestral_and_the_top_can_be_completed():
 
 
 @pytest.mark.parametrize("build", [zoo.models.hierarchical_iwae, zoo.models.hvae])
-def test_one_loss_moves_all_networks(build, digits, moves):
+def test_one_loss_updates_all_networks(build, digits, weight_changes):
     model = build((8, 8, 1), latent_dims=(3, 2), hidden=(5,))
     model.compile(keras.optimizers.SGD(0.1))
-    changes = moves(model, lambda: model.train_step((tf.constant(digits[:7]),)))["vae"]
+    changes = weight_changes(model, lambda: model.train_step((tf.constant(digits[:7]),)))["vae"]
     assert (
         len(changes)
         == len(model.trainable_variables)
@@ -194,7 +194,7 @@ def test_one_loss_moves_all_networks(build, digits, moves):
         assert np.abs(change).max() > 1e-8
 
 
-def test_burdas_two_bounds_are_one_option_apart():
+def test_one_option_selects_one_of_burdas_two_bounds():
     kinds = {True: zoo.IWAE, False: zoo.VAE}
     for weighted, kind in kinds.items():
         model = zoo.models.hierarchical_iwae(
@@ -208,7 +208,7 @@ def test_burdas_two_bounds_are_one_option_apart():
         assert type(model) is kind and model.num_samples == 7 and model.latent_dim == 5
 
 
-def test_what_makes_no_sense_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ValueError, match=r"two layers.*Received: \(3,\)"):
         zoo.models.hvae((8, 8, 1), latent_dims=(3,))
     with pytest.raises(ValueError, match=r"importance-weighted.*Received: "):
@@ -221,7 +221,7 @@ def test_what_makes_no_sense_is_refused():
         model.objective(tf.zeros([2, 8, 8, 1]), None, SEED, training=True)
 
 
-# What the conformance tests check for a class of its own ---------------------------------------
+# The checks of conformance, for builders without a class ---------------------------------------
 
 SMALL = {
     "burda": lambda: zoo.models.hierarchical_iwae(
@@ -240,7 +240,7 @@ EVERY = pytest.mark.parametrize("name", SMALL)
 
 
 @EVERY
-def test_a_file_keeps_it_and_training_goes_on_as_if_nothing_had_happened(name, digits, tmp_path):
+def test_training_resumes_exactly_from_a_file(name, digits, tmp_path):
     model = SMALL[name]()
     model.compile("adam", jit_compile=False)
     data = tf.data.Dataset.from_tensor_slices(np.round(digits[:100])).batch(20)
@@ -273,7 +273,7 @@ def test_two_replicas_stay_equal(name, digits, mirrored):
 
 
 @EVERY
-def test_half_precision_leaves_the_loss_what_it_is(name, digits):
+def test_half_precision_preserves_the_loss(name, digits):
     full = SMALL[name]()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
@@ -288,7 +288,7 @@ def test_half_precision_leaves_the_loss_what_it_is(name, digits):
 
 @EVERY
 @pytest.mark.slow
-def test_xla_trains_too(name, digits):
+def test_the_model_trains_under_xla(name, digits):
     model = SMALL[name]()
     model.compile("adam", jit_compile=True)
     losses = model.fit(digits[:40], batch_size=20, verbose=0).history["loss"]
@@ -296,7 +296,7 @@ def test_xla_trains_too(name, digits):
 
 
 @EVERY
-def test_it_can_be_exported(name, digits, tmp_path):
+def test_the_model_is_exported(name, digits, tmp_path):
     model = SMALL[name]()
     signatures = zoo.export.export(model, tmp_path / "served")
     assert "y" not in signatures["encode"]["inputs"]

@@ -42,7 +42,7 @@ def mmd_by_hand(x, y, squared_bandwidth, unbiased):
 
 
 def parts_by_hand(model, known, x, draws=1):
-    """Distortion and rate `[B]`, codes `[draws, B, D]`, with the noise that is known."""
+    """Distortion and rate `[B]`, codes `[draws, B, D]`, with known noise."""
     loc, log_scale = np.split(np.asarray(model.posterior.network(x), np.float64), 2, 1)
     z = loc + np.exp(log_scale) * known.noise(draws, *loc.shape)
     rate = 0.5 * (loc**2 + np.exp(2 * log_scale) - 1 - 2 * log_scale).sum(1)
@@ -62,7 +62,7 @@ def parts_by_hand(model, known, x, draws=1):
 
 @pytest.mark.parametrize("unbiased", [True, False])
 @pytest.mark.parametrize(("alpha", "lambda_"), [(1.0, 30.0), (0.4, 2.0), (-2.0, 5.0)])
-def test_the_loss_is_the_papers_sum(known, digits, alpha, lambda_, unbiased):
+def test_the_loss_matches_the_paper(known, digits, alpha, lambda_, unbiased):
     x = digits[:7]
     model = small(known, alpha=alpha, lambda_=lambda_, unbiased=unbiased)
     distortion, rate, z = parts_by_hand(model, known, x)
@@ -87,7 +87,7 @@ def trained(model, x):
 @pytest.mark.parametrize(
     "settings", [{}, {"num_samples": 3}, {"free_bits": 0.5}, {"rate_weight": 0.5}], ids=str
 )
-def test_alpha_0_and_lambda_1_are_the_vae_bit_for_bit(known, digits, settings):
+def test_alpha_0_and_lambda_1_equal_the_vae_bit_for_bit(known, digits, settings):
     parts = {"posterior": zoo.DiagonalNormal(), "prior": zoo.StandardNormal(3)}
     history, weights = trained(small(known, zoo.VAE, **parts, **settings), digits[:30])
     same, same_weights = trained(
@@ -100,7 +100,7 @@ def test_alpha_0_and_lambda_1_are_the_vae_bit_for_bit(known, digits, settings):
     assert np.abs(same["discrepancy"]).min() > 1e-4
 
 
-def test_one_minus_b_and_b_are_the_beta_vae(known, digits):
+def test_alpha_one_minus_b_and_lambda_b_equal_the_beta_vae(known, digits):
     beta = small(known, zoo.BetaVAE, beta=7.0)
     info = small(known, alpha=-6.0, lambda_=7.0)
     x = tf.constant(digits[:20])
@@ -127,7 +127,7 @@ def test_alpha_1_drops_the_kl(known, digits):
         assert np.abs(of_rate).max() > 1e-2
 
 
-def test_lambda_scales_the_discrepancy_and_nothing_else(known, digits):
+def test_lambda_scales_only_the_discrepancy(known, digits):
     x = digits[:8]
     models = [small(known, alpha=0.5, lambda_=lambda_) for lambda_ in (0.5, 1.5, 10.5)]
     (none, terms), (one, _), (ten, last) = (objective(m, x) for m in models)
@@ -153,7 +153,7 @@ def test_several_draws_average_several_estimates(known, digits):
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.5])
-def test_both_networks_move_along_the_gradient(known, digits, moves, assert_descends, alpha):
+def test_both_networks_descend_the_gradient(known, digits, weight_changes, assert_descends, alpha):
     model = small(known, alpha=alpha, lambda_=20.0)
     encoder, decoder = model.posterior.network, model.likelihood.network
     x = tf.constant(digits[:7])
@@ -166,8 +166,7 @@ def test_both_networks_move_along_the_gradient(known, digits, moves, assert_desc
         z = loc + tf.exp(log_scale) * known.noise(1, 7, 3)[0]
         rate = 0.5 * tf.reduce_sum(loc**2 + tf.exp(2 * log_scale) - 1 - 2 * log_scale, 1)
         distortion = 0.5 * tf.reduce_sum((x - decoder(z)) ** 2, [1, 2, 3])
-        # With all the constants left out: the prior's own term, and the pairs of a point with
-        # itself.
+        # Without constant terms: the pairs of prior draws, and the pairs of a point with itself.
         mmd = tf.reduce_sum(k(z, z)) / 42 - 2 * tf.reduce_mean(k(z, known.noise(1, 7, 3)[0]))
         loss = tf.reduce_mean(distortion + (1 - alpha) * rate) + (alpha + 19) * mmd
     variables = encoder.trainable_variables + decoder.trainable_variables
@@ -176,11 +175,11 @@ def test_both_networks_move_along_the_gradient(known, digits, moves, assert_desc
     of_mmd = tape.gradient(mmd, encoder.trainable_variables)
     assert max(np.abs(g).max() for g in of_mmd) > 1e-3
     model.compile(keras.optimizers.SGD(1.0))
-    assert_descends(moves(model, lambda: model.train_step((x,)))["vae"], gradients)
+    assert_descends(weight_changes(model, lambda: model.train_step((x,)))["vae"], gradients)
 
 
-def test_posterior_and_prior_have_noise_of_their_own(known, digits):
-    # If they shared it, a posterior equal to the prior would have the prior's very draws, and the
+def test_posterior_and_prior_draw_independent_noise(known, digits):
+    # With shared noise, a posterior equal to the prior would have the draws of the prior, and the
     # V-statistic of equal sets is 0.
     model = small(
         known, posterior=zoo.DiagonalNormal(), prior=zoo.StandardNormal(3), unbiased=False
@@ -192,8 +191,8 @@ def test_posterior_and_prior_have_noise_of_their_own(known, digits):
     assert 2e-3 < terms["discrepancy"].mean() < 0.05
 
 
-def test_codes_that_miss_the_prior_are_drawn_to_it():
-    # Training on the discrepancy nearly alone: mean and spread of q(z) become those of N(0, I).
+def test_training_matches_the_codes_to_the_prior():
+    # The discrepancy dominates the loss: q(z) converges to the moments of N(0, I).
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).uniform(size=(400, 4, 4, 1)).astype(np.float32)
     model = zoo.models.info_vae(
@@ -216,7 +215,7 @@ def test_codes_that_miss_the_prior_are_drawn_to_it():
 
 
 def test_two_replicas_report_the_discrepancy_of_the_whole_batch(known, digits, mirrored):
-    # Replicas draw different noise, so that here there is next to none.
+    # Replicas draw different noise; the noise of these parts is negligible.
     x = digits[:12]
 
     def build():
@@ -237,7 +236,7 @@ def test_two_replicas_report_the_discrepancy_of_the_whole_batch(known, digits, m
 
 
 class FirstHalf(zoo.distributions.Family):
-    """The network's first half as code, with next to no noise."""
+    """The first half of the network's outputs as code, with negligible noise."""
 
     params_per_value = 2
 
@@ -247,7 +246,7 @@ class FirstHalf(zoo.distributions.Family):
 
 
 class Point(zoo.distributions.Prior):
-    """Next to all mass on (1, 1, ..)."""
+    """Almost all mass on (1, 1, ..)."""
 
     def __init__(self, dim, **kwargs):
         super().__init__(**kwargs)
@@ -257,7 +256,7 @@ class Point(zoo.distributions.Prior):
         return tfd.Independent(tfd.Normal(tf.ones(self.dim), 1e-7), 1)
 
 
-def test_builders_pass_their_settings_on():
+def test_builders_pass_settings_to_the_model():
     for model in (
         zoo.models.info_vae(
             (8, 8, 1), latent_dim=3, hidden=(4,), alpha=0.5, lambda_=7.0, kernel="imq"
@@ -297,13 +296,13 @@ def test_a_kernel_is_saved(known, tmp_path):
         ({"lambda_": float("inf")}, "`lambda_`"),
     ],
 )
-def test_refuses_what_has_no_bound(known, arguments, message):
+def test_invalid_arguments_are_refused(known, arguments, message):
     with pytest.raises(ValueError, match=message):
         small(known, **arguments)
-    small(known, alpha=0.9, lambda_=0.1)  # Whose sum is 1 but for a rounding error.
+    small(known, alpha=0.9, lambda_=0.1)  # Their sum is 1 up to rounding.
 
 
-def test_refuses_a_mixture_that_would_learn(known, digits):
+def test_a_trainable_mixture_is_refused(known, digits):
     model = small(known, posterior=zoo.DiagonalNormal(), prior=zoo.MixturePrior(3, 2))
     model.compile("sgd")
     with pytest.raises(ValueError, match="Received: MixturePrior"):

@@ -21,7 +21,7 @@ SEED = tf.constant([0, 1])
 
 
 def linear(shift=0.0, widening=1.0, **kwargs):
-    """Probabilistic PCA whose q is the exact posterior, moved by `shift` and widened."""
+    """Probabilistic PCA whose q is the exact posterior, shifted by `shift` and widened."""
     encoder = zoo.networks.mlp_encoder(SHAPE, 2 * LATENTS, ())
     to_mean = FACTORS @ np.linalg.inv(PRECISION)
     scale = np.sqrt(NOISE**2 / np.diag(PRECISION))
@@ -79,7 +79,7 @@ def test_one_draw_is_the_elbo_of_the_vae_with_its_kl_by_the_same_draw():
 
 
 class Sampled(zoo.distributions.Prior):
-    """N(0, I), of a class for which no formula of the KL is known."""
+    """N(0, I), as a class without a formula for the KL."""
 
     def __init__(self, dim, **kwargs):
         super().__init__(**kwargs)
@@ -91,7 +91,7 @@ class Sampled(zoo.distributions.Prior):
 
 
 @pytest.mark.parametrize("num_samples", [1, 3, 20])
-def test_with_the_exact_posterior_every_number_of_draws_gives_the_exact_likelihood(num_samples):
+def test_the_exact_posterior_gives_the_exact_likelihood_for_any_number_of_draws(num_samples):
     losses, _ = linear(num_samples=num_samples).objective(tf.constant(X), None, SEED, True)
     np.testing.assert_allclose(-losses["vae"], exact(X), atol=1e-4)
 
@@ -122,7 +122,7 @@ def gradients(model, x, seed=SEED, training=True):
     return tape.gradient(loss, variables)
 
 
-def test_the_gradient_is_that_of_log_w_weighed_by_the_normalised_weights():
+def test_the_gradient_weights_log_w_by_the_normalised_weights():
     model = linear(0.4, 1.7, num_samples=4)
     x = tf.constant(X)
     weights = scipy.special.softmax(log_weights_by_hand(model, X), 0).astype(np.float32)
@@ -136,7 +136,7 @@ def test_the_gradient_is_that_of_log_w_weighed_by_the_normalised_weights():
         np.testing.assert_allclose(have, want, rtol=1e-3, atol=1e-4)
 
 
-def test_the_doubly_reparameterised_gradient_is_the_papers_by_hand():
+def test_the_doubly_reparameterised_gradient_matches_the_paper():
     model = linear(0.4, 1.7, num_samples=4, doubly_reparameterised=True)
     x = tf.constant(X)
     weights = scipy.special.softmax(log_weights_by_hand(model, X), 0).astype(np.float32)
@@ -145,7 +145,7 @@ def test_the_doubly_reparameterised_gradient_is_the_papers_by_hand():
     fixed = tfp.distributions.Normal(tf.constant(q.mean()), tf.constant(q.stddev()))
     kernel = [v.numpy() for v in model.likelihood.network.trainable_variables]
     with tf.GradientTape() as tape:
-        # q's parameters are constants in its density, and the decoder is one altogether.
+        # The decoder is constant, and so are the parameters of q in its density.
         moving = model.posterior(x)
         z = moving.mean() + moving.stddev() * noise
         means = tf.reshape(tf.tensordot(z, kernel[0], 1) + kernel[1], [4, 3, *SHAPE])
@@ -174,7 +174,7 @@ def test_both_gradients_have_the_same_expectation(rate_weight):
         one = tf.function(lambda seed: gradients(model, x, seed)[1])
         return np.stack([one(tf.constant([doubly, i])) for i in range(800)])
 
-    single, double = draws(0), draws(1)  # The slopes of the encoder's bias.
+    single, double = draws(0), draws(1)  # The gradient of the encoder's bias.
     error = np.hypot(single.std(0), double.std(0)) / np.sqrt(len(single))
     assert (np.abs(single.mean(0) - double.mean(0)) < 4.5 * error).all()
     assert (np.abs(double.mean(0)) > 6 * error).any()
@@ -182,14 +182,14 @@ def test_both_gradients_have_the_same_expectation(rate_weight):
         assert double.var(0).sum() < single.var(0).sum()
 
 
-def test_at_the_exact_posterior_the_doubly_reparameterised_gradient_has_no_noise():
+def test_the_doubly_reparameterised_gradient_has_no_variance_at_the_exact_posterior():
     x = tf.constant(X)
     kernel, bias = gradients(linear(num_samples=5, doubly_reparameterised=True), x)[:2]
     assert max(np.abs(kernel).max(), np.abs(bias).max()) < 1e-4
     assert np.abs(gradients(linear(num_samples=5), x)[1]).max() > 1e-2
 
 
-def test_outside_of_training_the_rate_counts_once():
+def test_the_rate_weight_is_one_outside_training():
     model = linear(0.4, num_samples=4, rate_weight=LinearWarmUp(10))
     model.step.assign(3)
     log_w = log_weights_by_hand(model, X)
@@ -199,7 +199,7 @@ def test_outside_of_training_the_rate_counts_once():
     trained, _ = model.objective(tf.constant(X), None, SEED, training=True)
     model.step.assign(0)
     start, _ = model.objective(tf.constant(X), None, SEED, training=True)
-    # At step 0 the weights are the likelihoods alone.
+    # At step 0 the weights are only the likelihoods.
     flat, means = X.reshape(-1, PIXELS), model.posterior(X).sample(4, seed=SEED) @ FACTORS.T + MEAN
     likelihoods = scipy.stats.norm.logpdf(flat, means, NOISE).sum(-1)
     by_hand = np.log(4) - scipy.special.logsumexp(likelihoods, 0)
@@ -207,16 +207,18 @@ def test_outside_of_training_the_rate_counts_once():
     assert (np.abs(trained["vae"] - start["vae"]) > 1e-3).all()
 
 
-def test_one_loss_moves_encoder_and_decoder(digits, moves):
+def test_one_loss_updates_encoder_and_decoder(digits, weight_changes):
     model = zoo.models.iwae(
         (8, 8, 1), latent_dim=3, hidden=(5,), num_samples=3, doubly_reparameterised=True
     )
     model.compile(keras.optimizers.SGD(0.1))
-    for change in moves(model, lambda: model.train_step((tf.constant(digits[:7]),)))["vae"]:
+    for change in weight_changes(model, lambda: model.train_step((tf.constant(digits[:7]),)))[
+        "vae"
+    ]:
         assert np.abs(change).max() > 1e-7
 
 
-def test_free_bits_and_no_draws_are_refused():
+def test_free_bits_and_zero_draws_are_refused():
     with pytest.raises(ValueError, match=r"no KL.*Received: free_bits=0.5"):
         linear(free_bits=0.5)
     with pytest.raises(ValueError, match=r"`num_samples` must be.*Received: 0"):

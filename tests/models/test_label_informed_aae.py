@@ -36,7 +36,7 @@ def test_the_petal_of_a_label_is_the_normal_at_its_angle(k):
     assert abs(np.corrcoef(along, across)[0, 1]) < 0.06
 
 
-def test_the_density_of_the_prior_is_the_mean_of_those_of_its_petals():
+def test_the_density_of_the_prior_is_the_mean_of_the_petal_densities():
     prior, z = zoo.NormalPetals(4), np.random.default_rng(0).normal(size=(7, 2)).astype(np.float32)
     each = [prior.component(np.full(7, k)).log_prob(z) for k in range(4)]
     whole = prior().log_prob(z)
@@ -54,7 +54,7 @@ def test_draws_of_a_label_cover_its_segment_of_the_roll_evenly(k):
     np.testing.assert_allclose(np.cos(np.arctan2(*z.T[::-1]) - angle), 1, atol=1e-4)
 
 
-def test_the_noise_of_the_roll_is_that_of_each_segment():
+def test_the_roll_and_its_segments_have_the_same_noise():
     z = zoo.SwissRoll(radius=1e-6, noise=0.3).component(np.full(4000, 7)).sample(seed=[1, 2])
     for values in z.numpy().T:
         assert stats.kstest(values, stats.norm(0, 0.3).cdf).pvalue > 1e-3
@@ -122,8 +122,8 @@ def loss_by_hand(model, x, y, phase, seed):
 
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("phase", ["autoencoder", "discriminator", "encoder"])
-def test_each_phase_updates_its_player_along_its_loss(
-    prior, phase, digits, moves, assert_descends, single_turns
+def test_each_phase_descends_the_loss_of_its_player(
+    prior, phase, digits, weight_changes, assert_descends, single_turns
 ):
     model, x, seed = small(prior), tf.constant(digits[:6]), tf.constant([1, 2])
     model.compile(keras.optimizers.SGD(1.0))
@@ -134,7 +134,7 @@ def test_each_phase_updates_its_player_along_its_loss(
     expected = tape.gradient(value, variables)
     turns = single_turns(model, x, tf.constant(y))
     turn = turns[["autoencoder", "discriminator", "encoder"].index(phase)]
-    change = moves(model, lambda: model._play(turn, x, tf.constant(y), seed))
+    change = weight_changes(model, lambda: model._play(turn, x, tf.constant(y), seed))
     assert_descends(change[phase], expected)
 
 
@@ -169,7 +169,7 @@ def identity(prior):
 
 
 @pytest.mark.parametrize("prior", PRIORS)
-def test_codes_from_the_components_of_their_labels_are_the_only_fixed_point(prior):
+def test_only_codes_from_the_components_of_their_labels_are_a_fixed_point(prior):
     model, last = identity(prior)
     y = tf.constant(np.arange(40_000) % 11 - 1, tf.int32)
     for shuffled in (False, True):
@@ -241,7 +241,7 @@ def test_the_builder_has_the_options_of_the_aae():
         small(condition="label")
 
 
-def test_training_moves_each_class_to_its_petal():
+def test_training_matches_each_class_to_its_petal():
     data = zoo.datasets.load("digits")
     model = label_informed_aae((8, 8, 1), hidden=(64,), discriminator_hidden=(64,))
     model.compile(

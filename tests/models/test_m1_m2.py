@@ -1,4 +1,4 @@
-"""M1+M2: codes of M1, dimensions in use, densities, and the frozen M1. M1: its networks."""
+"""M1+M2: codes of M1, dimensions in use, densities, and the frozen M1. M1: the networks."""
 
 import math
 
@@ -29,7 +29,7 @@ def class_mlp(inputs, outputs, family, hidden=5):
 
 
 def by_class_network(conditional, inputs, c):
-    """What the network of `class_mlp` puts out for one class, in numpy, float64."""
+    """The output of the network of `class_mlp` for one class, in numpy, float64."""
     kernel, bias, classes, last, last_bias = (
         np.asarray(w, np.float64) for w in conditional.network.get_weights()
     )
@@ -98,7 +98,7 @@ def three_classes():
     return zoo.datasets.ImageData("three", splits, SIZE, label_names=("0", "1", "2"), num_labels=30)
 
 
-def test_unused_dimensions_are_left_out(first, known, x):
+def test_unused_dimensions_are_excluded(first, known, x):
     model = stacked(first, known)
     model.adapt(three_classes())
     np.testing.assert_array_equal(model.used, [1, 0, 1])
@@ -138,7 +138,7 @@ def test_unused_dimensions_are_left_out(first, known, x):
 
 
 def test_a_dimension_is_in_use_if_its_standard_deviation_is_above_the_threshold(first, known):
-    """Variances would be 0.04, 0.0081 and 1: below 0.1 the first one too."""
+    """The variances are 0.04, 0.0081 and 1: a threshold of 0.1 on variances excludes the first."""
     data = three_classes()
     flat = data.arrays("train", 1000)[0].reshape(-1, 64)
     kernel, bias = np.zeros([64, 6], np.float32), first.posterior.network.get_weights()[1]
@@ -173,7 +173,7 @@ def test_codes_are_new_draws_in_training_and_means_in_evaluation(first, known, x
     np.testing.assert_array_equal(losses([0, 1], True), losses([0, 1], True))
 
 
-def test_codes_of_two_streams_are_those_of_their_images(first, known, x):
+def test_codes_of_two_streams_match_their_images(first, known, x):
     """The same loss as an M2 on the codes, stream by stream."""
     model = stacked(first, known, labelled_share=0.1)
     inner = zoo.M2(
@@ -192,7 +192,7 @@ def test_codes_of_two_streams_are_those_of_their_images(first, known, x):
     assert np.abs(have["vae"] - swapped["vae"]).max() > 1
 
 
-def test_images_come_from_the_first_models_decoder(first, known, x):
+def test_images_are_decoded_by_the_first_model(first, known, x):
     model = stacked(first, known)
     y = np.argmax(model.classify(x), 1)
     codes = model.likelihood(model.encode(x), y).mean()
@@ -201,7 +201,7 @@ def test_images_come_from_the_first_models_decoder(first, known, x):
     assert model.image_shape == SIZE
 
 
-def test_density_of_images_is_that_of_the_chain():
+def test_the_density_of_images_matches_the_chain():
     """z1 = A z2 + m_y + noise, x = W z1 + c + noise; the third of z1 unused, N(0, 1)."""
     rng = np.random.default_rng(3)
     a, m = rng.normal(0, 0.5, (2, 2)), rng.normal(0, 0.2, (CLASSES, 2))
@@ -252,7 +252,7 @@ def test_density_of_images_is_that_of_the_chain():
     np.testing.assert_allclose(density(model, 20_000, 1, y=[2] * 5), exact[:, 2], atol=0.1)
 
 
-def test_m1_stays_as_it_is_and_the_saved_model_is_whole(few_labels, tmp_path):
+def test_m1_is_not_trained_and_the_saved_model_is_complete(few_labels, tmp_path):
     first = m1(SIZE, latent_dim=5, hidden=(16,))
     first.compile("adam", jit_compile=False)
     x, _ = few_labels.arrays("test", 20)
@@ -288,7 +288,7 @@ def test_m1_is_copied(few_labels):
     np.testing.assert_array_equal(model.codes(x), codes)
 
 
-def test_other_models_than_m1_are_refused():
+def test_models_other_than_m1_are_refused():
     with pytest.raises(ValueError, match=r"M1 is a VAE.*Received: a VAE with a MixturePrior"):
         m1_m2(SIZE, first=m1(SIZE, latent_dim=2, hidden=(4,), prior="mixture"))
     with pytest.raises(ValueError, match=r"the same images.*\(8, 8, 1\), and .*\(4, 4, 1\)"):
@@ -298,7 +298,7 @@ def test_other_models_than_m1_are_refused():
         m1_m2(SIZE, first=other)
 
 
-def test_a_run_of_m1_m2_asks_for_a_trained_m1():
+def test_a_run_of_m1_m2_requires_a_trained_m1():
     model = m1_m2(SIZE, first=m1(SIZE, latent_dim=2, hidden=(4,)))
     config = zoo.presets.get("m1_m2_digits")
     with pytest.raises(ValueError, match=r"--preset=m1_digits\).*--set first=runs/m1_digits"):

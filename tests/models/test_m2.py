@@ -1,4 +1,4 @@
-"""M2 against its equations by hand, enumeration, and models with known densities."""
+"""M2 against its equations by hand, enumeration, and models with exact densities."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ SEED = tf.constant([0, 1])
 
 
 def class_mlp(inputs, outputs, family, hidden=5, shape=None):
-    """A `Conditional` on a tensor of so many values and a class, with a softplus layer or none."""
+    """A `Conditional` on a tensor of shape `inputs` and a class, with a softplus layer or none."""
     context, y = keras.Input(inputs), keras.Input((), dtype="int32")
     flat = keras.layers.Flatten()(context)
     h = AddClass(CLASSES)(keras.layers.Dense(hidden or outputs)(flat), y)
@@ -54,7 +54,7 @@ def x(digits):
 
 
 def by_class_network(conditional, inputs, c):
-    """What the network of `class_mlp` puts out for one class, in numpy, float64."""
+    """The output of the network of `class_mlp` for one class, in numpy, float64."""
     kernel, bias, classes, last, last_bias = (
         np.asarray(w, np.float64) for w in conditional.network.get_weights()
     )
@@ -106,7 +106,7 @@ def labelled_terms_by_hand(model, x, y, known):
     return labelled[rows, y], -log_q_by_hand(model, x)[rows, y]
 
 
-def test_in_evaluation_the_loss_is_the_unlabelled_bound_whatever_the_labels(known, x):
+def test_the_evaluation_loss_is_the_unlabelled_bound_for_any_labels(known, x):
     model = m2(known)
     _, unlabelled = bounds_by_hand(model, x, every_noise(known, 6))
     for y in (None, tf.constant([0, 1, 2, 0, 1, -1])):
@@ -115,7 +115,7 @@ def test_in_evaluation_the_loss_is_the_unlabelled_bound_whatever_the_labels(know
         np.testing.assert_allclose(terms["distortion"] + terms["rate"], unlabelled, rtol=1e-5)
 
 
-def test_in_evaluation_two_streams_are_one(known, x):
+def test_evaluation_joins_two_streams(known, x):
     model, y = m2(known), tf.constant([2, 0])
     one = model.objective(tf.constant(x), tf.constant([-1, -1, -1, -1, 2, 0]), SEED, False)
     two = model.objective(two_streams(x), y, SEED, False)
@@ -123,7 +123,7 @@ def test_in_evaluation_two_streams_are_one(known, x):
         np.testing.assert_array_equal(a, b)
 
 
-def test_labelled_images_cost_equation_6_and_the_classification_loss(known, x):
+def test_the_labelled_loss_is_equation_6_plus_the_classification_loss(known, x):
     y = np.array([2, 1, 0, 0, 2, 1])
     model = m2(known, alpha=0.3)
     labelled, errors = labelled_terms_by_hand(model, x, y, known)
@@ -156,7 +156,7 @@ def test_two_streams_have_the_weights_of_the_data_set(known, x):
 
 
 def test_an_epoch_adds_up_to_the_objective_for_every_share_of_labelled_rows():
-    """The weights times the counts of the pipeline: s, 1 - s and alpha, in each image's own part."""
+    """The weights times the counts of the pipeline: s, 1 - s and alpha, per image of the stream."""
     data = zoo.datasets.load("digits", num_labels=50)
     model = build(SIZE, latent_dim=2, hidden=(3,), classifier_hidden=())
     model.adapt(data)
@@ -181,7 +181,7 @@ def test_an_epoch_adds_up_to_the_objective_for_every_share_of_labelled_rows():
         )
 
 
-def test_labelled_rows_pass_the_networks_with_their_own_class_only(known, x, monkeypatch):
+def test_labelled_rows_pass_the_networks_only_with_their_class(known, x, monkeypatch):
     model = m2(known, labelled_share=0.1)
     rows = []
     call = type(model.likelihood).call
@@ -192,11 +192,11 @@ def test_labelled_rows_pass_the_networks_with_their_own_class_only(known, x, mon
     )
     model.objective(two_streams(x), tf.constant([2, 0]), SEED, True)
     assert sorted(n for part, n in rows if part is model.likelihood) == [2, 4 * CLASSES]
-    # The layers before `AddClass` see each image once.
+    # The layers before `AddClass` receive each image once.
     assert sorted(n for part, n in rows if part is model.posterior) == [2, 4]
 
 
-def test_a_sure_classifier_makes_the_unlabelled_bound_the_labelled_one(known, x):
+def test_a_certain_classifier_gives_the_labelled_bound_for_unlabelled_images(known, x):
     model = m2(known, alpha=0.0)
     *_, bias = model.classifier.weights
     for c in range(CLASSES):
@@ -207,7 +207,7 @@ def test_a_sure_classifier_makes_the_unlabelled_bound_the_labelled_one(known, x)
 
 
 def discrete(known, exact):
-    """p(x | y) of four independent pixels, z without effect, q(y | x) exact or any."""
+    """p(x | y) of four independent pixels, z without effect, q(y | x) exact or arbitrary."""
     shape = (2, 2, 1)
     model = zoo.M2(
         zoo.networks.mlp_encoder(shape, CLASSES, ()),
@@ -228,7 +228,7 @@ def discrete(known, exact):
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_against_enumeration_the_bound_is_off_by_the_kl_to_the_exact_posterior(known, exact):
+def test_the_gap_to_enumeration_is_the_kl_to_the_exact_posterior(known, exact):
     model, images, log_p = discrete(known, exact)
     log_x = logsumexp(log_p, 1) - math.log(CLASSES)
     assert np.exp(log_x).sum() == pytest.approx(1)
@@ -252,7 +252,7 @@ def gradients(model, x, y, parts, training=True):
     return [np.asarray(g) for g in tape.gradient(loss, variables)]
 
 
-def test_labelled_images_train_the_classifier_by_alpha_alone(known, x):
+def test_labelled_images_train_the_classifier_only_through_alpha(known, x):
     x, y = tf.constant(x), tf.constant([0, 1, 2, 0, 1, 2])
     without = m2(known, alpha=0.0)
     for gradient in gradients(without, x, y, [without.classifier]):
@@ -285,7 +285,7 @@ def test_unlabelled_images_train_the_classifier_by_the_sum_over_classes(known, x
         assert np.abs(b).max() > 0.1
 
 
-def test_both_streams_train_posterior_and_likelihood_and_a_label_its_own_class(known, x):
+def test_both_streams_train_posterior_and_likelihood_and_labels_select_a_class(known, x):
     for share in (1e-6, 1.0):  # All weight on one stream.
         model = m2(known, labelled_share=share, alpha=0.0)
         parts = [model.posterior, model.likelihood]
@@ -299,7 +299,7 @@ def test_both_streams_train_posterior_and_likelihood_and_a_label_its_own_class(k
         assert all(np.abs(g).max() > 1e-3 for g in have)
 
 
-# Where all is known ---------------------------------------------------------------------------
+# Exact densities ------------------------------------------------------------------------------
 
 FACTORS = np.array([[0.5, 0.2], [0.5, -0.2], [-0.5, 0.3], [0.5, 0.3]])
 CENTRES = np.array([[0.1, 0.4, 0.6, 0.5], [0.7, 0.2, 0.3, 0.9], [0.5, 0.9, 0.1, 0.3]])
@@ -346,7 +346,7 @@ def density(model, num_samples, seed, **given):
     return tf.function(lambda: model.log_prob(tf.constant(X), num_samples, seed=seed, **given))()
 
 
-def test_with_exact_posteriors_any_number_of_samples_gives_the_exact_densities():
+def test_exact_posteriors_give_the_exact_densities_for_any_number_of_samples():
     model, exact = linear(), exact_by_class()
     marginal = logsumexp(exact, 1) - math.log(CLASSES)
     for k in (1, 4):
@@ -364,7 +364,7 @@ def test_other_posteriors_approach_the_exact_densities_with_more_samples():
     np.testing.assert_allclose(many, marginal, atol=0.05)
 
 
-def test_with_exact_posteriors_the_bounds_are_the_densities_on_average():
+def test_exact_posteriors_make_the_bounds_equal_the_densities_on_average():
     model, exact = linear(), exact_by_class()
     x = tf.constant(np.tile(X, (3000, 1, 1, 1)))
     marginal = logsumexp(exact, 1) - math.log(CLASSES)
@@ -388,7 +388,7 @@ def test_rows_without_a_label_have_the_density_over_all_classes():
     np.testing.assert_allclose(model.log_prob(X, 2, y=np.full(5, -1)), marginal, atol=1e-4)
 
 
-def test_an_exported_model_has_all_of_it_with_minus_one_for_no_label(tmp_path):
+def test_an_exported_model_takes_minus_one_for_a_missing_label(tmp_path):
     model, exact = linear(), exact_by_class()
     model.likelihood.network.weights[2].assign(0.1 * CENTRES + 0.4)
     zoo.export.export(model, tmp_path / "m2")
@@ -426,7 +426,7 @@ def test_an_exported_model_has_all_of_it_with_minus_one_for_no_label(tmp_path):
 # Abilities ------------------------------------------------------------------------------------
 
 
-def test_labels_of_no_class_are_refused_everywhere(known, x):
+def test_labels_out_of_range_are_refused_by_every_method(known, x):
     model = m2(known)
     model.compile("adam", jit_compile=False)
     z, y = np.zeros([6, LATENTS], np.float32), np.array([0, 1, 2, 99, -1, 0])
@@ -446,7 +446,7 @@ def test_labels_of_no_class_are_refused_everywhere(known, x):
             call()
 
 
-def test_what_is_not_known_of_a_class_is_filled_in(known, x):
+def test_missing_classes_are_inferred(known, x):
     model = m2(known)
     best = np.argmax(model.classify(x), 1)
     by_best = model.encode(x, best)
@@ -469,7 +469,7 @@ def test_what_is_not_known_of_a_class_is_filled_in(known, x):
     )  # fmt: skip
 
 
-def test_without_a_class_the_mean_over_classes_is_decoded(known):
+def test_latents_without_a_class_decode_to_the_mean_over_classes(known):
     model = m2(known)
     z = np.random.default_rng(0).normal(size=(4, LATENTS)).astype(np.float32)
     each = [1 / (1 + np.exp(-by_class_network(model.likelihood, z, c))) for c in range(CLASSES)]
@@ -484,7 +484,7 @@ def test_without_a_class_the_mean_over_classes_is_decoded(known):
     np.testing.assert_allclose(mixed, want, rtol=1e-4)
 
 
-def test_samples_are_of_the_class_that_is_asked_for_or_of_any():
+def test_samples_have_the_requested_class_or_a_random_class():
     model = linear()
     spread = np.sqrt(np.diag(FACTORS @ FACTORS.T) / 500)
     model.likelihood.network.weights[2].assign(0.1 * CENTRES + 0.4)  # Away from 0 and 1.
@@ -501,16 +501,16 @@ def test_samples_are_of_the_class_that_is_asked_for_or_of_any():
         assert scipy.stats.chisquare(counts).pvalue > 1e-3
 
 
-def test_a_way_between_images_is_in_the_class_of_the_first(known, x):
+def test_an_interpolation_has_the_class_of_the_first_image(known, x):
     model = m2(known)
     model.classifier.set_weights([3 * w for w in model.classifier.get_weights()])
     best = int(np.argmax(model.classify(x[:1])))
-    way = model.interpolate(x[0], x[1], 4)
-    np.testing.assert_allclose(way, model.interpolate(x[0], x[1], 4, y=best), atol=1e-6)
-    np.testing.assert_allclose(way[0], model.reconstruct(x[:1])[0], atol=1e-5)
+    images = model.interpolate(x[0], x[1], 4)
+    np.testing.assert_allclose(images, model.interpolate(x[0], x[1], 4, y=best), atol=1e-6)
+    np.testing.assert_allclose(images[0], model.reconstruct(x[:1])[0], atol=1e-5)
 
 
-# Learning -------------------------------------------------------------------------------------
+# Training -------------------------------------------------------------------------------------
 
 
 def train(model, data, epochs, rate=2e-3):
@@ -529,8 +529,8 @@ def few_labels():
     return zoo.datasets.load("digits", binarize="dynamic", num_labels=100)
 
 
-def test_unlabelled_images_help(few_labels):
-    """Validation images, of which a linear classifier learns from the same labels alone."""
+def test_unlabelled_images_improve_the_accuracy(few_labels):
+    """On validation images, against a linear classifier trained on the same labels alone."""
     x, y = few_labels.arrays("train")
     alone = LogisticRegression(max_iter=1000).fit(x[y >= 0].reshape(100, -1), y[y >= 0])
     others, truth = few_labels.arrays("validation")
@@ -542,13 +542,13 @@ def test_unlabelled_images_help(few_labels):
     assert history["accuracy"][-1] > 0.9 > 0.3 > history["accuracy"][0]
 
 
-def test_accuracy_counts_labelled_images_alone_wherever_they_are(digits):
+def test_accuracy_counts_only_labelled_images_at_any_position(digits):
     model = build(SIZE, num_classes=CLASSES, latent_dim=2, hidden=(5,), classifier_hidden=(5,))
     model.compile("adam", jit_compile=False)
     truth = np.argmax(model.classify(digits[:40]), 1)
     y = np.where(np.arange(40) % 4 == 0, truth, -1)
     y[:8:4] = (truth[:8:4] + 1) % CLASSES  # 2 of 10 are wrong.
-    # Of the batches of 8 each has two labels; of the last three some have other numbers.
+    # Each batch of 8 has two labels, and the last batch has them at other positions.
     y[32:] = -1
     y[33:35] = truth[33:35]
     evaluated = model.evaluate(digits[:40], y, batch_size=8, verbose=0, return_dict=True)
@@ -556,7 +556,7 @@ def test_accuracy_counts_labelled_images_alone_wherever_they_are(digits):
     assert model.evaluate(digits[:40], verbose=0, return_dict=True)["accuracy"] == 0
 
 
-def test_all_labelled_arrays_train_and_so_does_a_zipped_data_set(few_labels):
+def test_labelled_arrays_and_a_zipped_data_set_train(few_labels):
     x, y = zoo.datasets.load("digits").arrays("train", 60)
     model = build(SIZE, latent_dim=2, hidden=(3,), classifier_hidden=())
     model.compile("adam", jit_compile=False)
@@ -569,7 +569,7 @@ def test_all_labelled_arrays_train_and_so_does_a_zipped_data_set(few_labels):
     assert int(model.step) == 8 and np.isfinite(history["loss"]).all()
 
 
-# What is refused ------------------------------------------------------------------------------
+# Refusals -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5])
@@ -609,12 +609,12 @@ def test_images_without_a_label_in_one_stream_are_refused_before_training(few_la
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_missing_label_in_a_later_batch_is_noticed(known, x, jit_compile):
+def test_a_missing_label_in_a_later_batch_is_reported(known, x, jit_compile):
     model = m2(known)
     model.compile("adam", jit_compile=jit_compile)
     y = np.array([0, 0, 1, 1, 2, -1])
     batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(2, drop_remainder=True)
-    # XLA omits assertions; there the loss is not finite.
+    # XLA omits assertions, so that the loss is not finite.
     error = zoo.NonFiniteError if jit_compile else tf.errors.InvalidArgumentError
     with pytest.raises(error, match="NaN" if jit_compile else "every image of a batch"):
         model.fit(batches, verbose=0)
@@ -626,7 +626,7 @@ def test_two_streams_without_the_share_of_labels_are_refused(known, x):
 
 
 @pytest.mark.parametrize("network", ["mlp", "conv"])
-def test_a_model_has_the_parameters_of_its_parts_and_no_others(network):
+def test_a_model_has_only_the_parameters_of_its_parts(network):
     model = build(
         SIZE,
         network=network,
@@ -643,7 +643,7 @@ def test_a_model_has_the_parameters_of_its_parts_and_no_others(network):
     assert layers == [*convolutions, "Flatten", "Dropout", "Dense", "Dropout", "Dense"]
 
 
-def test_data_without_labels_is_no_hindrance_where_none_is_needed(few_labels):
+def test_models_with_optional_labels_accept_data_without_labels(few_labels):
     model = build(SIZE, latent_dim=2, hidden=(3,), classifier_hidden=())
     model.compile("adam", jit_compile=False)
     images = {s: zoo.datasets.images.Split(few_labels.pixels(s, 40)) for s in few_labels.sizes}
@@ -657,7 +657,7 @@ def test_data_without_labels_is_no_hindrance_where_none_is_needed(few_labels):
     assert nll.status == "ok", nll.error
 
 
-def test_hidden_labels_are_for_models_that_can_do_without(few_labels):
+def test_hidden_labels_require_a_model_with_optional_labels(few_labels):
     label = zoo.networks.condition("label", 10, SIZE)
     conditional = zoo.VAE(**zoo.models.elbo.parts(SIZE, hidden=(8,), condition=label))
     with pytest.raises(
@@ -692,6 +692,6 @@ def test_only_semi_supervised_models_train_on_two_streams(preset, count, tmp_pat
     assert (labels >= 0).sum() == count
 
 
-def test_there_is_a_hidden_layer_for_the_class_to_enter():
+def test_at_least_one_hidden_layer_is_required():
     with pytest.raises(ValueError, match="`hidden` needs at least one"):
         build(SIZE, hidden=())

@@ -1,4 +1,4 @@
-"""The map of the field, and the one rule of names."""
+"""The map of the models, and the naming rule."""
 
 import inspect
 import re
@@ -12,14 +12,14 @@ from zoo import models, presets
 FILES = sorted(
     path.stem for path in Path(models.__file__).parent.glob("*.py") if path.stem != "__init__"
 )
-PARTS = {"elbo", "parts"}  # What several papers share.
+PARTS = {"elbo", "parts"}  # Modules that several papers share.
 
 
 def snake_case(name):
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def test_each_file_has_a_builder_of_its_name_and_nothing_else_does():
+def test_files_and_builders_have_the_same_names():
     assert set(FILES) - PARTS == set(models.BUILDERS)
     for name, builder in models.BUILDERS.items():
         assert builder.__name__ == name and getattr(models, name) is builder
@@ -45,7 +45,7 @@ def test_each_builder_has_a_preset():
     assert built == set(models.BUILDERS)
 
 
-def test_the_map_lists_each_builder_with_the_class_that_it_builds():
+def test_the_map_lists_each_builder_with_its_class():
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| .+ \|$", models.__doc__, re.MULTILINE)
     assert [builder for builder, _ in rows] == list(models.BUILDERS)
     for name, cls in rows:
@@ -57,7 +57,7 @@ def test_the_map_lists_each_builder_with_the_class_that_it_builds():
     "word",
     ["VampPrior", "IAF", "RealNVP", "MAF", "LSGAN", "WGAN", "f-GAN", "R1", "HVAE", "ALI", "M1"],
 )
-def test_the_names_that_people_look_for_are_in_the_map(word):
+def test_common_names_of_papers_are_in_the_map(word):
     assert word in models.__doc__
 
 

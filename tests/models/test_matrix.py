@@ -1,4 +1,4 @@
-"""Every builder with every value of its choices: it trains one step on digits, or is refused.
+"""Every builder with every value of its choices trains one step on digits, or refuses the value.
 
 The refusals are written down in `REFUSED`, with their reasons. Each value of each choice is tried
 with all other settings of a preset; posteriors and priors are tried in pairs as well.
@@ -80,7 +80,7 @@ REFUSED = (
     # A network of the image and of noise takes no condition.
     | refused(["cvae", "m2"], "posterior", ["implicit"], "network of the image and of noise")
     | refused(["cvae", "m2"], "posterior", ["noise_basis"], "Received: ")
-    # The VampPrior averages a posterior of images alone.
+    # The VampPrior averages a posterior that depends only on images.
     | refused(["cvae", "m2", *TOP], "prior", ["vamp"], "VampPrior")
     # The total correlation needs the density of each latent.
     | refused(["beta_tcvae"], "posterior", ["full_covariance", "iaf", "planar"], "each latent")
@@ -90,7 +90,7 @@ REFUSED = (
     | refused(["avb"], "posterior", ["deterministic"], "must be random")
     # Nothing bounds the slope of a discriminator of codes.
     | refused(CODES, "loss", ["wasserstein"], "bounds the")
-    # An encoder that plays with exchanged labels needs a loss on probabilities.
+    # An encoder loss with exchanged labels needs a loss on probabilities.
     | refused(
         ["bi_gan", "ali"],
         "loss",
@@ -132,7 +132,7 @@ def data():
 
 
 def batch_for(model):
-    """Twelve digits, with what the model takes as its condition."""
+    """Twelve digits, with the condition of the model."""
     x, y = data().arrays("train", limit=12)
     y = np.arange(12) % 10
     if model.semi_supervised:
@@ -258,7 +258,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("posterior", "prior"), PAIRS, ids=map("-".join, PAIRS))
-def test_posteriors_and_priors_go_together(posterior, prior):
+def test_every_pair_of_posterior_and_prior_trains_or_is_refused(posterior, prior):
     if (posterior, prior) == ("planar", "vamp"):
         with pytest.raises(ValueError, match="Received: "):
             one_step("vae", posterior=posterior, prior=prior)
@@ -266,7 +266,7 @@ def test_posteriors_and_priors_go_together(posterior, prior):
         one_step("vae", posterior=posterior, prior=prior)
 
 
-def test_every_refusal_is_of_a_builder_and_a_value_that_exist():
+def test_every_refusal_names_an_existing_builder_and_value():
     for name, option, value in REFUSED:
         table = models.BUILDERS[name].choices.get(option)
         if table is not None:

@@ -29,7 +29,7 @@ def test_the_loss_adds_the_codes_norm_and_the_decoders_squared_weights(digits):
     np.testing.assert_allclose(terms["regularizer"], np.full(5, squares), rtol=1e-5)
 
 
-def test_without_weights_it_is_the_autoencoder(digits):
+def test_zero_weights_give_the_autoencoder(digits):
     model = small(beta=0.0, regularizer="none")
     plain = zoo.Autoencoder(model.encoder, model.likelihood)
     x = tf.constant(digits[:5])
@@ -55,7 +55,7 @@ def test_the_gradient_penalty_estimates_the_squared_norm_of_the_jacobian(digits)
     assert (errors < 0.05 * exact).all()
 
 
-def test_the_gradient_penalty_reaches_the_decoder(digits, moves):
+def test_the_gradient_penalty_reaches_the_decoder(digits, weight_changes):
     model = small(regularizer="gradient_penalty", lambda_=1.0)
     model.compile(keras.optimizers.SGD(0.01))
     with tf.GradientTape() as tape:
@@ -63,7 +63,9 @@ def test_the_gradient_penalty_reaches_the_decoder(digits, moves):
         penalty = tf.reduce_sum(terms["regularizer"])
     kernels = [w for w in model.likelihood.network.trainable_variables if len(w.shape) == 2]
     assert all(np.abs(g).max() > 1e-7 for g in tape.gradient(penalty, kernels))
-    for change in moves(model, lambda: model.train_step((tf.constant(digits[:7]),)))["autoencoder"]:
+    for change in weight_changes(model, lambda: model.train_step((tf.constant(digits[:7]),)))[
+        "autoencoder"
+    ]:
         assert np.abs(change).max() > 1e-9
 
 
@@ -85,7 +87,7 @@ def test_spectral_normalization_bounds_every_layer_of_the_decoder(network, digit
     assert model.decode(np.zeros([2, 3], np.float32)).shape == (2, 8, 8, 1)
 
 
-def test_the_prior_is_the_mixture_that_scikit_learn_fits():
+def test_the_prior_is_the_mixture_fitted_by_scikit_learn():
     rng = np.random.default_rng(0)
     z = np.concatenate([rng.normal(-3, 0.5, (150, 2)), rng.normal([2, 4], [1, 0.2], (50, 2))])
     prior = zoo.distributions.FittedMixture(2, components=2)
@@ -100,7 +102,7 @@ def test_the_prior_is_the_mixture_that_scikit_learn_fits():
 
 
 @pytest.mark.parametrize("z", [np.zeros([5, 3]), np.zeros([1, 2]), np.full([9, 2], np.nan)])
-def test_a_mixture_refuses_what_it_cannot_fit(z):
+def test_a_mixture_refuses_invalid_codes(z):
     with pytest.raises(ValueError, match="Received: "):
         zoo.distributions.FittedMixture(2, components=2).fit(z)
 
@@ -120,7 +122,7 @@ def test_samples_come_from_the_fitted_codes_and_a_file_keeps_the_prior(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [{"beta": -1.0}, {"lambda_": np.nan}, {"regularizer": "l1"}])
-def test_wrong_arguments_are_refused_with_a_sentence(wrong):
+def test_invalid_arguments_are_refused(wrong):
     with pytest.raises(ValueError, match=r"Received: |Available: "):
         small(**wrong)
 

@@ -35,7 +35,7 @@ def cross_entropies(model, x, y):
     return -log_softmax(model.posterior.network(x).numpy()[:, :K], -1)[np.arange(len(y)), y]
 
 
-def test_the_phases_are_those_of_clustering_and_classification(single_turns):
+def test_the_phases_are_clustering_and_classification(single_turns):
     model, x = small(), tf.zeros([4, *SHAPE])
     played = [list(turn.objective(x, None, SEED, True)[0]) for turn in single_turns(model, x)]
     assert played == [
@@ -45,7 +45,7 @@ def test_the_phases_are_those_of_clustering_and_classification(single_turns):
 
 @pytest.mark.parametrize("streams", [1, 2])
 def test_classification_descends_the_mean_cross_entropy_of_labelled_images(
-    streams, digits, moves, assert_descends
+    streams, digits, weight_changes, assert_descends
 ):
     images, model = digits[:5], small()
     if streams == 1:
@@ -66,7 +66,7 @@ def test_classification_descends_the_mean_cross_entropy_of_labelled_images(
     # The logits of the style do not enter the loss: their gradient and their change are 0.
     expected = tape.gradient(loss, model.variables_of("classifier"))
     before = {id(v): v.numpy() for v in model.trainable_variables}
-    change = moves(model, lambda: model._play(last, x, y, SEED))
+    change = weight_changes(model, lambda: model._play(last, x, y, SEED))
     assert_descends(change["classifier"], expected)
     encoder = {id(v) for v in model.variables_of("encoder")}
     assert all(np.array_equal(v, before[id(v)]) == (id(v) not in encoder)
@@ -74,7 +74,7 @@ def test_classification_descends_the_mean_cross_entropy_of_labelled_images(
 
 
 @pytest.mark.parametrize("streams", [1, 2])
-def test_labels_reach_the_classification_phase_and_no_other(streams, digits, single_turns):
+def test_labels_affect_only_the_classification_phase(streams, digits, single_turns):
     model = small()
     if streams == 1:
         x, ys = tf.constant(digits[:5]), ([-1, -1, -1, 0, 1], [-1, -1, -1, 2, 2])
@@ -88,7 +88,7 @@ def test_labels_reach_the_classification_phase_and_no_other(streams, digits, sin
 
 
 @pytest.mark.parametrize(("changed", "same"), [(-1, [1, 1, 1, 0]), (0, [0, 0, 0, 1])])
-def test_each_stream_is_in_the_phases_of_its_kind(changed, same, digits, single_turns):
+def test_each_phase_uses_only_its_stream(changed, same, digits, single_turns):
     model, y = small(), tf.constant([0, 1])
     images = digits[:5].copy()
     images[changed] = 0.5
@@ -107,7 +107,7 @@ def test_each_stream_is_in_the_phases_of_its_kind(changed, same, digits, single_
     assert have == list(map(bool, same))
 
 
-def test_images_of_one_stream_are_in_all_phases(digits, single_turns):
+def test_all_phases_use_the_images_of_a_single_stream(digits, single_turns):
     model, x = small(), tf.constant(digits[:5])
     sizes = [
         set(map(len, keras.tree.flatten(turn.objective(x, tf.range(5) % K, SEED, True)[0])))
@@ -117,14 +117,18 @@ def test_images_of_one_stream_are_in_all_phases(digits, single_turns):
 
 
 @pytest.mark.parametrize("y", [[0, 1, 2, -1, -1, -1, -1, -1], [0, 1, 2, -1, 3, -1, -1, -1]])
-def test_replicas_with_unequal_numbers_of_labels_move_like_one(y, digits, mirrored, moves):
+def test_replicas_with_unequal_numbers_of_labels_match_one_replica(
+    y, digits, mirrored, weight_changes
+):
     x, y = digits[:8], np.array(y)
     one = small()
     with mirrored.scope():
         both = small()
     for a, b in zip(both.weights, one.weights, strict=True):
         a.assign(b.numpy())
-    change = moves(one, lambda: one._play(one.rounds()[-1], tf.constant(x), tf.constant(y), SEED))
+    change = weight_changes(
+        one, lambda: one._play(one.rounds()[-1], tf.constant(x), tf.constant(y), SEED)
+    )
     parts = mirrored.experimental_distribute_values_from_function(
         lambda c: (x[4 * c.replica_id_in_sync_group :][:4], y[4 * c.replica_id_in_sync_group :][:4])
     )
@@ -133,13 +137,13 @@ def test_replicas_with_unequal_numbers_of_labels_move_like_one(y, digits, mirror
     def step():
         mirrored.run(lambda part: both._play(both.rounds()[-1], *part, SEED), args=(parts,))
 
-    on_both = moves(both, step)
+    on_both = weight_changes(both, step)
     for have, want in zip(on_both["classifier"], change["classifier"], strict=True):
         np.testing.assert_allclose(have, want, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_the_classifier_sees_unlabelled_images_for_batch_statistics_only(batch_norm, digits):
+def test_the_classifier_receives_unlabelled_images_only_for_batch_statistics(batch_norm, digits):
     model = small(batch_norm=batch_norm)
     seen = []
     call = model.posterior.network.call
@@ -153,7 +157,7 @@ def test_the_classifier_sees_unlabelled_images_for_batch_statistics_only(batch_n
 
 
 @pytest.mark.parametrize("player", ["autoencoder", "discriminator", "encoder"])
-def test_the_phases_without_labels_move_their_own_networks_alone(player, digits, single_turns):
+def test_the_phases_without_labels_update_only_their_networks(player, digits, single_turns):
     model, x, y = small(), two_streams(digits[:5]), tf.constant([0, 1])
     turns = single_turns(model, x, y)
     turn = turns[["autoencoder", "discriminator", "encoder"].index(player)]
@@ -179,7 +183,7 @@ def test_an_image_without_a_label_has_no_weight_in_the_cross_entropy(digits):
     np.testing.assert_array_equal(none["classifier"][1], np.zeros(5))
 
 
-def test_evaluation_reports_cross_entropy_and_accuracy_of_the_labelled(digits):
+def test_evaluation_reports_cross_entropy_and_accuracy_of_labelled_images(digits):
     model, x = small(), digits[:30]
     y = np.arange(30) % (K + 1) - 1
     known = y >= 0
@@ -195,7 +199,7 @@ def test_evaluation_reports_cross_entropy_and_accuracy_of_the_labelled(digits):
     )
 
 
-def test_it_learns_classes_from_few_labels(digits):
+def test_training_learns_the_classes_from_few_labels(digits):
     data = zoo.datasets.load("digits", num_labels=100)
     model = semi_supervised_aae(
         SHAPE,
@@ -221,7 +225,7 @@ def test_it_learns_classes_from_few_labels(digits):
     assert scores["accuracy"] == pytest.approx(np.mean(np.argmax(model.classify(x), 1) == y))
 
 
-def test_a_style_can_have_any_class(digits):
+def test_a_style_is_decoded_with_any_class(digits):
     model = small()
     z = model.encode(digits[:3], [0, 1, 2])
     np.testing.assert_array_equal(z, model.encode(digits[:3]))
@@ -233,7 +237,7 @@ def test_a_style_can_have_any_class(digits):
     np.testing.assert_array_equal(drawn[:, :K], np.eye(K)[[3, 0, 1]])
 
 
-def test_labels_of_no_class_are_refused(digits):
+def test_labels_out_of_range_are_refused(digits):
     model = small()
     for method in (model.fit, model.evaluate):
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""Dimensionality reduction with labels: the classification phase beside the cluster heads."""
+"""Dimensionality reduction with labels: the classification phase and the cluster heads."""
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ def model():
     return model
 
 
-def test_the_phases_are_those_of_both_models(model):
+def test_the_phases_combine_both_models(model):
     assert set(model.players()) == {
         "autoencoder", "discriminator", "category_discriminator", "encoder", "classifier"
     }  # fmt: skip
@@ -49,7 +49,7 @@ def test_the_reconstruction_phase_takes_the_unlabelled_stream(model, digits):
     np.testing.assert_allclose(losses["autoencoder"], distortion + terms["head_cost"], rtol=1e-5)
 
 
-def test_a_label_chooses_a_head_for_samples_only(model, digits):
+def test_a_label_selects_a_head_only_for_samples(model, digits):
     np.testing.assert_array_equal(model.encode(digits[:2], [0, 1]), model.encode(digits[:2]))
     np.testing.assert_array_equal(
         model.reconstruct(digits[:2], [0, 1]), model.reconstruct(digits[:2])

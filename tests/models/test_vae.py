@@ -1,4 +1,4 @@
-"""The VAE against probabilistic PCA, where everything is known, and against its loss by hand."""
+"""The VAE against probabilistic PCA with exact densities, and against its loss by hand."""
 
 import math
 
@@ -50,7 +50,7 @@ def exact(x):
 
 
 def losses_of(model, x, repeats, seed=(0, 1)):
-    """`[repeats, B]` losses, and the terms, each with noise of its own."""
+    """`[repeats, B]` losses, and the terms, with independent noise."""
     losses, terms = model.objective(
         tf.constant(np.tile(x, (repeats, 1, 1, 1))), None, tf.constant(seed), training=True
     )
@@ -61,12 +61,12 @@ def losses_of(model, x, repeats, seed=(0, 1)):
 
 
 @pytest.mark.parametrize("num_samples", [1, 7])
-def test_with_the_exact_posterior_any_number_of_samples_gives_the_exact_log_likelihood(num_samples):
+def test_the_exact_posterior_gives_the_exact_log_likelihood_for_any_number_of_samples(num_samples):
     estimate = probabilistic_pca().log_prob(X, num_samples, seed=[1, 2])
     np.testing.assert_allclose(estimate, exact(X), atol=1e-4)
 
 
-def test_with_the_exact_posterior_the_elbo_is_the_log_likelihood():
+def test_the_exact_posterior_gives_the_log_likelihood_as_elbo():
     losses, terms = losses_of(probabilistic_pca(), X, 5000)
     error = losses.std(0) / np.sqrt(len(losses))
     assert (np.abs(losses.mean(0) + exact(X)) < 4.5 * error).all()
@@ -74,7 +74,7 @@ def test_with_the_exact_posterior_the_elbo_is_the_log_likelihood():
     np.testing.assert_allclose(losses, terms["distortion"] + terms["rate"], rtol=1e-5)
 
 
-def test_another_posterior_costs_its_kl_to_the_exact_one():
+def test_the_gap_of_another_posterior_is_its_kl_to_the_exact_posterior():
     widening = 2.0
     losses, _ = losses_of(probabilistic_pca(widening), X, 5000)
     gap = LATENTS * (0.5 * (widening**2 - 1) - math.log(widening))
@@ -94,25 +94,25 @@ def test_importance_sampling_rises_from_the_elbo_to_the_log_likelihood():
     assert means[2] == pytest.approx(target, abs=0.03)
 
 
-def test_the_exact_posterior_is_where_the_elbo_has_no_slope():
+def test_the_elbo_gradient_vanishes_at_the_exact_posterior():
     model = probabilistic_pca()
     x = tf.constant(np.tile(X, (3000, 1, 1, 1)))
 
-    def slopes():
+    def gradients():
         variables = model.posterior.trainable_variables
         with tf.GradientTape() as tape:
             losses, _ = model.objective(x, None, tf.constant([4, 4]), training=True)
             loss = tf.reduce_mean(losses["vae"])
         return max(np.abs(g).max() for g in tape.gradient(loss, variables))
 
-    at_optimum = slopes()
+    at_optimum = gradients()
     kernel, bias = model.posterior.network.get_weights()
     model.posterior.network.set_weights([kernel, bias + 0.3])
-    assert at_optimum < 0.1 * slopes()
+    assert at_optimum < 0.1 * gradients()
 
 
 def hand_computed(model, known, x, log_likelihood):
-    """Distortion and rate in numpy, with the noise that is known."""
+    """Distortion and rate in numpy, with known noise."""
     params = np.asarray(model.posterior.network(x), np.float64)
     loc, log_scale = np.split(params, 2, 1)
     scale = np.exp(log_scale)
@@ -146,8 +146,8 @@ def test_the_loss_is_the_distortion_summed_over_pixels_plus_the_kl(
     assert logs["loss"][0] == pytest.approx((distortion + rate).mean(), rel=1e-4)
 
 
-def test_one_loss_moves_encoder_and_decoder_along_its_gradient(
-    known, digits, moves, assert_descends
+def test_one_loss_updates_encoder_and_decoder_along_its_gradient(
+    known, digits, weight_changes, assert_descends
 ):
     encoder = zoo.networks.mlp_encoder((8, 8, 1), 6, (5,), "tanh")
     decoder = zoo.networks.mlp_decoder(3, (8, 8, 1), 1, (5,), "tanh")
@@ -165,7 +165,7 @@ def test_one_loss_moves_encoder_and_decoder_along_its_gradient(
         loss = tf.reduce_mean(rate + distortion)
     gradients = tape.gradient(loss, encoder.trainable_variables + decoder.trainable_variables)
     model.compile(keras.optimizers.SGD(1.0))
-    assert_descends(moves(model, lambda: model.train_step((x,)))["vae"], gradients)
+    assert_descends(weight_changes(model, lambda: model.train_step((x,)))["vae"], gradients)
 
 
 class LearnedScale(zoo.distributions.Prior):
@@ -181,7 +181,7 @@ class LearnedScale(zoo.distributions.Prior):
         return tfp.distributions.Independent(tfp.distributions.Normal(tf.zeros(self.dim), scale), 1)
 
 
-def test_a_prior_with_weights_learns_the_scale_that_the_posteriors_have():
+def test_a_trainable_prior_learns_the_scale_of_the_posteriors():
     model = probabilistic_pca()
     model.prior = LearnedScale(LATENTS)
     frozen = [model.posterior, model.likelihood]
@@ -196,7 +196,7 @@ def test_a_prior_with_weights_learns_the_scale_that_the_posteriors_have():
 
 
 @pytest.mark.parametrize("prior", ["petals", "normal"])
-def test_the_rate_is_exact_for_a_normal_prior_and_an_estimate_at_the_same_z_for_another(prior):
+def test_the_rate_is_exact_for_a_normal_prior_and_estimated_for_other_priors(prior):
     model = probabilistic_pca()
     if prior == "petals":
         model.prior = zoo.NormalPetals(components=3, shift=1.0, scales=(1.0, 0.5))
@@ -223,7 +223,7 @@ def test_log_prob_of_a_discretized_likelihood_is_a_log_mass_below_zero(digits):
 
 
 class Sharp(zoo.distributions.Family):
-    """Narrow normals around 0, whatever the parameters."""
+    """Narrow normals around 0 for all parameters."""
 
     def call(self, params, event_ndims):
         return tfp.distributions.Independent(
@@ -231,9 +231,9 @@ class Sharp(zoo.distributions.Family):
         )
 
 
-def test_importance_samples_of_many_nats_do_not_stall_in_float32():
-    # Where all log weights are about -10,000, a running log-sum-exp in float32 stands still from
-    # some 2,000 samples on: the spacing of floats there is 1/1,024.
+def test_importance_sampling_of_large_log_weights_does_not_stall_in_float32():
+    # Where all log weights are about -10,000, a running log-sum-exp in float32 stops changing after
+    # about 2,000 samples: the spacing of floats there is 1/1,024.
     encoder = zoo.networks.mlp_encoder((4, 4, 1), 2 * 3, ())
     raw = np.log(np.expm1(1 - 1e-4))  # q = N(0, I) = p
     kernel, bias = encoder.get_weights()
@@ -287,7 +287,7 @@ def test_more_draws_give_the_same_bound_with_less_noise():
     np.testing.assert_allclose(many.std(0) / one.std(0), 1 / 5, rtol=0.15)
 
 
-def test_draws_of_a_rate_without_a_formula_are_averaged_too():
+def test_a_rate_without_a_formula_is_averaged_over_the_draws():
     model = probabilistic_pca()
     model.prior = zoo.NormalPetals(components=3, shift=1.0, scales=(1.0, 0.5))
     _, one = losses_of(model, X, 3000)
@@ -296,7 +296,7 @@ def test_draws_of_a_rate_without_a_formula_are_averaged_too():
     np.testing.assert_allclose(many["rate"].std(0) / one["rate"].std(0), 1 / 5, rtol=0.15)
 
 
-def test_a_warm_up_weighs_the_rate_by_the_step_in_training_and_by_one_in_evaluation(known, digits):
+def test_a_warm_up_scales_the_rate_only_in_training(known, digits):
     model = small_vae(known, rate_weight=zoo.schedules.LinearWarmUp(4))
     model.compile(keras.optimizers.SGD(1e-3))
     x = tf.constant(digits[:7])
@@ -328,7 +328,7 @@ def test_the_weight_reaches_the_gradient_of_the_encoder(known, digits):
         assert np.abs(of_rate).max() > 1e-3
 
 
-def test_a_warm_up_is_saved_and_resumed_where_it_was(digits, tmp_path):
+def test_a_warm_up_resumes_at_its_step(digits, tmp_path):
     model = zoo.models.vae((8, 8, 1), latent_dim=2, hidden=(4,), warm_up_steps=100, free_bits=0.01)
     model.compile("sgd", jit_compile=False)
     model.fit(digits[:60], batch_size=10, verbose=0, shuffle=False)
@@ -351,16 +351,16 @@ def test_free_bits_are_a_floor_for_the_minibatch_mean_of_each_dimensions_rate(kn
     means = np.sort(rates.mean(0))
     model.free_bits = float(means[:2].mean())  # One dimension is below it, two are above.
     losses, terms = model.objective(tf.constant(x), None, seed, training=True)
-    charged = np.asarray(losses["vae"] - terms["distortion"], np.float64)
+    reported_rate = np.asarray(losses["vae"] - terms["distortion"], np.float64)
     floor = np.maximum(model.free_bits, rates.mean(0)).sum()
-    assert charged.mean() == pytest.approx(floor, rel=1e-4)
+    assert reported_rate.mean() == pytest.approx(floor, rel=1e-4)
     assert floor > rates.sum(1).mean() + 1e-3
     np.testing.assert_allclose(terms["rate"], rates.sum(1), rtol=1e-4)
     outside, _ = model.objective(tf.constant(x), None, seed, training=False)
     np.testing.assert_allclose(outside["vae"], terms["distortion"] + terms["rate"], rtol=1e-5)
 
 
-def test_free_bits_have_the_slope_of_the_papers_objective(known, digits):
+def test_the_free_bits_gradient_matches_the_papers_objective(known, digits):
     x = tf.constant(digits[:7])
     model = small_vae(known)
     means = np.sort(rates_by_hand(model, digits[:7]).mean(0))
@@ -377,7 +377,7 @@ def test_free_bits_have_the_slope_of_the_papers_objective(known, digits):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_free_bits_look_at_the_global_batch_not_at_a_replicas_part(known, digits, mirrored):
+def test_free_bits_use_the_mean_over_the_global_batch(known, digits, mirrored):
     with mirrored.scope():
         model = small_vae(known)
         model.compile("sgd")
@@ -394,17 +394,17 @@ def test_free_bits_look_at_the_global_batch_not_at_a_replicas_part(known, digits
     )
 
     @tf.function
-    def charged(x):
+    def reported_rate(x):
         losses, terms = model.objective(x, None, tf.constant([0, 1]), training=True)
         return losses["vae"] - terms["distortion"]
 
-    parts = mirrored.experimental_local_results(mirrored.run(charged, [batch]))
+    parts = mirrored.experimental_local_results(mirrored.run(reported_rate, [batch]))
     have = np.concatenate([p.numpy() for p in parts])
     want = np.maximum(model.free_bits, rates.mean(0)).sum()
     assert have.mean() == pytest.approx(want, rel=1e-4)
 
 
-def test_free_bits_of_latents_that_are_not_independent_are_refused():
+def test_free_bits_of_dependent_latents_are_refused():
     model = probabilistic_pca()
     model.prior, model.free_bits = zoo.NormalPetals(), 0.1
     with pytest.raises(ValueError, match=r"independent.*Received: "):

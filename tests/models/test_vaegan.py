@@ -74,23 +74,25 @@ def gradients_by_hand(model, known, x, saturating, gamma, beta=1.0):
 
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
 @pytest.mark.parametrize("gamma", [0.0, 0.1, 10.0])
-def test_a_step_updates_all_three_players_at_once_along_their_own_gradients(
-    known, digits, loss, gamma, moves, assert_descends
+def test_a_step_updates_all_three_players_at_once_along_their_gradients(
+    known, digits, loss, gamma, weight_changes, assert_descends
 ):
     model = model_of(known, *networks(), loss, gamma)
     x = tf.constant(digits[:BATCH])
     expected = gradients_by_hand(model, known, x, type(loss) is Minimax, gamma)
-    change = moves(model, lambda: model.train_step((x,)))
+    change = weight_changes(model, lambda: model.train_step((x,)))
     for player in PLAYERS:
         assert_descends(change[player], expected[player])
 
 
 @pytest.mark.parametrize("beta", [0.0, 5.0])
-def test_beta_weighs_the_rate_for_the_encoder_alone(known, digits, beta, moves, assert_descends):
+def test_beta_scales_the_rate_only_for_the_encoder(
+    known, digits, beta, weight_changes, assert_descends
+):
     model = model_of(known, *networks(), beta=beta)
     x = tf.constant(digits[:BATCH])
     expected = gradients_by_hand(model, known, x, True, 0.1, beta)
-    change = moves(model, lambda: model.train_step((x,)))
+    change = weight_changes(model, lambda: model.train_step((x,)))
     for player in PLAYERS:
         assert_descends(change[player], expected[player])
 
@@ -162,10 +164,10 @@ def test_every_posterior_with_a_density_trains(digits, posterior):
     assert any((w.numpy() != old).any() for w, old in zip(after, before, strict=True))
 
 
-def change_of(known, moves, x, loss, gamma):
+def change_of(known, weight_changes, x, loss, gamma):
     keras.utils.set_random_seed(1)
     model = model_of(known, *networks(), loss, gamma)
-    return moves(model, lambda: model.train_step((x,)))
+    return weight_changes(model, lambda: model.train_step((x,)))
 
 
 def same(one, other):
@@ -173,21 +175,21 @@ def same(one, other):
 
 
 def test_no_adversarial_gradient_reaches_the_encoder_and_no_distortion_the_discriminator(
-    known, digits, moves
+    known, digits, weight_changes
 ):
     x = tf.constant(digits[:BATCH])
-    plain = change_of(known, moves, x, Minimax(), 0.1)
-    other_game = change_of(known, moves, x, NonSaturating(real_label=0.7), 0.1)
+    plain = change_of(known, weight_changes, x, Minimax(), 0.1)
+    other_game = change_of(known, weight_changes, x, NonSaturating(real_label=0.7), 0.1)
     assert same(plain["encoder"], other_game["encoder"])
     assert not same(plain["generator"], other_game["generator"])
     assert not same(plain["discriminator"], other_game["discriminator"])
-    other_weight = change_of(known, moves, x, Minimax(), 100.0)
+    other_weight = change_of(known, weight_changes, x, Minimax(), 100.0)
     assert same(plain["encoder"], other_weight["encoder"])
     assert same(plain["discriminator"], other_weight["discriminator"])
     assert not same(plain["generator"], other_weight["generator"])
 
 
-def test_the_terms_are_the_formulas_per_example(known, digits):
+def test_the_terms_match_the_formulas_per_example(known, digits):
     model = model_of(known, *networks())
     x = tf.constant(digits[:BATCH])
     rate, distortion, real, reconstruction, sample = parts_by_hand(model, known, x)
@@ -210,8 +212,8 @@ def identity_features():
 
 
 @pytest.mark.parametrize("gamma", [0.1, 3.0])
-def test_with_the_image_as_features_and_no_adversarial_gradient_it_is_a_vae(
-    known, digits, gamma, moves, assert_descends
+def test_image_features_without_an_adversarial_gradient_give_the_vae(
+    known, digits, gamma, weight_changes, assert_descends
 ):
     encoder, generator, _ = networks()
     x = tf.constant(digits[:BATCH])
@@ -222,31 +224,33 @@ def test_with_the_image_as_features_and_no_adversarial_gradient_it_is_a_vae(
     )
     vae.compile(keras.optimizers.SGD(1.0))
     kept = vae.get_weights()
-    change = moves(vae, lambda: vae.train_step((x,)))["vae"]
+    change = weight_changes(vae, lambda: vae.train_step((x,)))["vae"]
     logs = {name: float(value) for name, value in vae.train_step((x,)).items()}
     vae.set_weights(kept)
     model = model_of(known, encoder, generator, identity_features(), gamma=gamma)
-    hybrid = moves(model, lambda: model.train_step((x,)))
+    hybrid = weight_changes(model, lambda: model.train_step((x,)))
     n = len(encoder.trainable_variables)
     assert_descends(hybrid["encoder"], [-c for c in change[:n]])
     assert_descends(hybrid["generator"], [-gamma * c for c in change[n:]])
     assert set(logs) == {"loss", "distortion", "rate"}
 
 
-def test_with_gamma_0_the_generator_is_that_of_a_gan(known, digits, moves, assert_descends):
+def test_gamma_0_gives_the_generator_update_of_a_gan(
+    known, digits, weight_changes, assert_descends
+):
     encoder, generator, discriminator = networks()
     x = tf.constant(digits[:BATCH])
-    # If q(z | x) is N(0, I) for every image, reconstructions are samples: the loss is twice that of a
-    # GAN's generator for the same latents.
+    # If q(z | x) is N(0, I) for every image, reconstructions are samples: the loss is twice that of
+    # a GAN's generator for the same latents.
     encoder.set_weights([np.zeros_like(w) for w in encoder.get_weights()])
     logits = keras.Model(discriminator.input, discriminator.output[1])
     gan = zoo.GAN(generator, logits, known.Prior(LATENTS), Minimax())
     gan.compile(keras.optimizers.SGD(1.0))
     kept = gan.get_weights()
-    change = moves(gan, lambda: gan._play(gan.rounds()[1], x, None, tf.constant([1, 2])))
+    change = weight_changes(gan, lambda: gan._play(gan.rounds()[1], x, None, tf.constant([1, 2])))
     gan.set_weights(kept)
     model = model_of(known, encoder, generator, discriminator, gamma=0.0)
-    hybrid = moves(model, lambda: model.train_step((x,)))
+    hybrid = weight_changes(model, lambda: model.train_step((x,)))
     assert_descends(hybrid["generator"], [-2 * c for c in change["generator"]])
 
 
@@ -340,8 +344,8 @@ def test_each_of_the_three_networks_uses_the_condition(network, condition, digit
     assert np.abs(samples[0][1] - samples[1][1]).max() > 1e-6
 
 
-def test_with_attributes_each_player_follows_its_own_gradient(
-    known, digits, moves, assert_descends
+def test_each_player_descends_its_gradient_with_attributes(
+    known, digits, weight_changes, assert_descends
 ):
     """Reconstructions and samples have the attributes of the batch's images in all networks."""
     model = conditional(known)
@@ -365,12 +369,12 @@ def test_with_attributes_each_player_follows_its_own_gradient(
             "discriminator": discriminator_loss,
         }
     expected = {p: tape.gradient(losses[p], model.variables_of(p)) for p in PLAYERS}
-    change = moves(model, lambda: model.train_step((x, y)))
+    change = weight_changes(model, lambda: model.train_step((x, y)))
     for player in PLAYERS:
         assert_descends(change[player], expected[player])
 
 
-def test_a_condition_of_the_generator_alone_is_required(known, digits):
+def test_a_condition_of_only_the_generator_is_required(known, digits):
     encoder, _, discriminator = networks()
     generator = conditional(known).generator
     model = model_of(known, encoder, generator, discriminator)
@@ -439,7 +443,7 @@ def test_attribute_vectors_refuse_other_attributes(z, y, message):
         attribute_vectors(z, y)
 
 
-def test_a_picture_of_attributes_shows_what_is_decoded(tmp_path, digits, monkeypatch):
+def test_a_picture_of_attributes_shows_the_decoded_images(tmp_path, digits, monkeypatch):
     model = vaegan(SHAPE, **TINY | {"latent_dim": 2}, condition="label")
     x, y, vectors = digits[:3], np.array([4, 0, 7]), np.array([[3.0, 0], [0, -3]])
     kept = {}
@@ -473,7 +477,7 @@ def test_a_picture_of_attributes_shows_what_is_decoded(tmp_path, digits, monkeyp
         ({"margin": -0.1}, r"`margin` must be at least 0\. Received: -0\.1"),
     ],
 )
-def test_options_that_do_not_fit_together_are_refused(options, message):
+def test_incompatible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         vaegan(SHAPE, **TINY, **options)
 
@@ -483,7 +487,7 @@ def test_options_that_do_not_fit_together_are_refused(options, message):
 
 @pytest.mark.parametrize("real", [0.1, 0.32, 0.34, 0.68, 1.02, 1.04, 3.0])
 @pytest.mark.parametrize("fake", [0.1, 0.32, 0.34, 0.68, 1.02, 1.04, 3.0])
-def test_the_equilibrium_is_that_of_the_authors_code(real, fake):
+def test_the_equilibrium_matches_the_authors_code(real, fake):
     dis_update = not (real < 0.68 - 0.35 or fake < 0.68 - 0.35)
     dec_update = not (real > 0.68 + 0.35 or fake > 0.68 + 0.35)
     if not (dec_update or dis_update):
@@ -492,7 +496,7 @@ def test_the_equilibrium_is_that_of_the_authors_code(real, fake):
     assert [bool(h) for h in have] == [dis_update, dec_update]
 
 
-def everything_of(model):
+def state_of(model):
     """By player: weights, batch statistics and the optimizer's variables."""
     return {
         player: [v.numpy() for layer in layers for v in layer.variables]
@@ -535,9 +539,9 @@ def test_a_skipped_player_keeps_weights_statistics_and_optimizer_bit_for_bit(
         step = tf.function(model.train_step, jit_compile=mode == "xla")
     model.compile(optimizer, jit_compile=False)
     x = tf.constant(digits[:6])
-    before = everything_of(model)
+    before = state_of(model)
     logs = step((x,))
-    after = everything_of(model)
+    after = state_of(model)
     for player in PLAYERS:
         same = [np.array_equal(a, b) for a, b in zip(before[player], after[player], strict=True)]
         if player == skipped:
@@ -559,7 +563,7 @@ def test_updated_players_change_as_without_the_equilibrium(digits):
         model = gated(rule)
         model.compile(keras.optimizers.Adam(0.01))
         model.train_step((x,))
-        weights.append(everything_of(model))
+        weights.append(state_of(model))
     free, no_discriminator, no_generator, never = weights
     for player in PLAYERS:
         for i, want in enumerate(never[player]):
@@ -633,7 +637,7 @@ def trained_discriminator(model, x):
     return float(tf.sigmoid(logits[0, 0]))
 
 
-def test_where_all_images_are_alike_all_players_are_updated():
+def test_all_players_are_updated_if_all_images_are_equal():
     model, x = of_one_image(zoo.Equilibrium())
     assert trained_discriminator(model, x) == pytest.approx(1 / 2, abs=1e-3)
     logs = model.test_step((x,))
@@ -672,7 +676,7 @@ class BrightnessAsCost(zoo.VAEGAN):
 
 @pytest.mark.parametrize(("second", "updated"), [(0.9, False), (1.0, True)])
 def test_replicas_decide_on_the_mean_of_the_global_batch(mirrored, second, updated):
-    """On its own the first replica would skip the discriminator, the second would not."""
+    """The first replica's costs would skip the discriminator, the second replica's would not."""
     rule = zoo.Equilibrium(1.0, 0.5)
     with mirrored.scope():
         keras.utils.set_random_seed(0)
@@ -680,7 +684,7 @@ def test_replicas_decide_on_the_mean_of_the_global_batch(mirrored, second, updat
         model = BrightnessAsCost(fresh.posterior, fresh.generator, fresh.prior, fresh.discriminator, equilibrium=rule)  # fmt: skip
         model.compile(keras.optimizers.SGD(0.01, momentum=0.9))
     x = np.concatenate([np.full([2, *SHAPE], 0.05), np.full([2, *SHAPE], second)])
-    before = everything_of(model)["discriminator"]
+    before = state_of(model)["discriminator"]
     data = tf.data.Dataset.from_tensors(tf.constant(x, tf.float32))
     logs = model.fit(data, verbose=0).history
     assert logs["discriminator_updates"][0] == updated
@@ -695,7 +699,7 @@ def test_replicas_decide_on_the_mean_of_the_global_batch(mirrored, second, updat
         np.testing.assert_array_equal(*copies)
         if not updated:
             np.testing.assert_array_equal(copies[0], old)
-    assert updated == any(not np.array_equal(a, b) for a, b in zip(before, everything_of(model)["discriminator"], strict=True))  # fmt: skip
+    assert updated == any(not np.array_equal(a, b) for a, b in zip(before, state_of(model)["discriminator"], strict=True))  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def algorithm_2(x, generated, z, prior, lambda_):
     return cost, penalty
 
 
-def test_the_loss_is_the_papers_algorithm_2(known, digits):
+def test_the_loss_matches_algorithm_2(known, digits):
     x = digits[:7]
     model = small(known, lambda_=12.0)
     z = np.asarray(model.posterior.network(x), np.float64)
@@ -70,7 +70,7 @@ def test_the_biased_estimate_has_the_pairs_of_a_point_with_itself(known, digits)
 
 
 @pytest.mark.parametrize("lambda_", [0.0, 1.0, 50.0])
-def test_lambda_weighs_the_discrepancy(known, digits, lambda_):
+def test_lambda_scales_the_discrepancy(known, digits, lambda_):
     model = small(known, lambda_=lambda_)
     losses, terms = model.objective(tf.constant(digits[:7]), None, tf.constant([1, 2]), True)
     np.testing.assert_allclose(
@@ -79,7 +79,9 @@ def test_lambda_weighs_the_discrepancy(known, digits, lambda_):
     assert np.abs(terms["discrepancy"]).min() > 1e-3
 
 
-def test_a_step_updates_both_networks_along_the_gradient(known, digits, moves, assert_descends):
+def test_a_step_updates_both_networks_along_the_gradient(
+    known, digits, weight_changes, assert_descends
+):
     model = small(known, lambda_=30.0)
     encoder, generator = model.posterior.network, model.generator
     x, prior = tf.constant(digits[:7]), known.noise(7, 3)
@@ -93,11 +95,11 @@ def test_a_step_updates_both_networks_along_the_gradient(known, digits, moves, a
     assert all(g is None for g in tape.gradient(mmd, generator.trainable_variables))
     assert all(np.abs(g).max() > 1e-4 for g in tape.gradient(mmd, encoder.trainable_variables))
     model.compile(keras.optimizers.SGD(1.0))
-    assert_descends(moves(model, lambda: model.train_step((x,)))["autoencoder"], gradients)
+    assert_descends(weight_changes(model, lambda: model.train_step((x,)))["autoencoder"], gradients)
 
 
 def test_training_reconstructs_and_matches_the_prior(digits):
-    """In comparison with the same networks without the discrepancy."""
+    """Against the same networks trained without the discrepancy."""
 
     def after(lambda_):
         keras.utils.set_random_seed(0)
@@ -126,8 +128,8 @@ class Point(zoo.distributions.Prior):
 
 
 @pytest.mark.parametrize("size", [12, 7])
-def test_two_replicas_train_as_one(known, digits, mirrored, size):
-    """The discrepancy is that of the global batch, not the mean over the replicas' batches."""
+def test_two_replicas_match_one_replica(known, digits, mirrored, size):
+    """The discrepancy compares the global batch; it is not the mean over the replicas' batches."""
 
     def build():
         keras.utils.set_random_seed(0)

@@ -37,8 +37,8 @@ def softplus_of(logits):
 @pytest.mark.parametrize("prior_aware", [False, True])
 @pytest.mark.parametrize("gaussian", [False, True], ids=["deterministic", "gaussian"])
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
-def test_a_step_updates_both_players_along_the_gradients_of_algorithm_1(
-    known, digits, loss, gaussian, prior_aware, moves, assert_descends, single_turns
+def test_a_step_descends_the_gradients_of_algorithm_1(
+    known, digits, loss, gaussian, prior_aware, weight_changes, assert_descends, single_turns
 ):
     x, lambda_ = tf.constant(digits[:7]), 3.0
     model = small(known, loss, lambda_, gaussian, prior_aware)
@@ -59,7 +59,7 @@ def test_a_step_updates_both_players_along_the_gradients_of_algorithm_1(
         penalty = -softplus_of(logit(z)) if saturating else softplus_of(-logit(z))
         total = cost + lambda_ * penalty
     encoder, generator = model.posterior.network, model.generator
-    # The generator's gradient comes from the cost alone, the encoder's from both terms.
+    # The generator's gradient comes only from the cost, the encoder's from both terms.
     assert all(g is None for g in tape.gradient(penalty, generator.trainable_variables))
     for value in (cost, penalty):
         slopes = tape.gradient(value, encoder.trainable_variables)
@@ -74,7 +74,9 @@ def test_a_step_updates_both_players_along_the_gradients_of_algorithm_1(
     ]
     for turn, (player, gradients) in zip(single_turns(model, x), expected, strict=True):
         kept = model.get_weights()
-        change = moves(model, lambda turn=turn: model._play(turn, x, None, tf.constant([1, 2])))
+        change = weight_changes(
+            model, lambda turn=turn: model._play(turn, x, None, tf.constant([1, 2]))
+        )
         assert_descends(change.pop(player), gradients)
         assert all((c == 0).all() for c in next(iter(change.values())))
         model.set_weights(kept)
@@ -94,17 +96,17 @@ def test_the_encoder_is_updated_after_the_discriminator(known, digits, single_tu
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_with_lambda_0_it_is_the_autoencoder_with_squared_error(known, digits, moves):
+def test_lambda_0_gives_the_autoencoder_with_squared_error(known, digits, weight_changes):
     model = small(known, lambda_=0.0)
     x = tf.constant(digits[:7])
     kept = model.get_weights()
-    change = moves(model, lambda: model.train_step((x,)))
+    change = weight_changes(model, lambda: model.train_step((x,)))
     assert all((c == 0).all() for c in change["discriminator"])
     model.set_weights(kept)
     likelihood = zoo.Conditional(model.generator, zoo.UnitNormal())
     plain = zoo.Autoencoder(model.posterior.network, likelihood)
     plain.compile(keras.optimizers.SGD(2.0))  # The autoencoder's loss is half the squared error.
-    expected = moves(plain, lambda: plain.train_step((x,)))["autoencoder"]
+    expected = weight_changes(plain, lambda: plain.train_step((x,)))["autoencoder"]
     for have, want in zip(change["autoencoder"], expected, strict=True):
         np.testing.assert_allclose(have, want, rtol=1e-4, atol=1e-6)
 
@@ -158,11 +160,11 @@ def test_the_loss_of_the_optimal_discriminator_and_its_gradient_on_the_codes(
         assert loss.mean() == pytest.approx(2 * math.log(2), abs=1e-4)
         np.testing.assert_allclose(slopes, 0.0, atol=1e-4)
     else:
-        # A descent step moves the mean towards 0 and the scale towards 1.
+        # A descent step shifts the mean towards 0 and the scale towards 1.
         assert slopes[0] > 0.05 and slopes[1] < -0.05
 
 
-def test_training_moves_the_codes_to_the_prior():
+def test_training_matches_the_codes_to_the_prior():
     model = codes_from(2.0, 1.0, prior_aware=False)
     model.discriminator.set_weights([np.zeros((2, 1)), np.zeros(1)])
     model.compile(
@@ -202,7 +204,7 @@ def test_the_builder_sets_the_parts(network):
 
 
 @pytest.mark.parametrize("prior", ["mixture", "vamp", "realnvp"])
-def test_a_prior_that_learns_is_refused(prior):
+def test_a_trainable_prior_is_refused(prior):
     with pytest.raises(ValueError, match=r"of a WAEGAN.*Received: a \w+Prior"):
         tiny(prior=prior)
 

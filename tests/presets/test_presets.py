@@ -1,4 +1,4 @@
-"""Presets: every one builds, survives JSON, and can be overridden, but not into nonsense."""
+"""Presets: each builds, survives JSON, and accepts only valid overrides."""
 
 import json
 
@@ -25,7 +25,7 @@ SMALL = {"hidden", "generator_hidden", "discriminator_hidden", "width", "filters
 
 
 def small(name):
-    """The preset with narrow networks: what is tested here does not depend on the width."""
+    """The preset with narrow networks; the tests do not depend on the width."""
     config = presets.get(name)
     for key in (SMALL & set(config.model)) - set(presets.unused(config)):
         value = config.model[key]
@@ -43,7 +43,7 @@ def changed(name, *settings):
 
 
 @EVERY_PRESET
-def test_every_preset_builds_a_compiled_model_whose_players_have_their_optimizers(name):
+def test_every_preset_builds_a_model_with_an_optimizer_for_each_player(name):
     config = small(name)
     model = presets.build(config, SHAPES[config.data.name], levels=17)
     assert model.compiled and model.image_shape == SHAPES[config.data.name]
@@ -51,7 +51,7 @@ def test_every_preset_builds_a_compiled_model_whose_players_have_their_optimizer
     several = config.model.get("latent_dims", ())  # One latent, or layers of them.
     latents = config.model.get("latent_dim", sum(several))
     if isinstance(model, zoo.LabelInformedAAE):
-        latents = 2  # Whose prior lies in the plane.
+        latents = 2  # Presets with a planar prior.
     elif isinstance(model, zoo.ClusteringAAE) and not isinstance(model, zoo.DimensionReductionAAE):
         latents += model.num_classes  # The category comes first.
     assert model.latent_dim == latents
@@ -76,7 +76,7 @@ def test_every_preset_survives_json(name):
 
 
 @EVERY_PRESET
-def test_every_preset_says_what_it_is_and_holds_arguments_of_its_builder_alone(name):
+def test_every_preset_has_a_description_and_only_arguments_of_its_builder(name):
     config = presets.get(name)
     assert config.preset == name and config.about.endswith(".")
     assert config.epochs > 0 and config.batch_size > 0
@@ -104,7 +104,7 @@ def test_dcgans_are_trained_as_in_the_paper(name, top):
 
 
 @EVERY_PRESET
-def test_a_preset_states_only_what_differs(name):
+def test_a_preset_states_only_settings_that_differ(name):
     stated = dict(presets.PRESETS[name])
     base = presets.resolve(stated["like"]) if "like" in stated else {}
     builder = stated.get("builder", base.get("builder"))
@@ -142,11 +142,11 @@ def test_the_compared_models_have_a_preset_for_each_data_set(model, data):
         assert {key for key in changed if not key.startswith("model.prior")} <= {"preset", "about"}
 
 
-def test_presets_do_not_share_what_they_hold():
+def test_presets_do_not_share_mutable_values():
     changed("vae_digits", "latent_dim=2", "optimizers.vae.learning_rate=1.0")
     assert presets.get("vae_digits").model.latent_dim == 8
     assert presets.get("vae_digits").optimizers.vae.learning_rate == 2e-3
-    # Nor what is None by default.
+    # This includes values that are None by default.
     one = changed("vae_digits", "image_size=5", "global_clipnorm=2.0", "extractor=inception")
     other = presets.get("autoencoder_digits")
     assert one.data.binarize == "dynamic" and other.data.binarize is None
@@ -155,12 +155,12 @@ def test_presets_do_not_share_what_they_hold():
     assert other.optimizers.autoencoder.global_clipnorm is None
 
 
-def test_an_unknown_preset_is_refused_with_a_guess():
+def test_the_error_of_an_unknown_preset_suggests_a_similar_name():
     with pytest.raises(ValueError, match="Did you mean 'vae_digits'"):
         presets.get("vae_digit")
 
 
-def test_another_choice_resets_what_the_preset_set_for_the_old_one():
+def test_another_choice_resets_the_settings_of_the_old_choice():
     config = changed("vae_flow_digits", "prior=mixture")
     assert config.model.prior_steps == 0 and config.model.prior_hidden == ()
     config = changed("vae_flow_digits", "prior=maf")
@@ -201,7 +201,7 @@ def test_another_choice_resets_what_the_preset_set_for_the_old_one():
         ("vae_digits", "seed=7", "seed", 7),
     ],
 )
-def test_a_setting_changes_the_one_value_it_names_and_keeps_its_type(preset, setting, path, value):
+def test_a_setting_changes_only_the_named_value_and_keeps_its_type(preset, setting, path, value):
     config = changed(preset, setting)
     flat = dict(config_module._flatten(config))
     assert flat[path] == value and type(flat[path]) is type(value)
@@ -249,26 +249,24 @@ def test_a_setting_changes_the_one_value_it_names_and_keeps_its_type(preset, set
         ("vae_digits", "optimizers.vae.name=lossscaleoptimizer", "Unknown optimizer"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused_in_a_sentence_and_changes_nothing(
-    preset, setting, message
-):
+def test_an_invalid_setting_is_refused_and_changes_nothing(preset, setting, message):
     config = presets.get(preset)
     with pytest.raises(ValueError, match=message):
         presets.override(config, [setting])
     assert config == presets.get(preset)
 
 
-def test_none_may_be_written_small_wherever_it_may_be_written():
+def test_none_is_accepted_in_lower_case():
     assert changed("vae_digits", "image_size=none").data.image_size is None
     assert changed("vae_digits", "binarize=none").data.binarize is None
 
 
-def test_truth_values_are_no_layer_sizes():
+def test_booleans_are_refused_as_layer_sizes():
     with pytest.raises(ValueError, match="of type tuple"):
         changed("vae_digits", "hidden=(True, 64)")
 
 
-def test_later_settings_win_and_overridden_configs_build_what_they_say():
+def test_later_settings_override_earlier_ones_and_reach_the_model():
     config = changed(
         "vae_digits",
         "latent_dim=5",
@@ -291,7 +289,7 @@ def test_later_settings_win_and_overridden_configs_build_what_they_say():
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", "SGD", "adagrad", "lion", "adamw"])
-def test_another_optimizer_loses_the_settings_of_the_presets_own_that_it_does_not_take(optimizer):
+def test_another_optimizer_drops_the_preset_settings_that_it_does_not_accept(optimizer):
     setting = f"optimizers.generator.name={optimizer}"
     config = changed("gan_digits", setting, "optimizers.generator.global_clipnorm=3.0")
     takes_beta = optimizer in ("lion", "adamw")
@@ -302,7 +300,7 @@ def test_another_optimizer_loses_the_settings_of_the_presets_own_that_it_does_no
     assert type(built).__name__.lower() == optimizer.lower()
     assert float(built.learning_rate) == pytest.approx(1e-3) and built.global_clipnorm == 3.0
     assert getattr(built, "beta_1", 0.5) == 0.5
-    # What is written is what was used.
+    # The written configuration holds the settings in use.
     settings = json.loads(config.to_json_best_effort())
     assert ("beta_1" in settings["optimizers"]["generator"]) == takes_beta
     loaded = presets.from_dict(settings)
@@ -311,28 +309,28 @@ def test_another_optimizer_loses_the_settings_of_the_presets_own_that_it_does_no
     assert presets.differences(loaded, config).keys() == {"epochs"}
 
 
-def test_what_one_asks_for_and_the_optimizer_does_not_take_is_refused():
+def test_an_explicit_setting_that_the_optimizer_does_not_accept_is_refused():
     name, beta = "optimizers.generator.name=rmsprop", "optimizers.generator.beta_1"
-    said = (
+    refusal = (
         r"'rmsprop' of player 'generator' has no setting 'beta_1'. It has: learning_rate, rho, .*"
     )
     for settings in ([name, f"{beta}=0.9"], [f"{beta}=0.9", name], [f"{beta}=0.5", name]):
-        with pytest.raises(ValueError, match=rf"{said}Received: {beta}=0\.[59]"):
+        with pytest.raises(ValueError, match=rf"{refusal}Received: {beta}=0\.[59]"):
             changed("gan_digits", *settings)
-    config = changed("gan_digits", f"{beta}=0.9")  # In a former command, say.
-    with pytest.raises(ValueError, match=said):
+    config = changed("gan_digits", f"{beta}=0.9")  # For example in an earlier command.
+    with pytest.raises(ValueError, match=refusal):
         presets.override(config, [name])
     settings = presets.get("gan_digits").to_dict()
     settings["optimizers"]["generator"]["name"] = "rmsprop"
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=refusal):
         presets.from_dict(settings)
-    # What was dropped does not come back by another name.
+    # Dropped settings do not return with another optimizer.
     config = changed("gan_digits", name)
     with pytest.raises(ValueError, match=r"has no setting 'optimizers\.generator\.beta_1'"):
         presets.override(config, [f"{beta}=0.9"])
 
 
-def test_optimizers_follow_the_players_that_hyperparameters_make():
+def test_optimizers_match_the_players_of_the_hyperparameters():
     quadrants = "cvae_quadrants_digits"
     small = ("model.hidden=4", "optimizers.vae.learning_rate=0.25")
     without = presets.build(changed(quadrants, *small, "baseline_hidden=()"), (8, 8, 1))
@@ -371,21 +369,21 @@ def test_differences_are_the_paths_that_differ_with_both_values():
         lambda d: d["model"].update(hidden="wide"),
     ],
 )
-def test_a_dict_that_is_no_configuration_is_refused(spoil):
+def test_an_invalid_configuration_dict_is_refused(spoil):
     settings = json.loads(presets.get("vae_digits").to_json_best_effort())
     spoil(settings)
     with pytest.raises(ValueError, match="Expected the configuration of a run"):
         presets.from_dict(settings)
 
 
-def test_settings_that_a_written_configuration_lacks_are_the_presets():
+def test_settings_missing_from_a_written_configuration_come_from_the_preset():
     settings = presets.get("gan_digits").to_dict()
     del settings["epochs"], settings["evaluation"], settings["optimizers"]["generator"]["beta_1"]
     assert presets.from_dict(settings) == presets.get("gan_digits")
 
 
-def test_arguments_that_a_written_configuration_lacks_are_the_builders_defaults():
-    """The preset may have been changed since, and set what came later."""
+def test_arguments_missing_from_a_written_configuration_are_the_builders_defaults():
+    """A preset that changed later may set arguments that were added later."""
     settings = presets.get("vaegan_mnist").to_dict()
     del settings["model"]["beta"], settings["model"]["joint_batch"]
     config = presets.from_dict(settings)
@@ -393,6 +391,6 @@ def test_arguments_that_a_written_configuration_lacks_are_the_builders_defaults(
     assert presets.get("vaegan_mnist").model.beta == 10.0
 
 
-def test_configs_are_config_dicts_that_take_no_new_keys():
+def test_configs_are_config_dicts_that_refuse_new_keys():
     config = presets.get("vae_digits")
     assert isinstance(config, ConfigDict) and config.is_locked

@@ -1,4 +1,4 @@
-"""What the tests of the programs share."""
+"""Fixtures of the tests of the programs."""
 
 import multiprocessing
 
@@ -6,9 +6,9 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def no_process_left():
+def no_remaining_process():
     yield
-    left = multiprocessing.active_children()
-    for process in left:
+    remaining = multiprocessing.active_children()
+    for process in remaining:
         process.kill()
-    assert not left
+    assert not remaining

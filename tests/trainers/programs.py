@@ -1,9 +1,9 @@
 """Runs the programs of the zoo for the tests.
 
 - `run` runs a program in this process: fast, with TensorFlow's compiled functions at hand.
-- `start`, and `run` with `forked=True`, run it in a process of its own, which signals can end. The
+- `start`, and `run` with `forked=True`, run it in a separate process, which signals can end. The
   process is forked from a server that has loaded TensorFlow, but has not used it.
-- `run_anew` is `python -m trainers.<program>`.
+- `run_in_new_interpreter` is `python -m trainers.<program>`.
 """
 
 import collections
@@ -34,7 +34,7 @@ Answer = collections.namedtuple("Answer", "status out err")
 
 def _become(target, arguments, environ, out, err):
     os.setpgid(0, 0)
-    # As from a terminal: what a shell starts in the background has interrupts ignored.
+    # As from a terminal: a shell makes its background processes ignore interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
@@ -66,7 +66,7 @@ def _become(target, arguments, environ, out, err):
 
 
 class Program:
-    """A running program. `wait` for its answer, or `kill` it."""
+    """A running program: `wait` for its answer, or `kill` it."""
 
     def __init__(self, target, arguments, environ):
         folder = pathlib.Path(tempfile.mkdtemp(prefix="zoo-program-"))
@@ -136,7 +136,7 @@ def run(target, *arguments, environ=(), forked=False, seconds=120):
 
 
 def _run_here(target, arguments, environ):
-    """Runs a program in this process, with flags and output of its own."""
+    """Runs a program in this process, with separate flags and output."""
     out, err, status = io.StringIO(), io.StringIO(), 0
     argv = [target, *map(str, arguments)]
     with (
@@ -191,7 +191,7 @@ def _copied(value):
     return {key: list(v) if isinstance(v, list) else v for key, v in value.items()}
 
 
-def run_anew(target, *arguments, seconds=120):
+def run_in_new_interpreter(target, *arguments, seconds=120):
     """The `Answer` of `python -m trainers.TARGET`."""
     done = subprocess.run(
         [sys.executable, "-m", f"trainers.{target}", *map(str, arguments)],
@@ -204,14 +204,14 @@ def run_anew(target, *arguments, seconds=120):
 
 
 def succeed(target, *arguments, **options):
-    """What a program prints. Fails if the program does."""
+    """The output of a program. Fails if the program fails."""
     answer = run(target, *arguments, **options)
     assert answer.status == 0, answer.err[-3000:]
     return answer.out
 
 
-def sentence(answer):
-    """The one sentence with which a program reports a mistake."""
+def error_message(answer):
+    """The error message of a program: one sentence."""
     assert answer.status not in (0, None), answer.out
     assert answer.status > 0, f"ended by signal {-answer.status}"
     assert "Traceback" not in answer.err, answer.err[-3000:]
@@ -221,7 +221,7 @@ def sentence(answer):
 
 
 def until(condition, seconds=60, every=0.001, program=None):
-    """Waits for a condition; fails if it stays false or the program ends before."""
+    """Waits for a condition; fails if it stays false or the program ends first."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the condition stayed false"
@@ -264,7 +264,7 @@ def files(folder):
 
 
 def weights(path):
-    """The arrays in a .keras file, bit for bit, optimizers' included: `{name: array}`."""
+    """The arrays in a .keras file, bit for bit, including the optimizers: `{name: array}`."""
     import h5py
 
     arrays = {}

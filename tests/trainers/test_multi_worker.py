@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from programs import cluster, sentence, start, succeed, until, weights
+from programs import cluster, error_message, start, succeed, until, weights
 
 FLAGS = {
     "autoencoder_digits": ["--set=hidden=16"],
@@ -19,7 +19,7 @@ def flags(preset, path, epochs=3, more=()):
 
 
 class Workers:
-    """The processes of a cluster; none outlives the `with`."""
+    """The processes of a cluster; the `with` block ends all of them."""
 
     def __init__(self, target, *arguments, own=((), ())):
         self.programs = [
@@ -42,7 +42,7 @@ def finish(programs, seconds=120):
 
 
 def train_and_keep(arguments, weights_file):
-    """What each worker runs: the training program, which also writes what weights it ends with."""
+    """The program of each worker: it trains and writes its final weights."""
     import sys
 
     from zoo import training
@@ -62,7 +62,7 @@ def train_and_keep(arguments, weights_file):
 
 
 def train_on_two(preset, path, folder, more=()):
-    """The weights that each worker ends with."""
+    """The final weights of each worker."""
     files = [str(folder / f"{path.name}-{index}.npz") for index in range(2)]
     arguments = [*flags(preset, path), "--strategy=multi_worker", *more]
     with Workers(train_and_keep, arguments, own=[(file,) for file in files]) as programs:
@@ -78,19 +78,19 @@ def rows(path):
 @pytest.fixture(scope="module")
 def on_two(tmp_path_factory):
     """`on_two(preset)`: the run's folder and each worker's final weights, trained once."""
-    made = {}
+    finished = {}
 
     def train(preset):
-        if preset not in made:
+        if preset not in finished:
             folder = tmp_path_factory.mktemp("two")
-            made[preset] = folder / preset, train_on_two(preset, folder / preset, folder)
-        return made[preset]
+            finished[preset] = folder / preset, train_on_two(preset, folder / preset, folder)
+        return finished[preset]
 
     return train
 
 
 @pytest.mark.parametrize("preset", FLAGS)
-def test_both_workers_end_with_the_same_weights(preset, on_two):
+def test_both_workers_have_the_same_final_weights(preset, on_two):
     path, (a, b) = on_two(preset)
     assert a.keys() == b.keys() and len(a) > 8
     assert all(np.array_equal(a[name], b[name]) for name in a)
@@ -98,7 +98,7 @@ def test_both_workers_end_with_the_same_weights(preset, on_two):
     assert len(list((path / "tensorboard" / "train").iterdir())) == 1  # only the chief writes
 
 
-def test_two_workers_train_as_one_process_does_on_the_same_batches(on_two, tmp_path):
+def test_two_workers_match_one_process_on_the_same_batches(on_two, tmp_path):
     path = tmp_path / "one"
     succeed("train", *flags("autoencoder_digits", path), forked=True)
     two, _ = on_two("autoencoder_digits")
@@ -113,7 +113,7 @@ def test_two_workers_train_as_one_process_does_on_the_same_batches(on_two, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("lost", "preset"), [(0, "autoencoder_digits"), (1, "gan_digits")])
-def test_a_lost_worker_ends_the_other_and_both_go_on_from_the_checkpoint(
+def test_a_lost_worker_stops_the_other_and_both_resume_from_the_checkpoint(
     lost, preset, on_two, tmp_path
 ):
     path = tmp_path / "run"
@@ -124,14 +124,14 @@ def test_a_lost_worker_ends_the_other_and_both_go_on_from_the_checkpoint(
             seconds=90,
         )
         programs[lost].kill()
-        said = sentence(programs[1 - lost].wait(75))
-    assert "Another worker of the cluster ended" in said and "--resume" in said
+        message = error_message(programs[1 - lost].wait(75))
+    assert "Another worker of the cluster ended" in message and "--resume" in message
     assert not (path / "model.keras").exists()
     a, b = train_on_two(preset, path, tmp_path, more=["--resume"])
-    whole, (want, _) = on_two(preset)
+    uninterrupted, (want, _) = on_two(preset)
     assert all(np.array_equal(a[name], want[name]) for name in want)
     assert all(np.array_equal(b[name], want[name]) for name in want)
-    assert (path / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    assert (path / "metrics.csv").read_text() == (uninterrupted / "metrics.csv").read_text()
 
 
 def test_a_worker_waits_for_the_other(tmp_path):
@@ -148,19 +148,19 @@ def test_a_worker_waits_for_the_other(tmp_path):
     assert (tmp_path / "run" / "model.keras").is_file()
 
 
-def test_an_output_in_use_ends_both_workers(on_two):
+def test_an_output_in_use_stops_both_workers(on_two):
     path, _ = on_two("autoencoder_digits")
     before = (path / "metrics.csv").read_bytes()
     with Workers(
         "train", *flags("autoencoder_digits", path), "--strategy=multi_worker"
     ) as programs:
-        said = [sentence(program.wait(75)) for program in programs]
-    assert "There is a run in" in said[0]
-    assert "Another worker" in said[1] or "There is a run in" in said[1]
+        messages = [error_message(program.wait(75)) for program in programs]
+    assert "There is a run in" in messages[0]
+    assert "Another worker" in messages[1] or "There is a run in" in messages[1]
     assert (path / "metrics.csv").read_bytes() == before
 
 
-def test_an_overwritten_run_begins_anew_on_both_workers(on_two, tmp_path):
+def test_both_workers_restart_an_overwritten_run(on_two, tmp_path):
     path = tmp_path / "run"
     succeed("train", *flags("autoencoder_digits", path, epochs=2, more=["--seed=5"]), forked=True)
     a, b = train_on_two("autoencoder_digits", path, tmp_path, more=["--overwrite"])

@@ -1,4 +1,4 @@
-"""The programs as a user runs them: what they leave on disk, and how they answer mistakes."""
+"""The programs as a user runs them: their files and their error messages."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from programs import files, run, run_anew, sentence, succeed, weights
+from programs import error_message, files, run, run_in_new_interpreter, succeed, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import zoo
@@ -25,9 +25,9 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def vae(root):
-    """A run without `--preset`, of `python -m trainers.train` itself; with what it printed."""
+    """A run without `--preset`, of `python -m trainers.train` itself, and its output."""
     path = root / "vae"
-    answer = run_anew(
+    answer = run_in_new_interpreter(
         "train", "--epochs=2", "--set=hidden=16", "--set=latent_dim=3", f"--output={path}", *QUICK
     )
     assert answer.status == 0, answer.err[-3000:]
@@ -57,11 +57,11 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-# Good input -----------------------------------------------------------------------------------
+# Valid input ----------------------------------------------------------------------------------
 
 
-def test_a_run_leaves_everything_in_its_folder_and_says_where(vae):
-    path, said = vae
+def test_a_run_writes_all_files_to_its_folder_and_prints_the_path(vae):
+    path, printed = vae
     assert {entry.name for entry in path.iterdir()} == {
         "config.json",
         "metrics.csv",
@@ -84,11 +84,11 @@ def test_a_run_leaves_everything_in_its_folder_and_says_where(vae):
     assert (path / "checkpoints" / "ckpt-2.index").is_file()
     for picture in path.rglob("*.png"):
         assert min(Image.open(picture).size) > 50
-    assert str(path) in said
-    assert all(entry.name in said for entry in path.iterdir())
+    assert str(path) in printed
+    assert all(entry.name in printed for entry in path.iterdir())
 
 
-def test_without_flags_the_vae_of_the_digits_is_trained(vae):
+def test_the_default_is_a_vae_of_the_digits(vae):
     config = json.loads((vae[0] / "config.json").read_text())
     assert config["preset"] == "vae_digits" and config["data"]["name"] == "digits"
     assert "VAE 'vae_digits'" in vae[1]
@@ -130,7 +130,7 @@ def test_the_results_hold_test_losses_and_a_likelihood(vae):
     assert test["loss"] == pytest.approx(test["rate"] + test["distortion"], rel=1e-5)
     assert likelihood["num_samples"] == 100 and likelihood["num_images"] == 447
     assert 0 < likelihood["stderr"] < 1
-    assert likelihood["nll"] < test["loss"]  # many samples bound more tightly than the ELBO
+    assert likelihood["nll"] < test["loss"]  # many samples give a tighter bound than the ELBO
     assert {"tensorflow", "keras", "python"} <= results["versions"].keys()
 
 
@@ -145,13 +145,13 @@ def test_the_configuration_of_a_run_repeats_it(vae, root):
     assert (again / "config.json").read_text() == (vae[0] / "config.json").read_text()
 
 
-def test_the_list_of_presets_names_each_with_its_data():
+def test_the_list_of_presets_has_each_preset_with_its_data():
     lines = succeed("train", "--list_presets").splitlines()
     assert [line.split()[0] for line in lines] == zoo.presets.names()
     assert "200 epochs of digits" in lines[1]
 
 
-def test_samples_are_the_same_for_the_same_seed_only(vae, root):
+def test_samples_are_functions_of_the_seed(vae, root):
     def draw(name, *flags):
         succeed("sample", f"--run={vae[0]}", "--n=7", f"--output={root}/{name}", *flags)
         return np.load(root / name)
@@ -163,7 +163,7 @@ def test_samples_are_the_same_for_the_same_seed_only(vae, root):
     assert not np.allclose(draw("d.npy"), draw("e.npy"))
 
 
-def test_samples_go_into_a_grid_or_a_folder(vae, root):
+def test_samples_are_written_to_a_grid_or_a_folder(vae, root):
     succeed("sample", f"--run={vae[0]}", "--n=5", f"--output={root}/drawn")
     assert len(list((root / "drawn").glob("*.png"))) == 5
     assert f"{vae[0]}/drawn.png" in succeed("sample", f"--run={vae[0]}", "--n=5")
@@ -179,7 +179,7 @@ def test_a_smaller_draw_replaces_a_larger_one(vae, root):
     assert sorted(p.name for p in folder.iterdir()) == ["00000.png", "00001.png", "notes.txt"]
 
 
-def test_interpolations_go_between_latents_test_images_or_files(vae, root, images):
+def test_interpolations_connect_latents_test_images_or_files(vae, root, images):
     flags = ("--n=4", "--pairs=2")
     pictures = []
     for name, more in {
@@ -188,8 +188,8 @@ def test_interpolations_go_between_latents_test_images_or_files(vae, root, image
         "files": (f"--run={vae[0]}/model.keras", f"--images={images}/00.png,{images}/01.png"),
     }.items():
         path = root / f"{name}.png"
-        said = succeed("interpolate", *flags, *more, f"--output={path}")
-        assert said.startswith("1 paths" if name == "files" else "2 paths")
+        printed = succeed("interpolate", *flags, *more, f"--output={path}")
+        assert printed.startswith("1 paths" if name == "files" else "2 paths")
         pictures.append(path.read_bytes())
     assert len(set(pictures)) == 3
 
@@ -199,7 +199,7 @@ FEW = ("--extractor=mnist-cnn-v1", "--num_samples=30", "--limit=20", "--importan
 
 @pytest.fixture(scope="module")
 def conditional(root):
-    """Runs of models of labels, of seen quadrants, and of labels that may be missing."""
+    """Runs of models with labels, with seen quadrants, and with optional labels."""
     runs = {}
     for preset in ("cvae_digits", "cvae_quadrants_digits", "m2_digits"):
         runs[preset] = root / preset
@@ -208,24 +208,24 @@ def conditional(root):
     return runs
 
 
-def test_ways_between_files_are_of_a_condition_that_is_known(conditional, root, images):
+def test_interpolations_between_files_need_a_known_condition(conditional, root, images):
     pair = f"--images={images}/00.png,{images}/01.png"
 
     def walk(name, preset, *more):
         path = root / f"{name}.png"
-        run, few = f"--run={conditional[preset]}", ("--n=3", f"--output={path}")
-        succeed("interpolate", run, *few, pair, *more)
+        run, options = f"--run={conditional[preset]}", ("--n=3", f"--output={path}")
+        succeed("interpolate", run, *options, pair, *more)
         return np.asarray(Image.open(path))
 
     output = f"--output={root}/no.png"
     by_label = f"--run={conditional['cvae_digits']}"
-    assert "such as --y=3" in sentence(run("interpolate", by_label, output, pair))
+    assert "such as --y=3" in error_message(run("interpolate", by_label, output, pair))
     three, four = (walk(f"walk{y}", "cvae_digits", f"--y={y}") for y in (3, 4))
     assert not np.array_equal(three, four)
-    # The seen part is that of the first file: there the way ends as it begins, in its quadrant.
+    # The seen part is the quadrant of the first file, which all images of the path share.
     part = f"--run={conditional['cvae_quadrants_digits']}"
     file = f"{part}/model.keras"
-    assert "the folder of a run" in sentence(run("interpolate", file, output, pair))
+    assert "the folder of a run" in error_message(run("interpolate", file, output, pair))
     model = keras.saving.load_model(conditional["cvae_quadrants_digits"] / "model.keras")
     a, b = (zoo.datasets.read_image(f"{images}/{i:02}.png", (8, 8, 1)) for i in range(2))
     y = np.full_like(a, -1)
@@ -233,7 +233,7 @@ def test_ways_between_files_are_of_a_condition_that_is_known(conditional, root, 
     zoo.pictures.interpolations([(a, b)], model, root / "want.png", 3, y=y[None])
     want = np.asarray(Image.open(root / "want.png"))
     np.testing.assert_array_equal(walk("seen", "cvae_quadrants_digits"), want)
-    # Where it is optional, the model itself decides: the most probable class of the first file.
+    # A model with optional labels uses the most probable class of the first file.
     model = keras.saving.load_model(conditional["m2_digits"] / "model.keras")
     zoo.pictures.interpolations([(a, b)], model, root / "want2.png", 3)
     want = np.asarray(Image.open(root / "want2.png"))
@@ -241,7 +241,7 @@ def test_ways_between_files_are_of_a_condition_that_is_known(conditional, root, 
     succeed("interpolate", f"--run={conditional['m2_digits']}", "--between=images", "--n=3")
 
 
-def test_labels_on_the_command_line_are_names_or_numbers_that_there_are(conditional, root):
+def test_labels_on_the_command_line_are_known_names_or_numbers(conditional, root):
     m2, cvae = (conditional[name] for name in ("m2_digits", "cvae_digits"))
 
     def draw(model, name, *more):
@@ -257,13 +257,15 @@ def test_labels_on_the_command_line_are_names_or_numbers_that_there_are(conditio
     )
 
     for model in (m2, m2 / "model.keras", cvae):
-        said = sentence(run("sample", f"--run={model}", f"--output={root}/no.png", "--y=3,12"))
-        assert "numbers from 0 to 9. Received" in said
-    said = sentence(run("sample", f"--run={cvae}/model.keras", f"--output={root}/no.png"))
-    assert "pass labels as numbers" in said
+        message = error_message(
+            run("sample", f"--run={model}", f"--output={root}/no.png", "--y=3,12")
+        )
+        assert "numbers from 0 to 9. Received" in message
+    message = error_message(run("sample", f"--run={cvae}/model.keras", f"--output={root}/no.png"))
+    assert "pass labels as numbers" in message
 
 
-def test_a_label_whose_name_is_a_number_is_meant_by_name():
+def test_names_of_labels_take_precedence_over_numbers():
     from trainers import cli
 
     assert [cli._label(t, {"10": 0, "2": 1, "x": 2}) for t in ("10", "2", "x", "0")] == [0, 1, 2, 0]
@@ -276,7 +278,7 @@ def lines(path):
 
 
 def test_evaluation_of_a_run_and_of_its_file_agree(vae, root):
-    said = succeed("evaluate", f"--run={vae[0]}", *FEW)
+    printed = succeed("evaluate", f"--run={vae[0]}", *FEW)
     a = lines(vae[0] / "evaluation.jsonl")
     path = root / "evaluation.jsonl"
     binary = ("--dataset=digits", "--binarize=dynamic")
@@ -284,7 +286,7 @@ def test_evaluation_of_a_run_and_of_its_file_agree(vae, root):
     b = lines(path)
     names = [line["metric"] for line in a]
     assert {"classifier-FID[mnist-cnn-v1]", "coverage[mnist-cnn-v1]", "nll", "rate"} <= set(names)
-    assert all(f"  {name} " in said for name in names)
+    assert all(f"  {name} " in printed for name in names)
     for of_run, of_file in zip(a, b, strict=True):
         assert {**of_run, "seconds": 0, "sampling": 0} == {**of_file, "seconds": 0, "sampling": 0}
     assert a[0]["sampling"]["run"] == str(vae[0]) and a[0]["n_fake"] == 30
@@ -309,16 +311,19 @@ def test_a_second_evaluation_is_added_and_takes_features_from_the_cache(vae):
 def test_folders_are_compared_without_a_model(images, root):
     path = root / "folders.jsonl"
     flags = (f"--real={images}", f"--fake={images}", *FEW[:1])
-    said = succeed("evaluate", *flags, f"--output={path}")
+    printed = succeed("evaluate", *flags, f"--output={path}")
     fid = lines(path)[0]
     assert fid["metric"] == "classifier-FID[mnist-cnn-v1]" and abs(fid["value"]) < 1e-6
     assert fid["floor"]["value"] > 1 and fid["data"]["images"] == str(images)
-    assert "against" in said and len(list(images.iterdir())) == 30
-    assert "Name one with --extractor" in sentence(run("evaluate", *flags[:2]))
+    assert "against" in printed and len(list(images.iterdir())) == 30
+    assert "Name one with --extractor" in error_message(run("evaluate", *flags[:2]))
     idle = ("--split=train", "--num_samples=5")
-    assert "not to folders: num_samples, split" in sentence(run("evaluate", *flags, *idle))
-    said = succeed("evaluate", *flags, "--metrics=all", "--num_real=20")
-    assert re.search(r"nll +no value: It needs a model", said) and "[20 real, 30 generated]" in said
+    assert "not to folders: num_samples, split" in error_message(run("evaluate", *flags, *idle))
+    printed = succeed("evaluate", *flags, "--metrics=all", "--num_real=20")
+    assert (
+        re.search(r"nll +no value: It needs a model", printed)
+        and "[20 real, 30 generated]" in printed
+    )
 
 
 def test_results_are_compared_in_text_markdown_and_csv(vae, gan):
@@ -333,11 +338,13 @@ def test_results_are_compared_in_text_markdown_and_csv(vae, gan):
     assert {row["model"] for row in rows} == {"vae", "gan"}
     succeed("evaluate", f"--run={gan}", "--metrics=fid", *FEW, "--num_samples=40")
     assert "not ranked, because the protocols differ in n_fake" in succeed("evaluate", *both)
-    assert "Name the runs" in sentence(run("evaluate", "--compare"))
-    assert "There are no results in" in sentence(run("evaluate", "--compare", f"{gan}/samples"))
+    assert "Name the runs" in error_message(run("evaluate", "--compare"))
+    assert "There are no results in" in error_message(
+        run("evaluate", "--compare", f"{gan}/samples")
+    )
 
 
-def test_the_best_model_is_kept_beside_the_last(vae, root):
+def test_the_best_model_is_kept_in_addition_to_the_last_model(vae, root):
     path = root / "best"
     settings = (
         "evaluation.every=1",
@@ -355,11 +362,11 @@ def test_the_best_model_is_kept_beside_the_last(vae, root):
     last = lines(path / "evaluation.jsonl")[-1]
     assert last["sampling"]["checkpoint"] == "best"
     flags = ("--checkpoint=best", f"--output={root}/none.png")
-    assert "has no best.keras" in sentence(run("sample", f"--run={vae[0]}", *flags))
+    assert "has no best.keras" in error_message(run("sample", f"--run={vae[0]}", *flags))
 
 
 @pytest.mark.parametrize(
-    ("preset", "setting", "said"),
+    ("preset", "setting", "message"),
     [
         ("gan_digits", "extractor=mnist-cnn", "Unknown feature network 'mnist-cnn'"),
         ("gan_digits", "metric=fid", "no feature network for 'digits'"),
@@ -369,29 +376,29 @@ def test_the_best_model_is_kept_beside_the_last(vae, root):
         ("vae_digits", "metric=ssim", "at least 11x11 pixels"),
     ],
 )
-def test_an_evaluation_that_cannot_be_is_refused_before_the_old_run_goes(
-    gan, preset, setting, said
+def test_an_impossible_evaluation_is_refused_before_the_old_run_is_removed(
+    gan, preset, setting, message
 ):
     before = files(gan)
     settings = ("--set=evaluation.every=1", f"--set=evaluation.{setting}")
     answer = run("train", f"--preset={preset}", *settings, f"--output={gan}", "--overwrite")
-    assert said in sentence(answer)
+    assert message in error_message(answer)
     assert files(gan) == before
 
 
-def test_runs_of_one_name_are_told_apart(vae, root):
+def test_runs_of_the_same_name_are_distinguished(vae, root):
     succeed("evaluate", f"--run={vae[0]}", "--metrics=nll", *FEW[1:])
     for folder in ("a", "b"):
         (root / folder).mkdir()
         (root / folder / "evaluation.jsonl").write_bytes((vae[0] / "evaluation.jsonl").read_bytes())
     paths = [f"{root}/{folder}/evaluation.jsonl" for folder in ("a", "b")]
-    said = succeed("evaluate", "--compare", *paths)
-    assert "a/evaluation" in said and "b/evaluation" in said
-    assert "Name each run once" in sentence(run("evaluate", "--compare", paths[0], paths[0]))
+    printed = succeed("evaluate", "--compare", *paths)
+    assert "a/evaluation" in printed and "b/evaluation" in printed
+    assert "Name each run once" in error_message(run("evaluate", "--compare", paths[0], paths[0]))
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (("--metrics=fit",), "Unknown metric 'fit'.*Did you mean 'fid'"),
         (("--metrics=fid",), "need a feature network"),
@@ -402,14 +409,14 @@ def test_runs_of_one_name_are_told_apart(vae, root):
         (("--real=here",), "Pass --run, or both"),
     ],
 )
-def test_mistakes_in_an_evaluation_are_answered_before_it_begins(vae, flags, said):
+def test_invalid_evaluations_are_refused_before_the_evaluation_starts(vae, flags, message):
     before = files(vae[0])
-    assert re.search(said, sentence(run("evaluate", f"--run={vae[0]}", *flags)))
+    assert re.search(message, error_message(run("evaluate", f"--run={vae[0]}", *flags)))
     assert files(vae[0]) == before
 
 
 def test_the_export_of_a_run_and_of_its_file_agree(vae, root):
-    said = succeed("export", f"--run={vae[0]}")
+    printed = succeed("export", f"--run={vae[0]}")
     path = root / "exported"
     succeed("export", f"--run={vae[0]}/model.keras", f"--output={path}")
     served = [tf.saved_model.load(str(p)) for p in (vae[0] / "saved_model", path)]
@@ -418,7 +425,7 @@ def test_the_export_of_a_run_and_of_its_file_agree(vae, root):
         next(iter(model.signatures["decode"](tf.constant(z)).values())).numpy() for model in served
     ]
     assert np.array_equal(*results) and results[0].shape == (2, 8, 8, 1)
-    assert "decode" in said and "encode" in said
+    assert "decode" in printed and "encode" in printed
 
 
 def test_a_gan_has_samples_but_no_likelihood_and_no_reconstructions(gan):
@@ -430,26 +437,26 @@ def test_a_gan_has_samples_but_no_likelihood_and_no_reconstructions(gan):
     assert not {"reconstructions.png", "latents.png", "interpolations_images.png"} & names
 
 
-def test_a_gan_cannot_go_between_images(gan):
+def test_a_gan_refuses_interpolations_between_images(gan):
     before = files(gan)
-    said = sentence(run("interpolate", f"--run={gan}", "--between=images"))
-    assert "A GAN has no encoder" in said
+    message = error_message(run("interpolate", f"--run={gan}", "--between=images"))
+    assert "A GAN has no encoder" in message
     assert files(gan) == before
 
 
-def test_an_autoencoder_goes_between_images_and_says_so_of_latents(root):
+def test_an_autoencoder_interpolates_between_images_and_not_between_latents(root):
     path = root / "ae"
     small = ("--preset=autoencoder_digits", "--set=hidden=16", "--epochs=1", *QUICK)
     succeed("train", *small, f"--output={path}")
-    said = sentence(run("interpolate", f"--run={path}"))
-    assert re.search("An? Autoencoder has no prior .*--between=images", said)
+    message = error_message(run("interpolate", f"--run={path}"))
+    assert re.search("An? Autoencoder has no prior .*--between=images", message)
     assert not (path / "walks.png").exists()
     succeed("interpolate", f"--run={path}", "--between=images", "--pairs=2", "--n=3")
     assert (path / "walks.png").is_file()
-    assert "has no prior" in sentence(run("sample", f"--run={path}"))
+    assert "has no prior" in error_message(run("sample", f"--run={path}"))
 
 
-def test_an_optimizer_may_be_exchanged_and_the_run_goes_on(root):
+def test_a_run_with_another_optimizer_resumes(root):
     path = root / "rmsprop"
     flags = ("--set=hidden=16", "--set=discriminator_hidden=16", f"--output={path}", *QUICK)
     name = "--set=optimizers.encoder.name=rmsprop"
@@ -480,13 +487,13 @@ def test_mnist_trains_from_prepared_data(tmp_path):
     assert 90 < nll < 200
 
 
-# Mistakes -------------------------------------------------------------------------------------
+# Refusals -------------------------------------------------------------------------------------
 
 TF_CONFIG = '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 3}}'
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--preset=vae_mnits"], "Did you mean 'vae_mnist'"),
         (["--set=hiden=3"], "There are: batch_size, .*model.hidden, model.latent_dim"),
@@ -532,7 +539,7 @@ TF_CONFIG = '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker",
     ],
     ids=lambda value: " ".join(value).replace("--", "") if isinstance(value, list) else "",
 )
-def test_a_mistake_in_training_is_answered_before_a_folder_is_made(flags, said, tmp_path, images):
+def test_invalid_trainings_are_refused_before_a_folder_is_created(flags, message, tmp_path, images):
     corrupt = tmp_path / "corrupt"
     corrupt.mkdir()
     for picture in images.iterdir():
@@ -543,12 +550,12 @@ def test_a_mistake_in_training_is_answered_before_a_folder_is_made(flags, said, 
     before = files(tmp_path)
     flags = [flag.replace("ROOT", str(tmp_path)) for flag in flags]
     answer = run("train", *flags, f"--output={tmp_path}/new")
-    assert re.search(said.replace("ROOT", str(tmp_path)), sentence(answer))
+    assert re.search(message.replace("ROOT", str(tmp_path)), error_message(answer))
     assert not (tmp_path / "new").exists() and files(tmp_path) == before
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("{", "TF_CONFIG must be JSON"),
         ('{"cluster": {}}', "TF_CONFIG must be JSON"),
@@ -556,40 +563,40 @@ def test_a_mistake_in_training_is_answered_before_a_folder_is_made(flags, said, 
     ],
     ids=["broken", "incomplete", "beyond"],
 )
-def test_a_wrong_tf_config_is_answered(value, said, tmp_path):
+def test_an_invalid_tf_config_is_refused(value, message, tmp_path):
     flags = ("--strategy=multi_worker", f"--output={tmp_path}/new")
-    assert said in sentence(
+    assert message in error_message(
         run("train", *flags, environ={"TF_CONFIG": value}, forked=True, seconds=30)
     )
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--epoch=2"], "Unknown command line flag 'epoch'. Did you mean: epochs"),
         (["--epochs=two"], "--epochs=two"),
         (["--strategy=tpus"], "should be one of <default|mirrored|multi_worker|tpu>"),
     ],
 )
-def test_a_mistaken_flag_is_answered_by_the_flags_parser(flags, said, tmp_path):
+def test_the_flags_parser_refuses_invalid_flags(flags, message, tmp_path):
     answer = run("train", *flags, f"--output={tmp_path}/new")
-    assert answer.status == 1 and said in answer.err and "Traceback" not in answer.err
+    assert answer.status == 1 and message in answer.err and "Traceback" not in answer.err
     assert not (tmp_path / "new").exists()
 
 
-def test_a_set_that_is_neither_prepared_nor_to_be_had_is_answered_in_seconds(tmp_path):
-    # A proxy that nobody listens at is a network that is down.
+def test_an_unavailable_data_set_is_refused_within_seconds(tmp_path):
+    # A proxy address without a server acts as a network that is down.
     down = {name: "http://localhost:9" for name in ("http_proxy", "https_proxy")}
     flags = ("--preset=vae_mnist", f"--data_dir={tmp_path}/none", f"--output={tmp_path}/new")
-    said = sentence(run("train", *flags, environ=down))
-    assert f"'mnist' is not prepared in '{tmp_path}/none'" in said and "no connection" in said
+    message = error_message(run("train", *flags, environ=down))
+    assert f"'mnist' is not prepared in '{tmp_path}/none'" in message and "no connection" in message
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_at_the_output_is_left_alone(vae, tmp_path):
+def test_existing_files_at_the_output_are_not_changed(vae, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
-    for path, flags, said in [
+    for path, flags, message in [
         (vae[0], [], "Continue it (--resume), replace it (--overwrite)"),
         (tmp_path, [], "holds something other than a run"),
         (tmp_path, ["--overwrite"], "holds something other than a run"),
@@ -597,11 +604,11 @@ def test_what_is_at_the_output_is_left_alone(vae, tmp_path):
         (tmp_path / "diary.txt" / "run", [], "diary.txt' is a file"),
     ]:
         before = files(vae[0]), files(tmp_path)
-        assert said in sentence(run("train", "--epochs=1", f"--output={path}", *flags))
+        assert message in error_message(run("train", "--epochs=1", f"--output={path}", *flags))
         assert (files(vae[0]), files(tmp_path)) == before
 
 
-def test_overwriting_a_run_leaves_what_the_user_put_there(gan, root):
+def test_overwriting_a_run_keeps_the_files_of_the_user(gan, root):
     path = root / "replaced"
     small = ("--preset=autoencoder_digits", "--set=hidden=16", f"--output={path}", *QUICK)
     succeed("train", "--epochs=2", *small)
@@ -611,20 +618,20 @@ def test_overwriting_a_run_leaves_what_the_user_put_there(gan, root):
     assert len(rows(path)) == 1 and not (path / "checkpoints" / "ckpt-2.index").exists()
 
 
-def test_a_resumed_run_keeps_what_its_epochs_depend_on(vae):
+def test_a_resumed_run_refuses_changed_settings(vae):
     before = files(vae[0])
-    for flags, said in [
+    for flags, message in [
         (["--preset=gan_digits"], "is of preset 'vae_digits', not 'gan_digits'"),
         (["--set=latent_dim=5"], "was started with model.latent_dim=3"),
         (["--seed=1"], "was started with seed=0"),
         (["--batch_size=20", "--set=learning_rate=0.1"], "batch_size=50, .*learning_rate=0.002"),
     ]:
         answer = run("train", "--resume", f"--output={vae[0]}", *flags)
-        assert re.search(said, sentence(answer))
+        assert re.search(message, error_message(answer))
     assert files(vae[0]) == before
 
 
-def test_a_truncated_checkpoint_is_named_and_nothing_is_deleted(root):
+def test_the_error_of_a_truncated_checkpoint_names_it_and_deletes_nothing(root):
     path = root / "truncated"
     small = ("--preset=autoencoder_digits", "--set=hidden=16", f"--output={path}", *QUICK)
     succeed("train", "--epochs=2", *small)
@@ -632,28 +639,28 @@ def test_a_truncated_checkpoint_is_named_and_nothing_is_deleted(root):
     whole = data.read_bytes()
     data.write_bytes(whole[: len(whole) // 2])
     before = files(path)
-    said = sentence(run("train", "--resume", "--epochs=3", *small[2:]))
-    assert f"{path}/checkpoints/ckpt-2' cannot be restored" in said
-    assert f"{path}/checkpoints/ckpt-1', may be intact" in said
+    message = error_message(run("train", "--resume", "--epochs=3", *small[2:]))
+    assert f"{path}/checkpoints/ckpt-2' cannot be restored" in message
+    assert f"{path}/checkpoints/ckpt-1', may be intact" in message
     after = files(path)
     assert before.keys() <= after.keys()
     assert all(before[name] == after[name] for name in before)
 
 
-def test_a_run_that_becomes_infinite_says_who_what_and_when(root):
+def test_the_error_of_a_diverged_run_names_the_step_the_loss_and_the_player(root):
     path = root / "infinite"
     flags = ("--epochs=3", "--set=hidden=16", f"--output={path}", *QUICK)
-    said = sentence(run("train", *flags, "--set=learning_rate=1e30"))
-    assert re.search("at step 1 'loss' .*player 'vae'.*lower learning rate", said)
+    message = error_message(run("train", *flags, "--set=learning_rate=1e30"))
+    assert re.search("at step 1 'loss' .*player 'vae'.*lower learning rate", message)
     names = {entry.name for entry in path.iterdir()}
     assert "config.json" in names and not {"model.keras", "results.json"} & names
     assert not list(path.rglob("*.data-*"))
     for program in ("sample", "evaluate", "interpolate", "export"):
-        assert "has no model.keras" in sentence(run(program, f"--run={path}"))
+        assert "has no model.keras" in error_message(run(program, f"--run={path}"))
 
 
 @pytest.mark.parametrize("program", ["sample", "evaluate", "interpolate", "export"])
-def test_a_run_that_is_none_is_answered(program, vae, root, tmp_path):
+def test_invalid_runs_are_refused(program, vae, root, tmp_path):
     (tmp_path / "text.keras").write_text("no model")
     whole = (vae[0] / "model.keras").read_bytes()
     (tmp_path / "half.keras").write_bytes(whole[: len(whole) // 2])
@@ -661,7 +668,7 @@ def test_a_run_that_is_none_is_answered(program, vae, root, tmp_path):
     output = f"--output={tmp_path}/new" + (".jsonl" if program == "evaluate" else "")
     more = ["--dataset=digits"] if program == "evaluate" else []
     before = files(tmp_path)
-    for name, said in [
+    for name, message in [
         ("none", "There is no run in"),
         ("none.keras", "There is no file"),
         ("text.keras", "is not a complete Keras model"),
@@ -669,29 +676,29 @@ def test_a_run_that_is_none_is_answered(program, vae, root, tmp_path):
         ("other.keras", "Received: a Sequential"),
     ]:
         answer = run(program, f"--run={tmp_path}/{name}", output, *more)
-        assert said in sentence(answer) and f"{tmp_path}/{name}" in answer.err
+        assert message in error_message(answer) and f"{tmp_path}/{name}" in answer.err
     assert files(tmp_path) == before and not (tmp_path / "new").exists()
     if program != "evaluate":
-        assert "takes only flags" in sentence(run(program, f"--run={vae[0]}", output, "stray"))
+        assert "takes only flags" in error_message(run(program, f"--run={vae[0]}", output, "stray"))
 
 
 @pytest.mark.parametrize("program", ["sample", "interpolate", "export"])
-def test_an_output_in_use_is_left_alone(program, vae, tmp_path):
+def test_an_output_in_use_is_not_changed(program, vae, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "diary.txt"):
         answer = run(program, f"--run={vae[0]}", f"--output={path}")
-        assert f"'{path}' exists already" in sentence(answer)
+        assert f"'{path}' exists already" in error_message(answer)
     assert list(files(tmp_path)) == ["diary.txt"]
 
 
-def test_a_file_needs_to_be_told_its_data_and_its_output(vae, root, images):
+def test_a_model_file_requires_flags_for_data_and_output(vae, root, images):
     model, output = f"--run={vae[0]}/model.keras", f"--output={root}/nowhere.png"
-    assert "give --dataset" in sentence(run("evaluate", model, output))
-    assert "pass --images" in sentence(run("interpolate", model, output, "--between=images"))
-    assert "--output is required" in sentence(run("sample", model))
+    assert "pass --dataset" in error_message(run("evaluate", model, output))
+    assert "pass --images" in error_message(run("interpolate", model, output, "--between=images"))
+    assert "--output is required" in error_message(run("sample", model))
     one = f"--images={images}/00.png"
-    assert "takes two files" in sentence(run("interpolate", model, output, one))
+    assert "takes two files" in error_message(run("interpolate", model, output, one))
     gone = f"--images={images}/00.png,{images}/none.png"
-    assert "none.png'" in sentence(run("interpolate", model, output, gone))
-    assert "no optimizer" in sentence(run("sample", model, output, "--averaged")).lower()
+    assert "none.png'" in error_message(run("interpolate", model, output, gone))
+    assert "no optimizer" in error_message(run("sample", model, output, "--averaged")).lower()
     assert not (root / "nowhere.png").exists()

@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends with the same bits as an uninterrupted run."""
+"""A killed and resumed run has the same final weights, bit for bit, as an uninterrupted run."""
 
 import functools
 import json
@@ -6,9 +6,9 @@ import json
 import numpy as np
 import programs
 import pytest
-from programs import sentence, start, until, weights
+from programs import error_message, start, until, weights
 
-# Runs are compared bit by bit, so each one has a process of its own.
+# Runs are compared bit by bit, so each one has a separate process.
 run = functools.partial(programs.run, forked=True)
 succeed = functools.partial(programs.succeed, forked=True)
 
@@ -24,16 +24,16 @@ def flags(preset, path, epochs=4, more=()):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """Uninterrupted runs, each trained once: `whole(preset, epochs)`."""
-    made = {}
+def uninterrupted_run(tmp_path_factory):
+    """Uninterrupted runs, each trained once: `uninterrupted_run(preset, epochs)`."""
+    finished = {}
 
     def train(preset, epochs=4):
-        if (preset, epochs) not in made:
+        if (preset, epochs) not in finished:
             path = tmp_path_factory.mktemp("whole") / preset
             succeed("train", *flags(preset, path, epochs))
-            made[preset, epochs] = path
-        return made[preset, epochs]
+            finished[preset, epochs] = path
+        return finished[preset, epochs]
 
     return train
 
@@ -83,17 +83,17 @@ MOMENTS = [
     [("vae_digits", moment) for moment in MOMENTS] + [("gan_digits", as_a_row_is_written)],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_killed_run_goes_on_to_the_same_weights(preset, moment, whole, tmp_path):
+def test_a_killed_run_resumes_to_the_same_weights(preset, moment, uninterrupted_run, tmp_path):
     path = tmp_path / "run"
     with start("train", *flags(preset, path)) as program:
         until(lambda: moment(path), program=program)
         program.kill()
     assert not (path / "model.keras").exists()
     succeed("train", "--resume", f"--output={path}", "--noprogress")
-    assert_same(path, whole(preset))
+    assert_same(path, uninterrupted_run(preset))
 
 
-def test_a_run_killed_again_and_again_ends_with_the_same_weights(whole, tmp_path):
+def test_a_run_killed_several_times_has_the_same_final_weights(uninterrupted_run, tmp_path):
     path, more = tmp_path / "run", []
     for epoch in (1, 2, 3):
         with start("train", *flags("gan_digits", path, more=more)) as program:
@@ -104,31 +104,31 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(whole, tmp_path
             program.kill()
         more = ["--resume"]
     succeed("train", *flags("gan_digits", path, more=more))
-    assert_same(path, whole("gan_digits"))
+    assert_same(path, uninterrupted_run("gan_digits"))
 
 
 @pytest.mark.parametrize("preset", FLAGS)
-def test_a_run_that_ended_goes_on_to_more_epochs(preset, whole, tmp_path):
+def test_a_finished_run_continues_to_more_epochs(preset, uninterrupted_run, tmp_path):
     path = tmp_path / "run"
     succeed("train", *flags(preset, path, 4))
-    if preset == "vae_digits":  # Nothing is left to do, and nothing changes.
+    if preset == "vae_digits":  # The run is complete, and nothing changes.
         succeed("train", "--resume", f"--output={path}", "--noprogress")
-        assert_same(path, whole(preset))
-    said = succeed("train", "--resume", "--epochs=6", f"--output={path}", "--noprogress")
-    assert "Resuming after epoch 4 of 6" in said
-    assert_same(path, whole(preset, 6))
+        assert_same(path, uninterrupted_run(preset))
+    printed = succeed("train", "--resume", "--epochs=6", f"--output={path}", "--noprogress")
+    assert "Resuming after epoch 4 of 6" in printed
+    assert_same(path, uninterrupted_run(preset, 6))
     assert json.loads((path / "config.json").read_text())["epochs"] == 6
 
 
-def test_a_run_resumed_with_fewer_epochs_than_it_has_says_so(whole):
-    path = whole("vae_digits")
+def test_resuming_with_fewer_epochs_than_the_run_has_is_refused(uninterrupted_run):
+    path = uninterrupted_run("vae_digits")
     before = (path / "config.json").read_text(), (path / "metrics.csv").read_text()
-    said = sentence(run("train", "--resume", "--epochs=2", f"--output={path}"))
-    assert "is trained for 4 epochs already" in said
+    message = error_message(run("train", "--resume", "--epochs=2", f"--output={path}"))
+    assert "is trained for 4 epochs already" in message
     assert before == ((path / "config.json").read_text(), (path / "metrics.csv").read_text())
 
 
-def test_an_interrupted_run_says_so_and_goes_on(whole, tmp_path):
+def test_an_interrupted_run_reports_it_and_resumes(uninterrupted_run, tmp_path):
     path = tmp_path / "run"
     with start("train", *flags("vae_digits", path)) as program:
         until(lambda: as_the_first_checkpoint_is_written(path), program=program)
@@ -137,4 +137,4 @@ def test_an_interrupted_run_says_so_and_goes_on(whole, tmp_path):
     assert answer.status == 1
     assert answer.err.splitlines()[-1] == "Interrupted." and "Traceback" not in answer.err
     succeed("train", "--resume", f"--output={path}", "--noprogress")
-    assert_same(path, whole("vae_digits"))
+    assert_same(path, uninterrupted_run("vae_digits"))

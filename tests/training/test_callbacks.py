@@ -12,7 +12,7 @@ SIZE = (8, 8, 1)
 
 
 def gan(seed=0):
-    """With dropout, batch norm's like state, and moving averages."""
+    """A GAN with dropout and moving averages of the weights."""
     keras.utils.set_random_seed(seed)
     model = BUILD["gan"](SIZE, latent_dim=3, generator_hidden=(8,), discriminator_hidden=(8,))
     model.compile(keras.optimizers.Adam(0.01, use_ema=True), jit_compile=False)
@@ -34,14 +34,14 @@ def fit(model, digits, *callbacks, epochs=2, first=0):
 
 
 def state(model):
-    """Everything that training goes on from."""
+    """The state from which training resumes."""
     optimizers = [v for optimizer in model.optimizers.values() for v in optimizer.variables]
     metrics = {id(v) for m in [*model.metrics, model.first_non_finite] for v in m.variables}
     own = [v for v in model.variables if id(v) not in metrics]
     return [np.asarray(v) for v in own + optimizers]
 
 
-def test_a_restored_model_has_the_whole_state_and_goes_on_alike(digits, tmp_path):
+def test_a_restored_model_has_the_whole_state_and_trains_identically(digits, tmp_path):
     whole = gan()
     fit(whole, digits, Checkpoints(tmp_path))
     restored = gan(seed=1)
@@ -54,7 +54,7 @@ def test_a_restored_model_has_the_whole_state_and_goes_on_alike(digits, tmp_path
         np.testing.assert_array_equal(have, want)
 
 
-def test_an_empty_folder_restores_nothing_and_stays_away(tmp_path):
+def test_an_absent_folder_restores_nothing_and_is_not_created(tmp_path):
     model = vae()
     before = state(model)
     assert Checkpoints(tmp_path / "none").restore(model) == 0
@@ -62,7 +62,7 @@ def test_an_empty_folder_restores_nothing_and_stays_away(tmp_path):
     assert not list(tmp_path.rglob("ckpt*"))
 
 
-def test_the_latest_checkpoints_are_kept_and_named_by_the_epochs_done(digits, tmp_path):
+def test_the_latest_checkpoints_are_kept_and_named_by_their_epoch(digits, tmp_path):
     fit(vae(), digits, Checkpoints(tmp_path, keep=2), epochs=4)
     assert sorted(path.name for path in tmp_path.glob("*.index")) == [
         "ckpt-3.index",
@@ -70,14 +70,14 @@ def test_the_latest_checkpoints_are_kept_and_named_by_the_epochs_done(digits, tm
     ]
 
 
-def test_a_process_that_does_not_write_reads(digits, tmp_path):
+def test_a_process_without_write_access_restores_checkpoints(digits, tmp_path):
     fit(vae(), digits, Checkpoints(tmp_path / "none", write=False), epochs=1)
     assert not list(tmp_path.rglob("ckpt*"))
     fit(vae(), digits, Checkpoints(tmp_path), epochs=1)
     assert Checkpoints(tmp_path, write=False).restore(vae(seed=1)) == 1
 
 
-def test_an_incomplete_checkpoint_is_named_with_the_previous_one(digits, tmp_path):
+def test_the_error_of_an_incomplete_checkpoint_names_it_and_its_predecessor(digits, tmp_path):
     fit(vae(), digits, Checkpoints(tmp_path))
     data = tmp_path / "ckpt-2.data-00000-of-00001"
     whole = data.read_bytes()
@@ -92,7 +92,7 @@ def test_an_incomplete_checkpoint_is_named_with_the_previous_one(digits, tmp_pat
         Checkpoints(tmp_path).restore(vae())
 
 
-def test_a_damaged_only_checkpoint_is_reported(digits, tmp_path):
+def test_a_single_damaged_checkpoint_is_reported(digits, tmp_path):
     fit(vae(), digits, Checkpoints(tmp_path), epochs=1)
     (tmp_path / "ckpt-1.data-00000-of-00001").write_bytes(b"")
     with pytest.raises(ValueError, match="There is no other checkpoint; start again"):
@@ -105,7 +105,7 @@ def test_a_checkpoint_of_another_model_is_refused(digits, tmp_path):
         Checkpoints(tmp_path).restore(vae(hidden=9))
 
 
-def test_weights_that_are_not_finite_are_never_kept(digits, tmp_path):
+def test_non_finite_weights_are_not_saved(digits, tmp_path):
     class Spoil(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if int(self.model.step) == 4:
@@ -117,7 +117,7 @@ def test_weights_that_are_not_finite_are_never_kept(digits, tmp_path):
     assert Checkpoints(tmp_path).restore(vae()) == 1
 
 
-def test_a_grid_of_the_same_latents_follows_each_epoch(digits, tmp_path):
+def test_each_epoch_writes_a_grid_of_the_same_latents(digits, tmp_path):
     model = vae()
     fit(model, digits, SampleGrids(tmp_path / "grids", np.zeros([4, 3], np.float32)))
     grids = sorted((tmp_path / "grids").iterdir())
@@ -126,46 +126,46 @@ def test_a_grid_of_the_same_latents_follows_each_epoch(digits, tmp_path):
 
 
 class Rates(keras.callbacks.Callback):
-    """Notes each player's learning rate in each epoch."""
+    """Records each player's learning rate in each epoch."""
 
     def __init__(self):
         super().__init__()
-        self.seen = []
+        self.recorded = []
 
     def on_train_batch_end(self, batch, logs=None):
         rates = {p: float(o.learning_rate) for p, o in self.model.optimizers.items()}
-        if not self.seen or self.seen[-1] != rates:
-            self.seen.append(rates)
+        if not self.recorded or self.recorded[-1] != rates:
+            self.recorded.append(rates)
 
 
 class Clock(keras.callbacks.Callback):
-    """Time goes on by 1 with each training step, 100 with each of validation, 1,000 after an epoch."""
+    """A training step advances it by 1, a validation step by 100, the end of an epoch by 1,000."""
 
     now = 50.0
 
     def monotonic(self):
         return self.now
 
-    def go_on(self, by):
+    def advance(self, by):
         self.now += by
 
     def on_train_batch_end(self, batch, logs=None):
-        self.go_on(1)
+        self.advance(1)
 
     def on_test_batch_end(self, batch, logs=None):
-        self.go_on(100)
+        self.advance(100)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.go_on(1000)
+        self.advance(1000)
 
 
 @pytest.mark.parametrize("validation", [False, True])
-def test_training_time_is_that_of_the_steps(digits, validation, monkeypatch):
+def test_training_time_counts_only_training_steps(digits, validation, monkeypatch):
     clock, training_time = Clock(), TrainingTime()
     monkeypatch.setattr("zoo.training.callbacks.time", clock)
     model = zoo.models.autoencoder((8, 8, 1), latent_dim=2, hidden=(4,))
     model.compile("adam")
-    for epochs in (3, 2):  # A second training counts anew.
+    for epochs in (3, 2):  # A second training starts from zero.
         model.fit(
             digits[:40],
             batch_size=10,
@@ -178,19 +178,19 @@ def test_training_time_is_that_of_the_steps(digits, validation, monkeypatch):
     assert clock.now == 50 + 20 + 5 * 1000 + validation * 5 * 2 * 100
 
 
-def test_learning_rates_fall_by_the_share_of_epochs_done_also_after_a_break(digits):
+def test_learning_rates_decay_with_the_share_of_epochs_and_resume(digits):
     rates = {"discriminator": 0.01, "generator": 0.04}
-    seen = Rates()
-    fit(gan(), digits, LearningRateDecay("cosine", rates), seen, epochs=4)
+    first = Rates()
+    fit(gan(), digits, LearningRateDecay("cosine", rates), first, epochs=4)
     expected = 0.5 * (1 + np.cos(np.pi * np.arange(4) / 4))
     for player, rate in rates.items():
-        np.testing.assert_allclose([r[player] for r in seen.seen], rate * expected, rtol=1e-5)
+        np.testing.assert_allclose([r[player] for r in first.recorded], rate * expected, rtol=1e-5)
     later = Rates()
     fit(gan(), digits, LearningRateDecay("cosine", rates), later, epochs=4, first=2)
-    assert later.seen == seen.seen[2:]
+    assert later.recorded == first.recorded[2:]
 
 
-def test_the_falls_begin_at_one_and_end_at_zero():
+def test_the_decays_start_at_one_and_end_at_zero():
     for name, factor in DECAYS.items():
         assert factor(0.0) == 1.0
         assert factor(1.0) == pytest.approx(1.0 if name == "none" else 0.0)

@@ -1,4 +1,4 @@
-"""What is refused before a run spends time."""
+"""The checks before a training run."""
 
 import pathlib
 import re
@@ -45,8 +45,8 @@ def test_a_batch_larger_than_the_training_set_is_refused():
         training.check_data(model, data, 1001)
 
 
-def test_training_knows_no_model_and_no_preset_by_name():
-    """What differs between models is asked of the model."""
+def test_training_code_names_no_model_and_no_preset():
+    """Model-specific behaviour belongs to the models."""
     names = {cls.__name__ for cls in vars(zoo).values() if isinstance(cls, type)}
     names |= {presets.get(name).builder for name in presets.names()} | set(presets.names())
     names -= {"GenerativeModel", "NonFiniteError"}

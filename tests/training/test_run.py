@@ -12,13 +12,13 @@ from zoo.training import Run
 
 @pytest.fixture
 def run(tmp_path):
-    """A run that has begun."""
+    """A started run."""
     run = Run(tmp_path / "deep" / "run")
     run.begin(zoo.presets.get("vae_digits"))
     return run
 
 
-def test_making_a_run_object_touches_nothing(tmp_path):
+def test_creating_a_run_object_writes_nothing(tmp_path):
     run = Run(tmp_path / "run")
     assert not run.exists and not run.path.exists() and run.read_metrics() == {}
     run.check_free()
@@ -26,14 +26,14 @@ def test_making_a_run_object_touches_nothing(tmp_path):
         run.read_config()
 
 
-def test_the_configuration_comes_back_as_it_was(run):
+def test_the_configuration_is_read_as_written(run):
     config = run.read_config()
     assert not zoo.presets.differences(config, zoo.presets.get("vae_digits"))
     assert isinstance(config.model.hidden, tuple)
     assert {"keras", "devices"} <= json.loads(run.config_path.read_text())["versions"].keys()
 
 
-def test_a_folder_in_use_is_not_free(run):
+def test_a_folder_in_use_is_refused(run):
     with pytest.raises(FileExistsError, match="--resume"):
         run.check_free()
     run.check_free(overwrite=True)
@@ -46,7 +46,7 @@ def test_a_folder_in_use_is_not_free(run):
         Run(run.path / "diary.txt" / "below").check_free()
 
 
-def test_beginning_again_removes_the_old_run_and_nothing_else(run):
+def test_overwriting_removes_only_the_old_run(run):
     for path in (run.checkpoints_dir, run.samples_dir, run.tensorboard_dir, run.saved_model_dir):
         path.mkdir()
         (path / "old").write_text("")
@@ -70,14 +70,14 @@ def test_beginning_again_removes_the_old_run_and_nothing_else(run):
     ("epochs", "kept"),
     [(0, {}), (1, [0.5]), (2, [0.5, 0.25]), (9, [0.5, 0.25, 0.125])],
 )
-def test_truncation_keeps_the_rows_of_the_epochs_that_count(run, epochs, kept):
+def test_truncation_keeps_the_rows_up_to_the_epoch(run, epochs, kept):
     run.metrics_path.write_text("epoch,loss\n0,0.5\n1,0.25\n2,0.125\n")
     run.truncate_metrics(epochs)
     assert run.read_metrics().get("loss", {}) == kept
 
 
 @pytest.mark.parametrize("tail", ["2", "2,", "", "junk,", "2,0.1,3\n"])
-def test_truncation_drops_a_row_that_was_cut_short(run, tail):
+def test_truncation_drops_an_incomplete_row(run, tail):
     run.metrics_path.write_text("epoch,loss\n0,0.5\n1,0.25\n" + tail)
     run.truncate_metrics(2)
     assert run.read_metrics() == {"epoch": [0, 1], "loss": [0.5, 0.25]}
@@ -91,14 +91,14 @@ def test_truncation_of_a_file_without_rows_removes_it(run, content):
 
 
 @pytest.mark.parametrize("content", ["[1]", "3", "{", ""])
-def test_a_file_that_is_no_configuration_is_named(tmp_path, content):
+def test_the_error_of_an_invalid_configuration_names_the_file(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=r"config.json' is not a configuration"):
         training.read_config(path)
 
 
-def test_json_is_written_all_at_once(tmp_path):
+def test_json_is_written_atomically(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"a": 1})
     with pytest.raises(TypeError):
@@ -107,7 +107,7 @@ def test_json_is_written_all_at_once(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_unfinished_run_says_how_to_finish_it(run):
+def test_the_error_of_an_unfinished_run_contains_the_command_to_finish_it(run):
     with pytest.raises(FileNotFoundError, match=f"--resume --output={run.path}"):
         training.open_model(run.path)
 
@@ -124,14 +124,14 @@ def test_a_model_opens_from_its_run_and_from_its_file(run):
         training.open_model(run.model_path, "best")
 
 
-def test_the_best_model_opens_where_there_is_one(run):
+def test_the_best_model_opens_if_it_exists(run):
     with pytest.raises(FileNotFoundError, match=r"no best.keras.*evaluation.every"):
         training.open_model(run.path, "best")
     zoo.presets.build(run.read_config(), (8, 8, 1)).save(run.best_path)
     assert isinstance(training.open_model(run.path, "best")[0], zoo.VAE)
 
 
-def test_the_model_of_a_run_that_goes_on_is_not_taken_for_its_last(run):
+def test_an_earlier_model_of_a_resumed_run_is_refused(run):
     config = run.read_config()
     zoo.presets.build(config, (8, 8, 1)).save(run.model_path)
     write_json(run.results_path, {"epochs": config.epochs - 1})

@@ -27,12 +27,12 @@ def test_mirrored_takes_every_device_of_the_machine():
     assert strategies.worker_shard(strategy) == (0, 1, len(devices))
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones():
+def test_the_error_of_an_unknown_name_lists_the_known_names():
     with pytest.raises(ValueError, match=r"multi_worker.*Did you mean 'mirrored'"):
         strategies.make("miror")
 
 
-def test_several_workers_need_to_be_told_of_each_other():
+def test_multi_worker_requires_a_cluster_description():
     with pytest.raises(ValueError, match="Received: neither is set"):
         strategies.make("multi_worker")
 
@@ -40,7 +40,7 @@ def test_several_workers_need_to_be_told_of_each_other():
 @pytest.mark.parametrize(
     "value", ["", "{", "[]", "{}", '{"cluster": {"worker": ["a:1"]}}', '{"cluster": 1, "task": 2}']
 )
-def test_a_tf_config_that_says_too_little_is_shown(value, monkeypatch):
+def test_the_error_of_an_incomplete_tf_config_quotes_it(value, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", value)
     with pytest.raises(ValueError, match="TF_CONFIG must be JSON such as") as error:
         strategies.make("multi_worker")

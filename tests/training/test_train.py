@@ -1,4 +1,4 @@
-"""What a run leaves in its folder is of the weights that it says, and shows what it says."""
+"""Results and pictures of a run are computed with the stated weights."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from zoo.training import Run
 TILE = 48  # 8 pixels, six times as large
 
 
-def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
+def test_a_run_with_averages_uses_them_for_scores_and_pictures(tmp_path):
     config = presets.get("vae_digits")
     averages = ("use_ema=true", "ema_momentum=0.95")
     presets.override(
@@ -25,7 +25,7 @@ def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
     assert json.loads(run.results_path.read_text())["test"] == results["test"]
 
     model, data = run.load_model(), training.load_data(config)
-    found = {}
+    by_weights = {}
     for name in ("last", "average"):
         if name == "average":  # By hand: the averages are in the optimizer.
             averages = model.optimizers["vae"]._model_variables_moving_average
@@ -37,21 +37,21 @@ def test_a_run_with_averages_scores_and_draws_with_them(tmp_path):
         pictures.samples(model, model.sample_latents(100, seed=config.seed), picture)
         pixels = np.asarray(Image.open(picture), int)
         nll = metrics.negative_log_likelihood(model, x, num_samples=100).value
-        found[name] = scores, nll, pixels
+        by_weights[name] = scores, nll, pixels
 
-    scores, nll, pixels = found["average"]
+    scores, nll, pixels = by_weights["average"]
     assert results["test"] == pytest.approx(scores, rel=1e-5)
     assert results["likelihood"]["nll"] == pytest.approx(nll, rel=1e-4)
     drawn = np.asarray(Image.open(run.path / "samples.png"), int)
     assert np.abs(drawn - pixels).max() <= 1
-    # Which are not the last weights' by far.
-    scores, nll, pixels = found["last"]
+    # The averages differ clearly from the last weights.
+    scores, nll, pixels = by_weights["last"]
     assert abs(results["test"]["loss"] - scores["loss"]) > 0.1
     assert abs(results["likelihood"]["nll"] - nll) > 0.1
     assert np.abs(drawn - pixels).max() > 5
 
 
-def test_the_rate_is_of_the_steps_of_the_epochs_since_the_run_was_resumed(tmp_path, monkeypatch):
+def test_the_rate_counts_only_the_steps_since_resuming(tmp_path, monkeypatch):
     class Known(training.callbacks.TrainingTime):
         def on_train_end(self, logs=None):
             self.seconds = 2.0
@@ -69,7 +69,7 @@ def test_the_rate_is_of_the_steps_of_the_epochs_since_the_run_was_resumed(tmp_pa
         assert results["images_per_second"] == (images / 2 if images else None)
 
 
-def test_what_is_compared_trains_on_svhn_from_its_original_files(tmp_path, make_svhn):
+def test_compared_presets_train_on_svhn_from_its_original_files(tmp_path, make_svhn):
     make_svhn(train=45, test=12, extra=2)
     for name in [name for name in presets.names() if name.endswith("_svhn_cropped")]:
         config = presets.get(name)
@@ -84,7 +84,7 @@ def test_what_is_compared_trains_on_svhn_from_its_original_files(tmp_path, make_
         assert np.isfinite(list(results["test"].values())).all(), name
         images = run.load_model().sample(3).numpy()
         assert images.shape == (3, 32, 32, 3) and 0 <= images.min() < images.max() <= 1, name
-        if "likelihood" in results:  # Of noise no model knows more than that it has 256 levels.
+        if "likelihood" in results:  # On noise the best likelihood is uniform over the 256 levels.
             assert results["likelihood"]["nll"] / (32 * 32 * 3) > 0.95 * math.log(256), name
 
 
@@ -92,20 +92,20 @@ def test_what_is_compared_trains_on_svhn_from_its_original_files(tmp_path, make_
 
 
 def drawn(model, data, folder, name):
-    """The picture of that name, as `training.draw` makes it, or `None`."""
+    """The picture `name` from `training.draw`, or `None`."""
     training.draw(model, data, Run(folder), seed=0)
     path = folder / f"{name}.png"
     return np.asarray(Image.open(path).convert("RGB"), int) if path.exists() else None
 
 
 def tile(picture, row, column, gap=0):
-    """That image of a picture; `gap` is what the first column stands apart by, beyond the others."""
+    """One image of a picture; `gap` is the additional space after the first column."""
     top, left = row * (TILE + 2), column * (TILE + 2) + (gap if column else 0)
     return picture[top : top + TILE, left : left + TILE]
 
 
 def shows(have, image):
-    """Up to a bit or two: networks round differently for batches of different sizes."""
+    """Up to two levels: networks round differently for batches of different sizes."""
     pixels = np.kron(np.round(np.asarray(image) * 255), np.ones((6, 6, 3)))
     return np.abs(have - pixels).max() <= 2
 
@@ -134,12 +134,13 @@ def swiss_roll(part, n=10):
         ("label_informed_aae_swiss_roll_digits", swiss_roll),
     ],
 )
-def test_walks_of_the_prior_go_along_each_part_in_a_row(tmp_path, preset, walk):
+def test_each_row_of_prior_walks_follows_one_part(tmp_path, preset, walk):
     data = datasets.load("digits")
     config = presets.get(preset)
     presets.override(config, ["hidden=16", "discriminator_hidden=8"])
     model = presets.build(config, data.image_shape)
-    for variable in model.variables_of("autoencoder"):  # So that places differ in what they show.
+    # Different latents then give different images.
+    for variable in model.variables_of("autoencoder"):
         variable.assign(variable * 3)
     picture = drawn(model, data, tmp_path, "prior_walks")
     assert picture.shape == (10 * TILE + 9 * 2, 10 * TILE + 9 * 2, 3)
@@ -150,12 +151,12 @@ def test_walks_of_the_prior_go_along_each_part_in_a_row(tmp_path, preset, walk):
         assert not shows(tile(picture, part, 0), images[-1])
 
 
-def test_there_are_walks_where_the_prior_has_parts_alone(tmp_path):
+def test_only_priors_with_parts_have_walks(tmp_path):
     model = zoo.models.vaegan((8, 8, 1), latent_dim=3, hidden=(8,), discriminator_hidden=(8,))
     assert drawn(model, datasets.load("digits"), tmp_path, "prior_walks") is None
 
 
-def test_categories_are_drawn_with_the_test_images_in_them(tmp_path):
+def test_categories_are_drawn_with_their_test_images(tmp_path):
     data = datasets.load("digits")
     config = presets.get("clustering_aae_digits")
     presets.override(config, ["hidden=16", "discriminator_hidden=8", "categories=4"])
@@ -182,7 +183,7 @@ def test_categories_are_drawn_with_the_test_images_in_them(tmp_path):
     )
 
 
-def test_reconstructions_are_of_the_class_that_a_model_finds_and_not_of_the_label(tmp_path):
+def test_reconstructions_use_the_inferred_class_and_not_the_label(tmp_path):
     data = datasets.load("digits")
     config = presets.get("semi_supervised_aae_digits")
     presets.override(config, ["model.hidden=16", "discriminator_hidden=8"])
@@ -191,19 +192,19 @@ def test_reconstructions_are_of_the_class_that_a_model_finds_and_not_of_the_labe
         variable.assign(variable * 5)
     x, y = data.arrays("test", limit=10)
     picture = drawn(model, data, tmp_path, "reconstructions")
-    found, told = model.reconstruct(x), model.reconstruct(x, y)
-    i = int(np.argmax(np.abs(found - told).max(axis=(1, 2, 3))))
-    assert shows(tile(picture, 0, i), x[i]) and shows(tile(picture, 1, i), found[i])
-    assert not shows(tile(picture, 1, i), told[i])
+    inferred, labelled = model.reconstruct(x), model.reconstruct(x, y)
+    i = int(np.argmax(np.abs(inferred - labelled).max(axis=(1, 2, 3))))
+    assert shows(tile(picture, 0, i), x[i]) and shows(tile(picture, 1, i), inferred[i])
+    assert not shows(tile(picture, 1, i), labelled[i])
 
 
 def attributes_by_hand(model, x, y):
-    """With and without, by a loop."""
+    """Differences of the mean codes with and without each attribute, by a loop."""
     codes = model.encode(x).numpy()
     return [codes[y == k].mean(0) - codes[y != k].mean(0) for k in range(10)]
 
 
-def test_attributes_are_drawn_for_a_vaegan_that_is_not_given_them(tmp_path):
+def test_attributes_are_drawn_for_an_unconditional_vaegan(tmp_path):
     data = datasets.load("digits")
     model = zoo.models.vaegan(
         data.image_shape, latent_dim=3, hidden=(16,), discriminator_hidden=(8,)
@@ -227,7 +228,7 @@ def test_attributes_are_drawn_for_a_vaegan_that_is_not_given_them(tmp_path):
 
 
 class Attributes:
-    """The digits, with three attributes of which nobody lacks the first, or no `y`, or other."""
+    """The digits with another `y`, such as three attributes of which all images have the first."""
 
     def __init__(self, y):
         self.data, self.y = datasets.load("digits"), y
@@ -244,14 +245,14 @@ class Attributes:
     ("y", "columns"),
     [
         (lambda y: np.stack([y >= 0, y > 4, y % 2 == 1], -1).astype(int), 2),
-        (lambda y: np.where(np.arange(len(y)) % 3 == 0, y, -1), 10),  # Most labels held back.
+        (lambda y: np.where(np.arange(len(y)) % 3 == 0, y, -1), 10),  # Most labels are hidden.
         (lambda y: None, 0),
         (lambda y: y[:, None] * 0.5, 0),
-        (lambda y: np.arange(len(y)) % 41, 0),  # Too many.
+        (lambda y: np.arange(len(y)) % 41, 0),  # Too many classes.
         (lambda y: np.zeros([len(y), 8, 8, 1]), 0),  # The seen part of images.
     ],
 )
-def test_attributes_that_some_images_have_and_some_lack_make_a_column(tmp_path, y, columns):
+def test_each_varying_attribute_has_a_column(tmp_path, y, columns):
     model = zoo.models.vaegan((8, 8, 1), latent_dim=3, hidden=(16,), discriminator_hidden=(8,))
     x, _ = datasets.load("digits").arrays("test", limit=2)
     training.gallery._draw_attributes(model, Attributes(y), x, tmp_path / "a.png")
