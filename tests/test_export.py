@@ -247,6 +247,7 @@ MODELS = {
 AVERAGED = "gan"
 SAMPLERS = [name for name in MODELS if not name.startswith(("autoencoder", "half", "predictor"))]
 WITHOUT = (
+    "rae",
     "autoencoder",
     "half",
     "gan",

@@ -706,7 +706,7 @@ def test_evaluation_scores_the_conditional_model():
     assert results["nll"].details["bits_per_dim"] == pytest.approx(per_value, rel=1e-5)
     losses = losses_of(model, x, y, training=False)
     assert results["rate"].value == pytest.approx(losses["rate"].mean(), rel=1e-4)
-    with pytest.raises(ValueError, match="Annealing is of models without a condition"):
+    with pytest.raises(ValueError, match="Annealing applies to models without a condition"):
         zoo.metrics.annealed_nll(model, x)
 
 

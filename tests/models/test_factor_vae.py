@@ -216,7 +216,13 @@ def test_training_lowers_the_total_correlation_of_the_codes():
         linear = keras.Sequential([keras.Input((1, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])  # fmt: skip
         kernel = np.array([[3, 3, 0, 0]] * 2, np.float32)
         linear.set_weights([kernel, np.array([-3, -3, -2, -2], np.float32)])
-        model.posterior = zoo.Conditional(linear, zoo.DiagonalNormal())
+        model = zoo.FactorVAE(
+            posterior=zoo.Conditional(linear, zoo.DiagonalNormal()),
+            likelihood=model.likelihood,
+            prior=model.prior,
+            discriminator=model.discriminator,
+            gamma=gamma,
+        )
         model.compile(
             {"vae": keras.optimizers.Adam(0.01), "discriminator": keras.optimizers.Adam(0.02)},
             jit_compile=False,

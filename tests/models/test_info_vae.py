@@ -302,8 +302,6 @@ def test_invalid_arguments_are_refused(known, arguments, message):
     small(known, alpha=0.9, lambda_=0.1)  # Their sum is 1 up to rounding.
 
 
-def test_a_trainable_mixture_is_refused(known, digits):
-    model = small(known, posterior=zoo.DiagonalNormal(), prior=zoo.MixturePrior(3, 2))
-    model.compile("sgd")
-    with pytest.raises(ValueError, match="Received: MixturePrior"):
-        model.fit(digits[:10], verbose=0)
+def test_a_trainable_mixture_is_refused(known):
+    with pytest.raises(ValueError, match=r"must be differentiable.*Received: a MixturePrior"):
+        small(known, posterior=zoo.DiagonalNormal(), prior=zoo.MixturePrior(3, 2))

@@ -73,7 +73,8 @@ def test_compared_presets_train_on_svhn_from_its_original_files(tmp_path, make_s
     make_svhn(train=45, test=12, extra=2)
     for name in [name for name in presets.names() if name.endswith("_svhn_cropped")]:
         config = presets.get(name)
-        for key in ("hidden", "generator_hidden", "discriminator_hidden", "filters", "width"):
+        widths = {"hidden", "generator_hidden", "discriminator_hidden", "filters", "width"}
+        for key in widths - set(presets.unused(config)):
             if key in config.model:
                 value = config.model[key]
                 config.model[key] = (8,) * len(value) if isinstance(value, tuple) else 8
@@ -188,7 +189,7 @@ def test_reconstructions_use_the_inferred_class_and_not_the_label(tmp_path):
     config = presets.get("semi_supervised_aae_digits")
     presets.override(config, ["model.hidden=16", "discriminator_hidden=8"])
     model = presets.build(config, data.image_shape)
-    for variable in model.variables_of("autoencoder"):
+    for variable in model.likelihood.variables:
         variable.assign(variable * 5)
     x, y = data.arrays("test", limit=10)
     picture = drawn(model, data, tmp_path, "reconstructions")
