@@ -413,7 +413,7 @@ def test_a_loss_with_weights_is_the_weighted_mean_and_zero_if_all_weights_are_ze
     before = weights(model)
     logs = model.fit(x, y, batch_size=4, verbose=0).history
     mean = np.average(x[:, 0, :, 0], axis=0, weights=y)
-    np.testing.assert_allclose(weights(model), before - mean, rtol=1e-5)
+    np.testing.assert_allclose(weights(model), before - mean, rtol=1e-5, atol=1e-6)
     assert logs["loss"][0] == pytest.approx(mean @ before, rel=1e-4, abs=1e-5)
     before = weights(model)
     model.fit(x, 0 * y, batch_size=4, verbose=0)

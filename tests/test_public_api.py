@@ -101,35 +101,10 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(zoo.__path__, "zoo.")
     if not any(part.startswith("_") for part in module.name.split("."))
 )
-# Modules without complete annotations.
-INCOMPLETE = (
-    "zoo.model",
-    "zoo.networks",
-    "zoo.models.aae",
-    "zoo.models.alpha_gan",
-    "zoo.models.autoencoder",
-    "zoo.models.avb",
-    "zoo.models.bi_gan",
-    "zoo.models.clustering_aae",
-    "zoo.models.cvae",
-    "zoo.models.elbo",
-    "zoo.models.factor_vae",
-    "zoo.models.gan",
-    "zoo.models.hvae",
-    "zoo.models.m2",
-    "zoo.models.predictor",
-    "zoo.models.semi_supervised_aae",
-    "zoo.models.vae",
-    "zoo.models.vaegan",
-    "zoo.models.wae",
-    "zoo.models.waegan",
-)
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_public_functions_are_annotated(name, request):
-    if name in INCOMPLETE:
-        request.applymarker(pytest.mark.xfail(strict=True))
+def test_public_functions_are_annotated(name):
     functions = public_functions(importlib.import_module(name))
     missing = {key: missing_annotations(function) for key, function in functions.items()}
     assert {key: names for key, names in missing.items() if names} == {}

@@ -163,6 +163,17 @@ class GenerativeModel(FromArguments, keras.Model):
         """The layers of each player, by the player's name."""
         raise NotImplementedError
 
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> Any:
+        """The losses of the players, and terms to log: `(losses, terms)`, each by name.
+
+        Args:
+            x: Images `[B, H, W, C]` in [0, 1].
+            y: The condition of the batch, or `None`.
+            seed: The seed `[2]` of all draws.
+            training: Whether networks run in training mode.
+        """
+        raise NotImplementedError
+
     def rounds(self) -> list[Round]:
         """The rounds of a training step, in order."""
         return [Round(self.objective)]
@@ -624,7 +635,7 @@ class GenerativeModel(FromArguments, keras.Model):
         (x_labelled, y), x_unlabelled = batch
         return (x_labelled, x_unlabelled), y
 
-    def check_images(self, x) -> None:
+    def check_images(self, x: Any) -> None:
         """Raises a `ValueError` unless `x` holds float images in [0, 1] of the model's shape.
 
         For a dataset or a symbolic tensor, the check covers shape and type; for an array or an

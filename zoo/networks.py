@@ -11,7 +11,7 @@ network, and `call` and `logits` call a network with or without a condition.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -279,7 +279,7 @@ def of_condition(
     return keras.Model(y, network(condition.code(y)), name=f"{network.name}_of_condition")
 
 
-def call(network: keras.Model, context, y=None, training: bool = False):
+def call(network: keras.Model, context: Any, y: Any = None, training: bool = False) -> Any:
     """The output of a network for a context and, if the network has a second input, a condition.
 
     A network with a single input ignores `y`.
@@ -304,7 +304,7 @@ def call(network: keras.Model, context, y=None, training: bool = False):
     return network([tf.convert_to_tensor(context), y], training=training)
 
 
-def logits(network: keras.Model, context, y=None, training: bool = False) -> tf.Tensor:
+def logits(network: keras.Model, context: Any, y: Any = None, training: bool = False) -> tf.Tensor:
     """The float32 logits `[B]` of a network with outputs `[B, 1]`. See `call` for arguments."""
     return tf.cast(call(network, context, y, training)[:, 0], tf.float32)
 
@@ -698,7 +698,7 @@ class SpectralNormalization(keras.layers.Layer):
         outputs = keras.ops.divide_no_nan(outputs, sigma)
         return outputs if self.bias is None else outputs + self.bias
 
-    def sigma(self, training: bool = False):
+    def sigma(self, training: bool = False) -> tf.Tensor:
         """The estimate v^T W u of the largest singular value. In training, u is updated first."""
         ops = keras.ops
         kernel = ops.cast(ops.reshape(self.layer.kernel, [-1, self.u.shape[0]]), "float32")

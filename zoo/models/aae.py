@@ -3,7 +3,7 @@
 Makhzani et al., "Adversarial Autoencoders", 2016. https://arxiv.org/abs/1511.05644
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -84,11 +84,15 @@ class AAE(GenerativeModel):
     def rounds(self):
         return [Round(self.reconstruction_objective), Round(self.regularization_objective)]
 
-    def reconstruction_objective(self, x, y, seed, training):
+    def reconstruction_objective(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> tuple[dict, dict]:
         z = self.posterior(x, y, training=training).sample(seed=seed)
         return {"autoencoder": -self.likelihood(z, y, training=training).log_prob(x)}, {}
 
-    def regularization_objective(self, x, y, seed, training):
+    def regularization_objective(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> Iterator[tuple[dict, dict]]:
         code_seed, prior_seed, real_seed, fake_seed = tfp.random.split_seed(seed, 4)
         loss = self.adversarial_loss
         code = self.posterior(x, y, training=training).sample(seed=code_seed)
@@ -105,7 +109,7 @@ class AAE(GenerativeModel):
         # The codes are those of the unchanged encoder; the discriminator has its new weights.
         yield {"encoder": loss.generator(self.latent_logits(code, y, training))}, {}
 
-    def latent_logits(self, z: tf.Tensor, y=None, training: bool = False) -> tf.Tensor:
+    def latent_logits(self, z: tf.Tensor, y: Any = None, training: bool = False) -> tf.Tensor:
         """The discriminator's logits `[B]` of latents `z[B, D]`."""
         return networks.logits(self.discriminator, z, y, training)
 

@@ -5,7 +5,7 @@ https://arxiv.org/abs/1706.04987
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -123,14 +123,18 @@ class AlphaGAN(GenerativeModel):
     def rounds(self):
         return [Round(self.encoder_objective), Round(self.adversarial_objective)]
 
-    def encoder_objective(self, x, y, seed, training):
+    def encoder_objective(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> tuple[dict, dict]:
         code = self._encode(x, y, seed, training)
         distance = _l1(x, self._generate(code, training))
         code_logits = networks.logits(self.code_discriminator, code, None, training)
         ratio = self.adversarial_loss.generator(code_logits)
         return {"encoder": self.lambda_ * distance + ratio}, {}
 
-    def adversarial_objective(self, x, y, seed, training):
+    def adversarial_objective(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> Iterator[tuple[dict, dict]]:
         code_seed, first_seed, second_seed, *label_seeds = tfp.random.split_seed(seed, 8)
         loss = self.adversarial_loss
 

@@ -168,7 +168,9 @@ class AVB(GenerativeModel):
             "prior_logit": prior_logits,
         }
 
-    def discriminator_objective(self, x, y, seed, training):
+    def discriminator_objective(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> tuple[dict, dict]:
         _, posterior_input, prior_input, _ = self._contrast(x, y, seed, training)
         posterior_logits = networks.logits(
             self.discriminator, x, tf.stop_gradient(posterior_input), training

@@ -16,7 +16,7 @@ from zoo.config import choices, extends
 from zoo.distributions import Conditional, Family, Prior, by_name
 from zoo.distributions.by_name import LIKELIHOODS, PRIORS
 from zoo.distributions.mixtures import component_labels, logits_of_labels
-from zoo.model import as_images, as_seed
+from zoo.model import Array, as_images, as_seed
 from zoo.models.aae import AAE, latent_loss
 
 tfd = tfp.distributions
@@ -80,7 +80,7 @@ class CategoryAndStyle(Prior):
     def call(self, y=None):
         return self._joint(tf.zeros(self.categories), self.style())
 
-    def component(self, y) -> tfd.Distribution:
+    def component(self, y: tf.Tensor) -> tfd.Distribution:
         """p(y, z | y) for labels `y[B]`, negative for any category: batch shape `[B]`.
 
         Raises:
@@ -202,7 +202,7 @@ class ClusteringAAE(AAE):
     def abilities(self):
         return (*super().abilities(), "classify")
 
-    def classify(self, x) -> tf.Tensor:
+    def classify(self, x: Array) -> tf.Tensor:
         """q(y | x), probabilities `[B, K]`, for images `x[B, H, W, C]` in [0, 1]."""
         return self._codes(x)[:, : self.num_classes]
 

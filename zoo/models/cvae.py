@@ -10,6 +10,7 @@ Notes:
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -25,6 +26,7 @@ from zoo.distributions import (
     Prior,
     by_name,
 )
+from zoo.model import Array
 from zoo.models import elbo
 from zoo.models.predictor import completion
 from zoo.models.vae import VAE, vae
@@ -156,7 +158,9 @@ class CVAE(VAE):
     def log_prob_method(self):
         return "importance sampling" if self.alpha > 0 else "Monte Carlo"
 
-    def log_prob(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
+    def log_prob(
+        self, x: Array, num_samples: int = 100, y: Any = None, seed: Any = None
+    ) -> tf.Tensor:
         """log p(x | y) `[B]` in nats, estimated with `num_samples` importance samples.
 
         The draws are from q(z | x, y), or from the prior if alpha = 0. With a `Completion`, the
@@ -166,7 +170,9 @@ class CVAE(VAE):
             return self.log_prob_from_prior(x, num_samples, y, seed)
         return super().log_prob(x, num_samples, y, seed)
 
-    def log_prob_from_prior(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
+    def log_prob_from_prior(
+        self, x: Array, num_samples: int = 100, y: Any = None, seed: Any = None
+    ) -> tf.Tensor:
         """log p(x | y) `[B]` by plain Monte Carlo: log (1/K) sum_k p(x | z_k, y), z_k ~ p(z | y).
 
         This is the paper's "MC". As with importance sampling, the estimate of p(x | y) is unbiased,

@@ -92,7 +92,9 @@ def with_free_bits(q: tfd.Distribution, p: tfd.Distribution, free_bits: float) -
     return tf.reduce_sum(tf.where(total / count > free_bits, rates, free_bits), -1)
 
 
-def importance_sampled(model: Any, x, y, q, num_samples, seed=None) -> tf.Tensor:
+def importance_sampled(
+    model: Any, x: tf.Tensor, y: Any, q: tfd.Distribution, num_samples: int, seed: Any = None
+) -> tf.Tensor:
     """log p(x) `[B]` by importance sampling from `q`: log (1/K) sum_k p(x, z_k) / q(z_k).
 
     In expectation the estimate is a lower bound, which rises to log p(x) as K grows (Burda et al.,
@@ -115,7 +117,9 @@ def importance_sampled(model: Any, x, y, q, num_samples, seed=None) -> tf.Tensor
     return tf.ensure_shape(estimate, x.shape[:1])
 
 
-def log_mean_weight(log_weight: Callable, rows, num_samples, seed=None) -> tf.Tensor:
+def log_mean_weight(
+    log_weight: Callable, rows: int | tf.Tensor, num_samples: int, seed: Any = None
+) -> tf.Tensor:
     """log (1/K) sum_k exp(log_weight(seed_k)), `[rows]`, of K = `num_samples` draws.
 
     Args:

@@ -5,6 +5,7 @@ Kim and Mnih, "Disentangling by Factorising", 2018. https://arxiv.org/abs/1802.0
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -102,7 +103,7 @@ class FactorVAE(VAE):
         }, terms.reported() | {"total_correlation": log_ratio}
 
 
-def permute_dims(z, seed) -> tf.Tensor:
+def permute_dims(z: tf.Tensor, seed: Any) -> tf.Tensor:
     """Permutes the values of each dimension of `z[B, D]` over the batch: Algorithm 1 of the paper.
 
     This keeps the distribution of each dimension and removes the dependence between dimensions.

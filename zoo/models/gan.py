@@ -106,7 +106,9 @@ class GAN(GenerativeModel):
             Round(self.generator_objective),
         ]
 
-    def discriminator_objective(self, x, y, seed, training):
+    def discriminator_objective(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> tuple[dict, dict]:
         z_seed, real_seed, fake_seed = tfp.random.split_seed(seed, 3)
         real_noise_seed, fake_noise_seed, point_seed = tfp.random.split_seed(_second(seed), 3)
         real = self._with_noise(x, real_noise_seed)
@@ -130,7 +132,9 @@ class GAN(GenerativeModel):
             terms["penalty"] = penalty
         return {"discriminator": loss}, terms
 
-    def generator_objective(self, x, y, seed, training):
+    def generator_objective(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> tuple[dict, dict]:
         fake = self._with_noise(self._generate(x, y, seed, training), _second(seed))
         fake_logits = networks.logits(self.discriminator, fake, y, training)
         return {"generator": self.adversarial_loss.generator(fake_logits)}, {}

@@ -6,6 +6,7 @@ The model is a `VAE` with a `HierarchicalPosterior` and a `HierarchicalPrior`.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -103,7 +104,7 @@ def two_layers(latent_dims: Sequence[int]) -> tuple[int, int]:
     return latent_dims[0], latent_dims[1]
 
 
-def top_prior(dim: int, image_shape: Sequence[int], prior: str = "normal", **sizes):
+def top_prior(dim: int, image_shape: Sequence[int], prior: str = "normal", **sizes: Any) -> Any:
     """The prior of the top layer, by name. `sizes` are the options `prior_...` of the builder."""
     if prior == "vamp":
         raise ValueError(

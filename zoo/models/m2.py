@@ -8,6 +8,7 @@ M1 is in `zoo.models.m1`, M1+M2 in `zoo.models.m1_m2`.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,7 +27,7 @@ from zoo.distributions import (
     kl,
     need_density,
 )
-from zoo.model import GenerativeModel, as_images, as_seed
+from zoo.model import Array, GenerativeModel, as_images, as_seed
 from zoo.models.aae import check_classes
 from zoo.models.elbo import log_mean_weight
 
@@ -224,7 +225,9 @@ class M2(GenerativeModel):
         accuracy = tf.cast(tf.argmax(log_q_labelled, -1, tf.int32) == y, tf.float32)
         return {"vae": loss}, {"distortion": distortion, "rate": rate, "accuracy": accuracy}
 
-    def labelled_bound(self, x, y, seed, training) -> tuple[tf.Tensor, tf.Tensor]:
+    def labelled_bound(
+        self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """L(x, y) as its two terms, distortion and rate, in nats.
 
         Args:
@@ -242,7 +245,9 @@ class M2(GenerativeModel):
         distortion = -self._log_likelihood(p, repeat_for_labels(x, y))
         return distortion, kl(q, self.prior(y), z) + math.log(self.num_classes)
 
-    def unlabelled_bound(self, x, log_q, seed, training) -> tuple[tf.Tensor, tf.Tensor]:
+    def unlabelled_bound(
+        self, x: tf.Tensor, log_q: tf.Tensor, seed: tf.Tensor, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """U(x) as its two terms, distortion and rate, in nats.
 
         Args:
@@ -304,14 +309,14 @@ class M2(GenerativeModel):
 
     # Inference ---------------------------------------------------------------------------------
 
-    def codes(self, x) -> tf.Tensor:
+    def codes(self, x: Any) -> tf.Tensor:
         """The input of classifier and posterior for images `x[B, H, W, C]`, outside of training."""
         return self._images(x)
 
     def abilities(self) -> tuple[str, ...]:
         return (*super().abilities(), "classify")
 
-    def classify(self, x) -> tf.Tensor:
+    def classify(self, x: Array) -> tf.Tensor:
         """q(y | x), probabilities `[B, C]`, for images `x[B, H, W, C]` in [0, 1]."""
         return tf.exp(self._log_q(self.codes(x), False))
 
@@ -355,7 +360,9 @@ class M2(GenerativeModel):
             y = tf.argmax(self.classify(np.asarray(a)[None])[0], output_type=tf.int32)
         return super().interpolate(a, b, n, spherical, y)
 
-    def log_prob(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
+    def log_prob(
+        self, x: Array, num_samples: int = 100, y: Any = None, seed: Any = None
+    ) -> tf.Tensor:
         """log p(x | y), or log p(x) if the label is missing, `[B]` in nats.
 
         log p(x) is log sum_y p(y) p(x | y), with an exact sum over classes. Each p(x | y) is
@@ -419,17 +426,17 @@ class M2(GenerativeModel):
         return f"A label is an int below {self.num_classes}, the number of classes."
 
 
-def joined(x):
+def joined(x: Any) -> tf.Tensor:
     """Both streams in one tensor, unlabelled rows first. One stream is returned unchanged."""
     return tf.concat(x[::-1], 0) if isinstance(x, tuple) else x
 
 
-def row_count(x):
+def row_count(x: tf.Tensor) -> Any:
     """The number of rows: an int if it is static, else a tensor."""
     return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
 
 
-def repeat_for_labels(x, y):
+def repeat_for_labels(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """`x[B, ...]` repeated for each of the K labels `y[K * B]` of a row: `[K * B, ...]`."""
     times = tf.shape(y)[0] // tf.shape(x)[0]
     return tf.tile(x, tf.concat([[times], tf.ones([tf.rank(x) - 1], tf.int32)], 0))

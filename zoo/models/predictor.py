@@ -6,6 +6,7 @@ Generative Models", 2015, section 5. https://papers.nips.cc/paper/5775
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,7 +14,7 @@ import tensorflow as tf
 from zoo import networks
 from zoo.config import choices
 from zoo.distributions import Completion, by_name
-from zoo.model import GenerativeModel, as_images
+from zoo.model import Array, GenerativeModel, as_images
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -69,7 +70,9 @@ class Predictor(GenerativeModel):
         y = self.condition_for(z, y, 2)
         return as_images(self.likelihood(y, y).mean())
 
-    def log_prob(self, x, num_samples: int = 1, y=None, seed=None) -> tf.Tensor:
+    def log_prob(
+        self, x: Array, num_samples: int = 1, y: Any = None, seed: Any = None
+    ) -> tf.Tensor:
         """The exact log p(hidden part | y), `[B]` in nats.
 
         `num_samples` and `seed` have no effect.

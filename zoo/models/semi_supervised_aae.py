@@ -83,7 +83,9 @@ class SemiSupervisedAAE(ClusteringAAE):
         """
         check_classes(self, data, self.num_classes)
 
-    def classification_objective(self, x, y, seed, training):
+    def classification_objective(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> tuple[dict, dict]:
         """The cross-entropy of the labelled stream, or of the labelled images of one stream."""
         x_labelled, x_unlabelled = x if isinstance(x, tuple) else (x, None)
         images = x_labelled

@@ -7,15 +7,19 @@ Rezende et al., "Stochastic Backpropagation and Approximate Inference in Deep Ge
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from zoo.config import extends
 from zoo.distributions import Conditional, Prior, kl, need_density
-from zoo.model import GenerativeModel
+from zoo.model import Array, GenerativeModel
 from zoo.models import elbo
 from zoo.schedules import Schedule, check_weight, value_at
+
+tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -92,7 +96,7 @@ class VAE(GenerativeModel):
         terms = self.elbo_terms(x, y, seed, training)
         return {"vae": terms.distortion + terms.charged_rate}, terms.reported()
 
-    def elbo_terms(self, x, y, seed, training) -> elbo.Terms:
+    def elbo_terms(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> elbo.Terms:
         """The terms of the bound, for subclasses whose objectives extend the bound."""
         q, z = self.draw(x, y, seed, training)
         p = self.prior(y, training=training)
@@ -103,20 +107,24 @@ class VAE(GenerativeModel):
             charged = elbo.with_free_bits(q, p, self.free_bits)
         return elbo.Terms(q, p, z, distortion, rate, self.charge(charged, training))
 
-    def draw(self, x, y, seed, training):
+    def draw(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> tuple[tfd.Distribution, tf.Tensor]:
         """q(z | x), and `num_samples` draws from it, `[K, B, D]`."""
         q = self.posterior(x, y, training=training)
         return q, q.sample(self.num_samples, seed=seed)
 
-    def charge(self, rate, training):
+    def charge(self, rate: tf.Tensor, training: bool) -> tf.Tensor:
         """The term `[B]` that replaces the rate in the loss: by default the weighted rate."""
         return self.weight_of_rate(training) * rate
 
-    def weight_of_rate(self, training):
+    def weight_of_rate(self, training: bool) -> Any:
         """`rate_weight` at the current step in training, and 1 in evaluation."""
         return value_at(self.rate_weight, self.step) if training else 1.0
 
-    def log_prob(self, x, num_samples: int = 100, y=None, seed=None) -> tf.Tensor:
+    def log_prob(
+        self, x: Array, num_samples: int = 100, y: Any = None, seed: Any = None
+    ) -> tf.Tensor:
         """log p(x) `[B]` in nats, estimated with `num_samples` importance samples from q(z | x).
 
         See `zoo.models.elbo.importance_sampled`. For many samples, call this method in a

@@ -25,7 +25,7 @@ from zoo.distributions import (
     need_density,
     refuse_learned,
 )
-from zoo.model import GenerativeModel, Round
+from zoo.model import Array, GenerativeModel, Round
 from zoo.models.gan import check_bounded
 from zoo.models.parts import posterior_and_prior
 
@@ -259,7 +259,7 @@ class VAEGAN(GenerativeModel):
                 spec = tf.TensorSpec(network.inputs[1].shape, network.inputs[1].dtype)
         return spec
 
-    def attribute_vectors(self, x, y) -> np.ndarray:
+    def attribute_vectors(self, x: Array, y: Array) -> np.ndarray:
         """The direction of each attribute in latent space, `[A, D]`.
 
         See `zoo.models.attribute_vectors`.
@@ -279,7 +279,7 @@ def _repeated(y, times):
     return None if y is None else tf.concat([tf.convert_to_tensor(y)] * times, 0)
 
 
-def attribute_vectors(z, y) -> np.ndarray:
+def attribute_vectors(z: Array, y: Array) -> np.ndarray:
     """The direction of each attribute in latent space: `[A, D]`.
 
     A direction is the mean latent of the images with the attribute, minus the mean latent of the

@@ -124,7 +124,7 @@ class WAEGAN(GenerativeModel):
             {"cost": cost, "penalty": penalty},
         )
 
-    def latent_logits(self, z, y=None, training: bool = False) -> tf.Tensor:
+    def latent_logits(self, z: tf.Tensor, y: Any = None, training: bool = False) -> tf.Tensor:
         """The logits `[B]` of latents `z[B, D]`, including log p(z) if `prior_aware` is set."""
         logits = networks.logits(self.discriminator, z, y, training)
         return logits + self.prior(y).log_prob(z) if self.prior_aware else logits
