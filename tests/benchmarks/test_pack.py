@@ -234,9 +234,11 @@ def test_reused_runs_are_packed_from_their_folders(comparison, tmp_path):
         (shutil.rmtree, "There is no comparison in .*benchmarks.compare"),
         (lambda f: (f / "scores.json").unlink(), "is not finished.* Run its command again"),
         (lambda f: change_scores(f, lambda s: s.pop("runs")), "is not finished"),
-        (lambda f: Run(f / "runs" / "gan_digits-seed-0").best.unlink(), "are not those of"),
+        (lambda f: Run(f / "runs" / "gan_digits-seed-0").best_path.unlink(), "are not those of"),
         (
-            lambda f: shutil.copy(*(Run(f / "runs" / f"gan_digits-seed-{i}").best for i in (1, 0))),
+            lambda f: shutil.copy(
+                *(Run(f / "runs" / f"gan_digits-seed-{i}").best_path for i in (1, 0))
+            ),
             "are not those of .*best.keras",
         ),
     ],
@@ -302,5 +304,5 @@ def test_the_card_reports_a_failed_seed(copy, tmp_path):
 def test_a_model_built_on_another_run_is_refused_before_anything_is_written(copy):
     config = presets.get("m1_m2_digits")
     Run(copy / "runs" / "gan_digits-seed-0").write_config(config)
-    with pytest.raises(ValueError, match="'m1_m2_digits' stands on that of another run"):
+    with pytest.raises(ValueError, match="'m1_m2_digits' contains the model of another run"):
         pack.choose(copy, scores_of(copy))

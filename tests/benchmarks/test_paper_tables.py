@@ -155,7 +155,7 @@ def test_rows_of_other_settings_are_not_reused(record):
 
 
 def test_an_invalid_setting_writes_nothing(tmp_path):
-    with pytest.raises(ValueError, match="no 'latent_dims'"):
+    with pytest.raises(ValueError, match="no setting 'latent_dims'"):
         tables.reproduce(small(), 1.0, tmp_path / "new", settings=("latent_dims=3",))
     with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
         tables.reproduce(small(), 1.0, tmp_path / "new", settings=("batch_size=0",))
