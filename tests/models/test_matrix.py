@@ -217,7 +217,7 @@ def rows(name):
         }
         if row.get("posterior") in ("implicit", "noise_basis"):  # Perceptrons without a condition
             row["network"] = "mlp"
-            row |= {"condition": None} if "condition" in row else {}
+            row |= {"condition": "none"} if "condition" in row else {}
         if row.get("discriminator") == "projection":
             row["condition"] = "label"
         if (row.get("posterior"), row.get("prior")) in FAILS_TOGETHER:

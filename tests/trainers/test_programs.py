@@ -518,7 +518,7 @@ TF_CONFIG = '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker",
         (
             ["--preset=gan_digits"]
             + [f"--set=optimizers.generator.{s}" for s in ("name=rmsprop", "beta_1=0.9")],
-            "takes no 'beta_1'. It takes: learning_rate, rho",
+            "has no setting 'beta_1'. It has: learning_rate, rho",
         ),
         (["--batch_size=5000"], "batch of 5000 is larger than the training set of 1000"),
         (["--batch_size=0"], "`batch_size` must be at least 1"),
@@ -693,7 +693,7 @@ def test_an_output_in_use_is_not_changed(program, vae, tmp_path):
 
 def test_a_model_file_requires_flags_for_data_and_output(vae, root, images):
     model, output = f"--run={vae[0]}/model.keras", f"--output={root}/nowhere.png"
-    assert "pass --dataset" in error_message(run("evaluate", model, output))
+    assert "use --dataset" in error_message(run("evaluate", model, output))
     assert "pass --images" in error_message(run("interpolate", model, output, "--between=images"))
     assert "--output is required" in error_message(run("sample", model))
     one = f"--images={images}/00.png"
