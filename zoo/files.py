@@ -25,8 +25,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     Example:
         >>> with zoo.files.replacing("scores.csv") as partial:
-        ...     partial.write_text("epoch,loss")
-        16
+        ...     _ = partial.write_text("epoch,loss")
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

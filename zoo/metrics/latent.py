@@ -115,7 +115,7 @@ def aggregate_posterior(
     Example:
         >>> model = zoo.presets.build(zoo.presets.get("vae_digits"), (8, 8, 1))
         >>> zoo.metrics.aggregate_posterior(model, np.ones((3, 8, 8, 1), "float32")).shape
-        (3, 16)
+        (3, 8)
     """
     if not hasattr(model, "posterior"):
         raise ValueError(
