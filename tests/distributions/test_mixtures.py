@@ -306,7 +306,7 @@ def test_a_saved_vamp_prior_uses_the_loaded_models_encoder(tmp_path):
 
 def test_pseudo_inputs_stay_within_the_unit_interval_and_can_leave_its_ends():
     model = vamp_vae(8)
-    model.compile(keras.optimizers.SGD(5.0))
+    model.compile(keras.optimizers.SGD(1.0))
     x = np.round(np.random.default_rng(0).uniform(size=(8, 2, 2, 1))).astype(np.float32)
     model.prior.initialize(x)
     recorded = []
