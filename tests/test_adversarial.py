@@ -482,7 +482,7 @@ def test_losses_without_labels_refuse_label_options(name):
 
 def test_every_loss_is_rebuilt_from_its_config():
     v = tf.constant([-1.5, 0.0, 2.0])
-    for name in zoo.adversarial._LOSSES:
+    for name in zoo.adversarial.LOSSES:
         loss = adversarial_loss(name)
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
         for role in ("real", "fake", "generator"):

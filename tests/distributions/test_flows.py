@@ -12,7 +12,6 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import zoo
-from zoo.distributions import by_name
 from zoo.distributions import flow_posteriors as flows
 
 tfd, tfb = tfp.distributions, tfp.bijectors
@@ -569,12 +568,12 @@ def test_flows_are_restored_from_their_config(part):
         (lambda: zoo.PlanarNormal(2).num_params(3), "vectors of 2 values"),
         (lambda: zoo.PlanarNormal(2)(tf.zeros([1, 7]), 1), "takes 44 parameters"),
         (lambda: zoo.InverseAutoregressiveNormal(2)(tf.zeros([1, 7]), 1), "takes 36 parameters"),
-        (lambda: by_name.posterior_family("iff", 2), "Did you mean 'iaf'"),
-        (lambda: by_name.posterior_family("normal", 2, steps=3), "posterior_steps=3"),
-        (lambda: by_name.posterior_family("planar", 2, hidden=(3,)), "posterior_hidden"),
-        (lambda: by_name.latent_prior("real_nvp", 2, SHAPE), "Did you mean 'realnvp'"),
-        (lambda: by_name.latent_prior("normal", 2, SHAPE, components=3), "prior_components=3"),
-        (lambda: by_name.latent_prior("vamp", 2, SHAPE, steps=3), "prior_steps=3"),
+        (lambda: vae_of("iff"), "Did you mean 'iaf'"),
+        (lambda: vae_of("normal", posterior_steps=3), "posterior_steps=3"),
+        (lambda: vae_of("planar", posterior_hidden=(3,)), "posterior_hidden"),
+        (lambda: vae_of(prior="real_nvp"), "Did you mean 'realnvp'"),
+        (lambda: vae_of(prior="normal", prior_components=3), "prior_components=3"),
+        (lambda: vae_of(prior="vamp", prior_steps=3), "prior_steps=3"),
         (lambda: vae_of("planar", "vamp"), "has a density only at its own draws"),
     ],
 )
@@ -583,23 +582,27 @@ def test_invalid_arguments_raise(make, message):
         make()
 
 
-@pytest.mark.parametrize("build", ["mlp", "conv"])
-def test_builders_pass_names_and_sizes_to_the_parts(build):
-    make = getattr(zoo.models.vae, f"vae_{build}")
-    narrow = {"hidden": (8,)} if build == "mlp" else {"filters": (3,), "hidden": 8}
-    model = make(SHAPE, 3, **narrow, posterior="iaf", posterior_steps=3, posterior_hidden=(5, 6),
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_builders_pass_names_and_sizes_to_the_parts(network):
+    make = zoo.models.vae
+    narrow = {"network": network, "hidden": (8,)} | ({"filters": (3,)} if network == "conv" else {})
+    model = make(SHAPE, latent_dim=3, **narrow, posterior="iaf", posterior_steps=3, posterior_hidden=(5, 6),
                  prior="maf", prior_steps=1, prior_hidden=(7,))  # fmt: skip
     q, p = model.posterior.family, model.prior
     assert (type(q).__name__, q.dim, q.steps, q.hidden) == (
         "InverseAutoregressiveNormal", 3, 3, (5, 6))  # fmt: skip
     assert (type(p).__name__, p.dim, p.steps, p.hidden) == ("MAFPrior", 3, 1, (7,))
-    model = make(SHAPE, 3, **narrow, posterior="full_covariance", prior="vamp", prior_components=4)
+    model = make(
+        SHAPE, latent_dim=3, **narrow, posterior="full_covariance", prior="vamp", prior_components=4
+    )
     assert isinstance(model.posterior.family, zoo.FullCovarianceNormal)
     assert model.prior.pseudo_inputs.shape == (4, *SHAPE)
-    model = make(SHAPE, 3, **narrow, posterior="planar", prior="mixture", prior_components=4)
+    model = make(
+        SHAPE, latent_dim=3, **narrow, posterior="planar", prior="mixture", prior_components=4
+    )
     assert isinstance(model.posterior.family, zoo.PlanarNormal)
     assert model.posterior.network.output_shape == (None, 2 * 3 + 8 * 7)
     assert model.prior.loc.shape == (4, 3)
-    plain = make(SHAPE, 3, **narrow)
+    plain = make(SHAPE, latent_dim=3, **narrow)
     assert isinstance(plain.posterior.family, zoo.DiagonalNormal)
     assert isinstance(plain.prior, zoo.StandardNormal)
