@@ -13,6 +13,7 @@ import tensorflow as tf
 from zoo.adversarial import AdversarialLoss
 from zoo.config import extends
 from zoo.distributions import Conditional, Part
+from zoo.interfaces import LOGIT, Interface
 from zoo.models.aae import AAE
 from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, parts
 
@@ -116,7 +117,7 @@ class DimensionReductionAAE(ClusteringAAE):
             adversarial_loss,
             **kwargs,
         )
-        expected = (prior.categories, int(prior.style().event_shape[-1]))
+        expected = (prior.categories, prior.style.event_shape[-1])
         if (heads.categories, heads.dim) != expected:
             raise ValueError(
                 f"Expected {expected[0]} heads with the {expected[1]} dimension(s) of the style. "
@@ -127,6 +128,16 @@ class DimensionReductionAAE(ClusteringAAE):
     def players(self):
         own = super().players()
         return own | {"autoencoder": [*own["autoencoder"], self.heads]}
+
+    def interfaces(self):
+        own, dim = super().interfaces(), self.heads.dim
+        code = (self.num_classes + dim,)
+        return own | {
+            "posterior": own["posterior"]._replace(returns=(code,)),
+            "prior": own["prior"]._replace(returns=(code,)),
+            "likelihood": own["likelihood"]._replace(takes=((dim,),)),
+            "discriminator": Interface(((dim,),), (LOGIT,)),
+        }
 
     @property
     def latent_dim(self):
