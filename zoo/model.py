@@ -149,7 +149,7 @@ class GenerativeModel(FromArguments, keras.Model):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
-            cls.__init__ = _with_check(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = _with_check(cls.__init__)
 
     def __init__(self, seed: int = 0, **kwargs):
         # Each network has its own precision; images, losses and densities are float32.
@@ -205,7 +205,7 @@ class GenerativeModel(FromArguments, keras.Model):
         for name in ("posterior", "encoder", "discriminator"):
             if (part := getattr(self, name, None)) is not None:
                 if (shape := interfaces.context_shape(part)) is not None:
-                    return shape
+                    return tuple(shape)  # type: ignore[return-value]
                 break
         # A posterior of the user may not know its shapes.
         if (shape := getattr(getattr(self, "likelihood", None), "event_shape", None)) is not None:
@@ -991,7 +991,7 @@ def _with_check(init):
             interfaces.check(self)
 
     # Keras reads the signature from the function itself, without `__wrapped__`.
-    __init__.__signature__ = inspect.signature(init)  # type: ignore[attr-defined]
+    __init__.__signature__ = inspect.signature(init)
     return __init__
 
 

@@ -541,7 +541,10 @@ def parts():
     ("make", "message"),
     [
         (lambda: zoo.AVB(*parts(), discriminator_steps=0), r"at least 1\. Received: 0"),
-        (lambda: zoo.AVB(*parts()[:3], zoo.networks.mlp(3, 1)), "a network with 1 inputs"),
+        (
+            lambda: zoo.AVB(*parts()[:3], zoo.networks.mlp(3, 1)),
+            r"Received: a network from \[B, 3\] to",
+        ),
         (
             lambda: zoo.AVB(*parts()[:2], zoo.MixturePrior(LATENTS, 2), parts()[3]),
             r"of an AVB.*Received: a MixturePrior",

@@ -80,7 +80,7 @@ class CategoryAndStyle(Prior):
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        (dim,) = self.style.event_shape
+        (dim,) = self.style().event_shape
         return (self.categories + dim,)
 
     def call(self, y=None):

@@ -117,7 +117,7 @@ class DimensionReductionAAE(ClusteringAAE):
             adversarial_loss,
             **kwargs,
         )
-        expected = (prior.categories, prior.style.event_shape[-1])
+        expected = (prior.categories, int(prior.style().event_shape[-1]))
         if (heads.categories, heads.dim) != expected:
             raise ValueError(
                 f"Expected {expected[0]} heads with the {expected[1]} dimension(s) of the style. "
