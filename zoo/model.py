@@ -80,7 +80,8 @@ class GenerativeModel(FromArguments, keras.Model):
     one of `posterior` (a `Conditional`), `encoder` and `discriminator` (networks whose first inputs
     are images); otherwise it also defines `decode` and `image_shape`. A model with a `prior` can
     sample. Networks are built before the model is constructed, so that all shapes are known and no
-    training step creates a variable.
+    training step creates a variable. The constructor refuses parts that do not fit together: a
+    subclass with other networks adds them to `interfaces`.
 
     The class guarantees three things for every model:
 
