@@ -768,7 +768,7 @@ def test_signatures_that_a_format_does_not_support_are_refused(
 def test_onnx_without_its_packages_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(zoo.export, "_module", pytest.fail)
-    with pytest.raises(ValueError, match="needs the packages.*pip install tf2onnx onnx"):
+    with pytest.raises(ValueError, match=r"needs the packages.*pip install tf2onnx onnx"):
         export(small(), tmp_path / "1", format="onnx")
     assert list(tmp_path.iterdir()) == []
 
