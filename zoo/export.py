@@ -373,7 +373,7 @@ def _prior(prior):
     def value(name):
         argument = getattr(prior, name)
         if argument is None:  # A default that the distribution has computed.
-            argument = getattr(distribution, name)
+            argument = getattr(distribution, name, None)
         if isinstance(argument, Prior):
             return _prior(argument)
         return keras.saving.serialize_keras_object(
