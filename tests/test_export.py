@@ -1,9 +1,10 @@
-"""SavedModels, in processes that import only TensorFlow."""
+"""Exports: SavedModels in processes that import only TensorFlow, TFLite, ONNX."""
 
 import json
 import os
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -293,7 +294,7 @@ values, refused = {}, {}
 for path in sorted(p.parent for p in folder.glob("*/saved_model.pb")):
     served = tf.saved_model.load(str(path))
     for name, signature in served.signatures.items():
-        spec = json.loads((path / "abilities.json").read_text())[name]
+        spec = json.loads((path / "abilities.json").read_text())["signatures"][name]
         batch = {k: tf.constant(given[k] if k in given else inputs[k + str(s["shape"][-1])])
                  for k, s in spec["inputs"].items()}
         ((output, value),) = signature(**batch).items()
@@ -391,7 +392,7 @@ def test_the_server_imports_only_tensorflow(served):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_server_returns_the_results_of_the_model(name, exported, inputs, served):
-    model, description = exported[1][name], exported[2][name]
+    model, description = exported[1][name], exported[2][name]["signatures"]
     z = inputs[f"z{model.latent_dim}"]
     with model.averaged_weights() if name == AVERAGED else model.best_weights():
         for ability in ("encode", "decode", "reconstruct", "classify"):
@@ -446,7 +447,7 @@ def test_samples_have_the_moments_of_the_model(tmp_path):
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_log_prob_matches_the_estimate_of_the_model(name, exported, inputs, served):
-    model, description = exported[1][name], exported[2][name]
+    model, description = exported[1][name], exported[2][name]["signatures"]
     y = condition(model, inputs) if "y" in description["log_prob"]["inputs"] else {}
     estimate = tf.function(
         lambda seed: model.log_prob(tf.constant(inputs["x"]), 200, seed=seed, **y)
@@ -469,32 +470,88 @@ def test_the_export_describes_its_signatures(name, exported, inputs):
     folder, models, descriptions = exported
     model, description, given = models[name], descriptions[name], inputs
     assert json.loads((folder / name / "abilities.json").read_text()) == description
-    assert description.keys() == {*model.abilities(), "serving_default"}
-    image = {"shape": [None, *SIZE], "dtype": "float32"}
-    latent = {"shape": [None, model.latent_dim], "dtype": "float32"}
-    count, number = {"shape": [], "dtype": "int32"}, {"shape": [None], "dtype": "float32"}
+    signatures = description["signatures"]
+    assert signatures.keys() == {*model.abilities(), "serving_default"}
+
+    def tensor(*shape, dtype="float32", range=None):
+        return {"shape": list(shape), "dtype": dtype, "range": range}
+
+    images = tensor(None, *SIZE, range=[0.0, 1.0])
+    latents = tensor(None, model.latent_dim)
+    count, draws = (tensor(dtype="int32", range=[low, None]) for low in (0, 1))
+    classes = tensor(None, 10, range=[0.0, 1.0])
     expected = {
-        "encode": ({"x": image}, {"z": latent}),
-        "decode": ({"z": latent}, {"x": image}),
-        "reconstruct": ({"x": image}, {"x": image}),
-        "sample": ({"n": count}, {"x": image}),
-        "log_prob": ({"x": image, "num_samples": count}, {"log_prob": number}),
-        "classify": ({"x": image}, {"probabilities": {"shape": [None, 10], "dtype": "float32"}}),
+        "encode": ({"x": images}, {"latents": latents}),
+        "decode": ({"z": latents}, {"images": images}),
+        "reconstruct": ({"x": images}, {"images": images}),
+        "sample": ({"n": count}, {"images": images}),
+        "log_prob": ({"x": images, "num_samples": draws}, {"log_prob": tensor(None)}),
+        "classify": ({"x": images}, {"probabilities": classes}),
     }
+    assert description["images"] == tensor(*SIZE, range=[0.0, 1.0])
+    taken = {}
+    for y in condition(model, given).values():
+        label = y.ndim == 1
+        lowest = -1 if model.condition_is_optional else 0
+        taken["y"] = tensor(
+            None, *y.shape[1:], dtype=y.dtype.name, range=[lowest, 9] if label else None
+        )
+        assert description["condition"] == taken["y"] | {
+            "classes": 10 if label else None,
+            "optional": model.condition_is_optional,
+        }
     without = ("classify", *WITHOUT_CONDITION.get(name, ()))
     for ability in model.abilities():
         inputs, outputs = expected[ability]
-        if ability not in without:
-            inputs = inputs | {
-                name: {"shape": [None, *y.shape[1:]], "dtype": y.dtype.name}
-                for name, y in condition(model, given).items()
-            }
-        assert description[ability] == {"inputs": inputs, "outputs": outputs}
+        inputs = inputs if ability in without else inputs | taken
+        assert signatures[ability] == {"inputs": inputs, "outputs": outputs}
+
+
+NORMAL = {"family": "StandardNormal", "parameters": {"dim": 3}, "dim": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "prior"),
+    [
+        ("vae", NORMAL),
+        ("autoencoder", None),
+        ("vae_flows", {"family": "RealNVPPrior", "parameters": None, "dim": 3}),
+        (
+            "gan_critic",
+            {
+                "family": "UniformOnSphere",
+                "parameters": {"dim": 3, "radius": 3**0.5},
+                "dim": 3,
+            },
+        ),
+        (
+            "aae_petals",
+            {
+                "family": "NormalPetals",
+                "parameters": {"components": 10, "shift": 1.4, "scales": [0.5, 0.1]},
+                "dim": 2,
+            },
+        ),
+        (
+            "clustering_aae",
+            {
+                "family": "CategoryAndStyle",
+                "parameters": {
+                    "categories": 10,
+                    "style": {"family": "StandardNormal", "parameters": {"dim": 2}},
+                },
+                "dim": 12,
+            },
+        ),
+    ],
+)
+def test_the_export_describes_the_prior(name, prior, exported):
+    assert exported[2][name]["prior"] == prior
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_images_of_another_shape_are_refused(name, exported, served):
-    for ability, description in exported[2][name].items():
+    for ability, description in exported[2][name]["signatures"].items():
         if "x" in description["inputs"]:
             assert "[?,8,8,1]" in served[2]["refused"][f"{name}/{ability}"]
 
@@ -509,7 +566,7 @@ def test_unused_variables_are_not_written(exported):
 
 def test_saved_model_cli_runs_the_signatures(exported, inputs, served, tmp_path):
     folder, _, _ = exported
-    np.save(tmp_path / "images.npy", inputs["x"])
+    np.save(tmp_path / "input.npy", inputs["x"])
     cli = ("-m", "tensorflow.python.tools.saved_model_cli")
     model = ("--dir", folder / "vae")
     shown = start(*cli, "show", *model, "--all")
@@ -520,15 +577,17 @@ def test_saved_model_cli_runs_the_signatures(exported, inputs, served, tmp_path)
         *model,
         *asked,
         "--signature_def=encode",
-        f"--inputs=x={tmp_path / 'images.npy'}",
+        f"--inputs=x={tmp_path / 'input.npy'}",
     )
     sampled = start(*cli, "run", *model, *asked, "--signature_def=sample", "--input_exprs=n=3")
     text = finish(shown)
     for name in ("encode", "decode", "reconstruct", "sample", "log_prob", "serving_default"):
         assert f"signature_def['{name}']" in text
     finish(encoded), finish(sampled)
-    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), served[0]["vae/encode"], atol=1e-5)
-    assert np.load(tmp_path / "x.npy").shape == (3, *SIZE)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "latents.npy"), served[0]["vae/encode"], atol=1e-5
+    )
+    assert np.load(tmp_path / "images.npy").shape == (3, *SIZE)
 
 
 def test_zero_samples_are_refused(exported, inputs):
@@ -617,3 +676,117 @@ def test_the_export_does_not_change_the_model(tmp_path, digits):
     for value, variable in zip(before, model.variables, strict=True):
         np.testing.assert_array_equal(value, variable)
     model.fit(digits[:20], verbose=0)
+
+
+# Other formats --------------------------------------------------------------------------------
+
+# A convolutional network with batch statistics and moving averages, and conditions of each type.
+CONVERTED = ("vae_conv", "dcgan", "cvae", "cvae_quadrants", "semi_supervised_aae", "m2")
+
+
+def run_tflite(folder, name, batch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # The interpreter moves to another package.
+        interpreter = tf.lite.Interpreter(model_path=str(folder / "model.tflite"))
+    return interpreter.get_signature_runner(name)(**batch)
+
+
+def run_onnx(folder, name, batch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(folder / f"{name}.onnx"))
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, batch), strict=True))
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_other_runtimes_return_the_results_of_the_model(format, name, exported, inputs, tmp_path):
+    if format == "onnx":
+        pytest.importorskip("tf2onnx", reason="The extra `onnx` is not installed")
+    model = exported[1][name]
+    about = export(model, tmp_path / "1", format=format)
+    assert json.loads((tmp_path / "1" / "abilities.json").read_text()) == about
+    assert about["format"] == format
+    assert about["signatures"].keys() == set(model.abilities()) - {"sample", "log_prob"}
+    run = {"tflite": run_tflite, "onnx": run_onnx}[format]
+    y = condition(model, inputs)
+    for ability, signature in about["signatures"].items():
+        batch = {"x": inputs["x"], "z": inputs[f"z{model.latent_dim}"]} | y
+        batch = {key: batch[key] for key in signature["inputs"]}
+        ((output, have),) = run(tmp_path / "1", ability, batch).items()
+        assert [output] == list(signature["outputs"]) and output not in batch
+        given = {} if ability == "classify" else y
+        expected = getattr(model, ability)(next(iter(batch.values())), **given)
+        assert np.ptp(expected) > 1e-4
+        np.testing.assert_allclose(have, expected, atol=2e-6, rtol=2e-6)
+
+
+@pytest.mark.parametrize("format", ["saved_model", "tflite", "onnx"])
+def test_only_the_chosen_signatures_are_written(format, tmp_path):
+    if format == "onnx":
+        pytest.importorskip("tf2onnx", reason="The extra `onnx` is not installed")
+    about = export(small(), tmp_path / "1", signatures=["encode"], format=format)
+    names = {"encode"} | ({"serving_default"} if format == "saved_model" else set())
+    assert about["signatures"].keys() == names
+    files = {
+        "saved_model": {"saved_model.pb", "variables", "assets", "fingerprint.pb"},
+        "tflite": {"model.tflite"},
+        "onnx": {"encode.onnx"},
+    }[format]
+    assert {p.name for p in (tmp_path / "1").iterdir()} == {"abilities.json", *files}
+    if format == "saved_model":
+        served = tf.saved_model.load(str(tmp_path / "1"))
+        assert served.signatures.keys() == names and not hasattr(served, "decode")
+        # An export of one format replaces one of another.
+        export(small(), tmp_path / "1", overwrite=True, signatures=["decode"], format="tflite")
+    with pytest.raises(FileExistsError, match="which holds an export"):
+        export(small(), tmp_path / "1")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "tflite", "signatures": ["sample"]}, "no random numbers, which 'sample' needs"),
+        ({"format": "onnx", "signatures": ["decode", "log_prob"]}, "which 'log_prob' needs"),
+        ({"signatures": ["decode", "draw"]}, "are: encode, decode.*Received: decode, draw"),
+        ({"signatures": []}, "Received: no name"),
+        ({"signatures": "decode"}, "a sequence of names"),
+        ({"format": "tfjs"}, "Unknown format 'tfjs'. Available: saved_model, tflite, onnx"),
+    ],
+)
+def test_signatures_that_a_format_does_not_support_are_refused(
+    options, message, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(zoo.export, "_module", pytest.fail)  # Refused before tracing.
+    if options.get("format") == "onnx":
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    with pytest.raises(ValueError, match=message):
+        export(BUILD["vae"](SIZE, latent_dim=2, hidden=(4,)), tmp_path / "1", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_onnx_without_its_packages_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(zoo.export, "_module", pytest.fail)
+    with pytest.raises(ValueError, match=r"needs the packages.*pip install tf2onnx onnx"):
+        export(small(), tmp_path / "1", format="onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_operation_without_a_counterpart_is_refused_in_a_sentence(tmp_path, monkeypatch):
+    def convert(self):
+        raise RuntimeError("some op is not supported\n" + "details " * 100)
+
+    monkeypatch.setattr(tf.lite.TFLiteConverter, "from_saved_model", lambda *a, **k: Fails())
+    Fails = type("Fails", (), {"convert": convert})
+    with pytest.raises(ValueError, match=r"encode, decode.*'tflite'.*some op is not supported$"):
+        export(small(), tmp_path / "1", format="tflite", signatures=["encode", "decode"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_found_before_tracing(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(zoo.export, "_module", pytest.fail)
+    with pytest.raises(OSError, match=f"'{tmp_path}/file' takes no new folder: Not a directory"):
+        export(small(), tmp_path / "file" / "1")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

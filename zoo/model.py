@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo import keras_internals, networks
+from zoo import keras_internals, keras_settings, networks
 from zoo.config import FromArguments
 from zoo.distributions.part import Part
 from zoo.finite import FirstNonFinite, StopAtNonFinite
@@ -144,6 +144,7 @@ class GenerativeModel(FromArguments, keras.Model):
     """Method of `log_prob`: "importance sampling", "Monte Carlo" (from the prior), or "exact"."""
 
     def __init__(self, seed: int = 0, **kwargs):
+        keras_settings.check()
         # Each network has its own precision; images, losses and densities are float32.
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.seed = seed

@@ -535,7 +535,7 @@ def test_a_condition_of_the_prior_is_a_condition_of_the_model(kind, quadrants, t
     want = -np.mean(model.log_prob(x, 5, labels, seed=[0, 0]))
     have = zoo.metrics.negative_log_likelihood(model, x, 2000, y=labels).value
     assert have == pytest.approx(want, abs=3)
-    signatures = zoo.export.export(model, tmp_path / "served")
+    signatures = zoo.export.export(model, tmp_path / "served")["signatures"]
     takes_y = {name for name, about in signatures.items() if "y" in about["inputs"]}
     assert takes_y == {"sample", "log_prob"}
 

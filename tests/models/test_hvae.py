@@ -298,7 +298,7 @@ def test_the_model_trains_under_xla(name, digits):
 @EVERY
 def test_the_model_is_exported(name, digits, tmp_path):
     model = SMALL[name]()
-    signatures = zoo.export.export(model, tmp_path / "served")
+    signatures = zoo.export.export(model, tmp_path / "served")["signatures"]
     assert "y" not in signatures["encode"]["inputs"]
     served = tf.saved_model.load(str(tmp_path / "served"))
     x = tf.constant(digits[:3])

@@ -399,14 +399,14 @@ def test_an_exported_model_takes_minus_one_for_a_missing_label(tmp_path):
     x, z, none = tf.constant(X), tf.constant(z), tf.fill([5], -1)
 
     def decoded(y):
-        return signatures["decode"](z=z, y=tf.constant(y))["x"]
+        return signatures["decode"](z=z, y=tf.constant(y))["images"]
 
     np.testing.assert_allclose(decoded(none), model.decode(z), rtol=1e-5)
     own = model.decode(z, np.maximum(y, 0)).numpy()
     want = np.where((y < 0)[:, None, None, None], model.decode(z), own)
     np.testing.assert_allclose(decoded(y), want, rtol=1e-5)
     assert np.abs(want - own)[y < 0].max() > 1e-3
-    for name, output in (("encode", "z"), ("reconstruct", "x")):
+    for name, output in (("encode", "latents"), ("reconstruct", "images")):
         have = signatures[name](x=x, y=none)[output]
         np.testing.assert_allclose(have, getattr(model, name)(X), atol=1e-6)
     model.likelihood.network.weights[2].assign(CENTRES)

@@ -428,6 +428,18 @@ def test_the_export_of_a_run_and_of_its_file_agree(vae, root):
     assert "decode" in printed and "encode" in printed
 
 
+def test_the_export_writes_the_chosen_signatures_in_the_chosen_format(vae):
+    chosen = (f"--run={vae[0]}", "--format=tflite")
+    printed = succeed("export", *chosen, "--signatures=decode,encode")
+    folder = vae[0] / "tflite"
+    assert f"tflite with the signatures decode, encode: {folder}" in printed
+    assert {entry.name for entry in folder.iterdir()} == {"abilities.json", "model.tflite"}
+    before = files(vae[0])
+    message = error_message(run("export", *chosen, "--overwrite", "--signatures=sample"))
+    assert "no random numbers, which 'sample' needs" in message
+    assert files(vae[0]) == before
+
+
 def test_a_gan_has_samples_but_no_likelihood_and_no_reconstructions(gan):
     succeed("evaluate", f"--run={gan}", "--metrics=nll,psnr", *FEW)
     for line in lines(gan / "evaluation.jsonl")[-2:]:

@@ -5,6 +5,8 @@ import os
 import keras
 import numpy as np
 
+from zoo import keras_settings
+
 IMAGE_SHAPE = (28, 28, 1)
 DIM = 128
 
@@ -27,6 +29,7 @@ def classifier(classes: int = 10) -> keras.Model:
         >>> tuple(features.shape), tuple(logits.shape)
         ((3, 128), (3, 10))
     """
+    keras_settings.check()
     layers = keras.layers
     images = x = keras.Input(IMAGE_SHAPE)
     for filters in ((32, 32), (64, 64), (DIM,)):

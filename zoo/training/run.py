@@ -31,7 +31,7 @@ class Run:
         results.json         scores, times, versions
         evaluation.jsonl     results of `trainers.evaluate` and of evaluations during training
         features/            cached features of real images
-        saved_model/         the output of `trainers.export`
+        saved_model/         the output of `trainers.export`; also tflite/, onnx/
 
     Args:
         path: The folder.
