@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import keras
 
+from zoo.contract import as_count
+
 T = TypeVar("T")
 
 
@@ -164,12 +166,30 @@ def _checked(builder, signature, tables, defaults):
                     )
                 # The default of the base may differ, and the base would then reject this one.
                 options.pop(name, None)
+        bound = signature.bind_partial(*args, **options).arguments
+        for name, value in bound.items():
+            _check_ints(name, value, signature.parameters[name])
         return builder(*args, **options)
 
     build.__signature__ = signature
     build.choices = tables
     build.changed_defaults = defaults
     return build
+
+
+def _check_ints(name, value, parameter):
+    """Checks an option that the builder annotates as an int, or as a sequence of ints.
+
+    An option whose default is 0 may be 0.
+    """
+    least = 0 if parameter.default == 0 else 1
+    if parameter.annotation is int:
+        as_count(value, name, least)
+    elif parameter.annotation == Sequence[int]:
+        if not hasattr(value, "__iter__"):
+            raise ValueError(f"`{name}` must be a sequence of ints. Received: {value!r}.")
+        for count in value:
+            as_count(count, name, least)
 
 
 def unused_options(table: Mapping[str, Sequence[str]], used: Sequence[str]) -> list[str]:

@@ -142,6 +142,8 @@ def _function(method, name, specs):
 
     def ability(*tensors):
         arguments = dict(zip(names[1:], tensors[1:], strict=True))
+        images = tensors[0] if names[0] == "x" else None
+        method.__self__.assert_valid(images, arguments.get("y"))
         if "num_samples" in arguments:
             tf.debugging.assert_positive(
                 arguments["num_samples"], "`num_samples` must be at least 1"
