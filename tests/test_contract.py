@@ -157,8 +157,19 @@ def test_labels_of_another_form_are_refused_by_sample_and_decode(model, y):
         model.decode(np.zeros([8, 1], np.float32), y)
 
 
+def test_latents_of_another_size_or_not_finite_are_refused_by_decode():
+    for model in (small_model(), zoo.models.gan((2, 2, 1), latent_dim=1)):
+        with pytest.raises(
+            ValueError, match=r"latents of shape \[B, 1\]. Received: shape \(3, 2\)"
+        ):
+            model.decode(np.zeros([3, 2]))
+        with pytest.raises(ValueError, match="Expected finite latents"):
+            model.decode([[0.0], [np.nan]])
+        assert model.decode([[0], [1]]).shape == X[:2].shape
+
+
 def test_a_condition_is_required_of_every_source(model):
-    message = r"takes a condition: pass \(x, y\), with `y` int32 of shape \[B\]. Received: y=None"
+    message = r"takes a condition: train on \(x, y\), and pass `y`, int32 of shape \[B\]. Received: y=None"
     for data in (X, tf.data.Dataset.from_tensor_slices(X).batch(2), (x for x in [X[:2]])):
         with pytest.raises(ValueError, match=message):
             model.fit(data, verbose=0)
@@ -408,7 +419,7 @@ def small_model():
         (lambda n: zoo.schedules.LinearWarmUp(n), "steps"),
         (lambda n: zoo.metrics.classifier_score(np.eye(3), splits=n), "splits"),
         (lambda n: zoo.metrics.nearest_neighbours([[0.0]], [[1.0], [2.0]], k=n), "k"),
-        (lambda n: zoo.metrics.negative_log_likelihood(small_model(), X, n), "num_samples"),
+        (lambda n: zoo.metrics.negative_log_likelihood(small_model(), X.round(), n), "num_samples"),
         (lambda n: zoo.evaluation.images.samples(small_model(), n), "n"),
         (lambda n: zoo.datasets.load("digits").batches("train", n), "batch_size"),
         (lambda n: zoo.datasets.load("digits").arrays("test", n), "limit"),

@@ -166,10 +166,9 @@ def _checked(builder, signature, tables, defaults):
                     )
                 # The default of the base may differ, and the base would then reject this one.
                 options.pop(name, None)
-        bound = signature.bind_partial(*args, **options).arguments
-        for name, value in bound.items():
-            _check_ints(name, value, signature.parameters[name])
-        return builder(*args, **options)
+        given = signature.bind_partial(*args, **options).arguments
+        options |= {name: _ints(name, v, signature.parameters[name]) for name, v in given.items()}
+        return builder(**options)
 
     build.__signature__ = signature
     build.choices = tables
@@ -177,19 +176,19 @@ def _checked(builder, signature, tables, defaults):
     return build
 
 
-def _check_ints(name, value, parameter):
-    """Checks an option that the builder annotates as an int, or as a sequence of ints.
+def _ints(name, value, parameter):
+    """The value of an option; checked if the builder annotates it as an int or a sequence of ints.
 
-    An option whose default is 0 may be 0.
+    An option whose default is 0 may be 0. Keras does not take NumPy's ints, so they become ints.
     """
     least = 0 if parameter.default == 0 else 1
     if parameter.annotation is int:
-        as_count(value, name, least)
-    elif parameter.annotation == Sequence[int]:
+        return as_count(value, name, least)
+    if parameter.annotation == Sequence[int]:
         if not hasattr(value, "__iter__"):
             raise ValueError(f"`{name}` must be a sequence of ints. Received: {value!r}.")
-        for count in value:
-            as_count(count, name, least)
+        return tuple(as_count(count, name, least) for count in value)
+    return value
 
 
 def unused_options(table: Mapping[str, Sequence[str]], used: Sequence[str]) -> list[str]:

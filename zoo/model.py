@@ -770,7 +770,7 @@ class GenerativeModel(FromArguments, keras.Model):
         if y is None or isinstance(y, tf.NoneTensorSpec):
             if not self.condition_is_optional:
                 raise ValueError(
-                    f"A {type(self).__name__} takes a condition: pass (x, y), with `y` "
+                    f"A {type(self).__name__} takes a condition: train on (x, y), and pass `y`, "
                     f"{spec.dtype.name} of shape {_shape_of(spec, 'B')}. Received: y=None."
                 )
             return
@@ -910,6 +910,22 @@ class GenerativeModel(FromArguments, keras.Model):
         self.check_images(x)
         return tf.cast(x, tf.float32)
 
+    def _latents(self, z):
+        """Latents as float32. Raises a `ValueError` unless they are finite and of D dimensions."""
+        part = getattr(self, "likelihood", getattr(self, "generator", None))
+        network = getattr(part, "network", part)
+        z = tf.cast(z if tf.is_tensor(z) else np.asarray(z), tf.float32)
+        if isinstance(network, keras.Model):
+            dim = network.inputs[0].shape[-1]
+            if not z.shape[-1:].is_compatible_with([dim]):
+                raise ValueError(
+                    f"Expected latents of shape [B, {dim}]. Received: shape {_described(z.shape)}."
+                )
+        values = _known(z)
+        if values is not None and not np.isfinite(values).all():
+            raise ValueError("Expected finite latents. Received: NaN or infinity.")
+        return z
+
     # Inference ---------------------------------------------------------------------------------
 
     def call(self, x, training: bool = False) -> tf.Tensor:
@@ -959,7 +975,11 @@ class GenerativeModel(FromArguments, keras.Model):
         """The images `[B, H, W, C]` in [0, 1] of latents `z[B, D]`.
 
         By default the mean of the likelihood p(x | z, y), or the generator's output.
+
+        Raises:
+            ValueError: If latents are not finite or have another number of dimensions.
         """
+        z = self._latents(z)
         if hasattr(self, "likelihood"):
             return as_images(self.likelihood(z, self.condition_for(z, y, 2)).mean())
         return as_images(networks.call(self.generator, z, self.condition_for(z, y, 2)))

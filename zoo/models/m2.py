@@ -329,7 +329,7 @@ class M2(GenerativeModel):
 
     def decode(self, z, y=None) -> tf.Tensor:
         """The mean of p(x | y, z), or of p(x | z) if the label is missing: `[B, H, W, C]`."""
-        z = tf.cast(z, tf.float32)
+        z = self._latents(z)
         rows = tf.shape(z)[0]
 
         def of_all():
