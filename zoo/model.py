@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -14,6 +15,7 @@ import tensorflow_probability as tfp
 
 from zoo import keras_internals, keras_settings, networks
 from zoo.config import FromArguments
+from zoo.contract import FirstInvalid, Values, as_count, span_of
 from zoo.distributions.part import Part
 from zoo.finite import FirstNonFinite, StopAtNonFinite
 from zoo.networks import OneHot
@@ -147,7 +149,9 @@ class GenerativeModel(FromArguments, keras.Model):
         keras_settings.check()
         # Each network has its own precision; images, losses and densities are float32.
         super().__init__(**({"dtype": "float32"} | kwargs))
-        self.seed = seed
+        self.seed = as_count(seed, "seed", 0)
+        # Keras neither saves nor tracks the records.
+        self._records = _Records()
         self.step = self.add_weight(
             name="step",
             shape=(),
@@ -365,47 +369,107 @@ class GenerativeModel(FromArguments, keras.Model):
     # Training ----------------------------------------------------------------------------------
 
     def fit(self, x=None, y=None, *args, callbacks=None, **kwargs) -> keras.callbacks.History:
-        """Keras's `fit`, on arrays or a `tf.data.Dataset`, of `x` or `(x, y)`.
+        """Keras's `fit`, on arrays or batches of `x` or `(x, y)`.
 
         A model with `semi_supervised` also takes a dataset of `((x_labelled, y), x_unlabelled)`.
 
+        Arrays are checked before the first step. Of datasets, generators and `PyDataset`s, type and
+        shape are checked when a step is traced. The values of a batch are checked in its step; an
+        invalid batch stops training within a second or at the end of the epoch, before another
+        callback saves the model.
+
         Raises:
-            ValueError: If images are not floats in [0, 1] of the model's shape, if labels are
-                outside the model's classes, or if sample weights or class weights are passed.
+            ValueError: If images are not floats in [0, 1] of the model's shape, if `y` is not the
+                model's condition or is out of range, or if sample weights or class weights are
+                passed.
             NonFiniteError: If a loss or term becomes NaN or infinite.
         """
         for weights in ("sample_weight", "class_weight"):
             _refuse_weights(kwargs.get(weights), f"`{weights}`")
-        self._check_data(x, y)
+        x = self._checked_data(x, y, training=True)
         held_out = keras.utils.unpack_x_y_sample_weight(kwargs.get("validation_data"))
         _refuse_weights(held_out[2], "weights in the validation data")
-        self._check_data(held_out[0], held_out[1], "the validation data")
+        if held_out[0] is not None:
+            held_out_x = self._checked_data(held_out[0], held_out[1], "the validation data")
+            kwargs["validation_data"] = keras.utils.pack_x_y_sample_weight(held_out_x, held_out[1])
         if self.compiled:
             self.first_non_finite.reset_state()
+        self._records.training.reset()
         if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
             kwargs.setdefault("shuffle", False)  # Keras warns about its own default.
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            # The first callback, so that no other callback saves or plots non-finite results.
-            callbacks = [StopAtNonFinite(), *keras.tree.flatten(callbacks or [])]
-        return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+        given = isinstance(callbacks, keras.callbacks.CallbackList)
+        others = callbacks.callbacks if given else keras.tree.flatten(callbacks or [])
+        # The first callback, so that no other callback saves or plots invalid results.
+        stop = StopAtNonFinite(any(getattr(c, "save_freq", "epoch") != "epoch" for c in others))
+        if not given:
+            return super().fit(x, y, *args, callbacks=[stop, *others], **kwargs)
+        stop.set_model(self)
+        others.insert(0, stop)
+        try:
+            return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+        finally:
+            others.remove(stop)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
-        """Keras's `evaluate`: the means of all losses and terms. Raises the errors of `fit`."""
-        self._check_data(x, y)
+        """Keras's `evaluate`: the means of all losses and terms.
+
+        Raises:
+            ValueError: As for `fit`, for a batch out of range at the end of the evaluation.
+        """
+        # A validation reads data that `fit` has checked.
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x = self._checked_data(x, y)
         # The fifth argument, if it is not passed by name.
         weights = args[2] if len(args) > 2 else kwargs.get("sample_weight")
         _refuse_weights(weights, "`sample_weight`")
-        return super().evaluate(x, y, *args, **kwargs)
+        self._records.evaluation.reset()
+        results = super().evaluate(x, y, *args, **kwargs)
+        self.check_record("evaluation")
+        return results
 
     def predict(self, x, *args, **kwargs) -> np.ndarray:
-        """Keras's `predict`: `call` in batches."""
+        """Keras's `predict`: `call` in batches.
+
+        Raises:
+            ValueError: If images or conditions are invalid: see `fit` and `evaluate`.
+        """
+        x = self._checked_inputs(x)
+        self._records.prediction.reset()
+        images = super().predict(x, *args, **kwargs)
+        self.check_record("prediction")
+        return images
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
+        """Keras's `train_on_batch`. Raises the errors of `fit` before the step."""
+        _refuse_weights(sample_weight, "`sample_weight`")
+        _refuse_weights(class_weight, "`class_weight`")
+        self._checked_data(x, y, training=True)
+        return super().train_on_batch(x, y, **kwargs)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+        """Keras's `test_on_batch`. Raises the errors of `evaluate` before the step."""
+        _refuse_weights(sample_weight, "`sample_weight`")
+        self._checked_data(x, y)
+        return super().test_on_batch(x, y, **kwargs)
+
+    def predict_on_batch(self, x) -> np.ndarray:
+        """Keras's `predict_on_batch`. Raises the errors of `predict` before the step."""
+        self._checked_inputs(x)
+        return super().predict_on_batch(x)
+
+    def predict_step(self, data) -> tf.Tensor:
+        """The result of `call` on a batch. Called by Keras's `predict`."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images, y = x if isinstance(x, list | tuple) and len(x) == 2 else (x, None)
+        self._checked_inputs(x)
         if self.can_encode:
-            self.check_images(x)
-        return super().predict(x, *args, **kwargs)
+            self._records.prediction.update(self._values(images, y))
+        return super().predict_step(data)
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """Runs all rounds on a batch, with updates. Called by Keras's `fit`."""
-        x, y = self._unpacked(data)
+        x, y = self._checked(data, training=True)
+        self._records.training.update(self._values(x, y, training=True))
         seed = self._seed_at(self.step)
         rounds = self.rounds()
         shares = max(round.steps for round in rounds)
@@ -559,7 +623,8 @@ class GenerativeModel(FromArguments, keras.Model):
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
         """All losses and terms on a batch, without updates. Called by Keras's `evaluate`."""
-        x, y = self._unpacked(data)
+        x, y = self._checked(data)
+        self._records.evaluation.update(self._values(x, y))
         # The trackers start at zero, so that their count identifies the batch.
         seen = tf.cast(next(iter(self.trackers.values())).count, tf.int64)
         seed = self._seed_at(-1 - seen)
@@ -601,20 +666,53 @@ class GenerativeModel(FromArguments, keras.Model):
 
     # Data checks -------------------------------------------------------------------------------
 
-    def _check_data(self, x, y=None, where="the data"):
-        """Raises a `ValueError` for arrays or a dataset on which the model cannot be trained."""
+    def _checked_data(self, x, y=None, where="the data", training=False):
+        """`x`. Raises a `ValueError` for data on which the model cannot be trained.
+
+        Of a generator or a `PyDataset`, the first batch is checked.
+        """
+        source, (x, batch) = x, _with_first_batch(x)
+        if batch is not None:
+            self._check_batch(*self._unpacked(batch, where), training)
+            return x
         if (batch := getattr(x, "element_spec", None)) is not None:
-            x, _ = self._unpacked(batch, where)
+            x, y = self._unpacked(batch, where)
         elif isinstance(x, tuple | list):
             raise ValueError(
                 "Pass arrays of images and labels as two arguments, `fit(x, y)`, and two streams, "
                 "((x_labelled, y), x_unlabelled), as a tf.data.Dataset of batches. "
                 f"Received: {where} with a {type(x).__name__} as `x`."
             )
-        else:
-            self._check_labels(y)
-        for images in x if isinstance(x, tuple) else (x,):
+        self._check_batch(x, y, training)
+        return source
+
+    def _checked(self, batch, training=False):
+        """`x` and `y` of a batch. Raises a `ValueError` for what is known when a step is traced."""
+        x, y = self._unpacked(batch)
+        self._check_batch(x, y, training)
+        return x, y
+
+    def _check_batch(self, x, y, training):
+        streams = x if isinstance(x, tuple) else (x,)
+        for images in streams:
             self.check_images(images)
+        if self.condition is not None:
+            self._check_condition(y, _rows(streams[0]), training)
+
+    def _checked_inputs(self, x):
+        """`x`. Raises a `ValueError` unless it is images, `[images, y]`, or batches of such."""
+        if not self.can_encode:
+            return x
+        source, batch = _with_first_batch(x)
+        if batch is None:
+            batch = getattr(x, "element_spec", None)
+        if batch is not None:
+            x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        images, y = x if isinstance(x, list | tuple) and len(x) == 2 else (x, None)
+        self.check_images(images)
+        if y is not None and self.condition is not None:
+            self._check_condition(y, _rows(images))
+        return source
 
     def _unpacked(self, batch, where="the data"):
         """`x` and `y` of a batch or its specification. For two streams, `x` is a pair."""
@@ -643,57 +741,191 @@ class GenerativeModel(FromArguments, keras.Model):
         eager tensor, it also covers all values.
         """
         if isinstance(x, tf.data.Dataset):
-            self._check_data(x)
+            self._checked_data(x)
             return
         if not hasattr(x, "shape") or not hasattr(x, "dtype"):
             return
-        shape, dtype = tuple(x.shape), tf.as_dtype(x.dtype)
-        expected = f"float images in [0, 1] of shape [B, {', '.join(map(str, self.image_shape))}]"
-        if len(shape) != 4 or any(
-            size not in (None, wanted)
-            for size, wanted in zip(shape[1:], self.image_shape, strict=True)
-        ):
-            raise ValueError(f"Expected {expected}. Received: an array of shape {shape}.")
+        shape, dtype = tf.TensorShape(x.shape), tf.as_dtype(x.dtype)
+        expected = self._expected_images
+        if not shape.is_compatible_with([None, *self.image_shape]):
+            raise ValueError(
+                f"Expected {expected}. Received: an array of shape {_described(shape)}."
+            )
         if not dtype.is_floating:
             raise ValueError(
                 f"Expected {expected}. Received: {dtype.name}; divide 8-bit images by 255."
             )
-        if tf.is_tensor(x) and not tf.is_symbolic_tensor(x):
-            x = np.asarray(x)
-        if isinstance(x, np.ndarray) and x.size:
+        x = _known(x)
+        if x is not None and x.size:
             low, high = x.min(), x.max()
             if not (low >= 0 and high <= 1):
-                raise ValueError(
-                    f"Expected {expected}. Received: values from {low} to {high}; scale them."
-                )
+                raise ValueError(self._sentence("images", low, high))
 
-    def _check_labels(self, y):
-        """Raises a `ValueError` for labels outside the model's classes."""
-        if y is None or self.condition is None or not self.condition.dtype.is_integer:
+    @property
+    def _expected_images(self):
+        return f"float images in [0, 1] of shape [B, {', '.join(map(str, self.image_shape))}]"
+
+    def _check_condition(self, y, n=None, training=False):
+        """Raises a `ValueError` unless `y` is the model's condition for a batch of `n` images."""
+        spec = self.condition
+        if y is None or isinstance(y, tf.NoneTensorSpec):
+            if not self.condition_is_optional:
+                raise ValueError(
+                    f"A {type(self).__name__} takes a condition: train on (x, y), and pass `y`, "
+                    f"{spec.dtype.name} of shape {_shape_of(spec, 'B')}. Received: y=None."
+                )
             return
-        y = y if tf.is_tensor(y) else np.asarray(y)
-        if not tf.as_dtype(y.dtype).is_integer:
+        if isinstance(y, tf.TypeSpec) and not isinstance(y, tf.TensorSpec):
+            return  # The values of several replicas: each checks its own.
+        y = y if hasattr(y, "shape") and hasattr(y, "dtype") else np.asarray(y)
+        shape = tf.TensorShape(y.shape)
+        if not shape.is_compatible_with([n, *spec.shape[1:]]):
+            raise ValueError(
+                f"Expected `y` of shape {_shape_of(spec, 'B' if n is None else n)}. "
+                f"Received: shape {_described(shape)}{self._advice_on(shape)}."
+            )
+        self._check_values(y, training)
+
+    def _advice_on(self, shape):
+        """How to make labels of another shape into labels `[B]`."""
+        if not self.condition.dtype.is_integer or shape.rank != 2:
+            return ""
+        if shape[1] == 1:
+            return "; pass y[:, 0]"
+        return "; for one-hot labels, pass np.argmax(y, -1)"
+
+    def _check_values(self, y, training=False):
+        """Raises a `ValueError` unless the type and the values of `y` are those of the condition."""
+        # Attributes may be ints, but labels are never floats.
+        if self.condition.dtype.is_integer and not tf.as_dtype(y.dtype).is_integer:
             raise ValueError(
                 f"The condition of this {type(self).__name__} is a label, an int. "
                 f"Received: y of type {tf.as_dtype(y.dtype).name}."
             )
-        values, classes = tf.get_static_value(y) if tf.is_tensor(y) else y, self.num_classes
-        if classes is None or values is None or not values.size:
+        y = _known(y)
+        if y is None or not y.size:
             return
-        lowest = -math.inf if self.condition_is_optional else 0
-        if not lowest <= values.min() <= values.max() < classes:
+        low, high = self._limits_of_condition(training)
+        y = self._shown(y)
+        if not low <= y.min() <= y.max() <= high:
+            raise ValueError(self._sentence("y", y.min(), y.max(), training))
+
+    @property
+    def _kind_of_condition(self):
+        """ "label", "attributes", "seen", or "" for a condition of another kind."""
+        if self.condition.dtype.is_integer:
+            return "label"
+        layers = keras_internals.layers_in(self, include_self=False)
+        names = {part.name for part in layers if isinstance(part, keras.layers.InputLayer)}
+        return next((kind for kind in ("attributes", "seen") if kind in names), "")
+
+    def _limits_of_condition(self, training=False):
+        """The smallest and the largest valid value of `y`."""
+        kind = self._kind_of_condition
+        if kind == "label":
+            least = -math.inf if self.condition_is_optional else 0
+            classes = self.num_classes
+            return (-math.inf, math.inf) if classes is None else (least, classes - 1)
+        return (0.0, 1.0) if kind else (-_LARGEST, _LARGEST)
+
+    def _shown(self, y):
+        """The values of `y` that the limits concern: not those of hidden pixels."""
+        if self._kind_of_condition != "seen":
+            return y
+        return (
+            np.where(y == -1, 0, y)
+            if isinstance(y, np.ndarray)
+            else tf.where(y == -1, tf.zeros_like(y), y)
+        )
+
+    def _values(self, x=None, y=None, training=False):
+        """The `Values` of a batch, by name, which `FirstInvalid` records in a step."""
+        values = {}
+        if x is not None:
+            streams = x if isinstance(x, tuple) else (x,)
+            spans = [span_of(images) for images in streams]
+            span = span_of(tf.stack(spans)) if len(spans) > 1 else spans[0]
+            values["images"] = Values(span, 0.0, 1.0)
+        if y is not None and self.condition is not None:
+            span = span_of(self._shown(tf.convert_to_tensor(y)))
+            values["y"] = Values(span, *self._limits_of_condition(training))
+        return values
+
+    def _sentence(self, name, low, high, training=False):
+        """The error for images or conditions with values from `low` to `high`."""
+        finite = math.isfinite(low) and math.isfinite(high)
+        advice = "repair or remove these examples, which are not numbers"
+        if name == "images":
+            advice = "scale them" if finite else advice
+            return f"Expected {self._expected_images}. Received: values from {low} to {high}; {advice}."
+        received = f"Received: values from {low} to {high}"
+        received += "." if finite else f"; {advice}."
+        kind = self._kind_of_condition
+        if kind == "label":
             unknown = "; a negative number means no label" if self.condition_is_optional else ""
+            return (
+                f"Labels are the numbers from 0 to {self.num_classes - 1}{unknown}. "
+                f"Received: labels from {int(low)} to {int(high)}."
+            )
+        if kind == "attributes":
+            return f"Attributes are numbers from 0 to 1. {received}"
+        if kind == "seen":
+            return f"The seen part of an image is in [0, 1], and -1 where it is hidden. {received}"
+        return f"A condition consists of finite numbers. {received}"
+
+    def check_record(self, what: str) -> None:
+        """Raises a `ValueError` if a batch of the latest pass over data was out of range.
+
+        Keras's `fit`, `evaluate` and `predict` call this method. A loop of one's own around
+        `train_step` or `test_step` in a `tf.function` calls it after some steps.
+
+        Args:
+            what: "training", "evaluation" or "prediction".
+        """
+        record = getattr(self._records, what)
+        if (found := record.result()) is not None:
+            name, batch, (low, high) = found
+            record.reset()
             raise ValueError(
-                f"Labels are the numbers from 0 to {classes - 1}{unknown}. "
-                f"Received: labels from {values.min()} to {values.max()}."
+                f"{self._sentence(name, low, high, what == 'training')} "
+                f"The first such batch of the {what} is batch {batch}, counted from 0."
+            )
+
+    def assert_valid(self, x: Any = None, y: Any = None) -> None:
+        """Adds an assertion to a graph that images and conditions are in range, for exports.
+
+        Args:
+            x: Images `[B, H, W, C]`, or `None`.
+            y: Conditions `[B, ...]`, or `None`.
+        """
+        for name, values in self._values(x, y).items():
+            low, high = tf.unstack(values.span)
+            expected = self._sentence(name, 0, 0).partition(" Received: ")[0]
+            tf.debugging.Assert(
+                values.valid, [f"{expected} Received: values from", low, "to", high]
             )
 
     def _images(self, x):
-        """Images as float32, checked unless they are symbolic."""
-        if not tf.is_symbolic_tensor(x):
-            x = x if tf.is_tensor(x) else np.asarray(x)
-            self.check_images(x)
+        """Images as float32, checked. Of a symbolic tensor, only type and shape are known."""
+        x = x if tf.is_tensor(x) else np.asarray(x)
+        self.check_images(x)
         return tf.cast(x, tf.float32)
+
+    def _latents(self, z):
+        """Latents as float32. Raises a `ValueError` unless they are finite and of D dimensions."""
+        part = getattr(self, "likelihood", getattr(self, "generator", None))
+        network = getattr(part, "network", part)
+        z = tf.cast(z if tf.is_tensor(z) else np.asarray(z), tf.float32)
+        if isinstance(network, keras.Model):
+            dim = network.inputs[0].shape[-1]
+            if not z.shape[-1:].is_compatible_with([dim]):
+                raise ValueError(
+                    f"Expected latents of shape [B, {dim}]. Received: shape {_described(z.shape)}."
+                )
+        values = _known(z)
+        if values is not None and not np.isfinite(values).all():
+            raise ValueError("Expected finite latents. Received: NaN or infinity.")
+        return z
 
     # Inference ---------------------------------------------------------------------------------
 
@@ -744,7 +976,11 @@ class GenerativeModel(FromArguments, keras.Model):
         """The images `[B, H, W, C]` in [0, 1] of latents `z[B, D]`.
 
         By default the mean of the likelihood p(x | z, y), or the generator's output.
+
+        Raises:
+            ValueError: If latents are not finite or have another number of dimensions.
         """
+        z = self._latents(z)
         if hasattr(self, "likelihood"):
             return as_images(self.likelihood(z, self.condition_for(z, y, 2)).mean())
         return as_images(networks.call(self.generator, z, self.condition_for(z, y, 2)))
@@ -763,8 +999,10 @@ class GenerativeModel(FromArguments, keras.Model):
 
         Raises:
             NotImplementedError: If the model has no prior.
-            ValueError: If the model takes a condition and `y` does not fit `n` images.
+            ValueError: If `n` is not a positive int, or if the model takes a condition and `y` does
+                not fit `n` images.
         """
+        n = as_count(n, "n")
         y = self.conditions(n, y)
         return self.decode(self.sample_latents(n, y, seed), y)
 
@@ -775,6 +1013,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"A {type(self).__name__} has no prior to sample from. "
                 f"It supports: {', '.join(self.abilities())}."
             )
+        n = as_count(n, "n")
         prior, seed = self.prior(self.conditions(n, y)), as_seed(seed)
         # A prior that depends on the condition is a batch of distributions, one per condition.
         return prior.sample(seed=seed) if prior.batch_shape.rank else prior.sample(n, seed=seed)
@@ -792,23 +1031,26 @@ class GenerativeModel(FromArguments, keras.Model):
         spec = self.condition
         if spec is None:
             return y
-        shape = f"[{', '.join(['n', *map(str, spec.shape[1:])])}]"
+        shape = _shape_of(spec, "n")
         if y is None:
             raise ValueError(
                 f"A {type(self).__name__} takes a condition: pass `y`, {spec.dtype.name} of shape "
                 f"{shape} for n images, or one condition for all images. Received: y=None."
             )
-        self._check_labels(y)
-        y = tf.cast(y if tf.is_tensor(y) else np.asarray(y), spec.dtype)
-        if y.shape.rank == spec.shape.rank - 1:
-            y = tf.repeat(y[None], n, 0)
+        y = y if tf.is_tensor(y) else np.asarray(y)
         known = tf.get_static_value(n)
-        if not tf.TensorShape([known, *spec.shape[1:]]).is_compatible_with(y.shape):
+        own = tf.TensorShape(y.shape)
+        one = own.rank == spec.shape.rank - 1
+        if not tf.TensorShape([None if one else known, *spec.shape[1:]]).is_compatible_with(
+            [1, *own] if one else own
+        ):
             raise ValueError(
                 f"Expected `y` of shape {shape} with n={known}, or one condition for all. "
-                f"Received: shape {tuple(y.shape)}."
+                f"Received: shape {_described(own)}{self._advice_on(own)}."
             )
-        return y
+        self._check_values(y)
+        y = tf.cast(y, spec.dtype)
+        return tf.repeat(y[None], n, 0) if one else y
 
     def condition_for(self, context: Array, y: Any, rank: int = 4) -> Any:
         """`y` for each image of `context[..., B, H, W, C]`, as `conditions` returns it.
@@ -838,6 +1080,7 @@ class GenerativeModel(FromArguments, keras.Model):
         Raises:
             ValueError: If `n` is below 2, or an end is neither a latent nor an image.
         """
+        n = as_count(n, "n", 2)
         path = path_between(self._latent(a, y), self._latent(b, y), n, spherical)
         if y is not None:
             y = tf.repeat(tf.convert_to_tensor(y)[None], n, 0)
@@ -911,11 +1154,17 @@ class GenerativeModel(FromArguments, keras.Model):
 
 
 def as_seed(seed: Any) -> tf.Tensor:
-    """The `[2]` seed for TensorFlow's stateless draws; a new seed if `seed` is `None`."""
+    """The `[2]` seed for TensorFlow's stateless draws; a new seed if `seed` is `None`.
+
+    Raises:
+        ValueError: If `seed` is neither an int of at least 0 nor ints of shape `[2]`.
+    """
     if seed is None:
         return tfp.random.sanitize_seed(None)
-    seed = tf.cast(seed, tf.int32)
-    return seed if seed.shape.rank else tf.stack([seed, 0])
+    pair = seed if tf.is_tensor(seed) else np.asarray(seed)
+    if tf.as_dtype(pair.dtype).is_integer and tf.TensorShape([2]).is_compatible_with(pair.shape):
+        return tf.cast(pair, tf.int32)
+    return tf.stack([tf.cast(as_count(seed, "seed", 0), tf.int32), 0])
 
 
 def as_images(values: tf.Tensor) -> tf.Tensor:
@@ -939,8 +1188,7 @@ def path_between(a: Array, b: Array, n: int, spherical: bool = False) -> tf.Tens
                [0.5, 1.5],
                [1. , 2. ]], dtype=float32)
     """
-    if n < 2:
-        raise ValueError(f"A path has at least two points, its ends: n >= 2. Received: n={n}.")
+    n = as_count(n, "n", 2)  # Its two ends.
     a, b = tf.convert_to_tensor(a, tf.float32), tf.convert_to_tensor(b, tf.float32)
     t = tf.linspace(0.0, 1.0, n)[:, None]
     line = (1 - t) * a + t * b
@@ -954,6 +1202,63 @@ def path_between(a: Array, b: Array, n: int, spherical: bool = False) -> tf.Tens
     return tf.where(
         (sine > 1e-6) & (norm_a * norm_b > 0), ((1 - t) * norm_a + t * norm_b) * arc, line
     )
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class _Records:
+    """The records of the latest training, evaluation and prediction."""
+
+    def __init__(self):
+        names = ("images", "y")
+        self.training = FirstInvalid(names)
+        self.evaluation = FirstInvalid(names)
+        self.prediction = FirstInvalid(names)
+
+
+def _with_first_batch(source):
+    """`source`, to read from its start, and the first batch of a generator or a `PyDataset`.
+
+    The second value is `None` for other sources, and for a source without batches.
+    """
+    if isinstance(source, keras.utils.PyDataset):
+        # The number of batches may be unknown.
+        return source, source[0] if source.num_batches != 0 else None
+    if not isinstance(source, types.GeneratorType):
+        return source, None
+    try:
+        first = next(source)
+    except StopIteration:
+        return source, None
+
+    def again():
+        yield first
+        yield from source
+
+    return again(), first
+
+
+def _known(values):
+    """The values as an array; `None` for a specification or a symbolic tensor."""
+    if isinstance(values, np.ndarray):
+        return values
+    return values.numpy() if tf.is_tensor(values) and not tf.is_symbolic_tensor(values) else None
+
+
+def _described(shape):
+    return tuple(shape) if shape.rank is not None else "unknown"
+
+
+def _shape_of(spec, first):
+    """The shape of a condition in words, such as "[n, 3]"."""
+    return f"[{', '.join(map(str, [first, *spec.shape[1:]]))}]"
+
+
+def _rows(values):
+    """The number of rows, if it is known."""
+    shape = tf.TensorShape(getattr(values, "shape", None))
+    return shape[0] if shape.rank else None
 
 
 def turns_of(outcome: tuple | Iterable[tuple[dict, dict]]) -> Iterable[tuple[dict, dict]]:

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from zoo import keras_settings
 from zoo.config import look_up
+from zoo.contract import check_counts
 
 Shape = Sequence[int]
 
@@ -190,8 +191,10 @@ class Condition(NamedTuple):
     shape: tuple[int, ...]
 
     def input(self) -> keras.KerasTensor:
-        """A symbolic input for `y`."""
-        return keras.Input((), dtype="int32") if self.name == "label" else keras.Input(self.shape)
+        """A symbolic input for `y`. The name of the input tells a model the range of `y`."""
+        if self.name == "label":
+            return keras.Input((), dtype="int32")
+        return keras.Input(self.shape, name=self.name)
 
     def code(self, y: keras.KerasTensor) -> keras.KerasTensor:
         """The code of `y`, `[B, *shape]`: one-hot for a label, else `y` itself."""
@@ -623,8 +626,7 @@ class OneHot(keras.layers.Layer):
 
     def __init__(self, classes: int, **kwargs):
         super().__init__(**kwargs)
-        if classes < 1:
-            raise ValueError(f"`classes` must be at least 1. Received: classes={classes}.")
+        check_counts(classes=classes)
         self.classes = classes
 
     def call(self, labels):

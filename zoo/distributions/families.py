@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.contract import check_counts
 from zoo.distributions.part import Part
 from zoo.draws import Normal
 
@@ -279,6 +280,7 @@ class DiscretizedLogistic(Family):
         self, levels: int = 256, min_scale: float = 1e-3, max_scale: float = 1.0, **kwargs
     ):
         super().__init__(**kwargs)
+        check_counts(levels=levels)
         if levels < 2 or not 0 < min_scale < max_scale:
             raise ValueError(
                 "`levels` must be at least 2 and 0 < min_scale < max_scale. Received: "
@@ -317,6 +319,7 @@ class Categorical(Family):
 
     def __init__(self, levels: int = 256, **kwargs):
         super().__init__(**kwargs)
+        check_counts(levels=levels)
         if levels < 2:
             raise ValueError(f"`levels` must be at least 2. Received: {levels}.")
         self.levels = levels

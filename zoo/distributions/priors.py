@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.contract import check_counts
 from zoo.distributions.conditional import Completion, Conditional
 from zoo.distributions.families import Family
 from zoo.distributions.part import Part
@@ -53,6 +54,7 @@ class StandardNormal(Prior):
 
     def __init__(self, dim: int, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         self.dim = dim
 
     def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
@@ -65,6 +67,7 @@ class IsotropicNormal(Prior):
 
     def __init__(self, dim: int, scale: float = 1.0, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         self.dim = dim
         self.scale = scale
 
@@ -83,6 +86,7 @@ class Uniform(Prior):
 
     def __init__(self, dim: int, low: float = -1.0, high: float = 1.0, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         self.dim = dim
         self.low = low
         self.high = high
@@ -119,6 +123,7 @@ class UniformOnSphere(Prior):
 
     def __init__(self, dim: int, radius: float | None = None, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         if dim < 2:
             raise ValueError(f"`dim` must be at least 2 for a sphere. Received: dim={dim}.")
         if radius is not None and not 0 < radius < math.inf:

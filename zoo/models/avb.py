@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 
 from zoo import draws, networks
 from zoo.config import choices, extends
+from zoo.contract import as_count
 from zoo.distributions import (
     Conditional,
     Part,
@@ -111,10 +112,6 @@ class AVB(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if discriminator_steps < 1:
-            raise ValueError(
-                f"`discriminator_steps` must be at least 1. Received: {discriminator_steps}."
-            )
         if len(discriminator.inputs) != 2:
             raise ValueError(
                 "The discriminator of an AVB takes an image and a latent, [x, z]. Received: a "
@@ -137,7 +134,7 @@ class AVB(GenerativeModel):
         self.prior = prior
         self.discriminator = discriminator
         self.adaptive_contrast = adaptive_contrast
-        self.discriminator_steps = discriminator_steps
+        self.discriminator_steps = as_count(discriminator_steps, "discriminator_steps")
 
     def players(self):
         return {
