@@ -1040,6 +1040,37 @@ def test_the_error_of_a_loss_added_by_a_layer_names_the_layer(how):
     np.testing.assert_array_equal(weights(model), before)
 
 
+class Twice(zoo.GenerativeModel):
+    """A player of two networks of one layer: the loss is the sum of both outputs."""
+
+    def __init__(self):
+        super().__init__()
+        layer = keras.layers.Dense(1, use_bias=False, kernel_regularizer=keras.regularizers.L2(0.5))
+        inputs = [keras.Input((1, 3, 1)) for _ in range(2)]
+        self.networks = [keras.Model(x, layer(keras.layers.Flatten()(x))) for x in inputs]
+
+    @property
+    def image_shape(self):
+        return 1, 3, 1
+
+    def players(self):
+        return {"one": self.networks}
+
+    def objective(self, x, y, seed, training):
+        return {"one": sum(network(x)[:, 0] for network in self.networks)}, {}
+
+
+def test_a_layer_in_two_networks_of_a_player_moves_once_and_has_one_penalty():
+    model, x = Twice(), images(4)
+    model.compile(keras.optimizers.SGD(0.1))
+    (kernel,) = model.variables_of("one")
+    before = np.array(kernel)
+    model.train_step(tf.constant(x))
+    # The gradients of twice the mean output, and of 0.5 |w|^2.
+    gradient = 2 * x.mean(0).reshape(3, 1) + before
+    np.testing.assert_allclose(kernel, before - 0.1 * gradient, rtol=1e-5)
+
+
 # Defaults -------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import math
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,11 +15,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo import keras_internals, keras_settings, networks
+from zoo import interfaces, keras_internals, keras_settings, networks
 from zoo.config import FromArguments
 from zoo.contract import FirstInvalid, Values, as_count, span_of
 from zoo.distributions.part import Part
 from zoo.finite import FirstNonFinite, StopAtNonFinite
+from zoo.interfaces import Interface
 from zoo.networks import OneHot
 
 if TYPE_CHECKING:
@@ -79,7 +82,8 @@ class GenerativeModel(FromArguments, keras.Model):
     one of `posterior` (a `Conditional`), `encoder` and `discriminator` (networks whose first inputs
     are images); otherwise it also defines `decode` and `image_shape`. A model with a `prior` can
     sample. Networks are built before the model is constructed, so that all shapes are known and no
-    training step creates a variable.
+    training step creates a variable. The constructor refuses parts that do not fit together: a
+    subclass with other networks adds them to `interfaces`.
 
     The class guarantees three things for every model:
 
@@ -145,6 +149,11 @@ class GenerativeModel(FromArguments, keras.Model):
     log_prob_method: str = "importance sampling"
     """Method of `log_prob`: "importance sampling", "Monte Carlo" (from the prior), or "exact"."""
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _with_check(cls.__init__)
+
     def __init__(self, seed: int = 0, **kwargs):
         keras_settings.check()
         # Each network has its own precision; images, losses and densities are float32.
@@ -183,15 +192,30 @@ class GenerativeModel(FromArguments, keras.Model):
         """The rounds of a training step, in order."""
         return [Round(self.objective)]
 
+    def interfaces(self) -> dict[str, Interface]:
+        """The shapes that each part takes and returns, by the part's attribute.
+
+        The constructor ends with a check that the parts have these interfaces. By default these
+        are the interfaces of a posterior or an encoder of images, a likelihood or a generator of
+        images, and a prior of latents. A subclass adds its other networks.
+        """
+        return interfaces.of_autoencoder(self, interfaces.shape_of_images(self))
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the images.
 
-        By default the shape of the first input of the posterior, the encoder or the discriminator.
+        By default the shape of the first input of the posterior, the encoder or the discriminator;
+        the shape of the likelihood's values, if that input is unknown.
         """
         for name in ("posterior", "encoder", "discriminator"):
             if (part := getattr(self, name, None)) is not None:
-                return tuple(getattr(part, "network", part).inputs[0].shape[1:])
+                if (shape := interfaces.context_shape(part)) is not None:
+                    return tuple(shape)  # type: ignore[return-value]
+                break
+        # A posterior of the user may not know its shapes.
+        if (shape := getattr(getattr(self, "likelihood", None), "event_shape", None)) is not None:
+            return shape
         raise NotImplementedError
 
     @property
@@ -343,8 +367,9 @@ class GenerativeModel(FromArguments, keras.Model):
         return list(self.trackers.values()) if hasattr(self, "trackers") else []
 
     def variables_of(self, player: str) -> list[keras.Variable]:
-        """The trainable variables of a player."""
-        return [v for layer in self.players()[player] for v in layer.trainable_variables]
+        """The trainable variables of a player, each once even if several of its layers share it."""
+        layers = self.players()[player]
+        return list({id(v): v for layer in layers for v in layer.trainable_variables}.values())
 
     def _layers_of(self, *players):
         """All layers of the players, with the layers inside them."""
@@ -601,8 +626,10 @@ class GenerativeModel(FromArguments, keras.Model):
         )
 
     def _regularization(self, player):
-        """The sum of the penalties of the player's layers, such as a `kernel_regularizer`."""
-        penalties = [p for layer in self.players()[player] for p in layer.losses]
+        """The sum of the penalties of the player's weights, such as a `kernel_regularizer`."""
+        # Not `layer.losses`, which contain the penalty of a shared weight once for each layer.
+        regularized = [v for v in self.variables_of(player) if v.regularizer is not None]
+        penalties = [v.regularizer(v) for v in regularized]
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         return tf.add_n(penalties) / replicas if penalties else 0.0
 
@@ -1259,6 +1286,20 @@ def _rows(values):
     """The number of rows, if it is known."""
     shape = tf.TensorShape(getattr(values, "shape", None))
     return shape[0] if shape.rank else None
+
+
+def _with_check(init):
+    """A constructor that ends with the check of the model's parts, unless a subclass called it."""
+
+    @functools.wraps(init)
+    def __init__(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        if type(self).__init__ is __init__:
+            interfaces.check(self)
+
+    # Keras reads the signature from the function itself, without `__wrapped__`.
+    __init__.__signature__ = inspect.signature(init)
+    return __init__
 
 
 def turns_of(outcome: tuple | Iterable[tuple[dict, dict]]) -> Iterable[tuple[dict, dict]]:

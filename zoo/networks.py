@@ -308,6 +308,31 @@ def call(network: keras.Model, context: Any, y: Any = None, training: bool = Fal
     return network([tf.convert_to_tensor(context), y], training=training)
 
 
+def check_built(network: keras.layers.Layer, owner: str) -> None:
+    """Checks that a network has static shapes and weights.
+
+    Args:
+        network: The network.
+        owner: The network in words, for the error, such as "The `generator` of this GAN".
+
+    Raises:
+        ValueError: If the network is not a `keras.Model` with inputs.
+    """
+    if not hasattr(network, "inputs"):
+        raise ValueError(
+            f"{owner} must be built, so that its shapes are known: start a keras.Sequential with "
+            "keras.Input(shape), or call other layers on a keras.Input and make a "
+            f"keras.Model(input, output). Received: the {type(network).__name__} "
+            f"'{getattr(network, 'name', network)}', without inputs."
+        )
+
+
+def returns_tensor(network: keras.Model) -> bool:
+    """Whether a built network returns one tensor, rather than a list, tuple or dict of tensors."""
+    single = isinstance(network, keras.Sequential) or hasattr(network.output, "shape")
+    return single and len(network.outputs) == 1
+
+
 def logits(network: keras.Model, context: Any, y: Any = None, training: bool = False) -> tf.Tensor:
     """The float32 logits `[B]` of a network with outputs `[B, 1]`. See `call` for arguments."""
     return tf.cast(call(network, context, y, training)[:, 0], tf.float32)

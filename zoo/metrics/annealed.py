@@ -295,18 +295,27 @@ class _Path:
     def begin(self, chains, seed):
         """Draws from the initial distribution, `[chains, B, D]`."""
         batch = [tf.shape(self.x)[0]] if self.from_prior else []
-        return self.initial.sample([chains, *batch], seed=seed)
+        z = self.initial.sample([chains, *batch], seed=seed)
+        event = self.prior.event_shape
+        # A distribution of the user may have draws of unknown static shape, which loops refuse.
+        return tf.ensure_shape(z, [chains, None, *(event if event.rank == 1 else [None])])
 
     def gain(self, z):
         """log p(x, z) - log initial(z), `[K, B]`."""
         gain = self.log_likelihood(z, self.x)
-        return gain if self.from_prior else gain + self.prior.log_prob(z) - self.initial.log_prob(z)
+        if not self.from_prior:
+            gain += self.prior.log_prob(z) - self.initial.log_prob(z)
+        return tf.ensure_shape(gain, z.shape[:-1])
+
+    def log_density(self, z, power):
+        """The log of the density with that power of the likelihood, up to a constant, `[K, B]`."""
+        return tf.ensure_shape(self.initial.log_prob(z), z.shape[:-1]) + power * self.gain(z)
 
     def move(self, z, step, step_size, seed):
         """One HMC move at density number `step`, and the probability of accepting it `[K, B]`."""
         b = self.powers[step]
         kernel = tfp.mcmc.HamiltonianMonteCarlo(
-            lambda z: self.initial.log_prob(z) + b * self.gain(z),
+            lambda z: self.log_density(z, b),
             step_size[:, None],
             self.leapfrog_steps,
         )

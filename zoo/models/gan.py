@@ -15,6 +15,7 @@ from zoo.adversarial import LOSSES, AdversarialLoss, NonSaturating, adversarial_
 from zoo.config import choices, extends
 from zoo.contract import as_count
 from zoo.distributions import Prior, by_name, refuse_learned
+from zoo.interfaces import LOGIT, Interface, shape_of_images
 from zoo.model import GenerativeModel, Round
 from zoo.penalties import Penalty, penalty
 from zoo.schedules import LinearDecay, Schedule, check_weight, value_at
@@ -96,6 +97,10 @@ class GAN(GenerativeModel):
 
     def players(self):
         return {"discriminator": [self.discriminator], "generator": [self.generator]}
+
+    def interfaces(self):
+        discriminator = Interface((shape_of_images(self),), (LOGIT,), conditional=True)
+        return super().interfaces() | {"discriminator": discriminator}
 
     def rounds(self):
         return [

@@ -28,6 +28,8 @@ from zoo.distributions import (
     kl,
     need_density,
 )
+from zoo.interfaces import Interface, context_shape, of_autoencoder
+from zoo.keras_internals import layers_in
 from zoo.model import Array, GenerativeModel, as_images, as_seed
 from zoo.models.aae import check_classes
 from zoo.models.elbo import log_mean_weight
@@ -113,7 +115,8 @@ class M2(GenerativeModel):
         alpha: Weight of the classification loss, at least 0; 0.1 in the paper.
 
     Raises:
-        ValueError: If `labelled_share` or `alpha` is out of range.
+        ValueError: If `labelled_share` or `alpha` is out of range, or if the networks take another
+            number of classes than the classifier returns.
 
     Notes:
         The paper's alpha is `alpha` N. The published code multiplies -log q(y | x) of each labelled
@@ -156,15 +159,21 @@ class M2(GenerativeModel):
         prior.bind(posterior)
         for part in (posterior, prior):
             need_density(part, f"an {type(self).__name__}")
+        networks.check_built(classifier, f"The classifier of an {type(self).__name__}")
         self.classifier = classifier
         self.posterior = posterior
         self.likelihood = likelihood
         self.prior = prior
         self.labelled_share = labelled_share
         self.alpha = alpha
+        _check_classes(self)
 
     def players(self):
         return {"vae": [self.classifier, self.posterior, self.likelihood, self.prior]}
+
+    def interfaces(self):
+        x = context_shape(self.posterior)
+        return of_autoencoder(self, x) | {"classifier": Interface((x,), ((None,),))}
 
     @property
     def num_classes(self) -> int:
@@ -420,6 +429,21 @@ class M2(GenerativeModel):
     def _labels(self, rows, y):
         """`y` as int32 `[rows]`, each below C."""
         return self.conditions(rows, y)
+
+
+def _check_classes(model):
+    """Checks that q(z | x, y) and p(x | y, z) take as many classes as the classifier returns."""
+    for name in ("posterior", "likelihood"):
+        part = getattr(model, name)
+        layers = [layer for layer in layers_in(part) if isinstance(layer, AddClass)]
+        classes = {layer.num_classes for layer in layers} or {model.num_classes}
+        if part.condition is None or classes != {model.num_classes}:
+            received = "no class" if part.condition is None else f"{min(classes)} classes"
+            raise ValueError(
+                f"The classifier of this {type(model).__name__} returns logits of "
+                f"{model.num_classes} classes, and its `{name}` must take a class y[B] of the same "
+                f"number. Received: a network that takes {received}."
+            )
 
 
 def joined(x: Any) -> tf.Tensor:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from zoo import networks
 from zoo.config import choices
 from zoo.distributions import Completion, by_name
+from zoo.interfaces import Interface
 from zoo.model import Array, GenerativeModel, as_images
 
 
@@ -56,6 +57,10 @@ class Predictor(GenerativeModel):
 
     def objective(self, x, y, seed, training):
         return {"predictor": -self.likelihood(y, y, training=training).log_prob(x)}, {}
+
+    def interfaces(self):
+        images = self.image_shape
+        return {"likelihood": Interface((images,), (images,), conditional=True)}
 
     @property
     def image_shape(self):
