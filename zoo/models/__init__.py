@@ -15,7 +15,7 @@ Autoencoders and VAEs:
 | `beta_vae` | `BetaVAE` | Higgins et al. 2017; Burgess et al. 2018 |
 | `beta_tcvae` | `BetaTCVAE` | Chen et al. 2018 |
 | `factor_vae` | `FactorVAE` | Kim & Mnih 2018 |
-| `info_vae` | `InfoVAE` | Zhao et al. 2017 (InfoVAE, MMD-VAE) |
+| `info_vae` | `InfoVAE` | Zhao et al. 2019 (InfoVAE, MMD-VAE) |
 | `iwae` | `IWAE` | Burda et al. 2016; Tucker et al. 2019 (DReG) |
 | `hierarchical_iwae` | `VAE` | Burda et al. 2016, two stochastic layers (an IWAE) |
 | `hvae` | `VAE` | Tomczak & Welling 2018, section 4 (HVAE) |
