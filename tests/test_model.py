@@ -972,7 +972,8 @@ def test_on_two_replicas_clipping_acts_on_gradients_without_their_scale(mirrored
     gradient = x[:, 0, :, 0].mean(0)
     expected = -gradient * 0.1 / np.linalg.norm(gradient)
     for scale in (None, 64.0):
-        sgd = keras.optimizers.SGD(1.0, global_clipnorm=0.1, loss_scale_factor=scale)
+        with mirrored.scope():
+            sgd = keras.optimizers.SGD(1.0, global_clipnorm=0.1, loss_scale_factor=scale)
         np.testing.assert_allclose(after_a_step(x, mirrored, sgd), expected, rtol=1e-5)
 
 

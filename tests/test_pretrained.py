@@ -8,6 +8,7 @@ import socket
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import zoo
 from zoo import presets, pretrained, training
@@ -213,7 +214,7 @@ def test_within_best_weights_the_averages_are_saved(digits, tmp_path):
     presets.override(config, ["optimizers.generator.use_ema=true"])
     model = presets.build(config, *DIGITS)
     model.fit(digits, batch_size=50, verbose=0)
-    with model.best_weights():
+    with model.best_weights(tf.data.Dataset.from_tensor_slices(digits).batch(50)):
         kept = weights(model)
         write(tmp_path / "a.npz", model, config)
     assert not np.allclose(kept["generator"][0], weights(model)["generator"][0], atol=1e-4)

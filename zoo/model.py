@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import math
@@ -61,6 +62,19 @@ class Round(NamedTuple):
     objective: Callable
     steps: int = 1
     gates: Mapping[str, Callable] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class _AveragedState:
+    """The state of layers, such as batch statistics, that belongs to the averaged weights.
+
+    Attributes:
+        step: The step of the model at which the state was computed.
+        values: Values of variables, by their places in `GenerativeModel._layer_state`.
+    """
+
+    step: int
+    values: dict[int, np.ndarray]
 
 
 @keras_internals.without_symbolic_build  # The constructor builds the model.
@@ -170,6 +184,8 @@ class GenerativeModel(FromArguments, keras.Model):
             aggregation="only_first_replica",
         )
         self.built = True
+        self._averaged_state: _AveragedState | None = None
+        self._training_mode_function: Callable | None = None
 
     # For subclasses to define ------------------------------------------------------------------
 
@@ -275,8 +291,10 @@ class GenerativeModel(FromArguments, keras.Model):
         """Gives each player an optimizer.
 
         Args:
-            optimizer: One optimizer for all players, a name or an object, which is copied for each
-                player; or a dict that maps each player's name to its optimizer.
+            optimizer: A name, an optimizer, or a dict that maps each player's name to its
+                optimizer. The optimizer of a model with one player is also `model.optimizer`. If
+                there are several players, one name or optimizer is copied for each of them; the
+                copies are in `model.optimizers`, by player.
             auto_scale_loss: Whether to wrap the optimizer of a player with layers that compute in
                 float16 in a `keras.optimizers.LossScaleOptimizer`, so that small gradients do not
                 underflow to zero.
@@ -284,8 +302,9 @@ class GenerativeModel(FromArguments, keras.Model):
                 `run_eagerly`.
 
         Raises:
-            ValueError: If the dict's keys are not the players' names, if a trainable variable
-                belongs to no player, or if a setting does not work on several replicas.
+            ValueError: If the dict's keys are not the players' names, if an optimizer has the state
+                of other variables, if a trainable variable belongs to no player, or if a setting
+                does not work on several replicas.
         """
         if unknown := kwargs.keys() - {"jit_compile", "steps_per_execution", "run_eagerly"}:
             raise ValueError(
@@ -306,7 +325,9 @@ class GenerativeModel(FromArguments, keras.Model):
                 )
         super().compile(optimizer=None, **kwargs)
         players = self.players()
-        if not isinstance(optimizer, Mapping):
+        if not isinstance(optimizer, Mapping) and len(players) == 1:
+            optimizer = dict.fromkeys(players, optimizer)
+        elif not isinstance(optimizer, Mapping):
             config = keras.optimizers.serialize(keras.optimizers.get(optimizer))
             optimizer = {name: keras.optimizers.deserialize(config) for name in players}
         if optimizer.keys() != players.keys():
@@ -334,8 +355,12 @@ class GenerativeModel(FromArguments, keras.Model):
                     f"with auto_scale_loss=False. Received: {replicas} replicas, and a "
                     f"LossScaleOptimizer for player '{name}'."
                 )
+            _check_optimizer(self.optimizers[name], name, self.variables_of(name), strategy)
             # Optimizer variables must be created in the strategy's scope, not in a replica.
             self.optimizers[name].build(self.variables_of(name))
+        single = len(players) == 1
+        self.optimizer = self.optimizers[name] if single else _NoSingleOptimizer(players)
+        self._averaged_state = self._training_mode_function = None
         self.trackers = {name: keras.metrics.Mean(name=name) for name in self.result_names()}
         self.first_non_finite = FirstNonFinite(self.trackers)
 
@@ -424,16 +449,18 @@ class GenerativeModel(FromArguments, keras.Model):
             kwargs.setdefault("shuffle", False)  # Keras warns about its own default.
         given = isinstance(callbacks, keras.callbacks.CallbackList)
         others = callbacks.callbacks if given else keras.tree.flatten(callbacks or [])
+        self._check_callbacks(others)
         # The first callback, so that no other callback saves or plots invalid results.
         stop = StopAtNonFinite(any(getattr(c, "save_freq", "epoch") != "epoch" for c in others))
-        if not given:
-            return super().fit(x, y, *args, callbacks=[stop, *others], **kwargs)
-        stop.set_model(self)
-        others.insert(0, stop)
-        try:
-            return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
-        finally:
-            others.remove(stop)
+        with keras_internals.without_finalizing(getattr(self, "optimizer", None)):
+            if not given:
+                return super().fit(x, y, *args, callbacks=[stop, *others], **kwargs)
+            stop.set_model(self)
+            others.insert(0, stop)
+            try:
+                return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+            finally:
+                others.remove(stop)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Keras's `evaluate`: the means of all losses and terms.
@@ -698,6 +725,7 @@ class GenerativeModel(FromArguments, keras.Model):
 
         Of a generator or a `PyDataset`, the first batch is checked.
         """
+        _refuse_dicts(x, where)
         source, (x, batch) = x, _with_first_batch(x)
         if batch is not None:
             self._check_batch(*self._unpacked(batch, where), training)
@@ -748,6 +776,7 @@ class GenerativeModel(FromArguments, keras.Model):
             _refuse_weights(weights, f"a third item in {where}, which Keras treats as weights")
         if not (isinstance(batch, tuple) and isinstance(batch[0], tuple)):
             x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+            _refuse_dicts(x, where)
             return x, y
         if not (self.semi_supervised and len(batch) == len(batch[0]) == 2):
             layouts = "x or (x, y)"
@@ -1125,13 +1154,21 @@ class GenerativeModel(FromArguments, keras.Model):
         return tf.cast(end, tf.float32)
 
     @contextlib.contextmanager
-    def averaged_weights(self) -> Iterator[GenerativeModel]:
+    def averaged_weights(self, data: tf.data.Dataset | None = None) -> Iterator[GenerativeModel]:
         """A context that replaces the weights by the moving averages of the optimizers.
 
         Optimizers with `use_ema=True` keep averages. The weights of other players do not change.
 
+        Batch statistics of the current weights do not fit the averaged weights. In the context,
+        such state of layers is what `fit_averaged_state` has computed from training data.
+
+        Args:
+            data: Batches of training data, for `fit_averaged_state`. If `None`, the state of layers
+                must have been computed since the last training step. A file that `save` has written
+                keeps it. If the layers have no such state, no data is needed.
+
         Raises:
-            ValueError: If no optimizer keeps averages.
+            ValueError: If no optimizer keeps averages, or if data is needed and `None`.
 
         Example:
             >>> model = zoo.models.vae((8, 8, 1), latent_dim=2, hidden=(8,))
@@ -1139,12 +1176,170 @@ class GenerativeModel(FromArguments, keras.Model):
             >>> with model.averaged_weights():
             ...     images = model.sample(100)
         """
+        if data is not None:
+            self.fit_averaged_state(data)
+        averages = self._averages()
+        state = self._layer_state() if averages else []
+        own = self._averaged_state
+        if state and (own is None or own.step != int(self.step.numpy())):
+            raise ValueError(
+                "The layers have batch statistics, or other state, of the current weights, which "
+                "does not fit the averages of the weights. Pass training data, from which the state "
+                "is computed: `averaged_weights(data)` with a tf.data.Dataset of batches. Received: "
+                f"data=None, and a {type(self).__name__} at step {int(self.step.numpy())}, "
+                + ("without such state." if own is None else f"with such state of step {own.step}.")
+            )
+        values = [(state[i], value) for i, value in own.values.items()] if state else []
+        with _assigned([*averages, *values]):
+            yield self
+
+    def best_weights(
+        self, data: tf.data.Dataset | None = None
+    ) -> contextlib.AbstractContextManager[GenerativeModel]:
+        """`averaged_weights(data)` if an optimizer keeps averages, else the current weights."""
+        return self.averaged_weights(data) if self.keeps_averages else contextlib.nullcontext(self)
+
+    def fit_averaged_state(self, data: tf.data.Dataset) -> None:
+        """Computes the batch statistics, and other state of layers, for the averaged weights.
+
+        The model keeps the result until the next training step, and `save` writes it. The weights
+        and the state for the current weights do not change.
+
+        All rounds of the model run on each batch in training mode, without updates, with the
+        averaged weights. A batch normalization gets the mean of the statistics of all batches.
+        Other state, such as the vectors of a spectral normalization, follows its own rule from
+        batch to batch. As in training, calls of a layer count in the rounds of its players only.
+        Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", 2018,
+        section 3.2. https://arxiv.org/abs/1803.05407
+
+        Args:
+            data: Batches of training data as `fit` takes them, in the batch size of the training.
+
+        Raises:
+            ValueError: If no optimizer keeps averages; if `data` is no finite `tf.data.Dataset` of
+                at least one batch; or if the model cannot be trained on `data`.
+
+        Example:
+            >>> model = zoo.models.gan((8, 8, 1), latent_dim=2)
+            >>> model.compile(keras.optimizers.Adam(use_ema=True))
+            >>> batches = zoo.datasets.load("digits").batches("train", 100, shuffle=True)
+            >>> history = model.fit(batches, verbose=0)
+            >>> model.fit_averaged_state(batches)
+            >>> with model.averaged_weights():
+            ...     images = model.sample(100)
+        """
+        averages, state = self._averages(), self._layer_state()
+        _check_batches(data)
+        self._checked_data(data)
+        if not averages or not state:
+            return
+        run = self._training_mode_function or self._run_in_training_mode
+        if not self.run_eagerly and self._training_mode_function is None:
+            # AutoGraph is off, as in the functions that Keras makes of the training step.
+            run = tf.function(run, reduce_retracing=True, autograph=False)
+            self._training_mode_function = run
+        sums: dict[int, np.ndarray] = {}
+        latest: dict[int, np.ndarray] = {}
+        count = 0
+        with _assigned([*averages, *((variable, variable.numpy()) for variable in state)]):
+            for i, batch in enumerate(data):
+                size, statistics, others = run(batch, tf.constant(i))
+                count += int(size)
+                for place, value in statistics.items():
+                    sums[place] = sums.get(place, 0.0) + float(size) * value.numpy().astype(
+                        "float64"
+                    )
+                for place, value in others.items():
+                    state[place].assign(value)
+                    latest[place] = value.numpy()
+        if not count:
+            raise ValueError("Expected at least one batch of training data. Received: no batch.")
+        means = {place: (total / count).astype("float32") for place, total in sums.items()}
+        self._averaged_state = _AveragedState(int(self.step.numpy()), means | latest)
+
+    def _run_in_training_mode(self, batch, i):
+        """Runs all rounds on the `i`-th batch, without updates.
+
+        Returns:
+            The number of examples; the batch's statistics; and the new values of other state. Both
+            are dicts by places in `_layer_state`.
+        """
+        x, y = self._unpacked(batch)
+        places = {id(v): place for place, v in enumerate(self._layer_state())}
+        players, rounds = self.players(), self.rounds()
+        shares = max(round.steps for round in rounds)
+        # Seeds that neither training nor evaluation uses.
+        seed = self._seed_at(tf.int32.min + i)
+        statistics: dict[int, list[tf.Tensor]] = {}
+        others: dict[int, tf.Tensor] = {}
+        for round in rounds:
+            for step in range(round.steps):
+                seed, round_seed = tfp.random.split_seed(seed)
+                x_share, y_share = _share((x, y), step, shares)
+                scope = keras.StatelessScope(self._generator_states(round_seed))
+                with scope, keras_internals.batch_moments(self._layers_of(*players)) as moments:
+                    outcome = round.objective(x_share, y_share, round_seed, training=True)
+                    for losses, _ in turns_of(outcome):
+                        own = {
+                            id(v)
+                            for player in losses
+                            for layer in players[player]
+                            for v in layer.non_trainable_weights
+                        }
+                        # Calls since the last turn of another player stay until that player's turn.
+                        own &= places.keys()
+                        for variable in own & moments.keys():
+                            statistics.setdefault(places[variable], []).extend(moments[variable])
+                            moments[variable].clear()
+                        updates = keras_internals.take_state_updates(scope, own)
+                        others |= {places[variable]: value for variable, value in updates.items()}
+        size = sum(tf.shape(t)[0] for t in keras.tree.flatten(x))
+        means = {place: tf.add_n(all_) / len(all_) for place, all_ in statistics.items() if all_}
+        return size, means, {place: v for place, v in others.items() if place not in means}
+
+    def _layer_state(self):
+        """The variables of the players' layers that change in calls in training mode."""
+        parts = self._layers_of(*self.players())
+        frozen = {id(v) for part in parts if not part.trainable for v in part.weights}
+        state = {id(v): v for part in parts for v in part.non_trainable_weights}
+        return [v for i, v in state.items() if i not in frozen]
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if (own := self._averaged_state) is not None:
+            store["averaged_state_step"] = np.array(own.step)
+            for place, value in own.values.items():
+                store[f"averaged_state_{place}"] = value
+
+    def load_own_variables(self, store: Any) -> None:
+        own = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no ordinary dict)
+        step = own.pop("averaged_state_step", None)
+        prefix = "averaged_state_"
+        values = {
+            int(name.removeprefix(prefix)): np.array(own.pop(name))
+            for name in list(own)
+            if name.startswith(prefix)
+        }
+        super().load_own_variables(own)
+        self._averaged_state = None if step is None else _AveragedState(int(np.array(step)), values)
+
+    @property
+    def keeps_averages(self) -> bool:
+        """Whether an optimizer keeps moving averages of the weights."""
+        return bool(self._averaging_optimizers())
+
+    def _averages(self):
+        """Pairs of a variable and its moving average.
+
+        Raises:
+            ValueError: If no optimizer keeps averages.
+        """
         if not self.keeps_averages:
             raise ValueError(
                 "No optimizer of the model keeps averages of the weights: compile with an "
                 "optimizer with `use_ema=True`, such as keras.optimizers.Adam(use_ema=True)."
             )
-        pairs = [
+        return [
             (variable, average)
             for player, optimizer in self._averaging_optimizers().items()
             # Before the first step the averages are zeros; the weights then do not change.
@@ -1153,23 +1348,6 @@ class GenerativeModel(FromArguments, keras.Model):
                 self.variables_of(player), keras_internals.moving_averages(optimizer), strict=True
             )
         ]
-        weights = [variable.numpy() for variable, _ in pairs]
-        try:
-            for variable, average in pairs:
-                variable.assign(average)
-            yield self
-        finally:
-            for (variable, _), value in zip(pairs, weights, strict=True):
-                variable.assign(value)
-
-    def best_weights(self) -> contextlib.AbstractContextManager[GenerativeModel]:
-        """`averaged_weights()` if an optimizer keeps averages, else the current weights."""
-        return self.averaged_weights() if self.keeps_averages else contextlib.nullcontext(self)
-
-    @property
-    def keeps_averages(self) -> bool:
-        """Whether an optimizer keeps moving averages of the weights."""
-        return bool(self._averaging_optimizers())
 
     def _averaging_optimizers(self):
         """The optimizers that keep averages, by player."""
@@ -1178,6 +1356,73 @@ class GenerativeModel(FromArguments, keras.Model):
             for player, optimizer in getattr(self, "optimizers", {}).items()
         }
         return {player: optimizer for player, optimizer in optimizers.items() if optimizer.use_ema}
+
+    # Keras's own tools -------------------------------------------------------------------------
+
+    def _check_callbacks(self, callbacks):
+        """Raises a `ValueError` for a callback that would fail later, or be wrong."""
+        for callback in callbacks:
+            name = type(callback).__name__
+            if len(self.players()) > 1 and isinstance(callback, _OF_ONE_OPTIMIZER):
+                raise ValueError(f"{_several(self.players())} Received: a {name}.")
+            if isinstance(callback, keras.callbacks.SwapEMAWeights) and self._layer_state():
+                raise ValueError(
+                    "SwapEMAWeights does not change batch statistics, or other state of layers, "
+                    "which does not fit the averaged weights. Use `model.averaged_weights(data)` "
+                    f"after the training. Received: a {name} and a {type(self).__name__} whose "
+                    "layers have such state."
+                )
+
+    def summary(self, *args: Any, **kwargs: Any) -> None:
+        """Keras's `summary` of the model's networks, and of other layers that have weights.
+
+        The arguments are those of `keras.Model.summary`.
+        """
+        _Networks(self).summary(*args, **kwargs)
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Keras's `save`: a `.keras` file of the model, its weights and its optimizers.
+
+        Raises:
+            ValueError: If the file is a `.h5` file.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "A .h5 file cannot hold a model of the zoo: save to a path that ends in .keras, or "
+                "save the weights alone with `save_weights` to a path that ends in .weights.h5. "
+                f"Received: '{filepath}'."
+            )
+        super().save(filepath, *args, **kwargs)
+
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Not available: `zoo.export.export` writes a signature for each ability of the model.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(
+            "Keras's `export` writes one signature, and a model of the zoo has one for each "
+            "ability: use `zoo.export.export(model, path)`, or python -m trainers.export. "
+            f"Received: '{filepath}'."
+        )
+
+
+class _Networks(keras.Model):
+    """The networks of a model, and its other layers with weights of their own, for `summary`."""
+
+    def __init__(self, model):
+        super().__init__(name=model.name)
+        shown: set[int] = set()
+        self.networks = []
+        for layer in keras_internals.layers_in(model, include_self=False):
+            inside = keras_internals.layers_in(layer, include_self=False)
+            within = {id(v) for part in inside for v in part.weights}
+            network = isinstance(layer, keras.Model) and not isinstance(layer, GenerativeModel)
+            own_weights = any(id(v) not in within for v in layer.weights)
+            if id(layer) not in shown and (network or own_weights):
+                self.networks.append(layer)
+                shown |= {id(part) for part in inside}
+        self.built = True
 
 
 def as_seed(seed: Any) -> tf.Tensor:
@@ -1307,12 +1552,103 @@ def turns_of(outcome: tuple | Iterable[tuple[dict, dict]]) -> Iterable[tuple[dic
     return [outcome] if isinstance(outcome, tuple) else outcome
 
 
+def _refuse_dicts(x, where):
+    if isinstance(x, Mapping):
+        raise ValueError(
+            "A batch is `x` or `(x, y)`: images, float32 in [0, 1], and conditions. Convert the "
+            "dicts of TFDS with `dataset.map(lambda row: (tf.cast(row['image'], tf.float32) / 255, "
+            f"row['label']))`. Received: {where} with dicts with the keys {sorted(x)}."
+        )
+
+
 def _refuse_weights(weights, what):
     if weights is not None:
         raise ValueError(
             "The models of the zoo weight all examples equally: data is `x` or `(x, y)`. "
             f"Received: {what}."
         )
+
+
+_OF_ONE_OPTIMIZER = (
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ReduceLROnPlateau,
+    keras.callbacks.SwapEMAWeights,
+)
+"""Keras's callbacks that change `model.optimizer`."""
+
+
+def _several(players):
+    one = sorted(players)[0]
+    return (
+        f"Each of the players {sorted(players)} has its own optimizer, so that the model has no "
+        f"single `optimizer`: use `model.optimizers['{one}']` and so on, for example in a callback "
+        f"that sets `self.model.optimizers['{one}'].learning_rate`."
+    )
+
+
+class _NoSingleOptimizer:
+    """`model.optimizer` of a model with several players, each with an optimizer of its own.
+
+    It is false, so that Keras's tools that can do without an optimizer work.
+    """
+
+    built = True
+
+    def __init__(self, players):
+        self._message = _several(players)
+
+    def __bool__(self):
+        return False
+
+    def __getattr__(self, name):
+        message = self.__dict__.get("_message", "The model has several optimizers.")
+        raise AttributeError(f"{message} Received: `model.optimizer.{name}`.")
+
+
+def _check_optimizer(optimizer, player, variables, strategy):
+    """Raises a `ValueError` unless the optimizer can be built for the player's variables."""
+    if not strategy.extended.variable_created_in_scope(optimizer.iterations.value):
+        raise ValueError(
+            "Create the optimizer within the scope of the strategy that the model is compiled in. "
+            f"Received: an {type(optimizer).__name__} from outside the scope, for player "
+            f"'{player}'."
+        )
+    built_for = keras_internals.variables_of_optimizer(optimizer)
+    if built_for is not None and list(map(id, built_for)) != list(map(id, variables)):
+        raise ValueError(
+            "An optimizer keeps the state of the variables for which it was first compiled. Pass a "
+            "new one, such as `type(optimizer).from_config(optimizer.get_config())`. Received: an "
+            f"{type(optimizer).__name__} for player '{player}' that was compiled for another model, "
+            "or before a layer was frozen or unfrozen."
+        )
+
+
+def _check_batches(data):
+    """Raises a `ValueError` unless `data` is a finite dataset."""
+    if not isinstance(data, tf.data.Dataset):
+        raise ValueError(
+            "Expected a tf.data.Dataset of batches of training data, such as "
+            "`tf.data.Dataset.from_tensor_slices(x).shuffle(len(x)).batch(100)`. Received: a "
+            f"{type(data).__name__}."
+        )
+    if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "Expected a finite number of batches: pass `data.take(number)`. Received: a dataset "
+            "without end."
+        )
+
+
+@contextlib.contextmanager
+def _assigned(pairs):
+    """A context in which variables have other values, given as pairs."""
+    before = [variable.numpy() for variable, _ in pairs]
+    try:
+        for variable, value in pairs:
+            variable.assign(value)
+        yield
+    finally:
+        for (variable, _), value in zip(pairs, before, strict=True):
+            variable.assign(value)
 
 
 def _scales_loss(optimizer):
