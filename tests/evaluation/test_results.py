@@ -80,10 +80,13 @@ def test_the_error_of_a_result_of_another_shape_names_line_and_field(change, fie
         evaluation.read(path)
 
 
-@pytest.mark.parametrize("line", [b"[]", b"null", b"[" * 100_000, b"\xff", b'{"schema": 1}'])
+@pytest.mark.parametrize(
+    "line",
+    [b"[]", b"null", b"\xff", b'{"schema": 1}', pytest.param(b"[" * 100_000, id="nested")],
+)
 def test_a_line_that_is_no_result_is_refused(line, tmp_path):
     (tmp_path / "evaluation.jsonl").write_bytes(line)
-    with pytest.raises(ValueError, match="Line 1 of .* is not a result"):
+    with pytest.raises(ValueError, match=r"Line 1 of .* is not a result"):
         evaluation.read(tmp_path / "evaluation.jsonl")
 
 

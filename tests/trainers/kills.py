@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 from programs import start, succeed, weights
 
@@ -89,8 +90,11 @@ def _of_evaluation(folder):
 
 
 def _of_export(folder):
-    files = ("abilities.json", "variables/variables.data-00000-of-00001")
-    return {name: (folder / "saved_model" / name).read_bytes() for name in files}
+    saved = tf.train.load_checkpoint(str(folder / "saved_model" / "variables" / "variables"))
+    # The description of the objects lists them in another order in each process.
+    names = saved.get_variable_to_shape_map().keys() - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+    arrays = {name: saved.get_tensor(name) for name in names}
+    return arrays | {"abilities": (folder / "saved_model" / "abilities.json").read_text()}
 
 
 def _of_comparison(folder):
