@@ -640,7 +640,7 @@ def test_a_shared_layer_keeps_its_state_only_while_all_its_gates_are_false(open_
         def __init__(self):
             super().__init__(2)
             self.norm = keras.layers.BatchNormalization()
-            self.norm.build((None, 3))
+            self.norm.build((None, 1, 3))
 
         def players(self):
             return {name: [*line, self.norm] for name, line in super().players().items()}
