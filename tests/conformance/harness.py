@@ -1,11 +1,12 @@
 """Builds the models of `CONFIGS` and the data for them.
 
-A model is built once in each process, and its steps are traced once: `fresh` restores it for the
-next test. Tracing and XLA's compilation take most of the time of these tests. Tests that share a
-model are therefore in one file, which one worker runs, and they train on data of the shape of
-`batches`.
+A model is built once in each process, and its training step is traced once: `fresh` restores the
+model for the next test. A trace costs as much as ten eager steps, and XLA's compilation more than
+all other tests of a model. Tests that share a model are therefore in one file, which one worker
+runs. A test that trains another model trains it eagerly.
 """
 
+import contextlib
 import functools
 
 import keras
@@ -115,13 +116,20 @@ def objective_inputs(batch):
     return batch
 
 
-def evaluate_eagerly(model, data):
-    """As `model.evaluate`. One eager step takes less time than a trace."""
+@contextlib.contextmanager
+def eagerly(model):
+    """A context in which the model's steps run without a trace."""
     model.run_eagerly = True
     try:
-        return model.evaluate(data, verbose=0, return_dict=True)
+        yield model
     finally:
         model.run_eagerly = False
+
+
+def evaluate_eagerly(model, data):
+    """As `model.evaluate`."""
+    with eagerly(model):
+        return model.evaluate(data, verbose=0, return_dict=True)
 
 
 def assert_same(a, b):
