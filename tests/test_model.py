@@ -309,6 +309,13 @@ def test_the_step_of_the_first_non_finite_result_counts_over_epochs_and_calls_of
         model.fit(batches_with(2, spoil_channel(0)), verbose=0)
 
 
+def test_the_error_names_the_first_of_several_steps():
+    x = np.stack([images(4, 2) for _ in range(5)])
+    x[1, ..., 1], x[3, ..., 0] = np.nan, np.nan
+    with pytest.raises(zoo.NonFiniteError, match="at step 1 'two_loss' became"):
+        compiled(Lines(2)).fit(tf.data.Dataset.from_tensor_slices(x), verbose=0)
+
+
 def test_the_error_names_a_single_player_and_precedes_other_callbacks():
     epochs = []
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
@@ -638,6 +645,35 @@ def test_a_player_is_not_updated_while_its_gate_is_false(gated):
     assert (weights(model, 1) == before).all() == gated
     if gated:
         assert logs["two_updates"] == [0.0]
+
+
+@pytest.mark.parametrize("open_gates", ["", "one", "two", "one two"])
+def test_a_shared_layer_keeps_its_state_only_while_all_its_gates_are_false(open_gates):
+    class Shared(Lines):
+        def __init__(self):
+            super().__init__(2)
+            self.norm = keras.layers.BatchNormalization()
+            self.norm.build((None, 1, 3))
+
+        def players(self):
+            return {name: [*line, self.norm] for name, line in super().players().items()}
+
+        def rounds(self):
+            gates = {
+                name: lambda means, go=name in open_gates: tf.constant(go)
+                for name in ("one", "two")
+            }
+            return [zoo.Round(self.objective, gates=gates)]
+
+        def objective(self, x, y, seed, training):
+            x = self.norm(x[:, :, :, 0], training=training)
+            losses = {f"{name}": line(x)[:, 0] for name, [line, _] in self.players().items()}
+            return losses, {"inverse": losses["one"]}
+
+    model = compiled(Shared(), run_eagerly=True)
+    before = model.norm.moving_mean.numpy()
+    model.train_step(tf.constant(images(4, 2)))
+    assert (model.norm.moving_mean.numpy() == before).all() == (not open_gates)
 
 
 # Seeds ----------------------------------------------------------------------------------------
