@@ -795,7 +795,7 @@ def test_an_operation_that_onnx_does_not_have_is_refused(tmp_path, monkeypatch, 
     pytest.importorskip("tf2onnx", reason="The extra `onnx` is not installed")
     monkeypatch.setattr(zoo.export, "_ONNX_OPERATIONS", {})
     model = BUILD["aae"](SIZE, **SMALL_AAE)  # Its codes are the mean of a `Deterministic`.
-    with pytest.raises(ValueError, match="encode.*'onnx' does not support.*BroadcastArgs"):
+    with pytest.raises(ValueError, match=r"encode.*'onnx' does not support.*BroadcastArgs"):
         export(model, tmp_path / "1", format="onnx", signatures=["encode"])
     assert list(tmp_path.iterdir()) == [] and "tf2onnx" not in caplog.text
 
