@@ -682,8 +682,15 @@ def test_the_export_does_not_change_the_model(tmp_path, digits):
 
 # Other formats --------------------------------------------------------------------------------
 
-# A convolutional network with batch statistics and moving averages, and conditions of each type.
-CONVERTED = ("vae_conv", "dcgan", "cvae", "cvae_quadrants", "semi_supervised_aae", "m2")
+# Convolutions and batch statistics, conditions of both types, and rare operations.
+CONVERTED = (
+    "dcgan",
+    "cvae_quadrants",
+    "m2",
+    "clustering_aae",
+    "vae_discretized",
+    "vae_continuous_bernoulli",
+)
 
 
 def run_tflite(folder, name, batch):
@@ -784,6 +791,15 @@ def test_an_operation_without_a_counterpart_is_refused_in_a_sentence(tmp_path, m
     with pytest.raises(ValueError, match=r"encode, decode.*'tflite'.*some op is not supported$"):
         export(small(), tmp_path / "1", format="tflite", signatures=["encode", "decode"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_operation_that_onnx_does_not_have_is_refused(tmp_path, monkeypatch, caplog):
+    pytest.importorskip("tf2onnx", reason="The extra `onnx` is not installed")
+    monkeypatch.setattr(zoo.export, "_ONNX_OPERATIONS", {})
+    model = BUILD["aae"](SIZE, **SMALL_AAE)  # Its codes are the mean of a `Deterministic`.
+    with pytest.raises(ValueError, match=r"encode.*'onnx' does not support.*BroadcastArgs"):
+        export(model, tmp_path / "1", format="onnx", signatures=["encode"])
+    assert list(tmp_path.iterdir()) == [] and "tf2onnx" not in caplog.text
 
 
 def test_a_place_that_cannot_be_written_is_found_before_tracing(tmp_path, monkeypatch):

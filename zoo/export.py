@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import inspect
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from zoo.config import look_up
@@ -241,7 +243,8 @@ def _function(method, name, specs):
         if "seed" in accepted:
             arguments["seed"] = _fresh_seed()
         result = tf.cast(method(tensors[0], **arguments), specs[output].dtype)
-        return tf.ensure_shape(result, specs[output].shape)
+        result.set_shape(specs[output].shape)  # `tf.ensure_shape` cannot become TFLite.
+        return result
 
     def compiled():
         # The names of the arguments, here and in the loaded model.
@@ -294,18 +297,81 @@ def _write_tflite(module, signatures, folder):
 
 
 def _write_onnx(module, signatures, folder):
-    import tf2onnx  # Of the extra `onnx`.
+    import onnx  # Of the extra `onnx`, as tf2onnx.
+    import tf2onnx
 
     folder.mkdir()
+    handlers = {name: (handler, []) for name, handler in _ONNX_OPERATIONS.items()}
     for name, signature in signatures.items():
         specs, _ = signature.structured_input_signature
         function = tf.function(lambda *tensors, f=signature: f(*tensors), input_signature=specs)
 
         def convert(function=function, specs=specs):
-            return tf2onnx.convert.from_function(function, input_signature=specs)[0]
+            model, _ = tf2onnx.convert.from_function(
+                function, input_signature=specs, custom_op_handlers=dict(handlers)
+            )
+            onnx.checker.check_model(model)  # tf2onnx writes operations that ONNX does not have.
+            return model
 
-        content = _converted(convert, [name], "onnx").SerializeToString()
+        with _quiet("tf2onnx"):
+            content = _converted(convert, [name], "onnx").SerializeToString()
         (folder / f"{name}.onnx").write_bytes(content)
+
+
+@contextlib.contextmanager
+def _quiet(name):
+    """No messages of a logger: tf2onnx logs a traceback for each optimization that fails."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _broadcast_args(graph, node, name, args):
+    """The shape to which two shapes broadcast, for tf2onnx: the shape of an expanded tensor."""
+    from onnx import TensorProto
+
+    dtype, shape = graph.get_dtype(node.output[0]), graph.get_shape(node.output[0])
+    first, second = (
+        graph.make_node("Cast", [source], attr={"to": TensorProto.INT64}).output[0]
+        for source in node.input
+    )
+    zeros = graph.make_node("ConstantOfShape", [first]).output[0]
+    expanded = graph.make_node("Expand", [zeros, second]).output[0]
+    result = graph.make_node("Shape", [expanded]).output[0]
+    graph.remove_node(name)
+    graph.make_node(
+        "Cast",
+        [result],
+        attr={"to": dtype},
+        name=name,
+        outputs=node.output,
+        dtypes=[dtype],
+        shapes=[shape],
+    )
+
+
+def _expm1(graph, node, name, args):
+    """exp(x) - 1 = tanh(x / 2) (exp(x) + 1), which is exact near 0, for tf2onnx."""
+    (x,), dtype = node.input, graph.get_dtype(node.output[0])
+    shape = graph.get_shape(node.output[0])
+    half, one = (
+        graph.make_const(f"{name}/{label}", np.array(value, np.float32)).output[0]
+        for label, value in (("half", 0.5), ("one", 1.0))
+    )
+    tanh = graph.make_node("Tanh", [graph.make_node("Mul", [x, half]).output[0]]).output[0]
+    exp = graph.make_node("Add", [graph.make_node("Exp", [x]).output[0], one]).output[0]
+    graph.remove_node(name)
+    graph.make_node(
+        "Mul", [tanh, exp], name=name, outputs=node.output, dtypes=[dtype], shapes=[shape]
+    )
+
+
+# Operations of the zoo's models that tf2onnx does not know.
+_ONNX_OPERATIONS = {"BroadcastArgs": _broadcast_args, "Expm1": _expm1}
 
 
 def _converted(convert, names, format):
