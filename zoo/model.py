@@ -17,7 +17,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import interfaces, keras_internals, keras_settings, networks
-from zoo.config import FromArguments
+from zoo.config import FromArguments, with_article
 from zoo.contract import FirstInvalid, Values, as_count, span_of
 from zoo.distributions.part import Part
 from zoo.finite import FirstNonFinite, StopAtNonFinite
@@ -308,7 +308,7 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         if unknown := kwargs.keys() - {"jit_compile", "steps_per_execution", "run_eagerly"}:
             raise ValueError(
-                f"A {type(self).__name__} has its losses and metrics built in: `compile` takes "
+                f"{with_article(type(self).__name__, True)} has its losses and metrics built in: `compile` takes "
                 "`optimizer`, `auto_scale_loss`, `jit_compile`, `steps_per_execution` and "
                 f"`run_eagerly`. Received: {sorted(unknown)}."
             )
@@ -784,7 +784,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 layouts = "x, (x, y) or ((x_labelled, y), x_unlabelled)"
             shapes = keras.tree.map_structure(lambda t: str(getattr(t, "shape", t)), batch)
             raise ValueError(
-                f"A batch for a {type(self).__name__} is {layouts}. "
+                f"A batch for {with_article(type(self).__name__)} is {layouts}. "
                 f"Received: {where} in batches of the shapes {shapes}."
             )
         (x_labelled, y), x_unlabelled = batch
@@ -827,7 +827,7 @@ class GenerativeModel(FromArguments, keras.Model):
         if y is None or isinstance(y, tf.NoneTensorSpec):
             if not self.condition_is_optional:
                 raise ValueError(
-                    f"A {type(self).__name__} takes a condition: train on (x, y), and pass `y`, "
+                    f"{with_article(type(self).__name__, True)} takes a condition: train on (x, y), and pass `y`, "
                     f"{spec.dtype.name} of shape {_shape_of(spec, 'B')}. Received: y=None."
                 )
             return
@@ -1020,7 +1020,7 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         if not self.can_encode:
             raise NotImplementedError(
-                f"A {type(self).__name__} has no encoder. "
+                f"{with_article(type(self).__name__, True)} has no encoder. "
                 f"It supports: {', '.join(self.abilities())}."
             )
         x = self._images(x)
@@ -1066,7 +1066,7 @@ class GenerativeModel(FromArguments, keras.Model):
         """`n` draws from the prior, `[n, D]`. Arguments and errors are those of `sample`."""
         if "sample" not in self.abilities():
             raise NotImplementedError(
-                f"A {type(self).__name__} has no prior to sample from. "
+                f"{with_article(type(self).__name__, True)} has no prior to sample from. "
                 f"It supports: {', '.join(self.abilities())}."
             )
         n = as_count(n, "n")
@@ -1090,7 +1090,7 @@ class GenerativeModel(FromArguments, keras.Model):
         shape = _shape_of(spec, "n")
         if y is None:
             raise ValueError(
-                f"A {type(self).__name__} takes a condition: pass `y`, {spec.dtype.name} of shape "
+                f"{with_article(type(self).__name__, True)} takes a condition: pass `y`, {spec.dtype.name} of shape "
                 f"{shape} for n images, or one condition for all images. Received: y=None."
             )
         y = y if tf.is_tensor(y) else np.asarray(y)
@@ -1186,7 +1186,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 "The layers have batch statistics, or other state, of the current weights, which "
                 "does not fit the averages of the weights. Pass training data, from which the state "
                 "is computed: `averaged_weights(data)` with a tf.data.Dataset of batches. Received: "
-                f"data=None, and a {type(self).__name__} at step {int(self.step.numpy())}, "
+                f"data=None, and {with_article(type(self).__name__)} at step {int(self.step.numpy())}, "
                 + ("without such state." if own is None else f"with such state of step {own.step}.")
             )
         values = (
@@ -1373,7 +1373,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 raise ValueError(
                     "SwapEMAWeights does not change batch statistics, or other state of layers, "
                     "which does not fit the averaged weights. Use `model.averaged_weights(data)` "
-                    f"after the training. Received: a {name} and a {type(self).__name__} whose "
+                    f"after the training. Received: a {name} and {with_article(type(self).__name__)} whose "
                     "layers have such state."
                 )
 

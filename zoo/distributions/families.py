@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.config import with_article
 from zoo.contract import check_counts
 from zoo.distributions.part import Part
 from zoo.draws import Normal
@@ -45,7 +46,7 @@ class Family(Part):
                 return (*axes, dim)
         sizes = ", ".join(str(self.num_params(dim)) for dim in (1, 2, 3))
         raise ValueError(
-            f"A {type(self).__name__} has {sizes}, ... parameters for 1, 2, 3, ... values on the "
+            f"{with_article(type(self).__name__, True)} has {sizes}, ... parameters for 1, 2, 3, ... values on the "
             f"last axis: its network returns `num_params(D)` parameters for D values. Received: "
             f"parameters of shape {params}."
         )

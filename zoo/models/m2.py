@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
-from zoo.config import choices
+from zoo.config import choices, with_article
 from zoo.contract import as_count
 from zoo.datasets import ImageData
 from zoo.distributions import (
@@ -158,8 +158,8 @@ class M2(GenerativeModel):
             raise ValueError(f"`alpha` must be finite and at least 0. Received: {alpha}.")
         prior.bind(posterior)
         for part in (posterior, prior):
-            need_density(part, f"an {type(self).__name__}")
-        networks.check_built(classifier, f"The classifier of an {type(self).__name__}")
+            need_density(part, f"{with_article(type(self).__name__)}")
+        networks.check_built(classifier, f"The classifier of {with_article(type(self).__name__)}")
         self.classifier = classifier
         self.posterior = posterior
         self.likelihood = likelihood
@@ -532,6 +532,7 @@ def m2(
         ValueError: If a name is unknown, an option is out of range, `hidden` is empty, or a part has
             no density.
     """
+    by_name.check_density(posterior, "An M2")
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be a share in [0, 1). Received: {dropout}.")
     family = by_name.likelihood(likelihood, levels)
