@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from zoo.contract import check_counts
 from zoo.features import Extractor, Features
-from zoo.files import replacing
+from zoo.files import check_archive, remove_leftovers, replacing
 from zoo.model import GenerativeModel
 
 Progress = Callable[[str, int, int], None]
@@ -142,6 +142,7 @@ def cached_features(
     path = pathlib.Path(folder) / name
     if path.is_file():
         try:
+            check_archive(path)
             with np.load(path, allow_pickle=False) as file:
                 held, features = json.loads(str(file["identity"])), file["features"]
                 logits = file.get("logits")
@@ -156,6 +157,7 @@ def cached_features(
             )
         return Features(features, logits)
     found = compute()
+    remove_leftovers(folder)
     arrays = {"features": found.features} | (
         {} if found.logits is None else {"logits": found.logits}
     )
