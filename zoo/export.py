@@ -233,6 +233,9 @@ def _function(method, name, specs):
 
     def ability(*tensors):
         arguments = dict(zip(names[1:], tensors[1:], strict=True))
+        if asserts:
+            images = tensors[0] if names[0] == "x" else None
+            method.__self__.assert_valid(images, arguments.get("y"))
         if "num_samples" in arguments:
             tf.debugging.assert_positive(
                 arguments["num_samples"], "`num_samples` must be at least 1"
@@ -249,11 +252,15 @@ def _function(method, name, specs):
         ability.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])
         return tf.function(ability, input_signature=[specs[n] for n in names])
 
+    # An assertion would consume a `y` that the method ignores.
+    asserts = names[-1] != "y"
     function = compiled()
-    if names[-1] == "y" and not function.get_concrete_function().inputs[len(names) - 1].consumers():
+    if asserts:
+        return function
+    if not function.get_concrete_function().inputs[len(names) - 1].consumers():
         names.pop()
-        function = compiled()
-    return function
+    asserts = True
+    return compiled()
 
 
 def _fresh_seed():

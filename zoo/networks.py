@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from zoo import keras_settings
 from zoo.config import look_up
+from zoo.contract import check_counts
 
 Shape = Sequence[int]
 
@@ -190,8 +191,10 @@ class Condition(NamedTuple):
     shape: tuple[int, ...]
 
     def input(self) -> keras.KerasTensor:
-        """A symbolic input for `y`."""
-        return keras.Input((), dtype="int32") if self.name == "label" else keras.Input(self.shape)
+        """A symbolic input for `y`. The name of the input tells a model the range of `y`."""
+        if self.name == "label":
+            return keras.Input((), dtype="int32")
+        return keras.Input(self.shape, name=self.name)
 
     def code(self, y: keras.KerasTensor) -> keras.KerasTensor:
         """The code of `y`, `[B, *shape]`: one-hot for a label, else `y` itself."""
@@ -303,6 +306,31 @@ def call(network: keras.Model, context: Any, y: Any = None, training: bool = Fal
         )
     y = tf.cast(y, network.inputs[1].dtype)
     return network([tf.convert_to_tensor(context), y], training=training)
+
+
+def check_built(network: keras.layers.Layer, owner: str) -> None:
+    """Checks that a network has static shapes and weights.
+
+    Args:
+        network: The network.
+        owner: The network in words, for the error, such as "The `generator` of this GAN".
+
+    Raises:
+        ValueError: If the network is not a `keras.Model` with inputs.
+    """
+    if not hasattr(network, "inputs"):
+        raise ValueError(
+            f"{owner} must be built, so that its shapes are known: start a keras.Sequential with "
+            "keras.Input(shape), or call other layers on a keras.Input and make a "
+            f"keras.Model(input, output). Received: the {type(network).__name__} "
+            f"'{getattr(network, 'name', network)}', without inputs."
+        )
+
+
+def returns_tensor(network: keras.Model) -> bool:
+    """Whether a built network returns one tensor, rather than a list, tuple or dict of tensors."""
+    single = isinstance(network, keras.Sequential) or hasattr(network.output, "shape")
+    return single and len(network.outputs) == 1
 
 
 def logits(network: keras.Model, context: Any, y: Any = None, training: bool = False) -> tf.Tensor:
@@ -623,8 +651,7 @@ class OneHot(keras.layers.Layer):
 
     def __init__(self, classes: int, **kwargs):
         super().__init__(**kwargs)
-        if classes < 1:
-            raise ValueError(f"`classes` must be at least 1. Received: classes={classes}.")
+        check_counts(classes=classes)
         self.classes = classes
 
     def call(self, labels):

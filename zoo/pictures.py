@@ -20,6 +20,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
+from zoo.contract import check_counts
 from zoo.files import replacing
 from zoo.model import GenerativeModel
 
@@ -92,6 +93,8 @@ def grid(images: npt.ArrayLike, columns: int | None = None, padding: int = _PADD
     """
     tiles = _tiles(images)
     columns = math.ceil(math.sqrt(len(tiles))) if columns is None else columns
+    check_counts(columns=columns)
+    check_counts(0, padding=padding)
     if columns < 1 or padding < 0:
         raise ValueError(
             "A grid needs columns >= 1 and padding >= 0. "
@@ -340,6 +343,7 @@ def traversal(
     """
     size = model.latent_dim
     dims = list(range(min(dims, size)) if isinstance(dims, int) else dims)
+    check_counts(n=n)
     if not dims or not all(0 <= dim < size for dim in dims) or n < 2:
         raise ValueError(
             f"A traversal needs n >= 2 and dimensions from 0 to {size - 1}. "

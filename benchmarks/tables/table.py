@@ -423,6 +423,8 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
         lines += ["", "What the numbers show:", "", *(f"- {line}" for line in record["remarks"])]
     about = record["machine"] | {"seed": record["seed"], "date": record["date"]}
     lines += ["", ", ".join(f"{k} {v}" for k, v in about.items())]
+    if note := record.get("note"):
+        lines += ["", note]
     lines += ["", "```sh", command, "```"]
     return "\n".join(lines) + "\n"
 

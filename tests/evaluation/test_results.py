@@ -60,6 +60,36 @@ def test_missing_files_and_other_schemas_are_refused(tmp_path):
         evaluation.read(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"value": "1.0"}, "value"),
+        ({"metric": None}, "metric"),
+        ({"details": []}, "details"),
+        ({"floor": {"value": "low"}}, "floor"),
+        ({"extractor": {"id": ["cnn"]}}, "extractor"),
+        ({"sampling": {"checkpoint": 3}}, "checkpoint"),
+    ],
+)
+def test_the_error_of_a_result_of_another_shape_names_line_and_field(change, field, tmp_path):
+    path = tmp_path / "evaluation.jsonl"
+    evaluation.append(path, fid())
+    with open(path, "a") as file:
+        file.write(json.dumps(dataclasses.asdict(fid()) | change) + "\n")
+    with pytest.raises(ValueError, match=f"Line 2 of .*evaluation.jsonl.*its `{field}` is"):
+        evaluation.read(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[]", b"null", b"\xff", b'{"schema": 1}', pytest.param(b"[" * 100_000, id="nested")],
+)
+def test_a_line_that_is_no_result_is_refused(line, tmp_path):
+    (tmp_path / "evaluation.jsonl").write_bytes(line)
+    with pytest.raises(ValueError, match=r"Line 1 of .* is not a result"):
+        evaluation.read(tmp_path / "evaluation.jsonl")
+
+
 def test_the_best_of_equal_protocols_is_marked_for_both_ends():
     def score(value):
         return Result("score", "score", value, n_real=9)

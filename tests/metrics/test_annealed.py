@@ -52,6 +52,34 @@ def test_annealing_from_the_prior_estimates_the_likelihood():
     assert result.details["acceptance"] == pytest.approx(0.65, abs=0.1)
 
 
+def of_unknown_shape(tensor):
+    """The tensor, about whose shape a graph knows nothing."""
+    return tf.compat.v1.placeholder_with_default(tensor, None)
+
+
+class Unshaped(tfd.MultivariateNormalDiag):
+    """A distribution whose draws and log-densities have no static shape."""
+
+    def sample(self, *args, **kwargs):
+        return of_unknown_shape(super().sample(*args, **kwargs))
+
+    def log_prob(self, *args, **kwargs):
+        return of_unknown_shape(super().log_prob(*args, **kwargs))
+
+
+@pytest.mark.parametrize("from_prior", [True, False])
+def test_densities_without_static_shapes_give_the_same_estimate(from_prior):
+    def estimate(kind, shaped):
+        start = None if from_prior else lambda x: kind(x[:, :LATENT], tf.ones(LATENT))
+        return annealed_importance_sampling(
+            lambda z, x: shaped(log_likelihood(z, x)), kind(tf.zeros(LATENT), tf.ones(LATENT)),
+            X[:3], initial=start, num_steps=2, num_chains=2, leapfrog_steps=1,
+        ).value  # fmt: skip
+
+    known = estimate(tfd.MultivariateNormalDiag, tf.identity)
+    assert estimate(Unshaped, of_unknown_shape) == pytest.approx(known)
+
+
 def mean_weight_over(p, **settings):
     """The mean weight of many chains as a multiple of `p`, and its standard error."""
     result = annealed_importance_sampling(**settings, leapfrog_steps=3)

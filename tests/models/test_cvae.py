@@ -175,7 +175,7 @@ TO_MEAN = RNG.normal(0, 0.5, (ATTRIBUTES, LATENTS))  # E[z | y] = y TO_MEAN + OF
 OFFSET = np.array([0.3, -0.2])
 DIRECT = RNG.normal(0, 0.3, (ATTRIBUTES, 4))  # E[x | z, y] = z FACTORS^T + y DIRECT + 1/2
 X = RNG.uniform(0, 1, (6, 2, 2, 1)).astype(np.float32)
-Y = RNG.normal(0, 1, (6, ATTRIBUTES)).astype(np.float32)
+Y = RNG.uniform(0, 1, (6, ATTRIBUTES)).astype(np.float32)
 
 
 def raw(scale):

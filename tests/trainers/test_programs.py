@@ -355,6 +355,7 @@ def test_the_best_model_is_kept_in_addition_to_the_last_model(vae, root):
     succeed("train", "--epochs=2", *flags, f"--output={path}", *QUICK)
     values = [line["value"] for line in lines(path / "evaluation.jsonl")]
     assert len(values) == 2
+    assert {line["data"]["split"] for line in lines(path / "evaluation.jsonl")} == {"validation"}
     column = [float(row["val_classifier-FID[mnist-cnn-v1]"]) for row in rows(path)]
     assert column == pytest.approx(values)
     assert json.loads((path / "best.json").read_text())["value"] == min(values)

@@ -3,9 +3,17 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import zoo
-from zoo.training.callbacks import DECAYS, Checkpoints, LearningRateDecay, SampleGrids, TrainingTime
+from zoo.training.callbacks import (
+    DECAYS,
+    Checkpoints,
+    FitAveragedState,
+    LearningRateDecay,
+    SampleGrids,
+    TrainingTime,
+)
 
 BUILD = zoo.models.BUILDERS
 SIZE = (8, 8, 1)
@@ -115,6 +123,17 @@ def test_non_finite_weights_are_not_saved(digits, tmp_path):
     with pytest.raises(zoo.NonFiniteError, match="by step 4, the end of epoch 2, the weights"):
         fit(vae(), digits, Spoil(), Checkpoints(tmp_path), epochs=3)
     assert Checkpoints(tmp_path).restore(vae()) == 1
+
+
+def test_grids_of_averaged_weights_have_their_batch_statistics(digits, tmp_path):
+    model, latents = gan(), np.zeros([4, 3], np.float32)
+    batches = tf.data.Dataset.from_tensor_slices(digits[:100]).batch(50)
+    with pytest.raises(ValueError, match="Pass training data"):
+        fit(model, digits, SampleGrids(tmp_path / "none", latents), epochs=1)
+    fit(model, digits, FitAveragedState(batches), SampleGrids(tmp_path, latents), epochs=1)
+    with model.averaged_weights(batches):
+        zoo.pictures.samples(model, latents, tmp_path / "want.png")
+    assert (tmp_path / "want.png").read_bytes() == (tmp_path / "epoch-0001.png").read_bytes()
 
 
 def test_each_epoch_writes_a_grid_of_the_same_latents(digits, tmp_path):

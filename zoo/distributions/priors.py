@@ -7,7 +7,9 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo.distributions.conditional import Completion, Conditional
+from zoo import networks
+from zoo.contract import check_counts
+from zoo.distributions.conditional import Completion, Conditional, check_network
 from zoo.distributions.families import Family
 from zoo.distributions.part import Part
 from zoo.draws import Normal
@@ -35,6 +37,13 @@ class Prior(Part):
         raise NotImplementedError
 
     @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one draw, `(D,)`. By default the shape that the distribution states."""
+        spec = self.condition
+        y = None if spec is None else tf.zeros([1, *spec.shape[1:]], spec.dtype)
+        return tuple(self(y).event_shape)
+
+    @property
     def is_learned(self) -> bool:
         """Whether the prior has trainable weights."""
         return bool(self.trainable_variables)
@@ -53,6 +62,7 @@ class StandardNormal(Prior):
 
     def __init__(self, dim: int, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         self.dim = dim
 
     def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
@@ -65,6 +75,7 @@ class IsotropicNormal(Prior):
 
     def __init__(self, dim: int, scale: float = 1.0, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         self.dim = dim
         self.scale = scale
 
@@ -83,6 +94,7 @@ class Uniform(Prior):
 
     def __init__(self, dim: int, low: float = -1.0, high: float = 1.0, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         self.dim = dim
         self.low = low
         self.high = high
@@ -119,6 +131,7 @@ class UniformOnSphere(Prior):
 
     def __init__(self, dim: int, radius: float | None = None, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         if dim < 2:
             raise ValueError(f"`dim` must be at least 2 for a sphere. Received: dim={dim}.")
         if radius is not None and not 0 < radius < math.inf:
@@ -211,6 +224,7 @@ class ConditionalPrior(Prior):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        networks.check_built(network, "The network of a ConditionalPrior")
         inputs = "y" if baseline is None else "[y, prediction]"
         if len(network.inputs) != (1 if baseline is None else 2):
             raise ValueError(
@@ -224,6 +238,15 @@ class ConditionalPrior(Prior):
                     f"Received: a {type(baseline).__name__}."
                 )
             baseline.check_context_is_y()
+            shapes = [tuple(t.shape[1:]) for t in network.inputs]
+            if shapes != [baseline.image_shape] * 2:
+                raise ValueError(
+                    "The network of a ConditionalPrior must take the baseline's y and its "
+                    f"prediction, both of shape {baseline.image_shape}. Received: a network with "
+                    f"inputs of the shapes {shapes}."
+                )
+        check_network(self, network, inputs, (1, 2))
+        family.event_of(tuple(network.output_shape[1:]))
         self.network = network
         self.family = family
         self.baseline = baseline
@@ -235,6 +258,10 @@ class ConditionalPrior(Prior):
     def condition(self) -> tf.TensorSpec | None:
         y = self.network.inputs[0]
         return tf.TensorSpec(y.shape, y.dtype)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.family.event_of(tuple(self.network.output_shape[1:]))
 
     def call(self, y: tf.Tensor | None = None, training: bool = False) -> tfd.Distribution:
         if y is None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from zoo.contract import check_counts
 from zoo.features import Extractor, Features
 from zoo.files import replacing
 from zoo.model import GenerativeModel
@@ -188,6 +189,8 @@ def samples(
     Raises:
         ValueError: If a sample is NaN or infinite.
     """
+    check_counts(n=n, batch_size=batch_size)
+    check_counts(0, seed=seed)
     size = -(-n // batch_size) * batch_size
     rows = None if y is None else np.random.default_rng(seed).integers(len(y), size=size)
     images = np.empty([n, *model.image_shape], np.uint8)

@@ -149,19 +149,38 @@ def read(path: str | os.PathLike) -> list[Result]:
             f"There are no results in '{path}'. Compute them: python -m trainers.evaluate --run=..."
         )
     results = []
-    with open(path) as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 content = json.loads(line)
                 if content["schema"] != SCHEMA:
                     raise ValueError(f"its schema is {content['schema']}, expected {SCHEMA}")
-                results.append(Result(**content))
-            except (ValueError, TypeError, KeyError) as error:
+                results.append(_checked(Result(**content)))
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise ValueError(
                     f"Line {number} of '{path}' is not a result: {error}. "
                     "If a killed process left it incomplete, delete the line."
                 ) from error
     return results
+
+
+def _checked(result: Result) -> Result:
+    """The result, if the fields that tables show have their types; raises a `TypeError` if not."""
+
+    def need(expected, **fields):
+        for name, value in fields.items():
+            if not isinstance(value, expected):
+                raise TypeError(f"its `{name}` is {value!r}")
+
+    r = result
+    need(str, metric=r.metric, kind=r.kind)
+    need(dict, estimator=r.estimator, details=r.details, data=r.data, sampling=r.sampling)
+    need(dict | None, extractor=r.extractor, floor=r.floor)
+    need(int | float | None, value=r.value, stderr=r.stderr, n_real=r.n_real, n_fake=r.n_fake)
+    need(int | float | None, bias=r.bias, floor=(r.floor or {}).get("value"))
+    need(str | None, error=r.error, extractor=(r.extractor or {}).get("id"))
+    need(str | None, warning=r.details.get("warning"), checkpoint=r.sampling.get("checkpoint"))
+    return result
 
 
 class Store:

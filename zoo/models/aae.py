@@ -15,6 +15,7 @@ from zoo.adversarial import AdversarialLoss, NonSaturating
 from zoo.config import choices, extends
 from zoo.datasets import ImageData
 from zoo.distributions import Conditional, Part, Prior, refuse_learned
+from zoo.interfaces import LOGIT, Interface, context_shape
 from zoo.model import GenerativeModel, Round
 from zoo.models.parts import INTERNAL, autoencoder_parts
 
@@ -79,6 +80,12 @@ class AAE(GenerativeModel):
             "autoencoder": [self.posterior, self.likelihood],
             "discriminator": [self.discriminator],
             "encoder": [self.posterior],
+        }
+
+    def interfaces(self):
+        latents = context_shape(self.likelihood)
+        return super().interfaces() | {
+            "discriminator": Interface((latents,), (LOGIT,), conditional=True)
         }
 
     def rounds(self):

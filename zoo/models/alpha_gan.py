@@ -16,6 +16,7 @@ from zoo import networks
 from zoo.adversarial import AdversarialLoss, LogRatio
 from zoo.config import extends
 from zoo.distributions import Conditional, ImplicitPart, Prior, refuse_learned
+from zoo.interfaces import LOGIT, Interface, context_shape, shape_of_images
 from zoo.keras_internals import layers_in
 from zoo.model import GenerativeModel, Round
 from zoo.models.vaegan import parts
@@ -118,6 +119,14 @@ class AlphaGAN(GenerativeModel):
             "generator": [self.generator],
             "discriminator": [self.discriminator],
             "code_discriminator": [self.code_discriminator],
+        }
+
+    def interfaces(self):
+        latents = context_shape(self.generator)
+        return super().interfaces() | {
+            "generator": Interface((latents,), (shape_of_images(self),)),
+            "discriminator": Interface((shape_of_images(self),), (LOGIT,)),
+            "code_discriminator": Interface((latents,), (LOGIT,)),
         }
 
     def rounds(self):

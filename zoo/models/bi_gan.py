@@ -23,6 +23,7 @@ from zoo.distributions import (
     noisy_mlp,
     refuse_learned,
 )
+from zoo.interfaces import LOGIT, Interface, context_shape, shape_of_images
 from zoo.model import GenerativeModel
 
 
@@ -64,7 +65,7 @@ class BiGAN(GenerativeModel):
 
     Raises:
         ValueError: If the adversarial loss is of another class, if the prior has trainable weights,
-            or if the discriminator does not take two inputs.
+            or if the parts do not fit together.
 
     Example:
         >>> model = zoo.models.bi_gan((8, 8, 1), latent_dim=4, hidden=(32,))
@@ -87,11 +88,6 @@ class BiGAN(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if len(discriminator.inputs) != 2:
-            raise ValueError(
-                "The discriminator of a BiGAN takes two inputs, images and latents. "
-                f"Received: a network with {len(discriminator.inputs)}."
-            )
         if not isinstance(adversarial_loss, Minimax | None):
             raise ValueError(
                 "The encoder of a BiGAN trains with exchanged labels, which negate the logit for "
@@ -110,6 +106,13 @@ class BiGAN(GenerativeModel):
             "encoder": [self.posterior],
             "generator": [self.generator],
             "discriminator": [self.discriminator],
+        }
+
+    def interfaces(self):
+        latents = context_shape(self.generator)
+        return super().interfaces() | {
+            "generator": Interface((latents,), (shape_of_images(self),)),
+            "discriminator": Interface((shape_of_images(self), latents), (LOGIT,)),
         }
 
     def objective(self, x, y, seed, training):

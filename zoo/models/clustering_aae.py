@@ -16,6 +16,7 @@ from zoo.config import choices, extends
 from zoo.distributions import Conditional, Family, Prior, by_name
 from zoo.distributions.by_name import LIKELIHOODS, PRIORS
 from zoo.distributions.mixtures import component_labels, logits_of_labels
+from zoo.interfaces import LOGIT, Interface
 from zoo.model import Array, as_images, as_seed
 from zoo.models.aae import AAE, latent_loss
 
@@ -76,6 +77,11 @@ class CategoryAndStyle(Prior):
     def components(self) -> int:
         """K, under the name that is common to all priors with components."""
         return self.categories
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        (dim,) = self.style().event_shape
+        return (self.categories + dim,)
 
     def call(self, y=None):
         return self._joint(tf.zeros(self.categories), self.style())
@@ -148,17 +154,30 @@ class ClusteringAAE(AAE):
         **kwargs,
     ):
         super().__init__(posterior, likelihood, prior, discriminator, adversarial_loss, **kwargs)
-        encoded = getattr(posterior.family, "categories", None)
+        family = getattr(posterior, "family", None)
+        encoded = getattr(family, "categories", None)
         if encoded is None or encoded != getattr(prior, "categories", None):
             raise ValueError(
                 "A posterior of the family SoftmaxAndStyle needs a prior CategoryAndStyle with the "
-                f"same number of categories. Received: a {type(posterior.family).__name__} of "
+                f"same number of categories. Received: a {type(family).__name__} of "
                 f"{encoded} and a {type(prior).__name__} of {getattr(prior, 'categories', None)}."
             )
         self.category_discriminator = category_discriminator
 
     def players(self):
         return super().players() | {"category_discriminator": [self.category_discriminator]}
+
+    def interfaces(self):
+        own = super().interfaces()
+        (latents,) = own["prior"].returns
+        style = None if latents is None else (latents[0] - self.num_classes,)
+        return own | {
+            # The objectives pass no condition to the parts.
+            "posterior": own["posterior"]._replace(conditional=False),
+            "likelihood": own["likelihood"]._replace(conditional=False),
+            "discriminator": Interface((style,), (LOGIT,)),
+            "category_discriminator": Interface(((self.num_classes,),), (LOGIT,)),
+        }
 
     @property
     def num_classes(self) -> int:
@@ -220,7 +239,7 @@ class ClusteringAAE(AAE):
 
     def decode(self, z, y=None):
         """The images `[B, H, W, C]` of `z[B, K + D]`. If `y` is at least 0, the category is `y`."""
-        z = tf.cast(z, tf.float32)
+        z = self._latents(z)
         if y is not None:
             y = self._categories(tf.shape(z)[0], y)[:, None]
             own, style = z[:, : self.num_classes], z[:, self.num_classes :]

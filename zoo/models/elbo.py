@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.config import extends
+from zoo.contract import as_count
 from zoo.model import as_seed
 from zoo.models.parts import INTERNAL, autoencoder_parts
 from zoo.networks import Condition
@@ -131,8 +132,7 @@ def log_mean_weight(
     Raises:
         ValueError: If `num_samples` is below 1.
     """
-    if isinstance(num_samples, int) and num_samples < 1:
-        raise ValueError(f"`num_samples` must be at least 1. Received: {num_samples}.")
+    num_samples = as_count(num_samples, "num_samples")
     seed = as_seed(seed)
 
     def add_draw(k, largest, total):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from zoo import draws, networks
 from zoo.config import extends
 from zoo.distributions import Conditional, Prior
+from zoo.interfaces import LOGIT, Interface, context_shape
 from zoo.models import elbo
 from zoo.models.vae import VAE, vae
 
@@ -82,6 +83,10 @@ class FactorVAE(VAE):
 
     def players(self):
         return super().players() | {"discriminator": [self.discriminator]}
+
+    def interfaces(self):
+        latents = context_shape(self.likelihood)
+        return super().interfaces() | {"discriminator": Interface((latents,), (LOGIT,))}
 
     def objective(self, x, y, seed, training):
         terms = self.elbo_terms(x, y, seed, training)

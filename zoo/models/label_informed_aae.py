@@ -63,6 +63,7 @@ class LabelInformedAAE(AAE):
     ):
         super().__init__(posterior, likelihood, prior, discriminator, adversarial_loss, **kwargs)
         components = _components(prior)
+        networks.check_built(discriminator, "The discriminator of a LabelInformedAAE")
         if len(discriminator.inputs) != 2:
             raise ValueError(
                 "The discriminator of a LabelInformedAAE takes [z, y]. Received: a network with "

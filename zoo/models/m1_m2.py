@@ -15,6 +15,7 @@ from zoo import networks
 from zoo.config import choices
 from zoo.datasets import ImageData
 from zoo.distributions import Conditional, DiagonalNormal, Prior, StandardNormal
+from zoo.interfaces import Interface, context_shape
 from zoo.model import as_images
 from zoo.models.m1 import m1
 from zoo.models.m2 import M2, class_conditional, joined, repeat_for_labels, row_count
@@ -65,6 +66,13 @@ class M1M2(M2):
         self.first_likelihood = first_likelihood
         (dim,) = self.posterior.network.inputs[0].shape[1:]
         self.used = self.add_weight(name="used", shape=(dim,), initializer="ones", trainable=False)
+
+    def interfaces(self):
+        images, codes = self.image_shape, context_shape(self.posterior)
+        return super().interfaces() | {
+            "first_posterior": Interface((images,), (codes,)),
+            "first_likelihood": Interface((codes,), (images,)),
+        }
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

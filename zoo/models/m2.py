@@ -17,6 +17,7 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.config import choices
+from zoo.contract import as_count
 from zoo.datasets import ImageData
 from zoo.distributions import (
     Conditional,
@@ -27,6 +28,8 @@ from zoo.distributions import (
     kl,
     need_density,
 )
+from zoo.interfaces import Interface, context_shape, of_autoencoder
+from zoo.keras_internals import layers_in
 from zoo.model import Array, GenerativeModel, as_images, as_seed
 from zoo.models.aae import check_classes
 from zoo.models.elbo import log_mean_weight
@@ -112,7 +115,8 @@ class M2(GenerativeModel):
         alpha: Weight of the classification loss, at least 0; 0.1 in the paper.
 
     Raises:
-        ValueError: If `labelled_share` or `alpha` is out of range.
+        ValueError: If `labelled_share` or `alpha` is out of range, or if the networks take another
+            number of classes than the classifier returns.
 
     Notes:
         The paper's alpha is `alpha` N. The published code multiplies -log q(y | x) of each labelled
@@ -155,15 +159,21 @@ class M2(GenerativeModel):
         prior.bind(posterior)
         for part in (posterior, prior):
             need_density(part, f"an {type(self).__name__}")
+        networks.check_built(classifier, f"The classifier of an {type(self).__name__}")
         self.classifier = classifier
         self.posterior = posterior
         self.likelihood = likelihood
         self.prior = prior
         self.labelled_share = labelled_share
         self.alpha = alpha
+        _check_classes(self)
 
     def players(self):
         return {"vae": [self.classifier, self.posterior, self.likelihood, self.prior]}
+
+    def interfaces(self):
+        x = context_shape(self.posterior)
+        return of_autoencoder(self, x) | {"classifier": Interface((x,), ((None,),))}
 
     @property
     def num_classes(self) -> int:
@@ -199,14 +209,14 @@ class M2(GenerativeModel):
         if not training:
             return self._evaluation_objective(x, y, unlabelled_seed)
         x_labelled, x_unlabelled = x if isinstance(x, tuple) else (x, None)
-        y = self._training_labels(y)
+        if y is None:
+            _check_labels_of_all(y)
+        y = tf.cast(y, tf.int32)
         # One pass of the classifier for both streams; the labelled rows are the last rows.
         log_q, rows = self._log_q(joined(x), training), row_count(x_labelled)
         log_q_labelled = log_q[-rows:]
         labelled = self.labelled_bound(x_labelled, y, labelled_seed, training)
         error = -tf.reduce_sum(tf.one_hot(y, self.num_classes) * log_q_labelled, -1)
-        # XLA omits assertions, so a wrong label also makes the loss NaN, which stops training.
-        error = tf.where((y >= 0) & (y < self.num_classes), error, math.nan)
         if x_unlabelled is None:
             loss = sum(labelled) + self.alpha * error
             distortion, rate = labelled
@@ -287,14 +297,15 @@ class M2(GenerativeModel):
         """Labels `[C * rows]`: the first class `rows` times, then the second class, and so on."""
         return tf.repeat(tf.range(self.num_classes), rows)
 
-    def _training_labels(self, y):
-        """The labels of a training batch as int32, each from 0 to C - 1."""
-        if y is None:
-            _check_labels_of_all(y)
-        y = tf.cast(y, tf.int32)
-        tf.debugging.assert_non_negative(y, _EVERY_IMAGE_HAS_A_LABEL)
-        tf.debugging.assert_less(y, self.num_classes, self._class_range)
-        return y
+    def _limits_of_condition(self, training=False):
+        least, most = super()._limits_of_condition(training)
+        return (0 if training else least), most
+
+    def _sentence(self, name, low, high, training=False):
+        if training and name == "y" and low < 0:
+            received = f"Received: labels from {int(low)} to {int(high)}."
+            return f"{_EVERY_IMAGE_HAS_A_LABEL} {received}"
+        return super()._sentence(name, low, high, training)
 
     def _shares(self, x_labelled, x_unlabelled):
         """s and r: the shares of labelled images in the data set and in the batch."""
@@ -327,7 +338,7 @@ class M2(GenerativeModel):
 
     def decode(self, z, y=None) -> tf.Tensor:
         """The mean of p(x | y, z), or of p(x | z) if the label is missing: `[B, H, W, C]`."""
-        z = tf.cast(z, tf.float32)
+        z = self._latents(z)
         rows = tf.shape(z)[0]
 
         def of_all():
@@ -349,6 +360,7 @@ class M2(GenerativeModel):
 
     def sample(self, n: int, y=None, seed=None) -> tf.Tensor:
         """Decodes `n` draws of z: `[n, H, W, C]`. Missing labels are drawn from p(y)."""
+        n = as_count(n, "n")
         class_seed, seed = tfp.random.split_seed(as_seed(seed))
         drawn = tf.random.stateless_uniform([n], class_seed, 0, self.num_classes, tf.int32)
         y = self._filled(y, drawn)
@@ -416,14 +428,22 @@ class M2(GenerativeModel):
 
     def _labels(self, rows, y):
         """`y` as int32 `[rows]`, each below C."""
-        y = self.conditions(rows, y)
-        if tf.get_static_value(y) is None:
-            tf.debugging.assert_less(y, self.num_classes, self._class_range)
-        return y
+        return self.conditions(rows, y)
 
-    @property
-    def _class_range(self):
-        return f"A label is an int below {self.num_classes}, the number of classes."
+
+def _check_classes(model):
+    """Checks that q(z | x, y) and p(x | y, z) take as many classes as the classifier returns."""
+    for name in ("posterior", "likelihood"):
+        part = getattr(model, name)
+        layers = [layer for layer in layers_in(part) if isinstance(layer, AddClass)]
+        classes = {layer.num_classes for layer in layers} or {model.num_classes}
+        if part.condition is None or classes != {model.num_classes}:
+            received = "no class" if part.condition is None else f"{min(classes)} classes"
+            raise ValueError(
+                f"The classifier of this {type(model).__name__} returns logits of "
+                f"{model.num_classes} classes, and its `{name}` must take a class y[B] of the same "
+                f"number. Received: a network that takes {received}."
+            )
 
 
 def joined(x: Any) -> tf.Tensor:

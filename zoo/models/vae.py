@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.config import extends
+from zoo.contract import as_count
 from zoo.distributions import Conditional, Prior, kl, need_density
 from zoo.model import Array, GenerativeModel
 from zoo.models import elbo
@@ -74,8 +75,6 @@ class VAE(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not num_samples >= 1:
-            raise ValueError(f"`num_samples` must be at least 1. Received: {num_samples}.")
         check_weight(rate_weight, "rate_weight")
         if not 0 <= free_bits < math.inf:
             raise ValueError(f"`free_bits` must be at least 0 and finite. Received: {free_bits}.")
@@ -85,7 +84,7 @@ class VAE(GenerativeModel):
         self.posterior = posterior
         self.likelihood = likelihood
         self.prior = prior
-        self.num_samples = num_samples
+        self.num_samples = as_count(num_samples, "num_samples")
         self.rate_weight = rate_weight
         self.free_bits = free_bits
 

@@ -25,6 +25,7 @@ from zoo.distributions import (
     need_density,
     refuse_learned,
 )
+from zoo.interfaces import LOGIT, Interface, shape_of_images
 from zoo.model import Array, GenerativeModel, Round
 from zoo.models.gan import check_bounded
 from zoo.models.parts import posterior_and_prior
@@ -190,6 +191,11 @@ class VAEGAN(GenerativeModel):
             "generator": [self.generator],
             "discriminator": [self.discriminator],
         }
+
+    def interfaces(self):
+        features_and_logit = (None,), LOGIT
+        discriminator = Interface((shape_of_images(self),), features_and_logit, conditional=True)
+        return super().interfaces() | {"discriminator": discriminator}
 
     def rounds(self):
         if self.equilibrium is None:

@@ -15,6 +15,7 @@ from zoo import networks
 from zoo.config import choices, extends
 from zoo.discrepancies import InverseMultiquadric, Kernel, kernel_named, mmd_to_prior
 from zoo.distributions import Part, Prior, need_differentiable_draws
+from zoo.interfaces import Interface, context_shape, shape_of_images
 from zoo.model import GenerativeModel
 from zoo.models.parts import INTERNAL, posterior_and_prior
 
@@ -94,6 +95,10 @@ class WAE(GenerativeModel):
 
     def players(self):
         return {"autoencoder": [self.posterior, self.generator, self.prior]}
+
+    def interfaces(self):
+        generator = Interface((context_shape(self.generator),), (shape_of_images(self),))
+        return super().interfaces() | {"generator": generator}
 
     def objective(self, x, y, seed, training):
         code_seed, prior_seed = tfp.random.split_seed(seed)

@@ -14,6 +14,7 @@ from zoo import networks
 from zoo.adversarial import LOSSES, AdversarialLoss, NonSaturating
 from zoo.config import choices, extends
 from zoo.distributions import Part, Prior, need_density, refuse_learned
+from zoo.interfaces import LOGIT, Interface, context_shape, shape_of_images
 from zoo.model import GenerativeModel
 from zoo.models.aae import latent_loss
 from zoo.models.wae import check_lambda, parts, squared_error
@@ -102,6 +103,13 @@ class WAEGAN(GenerativeModel):
         return {
             "discriminator": [self.discriminator],
             "autoencoder": [self.posterior, self.generator],
+        }
+
+    def interfaces(self):
+        latents = context_shape(self.generator)
+        return super().interfaces() | {
+            "generator": Interface((latents,), (shape_of_images(self),)),
+            "discriminator": Interface((latents,), (LOGIT,), conditional=True),
         }
 
     def objective(self, x, y, seed, training):

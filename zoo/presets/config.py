@@ -248,7 +248,7 @@ def _set(config, path, text):
         name = path.rpartition(".")[2]
         is_text = wanted is str and (text.lower() != "none" or name not in _MAY_BE_NONE)
         _assign(config, path, text if is_text else _parse(text))
-    except (TypeError, ValueError, SyntaxError) as error:
+    except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
         old = dict(_flatten(config))[path]
         raise ValueError(
             f"'{path}' is of type {wanted.__name__}, like {old!r}. Received: {text!r}."

@@ -124,6 +124,25 @@ class LearningRateDecay(keras.callbacks.Callback):
             )
 
 
+class FitAveragedState(keras.callbacks.Callback):
+    """Computes the batch statistics of the averaged weights after each epoch.
+
+    It must come before callbacks that use the averaged weights or save the model. It does nothing
+    if the optimizers keep no averages.
+
+    Args:
+        batches: Batches of training data, for `GenerativeModel.fit_averaged_state`.
+    """
+
+    def __init__(self, batches: tf.data.Dataset):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.model.keeps_averages:
+            self.model.fit_averaged_state(self.batches)
+
+
 class EpochLines(keras.callbacks.Callback):
     """Reports the results of the first and the last epoch and of about twenty epochs in between.
 

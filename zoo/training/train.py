@@ -194,6 +194,7 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
     steps = data.steps_per_epoch(config.batch_size)
     rates = {player: optimizer.learning_rate for player, optimizer in config.optimizers.items()}
     training_time = callbacks.TrainingTime()
+    averaged_state = callbacks.FitAveragedState(_batches_for_state(data, config.batch_size, model))
     start = time.monotonic()
     try:
         model.fit(
@@ -204,6 +205,7 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
             validation_data=data.batches("validation", config.batch_size),
             callbacks=[
                 training_time,
+                averaged_state,
                 callbacks.LearningRateDecay(config.learning_rate_decay, rates),
                 # A row of metrics.csv is written before the checkpoint of its epoch.
                 *(_reports(config, run, model, data, keep_best) if chief else []),
@@ -226,6 +228,8 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
         "seconds": round(seconds, 2),
         "images_per_second": round(trained / training_time.seconds, 1) if trained else None,
     }
+    if model.keeps_averages:  # A run that was resumed after its last epoch has no state.
+        model.fit_averaged_state(averaged_state.batches)
     if chief:
         run.save_model(model)  # Before anything that may fail.
     with model.best_weights():
@@ -276,6 +280,14 @@ def _training_batches(data, batch_size, strategy, first_epoch, model):
     return strategy.distribute_datasets_from_function(
         lambda context: data.batches("train", batch_size, shard=shard, **options)
     )
+
+
+def _batches_for_state(data, batch_size, model):
+    """The batches from which the state of layers is computed for averaged weights."""
+    options = {"shuffle": True, "drop_remainder": True, "semi_supervised": model.semi_supervised}
+    # The same batches in every epoch. The error of a mean over 100 batches is below that of the
+    # moving averages, which extend over about 20.
+    return data.batches("train", batch_size, **options).take(100)
 
 
 def _likelihood(model, data, num_samples=100):
