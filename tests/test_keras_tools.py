@@ -346,7 +346,7 @@ def test_summary_lists_the_networks_with_their_counts():
     model.compile("adam")
     for nested in (False, True):
         printed: list[str] = []
-        model.summary(print_fn=printed.append, expand_nested=nested, line_length=100)
+        model.summary(print_fn=printed.append, expand_nested=nested)
         text = "\n".join(printed)
         assert f'Model: "{model.name}"' in text and "Total params: 1,156" in text
         # 65 * 8 + 9 * 4, and 3 * 8 + 9 * 64.

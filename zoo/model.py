@@ -1189,7 +1189,11 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"data=None, and a {type(self).__name__} at step {int(self.step.numpy())}, "
                 + ("without such state." if own is None else f"with such state of step {own.step}.")
             )
-        values = [(state[i], value) for i, value in own.values.items()] if state else []
+        values = (
+            [(state[i], value) for i, value in own.values.items()]
+            if state and own is not None
+            else []
+        )
         with _assigned([*averages, *values]):
             yield self
 
