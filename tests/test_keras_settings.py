@@ -90,7 +90,7 @@ def test_no_network_is_built_after_a_change_to_channels_first(name):
 @pytest.mark.parametrize("name", zoo.models.BUILDERS)
 def test_no_builder_builds_a_model_after_a_change_to_channels_first(name):
     first = {
-        option: zoo.models.BUILDERS[builder]((8, 8, 1), latent_dim=2, hidden=(4,))
+        option: zoo.models.BUILDERS[builder](SHAPE, latent_dim=2, hidden=(4,))
         for option, builder in zoo.models.required_runs(name).items()
     }
     keras.config.set_image_data_format("channels_first")
