@@ -423,10 +423,10 @@ class GenerativeModel(FromArguments, keras.Model):
 
         A model with `semi_supervised` also takes a dataset of `((x_labelled, y), x_unlabelled)`.
 
-        Arrays are checked before the first step. Of datasets, generators and `PyDataset`s, type and
-        shape are checked when a step is traced. The values of a batch are checked in its step; an
-        invalid batch stops training within a second or at the end of the epoch, before another
-        callback saves the model.
+        Arrays, the first batch of a generator or a `PyDataset`, and types and shapes of a dataset are
+        checked before the first step. The values of each batch are checked in its step; an invalid
+        batch stops training within a second or at the end of the epoch, before another callback
+        saves the model.
 
         Raises:
             ValueError: If images are not floats in [0, 1] of the model's shape, if `y` is not the
