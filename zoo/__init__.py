@@ -6,6 +6,10 @@ A model is a game between players (`GenerativeModel`, `Round`). It consists of n
 `zoo.metrics` the scores.
 """
 
+# First, because other modules cannot be imported with every setting of Keras.
+from zoo import keras_settings as keras_settings
+
+# isort: split
 from zoo import (
     adversarial,
     conditions,

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import keras
 
+from zoo.contract import as_count
+
 T = TypeVar("T")
 
 
@@ -156,7 +158,8 @@ def _checked(builder, signature, tables, defaults):
                 if name not in signature.parameters:
                     continue
                 default = signature.parameters[name].default
-                if (value := options.get(name, default)) != default:
+                value = options.get(name, default)
+                if (tuple(value) if isinstance(value, list) else value) != default:
                     users = ", ".join(repr(v) for v, names in table.items() if name in names)
                     raise ValueError(
                         f"`{name}` is an option of {option} {users}; {option}='{chosen}' does not use "
@@ -164,7 +167,9 @@ def _checked(builder, signature, tables, defaults):
                     )
                 # The default of the base may differ, and the base would then reject this one.
                 options.pop(name, None)
-        return builder(*args, **options)
+        given = signature.bind_partial(*args, **options).arguments
+        options |= {name: _ints(name, v, signature.parameters[name]) for name, v in given.items()}
+        return builder(**options)
 
     build.__signature__ = signature
     build.choices = tables
@@ -172,10 +177,42 @@ def _checked(builder, signature, tables, defaults):
     return build
 
 
+def _ints(name, value, parameter):
+    """The value of an option; checked if the builder annotates it as an int or a sequence of ints.
+
+    An option whose default is 0 may be 0. Keras does not take NumPy's ints, so they become ints.
+    """
+    least = 0 if parameter.default == 0 else 1
+    if parameter.annotation is int:
+        return as_count(value, name, least)
+    if parameter.annotation == Sequence[int]:
+        if not hasattr(value, "__iter__"):
+            raise ValueError(f"`{name}` must be a sequence of ints. Received: {value!r}.")
+        return tuple(as_count(count, name, least) for count in value)
+    return value
+
+
 def unused_options(table: Mapping[str, Sequence[str]], used: Sequence[str]) -> list[str]:
     """The options in a table of `choices` that are not among the options `used` of one value."""
     dependent = dict.fromkeys(name for names in table.values() for name in names)
     return [name for name in dependent if name not in used]
+
+
+def with_article(name: str, capital: bool = False) -> str:
+    """The name of a class with its article: "a VAE", "an IWAE", "an M2".
+
+    Args:
+        name: The name of a class.
+        capital: Whether the article starts a sentence.
+
+    Example:
+        >>> zoo.config.with_article("InfoVAE", capital=True)
+        'An InfoVAE'
+    """
+    # The letters of M2, MAF and RAE are pronounced one by one.
+    vowel = name.startswith(("A", "E", "I", "O", "U", "M1", "M2", "MAF", "RAE"))
+    article = "an" if vowel and not name.startswith("Uni") else "a"
+    return f"{article.capitalize() if capital else article} {name}"
 
 
 def look_up(table: Mapping[str, T], name: str, what: str) -> T:
@@ -187,7 +224,5 @@ def look_up(table: Mapping[str, T], name: str, what: str) -> T:
     if name in table:
         return table[name]
     near = difflib.get_close_matches(str(name), table, 1)
-    raise ValueError(
-        f"Unknown {what} '{name}'. Available: {', '.join(table)}."
-        + (f" Did you mean '{near[0]}'?" if near else "")
-    )
+    suggestion = f"Did you mean '{near[0]}'? " if near else ""
+    raise ValueError(f"Unknown {what} '{name}'. {suggestion}Available: {', '.join(table)}.")

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from zoo.config import FromArguments
+from zoo.contract import check_counts
 
 
 class Schedule(FromArguments):
@@ -45,11 +46,9 @@ class LinearWarmUp(Schedule):
     """
 
     def __init__(self, steps: int, end: float = 1.0):
-        if not steps >= 1 or not 0 <= end < math.inf:
-            raise ValueError(
-                "`steps` must be at least 1, and `end` at least 0 and finite. "
-                f"Received: steps={steps}, end={end}."
-            )
+        check_counts(steps=steps)
+        if not 0 <= end < math.inf:
+            raise ValueError(f"`end` must be at least 0 and finite. Received: end={end}.")
         self.steps = steps
         self.end = end
 
@@ -74,11 +73,9 @@ class LinearDecay(Schedule):
     """
 
     def __init__(self, steps: int, start: float = 1.0):
-        if not steps >= 1 or not 0 <= start < math.inf:
-            raise ValueError(
-                "`steps` must be at least 1, and `start` at least 0 and finite. "
-                f"Received: steps={steps}, start={start}."
-            )
+        check_counts(steps=steps)
+        if not 0 <= start < math.inf:
+            raise ValueError(f"`start` must be at least 0 and finite. Received: start={start}.")
         self.steps = steps
         self.start = start
 

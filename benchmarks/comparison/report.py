@@ -1,7 +1,6 @@
 """The content of the report: its sections, tables and texts."""
 
 import inspect
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -280,7 +279,7 @@ def _remarks(rows, about, protocol):
 
 def _model(name, members):
     config = members[0].subject.run.read_config()
-    cls = getattr(zoo, json.loads(members[0].subject.run.results_path.read_text())["model"])
+    cls = getattr(zoo, members[0].subject.run.read_results()["model"])
     settings = presets.to_dict(config)
     return [
         Heading(name, 3),

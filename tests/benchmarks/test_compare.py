@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -627,6 +628,36 @@ def test_a_folder_of_other_files_is_not_changed(comparison, tmp_path):
     compare._check_free(comparison)
     with pytest.raises(ValueError, match=r"was started with .* Received: "):
         finished(comparison, [*SETTINGS[1:], "epochs=5"])
+
+
+def test_a_comparison_that_another_process_makes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "FLAGS", types.SimpleNamespace(output=str(tmp_path / "made")))
+    with (
+        zoo.files.lock(tmp_path / "made", "comparison"),
+        pytest.raises(BlockingIOError, match="Another process is working on the comparison"),
+    ):
+        compare.main()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "{}", '{"budget_minutes": 1, "settings": [], "epochs": []}'),
+        '{"budget_minutes": "1", "settings": [], "epochs": {}}',
+        '{"budget_minutes": 1, "settings": [], "epochs": {"a": "3"}}',
+        '{"budget_minutes": 1, "settings": [], "epochs": {}, "failed": []}',
+    ],
+)
+def test_the_error_of_a_plan_of_another_shape_names_the_file(content, tmp_path):
+    (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(ValueError, match=r"plan.json'"):
+        prepare(["vae_digits"], [0], tmp_path)
+
+
+def test_the_page_in_markdown_passes_no_html_on(tmp_path):
+    page = [Items(["<b>a</b> `b <c`"]), Table(["<i>"], [[Cell("<u>", remark="<s>")]])]
+    text = as_markdown(page, tmp_path)
+    assert "`b <c`" in text and "<" not in text.replace("`b <c`", "")
 
 
 def test_a_started_run_keeps_its_settings(comparison, tmp_path):

@@ -193,6 +193,14 @@ def test_a_discriminator_of_equal_distributions_converges_to_one_half():
     assert losses[-1] == pytest.approx(2 * math.log(2), abs=0.02)
 
 
+def test_labels_of_real_and_fake_images_have_separate_noise(known, loss_with_seeds):
+    loss, seeds = loss_with_seeds
+    model = small(known, loss)
+    model.discriminator_objective(tf.zeros([2, *SHAPE]), None, tf.constant([1, 2]), True)
+    real, fake = np.array(seeds)
+    assert (real != fake).any()
+
+
 def test_fake_images_differ_between_examples_and_seeds():
     model = gan(SHAPE, **TINY)
     x = tf.zeros([5, *SHAPE])

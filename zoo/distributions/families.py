@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.config import with_article
+from zoo.contract import check_counts
 from zoo.distributions.part import Part
 from zoo.draws import Normal
 
@@ -44,7 +46,7 @@ class Family(Part):
                 return (*axes, dim)
         sizes = ", ".join(str(self.num_params(dim)) for dim in (1, 2, 3))
         raise ValueError(
-            f"A {type(self).__name__} has {sizes}, ... parameters for 1, 2, 3, ... values on the "
+            f"{with_article(type(self).__name__, True)} has {sizes}, ... parameters for 1, 2, 3, ... values on the "
             f"last axis: its network returns `num_params(D)` parameters for D values. Received: "
             f"parameters of shape {params}."
         )
@@ -303,6 +305,7 @@ class DiscretizedLogistic(Family):
         self, levels: int = 256, min_scale: float = 1e-3, max_scale: float = 1.0, **kwargs
     ):
         super().__init__(**kwargs)
+        check_counts(levels=levels)
         if levels < 2 or not 0 < min_scale < max_scale:
             raise ValueError(
                 "`levels` must be at least 2 and 0 < min_scale < max_scale. Received: "
@@ -341,6 +344,7 @@ class Categorical(Family):
 
     def __init__(self, levels: int = 256, **kwargs):
         super().__init__(**kwargs)
+        check_counts(levels=levels)
         if levels < 2:
             raise ValueError(f"`levels` must be at least 2. Received: {levels}.")
         self.levels = levels

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import draws, networks
+from zoo.config import with_article
 from zoo.distributions.part import Part
 
 tfd = tfp.distributions
@@ -29,7 +30,7 @@ class ImplicitPart(Part):
             raise ValueError(
                 f"`moment_draws` must be at least 2. Received: moment_draws={moment_draws}."
             )
-        networks.check_built(network, f"The network of a {type(self).__name__}")
+        networks.check_built(network, f"The network of {with_article(type(self).__name__)}")
         self.network = network
         self.moment_draws = moment_draws
 

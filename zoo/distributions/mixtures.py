@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.contract import check_counts
 from zoo.distributions.conditional import Conditional
 from zoo.distributions.part import need_density
 from zoo.distributions.priors import Prior
@@ -275,6 +276,7 @@ def _clip_to_unit_interval(values):
 
 
 def _check_components(components):
+    check_counts(0, components=components)
     if components < 1:
         raise ValueError(
             f"A mixture needs at least one component. Received: components={components}."

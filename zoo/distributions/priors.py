@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
+from zoo.contract import check_counts
 from zoo.distributions.conditional import Completion, Conditional, check_network
 from zoo.distributions.families import Family
 from zoo.distributions.part import Part
@@ -61,6 +62,7 @@ class StandardNormal(Prior):
 
     def __init__(self, dim: int, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         self.dim = dim
 
     def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
@@ -73,6 +75,7 @@ class IsotropicNormal(Prior):
 
     def __init__(self, dim: int, scale: float = 1.0, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         self.dim = dim
         self.scale = scale
 
@@ -91,6 +94,7 @@ class Uniform(Prior):
 
     def __init__(self, dim: int, low: float = -1.0, high: float = 1.0, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         self.dim = dim
         self.low = low
         self.high = high
@@ -127,6 +131,7 @@ class UniformOnSphere(Prior):
 
     def __init__(self, dim: int, radius: float | None = None, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         if dim < 2:
             raise ValueError(f"`dim` must be at least 2 for a sphere. Received: dim={dim}.")
         if radius is not None and not 0 < radius < math.inf:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from zoo.config import with_article
+from zoo.contract import check_counts
 from zoo.datasets import ImageData
 from zoo.model import GenerativeModel
 
@@ -145,12 +147,13 @@ def cluster_error(
 def _check_ability(model, ability):
     if ability not in model.abilities():
         raise ValueError(
-            f"Expected a model that has `{ability}`. Received: a {type(model).__name__}, which has "
+            f"Expected a model that has `{ability}`. Received: {with_article(type(model).__name__)}, which has "
             f"{', '.join(model.abilities())}."
         )
 
 
 def _in_batches(function: Callable[[np.ndarray], Any], x: np.ndarray, batch_size: int):
+    check_counts(batch_size=batch_size)
     starts = range(0, len(x), batch_size)
     return np.concatenate([function(x[i : i + batch_size]) for i in starts])
 

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from zoo import conditions, metrics, pictures
+from zoo.config import with_article
+from zoo.contract import check_counts
 from zoo.datasets import ImageData
 from zoo.evaluation.images import Images, Progress, samples, sha256, silent
 from zoo.evaluation.registry import METRICS, Metric, resolve
@@ -97,6 +99,7 @@ class Evaluation:
             >>> [result.kind for result in evaluation.run(["rate", "psnr"])]
             ['rate', 'distortion', 'psnr']
         """
+        check_counts(num_samples=num_samples, num_real=1 if num_real is None else num_real)
         if num_samples < 2 or (num_real is not None and num_real < 2):
             raise ValueError(
                 "Sets of images need at least two. "
@@ -295,11 +298,11 @@ class Evaluation:
         for ability in metric.needs:
             if ability != "data" and not self.has(ability):
                 return (
-                    f"A {type(self.model).__name__} has no `{ability}`. "
+                    f"{with_article(type(self.model).__name__, True)} has no `{ability}`. "
                     f"It has: {', '.join(self.model.abilities())}."
                 )
         if metric.generated and self.generated is None and not self.has("sample"):
-            return f"A {type(self.model).__name__} has no prior to sample images from."
+            return f"{with_article(type(self.model).__name__, True)} has no prior to sample images from."
         height, width, channels = self.real.pixels.shape[1:]
         if min(height, width) < metric.smallest:
             return (

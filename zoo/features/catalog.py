@@ -11,11 +11,15 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from zoo import keras_settings
 from zoo.features import classifier, inception
 from zoo.features.extractor import Extractor
 
 SHIPPED = Path(__file__).parent / "weights"
-INCEPTION_URL = "http://download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz"
+INCEPTION_URL = (
+    "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/"
+    "inception-2015-12-05.tgz"
+)
 KERAS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 KERAS_URL = (
     f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{KERAS_FILE}"
@@ -197,6 +201,7 @@ def _keras_download(name: str) -> str:
 
 def _of_keras(name: str, path: Path) -> Extractor:
     """The extractor of InceptionV3 with any weights."""
+    keras_settings.check()
     whole = keras.applications.InceptionV3(weights=str(path), classifier_activation=None)
     network = keras.Model(whole.inputs, [whole.get_layer("avg_pool").output, whole.output])
     return Extractor(

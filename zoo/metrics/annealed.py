@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.contract import check_counts
 from zoo.distributions import Deterministic, ImplicitPart, has_log_prob, mean_and_variance
 from zoo.draws import Normal
 from zoo.metrics.estimate import Estimate
 from zoo.metrics.likelihood import (
     bits_per_dim,
     check_observations,
-    check_positive,
     measured,
     over_images,
 )
@@ -101,12 +101,13 @@ def annealed_importance_sampling(
         >>> bool(abs(nll.value - np.log(4 * np.pi)) < 0.2)
         True
     """
-    check_positive(
+    check_counts(
         num_steps=num_steps,
         num_chains=num_chains,
         leapfrog_steps=leapfrog_steps,
         batch_size=batch_size,
     )
+    check_counts(0, seed=seed)
     x = np.asarray(x)
     if not len(x):
         raise ValueError("A likelihood needs at least 1 observation. Received: none.")

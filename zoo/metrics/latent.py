@@ -7,11 +7,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.config import with_article
+from zoo.contract import check_counts
 from zoo.distributions import Deterministic, ImplicitPart, kl
 from zoo.metrics.estimate import Estimate, as_features
 from zoo.metrics.likelihood import (
     check_conditions,
-    check_positive,
     is_cross_entropy,
     measured,
     over_images,
@@ -60,7 +61,7 @@ def rate_and_distortion(
     if missing:
         raise ValueError(
             "Rate and distortion need a model with a posterior, a likelihood and a prior. "
-            f"Received: a {type(model).__name__} without {' and '.join(missing)}."
+            f"Received: {with_article(type(model).__name__)} without {' and '.join(missing)}."
         )
     _check_posterior_density(model)
 
@@ -258,7 +259,8 @@ def _over_batches(
 
     If the model takes a condition, it is the third argument of `function`.
     """
-    check_positive(batch_size=batch_size)
+    check_counts(batch_size=batch_size)
+    check_counts(0, seed=seed)
     x = np.asarray(x)
     model.check_images(x)
     if not len(x):

@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 
 from zoo import draws, networks
 from zoo.config import choices, extends
+from zoo.contract import as_count
 from zoo.distributions import (
     Conditional,
     Part,
@@ -116,10 +117,6 @@ class AVB(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if discriminator_steps < 1:
-            raise ValueError(
-                f"`discriminator_steps` must be at least 1. Received: {discriminator_steps}."
-            )
         need_noise(posterior, "an AVB")
         for name, part in (("posterior", posterior), ("prior", prior)):
             if part.condition is not None:
@@ -137,7 +134,7 @@ class AVB(GenerativeModel):
         self.prior = prior
         self.discriminator = discriminator
         self.adaptive_contrast = adaptive_contrast
-        self.discriminator_steps = discriminator_steps
+        self.discriminator_steps = as_count(discriminator_steps, "discriminator_steps")
 
     def players(self):
         return {
@@ -336,7 +333,8 @@ def avb(
         discriminator_features: F of "product"; 0 for the authors' 8192.
         posterior: For adaptive contrast, the moments of "noise_basis" are cheap, and those of
             "implicit" take 64 passes of the encoder.
-        **options: All other options are those of `zoo.models.aae`, without `condition`.
+        **options: The options of `zoo.models.aae` for networks, posterior, prior and likelihood. AVB
+            has neither its `condition` nor its `loss`.
 
     Raises:
         ValueError: If a name is unknown, options do not fit together, or as for `AVB`.

@@ -239,7 +239,7 @@ class ClusteringAAE(AAE):
 
     def decode(self, z, y=None):
         """The images `[B, H, W, C]` of `z[B, K + D]`. If `y` is at least 0, the category is `y`."""
-        z = tf.cast(z, tf.float32)
+        z = self._latents(z)
         if y is not None:
             y = self._categories(tf.shape(z)[0], y)[:, None]
             own, style = z[:, : self.num_classes], z[:, self.num_classes :]

@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 from zoo import draws, networks
 from zoo.adversarial import LOSSES, AdversarialLoss, NonSaturating, adversarial_loss
 from zoo.config import choices, extends
+from zoo.contract import as_count
 from zoo.distributions import Prior, by_name, refuse_learned
 from zoo.interfaces import LOGIT, Interface, shape_of_images
 from zoo.model import GenerativeModel, Round
@@ -78,10 +79,6 @@ class GAN(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if discriminator_steps < 1:
-            raise ValueError(
-                f"`discriminator_steps` must be at least 1. Received: {discriminator_steps}."
-            )
         if penalty is not None:
             penalty.check(discriminator)
         check_weight(instance_noise, "instance_noise")
@@ -90,7 +87,7 @@ class GAN(GenerativeModel):
         refuse_learned(prior, "a GAN")
         self.prior = prior
         self.adversarial_loss = adversarial_loss or NonSaturating()
-        self.discriminator_steps = discriminator_steps
+        self.discriminator_steps = as_count(discriminator_steps, "discriminator_steps")
         self.penalty = penalty
         self.instance_noise = instance_noise
 

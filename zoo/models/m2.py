@@ -16,7 +16,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
-from zoo.config import choices
+from zoo.config import choices, with_article
+from zoo.contract import as_count
 from zoo.datasets import ImageData
 from zoo.distributions import (
     Conditional,
@@ -157,8 +158,8 @@ class M2(GenerativeModel):
             raise ValueError(f"`alpha` must be finite and at least 0. Received: {alpha}.")
         prior.bind(posterior)
         for part in (posterior, prior):
-            need_density(part, f"an {type(self).__name__}")
-        networks.check_built(classifier, f"The classifier of an {type(self).__name__}")
+            need_density(part, f"{with_article(type(self).__name__)}")
+        networks.check_built(classifier, f"The classifier of {with_article(type(self).__name__)}")
         self.classifier = classifier
         self.posterior = posterior
         self.likelihood = likelihood
@@ -208,14 +209,14 @@ class M2(GenerativeModel):
         if not training:
             return self._evaluation_objective(x, y, unlabelled_seed)
         x_labelled, x_unlabelled = x if isinstance(x, tuple) else (x, None)
-        y = self._training_labels(y)
+        if y is None:
+            _check_labels_of_all(y)
+        y = tf.cast(y, tf.int32)
         # One pass of the classifier for both streams; the labelled rows are the last rows.
         log_q, rows = self._log_q(joined(x), training), row_count(x_labelled)
         log_q_labelled = log_q[-rows:]
         labelled = self.labelled_bound(x_labelled, y, labelled_seed, training)
         error = -tf.reduce_sum(tf.one_hot(y, self.num_classes) * log_q_labelled, -1)
-        # XLA omits assertions, so a wrong label also makes the loss NaN, which stops training.
-        error = tf.where((y >= 0) & (y < self.num_classes), error, math.nan)
         if x_unlabelled is None:
             loss = sum(labelled) + self.alpha * error
             distortion, rate = labelled
@@ -296,14 +297,15 @@ class M2(GenerativeModel):
         """Labels `[C * rows]`: the first class `rows` times, then the second class, and so on."""
         return tf.repeat(tf.range(self.num_classes), rows)
 
-    def _training_labels(self, y):
-        """The labels of a training batch as int32, each from 0 to C - 1."""
-        if y is None:
-            _check_labels_of_all(y)
-        y = tf.cast(y, tf.int32)
-        tf.debugging.assert_non_negative(y, _EVERY_IMAGE_HAS_A_LABEL)
-        tf.debugging.assert_less(y, self.num_classes, self._class_range)
-        return y
+    def _limits_of_condition(self, training=False):
+        least, most = super()._limits_of_condition(training)
+        return (0 if training else least), most
+
+    def _sentence(self, name, low, high, training=False):
+        if training and name == "y" and low < 0:
+            received = f"Received: labels from {int(low)} to {int(high)}."
+            return f"{_EVERY_IMAGE_HAS_A_LABEL} {received}"
+        return super()._sentence(name, low, high, training)
 
     def _shares(self, x_labelled, x_unlabelled):
         """s and r: the shares of labelled images in the data set and in the batch."""
@@ -336,7 +338,7 @@ class M2(GenerativeModel):
 
     def decode(self, z, y=None) -> tf.Tensor:
         """The mean of p(x | y, z), or of p(x | z) if the label is missing: `[B, H, W, C]`."""
-        z = tf.cast(z, tf.float32)
+        z = self._latents(z)
         rows = tf.shape(z)[0]
 
         def of_all():
@@ -358,6 +360,7 @@ class M2(GenerativeModel):
 
     def sample(self, n: int, y=None, seed=None) -> tf.Tensor:
         """Decodes `n` draws of z: `[n, H, W, C]`. Missing labels are drawn from p(y)."""
+        n = as_count(n, "n")
         class_seed, seed = tfp.random.split_seed(as_seed(seed))
         drawn = tf.random.stateless_uniform([n], class_seed, 0, self.num_classes, tf.int32)
         y = self._filled(y, drawn)
@@ -425,14 +428,7 @@ class M2(GenerativeModel):
 
     def _labels(self, rows, y):
         """`y` as int32 `[rows]`, each below C."""
-        y = self.conditions(rows, y)
-        if tf.get_static_value(y) is None:
-            tf.debugging.assert_less(y, self.num_classes, self._class_range)
-        return y
-
-    @property
-    def _class_range(self):
-        return f"A label is an int below {self.num_classes}, the number of classes."
+        return self.conditions(rows, y)
 
 
 def _check_classes(model):
@@ -536,6 +532,7 @@ def m2(
         ValueError: If a name is unknown, an option is out of range, `hidden` is empty, or a part has
             no density.
     """
+    by_name.check_density(posterior, "An M2")
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be a share in [0, 1). Received: {dropout}.")
     family = by_name.likelihood(likelihood, levels)

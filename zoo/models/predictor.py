@@ -127,7 +127,7 @@ def completion(
     family = by_name.likelihood(likelihood, levels)
     height, width, channels = image_shape
     shape = (height, width, channels * family.params_per_value)
-    y = keras.Input(tuple(image_shape))
+    y = networks.Condition("seen", tuple(image_shape)).input()
     params = networks.encoder(network, image_shape, math.prod(shape), hidden, filters, activation)
     return Completion(
         keras.Model(y, keras.layers.Reshape(shape)(params(y)), name="baseline"), family

@@ -177,8 +177,9 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
     try:
         _override(config, settings)
     except ValueError:
-        for path, value in before.items():
-            setattr(_holder(config, path), path.rpartition(".")[2], value)
+        with config.unlocked():  # A setting that a new choice does not have is deleted.
+            for path, value in before.items():
+                setattr(_holder(config, path), path.rpartition(".")[2], value)
         raise
 
 
@@ -248,7 +249,7 @@ def _set(config, path, text):
         name = path.rpartition(".")[2]
         is_text = wanted is str and (text.lower() != "none" or name not in _MAY_BE_NONE)
         _assign(config, path, text if is_text else _parse(text))
-    except (TypeError, ValueError, SyntaxError) as error:
+    except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
         old = dict(_flatten(config))[path]
         raise ValueError(
             f"'{path}' is of type {wanted.__name__}, like {old!r}. Received: {text!r}."
