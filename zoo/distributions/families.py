@@ -201,7 +201,7 @@ class FullCovarianceNormal(Family):
         return (dim,)
 
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
-        (dim,) = self.event_of(tuple(params.shape[params.shape.rank - event_ndims :]))
+        (dim,) = self.event_of(tuple(params.shape[len(params.shape) - event_ndims :]))
         size = params.shape[-1]
         loc, raw, below = tf.split(params, [dim, dim, size - 2 * dim], -1)
         scale_tril = tf.linalg.diag(self.min_scale + tf.nn.softplus(raw))

@@ -140,7 +140,7 @@ class InverseAutoregressiveNormal(Family):
         return (self.dim,)
 
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
-        _check_params(self, tuple(params.shape[params.shape.rank - event_ndims :]))
+        _check_params(self, tuple(params.shape[len(params.shape) - event_ndims :]))
         loc, raw, h = tf.split(params, [self.dim, self.dim, self.context], -1)
         scale = self.min_scale + tf.nn.softplus(raw)
         flow = Flow(lambda z: self._forward(z, h), lambda z: self._inverse(z, h))
@@ -233,7 +233,7 @@ class PlanarNormal(Family):
         return (self.dim,)
 
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
-        _check_params(self, tuple(params.shape[params.shape.rank - event_ndims :]))
+        _check_params(self, tuple(params.shape[len(params.shape) - event_ndims :]))
         loc, raw, *steps = tf.split(
             params, [self.dim, self.dim] + self.steps * [self.dim, self.dim, 1], -1
         )
