@@ -57,7 +57,7 @@ def test_an_option_that_the_choice_does_not_use_is_refused():
         with pytest.raises(ValueError, match=r"`side` is an option of shape 'square'.*side=5"):
             build((8, 8, 1), side=5)
     with pytest.raises(
-        ValueError, match=r"Unknown shape 'rund'. Available: round, square. Did you"
+        ValueError, match=r"Unknown shape 'rund'. Did you mean 'round'. Available: round, square"
     ):
         third((8, 8, 1), shape="rund")
 
@@ -75,5 +75,6 @@ def test_choices_can_be_extended():
 
 def test_look_up_lists_the_known_names_and_suggests_the_nearest():
     assert look_up({"a": 1}, "a", "letter") == 1
-    with pytest.raises(ValueError, match=r"Unknown letter 'alpa'. Available: alpha, beta. Did you"):
+    message = r"Unknown letter 'alpa'. Did you mean 'alpha'. Available: alpha, beta"
+    with pytest.raises(ValueError, match=message):
         look_up({"alpha": 1, "beta": 2}, "alpa", "letter")

@@ -62,6 +62,20 @@ def test_every_preset_in_the_readme_exists():
     assert set(named) - {"NAME"} <= set(zoo.presets.names())
 
 
+def commands_with_settings():
+    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    found = re.findall(r"trainers\.train --preset=(\w+)((?: +--set \S+)+)", text)
+    return [(preset, re.findall(r"--set (\S+)", settings)) for preset, settings in found]
+
+
+@pytest.mark.parametrize(("preset", "settings"), commands_with_settings())
+def test_a_command_of_the_readme_has_settings_that_build_a_model(preset, settings):
+    config = zoo.presets.get(preset)
+    zoo.presets.override(config, settings)
+    if not any(setting.startswith("first=") for setting in settings):  # A run of the reader.
+        zoo.presets.build(config, (28, 28, 1))
+
+
 def test_every_local_link_of_the_readme_exists():
     links = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", (ROOT / "README.md").read_text())
     local = [a or b for a, b in links if not (a or b).startswith("http")]

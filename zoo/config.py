@@ -187,7 +187,5 @@ def look_up(table: Mapping[str, T], name: str, what: str) -> T:
     if name in table:
         return table[name]
     near = difflib.get_close_matches(str(name), table, 1)
-    raise ValueError(
-        f"Unknown {what} '{name}'. Available: {', '.join(table)}."
-        + (f" Did you mean '{near[0]}'?" if near else "")
-    )
+    suggestion = f"Did you mean '{near[0]}'? " if near else ""
+    raise ValueError(f"Unknown {what} '{name}'. {suggestion}Available: {', '.join(table)}.")

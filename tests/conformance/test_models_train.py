@@ -50,14 +50,14 @@ def test_training_lowers_the_result_of_its_entry(name, images):
 @every_model
 def test_training_resumes_exactly_from_a_keras_file(name, images, tmp_path):
     model = fresh(name)
-    data = training_batches(images, model, number=1)
+    data = training_batches(images, model)
     model.fit(data, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert_same(state(model), state(loaded))
+    # Both steps are graphs: eager results depend on the alignment of buffers in their last bit.
     for m in (model, loaded):
-        with eagerly(m):
-            m.fit(data, verbose=0)
+        m.fit(data, verbose=0)
     assert_same(state(model), state(loaded))
 
 

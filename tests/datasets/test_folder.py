@@ -1,7 +1,10 @@
 """Folders of images that the tests write with Pillow."""
 
 import hashlib
-from itertools import chain
+import os
+import struct
+import zlib
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -137,17 +140,14 @@ def test_images_are_rotated_and_mirrored_as_by_pillow(tmp_path, orientation, suf
         expected = np.asarray(ImageOps.exif_transpose(image), int)
     found = datasets.read_images(tmp_path)[0].astype(int)
     assert found.shape == expected.shape == ((9, 6, 3) if orientation in range(5, 9) else (6, 9, 3))
-    tolerance = 0 if suffix == ".png" else 12  # Decoders of JPEG differ by some levels.
-    np.testing.assert_allclose(found, expected, atol=tolerance)
+    np.testing.assert_array_equal(found, expected)
     top, left = (np.array(expected.shape[:2]) - 6) // 2
     square = expected[top : top + 6, left : left + 6] / 255
-    np.testing.assert_allclose(
-        datasets.read_image(path, (6, 6, 3)), square, atol=(tolerance + 0.01) / 255
-    )
+    np.testing.assert_allclose(datasets.read_image(path, (6, 6, 3)), square, atol=1e-6)
     for i in range(2):
         tagged(tmp_path / f"{i}{suffix}", orientation)
     x, _ = load(tmp_path, image_size=6).arrays("test")
-    np.testing.assert_allclose(x[0], square, atol=(tolerance + 0.01) / 255)
+    np.testing.assert_allclose(x[0], square, atol=1e-6)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -171,7 +171,7 @@ def test_an_image_with_unreadable_metadata_is_not_rotated(tmp_path):
     assert path.read_bytes() != whole
     with Image.open(path) as image:
         expected = np.asarray(image, int)
-    np.testing.assert_allclose(datasets.read_images(tmp_path)[0], expected, atol=12)
+    np.testing.assert_array_equal(datasets.read_images(tmp_path)[0], expected)
 
 
 def test_subfolders_are_labels(tmp_path):
@@ -262,7 +262,7 @@ def test_invalid_layouts_raise(tmp_path):
     write(tmp_path / "one.png")
     refused(ValueError, "at least 3 images")
     (tmp_path / "label").mkdir()
-    refused(ValueError, r"either images or.*Received: both.*'one.png' and 'label/'")
+    refused(ValueError, r"either images or subfolders.*Received: both.*'one.png' and 'label/'")
     (tmp_path / "one.png").unlink()
     refused(datasets.DatasetNotFound, "label 'label' is empty")
     write(tmp_path / "label" / "deeper" / "one.png")
@@ -314,3 +314,204 @@ def test_read_images_returns_one_channel_for_grey_images(tmp_path):
     assert datasets.read_images(tmp_path).shape == (1, 8, 8, 1)
     write(tmp_path / "1.png", 3)
     assert datasets.read_images(tmp_path).shape == (2, 8, 8, 3)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """An image of smooth and of noisy parts, whose sides are no multiples of a JPEG block."""
+    rows, columns = np.mgrid[:37, :53]
+    colours = [127 + 100 * np.sin(rows / 3), 127 + 120 * np.cos(columns / 2), rows * columns % 256]
+    noise = np.random.default_rng(0).normal(0, 30, (37, 53, 3))
+    return np.clip(np.stack(colours, -1) + noise, 0, 255).astype(np.uint8)
+
+
+def by_pillow(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_jpeg_is_decoded_as_by_pillow_bit_by_bit(tmp_path, picture):
+    options = {"quality": (5, 75, 95, 100), "subsampling": (0, 1, 2), "progressive": (False, True)}
+    for i, values in enumerate(product(*options.values())):
+        Image.fromarray(picture).save(
+            tmp_path / f"{i:02}.jpg", **dict(zip(options, values, strict=True))
+        )
+    Image.fromarray(picture).convert("CMYK").save(tmp_path / "98.jpg")
+    Image.fromarray(picture[..., 0]).save(tmp_path / "99.jpg")
+    paths = sorted(tmp_path.iterdir())
+    expected = np.stack([by_pillow(path) for path in paths])
+    np.testing.assert_array_equal(datasets.read_images(tmp_path), expected)
+    decode = folder.decoder(37, 3)
+    for path, image in zip(paths, expected, strict=True):
+        np.testing.assert_array_equal(decode(str(path)), image[:, 8:45])
+
+
+def test_every_kind_of_png_is_decoded(tmp_path, picture):
+    grey, colour = Image.fromarray(picture[..., 0]), Image.fromarray(picture)
+    grey.convert("1").save(tmp_path / "1.png")
+    grey.convert("LA").save(tmp_path / "2.PNG")
+    colour.convert("P").save(tmp_path / "3.png", transparency=3)
+    colour.convert("RGBA").save(tmp_path / "4.png")
+    colour.save(tmp_path / "5.png", save_all=True, append_images=[grey.convert("RGB")])
+    expected = np.stack([by_pillow(path) for path in sorted(tmp_path.iterdir())])
+    np.testing.assert_array_equal(datasets.read_images(tmp_path), expected)
+
+
+def test_the_high_bytes_of_a_16_bit_png_are_the_image(tmp_path):
+    values = np.array([[0, 255, 256, 65535], [100, 4660, 32768, 65279]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(datasets.read_images(tmp_path)[0, ..., 0], values >> 8)
+
+
+@pytest.mark.parametrize("form", ["GIF", "BMP", "WEBP", "TIFF"])
+def test_an_image_of_another_format_is_refused_whatever_its_name_says(tmp_path, picture, form):
+    image = Image.fromarray(picture)
+    more = {"save_all": True, "append_images": [image]} if form == "GIF" else {}
+    image.save(tmp_path / "a.png", form, **more)
+    with pytest.raises(ValueError, match=r"a\.png': it is not a PNG or JPEG image"):
+        datasets.read_images(tmp_path)
+
+
+def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path):
+    def chunk(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
+    # The pixels are missing: decoding would find the image corrupt.
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(png)
+    write(tmp_path / "b.jpg")
+    jpeg = (tmp_path / "b.jpg").read_bytes()
+    start = jpeg.index(b"\xff\xc0") + 5
+    jpeg = jpeg[:start] + struct.pack(">HH", 20_000, 20_000) + jpeg[start + 4 :]
+    (tmp_path / "b.jpg").write_bytes(jpeg)
+    for name in ("a.png", "b.jpg"):
+        with pytest.raises(ValueError, match=r"20,000 x 20,000 pixels, and at most 89,478,485"):
+            datasets.read_image(tmp_path / name, (8, 8, 3))
+    with pytest.raises(ValueError, match=r"a\.png'.*at most 89,478,485"):
+        datasets.read_images(tmp_path)
+    write(tmp_path / "c.png")
+    with pytest.raises(ValueError, match="at most 89,478,485"):
+        load(tmp_path)
+
+
+def test_files_that_systems_add_to_folders_are_skipped(tmp_path):
+    for i in range(3):
+        write(tmp_path / "a" / f"{i}.PNG", i)
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "a/Thumbs.db", "a/._0.png"):
+        (tmp_path / name).touch()
+    for name in ("__MACOSX", "@eaDir", ".thumbnails", "a/@eaDir"):
+        write(tmp_path / name / "0.png")
+    data = load(tmp_path)
+    assert sum(data.sizes.values()) == 3 and data.label_names == ("a",)
+    assert len(datasets.read_images(tmp_path)) == 3
+
+
+def test_other_things_than_files_and_dangling_links_are_refused(tmp_path):
+    for i in range(3):
+        write(tmp_path / f"{i}.png", i)
+    path = tmp_path / "x.png"
+    functions = (
+        lambda: datasets.check("folder", str(tmp_path)),
+        lambda: datasets.read_images(tmp_path),
+        lambda: datasets.read_image(path, (8, 8, 3)),
+    )
+
+    def refused(message):
+        for function in functions:
+            with pytest.raises(ValueError, match=message):
+                function()
+        path.unlink()
+
+    os.mkfifo(path)
+    refused(r"x\.png', which is a device, a pipe or a socket")
+    path.symlink_to("/dev/zero")
+    refused("which is a device, a pipe or a socket")
+    path.symlink_to("absent.png")
+    refused(r"x\.png' is a link to 'absent.png', which does not exist")
+    path.symlink_to("x.png")
+    refused(r"is a link to 'x\.png'")
+    path.symlink_to("0.png")
+    assert len(datasets.read_images(tmp_path)) == 4
+    path.unlink()
+    (tmp_path / "deeper").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="either images or subfolders"):
+        datasets.read_images(tmp_path)
+
+
+def test_a_name_that_is_not_utf8_is_refused_and_can_be_printed(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    Path(path).touch()
+    for function in (
+        lambda: datasets.check("folder", str(tmp_path)),
+        lambda: datasets.read_images(tmp_path),
+        lambda: datasets.read_image(path, (8, 8, 3)),
+    ):
+        with pytest.raises(ValueError, match=r"in UTF-8.*caf\\xe9\.png") as error:
+            function()
+        str(error.value).encode()
+
+
+SPLIT_FOLDERS = [
+    ("train", None, None),
+    ("train", "val", None),
+    ("Train", None, "Test"),
+    ("training", "Valid", "testing"),
+    ("TRAIN", "dev", "test"),
+    ("train", "validation", "test"),
+]
+
+
+@pytest.mark.parametrize("labels", [("",), ("a", "b")])
+@pytest.mark.parametrize("names", SPLIT_FOLDERS)
+def test_the_usual_names_of_splits_are_splits_and_held_out_images_are_never_trained_on(
+    tmp_path, names, labels
+):
+    for name in filter(None, names):
+        for label in labels:
+            (tmp_path / name / label).mkdir(parents=True)
+            for i in range(15):
+                (tmp_path / name / label / f"{i}.png").touch()
+    parts = parts_of(tmp_path)
+    for split, name in zip(parts, names, strict=True):
+        # A missing split is cut from the training images, and no other split loses images.
+        assert {path.split("/")[0] for path in parts[split]} == {name or names[0]}
+        if split != "train" and name:
+            assert len(parts[split]) == 15 * len(labels)
+    assert sum(map(len, parts.values())) == len(set().union(*parts.values()))
+    found = {label for entries in folder.listing(str(tmp_path)).values() for _, label in entries}
+    assert found == ({None} if labels == ("",) else set(labels))
+
+
+@pytest.mark.parametrize(
+    "paths, message",
+    [
+        (("val/0", "test/0"), "Received: test, val"),
+        (("test/0",), "Received: test"),
+        (("train/0", "val/0", "valid/0"), "Received: train, val, valid"),
+        (("Train/0", "train/0"), "Received: Train, train"),
+        (("train/0", "cats/0"), r"'cats' beside it is not.*If 'train' is a label"),
+        (("train/0", "val/0", "unlabeled/0"), "'unlabeled' beside it is not"),
+        (("photos/train/0", "photos/val/0"), "the folder 'train/'"),
+        (("cats/train/0", "cats/val/0"), "the folder 'train/'"),
+        (("train/a/b/0",), "the folder 'b/'"),
+    ],
+)
+def test_other_layouts_are_refused_with_the_layouts_that_there_are(tmp_path, paths, message):
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{path}.png").touch()
+    with pytest.raises(ValueError, match=message) as error:
+        datasets.check("folder", str(tmp_path))
+    assert folder.LAYOUTS in str(error.value)
+
+
+@pytest.mark.parametrize("flat", ["train", "val"])
+def test_labels_in_only_some_splits_are_refused(tmp_path, flat):
+    for split in ("train", "val"):
+        path = tmp_path / split / ("" if split == flat else "a")
+        path.mkdir(parents=True)
+        (path / "0.png").touch()
+    with pytest.raises(ValueError, match=f"all splits or in none.*{flat}' without labels"):
+        datasets.check("folder", str(tmp_path))

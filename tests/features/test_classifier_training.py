@@ -33,10 +33,12 @@ def test_training_lowers_the_loss_and_prints_accuracies(digits28, trained):
         logits = network(images, training=False)[1].numpy()
         accuracy = np.mean(logits.argmax(1) == labels)
         assert line == f"{split} accuracy: {accuracy:.2%}"
-    # The cross-entropy of a uniform guess is log 10.
+    # The moving averages need more steps than two epochs have: use the statistics of the images. The
+    # cross-entropy of a uniform guess is log 10.
+    logits = network(images, training=True)[1].numpy()
     shifted = logits - logits.max(1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    assert -log_p[np.arange(len(labels)), labels].mean() < np.log(10) - 0.1
+    assert -log_p[np.arange(len(labels)), labels].mean() < np.log(10) - 0.3
 
 
 def test_the_card_documents_the_origin_of_the_weights(trained):

@@ -178,6 +178,54 @@ def test_the_structure_is_read_from_the_graph(graph):
     assert list(TINY) == list(inception.STRUCTURE)
 
 
+def test_a_graph_that_reads_and_writes_files_is_refused_and_nothing_is_written(
+    written, tmp_path, monkeypatch
+):
+    secret, stolen = tmp_path / "secret", tmp_path / "stolen"
+    secret.write_text("secret")
+    hostile = inception.read(written)
+    for name, value in (("from", secret), ("to", stolen)):
+        tensor = tf.make_tensor_proto(str(value))
+        hostile.node.add(name=name, op="Const").attr["value"].tensor.CopyFrom(tensor)
+        hostile.node[-1].attr["dtype"].type = tensor.dtype
+    hostile.node.add(name="read", op="ReadFile", input=["from"])
+    hostile.node.add(name="write", op="WriteFile", input=["to", "read"])
+    (pool,) = (node for node in hostile.node if node.name == "pool_3")
+    pool.input.append("^write")
+    written.write_bytes(hostile.SerializeToString())
+    monkeypatch.setattr(inception, "STRUCTURE", TINY)
+    with pytest.raises(ValueError, match=r"operations of the Inception.*ReadFile, WriteFile"):
+        zoo.features.get("inception-ttur", written)
+    with pytest.raises(ValueError, match="ReadFile, WriteFile"):
+        inception.network(hostile)
+    assert not stolen.exists()
+
+
+def test_a_graph_with_functions_is_refused(graph):
+    hostile = tf.compat.v1.GraphDef.FromString(graph.SerializeToString())
+    hostile.library.function.add().signature.name = "Relu"
+    with pytest.raises(ValueError, match=r"without functions.*1 function"):
+        inception.network(hostile)
+
+
+def test_a_graph_with_huge_constants_is_refused(graph):
+    hostile = tf.compat.v1.GraphDef.FromString(graph.SerializeToString())
+    hostile.node.add(name="huge", op="Const")
+    hostile.node[-1].attr["value"].tensor.tensor_shape.dim.add(size=2**40)
+    with pytest.raises(ValueError, match=r"at most 30,000,000 values.*1,099,511"):
+        inception.network(hostile)
+
+
+def test_no_address_in_the_instructions_is_plain_http():
+    root = Path(__file__).parents[2]
+    files = [*root.glob("*.md"), *root.glob("docs/**/*.md")]
+    files += [
+        path for room in ("zoo", "trainers", "benchmarks") for path in root.glob(f"{room}/**/*.py")
+    ]
+    assert len(files) > 50
+    assert [str(path) for path in files if "http://" in path.read_text()] == []
+
+
 @pytest.mark.parametrize("grid", ["half_pixel_centers", "align_corners"])
 def test_another_grid_of_the_resize_is_detected(graph, grid):
     other = tf.compat.v1.GraphDef.FromString(graph.SerializeToString())

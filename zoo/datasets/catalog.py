@@ -122,11 +122,14 @@ def load(
     | folder | 64x64, central squares | about 80% / 10% / 10%, or its own | subfolder |
 
     `folder` reads the PNG and JPEG files of `data_dir`. If there is one subfolder per label, the
-    sorted names of the subfolders are the labels. Subfolders named exactly `train` and `test`, and
-    optionally `validation`, are the splits instead; without `validation`, about a tenth of `train`
-    is held out. The split of an image depends only on its path and the seed, so added images do not
-    move others. Images are rotated and mirrored as their metadata say. They have one channel if all
-    of them are grey, otherwise three; transparency is dropped. An unreadable file is an error.
+    sorted names of the subfolders are the labels. Subfolders named `train` (or `training`),
+    `validation` (or `valid`, `val`, `dev`) and `test` (or `testing`), in any case, are the splits
+    instead; about a tenth of `train` is held out for each of the other splits that is missing. The
+    split of an image depends only on its path and the seed, so added images do not move others.
+    Images are decoded as Pillow decodes them, and rotated and mirrored as their metadata say. They
+    have one channel if all of them are grey, otherwise three; transparency is dropped. Hidden files
+    and files of the system, such as `Thumbs.db`, are skipped. Any other file is an error, as is an
+    image of more than `zoo.datasets.pixels.MOST_PIXELS` pixels.
 
     Args:
         name: One of `names()`.

@@ -13,24 +13,84 @@ from PIL import ExifTags, JpegImagePlugin, PngImagePlugin
 
 from zoo.datasets.errors import DatasetNotFound
 from zoo.datasets.images import SPLITS, ImageData, Split
-from zoo.datasets.pixels import square
+from zoo.datasets.pixels import MOST_PIXELS, PNG, decode, square
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MEMORY = 4 * 2**30  # Bytes of decoded images to hold; larger sets are decoded batch by batch.
 Listing = list[tuple[str, str | None]]  # (path, name of the label)
+# Files and folders that Windows, macOS, Linux and network drives add to folders, in lower case.
+IGNORED = {
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "icon\r",
+    "__macosx",
+    "@eadir",
+    "#recycle",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+}
+# The usual names of folders for splits, in lower case.
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+LAYOUTS = (
+    "The layouts are: images; one subfolder per label; or the subfolder 'train' and, if there are "
+    "such splits, 'validation' (or 'valid', 'val', 'dev') and 'test', each with one of the first two "
+    "layouts."
+)
+
+
+def shown(path: str | Path) -> str:
+    """A path as text that can be printed, also if it is not UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _check_name(path):
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"Expected paths in UTF-8. Rename the file or folder. Received: '{shown(path)}'."
+        ) from error
+
+
+def _check_regular(path):
+    """Refuses everything that is not a file or a link to one: reading a pipe would never end."""
+    if path.is_file():
+        return
+    if path.is_symlink() and not path.exists():
+        raise ValueError(
+            f"'{path}' is a link to '{shown(os.readlink(path))}', which does not exist. Remove it."
+        )
+    raise ValueError(
+        f"Expected regular files. Remove '{path}', which is a device, a pipe or a socket."
+    )
 
 
 def _children(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The subfolders and the images of a folder, sorted, without hidden ones."""
-    children = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    folders = [path for path in children if path.is_dir()]
-    files = [path for path in children if not path.is_dir()]
-    for path in files:
+    """The subfolders and the images of a folder, sorted.
+
+    Hidden ones, and those that systems add to folders (`IGNORED`), are left out.
+    """
+    folders, files = [], []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name.lower() in IGNORED:
+            continue
+        _check_name(path)
+        if path.is_dir():
+            folders.append(path)
+            continue
         if path.suffix.lower() not in SUFFIXES:
             raise ValueError(
                 f"Expected only PNG and JPEG images ({', '.join(SUFFIXES)}). Convert other files or "
                 f"move them. Received: '{path}'."
             )
+        _check_regular(path)
+        files.append(path)
     return folders, files
 
 
@@ -39,8 +99,8 @@ def _labelled(folder: Path) -> Listing:
     folders, files = _children(folder)
     if folders and files:
         raise ValueError(
-            f"Expected either images or one subfolder per label in '{folder}'. Move one kind "
-            f"elsewhere. Received: both, such as '{files[0].name}' and '{folders[0].name}/'."
+            f"Expected either images or subfolders in '{folder}'. Move one kind elsewhere. "
+            f"Received: both, such as '{files[0].name}' and '{folders[0].name}/'. {LAYOUTS}"
         )
     listing: Listing = [(str(path), None) for path in files]
     for label in folders:
@@ -48,7 +108,7 @@ def _labelled(folder: Path) -> Listing:
         if deeper:
             raise ValueError(
                 f"Expected only images in '{label}', the folder of a label. "
-                f"Received: the folder '{deeper[0].name}/'. Move it elsewhere."
+                f"Received: the folder '{deeper[0].name}/'. {LAYOUTS}"
             )
         if not images:
             raise DatasetNotFound(
@@ -94,19 +154,47 @@ def _number(path: Path, seed: int) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
+def _split_folders(folders: list[Path], root: Path) -> dict[str, Path]:
+    """The folders of the splits by split; none if no folder has the name of a split.
+
+    Raises:
+        ValueError: If only some folders have such names, if two belong to one split, or if there is
+            no `train`.
+    """
+    split_of = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+    found = {path: split_of.get(path.name.lower()) for path in folders}
+    named = [path.name for path, split in found.items() if split]
+    if not named:
+        return {}
+    if others := [path.name for path, split in found.items() if not split]:
+        raise ValueError(
+            f"'{named[0]}' in '{root}' is the name of a split, and '{others[0]}' beside it is not. "
+            f"{LAYOUTS} If '{named[0]}' is a label, move all labels into a new subfolder 'train'."
+        )
+    splits = {split: path for path, split in found.items() if split}
+    if len(splits) < len(named) or "train" not in splits:
+        raise ValueError(
+            f"Expected in '{root}' one subfolder for 'train' and at most one for each other split. "
+            f"Received: {', '.join(named)}. {LAYOUTS}"
+        )
+    return splits
+
+
 def listing(data_dir: str | None, seed: int = 0) -> dict[str, Listing]:
     """The files of each split and their labels, without reading an image.
 
-    If the folder has no subfolders for the splits, validation and test get about a tenth of the
-    images each. The seed and the paths decide, so added images do not move others.
+    Subfolders with the usual names of splits, in any case, are the splits: see `SPLIT_NAMES`. A
+    missing validation or test split gets about a tenth of the other images: of `train`, or of all
+    images if there are no folders of splits. The seed and the paths decide, so added images do not
+    move others.
 
     Args:
         data_dir: The folder.
         seed: Seed of the splits and of their order.
 
     Raises:
-        ValueError: If `data_dir` is `None`, or if the layout is neither flat nor one subfolder per
-            label.
+        ValueError: If `data_dir` is `None`, if the layout is not one of `LAYOUTS`, or if the folder
+            has something other than images.
         DatasetNotFound: If the folder does not exist or contains no image.
     """
     if data_dir is None:
@@ -116,26 +204,38 @@ def listing(data_dir: str | None, seed: int = 0) -> dict[str, Listing]:
         )
     root = Path(data_dir).expanduser()
     if not root.is_dir():
-        raise DatasetNotFound(f"There is no folder '{root}'. Set data_dir to the folder of images.")
+        raise DatasetNotFound(
+            f"There is no folder '{shown(root)}'. Set data_dir to the folder of images."
+        )
     folders, files = _children(root)
-    found = {path.name for path in folders}
-    if files or found not in ({"train", "test"}, set(SPLITS)):
+    found = {} if files else _split_folders(folders, root)
+    if not found:
         return dict(zip(SPLITS, _hold_out(_labelled(root), 2, root, seed), strict=True))
-    splits = {path.name: _labelled(path) for path in folders}
-    if "validation" not in splits:
-        parts = _hold_out(splits["train"], 1, root / "train", seed)
-        labels = {label for _, label in splits["train"]}
-        splits["train"], splits["validation"] = parts
-    else:
-        labels = {label for _, label in splits["train"]}
-    for split in SPLITS[1:]:
-        if strange := sorted(str(label) for _, label in splits[split] if label not in labels):
-            raise ValueError(
-                f"The labels in '{root / split}' must be among those in '{root / 'train'}': "
-                f"{', '.join(sorted(map(str, labels)))}. Received: {strange[0]}."
-            )
+    splits = {split: _labelled(path) for split, path in found.items()}
+    _check_labels(splits, found)
+    if missing := [split for split in SPLITS if split not in splits]:
+        parts = _hold_out(splits["train"], len(missing), found["train"], seed)
+        splits.update(zip(["train", *missing], parts, strict=True))
     # The order does not depend on labels, so the first images of a split are of various labels.
     return {split: sorted(splits[split], key=lambda e: _order(e, root, seed)) for split in SPLITS}
+
+
+def _check_labels(splits, folders):
+    """Checks that the labels of every split are labels of `train`."""
+    labels = {label for _, label in splits["train"]}
+    for split, listing in splits.items():
+        found = {label for _, label in listing}
+        if (None in found) != (None in labels):
+            raise ValueError(
+                f"Expected subfolders of labels either in all splits or in none. Received: "
+                f"'{folders['train']}' {'without' if None in labels else 'with'} labels, and "
+                f"'{folders[split]}' {'without' if None in found else 'with'} labels."
+            )
+        if strange := sorted(map(str, found - labels)):
+            raise ValueError(
+                f"The labels in '{folders[split]}' must be among those in '{folders['train']}': "
+                f"{', '.join(sorted(map(str, labels)))}. Received: {strange[0]}."
+            )
 
 
 def _order(entry, root, seed):
@@ -144,18 +244,13 @@ def _order(entry, root, seed):
 
 def decoder(size: int, channels: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """The function from a path to the image, uint8 `[size, size, channels]`."""
-
-    def decode(path):
-        return square(_decoded(path, channels), size)
-
-    return decode
+    return lambda path: square(_decoded(path, channels), size)
 
 
 def _decoded(path, channels):
     """The image in a file, uint8 `[H, W, channels]`, rotated and mirrored as its tag says."""
     contents = tf.io.read_file(path)
-    image = tf.io.decode_image(contents, channels, expand_animations=False)
-    image = tf.ensure_shape(image, [None, None, channels])
+    image = decode(contents, channels)
     orientation = tf.numpy_function(_orientation, [contents], tf.int32, stateful=False)
     orientation = tf.ensure_shape(orientation, [])
     # The tag's values (TIFF 6.0, "Orientation"): 1 is upright, 2 mirrored, 3 mirrored and upside down,
@@ -172,17 +267,47 @@ def _orientation(contents: bytes | np.ndarray) -> np.int32:
     if isinstance(contents, np.ndarray):  # TensorFlow passes an array when it runs eagerly.
         contents = contents.item()
     # In a PNG the tag may follow the pixels, and Pillow would decode all of them to find it.
-    is_png = contents.startswith(b"\x89PNG")
-    if is_png and not any(word in contents for word in (b"eXIf", b"exif", b"adobe.xmp")):
+    tags = (b"eXIf", b"exif", b"adobe.xmp")
+    if contents.startswith(PNG) and not any(tag in contents for tag in tags):
         return np.int32(1)
-    reader = PngImagePlugin.PngImageFile if is_png else JpegImagePlugin.JpegImageFile
     try:
-        # `Image.open` refuses very large images.
-        with reader(io.BytesIO(contents)) as image:
+        with _opened(contents) as image:
             orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # Pixels may be readable even if the metadata are not.
         return np.int32(1)
     return np.int32(orientation if 1 <= orientation <= 8 else 1)
+
+
+def _opened(contents: bytes) -> PngImagePlugin.PngImageFile | JpegImagePlugin.JpegImageFile:
+    """A PNG or JPEG file in Pillow, of which only the header is read."""
+    # `Image.open` refuses very large images, and knows other formats.
+    is_png = contents.startswith(PNG)
+    reader = PngImagePlugin.PngImageFile if is_png else JpegImagePlugin.JpegImageFile
+    return reader(io.BytesIO(contents))
+
+
+def _undecodable(path: str | Path) -> ValueError:
+    """The error about a file that `decode` refused."""
+    cause = "it is corrupt. Replace or remove it."
+    try:
+        contents = Path(path).read_bytes()
+        if not contents:
+            cause = "it is empty. Replace or remove it."
+        elif not contents.startswith((PNG, b"\xff\xd8")):
+            cause = "it is not a PNG or JPEG image, whatever its name says. Convert or remove it."
+        else:
+            with _opened(contents) as image:
+                width, height = image.size
+            if width * height > MOST_PIXELS:
+                cause = (
+                    f"it has {width:,} x {height:,} pixels, and at most {MOST_PIXELS:,} are allowed. "
+                    "Make it smaller or remove it."
+                )
+    except OSError as error:
+        cause = f"{error.strerror}." if error.strerror else cause
+    except Exception:  # Pillow raises errors of many types for a damaged header.
+        pass
+    return ValueError(f"Cannot decode '{path}': {cause}")
 
 
 def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> np.ndarray:
@@ -194,14 +319,17 @@ def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> np.ndarra
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file is not an image.
+        ValueError: If the path is not a regular file, or not an image of at most
+            `zoo.datasets.pixels.MOST_PIXELS` pixels.
     """
-    if not Path(path).is_file():
+    _check_name(path)
+    if not os.path.lexists(path):
         raise FileNotFoundError(f"There is no file '{path}'.")
+    _check_regular(Path(path))
     try:
         return decoder(image_shape[0], image_shape[-1])(str(path)).numpy().astype("float32") / 255
     except tf.errors.OpError as error:
-        raise ValueError(f"Cannot decode '{path}': it is not a PNG or JPEG image.") from error
+        raise _undecodable(path) from error
 
 
 def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray:
@@ -221,7 +349,7 @@ def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise DatasetNotFound(f"There is no folder '{root}'.")
+        raise DatasetNotFound(f"There is no folder '{shown(root)}'.")
     paths = [path for path, _ in _labelled(root)]
     images: np.ndarray | None = None
     grey = True
@@ -229,7 +357,7 @@ def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray
         try:
             image = _decoded(path, 3)
         except tf.errors.OpError as error:
-            raise ValueError(f"Cannot decode '{path}': it is not a PNG or JPEG image.") from error
+            raise _undecodable(path) from error
         image = (square(image, image_size) if image_size else image).numpy()
         if images is None:
             images = np.empty([len(paths), *image.shape], np.uint8)
@@ -271,10 +399,7 @@ def load(data_dir: str | None, *, image_size: int | None, seed: int, **options) 
             done += 1
     except tf.errors.OpError as error:
         # The order is deterministic, so the next file is the one that failed.
-        raise ValueError(
-            f"Cannot decode '{paths[done]}': it is corrupt, or not a PNG or JPEG image. "
-            "Replace or remove it."
-        ) from error
+        raise _undecodable(paths[done]) from error
     channels = 1 if grey else 3
     images = np.ascontiguousarray(images[..., :channels])
     content, start = {}, 0

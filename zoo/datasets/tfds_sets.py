@@ -19,7 +19,7 @@ from absl import logging
 
 from zoo.datasets.errors import DatasetNotFound
 from zoo.datasets.images import ImageData, Split
-from zoo.datasets.pixels import centre_crop, square
+from zoo.datasets.pixels import centre_crop, decode, square
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -133,8 +133,10 @@ def _read(builder: tfds.core.DatasetBuilder, recipe: Recipe, split: str, size: i
     """Reads one split into memory; decodes, crops and resizes in parallel."""
     import tensorflow_datasets as tfds
 
+    shape = builder.info.features["image"].shape
+
     def example(record):
-        image = record["image"]
+        image = tf.ensure_shape(decode(record["image"], shape[-1]), shape)
         if recipe.pixels:
             image = recipe.pixels(image)
         if size:
@@ -148,7 +150,11 @@ def _read(builder: tfds.core.DatasetBuilder, recipe: Recipe, split: str, size: i
 
     # Reading one file after the other keeps the stored order.
     config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-    data = builder.as_dataset(split=split, shuffle_files=False, read_config=config)
+    # TFDS decodes JPEG with the inexact inverse DCT.
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    data = builder.as_dataset(
+        split=split, shuffle_files=False, read_config=config, decoders=decoders
+    )
     data = data.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     x_spec, y_spec = data.element_spec
     count = builder.info.splits[split].num_examples

@@ -15,7 +15,10 @@ from zoo.features import classifier, inception
 from zoo.features.extractor import Extractor
 
 SHIPPED = Path(__file__).parent / "weights"
-INCEPTION_URL = "http://download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz"
+INCEPTION_URL = (
+    "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/"
+    "inception-2015-12-05.tgz"
+)
 KERAS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 KERAS_URL = (
     f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{KERAS_FILE}"

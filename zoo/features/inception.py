@@ -27,6 +27,14 @@ STRUCTURE = {
     "features, classes": [2048, 1008],
 }
 """The `structure` of the graph of 2015-12-05."""
+OPERATIONS = {
+    *("Const", "Identity", "CheckNumerics", "Cast", "ExpandDims", "Reshape", "Concat"),
+    *("DecodeJpeg", "ResizeBilinear", "Sub", "Mul", "Conv2D", "BatchNormWithGlobalNormalization"),
+    *("Relu", "AvgPool", "MaxPool", "MatMul", "BiasAdd", "Softmax"),
+}
+"""The operations of the graph of 2015-12-05, as TensorFlow's `summarize_graph` lists them."""
+MOST_VALUES = 30_000_000
+"""A limit of the values in all constants; the graph of 2015-12-05 has 23,885,411."""
 
 
 def read(path: str | os.PathLike) -> tf.compat.v1.GraphDef:
@@ -81,13 +89,44 @@ def structure(graph: tf.compat.v1.GraphDef) -> dict[str, Any]:
         ) from error
 
 
+def check_operations(graph: tf.compat.v1.GraphDef) -> None:
+    """Checks that a graph can do nothing other than compute, before TensorFlow imports it.
+
+    TensorFlow runs every operation of a graph that a result depends on, and there are operations
+    that read and write files. The nodes on which others depend by control inputs are checked too.
+
+    Raises:
+        ValueError: If the graph has an operation that is not one of `OPERATIONS`, a function, or
+            constants of more than `MOST_VALUES` values.
+    """
+    if other := sorted({node.op for node in graph.node} - OPERATIONS):
+        raise ValueError(
+            "Expected a graph with the operations of the Inception graph of 2015-12-05 only. "
+            f"Received: {', '.join(other)}. Do not use the file: others could read or write files."
+        )
+    if graph.library.function or graph.library.gradient:
+        raise ValueError(
+            "Expected a graph without functions, as the Inception graph of 2015-12-05 is. "
+            f"Received: {len(graph.library.function)} function(s). Do not use the file."
+        )
+    constants = [node.attr["value"].tensor for node in graph.node if node.op == "Const"]
+    values = sum(math.prod(dim.size for dim in it.tensor_shape.dim) for it in constants)
+    if values > MOST_VALUES:
+        raise ValueError(
+            f"Expected a graph with at most {MOST_VALUES:,} values in its constants. "
+            f"Received: {values:,}."
+        )
+
+
 def check(graph: tf.compat.v1.GraphDef, path: str | os.PathLike) -> None:
     """Raises a `ValueError` unless the graph has the structure of the graph of 2015-12-05.
 
+    Other operations than those of that graph are refused first: see `check_operations`.
     The graph is identified by its preprocessing, its layers and the number of its weights, because
     no checksum of the file is published. The values of the weights are not checked: every result
     records their SHA-256.
     """
+    check_operations(graph)
     found = structure(graph)
     for what, expected in STRUCTURE.items():
         if found[what] != expected:
@@ -107,7 +146,11 @@ def network(graph: tf.compat.v1.GraphDef) -> Callable[[np.ndarray], list[np.ndar
 
     Returns:
         A function from `[B, 299, 299, 3]` in [-1, 1) to `[B, 2048]` and `[B, 1008]`.
+
+    Raises:
+        ValueError: If `check_operations` or TensorFlow refuses the graph.
     """
+    check_operations(graph)
     with tf.Graph().as_default() as within:
         images = tf.compat.v1.placeholder(tf.float32, [None, *structure(graph)["size"], 3])
         pool, weights = tf.graph_util.import_graph_def(

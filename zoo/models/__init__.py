@@ -1,9 +1,9 @@
-"""The models: one file per paper, with the name of the model's class, builder and presets.
+"""The models: one file per paper, with the name of the builder.
 
 A builder, `zoo.models.NAME`, makes a model from plain values. Its name is the snake case of the
 class, and the names of the presets begin with it: `zoo.models.info_vae` builds an `InfoVAE`, and
 `info_vae_mnist` is one of its presets. A paper that combines existing parts has a builder and no
-class. `zoo.models.NAME` is the builder, not the module: import other names with
+class; the builder then has the usual name of the paper's model, such as `dcgan`. `zoo.models.NAME` is the builder, not the module: import other names with
 `from zoo.models.NAME import ...`.
 
 Autoencoders and VAEs:
@@ -15,7 +15,7 @@ Autoencoders and VAEs:
 | `beta_vae` | `BetaVAE` | Higgins et al. 2017; Burgess et al. 2018 |
 | `beta_tcvae` | `BetaTCVAE` | Chen et al. 2018 |
 | `factor_vae` | `FactorVAE` | Kim & Mnih 2018 |
-| `info_vae` | `InfoVAE` | Zhao et al. 2017 (InfoVAE, MMD-VAE) |
+| `info_vae` | `InfoVAE` | Zhao et al. 2019 (InfoVAE, MMD-VAE) |
 | `iwae` | `IWAE` | Burda et al. 2016; Tucker et al. 2019 (DReG) |
 | `hierarchical_iwae` | `VAE` | Burda et al. 2016, two stochastic layers (an IWAE) |
 | `hvae` | `VAE` | Tomczak & Welling 2018, section 4 (HVAE) |

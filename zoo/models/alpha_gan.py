@@ -241,8 +241,8 @@ def alpha_gan(
             `batch_norm=False`. The loss "wasserstein" requires it.
         code_discriminator_hidden: Units of the code discriminator's hidden layers.
         lambda_: Weight of the L1 distance, summed over pixels.
-        **options: As for `zoo.models.vaegan`. The posterior "implicit" is a `noisy_mlp` of `hidden`
-            units.
+        **options: The options of `zoo.models.vaegan`, except `condition`, `beta`, `gamma`, `margin`
+            and `joint_batch`. The posterior "implicit" is a `noisy_mlp` of `hidden` units.
 
     Raises:
         ValueError: If a name is unknown, a number is out of range, or options do not fit together.

@@ -48,19 +48,8 @@ class Autoencoder(GenerativeModel):
         return {"autoencoder": -self.likelihood(z, y, training=training).log_prob(x)}, {}
 
     @property
-    def image_shape(self):
-        return tuple(self.encoder.inputs[0].shape[1:])
-
-    @property
     def latent_dim(self):
         return self.encoder.output_shape[-1]
-
-    @property
-    def can_encode(self):
-        return True
-
-    def encode(self, x, y=None):
-        return self.encoder(self._images(x))
 
 
 @choices(network=networks.NETWORKS, likelihood=by_name.LIKELIHOODS)

@@ -330,7 +330,8 @@ def avb(
         discriminator_features: F of "product"; 0 for the authors' 8192.
         posterior: For adaptive contrast, the moments of "noise_basis" are cheap, and those of
             "implicit" take 64 passes of the encoder.
-        **options: All other options are those of `zoo.models.aae`, without `condition`.
+        **options: The options of `zoo.models.aae` for networks, posterior, prior and likelihood. AVB
+            has neither its `condition` nor its `loss`.
 
     Raises:
         ValueError: If a name is unknown, options do not fit together, or as for `AVB`.

@@ -126,7 +126,8 @@ def denoising_vae(
     Args:
         image_shape: Height, width, channels.
         salt_and_pepper: Probability that a value becomes 0 or 1.
-        gaussian: Standard deviation of Gaussian noise, instead of salt and pepper.
+        gaussian: Standard deviation of Gaussian noise, instead of salt and pepper: it needs
+            `salt_and_pepper=0`.
 
     Raises:
         ValueError: If both kinds of noise are set, a level is out of range, or as for `vae`.
