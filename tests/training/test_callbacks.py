@@ -169,11 +169,15 @@ def test_a_single_damaged_checkpoint_is_reported(saved, tmp_path):
         flip(path, 0)
     with pytest.raises(ValueError, match=r"ckpt-2' is damaged.*no whole checkpoint.*--overwrite"):
         Checkpoints(folder).restore(vae())
+    for path in folder.glob("ckpt-*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="no whole checkpoint"):
+        Checkpoints(folder).restore(vae())
 
 
 def test_training_after_a_damaged_checkpoint_replaces_it(saved, digits, tmp_path):
     folder = shutil.copytree(saved, tmp_path / "copy")
-    (folder / "checkpoint").unlink()
+    (folder / "checkpoint").write_bytes(bytes(range(256)))
     cut(folder / DATA, 0.5)
     model = vae(seed=1)
     assert Checkpoints(folder).restore(model, len) == 1

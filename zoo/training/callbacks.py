@@ -42,7 +42,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.keep = keep
         self.write = write
 
-    def _manager(self, model):
+    def _checkpoint(self, model):
         # Listed explicitly: TensorFlow's tracking misses Keras's dict of optimizers and the states
         # of its seed generators. Metrics are left out, because each epoch resets them.
         metrics = {
@@ -51,9 +51,7 @@ class Checkpoints(keras.callbacks.Callback):
         variables = [v for v in model.variables if id(v) not in metrics]
         variables += [v for optimizer in model.optimizers.values() for v in optimizer.variables]
         variables = [v.value if isinstance(v, keras.Variable) else v for v in variables]
-        return tf.train.CheckpointManager(
-            tf.train.Checkpoint(variables=variables), str(self.folder), self.keep
-        )
+        return tf.train.Checkpoint(variables=variables)
 
     def restore(self, model: GenerativeModel, say: Callable[[str], None] = print) -> int:
         """Restores the newest whole checkpoint into `model`. Nothing is written.
@@ -78,7 +76,7 @@ class Checkpoints(keras.callbacks.Callback):
                 reasons[path] = reason
                 continue
             try:
-                self._manager(model).checkpoint.restore(path).assert_consumed()
+                self._checkpoint(model).restore(path).assert_consumed()
             except Exception as error:  # TensorFlow raises many types.
                 raise ValueError(
                     f"The checkpoint '{path}' is whole, but belongs to another model than this "
@@ -88,12 +86,11 @@ class Checkpoints(keras.callbacks.Callback):
             for damaged, reason in reasons.items():
                 say(f"The checkpoint '{damaged}' is damaged and passed over: {reason}.")
             return epoch
-        if reasons and (self.folder / "checkpoint").exists():
-            path, reason = next(iter(reasons.items()))
+        if (self.folder / "checkpoint").exists():  # It is written after a whole checkpoint.
+            damage = [f"'{path}' is damaged: {reason}. " for path, reason in reasons.items()]
             raise ValueError(
-                f"The checkpoint '{path}' is damaged: {reason}. There is no whole checkpoint in "
-                f"'{self.folder}', and nothing was changed. Restore the files from a copy, or "
-                "start again with --overwrite."
+                f"{''.join(damage)}There is no whole checkpoint in '{self.folder}', and nothing was "
+                "changed. Restore the files from a copy, or start again with --overwrite."
             )
         return 0
 
@@ -109,17 +106,29 @@ class Checkpoints(keras.callbacks.Callback):
         self.manager = None
         if self.write:
             with _naming(self.folder):
-                # The manager deletes the checkpoints that the file `checkpoint` lists. The file is
-                # written again, in case it was lost.
-                saved = [path for _, path in sorted(self._saved().items())]
-                if saved:
-                    tf.compat.v1.train.update_checkpoint_state(str(self.folder), saved[-1], saved)
-                self.manager = self._manager(self.model)
+                self._remove_damaged_state()
+                self.manager = tf.train.CheckpointManager(
+                    self._checkpoint(self.model), str(self.folder), self.keep
+                )
+
+    def _remove_damaged_state(self):
+        """Removes the file that names the latest checkpoint if TensorFlow cannot read it."""
+        try:
+            state = tf.train.get_checkpoint_state(str(self.folder))
+        except ValueError:
+            state = None
+        if state is None:
+            (self.folder / "checkpoint").unlink(missing_ok=True)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if self.manager is not None:
             with _naming(self.folder):
                 self.manager.save(checkpoint_number=epoch + 1)
+                # The manager deletes only the checkpoints that its own file lists.
+                for number, path in self._saved().items():
+                    if number <= epoch + 1 - self.keep:
+                        for file in self.folder.glob(f"{pathlib.Path(path).name}.*"):
+                            file.unlink(missing_ok=True)
 
 
 def _damage(path: str) -> str | None:

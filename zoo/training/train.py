@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from zoo import conditions, datasets, evaluation, metrics, models, presets
 from zoo.datasets import ImageData
-from zoo.files import write_json
+from zoo.files import is_temporary, write_json
 from zoo.model import GenerativeModel
 from zoo.training import callbacks, strategies
 from zoo.training.checks import check, check_data, check_model, check_unchanged, extractor_of
@@ -200,7 +200,11 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
             f"Received: --epochs={config.epochs}."
         )
     if resume:
-        say(f"Resuming after epoch {done} of {config.epochs}.")
+        say(
+            f"Resuming after epoch {done} of {config.epochs}."
+            if done
+            else f"No epoch of the run in '{run.path}' has ended: training starts at epoch 1."
+        )
     if chief:
         run.write_config(config)
         run.truncate_metrics(done)
@@ -359,7 +363,7 @@ def _summary(run, results):
     if results.get("likelihood"):
         yield f"  {_describe_likelihood(results['likelihood'])}"
     yield f"  files in {run.path}:"
-    for path in sorted(run.path.iterdir()):
+    for path in sorted(path for path in run.path.iterdir() if not is_temporary(path)):
         yield f"    {path.name}{'/' if path.is_dir() else ''}"
 
 
