@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 
+import zoo
 from zoo.config import choices, extends, look_up
 
 
@@ -60,6 +61,10 @@ def test_an_option_that_the_choice_does_not_use_is_refused():
         ValueError, match=r"Unknown shape 'rund'. Did you mean 'round'. Available: round, square"
     ):
         third((8, 8, 1), shape="rund")
+
+
+def test_a_default_may_be_passed_as_a_list():
+    assert zoo.models.vae((8, 8, 1), filters=[32, 64], hidden=[4]).latent_dim == 20
 
 
 def test_choices_can_be_extended():

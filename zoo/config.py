@@ -156,7 +156,8 @@ def _checked(builder, signature, tables, defaults):
                 if name not in signature.parameters:
                     continue
                 default = signature.parameters[name].default
-                if (value := options.get(name, default)) != default:
+                value = options.get(name, default)
+                if (tuple(value) if isinstance(value, list) else value) != default:
                     users = ", ".join(repr(v) for v, names in table.items() if name in names)
                     raise ValueError(
                         f"`{name}` is an option of {option} {users}; {option}='{chosen}' does not use "
@@ -176,6 +177,23 @@ def unused_options(table: Mapping[str, Sequence[str]], used: Sequence[str]) -> l
     """The options in a table of `choices` that are not among the options `used` of one value."""
     dependent = dict.fromkeys(name for names in table.values() for name in names)
     return [name for name in dependent if name not in used]
+
+
+def with_article(name: str, capital: bool = False) -> str:
+    """The name of a class with its article: "a VAE", "an IWAE", "an M2".
+
+    Args:
+        name: The name of a class.
+        capital: Whether the article starts a sentence.
+
+    Example:
+        >>> zoo.config.with_article("InfoVAE", capital=True)
+        'An InfoVAE'
+    """
+    # The letters of M2, MAF and RAE are pronounced one by one.
+    vowel = name.startswith(("A", "E", "I", "O", "U", "M1", "M2", "MAF", "RAE"))
+    article = "an" if vowel and not name.startswith("Uni") else "a"
+    return f"{article.capitalize() if capital else article} {name}"
 
 
 def look_up(table: Mapping[str, T], name: str, what: str) -> T:

@@ -65,6 +65,19 @@ def test_each_weight_multiplies_its_part(digits):
     np.testing.assert_allclose(losses["vae"], plain["vae"].numpy() + added, rtol=1e-5)
 
 
+def test_the_warm_up_weights_all_parts_of_the_rate(digits):
+    x = tf.constant(digits[:6])
+    model = small(alpha=0.0, beta=6.0, gamma=0.0, warm_up_steps=10)
+    losses, terms = model.objective(x, None, SEED, training=True)
+    np.testing.assert_allclose(losses["vae"], terms["distortion"], rtol=1e-6)
+    model.step.assign(5)  # Half of the warm-up.
+    losses, terms = model.objective(x, None, SEED, training=True)
+    # The rate has a formula; its three parts are estimates.
+    rate = terms["rate"] - terms["mutual_information"] - terms["dimension_wise_kl"]
+    expected = terms["distortion"] + 0.5 * (rate + 5 * terms["total_correlation"])
+    np.testing.assert_allclose(losses["vae"], expected, rtol=1e-5)
+
+
 def test_the_stratified_density_is_unbiased_over_all_minibatches():
     images, batch = 5, 3
     rng = np.random.default_rng(0)

@@ -620,6 +620,8 @@ def test_training_without_y_is_refused(quadrants):
     [
         ({"alpha": 0.0, "warm_up_steps": 5}, r"alpha=0 .*`warm_up_steps`.* Received"),
         ({"alpha": 0.0, "free_bits": 0.1}, r"alpha=0 .*Received: .*free_bits=0.1"),
+        ({"alpha": 0.5, "prior": "mixture", "baseline_hidden": ()}, "must be differentiable"),
+        ({"posterior": "noise_basis"}, r"'noise_basis' has none\. Choose 'normal'"),
         ({"alpha": 1.1}, r"`alpha` must be in \[0, 1\]. Received: 1.1"),
         ({"condition_size": 3}, r"option of condition 'label', 'attributes'"),
         (

@@ -78,9 +78,6 @@ REFUSED = (
     # A bound on log p(x) contains the densities of q(z | x) and p(z).
     refused([*ELBO, "m2", "vaegan"], "posterior", SAMPLED_ONLY, NO_DENSITY)
     | refused([*ELBO, *TOP, "m2", "vaegan"], "prior", PARTIAL, NO_DENSITY)
-    # A network of the image and of noise takes no condition.
-    | refused(["cvae", "m2"], "posterior", ["implicit"], "network of the image and of noise")
-    | refused(["cvae", "m2"], "posterior", ["noise_basis"], "Received: ")
     # The VampPrior averages a posterior that depends only on images.
     | refused(["cvae", "m2", *TOP], "prior", ["vamp"], "VampPrior")
     # The total correlation needs the density of each latent.

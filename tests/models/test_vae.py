@@ -344,6 +344,19 @@ def rates_by_hand(model, x):
     return 0.5 * (loc**2 + np.exp(2 * log_scale) - 1 - 2 * log_scale)  # [B, D]
 
 
+@pytest.mark.parametrize(
+    ("options", "received"),
+    [
+        ({"prior": "realnvp"}, "a Conditional of DiagonalNormal and a RealNVPPrior"),
+        ({"posterior": "iaf"}, "InverseAutoregressiveNormal and a StandardNormal"),
+        ({"posterior": "full_covariance"}, "FullCovarianceNormal and a StandardNormal"),
+    ],
+)
+def test_free_bits_without_a_rate_of_each_latent_are_refused(options, received):
+    with pytest.raises(ValueError, match=f"needs the KL of each latent.*Received: .*{received}"):
+        zoo.models.vae((8, 8, 1), latent_dim=2, hidden=(4,), free_bits=0.1, **options)
+
+
 def test_free_bits_are_a_floor_for_the_minibatch_mean_of_each_dimensions_rate(known, digits):
     x, seed = digits[:7], tf.constant([0, 1])
     model = small_vae(known)

@@ -256,6 +256,14 @@ def test_an_invalid_setting_is_refused_and_changes_nothing(preset, setting, mess
     assert config == presets.get(preset)
 
 
+def test_a_refused_setting_restores_the_settings_of_the_former_optimizer():
+    config = presets.get("vaegan_digits")
+    settings = [f"optimizers.{p}.name=sgd" for p in ("discriminator", "encoder")]
+    with pytest.raises(ValueError, match="has no setting 'beta_1'"):
+        presets.override(config, [*settings, "optimizers.encoder.beta_1=0.9"])
+    assert config == presets.get("vaegan_digits")
+
+
 def test_none_is_accepted_in_lower_case():
     assert changed("vae_digits", "image_size=none").data.image_size is None
     assert changed("vae_digits", "binarize=none").data.binarize is None

@@ -51,6 +51,16 @@ def test_a_run_with_averages_uses_them_for_scores_and_pictures(tmp_path):
     assert np.abs(drawn - pixels).max() > 5
 
 
+def test_a_player_that_an_option_adds_trains_at_the_rate_of_the_others(tmp_path):
+    config, run = presets.get("cvae_digits"), Run(tmp_path / "run")
+    options = ("condition=seen", "seen_quadrants=1", "prior=conditional", "baseline_hidden=(8,)")
+    small = ("epochs=1", "model.hidden=8", "jit_compile=false", "learning_rate_decay=cosine")
+    presets.override(config, [*options, *small])
+    training.train(config, run, progress=False, say=lambda line: None)
+    rates = [float(o.learning_rate) for o in run.load_model().optimizers.values()]
+    assert len(rates) == 2 and rates[0] == rates[1]
+
+
 def test_the_rate_counts_only_the_steps_since_resuming(tmp_path, monkeypatch):
     class Known(training.callbacks.TrainingTime):
         def on_train_end(self, logs=None):

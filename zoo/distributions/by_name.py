@@ -99,6 +99,28 @@ LIKELIHOODS: dict[str, tuple[str, ...]] = {
 """The likelihoods by name. None has options of its own: the grey levels come from the data."""
 
 
+WITHOUT_DENSITY = ("deterministic", "implicit", "noise_basis")
+"""The posteriors whose density is unknown, or infinite."""
+
+
+def check_density(posterior: str, who: str) -> None:
+    """Checks the name of a posterior for a model that needs the density of q(z | x).
+
+    Args:
+        posterior: The name of a posterior.
+        who: The model in words, such as "An M2".
+
+    Raises:
+        ValueError: If the posterior has no density.
+    """
+    if posterior in WITHOUT_DENSITY:
+        others = ", ".join(repr(name) for name in POSTERIORS if name not in WITHOUT_DENSITY)
+        raise ValueError(
+            f"{who} needs a density of its posterior, and the posterior '{posterior}' has none. "
+            f"Choose {others}. Received: posterior='{posterior}'."
+        )
+
+
 def posterior(
     name: str,
     dim: int,
@@ -138,7 +160,8 @@ def posterior(
         if noisy_encoder is None:
             raise ValueError(
                 "The posterior 'implicit' is a network of the image and of noise, which exists only as "
-                "a perceptron: choose network='mlp' and no condition, or another posterior."
+                "a perceptron without a condition. Choose another posterior, or network='mlp' and "
+                "condition='none' where the builder has these options."
             )
         return ImplicitConditional(noisy_encoder(noise_dim or 32, dim))
     if name == "noise_basis":

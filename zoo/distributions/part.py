@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo.config import FromArguments
+from zoo.config import FromArguments, with_article
 
 if TYPE_CHECKING:
     from zoo.distributions.priors import Prior
@@ -155,9 +155,7 @@ def need_noise(posterior: Part, who: str) -> None:
 def described(part: Part) -> str:
     """The part in words, for error messages: "a SwissRoll", "a Conditional of Deterministic"."""
     family = getattr(part, "family", None)
-    name = type(part).__name__
-    article = "an" if name[0] in "AEIOU" and not name.startswith("Uni") else "a"
-    return f"{article} {name}" + (f" of {type(family).__name__}" if family else "")
+    return with_article(type(part).__name__) + (f" of {type(family).__name__}" if family else "")
 
 
 def _start(who):

@@ -12,8 +12,9 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo.config import extends, look_up
+from zoo.config import extends, look_up, with_article
 from zoo.distributions import Conditional, Family, Prior
+from zoo.distributions.part import described
 from zoo.models import elbo
 from zoo.models.vae import VAE, vae
 
@@ -96,8 +97,8 @@ class BetaTCVAE(VAE):
         if family is None or type(family).num_params is not Family.num_params:
             raise ValueError(
                 "The total correlation needs the density of each latent: choose a posterior with "
-                "independent latents, such as 'normal'. Received: a posterior with the family "
-                f"{type(family).__name__}."
+                "independent latents, such as 'normal'. "
+                f"Received: {described(posterior)}."
             )
         self.beta = beta
         self.alpha = alpha
@@ -113,19 +114,19 @@ class BetaTCVAE(VAE):
     def objective(self, x, y, seed, training):
         terms = self.elbo_terms(x, y, seed, training)
         split = Decomposition(*map(elbo.mean_over_draws, self._decompose(terms)))
-        loss = (
-            terms.distortion
-            + terms.charged_rate
-            + (self.alpha - 1) * split.mutual_information
+        further = (
+            (self.alpha - 1) * split.mutual_information
             + (self.beta - 1) * split.total_correlation
             + (self.gamma - 1) * split.dimension_wise_kl
         )
+        # During a warm-up all parts of the rate have its weight.
+        loss = terms.distortion + terms.charged_rate + self.weight_of_rate(training) * further
         return {"vae": loss}, terms.reported() | split._asdict()
 
     def _decompose(self, terms):
         if self.dataset_size is None:
             raise ValueError(
-                f"A {type(self).__name__} needs the number of training images: pass `dataset_size`, "
+                f"{with_article(type(self).__name__, True)} needs the number of training images: pass `dataset_size`, "
                 "or call `model.adapt(data)` before training. Received: dataset_size=None."
             )
         # q(z_i | x_j) for all pairs i, j of the batch, by latent dimension.

@@ -25,6 +25,7 @@ from zoo.distributions import (
     DiagonalNormal,
     Prior,
     by_name,
+    need_differentiable_draws,
 )
 from zoo.model import Array
 from zoo.models import elbo
@@ -103,6 +104,8 @@ class CVAE(VAE):
                 "With alpha=0 the objective has no rate: leave out `rate_weight`, `warm_up_steps` "
                 f"and `free_bits`. Received: rate_weight={rate_weight}, free_bits={free_bits}."
             )
+        if alpha < 1:
+            need_differentiable_draws(prior, "a CVAE with alpha below 1")
         if alpha == 0:  # No player owns the posterior.
             posterior.trainable = posterior.network.trainable = False
         self.alpha = alpha
@@ -216,6 +219,7 @@ def cvae(
     Raises:
         ValueError: If a name is unknown, or options do not fit together.
     """
+    by_name.check_density(options.get("posterior", "normal"), "A CVAE")
     given = networks.condition(condition, condition_size, image_shape)
     if baseline_hidden and condition != "seen":
         raise ValueError(

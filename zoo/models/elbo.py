@@ -58,6 +58,21 @@ def log_mean_exp(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_logsumexp(values, 0) - tf.math.log(count)
 
 
+def rates_of_latents(q: tfd.Distribution, p: tfd.Distribution) -> tf.Tensor | None:
+    """KL(q(z_j | x) || p(z_j)) of each latent j, `[..., D]`.
+
+    `None` if the latents of `q` or `p` are not independent, or if their KL has no formula.
+    """
+    # Recognise `tfd.Independent` by its attribute: its class depends on the inner distribution.
+    if not all(hasattr(d, "reinterpreted_batch_ndims") for d in (q, p)):
+        return None
+    if q.distribution.event_shape.rank:
+        return None
+    with contextlib.suppress(NotImplementedError):
+        return tfd.kl_divergence(q.distribution, p.distribution)
+    return None
+
+
 def with_free_bits(q: tfd.Distribution, p: tfd.Distribution, free_bits: float) -> tf.Tensor:
     """The rate `[B]`, in which each latent dimension j has at least `free_bits` nats on average.
 
@@ -72,16 +87,12 @@ def with_free_bits(q: tfd.Distribution, p: tfd.Distribution, free_bits: float) -
     Raises:
         ValueError: If the latents of `q` or `p` are not independent, or their KL has no formula.
     """
-    rates = None
-    # Recognise `tfd.Independent` by its attribute: its class depends on the inner distribution.
-    if all(hasattr(d, "reinterpreted_batch_ndims") for d in (q, p)):
-        with contextlib.suppress(NotImplementedError):
-            rates = tfd.kl_divergence(q.distribution, p.distribution)
-    if rates is None or q.distribution.event_shape.rank:
+    rates = rates_of_latents(q, p)
+    if rates is None:
         raise ValueError(
             "`free_bits` needs the KL of each latent dimension: use a posterior and a prior with "
             "independent latents, from families whose KL has a formula, such as 'normal'. "
-            f"Received: {q.name} and {p.name}."
+            f"Received: {type(q).__name__} and {type(p).__name__}."
         )
     rates = tf.reduce_mean(rates, list(range(rates.shape.rank - 2)))  # [B, D]
     total = tf.reduce_sum(tf.stop_gradient(rates), 0)

@@ -512,6 +512,7 @@ def m2(
         ValueError: If a name is unknown, an option is out of range, `hidden` is empty, or a part has
             no density.
     """
+    by_name.check_density(posterior, "An M2")
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be a share in [0, 1). Received: {dropout}.")
     family = by_name.likelihood(likelihood, levels)

@@ -177,8 +177,9 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
     try:
         _override(config, settings)
     except ValueError:
-        for path, value in before.items():
-            setattr(_holder(config, path), path.rpartition(".")[2], value)
+        with config.unlocked():  # A setting that a new choice does not have is deleted.
+            for path, value in before.items():
+                setattr(_holder(config, path), path.rpartition(".")[2], value)
         raise
 
 

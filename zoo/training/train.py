@@ -179,6 +179,13 @@ def _precision(mixed: bool) -> Iterator[None]:
 def _train(config, run, strategy, data, model, resume, progress, say, keep_best):
     chief = strategies.is_chief(strategy)
     checkpoints = callbacks.Checkpoints(run.checkpoints_dir, write=chief)
+    # An option may add a player that the configuration does not list.
+    rates = {
+        player: config.optimizers[player].learning_rate
+        if player in config.optimizers
+        else float(optimizer.learning_rate)
+        for player, optimizer in model.optimizers.items()
+    }
     # A new run ignores existing checkpoints, because the chief is about to delete them.
     done = checkpoints.restore(model) if resume else 0
     if done > config.epochs:
@@ -192,7 +199,6 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
         run.write_config(config)
         run.truncate_metrics(done)
     steps = data.steps_per_epoch(config.batch_size)
-    rates = {player: optimizer.learning_rate for player, optimizer in config.optimizers.items()}
     training_time = callbacks.TrainingTime()
     start = time.monotonic()
     try:
