@@ -10,7 +10,7 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from zoo import conditions, datasets, training
-from zoo.config import look_up
+from zoo.config import look_up, with_article
 from zoo.finite import NonFiniteError
 from zoo.model import GenerativeModel
 from zoo.training.strategies import WorkerLostError
@@ -100,7 +100,9 @@ def conditions_for(model: GenerativeModel, run: training.Run | None, n: int) -> 
     spec, labels = model.condition, FLAGS.y
     if spec is None:
         if labels is not None:
-            raise ValueError(f"A {type(model).__name__} takes no condition. Received: --y.")
+            raise ValueError(
+                f"{with_article(type(model).__name__, True)} takes no condition. Received: --y."
+            )
         return None
     if spec.shape.rank > 1 and labels is not None:
         raise ValueError(

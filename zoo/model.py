@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import keras_internals, networks
-from zoo.config import FromArguments
+from zoo.config import FromArguments, with_article
 from zoo.distributions.part import Part
 from zoo.finite import FirstNonFinite, StopAtNonFinite
 from zoo.networks import OneHot
@@ -260,7 +260,8 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         if unknown := kwargs.keys() - {"jit_compile", "steps_per_execution", "run_eagerly"}:
             raise ValueError(
-                f"A {type(self).__name__} has its losses and metrics built in: `compile` takes "
+                f"{with_article(type(self).__name__, True)} has its losses and metrics built in: "
+                "`compile` takes "
                 "`optimizer`, `auto_scale_loss`, `jit_compile`, `steps_per_execution` and "
                 f"`run_eagerly`. Received: {sorted(unknown)}."
             )
@@ -629,7 +630,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 layouts = "x, (x, y) or ((x_labelled, y), x_unlabelled)"
             shapes = keras.tree.map_structure(lambda t: str(getattr(t, "shape", t)), batch)
             raise ValueError(
-                f"A batch for a {type(self).__name__} is {layouts}. "
+                f"A batch for {with_article(type(self).__name__)} is {layouts}. "
                 f"Received: {where} in batches of the shapes {shapes}."
             )
         (x_labelled, y), x_unlabelled = batch
@@ -731,7 +732,7 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         if not self.can_encode:
             raise NotImplementedError(
-                f"A {type(self).__name__} has no encoder. "
+                f"{with_article(type(self).__name__, True)} has no encoder. "
                 f"It supports: {', '.join(self.abilities())}."
             )
         x = self._images(x)
@@ -771,7 +772,7 @@ class GenerativeModel(FromArguments, keras.Model):
         """`n` draws from the prior, `[n, D]`. Arguments and errors are those of `sample`."""
         if "sample" not in self.abilities():
             raise NotImplementedError(
-                f"A {type(self).__name__} has no prior to sample from. "
+                f"{with_article(type(self).__name__, True)} has no prior to sample from. "
                 f"It supports: {', '.join(self.abilities())}."
             )
         prior, seed = self.prior(self.conditions(n, y)), as_seed(seed)
@@ -794,7 +795,8 @@ class GenerativeModel(FromArguments, keras.Model):
         shape = f"[{', '.join(['n', *map(str, spec.shape[1:])])}]"
         if y is None:
             raise ValueError(
-                f"A {type(self).__name__} takes a condition: pass `y`, {spec.dtype.name} of shape "
+                f"{with_article(type(self).__name__, True)} takes a condition: pass `y`, "
+                f"{spec.dtype.name} of shape "
                 f"{shape} for n images, or one condition for all images. Received: y=None."
             )
         self._check_labels(y)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.config import with_article
 from zoo.distributions.flow_networks import MADE, DenseLayers, check_hidden, check_steps
 from zoo.distributions.part import Part
 from zoo.distributions.priors import Prior
@@ -35,7 +36,8 @@ class FlowPrior(Prior):
         check_hidden(hidden)
         if dim < 2:
             raise ValueError(
-                f"A {type(self).__name__} needs at least two dimensions, so that one can depend on "
+                f"{with_article(type(self).__name__, True)} needs at least two dimensions, so "
+                "that one can depend on "
                 f"another. Received: dim={dim}."
             )
         if not 0 < max_log_scale < math.inf:

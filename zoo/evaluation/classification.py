@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.config import with_article
 from zoo.datasets import ImageData
 from zoo.model import GenerativeModel
 
@@ -145,7 +146,8 @@ def cluster_error(
 def _check_ability(model, ability):
     if ability not in model.abilities():
         raise ValueError(
-            f"Expected a model that has `{ability}`. Received: a {type(model).__name__}, which has "
+            f"Expected a model that has `{ability}`. Received: "
+            f"{with_article(type(model).__name__)}, which has "
             f"{', '.join(model.abilities())}."
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo import conditions, metrics, pictures
+from zoo.config import with_article
 from zoo.datasets import ImageData
 from zoo.evaluation.images import Images, Progress, samples, sha256, silent
 from zoo.evaluation.registry import METRICS, Metric, resolve
@@ -295,11 +296,14 @@ class Evaluation:
         for ability in metric.needs:
             if ability != "data" and not self.has(ability):
                 return (
-                    f"A {type(self.model).__name__} has no `{ability}`. "
+                    f"{with_article(type(self.model).__name__, True)} has no `{ability}`. "
                     f"It has: {', '.join(self.model.abilities())}."
                 )
         if metric.generated and self.generated is None and not self.has("sample"):
-            return f"A {type(self.model).__name__} has no prior to sample images from."
+            return (
+                f"{with_article(type(self.model).__name__, True)} has no prior to sample images "
+                "from."
+            )
         height, width, channels = self.real.pixels.shape[1:]
         if min(height, width) < metric.smallest:
             return (

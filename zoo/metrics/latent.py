@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.config import with_article
 from zoo.distributions import Deterministic, ImplicitPart, kl
 from zoo.metrics.estimate import Estimate, as_features
 from zoo.metrics.likelihood import (
@@ -60,7 +61,7 @@ def rate_and_distortion(
     if missing:
         raise ValueError(
             "Rate and distortion need a model with a posterior, a likelihood and a prior. "
-            f"Received: a {type(model).__name__} without {' and '.join(missing)}."
+            f"Received: {with_article(type(model).__name__)} without {' and '.join(missing)}."
         )
     _check_posterior_density(model)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from zoo.config import look_up
+from zoo.config import look_up, with_article
 from zoo.distributions import Bernoulli, Categorical, Completion, DiscretizedLogistic, Family
 from zoo.metrics.estimate import Estimate
 from zoo.model import GenerativeModel
@@ -78,7 +78,7 @@ def negative_log_likelihood(
     if proposal == "prior" and not hasattr(model, "log_prob_from_prior"):
         raise ValueError(
             "proposal='prior' needs a model with `log_prob_from_prior`, such as a CVAE. "
-            f"Received: a {type(model).__name__}."
+            f"Received: {with_article(type(model).__name__)}."
         )
     method = "Monte Carlo" if proposal == "prior" else model.log_prob_method
     if method == "exact":

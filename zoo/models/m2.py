@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
-from zoo.config import choices
+from zoo.config import choices, with_article
 from zoo.datasets import ImageData
 from zoo.distributions import (
     Conditional,
@@ -154,7 +154,7 @@ class M2(GenerativeModel):
             raise ValueError(f"`alpha` must be finite and at least 0. Received: {alpha}.")
         prior.bind(posterior)
         for part in (posterior, prior):
-            need_density(part, f"an {type(self).__name__}")
+            need_density(part, f"{with_article(type(self).__name__)}")
         self.classifier = classifier
         self.posterior = posterior
         self.likelihood = likelihood

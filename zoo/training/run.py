@@ -11,6 +11,7 @@ import keras
 from ml_collections import ConfigDict
 
 from zoo import datasets, presets
+from zoo.config import with_article
 from zoo.datasets import ImageData
 from zoo.files import read_json, replacing, write_json
 from zoo.model import GenerativeModel
@@ -233,7 +234,8 @@ def load_model(path: str | os.PathLike) -> GenerativeModel:
         raise ValueError(f"'{path}' cannot be read as a Keras model: {error}") from error
     if not isinstance(model, GenerativeModel):
         raise ValueError(
-            f"Expected a model of the zoo in '{path}'. Received: a {type(model).__name__}."
+            f"Expected a model of the zoo in '{path}'. Received: "
+            f"{with_article(type(model).__name__)}."
         )
     return model
 
