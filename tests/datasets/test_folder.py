@@ -408,6 +408,11 @@ def test_files_that_systems_add_to_folders_are_skipped(tmp_path):
     assert len(datasets.read_images(tmp_path)) == 3
 
 
+def test_a_folder_in_place_of_an_image_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"Expected an image file\. Received: the folder"):
+        datasets.read_image(tmp_path, (8, 8, 3))
+
+
 def test_other_things_than_files_and_dangling_links_are_refused(tmp_path):
     for i in range(3):
         write(tmp_path / f"{i}.png", i)
