@@ -64,8 +64,8 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    # Traces create millions of objects, and few of them are garbage. Rare collections of the new
-    # objects alone save a sixth of the time.
+    # Traces create millions of objects, and few of them are garbage. Frequent collections would
+    # search all of them.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

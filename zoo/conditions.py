@@ -21,7 +21,8 @@ def check(model: GenerativeModel, data: ImageData) -> None:
         _check(model, data)
         if data.num_labels is not None:
             raise ValueError(
-                f"{with_article(type(model).__name__, True)} needs the label of every image. Received: "
+                f"{with_article(type(model).__name__, True)} needs the label of every image. "
+                "Received: "
                 f"'{data.name}' with num_labels={data.num_labels}, without labels of the other "
                 "training images. Set data.num_labels to None."
             )
@@ -31,7 +32,8 @@ def _check(model, data):
     spec = model.condition
     _, y = data.arrays("train", 1)
     expected = (
-        f"{with_article(type(model).__name__, True)} is trained on (x, y), here with y {spec.dtype.name} of shape "
+        f"{with_article(type(model).__name__, True)} is trained on (x, y), here with y "
+        f"{spec.dtype.name} of shape "
         f"[{', '.join(['B', *map(str, spec.shape[1:])])}]."
     )
     if y is None:

@@ -308,7 +308,8 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         if unknown := kwargs.keys() - {"jit_compile", "steps_per_execution", "run_eagerly"}:
             raise ValueError(
-                f"{with_article(type(self).__name__, True)} has its losses and metrics built in: `compile` takes "
+                f"{with_article(type(self).__name__, True)} has its losses and metrics built in: "
+                "`compile` takes "
                 "`optimizer`, `auto_scale_loss`, `jit_compile`, `steps_per_execution` and "
                 f"`run_eagerly`. Received: {sorted(unknown)}."
             )
@@ -1090,7 +1091,8 @@ class GenerativeModel(FromArguments, keras.Model):
         shape = _shape_of(spec, "n")
         if y is None:
             raise ValueError(
-                f"{with_article(type(self).__name__, True)} takes a condition: pass `y`, {spec.dtype.name} of shape "
+                f"{with_article(type(self).__name__, True)} takes a condition: pass `y`, "
+                f"{spec.dtype.name} of shape "
                 f"{shape} for n images, or one condition for all images. Received: y=None."
             )
         y = y if tf.is_tensor(y) else np.asarray(y)

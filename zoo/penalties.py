@@ -70,7 +70,8 @@ class Penalty(FromArguments):
                 raise ValueError(
                     "A penalty on the gradient at each example needs a discriminator without batch "
                     "normalization, which makes an example's logit depend on the whole batch: "
-                    f"build it with batch_norm=False. Received: {with_article(type(self).__name__)}, and a "
+                    "build it with batch_norm=False. Received: "
+                    f"{with_article(type(self).__name__)}, and a "
                     f"discriminator with the layer '{layer.name}'."
                 )
 

@@ -1,8 +1,8 @@
 """Builds the models of `CONFIGS` and the data for them.
 
 A model is built once in each process, and its training step is traced once: `fresh` restores the
-model for the next test. A trace costs as much as ten eager steps, and XLA's compilation more than
-all other tests of a model. Tests that share a model are therefore in one file, which one worker
+model for the next test. A trace takes longer than several eager steps, and XLA's compilation takes
+longer than a trace. Tests that share a model are therefore in one file, which one worker
 runs. A test that trains another model trains it eagerly.
 """
 

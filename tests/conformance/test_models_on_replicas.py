@@ -22,10 +22,9 @@ import zoo
 AS_A_GRAPH = ("VAE", "GAN", "VAEGAN-label", "M2")
 
 
-# Detects: a variable that is created in a replica, a statistic that each replica keeps for itself,
-# an update that replicas do not share, an evaluation that does not run on replicas. Two steps
-# suffice: the second step starts from the state of each replica after the first. Some models run
-# the step as a graph, as users do.
+# Detects: a statistic that each replica keeps for itself, an update that replicas do not share, an
+# evaluation that does not run on replicas. Two steps suffice: the second step starts from the state
+# of each replica after the first. The step of some models runs as a graph, as in training.
 @every_model
 def test_two_replicas_train_and_stay_equal(name, images, mirrored):
     with mirrored.scope():

@@ -1,6 +1,6 @@
 """Each model trains, saves, resumes and repeats, on one device.
 
-All tests of a model share its traced training step.
+All tests of a model share its traced training step and its traced evaluation step.
 """
 
 import functools
@@ -29,20 +29,27 @@ from harness import (
 
 
 # Detects: gradients of the wrong sign or of the wrong player, an objective that training does not
-# lower, results that are not finite or that training does not report.
+# lower, results that are not finite or that validation does not report.
 @every_model
 def test_training_lowers_the_result_of_its_entry(name, images):
     model, falls = fresh(name), CONFIGS[name].falls
     held_out = batches(images, model)
-    before = evaluate_eagerly(model, held_out)
+    before = model.evaluate(held_out, verbose=0, return_dict=True)
     assert falls in before, (
         f"'{falls}' is not a result of '{name}'. Set `falls=` of its entry in "
         f"tests/conformance/configs.py to one of {sorted(before)}."
     )
-    history = model.fit(training_batches(images, model), epochs=12, verbose=0).history
+    history = model.fit(
+        training_batches(images, model),
+        epochs=12,
+        verbose=0,
+        validation_data=held_out,
+        validation_freq=12,
+    ).history
     assert_finite(history)
-    assert before.keys() <= history.keys()
-    assert evaluate_eagerly(model, held_out)[falls] < 0.97 * before[falls]
+    assert {f"val_{key}" for key in before} <= history.keys()
+    (after,) = history[f"val_{falls}"]
+    assert after < 0.97 * before[falls]
 
 
 # Detects: a weight, a statistic, an optimizer's slot, a step or a setting that a file loses, and

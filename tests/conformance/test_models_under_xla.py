@@ -5,8 +5,8 @@ import tensorflow as tf
 from harness import assert_finite, build, every_model, training_batch, training_batches
 
 
-# Detects: an operation that XLA does not have, a shape that is not static, a variable that a step
-# creates. The translation into XLA's operations suffices. Machine code would take ten times as long.
+# Detects: an operation that XLA does not have, a variable that a step creates. The translation into
+# XLA's operations detects both; machine code would take much longer.
 @every_model
 def test_xla_has_all_operations_of_a_step(name, images):
     model = build(name, "jit_compile=true")

@@ -408,6 +408,11 @@ def test_files_that_systems_add_to_folders_are_skipped(tmp_path):
     assert len(datasets.read_images(tmp_path)) == 3
 
 
+def test_a_folder_in_place_of_an_image_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"Expected an image file\. Received: the folder"):
+        datasets.read_image(tmp_path, (8, 8, 3))
+
+
 def test_other_things_than_files_and_dangling_links_are_refused(tmp_path):
     for i in range(3):
         write(tmp_path / f"{i}.png", i)
@@ -491,8 +496,8 @@ def test_the_usual_names_of_splits_are_splits_and_held_out_images_are_never_trai
         (("test/0",), "Received: test"),
         (("train/0", "val/0", "valid/0"), "Received: train, val, valid"),
         (("Train/0", "train/0"), "Received: Train, train"),
-        (("train/0", "cats/0"), r"'cats' beside it is not.*If 'train' is a label"),
-        (("train/0", "val/0", "unlabeled/0"), "'unlabeled' beside it is not"),
+        (("train/0", "cats/0"), r"'cats' is not.*If 'train' is a label"),
+        (("train/0", "val/0", "unlabeled/0"), "'unlabeled' is not"),
         (("photos/train/0", "photos/val/0"), "the folder 'train/'"),
         (("cats/train/0", "cats/val/0"), "the folder 'train/'"),
         (("train/a/b/0",), "the folder 'b/'"),

@@ -62,6 +62,8 @@ def _check_regular(path):
     """Refuses everything that is not a file or a link to one: reading a pipe would never end."""
     if path.is_file():
         return
+    if path.is_dir():
+        raise ValueError(f"Expected an image file. Received: the folder '{path}'.")
     if path.is_symlink() and not path.exists():
         raise ValueError(
             f"'{path}' is a link to '{shown(os.readlink(path))}', which does not exist. Remove it."
@@ -168,7 +170,7 @@ def _split_folders(folders: list[Path], root: Path) -> dict[str, Path]:
         return {}
     if others := [path.name for path, split in found.items() if not split]:
         raise ValueError(
-            f"'{named[0]}' in '{root}' is the name of a split, and '{others[0]}' beside it is not. "
+            f"'{named[0]}' in '{root}' is the name of a split, but '{others[0]}' is not. "
             f"{LAYOUTS} If '{named[0]}' is a label, move all labels into a new subfolder 'train'."
         )
     splits = {split: path for path, split in found.items() if split}

@@ -9,7 +9,7 @@ MOST_PIXELS = 89_478_485
 
 
 def decode(contents: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes a PNG or JPEG file to the pixels that Pillow decodes, bit by bit.
+    """Decodes a PNG or JPEG file to the pixels that Pillow decodes, bit for bit.
 
     The lower 8 bits of 16-bit values and transparency are dropped.
 
@@ -29,8 +29,8 @@ def decode(contents: tf.Tensor, channels: int) -> tf.Tensor:
         lambda: tf.io.decode_raw(tf.strings.substr(contents, 16, 8), tf.int32, False),
         lambda: tf.io.extract_jpeg_shape(contents)[:2],
     )
-    few = tf.reduce_prod(tf.cast(size, tf.int64)) <= MOST_PIXELS
-    with tf.control_dependencies([tf.debugging.Assert(few, [size])]):
+    small = tf.reduce_prod(tf.cast(size, tf.int64)) <= MOST_PIXELS
+    with tf.control_dependencies([tf.debugging.Assert(small, [size])]):
         contents = tf.identity(contents)
     # The operation decodes PNG as well. `decode_image` has no option for the exact inverse DCT.
     image = tf.io.decode_jpeg(contents, channels, dct_method="INTEGER_ACCURATE")

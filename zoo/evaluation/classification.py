@@ -147,7 +147,8 @@ def cluster_error(
 def _check_ability(model, ability):
     if ability not in model.abilities():
         raise ValueError(
-            f"Expected a model that has `{ability}`. Received: {with_article(type(model).__name__)}, which has "
+            f"Expected a model that has `{ability}`. Received: "
+            f"{with_article(type(model).__name__)}, which has "
             f"{', '.join(model.abilities())}."
         )
 

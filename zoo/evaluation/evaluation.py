@@ -302,7 +302,10 @@ class Evaluation:
                     f"It has: {', '.join(self.model.abilities())}."
                 )
         if metric.generated and self.generated is None and not self.has("sample"):
-            return f"{with_article(type(self.model).__name__, True)} has no prior to sample images from."
+            return (
+                f"{with_article(type(self.model).__name__, True)} has no prior to sample images "
+                "from."
+            )
         height, width, channels = self.real.pixels.shape[1:]
         if min(height, width) < metric.smallest:
             return (

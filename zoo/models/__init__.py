@@ -3,7 +3,9 @@
 A builder, `zoo.models.NAME`, makes a model from plain values. Its name is the snake case of the
 class, and the names of the presets begin with it: `zoo.models.info_vae` builds an `InfoVAE`, and
 `info_vae_mnist` is one of its presets. A paper that combines existing parts has a builder and no
-class; the builder then has the usual name of the paper's model, such as `dcgan`. `zoo.models.NAME` is the builder, not the module: import other names with
+class; the builder then has the usual name of the paper's model, such as `dcgan`.
+
+`zoo.models.NAME` is the builder, not the module: import other names with
 `from zoo.models.NAME import ...`.
 
 Autoencoders and VAEs:

@@ -126,7 +126,8 @@ class BetaTCVAE(VAE):
     def _decompose(self, terms):
         if self.dataset_size is None:
             raise ValueError(
-                f"{with_article(type(self).__name__, True)} needs the number of training images: pass `dataset_size`, "
+                f"{with_article(type(self).__name__, True)} needs the number of training images: "
+                "pass `dataset_size`, "
                 "or call `model.adapt(data)` before training. Received: dataset_size=None."
             )
         # q(z_i | x_j) for all pairs i, j of the batch, by latent dimension.

@@ -15,6 +15,7 @@ import tensorflow_probability as tfp
 
 from zoo.config import extends
 from zoo.contract import as_count
+from zoo.distributions.part import described
 from zoo.model import as_seed
 from zoo.models.parts import INTERNAL, autoencoder_parts
 from zoo.networks import Condition
@@ -59,19 +60,34 @@ def log_mean_exp(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_logsumexp(values, 0) - tf.math.log(count)
 
 
-def rates_of_latents(q: tfd.Distribution, p: tfd.Distribution) -> tf.Tensor | None:
-    """KL(q(z_j | x) || p(z_j)) of each latent j, `[..., D]`.
+def check_free_bits(model: Any) -> None:
+    """Checks that the rate of a model is a sum over latents, which `with_free_bits` needs.
 
-    `None` if the latents of `q` or `p` are not independent, or if their KL has no formula.
+    Args:
+        model: A model with a `posterior` and a `prior`.
+
+    Raises:
+        ValueError: If the latents are not independent, or their KL has no formula.
     """
+    x, y = tf.zeros([1, *model.image_shape]), None
+    if (spec := model.condition) is not None:
+        y = tf.zeros([1, *spec.shape[1:]], spec.dtype)
+    received = f"{described(model.posterior)} and {described(model.prior)}"
+    _rates_of_latents(model.posterior(x, y), model.prior(y), received)
+
+
+def _rates_of_latents(q, p, received):
+    """KL(q(z_j | x) || p(z_j)) of each latent j, `[..., D]`."""
     # Recognise `tfd.Independent` by its attribute: its class depends on the inner distribution.
-    if not all(hasattr(d, "reinterpreted_batch_ndims") for d in (q, p)):
-        return None
-    if q.distribution.event_shape.rank:
-        return None
-    with contextlib.suppress(NotImplementedError):
-        return tfd.kl_divergence(q.distribution, p.distribution)
-    return None
+    independent = all(hasattr(d, "reinterpreted_batch_ndims") for d in (q, p))
+    if independent and not q.distribution.event_shape.rank:
+        with contextlib.suppress(NotImplementedError):
+            return tfd.kl_divergence(q.distribution, p.distribution)
+    raise ValueError(
+        "`free_bits` needs the KL of each latent dimension: use a posterior and a prior with "
+        "independent latents, from families whose KL has a formula, such as 'normal'. "
+        f"Received: {received}."
+    )
 
 
 def with_free_bits(q: tfd.Distribution, p: tfd.Distribution, free_bits: float) -> tf.Tensor:
@@ -88,13 +104,7 @@ def with_free_bits(q: tfd.Distribution, p: tfd.Distribution, free_bits: float) -
     Raises:
         ValueError: If the latents of `q` or `p` are not independent, or their KL has no formula.
     """
-    rates = rates_of_latents(q, p)
-    if rates is None:
-        raise ValueError(
-            "`free_bits` needs the KL of each latent dimension: use a posterior and a prior with "
-            "independent latents, from families whose KL has a formula, such as 'normal'. "
-            f"Received: {type(q).__name__} and {type(p).__name__}."
-        )
+    rates = _rates_of_latents(q, p, f"{type(q).__name__} and {type(p).__name__}")
     rates = tf.reduce_mean(rates, list(range(rates.shape.rank - 2)))  # [B, D]
     total = tf.reduce_sum(tf.stop_gradient(rates), 0)
     count = tf.cast(tf.shape(rates)[0], tf.float32)

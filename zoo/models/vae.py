@@ -16,7 +16,6 @@ import tensorflow_probability as tfp
 from zoo.config import extends, with_article
 from zoo.contract import as_count
 from zoo.distributions import Conditional, Prior, kl, need_density
-from zoo.distributions.part import described
 from zoo.model import Array, GenerativeModel
 from zoo.models import elbo
 from zoo.schedules import Schedule, check_weight, value_at
@@ -89,19 +88,7 @@ class VAE(GenerativeModel):
         self.rate_weight = rate_weight
         self.free_bits = free_bits
         if free_bits:
-            self._check_free_bits()
-
-    def _check_free_bits(self):
-        """Raises a `ValueError` if the rate has no part of each latent."""
-        x, y = tf.zeros([1, *self.image_shape]), None
-        if (spec := self.condition) is not None:
-            y = tf.zeros([1, *spec.shape[1:]], spec.dtype)
-        if elbo.rates_of_latents(self.posterior(x, y), self.prior(y)) is None:
-            raise ValueError(
-                "`free_bits` needs the KL of each latent dimension: use a posterior and a prior with "
-                "independent latents, from families whose KL has a formula, such as 'normal'. "
-                f"Received: {described(self.posterior)} and {described(self.prior)}."
-            )
+            elbo.check_free_bits(self)
 
     def players(self):
         return {"vae": [self.posterior, self.likelihood, self.prior]}

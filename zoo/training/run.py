@@ -331,7 +331,8 @@ def load_model(path: str | os.PathLike) -> GenerativeModel:
         raise ValueError(f"'{path}' cannot be read as a Keras model: {error}") from error
     if not isinstance(model, GenerativeModel):
         raise ValueError(
-            f"Expected a model of the zoo in '{path}'. Received: {with_article(type(model).__name__)}."
+            f"Expected a model of the zoo in '{path}'. Received: "
+            f"{with_article(type(model).__name__)}."
         )
     return model
 
