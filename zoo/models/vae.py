@@ -46,8 +46,8 @@ class VAE(GenerativeModel):
             `zoo.models.elbo.with_free_bits`.
 
     Raises:
-        ValueError: If a number is out of range, or the posterior or the prior has no density. In
-            training, if `free_bits` is set and the latents are not independent.
+        ValueError: If a number is out of range, if the posterior or the prior has no density, or if
+            `free_bits` is set and the latents are not independent.
 
     Example:
         >>> model = zoo.VAE(
