@@ -421,7 +421,7 @@ def test_a_weight_out_of_range_is_refused(lambda_):
         ({"loss": "wasserstein"}, r"bounds the critic's slope.*Received: "),
         ({"spectral_norm": True}, "batch_norm=False.*Received: both"),
         ({"width": 3}, "`width` is an option of network 'conv'"),
-        ({"prior": "maf"}, r"prior of an AlphaGAN must be fixed.*Received: a MAFPrior"),
+        ({"prior": "maf"}, r"prior of an AlphaGAN must be fixed.*Received: an MAFPrior"),
     ],
 )
 def test_incompatible_options_are_refused(options, message):
