@@ -4,7 +4,6 @@ Ghosh et al., "From Variational to Deterministic Autoencoders", 2020.
 https://arxiv.org/abs/1903.12436
 """
 
-import math
 from collections.abc import Sequence
 
 import keras
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from zoo import draws, networks
 from zoo.config import choices, extends, look_up
+from zoo.contract import check_non_negative
 from zoo.distributions import Conditional, FittedMixture, Prior
 from zoo.models.autoencoder import Autoencoder, autoencoder
 
@@ -81,9 +81,7 @@ class RAE(Autoencoder):
         **kwargs,
     ):
         super().__init__(encoder, likelihood, **kwargs)
-        for name, weight in (("beta", beta), ("lambda_", lambda_)):
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"`{name}` must be at least 0 and finite. Received: {weight}.")
+        check_non_negative(beta=beta, lambda_=lambda_)
         look_up(dict.fromkeys(REGULARIZERS), regularizer, "regularizer")
         self.prior = prior
         self.beta = beta
