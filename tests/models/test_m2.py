@@ -581,7 +581,7 @@ def test_shares_out_of_range_are_refused(known, share):
 
 
 def test_a_negative_weight_is_refused(known):
-    with pytest.raises(ValueError, match=r"`alpha` must be finite and at least 0. Received: -1"):
+    with pytest.raises(ValueError, match=r"`alpha` must be at least 0 and finite. Received: -1"):
         m2(known, alpha=-1)
 
 
