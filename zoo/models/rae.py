@@ -54,9 +54,12 @@ class RAE(Autoencoder):
 
     Notes:
         The Frobenius norm is estimated with one random projection per image: |J|_F^2 is
-        E_v |J^T v|^2 with v ~ N(0, I). The authors' code instead differentiates the sum over the
-        squared outputs, which is the norm of another quantity; this class follows the paper's
-        equation. D is the network of the likelihood, without the family.
+        E_v |J^T v|^2 with v ~ N(0, I). The authors' code instead penalises the gradient of the sum
+        of the squared outputs, which is 2 J^T D(z); this class follows the paper's equation. D is
+        the network of the likelihood, without the family.
+
+        With the likelihood "unit_normal", the distortion is half the squared error of the paper,
+        plus a constant. A `beta` and a `lambda_` of the paper are therefore half as large here.
 
     Example:
         >>> model = zoo.models.rae((8, 8, 1), latent_dim=4, hidden=(32,))
