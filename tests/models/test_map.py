@@ -40,6 +40,11 @@ def test_a_class_is_in_the_file_that_has_its_name_in_snake_case(cls):
     assert getattr(models, cls.__name__) is cls is getattr(zoo, cls.__name__)
 
 
+def test_the_package_exports_classes_and_no_builders():
+    assert {cls.__name__ for cls in classes()} <= set(models.__all__) <= vars(zoo).keys()
+    assert not [name for name in models.BUILDERS if hasattr(zoo, name)]
+
+
 def test_each_builder_has_a_preset():
     built = {presets.get(name).builder for name in presets.names()}
     assert built == set(models.BUILDERS)

@@ -151,17 +151,13 @@ def required_runs(builder: str) -> Mapping[str, str]:
     return typing.get_type_hints(BUILDERS[builder])["return"].requires
 
 
+# The classes, which `zoo` exports too. A builder is only `zoo.models.NAME`.
 __all__ = [
-    *dict.fromkeys(name for row in _ROWS for name in row),
-    "BUILDERS",
+    *dict.fromkeys(cls for _, cls in _ROWS),
     "CategoryAndStyle",
     "ClusterHeads",
     "Equilibrium",
     "GaussianNoise",
     "SaltAndPepper",
     "SoftmaxAndStyle",
-    "attribute_vectors",
-    "permute_dims",
-    "elbo",
-    "required_runs",
 ]
