@@ -106,6 +106,18 @@ def test_only_the_temporary_files_of_ended_processes_are_removed(tmp_path):
     }
 
 
+def test_a_temporary_file_of_another_machine_stays_for_a_day(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / f".x.elsewhere.{ended.pid}.0123abcd.partial.png"
+    left.touch()
+    files.remove_leftovers(tmp_path)
+    assert left.exists()
+    os.utime(left, (0, 0))
+    files.remove_leftovers(tmp_path)
+    assert not left.exists()
+
+
 def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     path = tmp_path / "deep" / "served"
     for text in ("a", "b"):
@@ -201,16 +213,18 @@ def test_an_error_of_tensorflow_about_a_temporary_file_names_the_file(tmp_path):
 
 
 def test_an_error_about_another_file_keeps_its_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match="other"), files.replacing(tmp_path / "a.txt"):
+    with pytest.raises(FileNotFoundError) as error, files.replacing(tmp_path / "a.txt"):
         (tmp_path / "other").read_text()
+    assert error.value.filename == str(tmp_path / "other")
     with pytest.raises(FileExistsError, match="a sentence"), files.naming("a"):
         raise FileExistsError("a sentence")
 
 
 def test_a_lost_folder_names_the_file(tmp_path):
     path = tmp_path / "lost" / "a.txt"
-    with pytest.raises(FileNotFoundError, match=r"'.*/lost/a.txt'"), files.replacing(path):
+    with pytest.raises(FileNotFoundError) as error, files.replacing(path):
         path.parent.rmdir()
+    assert error.value.filename == str(path) and error.value.filename2 is None
 
 
 def test_errors_of_tensorflow_about_files_are_recognised():
@@ -229,6 +243,12 @@ def test_errors_of_tensorflow_about_files_are_recognised():
 def test_a_place_without_write_access_is_refused(path):
     with pytest.raises(OSError, match=path):
         files.check_writable(path)
+
+
+def test_a_full_disk_is_no_writable_place(tmp_path):
+    with largest_file(0), pytest.raises(OSError, match=f"File too large: '{tmp_path}/a.txt'"):
+        files.check_writable(tmp_path / "a.txt")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_check_of_a_place_leaves_nothing(tmp_path):
