@@ -316,7 +316,7 @@ def test_the_markdown_report_has_the_same_pictures_as_files(comparison, page):
 
 def test_bars_and_tags_in_texts_are_escaped(tmp_path):
     blocks = [Table([Cell("a", remark="b|c")], [["x | y <b>"]]), Items(["`log p(x|z)` & <b>"])]
-    assert as_markdown(blocks, tmp_path).startswith("| a (b\\|c) |\n| --- |\n| x \\| y <b> |")
+    assert as_markdown(blocks, tmp_path).startswith("| a (b\\|c) |\n| --- |\n| x \\| y &lt;b> |")
     assert "x | y &lt;b&gt;" in as_html(blocks)
     assert "<li><code>log p(x|z)</code> &amp; &lt;b&gt;</li>" in as_html(blocks)
 

@@ -21,7 +21,6 @@ from zoo.contract import as_count
 from zoo.datasets import ImageData
 from zoo.distributions import (
     Conditional,
-    DiagonalNormal,
     Family,
     Prior,
     by_name,
@@ -544,8 +543,7 @@ def m2(
     params = (*image_shape[:-1], family.params_per_value * image_shape[-1])
 
     def encoder(outputs):
-        sizes = num_classes, hidden, activation, DiagonalNormal()
-        return class_conditional(image_shape, (outputs,), *sizes).network
+        return _class_network(image_shape, (outputs,), num_classes, hidden, activation)
 
     return M2(
         _with_dropout(classifier, dropout) if dropout else classifier,
@@ -587,6 +585,10 @@ def class_conditional(
 
     The first of the `hidden` layers takes the class. `outputs` is the shape of the parameters.
     """
+    return Conditional(_class_network(inputs, outputs, num_classes, hidden, activation), family)
+
+
+def _class_network(inputs, outputs, num_classes, hidden, activation):
     if not hidden:
         raise ValueError(
             "The first hidden layer takes the class, so `hidden` needs at least one layer. "
@@ -601,4 +603,4 @@ def class_conditional(
     # its result to float32.
     h = keras.layers.Dense(math.prod(outputs))(h)
     h = keras.layers.Activation("linear", dtype="float32")(keras.layers.Reshape(tuple(outputs))(h))
-    return Conditional(keras.Model([context, y], h), family)
+    return keras.Model([context, y], h)
