@@ -694,6 +694,13 @@ def test_an_output_without_write_access_is_refused_before_the_model_is_loaded(
     assert f"'{output}' cannot be read or written" in error_message(answer)
 
 
+def test_an_export_over_other_files_is_refused_before_the_model_is_loaded(tmp_path, monkeypatch):
+    (tmp_path / "diary.txt").write_text("mine")
+    monkeypatch.setattr(zoo.training, "open_model", None)
+    answer = run("export", "--run=/none", f"--output={tmp_path}", "--overwrite")
+    assert f"'{tmp_path}', which is neither" in error_message(answer)
+
+
 def test_a_result_is_printed_even_if_it_cannot_be_written(vae, tmp_path, monkeypatch):
     def full(path, result):
         raise OSError(28, "No space left on device", str(path))
