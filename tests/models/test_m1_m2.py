@@ -147,9 +147,9 @@ def test_a_dimension_is_in_use_if_its_standard_deviation_is_above_the_threshold(
     model = stacked(first, known)
     model.adapt(data)
     np.testing.assert_array_equal(model.used, [1, 0, 1])
-    model.adapt(data, least=0.05)
+    model.adapt(data, threshold=0.05)
     np.testing.assert_array_equal(model.used, [1, 1, 1])
-    model.adapt(data, least=0.5)
+    model.adapt(data, threshold=0.5)
     np.testing.assert_array_equal(model.used, [0, 0, 1])
 
 
