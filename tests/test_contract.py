@@ -1,6 +1,7 @@
 """Data out of range is refused with the same sentence on every way into a model."""
 
 import functools
+import math
 
 import keras
 import numpy as np
@@ -331,7 +332,7 @@ def test_an_exported_model_refuses_values_out_of_range(tmp_path):
     model = zoo.models.autoencoder((2, 2, 1), latent_dim=1, hidden=(2,))
     zoo.export.export(model, tmp_path / "served")
     encode = tf.saved_model.load(tmp_path / "served").signatures["encode"]
-    assert encode(x=tf.constant(X))["z"].shape == [8, 1]
+    assert encode(x=tf.constant(X))["latents"].shape == [8, 1]
     with pytest.raises(tf.errors.InvalidArgumentError, match=IMAGES):
         encode(x=tf.constant(255 * X))
 
@@ -389,11 +390,13 @@ def test_conditions_out_of_range_are_refused(name, size, good, bad, message):
 
 def test_a_condition_of_another_kind_is_any_finite_numbers():
     def network(inputs, outputs):
-        both = [keras.Input((inputs,)), keras.Input((1,))]
-        return keras.Model(both, keras.layers.Dense(outputs)(keras.layers.Concatenate()(both)))
+        x, y = keras.Input(inputs), keras.Input((1,))
+        h = keras.layers.Concatenate()([keras.layers.Flatten()(x), y])
+        h = keras.layers.Dense(math.prod(outputs))(h)
+        return keras.Model([x, y], keras.layers.Reshape(outputs)(h))
 
-    model = zoo.CGAN(network(1, 4), network(4, 1), zoo.StandardNormal(1))
-    assert model.sample(2, [[-7.0], [40.0]]).shape == (2, 4)
+    model = zoo.CGAN(network((1,), (2, 2, 1)), network((2, 2, 1), (1,)), zoo.StandardNormal(1))
+    assert model.sample(2, [[-7.0], [40.0]]).shape == (2, 2, 2, 1)
     with pytest.raises(ValueError, match="A condition consists of finite numbers"):
         model.sample(2, [[np.nan], [0.0]])
 

@@ -166,3 +166,14 @@ def check_counts(least: int = 1, **counts: Any) -> None:
     """Checks that each of the arguments is an int of at least `least`: see `as_count`."""
     for name, value in counts.items():
         as_count(value, name, least)
+
+
+def check_non_negative(**values: float) -> None:
+    """Checks that each of the arguments, such as the weight of a term, is at least 0 and finite.
+
+    Raises:
+        ValueError: If one of them is negative, infinite or NaN.
+    """
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"`{name}` must be at least 0 and finite. Received: {value}.")

@@ -356,20 +356,21 @@ def check_fields(
     Raises:
         ValueError: If it is not.
     """
+    where = f" {where}" if where else ""
     if not isinstance(content, dict):
         raise ValueError(
-            f"Expected an object with {', '.join(map(repr, fields))} {where}. "
+            f"Expected an object with {', '.join(map(repr, fields))}{where}. "
             f"Received: {_short(content)}."
         )
     for name, types in fields.items():
         if name not in content:
-            raise ValueError(f"Expected the field '{name}' {where}. Received: none.")
+            raise ValueError(f"Expected the field '{name}'{where}. Received: none.")
         value = content[name]
         # A bool is an int in Python, but not in JSON.
         if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
             wanted = types if isinstance(types, tuple) else (types,)
             raise ValueError(
-                f"Expected '{name}' of type {' or '.join(t.__name__ for t in wanted)} {where}. "
+                f"Expected '{name}' of type {' or '.join(t.__name__ for t in wanted)}{where}. "
                 f"Received: {_short(value)}."
             )
 

@@ -765,6 +765,7 @@ class GenerativeModel(FromArguments, keras.Model):
             batch = getattr(x, "element_spec", None)
         if batch is not None:
             x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        _refuse_dicts(x, "the data")
         images, y = x if isinstance(x, list | tuple) and len(x) == 2 else (x, None)
         self.check_images(images)
         if y is not None and self.condition is not None:

@@ -708,7 +708,7 @@ def test_a_result_is_printed_even_if_it_cannot_be_written(vae, tmp_path, monkeyp
     monkeypatch.setattr(zoo.evaluation, "append", full)
     output = f"--output={tmp_path}/e.jsonl"
     answer = run("evaluate", f"--run={vae[0]}", "--metrics=losses", *FEW, output)
-    assert "objective: loss" in answer.out and f"'{tmp_path}/e.jsonl' cannot" in answer.err
+    assert "objective: distortion" in answer.out and f"'{tmp_path}/e.jsonl' cannot" in answer.err
 
 
 def test_the_error_of_a_diverged_run_names_the_step_the_loss_and_the_player(root):
