@@ -49,7 +49,8 @@ def main() -> None:
 
 
 def _compare(folder):
-    remove_leftovers(folder, folder / "features", *folder.glob("pictures/*"))
+    places = ("features", "pictures", "pictures/*", "runs/*", "runs/*/samples")
+    remove_leftovers(folder, *(path for place in places for path in folder.glob(place)))
     protocol = Protocol(FLAGS.num_samples, FLAGS.importance_samples, FLAGS.limit)
     extra = _named(FLAGS.extractor, FLAGS.weights)
     seeds = [_number(seed) for seed in FLAGS.seeds]

@@ -515,7 +515,9 @@ _EVERY_IMAGE_HAS_A_LABEL = (
 
 
 def _check_labels_of_all(y):
-    missing = 0 if y is None else int(np.sum(np.asarray(y) < 0))
+    values = np.asarray(y)
+    # Values that are no numbers are refused with those of other shapes.
+    missing = int(np.sum(values < 0)) if values.dtype.kind in "biuf" else 0
     if y is None or missing:
         received = f"{missing} of {len(y)} images without a label" if missing else "y=None"
         raise ValueError(f"{_EVERY_IMAGE_HAS_A_LABEL} Received: {received}.")
