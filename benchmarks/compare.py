@@ -24,7 +24,7 @@ from benchmarks.comparison.subjects import prepare, train_all
 from benchmarks.machine import machine
 from trainers import cli
 from zoo import features, pictures, training
-from zoo.files import write_json
+from zoo.files import is_temporary, lock, remove_leftovers, write_json, write_text
 from zoo.versions import versions
 
 FLAGS = flags.FLAGS
@@ -44,6 +44,13 @@ _FLAGS_OF_THE_RESULT = (
 def main() -> None:
     folder = pathlib.Path(os.path.expanduser(FLAGS.output))
     _check_free(folder)
+    with lock(folder, "comparison"):
+        _compare(folder)
+
+
+def _compare(folder):
+    places = ("features", "pictures", "pictures/*", "runs/*", "runs/*/samples")
+    remove_leftovers(folder, *(path for place in places for path in folder.glob(place)))
     protocol = Protocol(FLAGS.num_samples, FLAGS.importance_samples, FLAGS.limit)
     extra = _named(FLAGS.extractor, FLAGS.weights)
     seeds = [_number(seed) for seed in FLAGS.seeds]
@@ -60,7 +67,8 @@ def main() -> None:
 def _check_free(folder):
     if folder.is_file():
         raise FileExistsError(f"'{folder}' is a file. Choose another --output.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "plan.json").is_file():
+    others = folder.is_dir() and not all(map(is_temporary, folder.iterdir()))
+    if others and not (folder / "plan.json").is_file():
         raise FileExistsError(
             f"The folder '{folder}' holds files that do not belong to a comparison. They are kept: "
             "choose another --output."
@@ -113,13 +121,15 @@ def _write(folder, subjects, scored, protocol, extractors, failed):
     }
     curves = folder / "pictures" / "learning_curves.png"
     first = {s.preset: s for s in reversed(subjects)}  # The first seed that did not fail.
-    shown = {name: first[name] for name in dict.fromkeys(s.preset for s in subjects)}
-    pictures.compared_curves({name: s.run.read_metrics() for name, s in shown.items()}, curves)
-    of_seeds = ", ".join(map(str, sorted({s.seed for s in shown.values()})))
+    of_first_seed = {name: first[name] for name in dict.fromkeys(s.preset for s in subjects)}
+    pictures.compared_curves(
+        {name: s.run.read_metrics() for name, s in of_first_seed.items()}, curves
+    )
+    of_seeds = ", ".join(map(str, sorted({s.seed for s in of_first_seed.values()})))
     rows = summary(scored)
     page = report.blocks(scored, rows, about, Picture(curves, f"Of seed {of_seeds}"), protocol)
-    (folder / "report.html").write_text(as_html(page), encoding="utf-8")
-    (folder / "report.md").write_text(as_markdown(page, folder), encoding="utf-8")
+    write_text(folder / "report.html", as_html(page))
+    write_text(folder / "report.md", as_markdown(page, folder))
     places = {
         s.name: {
             # The comparison's own runs move with its folder.
@@ -138,7 +148,7 @@ def _write(folder, subjects, scored, protocol, extractors, failed):
     write_json(folder / "scores.json", content)
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows(csv_rows(scored))
-    (folder / "scores.csv").write_text(table.getvalue(), encoding="utf-8")
+    write_text(folder / "scores.csv", table.getvalue())
     print(f"The report: {folder / 'report.html'}")
 
 

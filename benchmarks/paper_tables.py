@@ -7,7 +7,6 @@ as JSON and Markdown. With --epochs_of=FILE the numbers of epochs come from a re
 budget, which repeats the table on a faster or slower machine.
 """
 
-import json
 import pathlib
 import shlex
 
@@ -29,6 +28,7 @@ from benchmarks.tables import (
 from benchmarks.tables.table import check_budget, folder_of, markdown, reproduce
 from trainers import cli
 from zoo.config import look_up
+from zoo.files import check_fields, check_writable, lock, read_json, write_json, write_text
 
 FLAGS = flags.FLAGS
 
@@ -58,19 +58,22 @@ def main() -> None:
     check_budget(FLAGS.budget)
     epochs = _epochs_of(FLAGS.epochs_of, table) if FLAGS.epochs_of else None
     folder = folder_of(FLAGS.output, table)
-    record = reproduce(table, FLAGS.budget, folder, FLAGS.seed, epochs, tuple(FLAGS.set))
     results = pathlib.Path(FLAGS.results)
-    results.mkdir(parents=True, exist_ok=True)
+    check_writable(results)
+    with lock(folder, "table"):
+        record = reproduce(table, FLAGS.budget, folder, FLAGS.seed, epochs, tuple(FLAGS.set))
     record["command"] = _command(table)
     page = markdown(record, record["command"])
-    (results / f"{table.name}.json").write_text(json.dumps(record, indent=2) + "\n")
-    (results / f"{table.name}.md").write_text(page)
+    write_json(results / f"{table.name}.json", record)
+    write_text(results / f"{table.name}.md", page)
     print(page)
 
 
 def _epochs_of(path, table):
-    record = json.loads(pathlib.Path(path).read_text())
-    if record.get("table") != table.name:
+    record = read_json(path, {"table": str, "rows": list})
+    for row in record["rows"]:
+        check_fields(row, {"row": str, "epochs": int}, f"in each row of '{path}'")
+    if record["table"] != table.name:
         raise ValueError(
             f"--epochs_of takes a record of table '{table.name}'. Received: '{path}', a record of "
             f"{record.get('table')!r}."

@@ -187,6 +187,23 @@ def known():
     return Known
 
 
+@pytest.fixture
+def loss_with_seeds():
+    """A `NonSaturating` loss, and the seeds that it receives for its real and fake examples."""
+    seeds = []
+
+    class Recorded(zoo.adversarial.NonSaturating):
+        def real(self, logits, seed=None):
+            seeds.append(seed)
+            return super().real(logits, seed)
+
+        def fake(self, logits, seed=None):
+            seeds.append(seed)
+            return super().fake(logits, seed)
+
+    return Recorded(), seeds
+
+
 def snapshot_of(model):
     """The values of all variables of each player, including non-trainable ones."""
     return {

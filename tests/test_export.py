@@ -1,9 +1,12 @@
-"""SavedModels, in processes that import only TensorFlow."""
+"""Exports: SavedModels in processes that import only TensorFlow, TFLite, ONNX."""
 
 import json
+import multiprocessing
 import os
+import resource
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -28,6 +31,8 @@ def trained(model, digits, jit_compile=False, **optimizer):
     """Trains two steps, so that batch statistics and moving averages change from their start."""
     model.compile(keras.optimizers.Adam(0.01, **optimizer), jit_compile=jit_compile)
     model.fit(digits[:40], batch_size=20, verbose=0)
+    if model.keeps_averages:
+        model.fit_averaged_state(tf.data.Dataset.from_tensor_slices(digits[:40]).batch(20))
     return model
 
 
@@ -117,12 +122,9 @@ def trained_of(name, **options):
 CODES = {"discriminator_hidden": (8,)}
 MODELS = {
     "autoencoder": of("autoencoder", **SMALL_MLP),
-    "autoencoder_conv": of("autoencoder", **SMALL_CONV),
     "rae": of("rae", **SMALL_MLP),
     "vae": lambda digits: trained(vae("bernoulli"), digits, jit_compile=True),
     "vae_continuous_bernoulli": lambda digits: vae("continuous_bernoulli"),
-    "vae_normal": lambda digits: vae("normal"),
-    "vae_shared_scale": lambda digits: vae("shared_scale_normal"),
     "vae_discretized": lambda digits: vae("discretized_logistic"),
     "vae_conv": of("vae", **SMALL_CONV),
     "vae_flows": of(
@@ -168,7 +170,6 @@ MODELS = {
     "dcgan": trained_of("dcgan", latent_dim=3, width=4),
     "aae": of("aae", **SMALL_AAE, posterior="normal"),
     "aae_petals": of("aae", **SMALL_AAE, prior="petals"),
-    "aae_swiss_roll": of("aae", **SMALL_AAE, prior="swiss_roll"),
     "aae_supervised": of(
         "aae", **SMALL_AAE, condition="label", posterior="implicit", posterior_noise_dim=2
     ),
@@ -183,15 +184,6 @@ MODELS = {
         **CODES,
     ),
     "semi_supervised_aae": of("semi_supervised_aae", latent_dim=2, hidden=(16,), **CODES),
-    "semi_supervised_aae_conv": of(
-        "semi_supervised_aae",
-        network="conv",
-        latent_dim=2,
-        filters=(4, 8),
-        hidden=(16,),
-        input_noise=0.1,
-        **CODES,
-    ),
     "dimension_reduction_aae": of(
         "dimension_reduction_aae", categories=10, head_distance=2.0, hidden=(16,), **CODES
     ),
@@ -201,16 +193,6 @@ MODELS = {
     "vaegan": trained_of("vaegan", **SMALL_MLP, **CODES),
     "vaegan_conv": of("vaegan", **SMALL_CONV, width=4),
     "m2": of("m2", **SMALL_MLP, classifier_hidden=(16,)),
-    "m2_conv": of(
-        "m2",
-        network="conv",
-        latent_dim=3,
-        hidden=(16,),
-        filters=(4, 8),
-        classifier_hidden=(16,),
-        dropout=0.5,
-        activation="relu",
-    ),
     "m1_m2": stacked,
     "avb": of("avb", **SMALL_MLP, **CODES),
     "avb_noise_basis": of(
@@ -225,12 +207,8 @@ MODELS = {
         **CODES,
     ),
     "alpha_gan": trained_of("alpha_gan", **SMALL_MLP, **CODES, code_discriminator_hidden=(8,)),
-    "alpha_gan_conv": trained_of(
-        "alpha_gan", **SMALL_CONV, width=4, code_discriminator_hidden=(8,)
-    ),
     "info_vae": of("info_vae", **SMALL_MLP),
     "wae": trained_of("wae", **SMALL_MLP),
-    "wae_conv": of("wae", **SMALL_CONV, width=4),
     "waegan": of("waegan", **SMALL_MLP, **CODES),
     "factor_vae": of("factor_vae", **SMALL_MLP, **CODES),
     "bi_gan": trained_of("bi_gan", latent_dim=3, hidden=(16,)),
@@ -270,7 +248,6 @@ WITHOUT_CONDITION = {
     "conditional_decoder": ("encode",),
     "aae_supervised": ("encode",),
     "semi_supervised_aae": ("encode",),
-    "semi_supervised_aae_conv": ("encode",),
     "label_informed_aae": ("encode", "decode", "reconstruct"),
     "semi_supervised_dimension_reduction_aae": ("encode", "decode", "reconstruct"),
 }
@@ -293,7 +270,7 @@ values, refused = {}, {}
 for path in sorted(p.parent for p in folder.glob("*/saved_model.pb")):
     served = tf.saved_model.load(str(path))
     for name, signature in served.signatures.items():
-        spec = json.loads((path / "abilities.json").read_text())[name]
+        spec = json.loads((path / "abilities.json").read_text())["signatures"][name]
         batch = {k: tf.constant(given[k] if k in given else inputs[k + str(s["shape"][-1])])
                  for k, s in spec["inputs"].items()}
         ((output, value),) = signature(**batch).items()
@@ -391,7 +368,7 @@ def test_the_server_imports_only_tensorflow(served):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_server_returns_the_results_of_the_model(name, exported, inputs, served):
-    model, description = exported[1][name], exported[2][name]
+    model, description = exported[1][name], exported[2][name]["signatures"]
     z = inputs[f"z{model.latent_dim}"]
     with model.averaged_weights() if name == AVERAGED else model.best_weights():
         for ability in ("encode", "decode", "reconstruct", "classify"):
@@ -446,7 +423,7 @@ def test_samples_have_the_moments_of_the_model(tmp_path):
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_log_prob_matches_the_estimate_of_the_model(name, exported, inputs, served):
-    model, description = exported[1][name], exported[2][name]
+    model, description = exported[1][name], exported[2][name]["signatures"]
     y = condition(model, inputs) if "y" in description["log_prob"]["inputs"] else {}
     estimate = tf.function(
         lambda seed: model.log_prob(tf.constant(inputs["x"]), 200, seed=seed, **y)
@@ -469,32 +446,88 @@ def test_the_export_describes_its_signatures(name, exported, inputs):
     folder, models, descriptions = exported
     model, description, given = models[name], descriptions[name], inputs
     assert json.loads((folder / name / "abilities.json").read_text()) == description
-    assert description.keys() == {*model.abilities(), "serving_default"}
-    image = {"shape": [None, *SIZE], "dtype": "float32"}
-    latent = {"shape": [None, model.latent_dim], "dtype": "float32"}
-    count, number = {"shape": [], "dtype": "int32"}, {"shape": [None], "dtype": "float32"}
+    signatures = description["signatures"]
+    assert signatures.keys() == {*model.abilities(), "serving_default"}
+
+    def tensor(*shape, dtype="float32", range=None):
+        return {"shape": list(shape), "dtype": dtype, "range": range}
+
+    images = tensor(None, *SIZE, range=[0.0, 1.0])
+    latents = tensor(None, model.latent_dim)
+    count, draws = (tensor(dtype="int32", range=[low, None]) for low in (0, 1))
+    classes = tensor(None, 10, range=[0.0, 1.0])
     expected = {
-        "encode": ({"x": image}, {"z": latent}),
-        "decode": ({"z": latent}, {"x": image}),
-        "reconstruct": ({"x": image}, {"x": image}),
-        "sample": ({"n": count}, {"x": image}),
-        "log_prob": ({"x": image, "num_samples": count}, {"log_prob": number}),
-        "classify": ({"x": image}, {"probabilities": {"shape": [None, 10], "dtype": "float32"}}),
+        "encode": ({"x": images}, {"latents": latents}),
+        "decode": ({"z": latents}, {"images": images}),
+        "reconstruct": ({"x": images}, {"images": images}),
+        "sample": ({"n": count}, {"images": images}),
+        "log_prob": ({"x": images, "num_samples": draws}, {"log_prob": tensor(None)}),
+        "classify": ({"x": images}, {"probabilities": classes}),
     }
+    assert description["images"] == tensor(*SIZE, range=[0.0, 1.0])
+    taken = {}
+    for y in condition(model, given).values():
+        label = y.ndim == 1
+        lowest = -1 if model.condition_is_optional else 0
+        taken["y"] = tensor(
+            None, *y.shape[1:], dtype=y.dtype.name, range=[lowest, 9] if label else None
+        )
+        assert description["condition"] == taken["y"] | {
+            "classes": 10 if label else None,
+            "optional": model.condition_is_optional,
+        }
     without = ("classify", *WITHOUT_CONDITION.get(name, ()))
     for ability in model.abilities():
         inputs, outputs = expected[ability]
-        if ability not in without:
-            inputs = inputs | {
-                name: {"shape": [None, *y.shape[1:]], "dtype": y.dtype.name}
-                for name, y in condition(model, given).items()
-            }
-        assert description[ability] == {"inputs": inputs, "outputs": outputs}
+        inputs = inputs if ability in without else inputs | taken
+        assert signatures[ability] == {"inputs": inputs, "outputs": outputs}
+
+
+NORMAL = {"family": "StandardNormal", "parameters": {"dim": 3}, "dim": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "prior"),
+    [
+        ("vae", NORMAL),
+        ("autoencoder", None),
+        ("vae_flows", {"family": "RealNVPPrior", "parameters": None, "dim": 3}),
+        (
+            "gan_critic",
+            {
+                "family": "UniformOnSphere",
+                "parameters": {"dim": 3, "radius": 3**0.5},
+                "dim": 3,
+            },
+        ),
+        (
+            "aae_petals",
+            {
+                "family": "NormalPetals",
+                "parameters": {"components": 10, "shift": 1.4, "scales": [0.5, 0.1]},
+                "dim": 2,
+            },
+        ),
+        (
+            "clustering_aae",
+            {
+                "family": "CategoryAndStyle",
+                "parameters": {
+                    "categories": 10,
+                    "style": {"family": "StandardNormal", "parameters": {"dim": 2}},
+                },
+                "dim": 12,
+            },
+        ),
+    ],
+)
+def test_the_export_describes_the_prior(name, prior, exported):
+    assert exported[2][name]["prior"] == prior
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_images_of_another_shape_are_refused(name, exported, served):
-    for ability, description in exported[2][name].items():
+    for ability, description in exported[2][name]["signatures"].items():
         if "x" in description["inputs"]:
             assert "[?,8,8,1]" in served[2]["refused"][f"{name}/{ability}"]
 
@@ -509,7 +542,7 @@ def test_unused_variables_are_not_written(exported):
 
 def test_saved_model_cli_runs_the_signatures(exported, inputs, served, tmp_path):
     folder, _, _ = exported
-    np.save(tmp_path / "images.npy", inputs["x"])
+    np.save(tmp_path / "input.npy", inputs["x"])
     cli = ("-m", "tensorflow.python.tools.saved_model_cli")
     model = ("--dir", folder / "vae")
     shown = start(*cli, "show", *model, "--all")
@@ -520,15 +553,17 @@ def test_saved_model_cli_runs_the_signatures(exported, inputs, served, tmp_path)
         *model,
         *asked,
         "--signature_def=encode",
-        f"--inputs=x={tmp_path / 'images.npy'}",
+        f"--inputs=x={tmp_path / 'input.npy'}",
     )
     sampled = start(*cli, "run", *model, *asked, "--signature_def=sample", "--input_exprs=n=3")
     text = finish(shown)
     for name in ("encode", "decode", "reconstruct", "sample", "log_prob", "serving_default"):
         assert f"signature_def['{name}']" in text
     finish(encoded), finish(sampled)
-    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), served[0]["vae/encode"], atol=1e-5)
-    assert np.load(tmp_path / "x.npy").shape == (3, *SIZE)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "latents.npy"), served[0]["vae/encode"], atol=1e-5
+    )
+    assert np.load(tmp_path / "images.npy").shape == (3, *SIZE)
 
 
 def test_zero_samples_are_refused(exported, inputs):
@@ -617,3 +652,169 @@ def test_the_export_does_not_change_the_model(tmp_path, digits):
     for value, variable in zip(before, model.variables, strict=True):
         np.testing.assert_array_equal(value, variable)
     model.fit(digits[:20], verbose=0)
+
+
+# Other formats --------------------------------------------------------------------------------
+
+# Convolutions and batch statistics, conditions of both types, and rare operations.
+CONVERTED = {
+    "dcgan": None,
+    "cvae_quadrants": None,
+    "m2": ["decode"],
+    "clustering_aae": ["encode", "classify"],
+    "vae_discretized": ["decode"],
+    "vae_continuous_bernoulli": ["reconstruct"],
+}
+
+
+def run_tflite(folder, name, batch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # The interpreter moves to another package.
+        interpreter = tf.lite.Interpreter(model_path=str(folder / "model.tflite"))
+    return interpreter.get_signature_runner(name)(**batch)
+
+
+def run_onnx(folder, name, batch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(folder / f"{name}.onnx"))
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, batch), strict=True))
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_other_runtimes_return_the_results_of_the_model(format, name, exported, inputs, tmp_path):
+    if format == "onnx":
+        pytest.importorskip("tf2onnx", reason="The extra `onnx` is not installed")
+    model = exported[1][name]
+    about = export(model, tmp_path / "1", format=format, signatures=CONVERTED[name])
+    assert json.loads((tmp_path / "1" / "abilities.json").read_text()) == about
+    assert about["format"] == format
+    default = [name for name in model.abilities() if name not in ("sample", "log_prob")]
+    assert list(about["signatures"]) == (CONVERTED[name] or default)
+    run = {"tflite": run_tflite, "onnx": run_onnx}[format]
+    y = condition(model, inputs)
+    for ability, signature in about["signatures"].items():
+        batch = {"x": inputs["x"], "z": inputs[f"z{model.latent_dim}"]} | y
+        batch = {key: batch[key] for key in signature["inputs"]}
+        ((output, have),) = run(tmp_path / "1", ability, batch).items()
+        assert [output] == list(signature["outputs"]) and output not in batch
+        given = {} if ability == "classify" else y
+        expected = getattr(model, ability)(next(iter(batch.values())), **given)
+        assert np.ptp(expected) > 1e-4
+        np.testing.assert_allclose(have, expected, atol=2e-6, rtol=2e-6)
+
+
+@pytest.mark.parametrize("format", ["saved_model", "tflite", "onnx"])
+def test_only_the_chosen_signatures_are_written(format, tmp_path):
+    if format == "onnx":
+        pytest.importorskip("tf2onnx", reason="The extra `onnx` is not installed")
+    about = export(small(), tmp_path / "1", signatures=["encode"], format=format)
+    names = {"encode"} | ({"serving_default"} if format == "saved_model" else set())
+    assert about["signatures"].keys() == names
+    files = {
+        "saved_model": {"saved_model.pb", "variables", "assets", "fingerprint.pb"},
+        "tflite": {"model.tflite"},
+        "onnx": {"encode.onnx"},
+    }[format]
+    assert {p.name for p in (tmp_path / "1").iterdir()} == {"abilities.json", *files}
+    if format == "saved_model":
+        served = tf.saved_model.load(str(tmp_path / "1"))
+        assert served.signatures.keys() == names and not hasattr(served, "decode")
+        # An export of one format replaces one of another.
+        export(small(), tmp_path / "1", overwrite=True, signatures=["decode"], format="tflite")
+    with pytest.raises(FileExistsError, match="which holds an export"):
+        export(small(), tmp_path / "1")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "tflite", "signatures": ["sample"]}, "no random numbers, which 'sample' needs"),
+        ({"format": "onnx", "signatures": ["decode", "log_prob"]}, "which 'log_prob' needs"),
+        ({"signatures": ["decode", "draw"]}, "are: encode, decode.*Received: decode, draw"),
+        ({"signatures": []}, "Received: no name"),
+        ({"signatures": "decode"}, "a sequence of names"),
+        ({"format": "tfjs"}, "Unknown format 'tfjs'. Available: saved_model, tflite, onnx"),
+    ],
+)
+def test_signatures_that_a_format_does_not_support_are_refused(
+    options, message, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(zoo.export, "_module", pytest.fail)  # Refused before tracing.
+    if options.get("format") == "onnx":
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    with pytest.raises(ValueError, match=message):
+        export(BUILD["vae"](SIZE, latent_dim=2, hidden=(4,)), tmp_path / "1", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_onnx_without_its_packages_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(zoo.export, "_module", pytest.fail)
+    with pytest.raises(ValueError, match=r"needs the packages.*pip install tf2onnx onnx"):
+        export(small(), tmp_path / "1", format="onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_operation_without_a_counterpart_is_refused_in_a_sentence(tmp_path, monkeypatch):
+    def convert(self):
+        raise RuntimeError("some op is not supported\n" + "details " * 100)
+
+    monkeypatch.setattr(tf.lite.TFLiteConverter, "from_saved_model", lambda *a, **k: Fails())
+    Fails = type("Fails", (), {"convert": convert})
+    with pytest.raises(ValueError, match=r"encode, decode.*'tflite'.*some op is not supported$"):
+        export(small(), tmp_path / "1", format="tflite", signatures=["encode", "decode"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_operation_that_onnx_does_not_have_is_refused(tmp_path, monkeypatch, caplog):
+    pytest.importorskip("tf2onnx", reason="The extra `onnx` is not installed")
+    monkeypatch.setattr(zoo.export, "_ONNX_OPERATIONS", {})
+    model = BUILD["aae"](SIZE, **SMALL_AAE)  # Its codes are the mean of a `Deterministic`.
+    with pytest.raises(ValueError, match=r"encode.*'onnx' does not support.*BroadcastArgs"):
+        export(model, tmp_path / "1", format="onnx", signatures=["encode"])
+    assert list(tmp_path.iterdir()) == [] and "tf2onnx" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("file/1", "'.*/file/1'"),
+        ("/proc/none/1", "'/proc/none/1'"),
+        ("/proc", "which is neither"),
+        ("/dev/shm", "is neither|is mounted"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_found_before_tracing(path, error, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(zoo.export, "_module", pytest.fail)
+    with pytest.raises(OSError, match=error):
+        export(small(), tmp_path / path)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_leftovers_of_a_killed_export_are_removed_by_the_next(tmp_path):
+    killed = multiprocessing.get_context("spawn").Process(target=int)
+    killed.start()
+    killed.join()
+    with zoo.files.replacing_folder(tmp_path / "1") as folder:
+        folder.mkdir()
+        name = folder.parent.name.replace(f".{os.getpid()}.", f".{killed.pid}.")
+    (tmp_path / name / "new").mkdir(parents=True)
+    (tmp_path / ".1.mine").mkdir()
+    export(small(), tmp_path / "1", signatures=["decode"])
+    assert {path.name for path in tmp_path.iterdir()} == {"1", ".1.mine"}
+
+
+@pytest.mark.parametrize("format", ["saved_model", "tflite"])
+def test_the_error_of_a_full_disk_names_the_export(format, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    model = small()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path}/1'"):
+            export(model, tmp_path / "1", signatures=["decode"], format=format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []

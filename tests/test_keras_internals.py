@@ -90,6 +90,43 @@ def test_moving_averages_are_in_the_order_of_the_variables():
     np.testing.assert_allclose(two.numpy(), [2.5, 2.5])
 
 
+def test_variables_of_an_optimizer_are_those_it_was_built_for():
+    variables = [keras.Variable([0.0]), keras.Variable([0.0, 0.0])]
+    sgd = keras.optimizers.SGD()
+    for optimizer in (sgd, keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())):
+        assert internals.variables_of_optimizer(optimizer) is None
+        optimizer.build(variables)
+        have = internals.variables_of_optimizer(optimizer)
+        assert [id(v) for v in have] == [id(v) for v in variables]
+
+
+def test_moments_of_each_call_in_training_mode_are_recorded():
+    layer = keras.layers.BatchNormalization()
+    layer.build((None, 2))
+    x = np.array([[1.0, 2.0], [3.0, 6.0]], np.float32)
+    with internals.batch_moments([layer, keras.layers.Dense(1)]) as recorded:
+        layer(x, training=True)
+        layer(2 * x, training=True)
+        layer(x, training=False)
+    np.testing.assert_allclose(recorded[id(layer.moving_mean)], [[2, 4], [4, 8]])
+    np.testing.assert_allclose(recorded[id(layer.moving_variance)], [[1, 4], [4, 16]])
+    layer(x, training=True)
+    assert len(recorded[id(layer.moving_mean)]) == 2
+
+
+def test_fit_does_not_finalize_weights_in_the_context():
+    optimizer = keras.optimizers.SGD(use_ema=True)
+    variable = keras.Variable([1.0])
+    optimizer.build([variable])
+    with internals.without_finalizing(optimizer):
+        optimizer.finalize_variable_values([variable])
+        assert float(variable[0]) == 1.0
+    optimizer.finalize_variable_values([variable])
+    assert float(variable[0]) == 0.0
+    with internals.without_finalizing(None):
+        pass
+
+
 @pytest.mark.parametrize("decorate", [True, False])
 def test_a_decorated_model_trains_on_the_first_batch_under_a_strategy(mirrored, decorate):
     class Sum(keras.Model):

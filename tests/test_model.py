@@ -252,9 +252,22 @@ def batches_with(bad_step, change, players=1, steps=8):
     return tf.data.Dataset.from_tensor_slices(x)
 
 
+class Fragile(Lines):
+    """The loss of player i is NaN if a pixel of channel i is 1."""
+
+    def objective(self, x, y, seed, training, only=None):
+        losses, terms = super().objective(x, y, seed, training, only)
+        white = tf.reduce_max(x, [1, 2]) == 1
+        losses = {
+            player: tf.where(white[:, i], np.nan, loss)
+            for i, (player, loss) in enumerate(losses.items())
+        }
+        return losses, terms
+
+
 def spoil_channel(channel):
     def change(batch):
-        batch[1, 0, 1, channel] = np.nan
+        batch[1, 0, 1, channel] = 1.0
 
     return change
 
@@ -273,7 +286,7 @@ HOW = pytest.mark.parametrize(
 @HOW
 @pytest.mark.parametrize("bad_step", [0, 5])
 def test_a_nan_stops_training_with_an_error_that_names_the_player_and_the_step(how, bad_step):
-    model = compiled(Lines(2), keras.optimizers.SGD(0.0), **how)
+    model = compiled(Fragile(2), keras.optimizers.SGD(0.0), **how)
     with pytest.raises(zoo.NonFiniteError) as caught:
         model.fit(batches_with(bad_step, spoil_channel(1), 2), verbose=0)
     message = str(caught.value)
@@ -289,24 +302,31 @@ def test_the_error_names_an_infinite_term_if_the_losses_are_finite(how):
 
 
 def test_the_step_of_the_first_non_finite_result_counts_over_epochs_and_calls_of_fit():
-    model = compiled(Lines())
+    model = compiled(Fragile())
     good = tf.data.Dataset.from_tensor_slices(np.stack([images(4) for _ in range(3)]))
     model.fit(good, epochs=2, verbose=0)
     with pytest.raises(zoo.NonFiniteError, match="at step 8 'loss'"):
         model.fit(batches_with(2, spoil_channel(0)), verbose=0)
 
 
+def test_the_error_names_the_first_of_several_steps():
+    x = np.stack([images(4, 2) for _ in range(5)])
+    x[[1, 3]] = 0
+    with pytest.raises(zoo.NonFiniteError, match="at step 1 'inverse' became"):
+        compiled(Lines(2)).fit(tf.data.Dataset.from_tensor_slices(x), verbose=0)
+
+
 def test_the_error_names_a_single_player_and_precedes_other_callbacks():
     epochs = []
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
-    model = compiled(Lines())
+    model = compiled(Fragile())
     with pytest.raises(zoo.NonFiniteError, match=r"\(player 'one'\)"):
         model.fit(batches_with(7, spoil_channel(0)), callbacks=[callback], verbose=0)
     assert not epochs
 
 
 def test_a_model_trains_after_an_error_and_restored_weights():
-    model = compiled(Lines())
+    model = compiled(Fragile())
     before = model.get_weights()
     with pytest.raises(zoo.NonFiniteError):
         model.fit(batches_with(2, spoil_channel(0)), verbose=0)
@@ -625,6 +645,35 @@ def test_a_player_is_not_updated_while_its_gate_is_false(gated):
     assert (weights(model, 1) == before).all() == gated
     if gated:
         assert logs["two_updates"] == [0.0]
+
+
+@pytest.mark.parametrize("open_gates", ["", "one", "two", "one two"])
+def test_a_shared_layer_keeps_its_state_only_while_all_its_gates_are_false(open_gates):
+    class Shared(Lines):
+        def __init__(self):
+            super().__init__(2)
+            self.norm = keras.layers.BatchNormalization()
+            self.norm.build((None, 1, 3))
+
+        def players(self):
+            return {name: [*line, self.norm] for name, line in super().players().items()}
+
+        def rounds(self):
+            gates = {
+                name: lambda means, go=name in open_gates: tf.constant(go)
+                for name in ("one", "two")
+            }
+            return [zoo.Round(self.objective, gates=gates)]
+
+        def objective(self, x, y, seed, training):
+            x = self.norm(x[:, :, :, 0], training=training)
+            losses = {f"{name}": line(x)[:, 0] for name, [line, _] in self.players().items()}
+            return losses, {"inverse": losses["one"]}
+
+    model = compiled(Shared(), run_eagerly=True)
+    before = model.norm.moving_mean.numpy()
+    model.train_step(tf.constant(images(4, 2)))
+    assert (model.norm.moving_mean.numpy() == before).all() == (not open_gates)
 
 
 # Seeds ----------------------------------------------------------------------------------------
@@ -959,7 +1008,8 @@ def test_on_two_replicas_clipping_acts_on_gradients_without_their_scale(mirrored
     gradient = x[:, 0, :, 0].mean(0)
     expected = -gradient * 0.1 / np.linalg.norm(gradient)
     for scale in (None, 64.0):
-        sgd = keras.optimizers.SGD(1.0, global_clipnorm=0.1, loss_scale_factor=scale)
+        with mirrored.scope():
+            sgd = keras.optimizers.SGD(1.0, global_clipnorm=0.1, loss_scale_factor=scale)
         np.testing.assert_allclose(after_a_step(x, mirrored, sgd), expected, rtol=1e-5)
 
 
@@ -1025,6 +1075,37 @@ def test_the_error_of_a_loss_added_by_a_layer_names_the_layer(how):
     ):
         model.fit(images(4, 2), batch_size=4, verbose=0)
     np.testing.assert_array_equal(weights(model), before)
+
+
+class Twice(zoo.GenerativeModel):
+    """A player of two networks of one layer: the loss is the sum of both outputs."""
+
+    def __init__(self):
+        super().__init__()
+        layer = keras.layers.Dense(1, use_bias=False, kernel_regularizer=keras.regularizers.L2(0.5))
+        inputs = [keras.Input((1, 3, 1)) for _ in range(2)]
+        self.networks = [keras.Model(x, layer(keras.layers.Flatten()(x))) for x in inputs]
+
+    @property
+    def image_shape(self):
+        return 1, 3, 1
+
+    def players(self):
+        return {"one": self.networks}
+
+    def objective(self, x, y, seed, training):
+        return {"one": sum(network(x)[:, 0] for network in self.networks)}, {}
+
+
+def test_a_layer_in_two_networks_of_a_player_moves_once_and_has_one_penalty():
+    model, x = Twice(), images(4)
+    model.compile(keras.optimizers.SGD(0.1))
+    (kernel,) = model.variables_of("one")
+    before = np.array(kernel)
+    model.train_step(tf.constant(x))
+    # The gradients of twice the mean output, and of 0.5 |w|^2.
+    gradient = 2 * x.mean(0).reshape(3, 1) + before
+    np.testing.assert_allclose(kernel, before - 0.1 * gradient, rtol=1e-5)
 
 
 # Defaults -------------------------------------------------------------------------------------
@@ -1125,7 +1206,7 @@ def test_nearly_opposite_directions_keep_the_norms_of_the_arc(gap):
 
 
 def test_a_path_of_one_point_is_refused():
-    with pytest.raises(ValueError, match=r"n >= 2\. Received: n=1"):
+    with pytest.raises(ValueError, match=r"`n` must be at least 2. Received: 1"):
         path_between([0.0], [1.0], 1)
 
 

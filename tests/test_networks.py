@@ -311,6 +311,17 @@ def test_the_gradient_includes_the_singular_value_with_constant_vectors():
     assert abs(share) > 0.1
 
 
+def test_vectors_are_constant_before_they_converge():
+    layer, _ = normalized("dense")
+    kernel, u = layer.layer.kernel.numpy(), layer.u.numpy()
+    with tf.GradientTape() as tape:
+        sigma = layer.sigma(training=True)
+    v = kernel @ u / np.linalg.norm(kernel @ u)
+    u = v @ kernel / np.linalg.norm(v @ kernel)
+    slope = tape.gradient(sigma, layer.layer.kernel.value)
+    np.testing.assert_allclose(slope, np.outer(v, u), rtol=1e-4, atol=1e-6)
+
+
 def test_a_kernel_of_zeros_has_finite_outputs_and_gradients():
     layer, x = normalized("dense")
     layer.layer.kernel.assign(tf.zeros_like(layer.layer.kernel))
@@ -632,6 +643,7 @@ def test_a_projection_adds_the_inner_product_of_features_and_the_labels_embeddin
     network = networks.discriminator("mlp", (4, 4, 1), (6, 5), condition=LABEL, projection=True)
     x, y = images(4, 1), np.array([2, 0, 1])
     w1, b1, w2, b2, *rest = network.get_weights()
+    assert len(rest) == 3  # The embedding has no bias.
     [embedding] = [w for w in rest if w.shape == (3, 5)]
     [psi] = [w for w in rest if w.shape == (5, 1)]
     [bias] = [w for w in rest if w.shape == (1,)]

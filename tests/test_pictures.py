@@ -98,7 +98,7 @@ def test_grid_refuses_invalid_images(images, received):
 
 @pytest.mark.parametrize("arguments", [{"columns": 0}, {"padding": -1}])
 def test_grid_refuses_impossible_layouts(arguments):
-    with pytest.raises(ValueError, match="columns >= 1 and padding >= 0"):
+    with pytest.raises(ValueError, match=r"`(columns|padding)` must be at least (1|0)\. Received"):
         pictures.grid(IMAGES, **arguments)
 
 
@@ -129,6 +129,34 @@ def test_a_failed_save_keeps_the_older_picture(tmp_path, monkeypatch):
     monkeypatch.undo()
     np.testing.assert_array_equal(read(path), older)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_arrays_are_written_atomically(tmp_path, monkeypatch):
+    path = tmp_path / "drawn.NPY"
+    pictures.write_images(IMAGES, path)
+    np.testing.assert_array_equal(np.load(path), IMAGES)
+
+    def write_half(file, *args, **kwargs):
+        file.write(b"half of it")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "save", write_half)
+    with pytest.raises(OSError, match="disk full"):
+        pictures.write_images(IMAGES + 1, path)
+    np.testing.assert_array_equal(np.load(path), IMAGES)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("names", [["$", "a$b", "_c"], [r"$\x$", "$x^$", "\\"]])
+def test_names_of_labels_are_shown_as_they_are(names, tmp_path):
+    codes, labels = RANDOM.normal(size=(30, 2)), np.arange(30) % 3
+    figure = pictures._scatter(codes, labels, names, title="$\\x$")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == names
+    pictures.latent_scatter(codes, labels, tmp_path / "a.png", label_names=names, title=r"$\x$")
+    pictures.learning_curves({"$a$_b^": [1.0, 2.0]}, tmp_path / "b.png", title="$x^$")
+    runs = {r"$\x$": {"epoch": [0, 1], "loss": [1.0, 2.0]}, "_b": {"epoch": [0], "loss": [1.0]}}
+    pictures.compared_curves(runs, tmp_path / "c.png")
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_save_refuses_other_arrays_and_other_formats(tmp_path):

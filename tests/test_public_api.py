@@ -24,6 +24,7 @@ SUBMODULES = [
     "export",
     "features",
     "files",
+    "interfaces",
     "metrics",
     "models",
     "networks",

@@ -32,7 +32,7 @@ def test_a_linear_decay_falls_linearly_and_stays_constant():
     steps = np.arange(20)
     values = [float(LinearDecay(8, start=2.5)(s)) for s in steps]
     np.testing.assert_allclose(values, np.interp(steps, [0, 8], [2.5, 0]), rtol=1e-6, atol=1e-7)
-    with pytest.raises(ValueError, match=r"`steps` must be at least 1.*Received: steps=0"):
+    with pytest.raises(ValueError, match=r"`steps` must be at least 1. Received: 0"):
         LinearDecay(0)
 
 

@@ -6,16 +6,25 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 from absl import app, flags, logging
 from tqdm import tqdm
 
 from zoo import conditions, datasets, training
 from zoo.config import look_up, with_article
+from zoo.files import check_writable, os_error
 from zoo.finite import NonFiniteError
 from zoo.model import GenerativeModel
 from zoo.training.strategies import WorkerLostError
 
-MISTAKES = (ValueError, OSError, NonFiniteError, NotImplementedError, WorkerLostError)
+MISTAKES = (
+    ValueError,
+    OSError,
+    MemoryError,
+    NonFiniteError,
+    NotImplementedError,
+    WorkerLostError,
+)
 
 FLAGS = flags.FLAGS
 
@@ -46,15 +55,38 @@ def start(program: Callable[..., None], arguments: bool = False) -> None:
                     f"This program takes only flags. Received: {' '.join(argv[1:])!r}."
                 )
             program()
-        except MISTAKES as error:
-            if FLAGS.debug:
+        except (*MISTAKES, tf.errors.OpError) as error:
+            message = sentence(error)
+            if FLAGS.debug or message is None:
                 raise
-            sys.exit(f"Error: {error}")
+            sys.exit(f"Error: {message}")
         except KeyboardInterrupt:
             sys.exit("Interrupted.")
 
     logging.set_verbosity(logging.WARNING)
     app.run(guarded)
+
+
+def sentence(error: Exception) -> str | None:
+    """The message of an error of the user or of the machine; `None` if it may be a bug.
+
+    Most errors of TensorFlow are bugs, except a lack of memory and errors of the file system.
+    """
+    if isinstance(error, tf.errors.OpError):
+        if (found := os_error(error)) is not None:
+            error = found
+        elif isinstance(error, tf.errors.ResourceExhaustedError):
+            error = MemoryError(error.message.splitlines()[0])
+        else:
+            return None
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"'{error.filename}' cannot be read or written: {error.strerror}."
+    if isinstance(error, MemoryError):
+        return (
+            "The memory does not suffice. Choose a smaller --batch_size, a smaller model or fewer "
+            f"images (--num_samples, --limit, --n), or close other programs. Received: {error}"
+        )
+    return str(error)
 
 
 def define_flags_of_users(output: str) -> None:
@@ -166,6 +198,7 @@ def output_path(default: str) -> pathlib.Path:
         path = pathlib.Path(FLAGS.run) / default
     if path.exists() and not FLAGS.overwrite:
         raise FileExistsError(f"'{path}' exists already. Choose another --output, or --overwrite.")
+    check_writable(path)  # Before the model is loaded.
     return path
 
 

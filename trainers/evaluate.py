@@ -15,6 +15,7 @@ from absl import flags
 from trainers import cli
 from zoo import evaluation, features, training
 from zoo.datasets import read_images
+from zoo.files import check_writable
 
 FLAGS = flags.FLAGS
 
@@ -89,6 +90,8 @@ def _output() -> pathlib.Path | None:
     path = FLAGS.output and pathlib.Path(FLAGS.output)
     if path and (path.suffix != ".jsonl" or path.is_dir()):
         raise ValueError(f"--output must be a .jsonl file. Received: '{path}'.")
+    if path:
+        check_writable(path)
     return path
 
 
@@ -152,6 +155,9 @@ def _evaluate_run():
     path = _output()
     keys = evaluation.resolve(FLAGS.metrics) if FLAGS.metrics else None
     model, run = cli.open_run()
+    if path is None:
+        path = run.evaluation_path
+        check_writable(path)
     config = run.read_config() if run else None
     name = FLAGS.extractor or features.for_dataset(FLAGS.dataset or config.data.name)
     extractor = features.get(name, FLAGS.weights) if name else None
@@ -193,7 +199,6 @@ def _evaluate_run():
                 f"  The zoo has no feature network for '{data.name}', so fid, kid, score and prdc "
                 f"are left out. Name one with --extractor: {', '.join(features.names())}."
             )
-        path = path or run.evaluation_path
         done = _write(subject.run(keys), path)
         if "copying" in done:
             picture = path.with_name(f"{path.stem}_neighbours.png")
@@ -249,9 +254,9 @@ def _write(results: Iterable[evaluation.Result], path: pathlib.Path | None) -> s
         path.parent.mkdir(parents=True, exist_ok=True)
     kinds = set()
     for result in results:
+        tqdm.write(f"  {result}")  # Before the write, which may fail.
         if path:
             evaluation.append(path, result)
-        tqdm.write(f"  {result}")
         kinds |= {result.kind} if result.value is not None else set()
     if path:
         print(f"Written to {path}")

@@ -1,4 +1,7 @@
-"""Writes a SavedModel for serving: `python -m trainers.export --run=runs/vae_mnist`."""
+"""Exports a model for serving: `python -m trainers.export --run=runs/vae_mnist`.
+
+For other runtimes: `--format=tflite --signatures=decode,encode`, or `--format=onnx`.
+"""
 
 from absl import flags
 
@@ -7,7 +10,13 @@ from zoo import export
 
 FLAGS = flags.FLAGS
 
-cli.define_flags_of_users("The SavedModel's folder. Default: saved_model in the run's folder.")
+cli.define_flags_of_users("The new folder. Default: the folder of the format's name in the run.")
+flags.DEFINE_enum("format", "saved_model", export.FORMATS, "The format; onnx needs the extra onnx.")
+flags.DEFINE_list(
+    "signatures",
+    None,
+    "The abilities to export, such as decode,encode. Default: all that the format supports.",
+)
 flags.adopt_module_key_flags(cli)
 
 
@@ -17,11 +26,18 @@ def main() -> None:
 
 
 def _export():
-    path = cli.output_path("saved_model")
+    path = cli.output_path(FLAGS.format)
+    export.check_place(path, FLAGS.overwrite)
     model, _ = cli.open_run()
     with cli.weights(model):
-        signatures = export.export(model, path, overwrite=FLAGS.overwrite)
-    print(f"SavedModel with the signatures {', '.join(signatures)}: {path}")
+        about = export.export(
+            model,
+            path,
+            overwrite=FLAGS.overwrite,
+            signatures=FLAGS.signatures,
+            format=FLAGS.format,
+        )
+    print(f"{FLAGS.format} with the signatures {', '.join(about['signatures'])}: {path}")
 
 
 if __name__ == "__main__":

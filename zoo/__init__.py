@@ -6,6 +6,10 @@ A model is a game between players (`GenerativeModel`, `Round`). It consists of n
 `zoo.metrics` the scores.
 """
 
+# First, because other modules cannot be imported with every setting of Keras.
+from zoo import keras_settings as keras_settings
+
+# isort: split
 from zoo import (
     adversarial,
     conditions,
@@ -17,6 +21,7 @@ from zoo import (
     export,
     features,
     files,
+    interfaces,
     metrics,
     models,
     networks,
@@ -147,6 +152,7 @@ __all__ = [
     "features",
     "files",
     "from_preset",
+    "interfaces",
     "metrics",
     "models",
     "networks",

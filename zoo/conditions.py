@@ -3,6 +3,7 @@
 import numpy as np
 
 from zoo.config import with_article
+from zoo.contract import check_counts
 from zoo.datasets import ImageData
 from zoo.model import GenerativeModel
 
@@ -87,6 +88,7 @@ def in_turn(
     Raises:
         ValueError: If the condition is not optional and the data set has no such `y`.
     """
+    check_counts(n=n, columns=columns)
     y = of_data(model, data, split)
     if y is None:
         return None

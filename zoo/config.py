@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import keras
 
+from zoo.contract import as_count
+
 T = TypeVar("T")
 
 
@@ -165,12 +167,29 @@ def _checked(builder, signature, tables, defaults):
                     )
                 # The default of the base may differ, and the base would then reject this one.
                 options.pop(name, None)
-        return builder(*args, **options)
+        given = signature.bind_partial(*args, **options).arguments
+        options |= {name: _ints(name, v, signature.parameters[name]) for name, v in given.items()}
+        return builder(**options)
 
     build.__signature__ = signature
     build.choices = tables
     build.changed_defaults = defaults
     return build
+
+
+def _ints(name, value, parameter):
+    """The value of an option; checked if the builder annotates it as an int or a sequence of ints.
+
+    An option whose default is 0 may be 0. Keras does not take NumPy's ints, so they become ints.
+    """
+    least = 0 if parameter.default == 0 else 1
+    if parameter.annotation is int:
+        return as_count(value, name, least)
+    if parameter.annotation == Sequence[int]:
+        if not hasattr(value, "__iter__"):
+            raise ValueError(f"`{name}` must be a sequence of ints. Received: {value!r}.")
+        return tuple(as_count(count, name, least) for count in value)
+    return value
 
 
 def unused_options(table: Mapping[str, Sequence[str]], used: Sequence[str]) -> list[str]:

@@ -1,4 +1,6 @@
-"""The guard against NaN: training stops at the first loss or term that is NaN or infinite."""
+"""The guard of `fit`: training stops at the first invalid batch, and at the first result that is
+NaN or infinite.
+"""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -54,20 +56,31 @@ class FirstNonFinite(keras.metrics.Metric):
 
 
 class StopAtNonFinite(keras.callbacks.Callback):
-    """Raises a `NonFiniteError` soon after a result or a weight of the model becomes non-finite.
+    """Raises an error soon after a batch is invalid, or a result or a weight becomes non-finite.
 
     The step is recorded inside the graph. Reading it waits for the device, so the callback reads it
-    only once a second and at the end of each epoch.
+    only once a second and at the end of each epoch, before a validation.
+
+    Args:
+        every_batch: Whether to read after every batch, because another callback may then save.
+
+    Raises:
+        ValueError: If the data of a batch is out of range: see `GenerativeModel.fit`.
+        NonFiniteError: If a loss, a term or a weight is NaN or infinite.
     """
 
-    def __init__(self):
+    def __init__(self, every_batch: bool = False):
         super().__init__()
+        self.every_batch = every_batch
         self.last_check = 0.0
 
     def on_train_batch_end(self, batch, logs=None):
-        if time.monotonic() - self.last_check > 1:
+        if self.every_batch or time.monotonic() - self.last_check > 1:
             self._check_results()
             self.last_check = time.monotonic()
+
+    def on_test_begin(self, logs=None):
+        self._check_results()
 
     def on_epoch_end(self, epoch, logs=None):
         self._check_results()
@@ -82,6 +95,8 @@ class StopAtNonFinite(keras.callbacks.Callback):
                     )
 
     def _check_results(self):
+        # The data first: a NaN in the data makes the results NaN.
+        self.model.check_record("training")
         first = self.model.first_non_finite.result().numpy()
         if (first < 0).all():
             return

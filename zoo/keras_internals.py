@@ -5,8 +5,9 @@ and 3.15: `tests/test_keras_internals.py` passes with each version. To support a
 Keras, run those tests with it and change only this module.
 """
 
-from collections.abc import Collection, Iterable
-from typing import TypeVar
+import contextlib
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, TypeVar
 
 import keras
 import tensorflow as tf
@@ -74,6 +75,74 @@ def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variabl
     `Optimizer._model_variables_moving_average`. Checked with Keras 3.12 to 3.15.
     """
     return optimizer._model_variables_moving_average
+
+
+def variables_of_optimizer(
+    optimizer: keras.optimizers.Optimizer,
+) -> list[keras.Variable] | None:
+    """The variables for which an optimizer was built, or `None` if it is not built.
+
+    Uses `Optimizer._trainable_variables`. Checked with Keras 3.12 to 3.15.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return optimizer._trainable_variables if optimizer.built else None
+
+
+@contextlib.contextmanager
+def batch_moments(
+    layers: Iterable[keras.layers.Layer],
+) -> Iterator[dict[int, list[tf.Tensor]]]:
+    """A context that records the statistics of the batch in each batch normalization.
+
+    Maps the moving mean and the moving variance, by `id(variable)`, of each `BatchNormalization`
+    among the layers to the batch's means and variances, one for each call of the layer in training
+    mode. Replaces `BatchNormalization._moments`. Checked with Keras 3.12 to 3.15.
+    """
+    normalizations = {
+        id(layer): layer
+        for layer in layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+        # A batch renormalization normalizes by its moving averages, which follow their own rule.
+        and not getattr(layer, "renorm", False)
+    }
+    recorded: dict[int, list[tf.Tensor]] = {}
+
+    def recording(layer, moments):
+        means = recorded[id(layer.moving_mean)] = []
+        variances = recorded[id(layer.moving_variance)] = []
+
+        def record(*args, **kwargs):
+            mean, variance = moments(*args, **kwargs)
+            means.append(mean)
+            variances.append(variance)
+            return mean, variance
+
+        return record
+
+    for layer in normalizations.values():
+        layer._moments = recording(layer, layer._moments)
+    try:
+        yield recorded
+    finally:
+        for layer in normalizations.values():
+            del layer._moments
+
+
+@contextlib.contextmanager
+def without_finalizing(optimizer: Any) -> Iterator[None]:
+    """A context in which `fit` does not replace the weights by their averages at its end.
+
+    Keras's `fit` calls `finalize_variable_values` of an optimizer with `use_ema=True`, after which
+    the current weights are lost, and batch statistics do not fit the weights.
+    """
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        yield
+        return
+    optimizer.finalize_variable_values = lambda variables: None
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values
 
 
 def without_symbolic_build(model_class: ModelClass) -> ModelClass:

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from zoo import keras_settings
 from zoo.config import look_up
+from zoo.contract import check_counts
 
 Shape = Sequence[int]
 
@@ -160,10 +162,11 @@ def discriminator(
         return dcgan_discriminator(shape, width, **options)
 
     if projection:
-        if condition is None or condition.name != "label":
+        kind = "none" if condition is None else condition.name
+        if condition is None or kind != "label":
             raise ValueError(
                 "A projection discriminator projects on a label: use the condition 'label', or "
-                f"concatenate the condition. Received: condition={condition}."
+                f"concatenate the condition. Received: condition='{kind}'."
             )
         return make(image_shape, condition.shape[0])
     return conditioned(make, image_shape, condition, channels=network == "conv")
@@ -189,8 +192,10 @@ class Condition(NamedTuple):
     shape: tuple[int, ...]
 
     def input(self) -> keras.KerasTensor:
-        """A symbolic input for `y`."""
-        return keras.Input((), dtype="int32") if self.name == "label" else keras.Input(self.shape)
+        """A symbolic input for `y`. The name of the input tells a model the range of `y`."""
+        if self.name == "label":
+            return keras.Input((), dtype="int32")
+        return keras.Input(self.shape, name=self.name)
 
     def code(self, y: keras.KerasTensor) -> keras.KerasTensor:
         """The code of `y`, `[B, *shape]`: one-hot for a label, else `y` itself."""
@@ -304,6 +309,31 @@ def call(network: keras.Model, context: Any, y: Any = None, training: bool = Fal
     return network([tf.convert_to_tensor(context), y], training=training)
 
 
+def check_built(network: keras.layers.Layer, owner: str) -> None:
+    """Checks that a network has static shapes and weights.
+
+    Args:
+        network: The network.
+        owner: The network in words, for the error, such as "The `generator` of this GAN".
+
+    Raises:
+        ValueError: If the network is not a `keras.Model` with inputs.
+    """
+    if not hasattr(network, "inputs"):
+        raise ValueError(
+            f"{owner} must be built, so that its shapes are known: start a keras.Sequential with "
+            "keras.Input(shape), or call other layers on a keras.Input and make a "
+            f"keras.Model(input, output). Received: the {type(network).__name__} "
+            f"'{getattr(network, 'name', network)}', without inputs."
+        )
+
+
+def returns_tensor(network: keras.Model) -> bool:
+    """Whether a built network returns one tensor, rather than a list, tuple or dict of tensors."""
+    single = isinstance(network, keras.Sequential) or hasattr(network.output, "shape")
+    return single and len(network.outputs) == 1
+
+
 def logits(network: keras.Model, context: Any, y: Any = None, training: bool = False) -> tf.Tensor:
     """The float32 logits `[B]` of a network with outputs `[B, 1]`. See `call` for arguments."""
     return tf.cast(call(network, context, y, training)[:, 0], tf.float32)
@@ -324,6 +354,7 @@ def mlp_encoder(
     image_shape: Shape, outputs: int, hidden: Sequence[int] = (500,), activation: str = "relu"
 ) -> keras.Model:
     """A multilayer perceptron from images, or inputs of any other shape, to `[B, outputs]`."""
+    keras_settings.check()
     layers = [keras.layers.Dense(units, activation) for units in hidden]
     return keras.Sequential(
         [keras.Input(tuple(image_shape)), keras.layers.Flatten(), *layers, _linear(outputs)],
@@ -351,6 +382,7 @@ def mlp_decoder(
         output: Activation of the output: "linear" for parameters, "sigmoid" for images.
         batch_norm: Whether the hidden layers have batch normalization before their activation.
     """
+    keras_settings.check()
     height, width, channels = image_shape
     layers = []
     for units in hidden:
@@ -382,6 +414,7 @@ def conv_encoder(
     Raises:
         ValueError: If `filters` is empty, or the image cannot be halved that often.
     """
+    keras_settings.check()
     _need_one(filters, "filters", "A convolutional network")
     halves(image_shape, len(filters))
     layers = [
@@ -412,6 +445,7 @@ def conv_decoder(
     Raises:
         ValueError: If `filters` is empty, or the image cannot be halved that often.
     """
+    keras_settings.check()
     _need_one(filters, "filters", "A convolutional network")
     height, width = halves(image_shape, len(filters))
     layers = [
@@ -451,6 +485,7 @@ def dcgan_generator(latent_dim: int, image_shape: Shape, width: int = 64) -> ker
         image_shape: Height, width, channels.
         width: Channels before the last layer; 128 in the paper, for 64 pixels (1024 at 4x4).
     """
+    keras_settings.check()
     doublings = _doublings(image_shape)
     height, width_0 = halves(image_shape, doublings)
     top = width * 2 ** (doublings - 1)
@@ -506,6 +541,7 @@ def dcgan_discriminator(
     Raises:
         ValueError: If the image cannot be halved often enough, or both normalizations are set.
     """
+    keras_settings.check()
     halvings = _doublings(image_shape)
     halves(image_shape, halvings)
     _check_normalization(batch_norm, spectral_norm)
@@ -560,6 +596,7 @@ def mlp_discriminator(
         ValueError: If `features` or `projected_classes` is set and `hidden` is empty, or both
             normalizations are set.
     """
+    keras_settings.check()
     if features or projected_classes:
         _need_one(hidden, "hidden", "A discriminator with features")
     _check_normalization(batch_norm, spectral_norm)
@@ -615,8 +652,7 @@ class OneHot(keras.layers.Layer):
 
     def __init__(self, classes: int, **kwargs):
         super().__init__(**kwargs)
-        if classes < 1:
-            raise ValueError(f"`classes` must be at least 1. Received: classes={classes}.")
+        check_counts(classes=classes)
         self.classes = classes
 
     def call(self, labels):

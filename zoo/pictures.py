@@ -20,6 +20,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
+from zoo.contract import check_counts
 from zoo.files import replacing
 from zoo.model import GenerativeModel
 
@@ -92,6 +93,8 @@ def grid(images: npt.ArrayLike, columns: int | None = None, padding: int = _PADD
     """
     tiles = _tiles(images)
     columns = math.ceil(math.sqrt(len(tiles))) if columns is None else columns
+    check_counts(columns=columns)
+    check_counts(0, padding=padding)
     if columns < 1 or padding < 0:
         raise ValueError(
             "A grid needs columns >= 1 and padding >= 0. "
@@ -113,8 +116,8 @@ def write_images(images: npt.ArrayLike, path: str | os.PathLike) -> None:
     if path.suffix.lower() == ".png":
         save(path, grid(images))
     elif path.suffix.lower() == ".npy":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, np.asarray(images, np.float32), allow_pickle=False)
+        with replacing(path) as partial, open(partial, "wb") as file:
+            np.save(file, np.asarray(images, np.float32), allow_pickle=False)
     else:
         pixels = np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
         pixels = np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
@@ -340,6 +343,7 @@ def traversal(
     """
     size = model.latent_dim
     dims = list(range(min(dims, size)) if isinstance(dims, int) else dims)
+    check_counts(n=n)
     if not dims or not all(0 <= dim < size for dim in dims) or n < 2:
         raise ValueError(
             f"A traversal needs n >= 2 and dimensions from 0 to {size - 1}. "
@@ -537,8 +541,9 @@ def _scatter(codes, labels, label_names=None, prior_samples=None, title=""):
         axis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.set_xlabel(axis_labels[0])
     axes.set_ylabel(axis_labels[1])
-    figure.legend(
-        handles=handles,
+    _legend(
+        figure,
+        handles,
         loc="outside right upper",
         ncols=legend_columns,
         frameon=False,
@@ -575,6 +580,15 @@ def _colours(n):
     if n > 20:
         return matplotlib.colormaps["turbo"](np.linspace(0, 1, n))
     return np.array(matplotlib.colormaps["tab10" if n <= 10 else "tab20"].colors)
+
+
+def _legend(figure: "Figure", handles, **options) -> None:
+    """A legend whose names are shown as they are, also names of labels such as "$" or "_x"."""
+    names = [handle.get_label() for handle in handles]
+    # Matplotlib leaves out names that start with "_", and reads formulas between two "$".
+    legend = figure.legend(handles, ["-"] * len(names), **options)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set(text=name, parse_math=False)
 
 
 def _legend_line(**look):
@@ -717,9 +731,10 @@ def _panels(panels, units, handles, title):
         axes.set_xlabel("epoch", fontsize=9)
     if beyond:
         handles = [*handles, _legend_line(color="0.4", label="beyond the panel", **_BEYOND)]
-    figure.suptitle(title, fontsize=12)
-    figure.legend(
-        handles=handles,
+    figure.suptitle(title, fontsize=12, parse_math=False)
+    _legend(
+        figure,
+        handles,
         loc="outside lower center",
         ncols=3 if len(handles) < 4 else 4,
         frameon=False,
@@ -784,7 +799,7 @@ def _unit(name, units):
 
 
 def _style(axes: "Axes", title) -> None:
-    axes.set_title(title, fontsize=11)
+    axes.set_title(title, fontsize=11, parse_math=False)
     axes.tick_params(labelsize=9, color="0.6")
     axes.grid(color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)

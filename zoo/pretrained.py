@@ -18,7 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from zoo import datasets, presets
-from zoo.files import read_json, replacing
+from zoo.files import check_archive, check_fields, read_json, replacing
 from zoo.model import GenerativeModel
 from zoo.versions import __version__
 
@@ -45,7 +45,12 @@ def read_index(folder: Path) -> dict[str, dict[str, str]]:
     "zoo" is the version that wrote the weights. The index of a folder without index.json is empty.
     """
     path = folder / INDEX
-    return read_json(path) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    index = read_json(path, {})
+    for name, entry in index.items():
+        check_fields(entry, {"sha256": str}, f"in '{name}' in '{path}'")
+    return index
 
 
 def from_preset(
@@ -249,6 +254,7 @@ def _stored(array, dtype):
 def _read(path):
     """The description and the arrays in a file."""
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as file:
             content = dict(file)
         about = json.loads(str(content.pop("about")))

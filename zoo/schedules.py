@@ -10,18 +10,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from zoo.config import FromArguments
+from zoo.config import PlainObject
+from zoo.contract import check_counts, check_non_negative
 
 
-class Schedule(FromArguments):
+class Schedule(PlainObject):
     """Base of all schedules. Instances are plain objects that a config can rebuild."""
 
     def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
         """The value at `step`, the number of completed steps: a float32 scalar."""
         raise NotImplementedError
-
-    def get_config(self) -> dict:
-        return {name: getattr(self, name) for name in self._argument_names()}
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -45,11 +43,8 @@ class LinearWarmUp(Schedule):
     """
 
     def __init__(self, steps: int, end: float = 1.0):
-        if not steps >= 1 or not 0 <= end < math.inf:
-            raise ValueError(
-                "`steps` must be at least 1, and `end` at least 0 and finite. "
-                f"Received: steps={steps}, end={end}."
-            )
+        check_counts(steps=steps)
+        check_non_negative(end=end)
         self.steps = steps
         self.end = end
 
@@ -74,11 +69,8 @@ class LinearDecay(Schedule):
     """
 
     def __init__(self, steps: int, start: float = 1.0):
-        if not steps >= 1 or not 0 <= start < math.inf:
-            raise ValueError(
-                "`steps` must be at least 1, and `start` at least 0 and finite. "
-                f"Received: steps={steps}, start={start}."
-            )
+        check_counts(steps=steps)
+        check_non_negative(start=start)
         self.steps = steps
         self.start = start
 

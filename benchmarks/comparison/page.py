@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from zoo.evaluation.results import markdown_text
+
 
 class Heading(NamedTuple):
     """The title of a section, or of the page at level 1."""
@@ -160,9 +162,9 @@ def _markdown(block, folder):
     if isinstance(block, Heading):
         return f"{'#' * block.level} {block.text}"
     if isinstance(block, Text):
-        return block.text
+        return _markdown_line(block.text)
     if isinstance(block, Items):
-        return "\n".join(f"- {line}" for line in block.lines)
+        return "\n".join(f"- {_markdown_line(line)}" for line in block.lines)
     if isinstance(block, Code):
         return f"```sh\n{block.text}\n```"
     if isinstance(block, Table):
@@ -175,11 +177,17 @@ def _markdown(block, folder):
     )
 
 
+def _markdown_line(text):
+    """Text without HTML. Text between backticks is shown as it is."""
+    parts = re.split("(`[^`]+`)", text)
+    return "".join(p if p.startswith("`") else p.replace("<", "&lt;") for p in parts)
+
+
 def _markdown_cell(cell):
     cell = Cell(cell) if isinstance(cell, str) else cell
     value = f"**{cell.text}**" if cell.best else cell.text
     value += f" ({cell.remark})" if cell.remark else ""
-    return value.replace("|", "\\|").replace("\n", " ")
+    return markdown_text(value)
 
 
 def _anchor(text):

@@ -1,5 +1,6 @@
 """The scores and the pictures of compared models, all by one protocol."""
 
+import contextlib
 import dataclasses
 import pathlib
 import shutil
@@ -82,7 +83,7 @@ def score(
     config = subject.run.read_config()
     epochs = {"last": config.epochs}
     if subject.run.best_path.is_file():
-        best = read_json(subject.run.best_result_path)["sampling"]["epoch"]
+        best = subject.run.read_best()["sampling"]["epoch"]
         if best != config.epochs:
             epochs["best"] = best
     return [
@@ -167,8 +168,9 @@ def _draw(evaluation, folder, seed):
     """Draws the pictures of a model, unless the folder has those of the same weights and seed."""
     record = folder / "drawn.json"
     drawn = {"weights_sha256": evaluation.weights_sha256, "seed": seed}
-    if record.is_file() and read_json(record) == drawn:
-        return
+    with contextlib.suppress(FileNotFoundError, ValueError):  # Damaged pictures are drawn again.
+        if read_json(record) == drawn:
+            return
     shutil.rmtree(folder, ignore_errors=True)
     model, data = evaluation.model, evaluation.data
     training.draw(model, data, Run(folder), seed)
@@ -274,7 +276,7 @@ def _trained(run):
     An interrupted run records the seconds of the epochs after the interruption, which are scaled to
     all epochs. If a run does not record which epochs its seconds belong to, its times are `None`.
     """
-    results = read_json(run.results_path)
+    results = run.read_results()
     if "resumed_after" not in results:
         return results | {"seconds": None, "images_per_second": None}
     epochs, trained = results["epochs"], results["epochs"] - results["resumed_after"]

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shlex
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from ml_collections import ConfigDict
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 from benchmarks.tables.table import seconds_per_epoch
 from zoo import features, presets, training
 from zoo.evaluation import METRICS, Evaluation
-from zoo.files import read_json, write_json
+from zoo.files import check_fields, read_json, write_json
 from zoo.finite import NonFiniteError
 from zoo.training import Run
 
@@ -173,9 +174,7 @@ class _Reused:
 def _has_ended(run, config):
     # A run that continues still has the files of its earlier training.
     files = run.results_path, run.model_path
-    return all(file.is_file() for file in files) and (
-        read_json(run.results_path)["epochs"] >= config.epochs
-    )
+    return all(file.is_file() for file in files) and (run.read_results()["epochs"] >= config.epochs)
 
 
 def _check_alike(subjects):
@@ -193,7 +192,7 @@ def _check_alike(subjects):
 def _decide(subjects, path, minutes, settings, say):
     """Sets the epochs and evaluations of each config, and keeps them in plan.json."""
     about = {"budget_minutes": minutes, "settings": settings}
-    plan = read_json(path) if path.is_file() else about | {"epochs": {}}
+    plan = read_plan(path) if path.is_file() else about | {"epochs": {}}
     begun = {key: plan[key] for key in about}
     if begun != about and plan["epochs"]:
         raise ValueError(
@@ -226,6 +225,21 @@ def _decide(subjects, path, minutes, settings, say):
                 lacking[subject.preset] = _lacks_its_metric(subject.config)
             if lacking[subject.preset]:
                 subject.config.evaluation.every, subject.config.evaluation.at = 0, ()
+
+
+def read_plan(path: pathlib.Path) -> dict[str, Any]:
+    """The content of plan.json.
+
+    Raises:
+        ValueError: If the file does not hold the decisions of a comparison.
+    """
+    fields = {"budget_minutes": (int, float, type(None)), "settings": list, "epochs": dict}
+    plan = read_json(path, fields)
+    for part, types in (("epochs", int), ("failed", str)):
+        if part in plan:
+            check_fields(plan, {part: dict}, f"in '{path}'")
+            check_fields(plan[part], dict.fromkeys(plan[part], types), f"in '{part}' in '{path}'")
+    return plan
 
 
 def _set_evaluations(config):
@@ -273,7 +287,7 @@ def train_all(
     Raises:
         zoo.NonFiniteError: If all trainings failed.
     """
-    plan = read_json(folder / "plan.json")
+    plan = read_plan(folder / "plan.json")
     failed = plan.setdefault("failed", {})
     for subject in subjects:
         try:

@@ -15,7 +15,6 @@ covariances: with eigenvalues a and b it is Σ √(ab). `spectrum` is the smalle
 the largest is 1. The last row has singular covariances.
 """
 
-import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +28,7 @@ from scipy import linalg
 from benchmarks.machine import machine
 from benchmarks.speed.throughput import in_turn
 from trainers.cli import start
+from zoo.files import write_json, write_text
 from zoo.metrics import frechet
 from zoo.metrics.frechet import frechet_distance
 from zoo.versions import versions
@@ -174,8 +174,8 @@ def main() -> None:
     folder = pathlib.Path(FLAGS.output)
     folder.mkdir(parents=True, exist_ok=True)
     content = {"about": about, "times": times, "errors": errors}
-    (folder / "frechet.json").write_text(json.dumps(content, indent=2) + "\n")
-    (folder / "frechet.md").write_text(text)
+    write_json(folder / "frechet.json", content)
+    write_text(folder / "frechet.md", text)
 
 
 def _define_flags() -> None:

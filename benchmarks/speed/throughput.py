@@ -20,7 +20,6 @@ step does not depend on the content of the images.
 """
 
 import functools
-import json
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from benchmarks.machine import machine
 from trainers.cli import start
 from zoo import datasets, models, presets
 from zoo.datasets.images import ImageData, Split
+from zoo.files import write_json, write_text
 from zoo.model import GenerativeModel, turns_of
 from zoo.versions import versions
 
@@ -411,9 +411,9 @@ def write(
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     report = {"machine": machine(), "versions": versions(), "results": results}
-    (folder / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_json(folder / f"{name}.json", report)
     where = ", ".join(f"{key} {value}" for key, value in (machine() | versions()).items())
-    (folder / f"{name}.md").write_text(f"{text}\n\n{where}\n")
+    write_text(folder / f"{name}.md", f"{text}\n\n{where}\n")
 
 
 def chosen(names: Sequence[str]) -> Iterator[ConfigDict]:

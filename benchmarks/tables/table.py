@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from benchmarks.machine import machine
 from zoo import metrics, presets, training
 from zoo.datasets import ImageData
-from zoo.files import read_json, write_json
+from zoo.files import check_fields, read_json, write_json
 from zoo.finite import NonFiniteError
 from zoo.metrics.estimate import Estimate
 from zoo.model import GenerativeModel
@@ -190,7 +190,10 @@ class _Plan:
         about = {"table": table.name, "seed": seed, "settings": list(settings)}
         self.content = about | {"budget_minutes": None if epochs else minutes, "epochs": {}}
         if path.is_file():
-            former = read_json(path)
+            former = read_json(path, {"epochs": dict})
+            check_fields(
+                former["epochs"], dict.fromkeys(former["epochs"], int), f"in 'epochs' in '{path}'"
+            )
             begun = {k: former.get(k) for k in about}
             if begun != about or any(
                 former["epochs"].get(k, v) != v for k, v in (epochs or {}).items()
@@ -263,7 +266,7 @@ def _result(table, row, source, plan, n, say):
     run = training.Run(plan.folder / (source.slug + end))
     plan.write()
     path = folder / "scores.json"
-    content = read_json(path) if path.is_file() else {}
+    content = read_json(path, {"scores": dict, "times": dict}) if path.is_file() else {}
     try:
         if row.trained_as is None and "failed" not in content:
             _train(run, config, say)
@@ -287,7 +290,7 @@ def _result(table, row, source, plan, n, say):
         }
         write_json(path, content)
     times = folder / _TIMES
-    training_times = read_json(times) if times.is_file() else {}
+    training_times = read_json(times, {}) if times.is_file() else {}
     return {
         "row": row.name,
         "preset": source.preset,
@@ -423,6 +426,8 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
         lines += ["", "What the numbers show:", "", *(f"- {line}" for line in record["remarks"])]
     about = record["machine"] | {"seed": record["seed"], "date": record["date"]}
     lines += ["", ", ".join(f"{k} {v}" for k, v in about.items())]
+    if note := record.get("note"):
+        lines += ["", note]
     lines += ["", "```sh", command, "```"]
     return "\n".join(lines) + "\n"
 

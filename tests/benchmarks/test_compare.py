@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -315,7 +316,7 @@ def test_the_markdown_report_has_the_same_pictures_as_files(comparison, page):
 
 def test_bars_and_tags_in_texts_are_escaped(tmp_path):
     blocks = [Table([Cell("a", remark="b|c")], [["x | y <b>"]]), Items(["`log p(x|z)` & <b>"])]
-    assert as_markdown(blocks, tmp_path).startswith("| a (b\\|c) |\n| --- |\n| x \\| y <b> |")
+    assert as_markdown(blocks, tmp_path).startswith("| a (b\\|c) |\n| --- |\n| x \\| y &lt;b> |")
     assert "x | y &lt;b&gt;" in as_html(blocks)
     assert "<li><code>log p(x|z)</code> &amp; &lt;b&gt;</li>" in as_html(blocks)
 
@@ -627,6 +628,77 @@ def test_a_folder_of_other_files_is_not_changed(comparison, tmp_path):
     compare._check_free(comparison)
     with pytest.raises(ValueError, match=r"was started with .* Received: "):
         finished(comparison, [*SETTINGS[1:], "epochs=5"])
+
+
+def test_a_comparison_that_another_process_makes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "FLAGS", types.SimpleNamespace(output=str(tmp_path / "made")))
+    with (
+        zoo.files.lock(tmp_path / "made", "comparison"),
+        pytest.raises(BlockingIOError, match="Another process is working on the comparison"),
+    ):
+        compare.main()
+
+
+def test_a_comparison_removes_what_killed_ones_have_left(tmp_path, monkeypatch):
+    places = ("", "features", "pictures", "pictures/a", "runs/a", "runs/a/samples")
+    for place in places:
+        left = tmp_path / place / ".x.elsewhere.1.0123abcd.partial.png"
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.touch()
+        os.utime(left, (0, 0))
+    flags = {"num_samples": 2, "importance_samples": 1, "limit": 2, "extractor": None}
+    flags |= {"weights": None, "seeds": ["none"]}
+    monkeypatch.setattr(compare, "FLAGS", types.SimpleNamespace(**flags))
+    with pytest.raises(ValueError, match="Expected seeds"):
+        compare._compare(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pictures/learning_curves.png", "report.html", "report.md", "scores.json", "scores.csv"],
+)
+def test_a_full_disk_keeps_the_old_report_and_names_the_file(
+    name, comparison, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(comparison, tmp_path / "c")
+    before = (folder / name).read_bytes()
+    replace = os.replace
+
+    def fails(source, target):
+        if str(target) == str(folder / name):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    subjects = finished(folder)
+    scored = [x for s in subjects for x in score(s, PROTOCOL, [], folder)]
+    monkeypatch.setattr(compare, "_command", lambda: "")
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match=rf"No space left on device: '{folder / name}'"):
+        compare._write(folder, subjects, scored, PROTOCOL, [], {})
+    assert (folder / name).read_bytes() == before
+    assert not list(folder.rglob("*.partial*"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "{}", '{"budget_minutes": 1, "settings": [], "epochs": []}'),
+        '{"budget_minutes": "1", "settings": [], "epochs": {}}',
+        '{"budget_minutes": 1, "settings": [], "epochs": {"a": "3"}}',
+        '{"budget_minutes": 1, "settings": [], "epochs": {}, "failed": []}',
+    ],
+)
+def test_the_error_of_a_plan_of_another_shape_names_the_file(content, tmp_path):
+    (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(ValueError, match=r"plan.json'"):
+        prepare(["vae_digits"], [0], tmp_path)
+
+
+def test_the_page_in_markdown_passes_no_html_on(tmp_path):
+    page = [Items(["<b>a</b> `b <c`"]), Table(["<i>"], [[Cell("<u>", remark="<s>")]])]
+    text = as_markdown(page, tmp_path)
+    assert "`b <c`" in text and "<" not in text.replace("`b <c`", "")
 
 
 def test_a_started_run_keeps_its_settings(comparison, tmp_path):

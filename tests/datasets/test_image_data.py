@@ -62,6 +62,14 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert epoch(0) != epoch(1)
 
 
+def test_each_epoch_has_another_order():
+    def epoch(number):
+        options = {"shuffle": True, "repeat": True, "first_epoch": number}
+        return rows(counting(seed=0).batches("train", 5, **options), 8)
+
+    assert epoch(0) != epoch(1) != epoch(2)
+
+
 @pytest.mark.parametrize("binarize", [None, "dynamic", "dynamic_all", "fixed"])
 def test_resumed_training_has_the_same_batches(binarize):
     data = datasets.load("digits", binarize=binarize, seed=3)

@@ -565,6 +565,7 @@ def test_flows_are_restored_from_their_config(part):
         (lambda: zoo.InverseAutoregressiveNormal(2, min_scale=0.0), "`min_scale` positive"),
         (lambda: zoo.PlanarNormal(2, steps=0), "at least one step"),
         (lambda: zoo.PlanarNormal(2, min_scale=-1.0), "must be positive"),
+        (lambda: zoo.PlanarNormal(1), "at least two dimensions.*Received: dim=1"),
         (lambda: zoo.PlanarNormal(2).num_params(3), "vectors of 2 values"),
         (lambda: zoo.PlanarNormal(2)(tf.zeros([1, 7]), 1), "takes 44 parameters"),
         (lambda: zoo.InverseAutoregressiveNormal(2)(tf.zeros([1, 7]), 1), "takes 36 parameters"),

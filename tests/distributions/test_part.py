@@ -99,7 +99,7 @@ ABILITIES = [  # A part; density, density everywhere, differentiable draws, dete
     (conditional(NONE), (False, False, True, True)),
     (implicit(), (False, False, True, False)),
     (hierarchical(NORMAL, NORMAL)[0], (True, True, True, False)),
-    (hierarchical(NORMAL, PLANAR)[0], (True, False, True, False)),
+    (hierarchical(NORMAL, PLANAR)[0], (False, False, True, False)),  # A draw is split.
     (hierarchical(NORMAL, NONE)[0], (False, False, True, True)),
     (zoo.StandardNormal(2), (True, True, True, False)),
     (zoo.Uniform(2), (False, False, True, False)),
@@ -173,3 +173,37 @@ def test_checks_of_parts_accept_valid_parts():
     distributions.need_differentiable_draws(zoo.RealNVPPrior(2), "the MMD")
     distributions.need_differentiable_draws(zoo.NormalPetals(), "the MMD")  # The prior is fixed.
     distributions.need_noise(implicit(), "an AVB")
+
+
+# One latent dimension -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", distributions.by_name.POSTERIORS)
+def test_a_posterior_of_one_dimension_starts_near_the_origin_or_is_refused(name, digits):
+    def build():
+        return zoo.models.aae((8, 8, 1), latent_dim=1, hidden=(8,), posterior=name).posterior
+
+    if name == "planar":
+        with pytest.raises(ValueError, match="at least two dimensions"):
+            build()
+        return
+    largest = 0.0
+    for seed in range(3):
+        keras.utils.set_random_seed(seed)
+        z = build()(digits).sample(seed=[1, seed])
+        assert z.shape == [len(digits), 1]
+        largest = max(largest, float(tf.reduce_max(tf.abs(z))))
+    assert 0 < largest < 30
+
+
+@pytest.mark.parametrize("name", distributions.by_name.PRIORS)
+def test_a_prior_of_one_dimension_has_finite_draws_or_is_refused(name):
+    def build():
+        return zoo.models.vae((8, 8, 1), latent_dim=1, hidden=(8,), prior=name).prior
+
+    if name in ("normal", "mixture", "vamp"):
+        z = build()().sample(50, seed=[1, 2])
+        assert z.shape == [50, 1] and np.isfinite(build()().log_prob(z)).all()
+    else:
+        with pytest.raises(ValueError, match=r"two|at least 2|density"):
+            build()

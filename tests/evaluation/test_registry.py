@@ -1,5 +1,7 @@
 """The registry: better ends, and which set of images is the real one in each metric."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,13 @@ def test_diversity_measures_the_fakes():
     constant = np.full_like(real, 7)
     assert values(real, constant, "diversity")["diversity"] == pytest.approx(1)
     assert values(constant, real, "diversity")["diversity"] < 0.5
+
+
+def test_copies_of_training_images_are_found_among_the_fakes():
+    train, test = np.random.default_rng(2).normal(size=(2, 100, 4)).astype(np.float32)
+    sets = {"fake": train[:50] + 0.001, "real": test, "train": train}
+    subject = SimpleNamespace(**{name: SimpleNamespace(flat=x) for name, x in sets.items()})
+    assert METRICS["copying"].compute(subject)["copying"].value < -3
 
 
 def test_each_metric_yields_the_kinds_that_it_registers(collapsed):

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 
 import pytest
 
@@ -32,6 +33,41 @@ def test_results_are_read_as_they_were_written(tmp_path):
     assert second["value"] is None and second["error"] == "A GAN has no likelihood."
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[]", "3", "null", "{}", '{"schema": 1}', '{"schema": "1"}', "[" * 100_000),
+        '{"schema": 1, "metric": "nll", "kind": "nll", "value": "94"}',
+        '{"schema": 1, "metric": ["nll"], "kind": "nll", "value": 94}',
+        '{"schema": 1, "metric": "nll", "kind": "nll", "value": 94, "sampling": []}',
+        '{"schema": 1, "metric": "nll", "kind": "nll", "value": 94, "floor": {}}',
+        '{"schema": 1, "metric": "nll", "kind": "nll", "value": 94, "extractor": "a"}',
+        '{"schema": 1, "metric": "nll", "kind": "nll", "value": 94, "error": {"a": 1}}',
+        "\xff",
+    ],
+    ids=lambda content: content[-50:],
+)
+def test_the_error_of_a_line_of_another_shape_names_the_file_and_the_line(content, tmp_path):
+    path = tmp_path / "evaluation.jsonl"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"Line 1 of '.*evaluation.jsonl' is not a result"):
+        evaluation.read(path)
+
+
+def test_a_table_in_markdown_passes_no_html_on(tmp_path):
+    bad = "<script>alert(1)</script> | ![a](http://b) **"
+    failed = Result("nll", "nll", None, error=bad)
+    text = evaluation.compare({bad: [fid()], "b": [failed]}).markdown()
+    assert "<" not in text and "](" not in text and "&lt;script>" in text
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert {len(re.split(r"(?<!\\)\|", line)) for line in lines} == {5}
+
+
+def test_an_error_of_a_write_names_the_file():
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        evaluation.append("/dev/full", fid())
+
+
 def test_appending_keeps_all_lines_and_ends_an_incomplete_line(tmp_path):
     path = tmp_path / "evaluation.jsonl"
     evaluation.append(path, fid())
@@ -58,6 +94,38 @@ def test_missing_files_and_other_schemas_are_refused(tmp_path):
     path.write_text(json.dumps(dataclasses.asdict(fid()) | {"schema": 2}) + "\n")
     with pytest.raises(ValueError, match="schema is 2, expected 1"):
         evaluation.read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"value": "1.0"}, "value"),
+        ({"metric": None}, "metric"),
+        ({"details": []}, "details"),
+        ({"floor": {"value": "low"}}, "value"),
+        ({"extractor": {"id": ["cnn"]}}, "id"),
+        ({"sampling": {"checkpoint": 3}}, "checkpoint"),
+    ],
+)
+def test_the_error_of_a_result_of_another_shape_names_line_and_field(change, field, tmp_path):
+    path = tmp_path / "evaluation.jsonl"
+    evaluation.append(path, fid())
+    with open(path, "a") as file:
+        file.write(json.dumps(dataclasses.asdict(fid()) | change) + "\n")
+    with pytest.raises(
+        ValueError, match=f"Line 2 of .*evaluation.jsonl.*Expected '{field}' of type"
+    ):
+        evaluation.read(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[]", b"null", b"\xff", b'{"schema": 1}', pytest.param(b"[" * 100_000, id="nested")],
+)
+def test_a_line_that_is_no_result_is_refused(line, tmp_path):
+    (tmp_path / "evaluation.jsonl").write_bytes(line)
+    with pytest.raises(ValueError, match=r"Line 1 of .* is not a result"):
+        evaluation.read(tmp_path / "evaluation.jsonl")
 
 
 def test_the_best_of_equal_protocols_is_marked_for_both_ends():

@@ -32,10 +32,10 @@ PRECISION = np.eye(LATENT) + W.T @ W / NOISE**2
 GAIN = (np.linalg.inv(PRECISION) @ W.T / NOISE**2).astype(np.float32)
 
 
-def posterior(x, spread=1.0):
+def posterior(x, spread=1.0, kind=tfd.MultivariateNormalTriL):
     """The exact p(z | x), or with `spread` a wider one."""
     factor = np.linalg.cholesky(np.linalg.inv(PRECISION)).astype(np.float32)
-    return tfd.MultivariateNormalTriL(tf.linalg.matvec(GAIN, x - B), spread * factor)
+    return kind(tf.linalg.matvec(GAIN, x - B), spread * factor)
 
 
 def test_annealing_from_the_prior_estimates_the_likelihood():
@@ -50,6 +50,37 @@ def test_annealing_from_the_prior_estimates_the_likelihood():
     assert result.n_real == 20
     # Tuned for 65 % of all moves.
     assert result.details["acceptance"] == pytest.approx(0.65, abs=0.1)
+
+
+def of_unknown_shape(tensor):
+    """The tensor, about whose shape a graph knows nothing."""
+    return tf.compat.v1.placeholder_with_default(tensor, None)
+
+
+class WithoutShapes:
+    """Draws and log-densities have no static shape."""
+
+    def sample(self, *args, **kwargs):
+        return of_unknown_shape(super().sample(*args, **kwargs))
+
+    def log_prob(self, *args, **kwargs):
+        return of_unknown_shape(super().log_prob(*args, **kwargs))
+
+
+class UnshapedNormal(WithoutShapes, tfd.MultivariateNormalTriL):
+    pass
+
+
+def test_densities_without_static_shapes_are_annealed():
+    result = annealed_importance_sampling(
+        lambda z, x: of_unknown_shape(log_likelihood(z, x)),
+        UnshapedNormal(tf.zeros(LATENT), tf.eye(LATENT)),
+        X[:3],
+        initial=lambda x: posterior(x, kind=UnshapedNormal),
+        num_steps=2, num_chains=2, leapfrog_steps=1,
+    )  # fmt: skip
+    # From the exact posterior, the weight of every chain is p(x).
+    assert result.value == pytest.approx(EXACT[:3].mean(), rel=1e-3)
 
 
 def mean_weight_over(p, **settings):

@@ -182,6 +182,15 @@ def test_sap_is_computed_on_the_test_examples():
     np.testing.assert_allclose(score.details["scores"], 0.5 - 0.5 * np.eye(2))
 
 
+def test_a_rare_value_counts_as_much_as_a_frequent_one_in_sap():
+    rng = np.random.default_rng(0)
+    factors = (np.arange(400) % 10 == 0).astype(int)[:, None]
+    codes = np.column_stack([factors + rng.normal(0, 0.5, (400, 1)), rng.normal(size=400)])
+    [[best, other]] = split(sap, codes, factors).details["scores"]
+    # Machines that ignore the sizes of classes predict the frequent value, with accuracy 0.9.
+    assert best - other > 0.2
+
+
 def test_sap_of_continuous_factors_is_the_gap_of_squared_correlations():
     codes = np.column_stack([IDENTITY + NOISE, np.full(len(IDENTITY), 0.1)])
     score = split(sap, codes, continuous=True)
@@ -325,5 +334,5 @@ def test_impossible_sizes_are_refused(sizes):
     for score in (factor_vae_score, beta_vae_score):
         with pytest.raises(ValueError, match=r"num_eval >= 3.*Received: batch_size="):
             score(IDENTITY, FACTORS, *sizes)
-    with pytest.raises(ValueError, match=r"two bins\. Received: bins=1"):
+    with pytest.raises(ValueError, match=r"`bins` must be at least 2\. Received: 1"):
         mutual_information_gap(IDENTITY, FACTORS, bins=1)

@@ -52,6 +52,14 @@ def loss_by_hand(model, known, x, phase, gaussian, saturating):
     return -softplus_of(fake) if saturating else softplus_of(-fake)
 
 
+def test_labels_of_codes_and_of_the_prior_have_separate_noise(known, digits, loss_with_seeds):
+    loss, seeds = loss_with_seeds
+    model = small(known, True, loss)
+    next(model.regularization_objective(digits[:2], None, tf.constant([1, 2]), True))
+    real, fake = np.array(seeds)
+    assert (real != fake).any()
+
+
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("gaussian", [False, True], ids=["deterministic", "gaussian"])
 @pytest.mark.parametrize("loss", [Minimax(), NonSaturating()], ids=["minimax", "non_saturating"])
@@ -330,7 +338,7 @@ def test_a_supervised_model_generates_each_class_in_the_same_style(digits):
 def test_the_builder_accepts_a_condition_of_the_decoder():
     assert tiny(condition="attributes", condition_size=6).condition.shape == (None, 6)
     assert tiny(condition="label").num_classes == 10
-    with pytest.raises(ValueError, match=r"condition_size=-1"):
+    with pytest.raises(ValueError, match="`condition_size` must be at least 0"):
         tiny(condition="label", condition_size=-1)
     with pytest.raises(ValueError, match="condition='none' does not use it"):
         tiny(condition_size=4)

@@ -344,6 +344,32 @@ def test_extra_updates_change_only_the_discriminator(digits, adaptive_contrast):
     assert all(g is None for g in gradients)
 
 
+@pytest.mark.parametrize(("steps", "joint", "further"), [
+    (1, [0, 1, 2, 3, 4, 5], []),
+    (2, [0, 1, 2, 3, 4, 5], [[0, 1, 2, 3, 4, 5]]),
+    (3, [0, 2, 4], [[0, 2, 4], [1, 3, 5]]),
+    (4, [0, 3], [[0, 3], [1, 4], [2, 5]]),
+])  # fmt: skip
+def test_further_updates_divide_the_batch_and_the_joint_update_sees_their_first_share(
+    steps, joint, further
+):
+    model, seen = small(discriminator_steps=steps), []
+
+    def recording(objective):
+        def record(x, y, seed, training):
+            seen.append((8 * np.asarray(x)[:, 0, 0, 0]).tolist())
+            return objective(x, y, seed, training)
+
+        return record
+
+    model.objective = recording(model.objective)
+    model.discriminator_objective = recording(model.discriminator_objective)
+    model.compile("adam")
+    rows = tf.range(6.0)[:, None, None, None] / 8
+    model.train_step((rows + tf.zeros([6, *SHAPE]),))
+    assert seen == [joint, *further]
+
+
 @pytest.mark.parametrize("bases", [{}, BASES], ids=["implicit", "noise_basis"])
 def test_annealing_from_the_posterior_moments_estimates_log_p_of_a_linear_model(bases):
     model = avb(
@@ -515,7 +541,10 @@ def parts():
     ("make", "message"),
     [
         (lambda: zoo.AVB(*parts(), discriminator_steps=0), r"at least 1\. Received: 0"),
-        (lambda: zoo.AVB(*parts()[:3], zoo.networks.mlp(3, 1)), "a network with 1 inputs"),
+        (
+            lambda: zoo.AVB(*parts()[:3], zoo.networks.mlp(3, 1)),
+            r"Received: a network from \[B, 3\] to",
+        ),
         (
             lambda: zoo.AVB(*parts()[:2], zoo.MixturePrior(LATENTS, 2), parts()[3]),
             r"of an AVB.*Received: a MixturePrior",

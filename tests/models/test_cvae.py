@@ -175,7 +175,7 @@ TO_MEAN = RNG.normal(0, 0.5, (ATTRIBUTES, LATENTS))  # E[z | y] = y TO_MEAN + OF
 OFFSET = np.array([0.3, -0.2])
 DIRECT = RNG.normal(0, 0.3, (ATTRIBUTES, 4))  # E[x | z, y] = z FACTORS^T + y DIRECT + 1/2
 X = RNG.uniform(0, 1, (6, 2, 2, 1)).astype(np.float32)
-Y = RNG.normal(0, 1, (6, ATTRIBUTES)).astype(np.float32)
+Y = RNG.uniform(0, 1, (6, ATTRIBUTES)).astype(np.float32)
 
 
 def raw(scale):
@@ -262,7 +262,7 @@ def test_the_record_names_the_proposal_of_the_likelihood_estimate(quadrants):
     gsnn = nll(linear(alpha=0.0), X, **many)
     assert sampled.value == pytest.approx(-exact().mean(), abs=1e-3)
     assert plain.value == pytest.approx(-exact().mean(), abs=0.3)
-    assert plain.value != pytest.approx(sampled.value, abs=1e-3)
+    assert plain.value != pytest.approx(sampled.value, rel=1e-6)
     assert gsnn.value == plain.value
     methods = [estimate.estimator["method"] for estimate in (sampled, plain, gsnn)]
     assert methods == ["importance sampling", "Monte Carlo", "Monte Carlo"]
@@ -535,7 +535,7 @@ def test_a_condition_of_the_prior_is_a_condition_of_the_model(kind, quadrants, t
     want = -np.mean(model.log_prob(x, 5, labels, seed=[0, 0]))
     have = zoo.metrics.negative_log_likelihood(model, x, 2000, y=labels).value
     assert have == pytest.approx(want, abs=3)
-    signatures = zoo.export.export(model, tmp_path / "served")
+    signatures = zoo.export.export(model, tmp_path / "served")["signatures"]
     takes_y = {name for name, about in signatures.items() if "y" in about["inputs"]}
     assert takes_y == {"sample", "log_prob"}
 
@@ -592,8 +592,18 @@ def network(*shapes, out=(4, 4, 1)):
         ([(3,)], SHAPE, zoo.Bernoulli, r"only input is the seen part.*shapes \[\(3,\)\]"),
         ([(2, 2, 1)], SHAPE, zoo.Bernoulli, r"only input is the seen part.*\(2, 2, 1\)"),
         ([SHAPE], (16,), zoo.Bernoulli, r"parameters of an image.*Received.*\(None, 16\)"),
-        ([SHAPE], (4, 4, 3), zoo.DiagonalNormal, r"\[B, H, W, 2 C\] for a DiagonalNormal"),
-        ([SHAPE], (4, 4, 2), zoo.FullCovarianceNormal, "independent values. Received: a FullC"),
+        (
+            [SHAPE],
+            (4, 4, 3),
+            zoo.DiagonalNormal,
+            r"2, 4, 6, .* parameters.*Received: .*\(4, 4, 3\)",
+        ),
+        (
+            [SHAPE],
+            (4, 4, 2),
+            zoo.FullCovarianceNormal,
+            r"use it for vectors.*Received: .*\(4, 4, 2\)",
+        ),
     ],
 )
 def test_invalid_completions_are_refused(shapes, out, family, message):

@@ -298,7 +298,7 @@ def test_the_model_trains_under_xla(name, digits):
 @EVERY
 def test_the_model_is_exported(name, digits, tmp_path):
     model = SMALL[name]()
-    signatures = zoo.export.export(model, tmp_path / "served")
+    signatures = zoo.export.export(model, tmp_path / "served")["signatures"]
     assert "y" not in signatures["encode"]["inputs"]
     served = tf.saved_model.load(str(tmp_path / "served"))
     x = tf.constant(digits[:3])
@@ -306,3 +306,11 @@ def test_the_model_is_exported(name, digits, tmp_path):
     np.testing.assert_allclose(served.reconstruct(x), model.reconstruct(x), rtol=1e-5, atol=1e-6)
     assert served.sample(4).shape == (4, 8, 8, 1)
     assert served.log_prob(x, 3).shape == (3,)
+
+
+def test_both_layers_have_independent_noise():
+    chain = zoo.distributions.hierarchical.Chain(
+        zoo.StandardNormal(2)(), lambda a: zoo.UnitNormal()(tf.zeros_like(a), 1), 2, True
+    )
+    correlations = np.corrcoef(chain.sample(1000, seed=1), rowvar=False)
+    assert np.abs(correlations - np.eye(4)).max() < 0.15

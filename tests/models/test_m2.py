@@ -188,7 +188,10 @@ def test_labelled_rows_pass_the_networks_only_with_their_class(known, x, monkeyp
     monkeypatch.setattr(
         type(model.likelihood),
         "call",
-        lambda self, z, *a, **k: (rows.append((self, len(z))), call(self, z, *a, **k))[1],
+        lambda self, z, *a, **k: (
+            rows.append((self, np.size(z) // np.prod(self.context_shape))),
+            call(self, z, *a, **k),
+        )[1],
     )
     model.objective(two_streams(x), tf.constant([2, 0]), SEED, True)
     assert sorted(n for part, n in rows if part is model.likelihood) == [2, 4 * CLASSES]
@@ -399,14 +402,14 @@ def test_an_exported_model_takes_minus_one_for_a_missing_label(tmp_path):
     x, z, none = tf.constant(X), tf.constant(z), tf.fill([5], -1)
 
     def decoded(y):
-        return signatures["decode"](z=z, y=tf.constant(y))["x"]
+        return signatures["decode"](z=z, y=tf.constant(y))["images"]
 
     np.testing.assert_allclose(decoded(none), model.decode(z), rtol=1e-5)
     own = model.decode(z, np.maximum(y, 0)).numpy()
     want = np.where((y < 0)[:, None, None, None], model.decode(z), own)
     np.testing.assert_allclose(decoded(y), want, rtol=1e-5)
     assert np.abs(want - own)[y < 0].max() > 1e-3
-    for name, output in (("encode", "z"), ("reconstruct", "x")):
+    for name, output in (("encode", "latents"), ("reconstruct", "images")):
         have = signatures[name](x=x, y=none)[output]
         np.testing.assert_allclose(have, getattr(model, name)(X), atol=1e-6)
     model.likelihood.network.weights[2].assign(CENTRES)
@@ -419,7 +422,9 @@ def test_an_exported_model_takes_minus_one_for_a_missing_label(tmp_path):
         want = np.where(known, exact[np.arange(5), np.asarray(labels)], marginal)
         np.testing.assert_allclose(have, want, atol=1e-4)
     for function in (lambda y: decoded(y), lambda y: signatures["encode"](x=x, y=y)):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="an int below 3"):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match="Labels are the numbers from 0 to 2"
+        ):
             function(tf.fill([5], 3))
 
 
@@ -579,7 +584,7 @@ def test_shares_out_of_range_are_refused(known, share):
 
 
 def test_a_negative_weight_is_refused(known):
-    with pytest.raises(ValueError, match=r"`alpha` must be finite and at least 0. Received: -1"):
+    with pytest.raises(ValueError, match=r"`alpha` must be at least 0 and finite. Received: -1"):
         m2(known, alpha=-1)
 
 
@@ -608,15 +613,12 @@ def test_images_without_a_label_in_one_stream_are_refused_before_training(few_la
     assert int(model.step) == 0
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_missing_label_in_a_later_batch_is_reported(known, x, jit_compile):
+def test_a_missing_label_in_a_later_batch_is_reported(known, x):
     model = m2(known)
-    model.compile("adam", jit_compile=jit_compile)
+    model.compile("adam", jit_compile=False)
     y = np.array([0, 0, 1, 1, 2, -1])
     batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(2, drop_remainder=True)
-    # XLA omits assertions, so that the loss is not finite.
-    error = zoo.NonFiniteError if jit_compile else tf.errors.InvalidArgumentError
-    with pytest.raises(error, match="NaN" if jit_compile else "every image of a batch"):
+    with pytest.raises(ValueError, match=r"every image of a batch.* labels from -1 to 2"):
         model.fit(batches, verbose=0)
 
 

@@ -245,7 +245,7 @@ def test_labels_out_of_range_are_refused(digits):
             match=r"from 0 to 3; a negative number means no label.*Received: labels from 0 to 9",
         ):
             method(digits[:10], np.arange(10), verbose=0)
-        with pytest.raises(ValueError, match=r"is a label, an int\. Received: y of type float64"):
+        with pytest.raises(ValueError, match=r"`y` of shape \[10\]. Received: shape \(10, 2\)"):
             method(digits[:10], np.zeros((10, 2)), verbose=0)
     with pytest.raises(ValueError, match="'digits' with 10 classes"):
         model.adapt(zoo.datasets.load("digits"))

@@ -243,6 +243,8 @@ def test_a_setting_changes_only_the_named_value_and_keeps_its_type(preset, setti
         ("vae_digits", "likelihood=None", "Unknown likelihood"),
         ("vae_digits", "image_size=big", "of type int"),
         ("vae_digits", "hidden=__import__('os')", "of type tuple"),
+        pytest.param("vae_digits", "latent_dim=" + "-" * 10**5 + "1", "of type int", id="signs"),
+        pytest.param("vae_digits", "latent_dim=1" + "+1" * 5000, "of type int", id="sum"),
         ("vae_digits", "optimizers.vae.name=rmspop", "Unknown optimizer 'rmspop'.*mean 'rmsprop'"),
         ("vae_digits", "optimizers.vae.name=None", "Unknown optimizer 'none'. Available: .*sgd"),
         ("vae_digits", "optimizers.vae.name=optimizer", "Unknown optimizer"),
@@ -254,6 +256,13 @@ def test_an_invalid_setting_is_refused_and_changes_nothing(preset, setting, mess
     with pytest.raises(ValueError, match=message):
         presets.override(config, [setting])
     assert config == presets.get(preset)
+
+
+def test_settings_before_an_invalid_setting_are_not_applied():
+    config = presets.get("vae_digits")
+    with pytest.raises(ValueError, match="of type tuple"):
+        presets.override(config, ["latent_dim=3", "hidden=None"])
+    assert config == presets.get("vae_digits")
 
 
 def test_a_refused_setting_restores_the_settings_of_the_former_optimizer():

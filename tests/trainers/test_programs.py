@@ -355,6 +355,7 @@ def test_the_best_model_is_kept_in_addition_to_the_last_model(vae, root):
     succeed("train", "--epochs=2", *flags, f"--output={path}", *QUICK)
     values = [line["value"] for line in lines(path / "evaluation.jsonl")]
     assert len(values) == 2
+    assert {line["data"]["split"] for line in lines(path / "evaluation.jsonl")} == {"validation"}
     column = [float(row["val_classifier-FID[mnist-cnn-v1]"]) for row in rows(path)]
     assert column == pytest.approx(values)
     assert json.loads((path / "best.json").read_text())["value"] == min(values)
@@ -426,6 +427,18 @@ def test_the_export_of_a_run_and_of_its_file_agree(vae, root):
     ]
     assert np.array_equal(*results) and results[0].shape == (2, 8, 8, 1)
     assert "decode" in printed and "encode" in printed
+
+
+def test_the_export_writes_the_chosen_signatures_in_the_chosen_format(vae):
+    chosen = (f"--run={vae[0]}", "--format=tflite")
+    printed = succeed("export", *chosen, "--signatures=decode,encode")
+    folder = vae[0] / "tflite"
+    assert f"tflite with the signatures decode, encode: {folder}" in printed
+    assert {entry.name for entry in folder.iterdir()} == {"abilities.json", "model.tflite"}
+    before = files(vae[0])
+    message = error_message(run("export", *chosen, "--overwrite", "--signatures=sample"))
+    assert "no random numbers, which 'sample' needs" in message
+    assert files(vae[0]) == before
 
 
 def test_a_gan_has_samples_but_no_likelihood_and_no_reconstructions(gan):
@@ -631,20 +644,71 @@ def test_a_resumed_run_refuses_changed_settings(vae):
     assert files(vae[0]) == before
 
 
-def test_the_error_of_a_truncated_checkpoint_names_it_and_deletes_nothing(root):
+def test_a_run_continues_from_the_checkpoint_before_a_truncated_one(root):
     path = root / "truncated"
     small = ("--preset=autoencoder_digits", "--set=hidden=16", f"--output={path}", *QUICK)
     succeed("train", "--epochs=2", *small)
     data = path / "checkpoints" / "ckpt-2.data-00000-of-00001"
     whole = data.read_bytes()
     data.write_bytes(whole[: len(whole) // 2])
-    before = files(path)
-    message = error_message(run("train", "--resume", "--epochs=3", *small[2:]))
-    assert f"{path}/checkpoints/ckpt-2' cannot be restored" in message
-    assert f"{path}/checkpoints/ckpt-1', may be intact" in message
-    after = files(path)
-    assert before.keys() <= after.keys()
-    assert all(before[name] == after[name] for name in before)
+    before = rows(path)
+    printed = succeed("train", "--resume", *small[2:])
+    assert f"{path}/checkpoints/ckpt-2' is damaged and passed over" in printed
+    assert "Resuming after epoch 1 of 2" in printed
+    assert rows(path)[0] == before[0] and len(rows(path)) == 2
+    assert data.stat().st_size == len(whole)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device", "/a/b"), "Error: '/a/b' cannot be read or written"),
+        (MemoryError("Unable to allocate"), "smaller --batch_size"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM"), "smaller --batch_size"),
+        (tf.errors.UnknownError(None, None, "/a/b; Input/output error"), "'/a/b' cannot be"),
+        (tf.errors.InvalidArgumentError(None, None, "Incompatible shapes"), None),
+    ],
+)
+def test_errors_of_the_machine_are_sentences_and_bugs_keep_their_traceback(
+    error, message, tmp_path, monkeypatch
+):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(zoo.training, "train", fail)
+    answer = run("train", f"--output={tmp_path}/new")
+    assert answer.status == 1
+    if message is None:
+        assert "Traceback" in answer.err and "Incompatible shapes" in answer.err
+    else:
+        assert message in error_message(answer)
+
+
+@pytest.mark.parametrize("program", ["export", "sample", "interpolate", "evaluate"])
+def test_an_output_without_write_access_is_refused_before_the_model_is_loaded(
+    program, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(zoo.training, "open_model", None)
+    output = "/proc/none/new" + (".jsonl" if program == "evaluate" else ".png")
+    answer = run(program, f"--run={tmp_path}", f"--output={output}")
+    assert f"'{output}' cannot be read or written" in error_message(answer)
+
+
+def test_an_export_over_other_files_is_refused_before_the_model_is_loaded(tmp_path, monkeypatch):
+    (tmp_path / "diary.txt").write_text("mine")
+    monkeypatch.setattr(zoo.training, "open_model", None)
+    answer = run("export", "--run=/none", f"--output={tmp_path}", "--overwrite")
+    assert f"'{tmp_path}', which is neither" in error_message(answer)
+
+
+def test_a_result_is_printed_even_if_it_cannot_be_written(vae, tmp_path, monkeypatch):
+    def full(path, result):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(zoo.evaluation, "append", full)
+    output = f"--output={tmp_path}/e.jsonl"
+    answer = run("evaluate", f"--run={vae[0]}", "--metrics=losses", *FEW, output)
+    assert "objective: distortion" in answer.out and f"'{tmp_path}/e.jsonl' cannot" in answer.err
 
 
 def test_the_error_of_a_diverged_run_names_the_step_the_loss_and_the_player(root):

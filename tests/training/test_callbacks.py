@@ -1,11 +1,23 @@
 """Checkpoints hold the whole state of training; pictures come after each epoch."""
 
+import contextlib
+import shutil
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import zoo
-from zoo.training.callbacks import DECAYS, Checkpoints, LearningRateDecay, SampleGrids, TrainingTime
+from zoo.training.callbacks import (
+    DECAYS,
+    Checkpoints,
+    FitAveragedState,
+    LearningRateDecay,
+    MetricsRows,
+    SampleGrids,
+    TrainingTime,
+)
 
 BUILD = zoo.models.BUILDERS
 SIZE = (8, 8, 1)
@@ -77,32 +89,133 @@ def test_a_process_without_write_access_restores_checkpoints(digits, tmp_path):
     assert Checkpoints(tmp_path, write=False).restore(vae(seed=1)) == 1
 
 
-def test_the_error_of_an_incomplete_checkpoint_names_it_and_its_predecessor(digits, tmp_path):
-    fit(vae(), digits, Checkpoints(tmp_path))
-    data = tmp_path / "ckpt-2.data-00000-of-00001"
-    whole = data.read_bytes()
-    for length in (0, 10, len(whole) // 2, len(whole) - 1):
-        data.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"ckpt-2' cannot be restored.*ckpt-1', may be intact"):
-            Checkpoints(tmp_path).restore(vae())
-    index = tmp_path / "ckpt-2.index"
-    data.write_bytes(whole)
-    index.write_bytes(index.read_bytes()[:20])
-    with pytest.raises(ValueError, match="ckpt-2' cannot be restored"):
-        Checkpoints(tmp_path).restore(vae())
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with the checkpoints of two epochs."""
+    folder = tmp_path_factory.mktemp("saved")
+    model = vae()
+    checkpoints = Checkpoints(folder)
+    checkpoints.set_model(model)
+    checkpoints.on_train_begin()
+    for epoch in range(2):
+        model.step.assign(epoch + 1)
+        checkpoints.on_epoch_end(epoch)
+    return folder
 
 
-def test_a_single_damaged_checkpoint_is_reported(digits, tmp_path):
-    fit(vae(), digits, Checkpoints(tmp_path), epochs=1)
-    (tmp_path / "ckpt-1.data-00000-of-00001").write_bytes(b"")
-    with pytest.raises(ValueError, match="There is no other checkpoint; start again"):
-        Checkpoints(tmp_path).restore(vae())
+def flip(path, place):
+    """Flips a bit of a file, at `place`, a share of its length."""
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 4
+    path.write_bytes(content)
 
 
-def test_a_checkpoint_of_another_model_is_refused(digits, tmp_path):
-    fit(vae(), digits, Checkpoints(tmp_path), epochs=1)
-    with pytest.raises(ValueError, match="cannot be restored"):
-        Checkpoints(tmp_path).restore(vae(hidden=9))
+def cut(path, length):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(length * len(content))])
+
+
+INDEX, DATA = "ckpt-2.index", "ckpt-2.data-00000-of-00001"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "checkpoint").unlink(),
+        lambda folder: (folder / "checkpoint").write_bytes(b""),
+        lambda folder: cut(folder / "checkpoint", 0.4),
+        lambda folder: (folder / "checkpoint").write_bytes(bytes(range(256))),
+        lambda folder: (folder / "checkpoint").write_text('model_checkpoint_path: "ckpt-7"'),
+        lambda folder: flip(folder / "checkpoint", 0.1),
+    ],
+    ids=["lost", "empty", "cut", "garbage", "of a lost checkpoint", "one bit"],
+)
+def test_checkpoints_are_found_without_the_file_that_names_the_latest(damage, saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "copy")
+    damage(folder)
+    model, said = vae(seed=1), []
+    assert Checkpoints(folder).restore(model, said.append) == 2
+    assert int(model.step) == 2 and not said
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(lambda folder, p=place: flip(folder / DATA, p) for place in (0, 0.3, 0.6, 0.99)),
+        *(lambda folder, p=place: flip(folder / INDEX, p) for place in (0, 0.3, 0.6, 0.999)),
+        *(
+            lambda folder, n=n, p=place: cut(folder / n, p)
+            for n in (DATA, INDEX)
+            for place in (0, 0.5, 0.99)
+        ),
+        lambda folder: (folder / DATA).unlink(),
+        lambda folder: (folder / INDEX).unlink(),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over_with_a_sentence(damage, saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "copy")
+    damage(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    model, said = vae(seed=1), []
+    assert Checkpoints(folder).restore(model, said.append) == 1
+    assert int(model.step) == 1
+    assert len(said) == 1 and f"'{folder}/ckpt-2' is damaged and passed over" in said[0]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_single_damaged_checkpoint_is_reported(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "copy")
+    for path in folder.glob("ckpt-*.index"):
+        flip(path, 0)
+    with pytest.raises(ValueError, match=r"ckpt-2' is damaged.*no whole checkpoint.*--overwrite"):
+        Checkpoints(folder).restore(vae())
+    for path in folder.glob("ckpt-*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="no whole checkpoint"):
+        Checkpoints(folder).restore(vae())
+
+
+def test_training_after_a_damaged_checkpoint_replaces_it(saved, digits, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "copy")
+    (folder / "checkpoint").write_bytes(bytes(range(256)))
+    cut(folder / DATA, 0.5)
+    model = vae(seed=1)
+    assert Checkpoints(folder).restore(model, len) == 1
+    fit(model, digits, Checkpoints(folder), first=1, epochs=3)
+    assert {path.name for path in folder.glob("*.index")} == {"ckpt-2.index", "ckpt-3.index"}
+    said = []
+    assert Checkpoints(folder).restore(vae(), said.append) == 3 and not said
+
+
+def test_a_checkpoint_of_another_model_is_refused_without_blaming_the_file(saved):
+    with pytest.raises(ValueError, match="ckpt-2' is whole, but belongs to another model"):
+        Checkpoints(saved).restore(vae(hidden=9))
+
+
+def test_an_error_of_the_file_system_names_the_folder_of_the_checkpoints(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "copy")
+    checkpoints = Checkpoints(folder)
+    checkpoints.set_model(vae())
+    checkpoints.on_train_begin()
+    shutil.rmtree(folder)
+    folder.write_text("a file")
+    with pytest.raises(OSError) as error:
+        checkpoints.on_epoch_end(2)
+    assert error.value.filename == str(folder)
+
+
+def test_a_full_disk_names_the_metrics(digits, tmp_path):
+    rows = MetricsRows(tmp_path / "metrics.csv", append=True)
+    rows.set_params({"epochs": 1})
+    rows.set_model(vae())
+    rows.on_train_begin()
+    with open("/dev/full", "w") as full:
+        rows.csv_file.close()
+        rows.csv_file = full
+        with pytest.raises(OSError, match=r"No space left on device: '.*/metrics.csv'"):
+            rows.on_epoch_end(0, {"loss": 1.0})
+        with contextlib.suppress(OSError):
+            full.close()
 
 
 def test_non_finite_weights_are_not_saved(digits, tmp_path):
@@ -115,6 +228,17 @@ def test_non_finite_weights_are_not_saved(digits, tmp_path):
     with pytest.raises(zoo.NonFiniteError, match="by step 4, the end of epoch 2, the weights"):
         fit(vae(), digits, Spoil(), Checkpoints(tmp_path), epochs=3)
     assert Checkpoints(tmp_path).restore(vae()) == 1
+
+
+def test_grids_of_averaged_weights_have_their_batch_statistics(digits, tmp_path):
+    model, latents = gan(), np.zeros([4, 3], np.float32)
+    batches = tf.data.Dataset.from_tensor_slices(digits[:100]).batch(50)
+    with pytest.raises(ValueError, match="Pass training data"):
+        fit(model, digits, SampleGrids(tmp_path / "none", latents), epochs=1)
+    fit(model, digits, FitAveragedState(batches), SampleGrids(tmp_path, latents), epochs=1)
+    with model.averaged_weights(batches):
+        zoo.pictures.samples(model, latents, tmp_path / "want.png")
+    assert (tmp_path / "want.png").read_bytes() == (tmp_path / "epoch-0001.png").read_bytes()
 
 
 def test_each_epoch_writes_a_grid_of_the_same_latents(digits, tmp_path):

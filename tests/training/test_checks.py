@@ -7,6 +7,7 @@ import pytest
 
 import zoo
 from zoo import presets, training
+from zoo.training import Run
 
 
 def built(name, *changes, levels=256):
@@ -55,3 +56,27 @@ def test_training_code_names_no_model_and_no_preset():
     for path in folder.glob("*.py"):
         words = set(re.findall(r"\w+", path.read_text()))
         assert not words & (names - examples), path
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ([], ["epochs=9"], None),
+        ([], ["steps_per_execution=2", "jit_compile=false"], None),
+        ([], ["mixed_precision=true"], "mixed_precision=False"),
+        ([], ["deterministic=true"], "deterministic=False"),
+        (["learning_rate_decay=linear"], ["epochs=9"], "started with epochs="),
+    ],
+)
+def test_a_run_continues_with_the_settings_that_its_epochs_depend_on(
+    before, after, message, tmp_path
+):
+    config, run = presets.get("vae_digits"), Run(tmp_path)
+    presets.override(config, before)
+    run.begin(config)
+    presets.override(config, after)
+    if message is None:
+        training.check_unchanged(run, config)
+    else:
+        with pytest.raises(ValueError, match=message):
+            training.check_unchanged(run, config)

@@ -90,12 +90,67 @@ def test_truncation_of_a_file_without_rows_removes_it(run, content):
     assert not run.metrics_path.exists()
 
 
-@pytest.mark.parametrize("content", ["[1]", "3", "{", ""])
+DEEP = '{"a": ' * 400 + "1" + "}" * 400
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[1]", "3", "{", "", "[" * 100_000),
+        f'{{"preset": "vae_digits", "model": {DEEP}}}',
+        '{"preset": "vae_digits", "builder": "veo"}',
+        '{"preset": "vae_digits", "builder": ["vae"]}',
+        '{"preset": ["vae_digits"]}',
+        '{"preset": "vae_digits", "model": 3}',
+        '{"preset": "vae_digits", "data": {"name": {"a": 1}}}',
+        '{"preset": "vae_digits", "optimizers": {"vae": 1}}',
+        '{"preset": "vae_digits", "optimizers": {"vae": {"name": "none"}}}',
+    ],
+    ids=lambda content: content[:50],
+)
 def test_the_error_of_an_invalid_configuration_names_the_file(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"config.json' is not a configuration"):
+    with pytest.raises(ValueError, match=r"config.json' is not"):
         training.read_config(path)
+
+
+@pytest.mark.parametrize("row", ["1,0.5,3", "1", "1,x", "x,0.5"])
+def test_the_error_of_a_damaged_row_names_the_file_and_the_line(run, row):
+    text = f"epoch,loss\n0,0.5\n{row}\n2,0.125\n"
+    run.metrics_path.write_text(text)
+    for read in (run.read_metrics, run.check_metrics, lambda: run.truncate_metrics(1)):
+        with pytest.raises(ValueError, match=r"in line 3 of '.*metrics.csv'. Received"):
+            read()
+    assert run.metrics_path.read_text() == text
+
+
+def test_metrics_without_a_header_are_refused(run):
+    run.metrics_path.write_text("0,0.5\n1,0.25\n")
+    with pytest.raises(ValueError, match=r"header that starts with 'epoch' in '.*metrics.csv'"):
+        run.truncate_metrics(1)
+
+
+def test_results_of_another_shape_are_refused_with_the_name_of_the_file(run):
+    run.model_path.write_text("")
+    for content in ("", "[]", "{}", '{"epochs": "3"}'):
+        run.results_path.write_text(content)
+        with pytest.raises(ValueError, match=r"results.json'"):
+            run.load_model()
+    run.best_result_path.write_text('{"value": 1.0, "sampling": []}')
+    with pytest.raises(ValueError, match=r"best.json'"):
+        run.read_best()
+
+
+def test_a_start_that_died_before_it_wrote_the_configuration_does_not_block_the_folder(tmp_path):
+    run = Run(tmp_path / "run")
+    run.path.mkdir()
+    (run.path / ".lock").write_text("")
+    (run.path / ".config.elsewhere.1.0123abcd.partial.json").write_text('{"pre')
+    run.check_free()
+    (run.path / "notes.partial.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="something other"):
+        run.check_free()
 
 
 def test_json_is_written_atomically(tmp_path):

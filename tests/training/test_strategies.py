@@ -38,7 +38,16 @@ def test_multi_worker_requires_a_cluster_description():
 
 
 @pytest.mark.parametrize(
-    "value", ["", "{", "[]", "{}", '{"cluster": {"worker": ["a:1"]}}', '{"cluster": 1, "task": 2}']
+    "value",
+    [
+        *("", "{", "[]", "{}", '{"cluster": {"worker": ["a:1"]}}', '{"cluster": 1, "task": 2}'),
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "first"}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": null}}',
+        '{"cluster": {"worker": [1]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}',
+        "[" * 100_000,
+    ],
+    ids=lambda value: value[-40:],
 )
 def test_the_error_of_an_incomplete_tf_config_quotes_it(value, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", value)

@@ -61,6 +61,39 @@ def test_a_player_that_an_option_adds_trains_at_the_rate_of_the_others(tmp_path)
     assert len(rates) == 2 and rates[0] == rates[1]
 
 
+def small_run(path):
+    config = presets.get("vae_digits")
+    presets.override(config, ["epochs=2", "hidden=8", "jit_compile=false"])
+    run = Run(path)
+    run.begin(config)
+    return config, run
+
+
+def test_a_run_that_another_process_trains_is_refused_and_not_changed(tmp_path):
+    config, run = small_run(tmp_path / "run")
+    with run.locked():
+        before = {path: path.read_bytes() for path in run.path.iterdir()}
+        for options in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(BlockingIOError, match="Another process is working on the run"):
+                training.train(config, run, **options, progress=False)
+        assert {path: path.read_bytes() for path in run.path.iterdir()} == before
+
+
+@pytest.mark.parametrize("left", ["metrics.csv", "model.keras", "a damaged row"])
+def test_a_run_without_its_checkpoints_is_refused_and_not_changed(tmp_path, left):
+    config, run = small_run(tmp_path / "run")
+    if left == "model.keras":
+        run.model_path.write_text("")
+    else:
+        row = "0,0.7" if left == "metrics.csv" else "0"
+        run.metrics_path.write_text(f"epoch,loss\n{row}\n1,0.5\n2,0.4\n")
+    before = {path: path.read_bytes() for path in run.path.iterdir()}
+    message = "no whole checkpoint" if left != "a damaged row" else "in line 2 of"
+    with pytest.raises(ValueError, match=message):
+        training.train(config, run, resume=True, progress=False)
+    assert {path: path.read_bytes() for path in run.path.iterdir()} == before
+
+
 def test_the_rate_counts_only_the_steps_since_resuming(tmp_path, monkeypatch):
     class Known(training.callbacks.TrainingTime):
         def on_train_end(self, logs=None):

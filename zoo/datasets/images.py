@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from zoo.contract import check_counts
 from zoo.datasets.labelled import check_num_labels, hide_labels, labelled_rows
 from zoo.datasets.pixels import square
 
@@ -152,6 +153,7 @@ class ImageData:
     ):
         check_options(None, binarize, seen_quadrants)
         check_num_labels(num_labels)
+        check_counts(0, seed=seed)
         if num_labels is not None:
             if seen_quadrants:
                 raise ValueError(
@@ -201,6 +203,7 @@ class ImageData:
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Number of full training batches in an epoch."""
+        check_counts(batch_size=batch_size)
         return self.sizes["train"] // batch_size
 
     def batches(
@@ -256,15 +259,12 @@ class ImageData:
             ValueError: If the split is unknown, if the remainder is dropped and a batch is larger
                 than the split, or if a shard is invalid.
         """
+        check_counts(batch_size=batch_size)
+        check_counts(0, first_epoch=first_epoch)
         size = self._size(split)
         drop = repeat if drop_remainder is None else drop_remainder
         worker, workers, replicas = shard
         parts = workers * replicas
-        if batch_size < 1 or first_epoch < 0:
-            raise ValueError(
-                "`batch_size` must be at least 1 and `first_epoch` at least 0. "
-                f"Received: batch_size={batch_size}, first_epoch={first_epoch}."
-            )
         if not (0 <= worker < workers and replicas > 0):
             raise ValueError(
                 "`shard` must be (worker, workers, replicas_per_worker) with 0 <= worker < workers "
@@ -367,6 +367,7 @@ class ImageData:
         Raises:
             ValueError: If the split is unknown.
         """
+        _check_limit(limit)
         size = self._size(split)
         rows = tf.range(size if limit is None else min(limit, size))
         keys = self._keys(split)
@@ -387,6 +388,7 @@ class ImageData:
         Raises:
             ValueError: If the split is unknown.
         """
+        _check_limit(limit)
         size = self._size(split)
         size = size if limit is None else min(limit, size)
         images = np.empty([size, *self.image_shape], np.uint8)
@@ -444,6 +446,11 @@ class ImageData:
 
     def _seen_part(self, x):
         return tf.ensure_shape(tf.where(self._seen, x, -1.0), [None, *self.image_shape])
+
+
+def _check_limit(limit):
+    if limit is not None:
+        check_counts(limit=limit)
 
 
 def resized(images: np.ndarray, size: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo import networks
 from zoo.distributions.families import Family
 from zoo.distributions.part import Part
 
@@ -23,6 +24,10 @@ class Conditional(Part):
             `[B, *event[:-1], family.num_params(event[-1])]`.
         family: A `Family`.
 
+    Raises:
+        ValueError: If the network is not built, has more than two inputs or more than one output,
+            or returns no parameters of the family.
+
     Example:
         >>> q = zoo.Conditional(zoo.networks.mlp_encoder((8, 8, 1), 2 * 5), zoo.DiagonalNormal())
         >>> q(tf.zeros([3, 8, 8, 1])).sample(7).shape
@@ -31,8 +36,10 @@ class Conditional(Part):
 
     def __init__(self, network: keras.Model, family: Family, **kwargs):
         super().__init__(**kwargs)
+        check_network(self, network, "a context, and possibly a condition", (1, 2))
         self.network = network
         self.family = family
+        family.event_of(tuple(network.output_shape[1:]))
 
     def made_of(self) -> tuple[Part, ...]:
         return (self.family,)
@@ -43,6 +50,14 @@ class Conditional(Part):
             return None
         taken = self.network.inputs[1]
         return tf.TensorSpec(taken.shape, taken.dtype)
+
+    @property
+    def context_shape(self) -> tuple[int, ...]:
+        return tuple(self.network.inputs[0].shape[1:])
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.family.event_of(tuple(self.network.output_shape[1:]))
 
     def call(
         self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
@@ -79,6 +94,30 @@ class Conditional(Part):
             params = tf.reshape(params, tf.concat([lead, event], 0))
             params = tf.ensure_shape(params, context.shape[: -rank + 1] + event)
         return self.family(params, len(self.network.output_shape) - 1)
+
+
+def check_network(part: Part, network: keras.Model, inputs: str, counts: tuple[int, ...]) -> None:
+    """Checks the network of a part: built, with these numbers of inputs, and with one output.
+
+    Args:
+        part: The part.
+        network: The network.
+        inputs: The inputs in words, such as "a context".
+        counts: The allowed numbers of inputs.
+
+    Raises:
+        ValueError: If the network is not built, or has other numbers of inputs or outputs.
+    """
+    owner = f"The network of a {type(part).__name__}"
+    networks.check_built(network, owner)
+    if len(network.inputs) not in counts or not networks.returns_tensor(network):
+        shapes = [tuple(t.shape) for t in network.outputs]
+        raise ValueError(
+            f"{owner} takes {inputs}, and returns all parameters in one tensor, on the last axis: "
+            "concatenate outputs such as [z_mean, z_raw_scale] with keras.layers.Concatenate(). "
+            f"Received: a network with {len(network.inputs)} inputs, and outputs of the shapes "
+            f"{shapes}."
+        )
 
 
 @keras.saving.register_keras_serializable("zoo")

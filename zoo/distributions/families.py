@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.config import with_article
+from zoo.contract import check_counts
 from zoo.distributions.part import Part
 from zoo.draws import Normal
 
@@ -21,7 +23,7 @@ class Family(Part):
     so on.
 
     A family of independent values sets `params_per_value`. A family over vectors with dependent
-    values overrides `num_params` instead.
+    values overrides `num_params` instead, and `event_of` if it can have fewer parameters than values.
     """
 
     params_per_value: int = 1
@@ -29,6 +31,25 @@ class Family(Part):
     def num_params(self, dim: int) -> int:
         """Number of parameters of an event with `dim` values on the last axis."""
         return self.params_per_value * dim
+
+    def event_of(self, params: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the events that have parameters of a shape, both without batch axes.
+
+        Raises:
+            ValueError: If no event has such parameters.
+        """
+        *axes, size = params or (0,)
+        if size is None:
+            return params
+        for dim in range(1, size + 1):
+            if self.num_params(dim) == size:
+                return (*axes, dim)
+        sizes = ", ".join(str(self.num_params(dim)) for dim in (1, 2, 3))
+        raise ValueError(
+            f"{with_article(type(self).__name__, True)} has {sizes}, ... parameters for 1, 2, 3, ... values on the "
+            f"last axis: its network returns `num_params(D)` parameters for D values. Received: "
+            f"parameters of shape {params}."
+        )
 
     def check_data(self, binary: bool) -> None:
         """Checks that the family can be fitted to images, which are zeros and ones if `binary`.
@@ -168,15 +189,20 @@ class FullCovarianceNormal(Family):
     def num_params(self, dim: int) -> int:
         return 2 * dim + dim * (dim - 1) // 2
 
-    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
-        size = params.shape[-1]
+    def event_of(self, params: tuple[int, ...]) -> tuple[int, ...]:
+        size = params[-1] if params else 0
         dim = (math.isqrt(9 + 8 * size) - 3) // 2
-        if event_ndims != 1 or self.num_params(dim) != size:
+        if len(params) != 1 or self.num_params(dim) != size:
             raise ValueError(
                 "A FullCovarianceNormal over vectors of D values takes D (D + 3) / 2 parameters on "
                 "one axis: use it for vectors, with a network of `num_params(D)` outputs. Received: "
-                f"parameters of shape {tuple(params.shape)} for events of {event_ndims} axes."
+                f"parameters of shape {params} for events of {len(params)} axes."
             )
+        return (dim,)
+
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
+        (dim,) = self.event_of(tuple(params.shape[len(params.shape) - event_ndims :]))
+        size = params.shape[-1]
         loc, raw, below = tf.split(params, [dim, dim, size - 2 * dim], -1)
         scale_tril = tf.linalg.diag(self.min_scale + tf.nn.softplus(raw))
         if dim > 1:
@@ -279,6 +305,7 @@ class DiscretizedLogistic(Family):
         self, levels: int = 256, min_scale: float = 1e-3, max_scale: float = 1.0, **kwargs
     ):
         super().__init__(**kwargs)
+        check_counts(levels=levels)
         if levels < 2 or not 0 < min_scale < max_scale:
             raise ValueError(
                 "`levels` must be at least 2 and 0 < min_scale < max_scale. Received: "
@@ -317,6 +344,7 @@ class Categorical(Family):
 
     def __init__(self, levels: int = 256, **kwargs):
         super().__init__(**kwargs)
+        check_counts(levels=levels)
         if levels < 2:
             raise ValueError(f"`levels` must be at least 2. Received: {levels}.")
         self.levels = levels

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from zoo.contract import check_counts
 from zoo.distributions.part import Part
 
 
@@ -139,6 +140,8 @@ class MADE(Part):
 
 def check_hidden(hidden: Sequence[int]) -> None:
     """Raises a `ValueError` unless there are hidden layers and each has units."""
+    for units in hidden:
+        check_counts(0, hidden=units)
     if not len(hidden) or min(hidden) < 1:
         raise ValueError(
             "The networks of a flow need at least one hidden layer of at least one unit. Received: "
@@ -148,5 +151,6 @@ def check_hidden(hidden: Sequence[int]) -> None:
 
 def check_steps(steps: int) -> None:
     """Raises a `ValueError` unless there is at least one step."""
+    check_counts(0, steps=steps)
     if steps < 1:
         raise ValueError(f"A flow needs at least one step. Received: steps={steps}.")

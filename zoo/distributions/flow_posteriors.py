@@ -135,8 +135,12 @@ class InverseAutoregressiveNormal(Family):
         _check_dim(self, dim)
         return 2 * dim + self.context
 
+    def event_of(self, params: tuple[int, ...]) -> tuple[int, ...]:
+        _check_params(self, params)
+        return (self.dim,)
+
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
-        _check_params(self, params, event_ndims)
+        _check_params(self, tuple(params.shape[len(params.shape) - event_ndims :]))
         loc, raw, h = tf.split(params, [self.dim, self.dim, self.context], -1)
         scale = self.min_scale + tf.nn.softplus(raw)
         flow = Flow(lambda z: self._forward(z, h), lambda z: self._inverse(z, h))
@@ -187,7 +191,9 @@ class PlanarNormal(Family):
     https://arxiv.org/abs/1505.05770
 
     Args:
-        dim: D of the vectors.
+        dim: D of the vectors, at least 2. With D = 1, the length of u' - u is proportional to
+            1 / |w| and has no mean over the weights of a new network, which returns w near 0 for
+            some images. The rates of these images are 10^5 nats and more.
         steps: Number of steps, at least 1; 10 to 80 in the paper, for D = 40.
         min_scale: Lower bound of the base's standard deviations, > 0.
 
@@ -206,6 +212,12 @@ class PlanarNormal(Family):
     def __init__(self, dim: int, steps: int = 8, min_scale: float = 1e-4, **kwargs):
         super().__init__(**kwargs)
         check_steps(steps)
+        if dim < 2:
+            raise ValueError(
+                "A PlanarNormal needs at least two dimensions: in one dimension, a new network "
+                "moves some latents by thousands. Choose an InverseAutoregressiveNormal, or more "
+                f"latents. Received: dim={dim}."
+            )
         if min_scale <= 0:
             raise ValueError(f"`min_scale` must be positive. Received: min_scale={min_scale}.")
         self.dim = dim
@@ -216,8 +228,12 @@ class PlanarNormal(Family):
         _check_dim(self, dim)
         return 2 * dim + self.steps * (2 * dim + 1)
 
+    def event_of(self, params: tuple[int, ...]) -> tuple[int, ...]:
+        _check_params(self, params)
+        return (self.dim,)
+
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
-        _check_params(self, params, event_ndims)
+        _check_params(self, tuple(params.shape[len(params.shape) - event_ndims :]))
         loc, raw, *steps = tf.split(
             params, [self.dim, self.dim] + self.steps * [self.dim, self.dim, 1], -1
         )
@@ -256,11 +272,11 @@ def _check_dim(family, dim):
         )
 
 
-def _check_params(family, params, event_ndims):
+def _check_params(family, params):
     expected = family.num_params(family.dim)
-    if event_ndims != 1 or params.shape[-1] != expected:
+    if params != (expected,):
         raise ValueError(
             f"This {type(family).__name__} takes {expected} parameters on one axis "
-            f"(`num_params({family.dim})`). Received: parameters of shape {tuple(params.shape)} "
-            f"for events of {event_ndims} axes."
+            f"(`num_params({family.dim})`). Received: parameters of shape {params} "
+            f"for events of {len(params)} axes."
         )

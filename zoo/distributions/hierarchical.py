@@ -34,6 +34,9 @@ class HierarchicalPosterior(Part):
             network of two inputs, also on `x`.
         upwards: Whether the first layer is z1.
 
+    Raises:
+        ValueError: If the layers do not fit together.
+
     Example:
         >>> posterior = zoo.HierarchicalPosterior(
         ...     zoo.Conditional(zoo.networks.mlp_encoder((8, 8, 1), 2 * 3), zoo.DiagonalNormal()),
@@ -48,8 +51,15 @@ class HierarchicalPosterior(Part):
         self.first = first
         self.second = second
         self.upwards = upwards
-        x = tf.zeros([1, *self.network.inputs[0].shape[1:]])
-        self.second_dim = int(second(first(x).mean(), x).event_shape[-1])
+        _check_layers(second, first.event_shape)
+        image = None if second.condition is None else tuple(second.condition.shape[1:])
+        if image not in (None, first.context_shape):
+            raise ValueError(
+                "The second input of the `second` layer's network is the image, which the `first` "
+                f"layer takes in the shape {first.context_shape}. Received: an input of shape "
+                f"{image}."
+            )
+        (self.second_dim,) = second.event_shape
 
     @property
     def network(self) -> keras.Model:
@@ -63,6 +73,23 @@ class HierarchicalPosterior(Part):
 
     def made_of(self) -> tuple[Part, ...]:
         return (self.first, self.second)
+
+    @property
+    def has_density(self) -> bool:
+        # `Chain` splits a draw, so that neither layer receives the tensor that it drew.
+        return all(layer.has_density_everywhere for layer in self.made_of())
+
+    @property
+    def condition(self) -> tf.TensorSpec | None:
+        return self.first.condition
+
+    @property
+    def context_shape(self) -> tuple[int, ...]:
+        return self.first.context_shape
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return (self.first.event_shape[0] + self.second_dim,)
 
     def call(self, x: tf.Tensor, y: tf.Tensor | None = None, training: bool = False) -> "Chain":
         return Chain(
@@ -83,6 +110,9 @@ class HierarchicalPrior(Prior):
         top: p(z2), a `Prior`.
         bottom: p(z1 | z2), a `Conditional` on `z2[..., B, D2]`.
 
+    Raises:
+        ValueError: If the layers do not fit together.
+
     Example:
         >>> prior = zoo.HierarchicalPrior(
         ...     zoo.StandardNormal(2),
@@ -98,8 +128,8 @@ class HierarchicalPrior(Prior):
         super().__init__(**kwargs)
         self.top = top
         self.bottom = bottom
-        top_dim = top().event_shape[-1]
-        self.bottom_dim = int(bottom(tf.zeros([1, top_dim])).event_shape[-1])
+        _check_layers(bottom, top.event_shape)
+        (self.bottom_dim,) = bottom.event_shape
 
     def made_of(self) -> tuple[Part, ...]:
         return (self.top, self.bottom)
@@ -113,6 +143,16 @@ class HierarchicalPrior(Prior):
         `model.decode(model.prior.complete(z2))` is an image for the top layer `z2`.
         """
         return tf.concat([self.bottom(top).mean(), tf.cast(top, tf.float32)], -1)
+
+
+def _check_layers(conditional, drawn):
+    """Checks that a layer's distribution is over vectors, given the vectors of the layer before."""
+    if conditional.context_shape != drawn or len(drawn) != 1 or len(conditional.event_shape) != 1:
+        raise ValueError(
+            "Two layers of latents need a Conditional from the vectors of the layer that is drawn "
+            f"first, here of shape {drawn}, to vectors. Received: a Conditional from the shape "
+            f"{conditional.context_shape} to the shape {conditional.event_shape}."
+        )
 
 
 class Chain(tfd.Distribution):

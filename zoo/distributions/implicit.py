@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo import draws
+from zoo import draws, networks
+from zoo.config import with_article
 from zoo.distributions.part import Part
 
 tfd = tfp.distributions
@@ -29,6 +30,7 @@ class ImplicitPart(Part):
             raise ValueError(
                 f"`moment_draws` must be at least 2. Received: moment_draws={moment_draws}."
             )
+        networks.check_built(network, f"The network of {with_article(type(self).__name__)}")
         self.network = network
         self.moment_draws = moment_draws
 
@@ -36,6 +38,10 @@ class ImplicitPart(Part):
     def noise_shape(self) -> tuple[int, ...]:
         """The shape of one draw of noise."""
         raise NotImplementedError
+
+    @property
+    def context_shape(self) -> tuple[int, ...]:
+        return tuple(self.network.inputs[0].shape[1:])
 
     def call(
         self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
@@ -80,16 +86,21 @@ class ImplicitConditional(ImplicitPart):
     def __init__(self, network: keras.Model, moment_draws: int = 64, **kwargs):
         super().__init__(network, moment_draws, **kwargs)
         shapes = [tuple(t.shape[1:]) for t in network.inputs]
-        if len(shapes) != 2 or len(shapes[1]) != 1 or len(network.output_shape) != 2:
+        single = networks.returns_tensor(network)
+        if len(shapes) != 2 or len(shapes[1]) != 1 or not single or len(network.output_shape) != 2:
             raise ValueError(
                 "The network of an ImplicitConditional must take a context [B, ...] and noise "
                 f"[B, E], and return [B, D]; see `noisy_mlp`. Received: inputs of the shapes {shapes}, "
-                f"and outputs of the shape {network.output_shape[1:]}."
+                f"and outputs of the shapes {[tuple(t.shape[1:]) for t in network.outputs]}."
             )
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
         return tuple(self.network.inputs[1].shape[1:])
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return tuple(self.network.output_shape[1:])
 
     def call(
         self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False
@@ -168,8 +179,12 @@ class NoiseBasisConditional(ImplicitPart):
 
     def __init__(self, network: keras.Model, basis: keras.Model, moment_draws: int = 128, **kwargs):
         super().__init__(network, moment_draws, **kwargs)
+        networks.check_built(basis, "The basis of a NoiseBasisConditional")
         self.basis = basis
-        shape, outputs = basis.output_shape[1:], network.output_shape[1:]
+        shape, outputs = (
+            tuple(n.output_shape[1:]) if networks.returns_tensor(n) else ()
+            for n in (basis, network)
+        )
         count, dim = shape if len(shape) == 2 else (0, 0)
         if len(network.inputs) != 1 or not count or outputs != ((1 + count) * dim,):
             raise ValueError(
@@ -182,6 +197,10 @@ class NoiseBasisConditional(ImplicitPart):
     @property
     def noise_shape(self) -> tuple[int, ...]:
         return tuple(self.basis.inputs[0].shape[1:])
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return (self.basis.output_shape[-1],)
 
     def call(
         self, context: tf.Tensor, y: tf.Tensor | None = None, training: bool = False

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.contract import check_counts, check_non_negative
 from zoo.distributions.conditional import Conditional
 from zoo.distributions.part import need_density
 from zoo.distributions.priors import Prior
@@ -51,8 +52,7 @@ class NormalPetals(Prior):
         super().__init__(**kwargs)
         _check_components(components)
         scales = tuple(scales)
-        if not 0 <= shift < math.inf:
-            raise ValueError(f"`shift` must be at least 0 and finite. Received: shift={shift}.")
+        check_non_negative(shift=shift)
         if len(scales) != 2 or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(
                 "`scales` must be two positive finite numbers, along and across the ray. "
@@ -221,21 +221,25 @@ class VampPrior(Prior):
         self._posterior = None
 
     def bind(self, posterior: Conditional) -> None:
-        if len(posterior.network.inputs) > 1:
+        if posterior.condition is not None:
             raise ValueError(
                 "A VampPrior averages q(z | u) over its pseudo-inputs u alone: use a posterior without "
-                "a condition. Received: a posterior with a network of "
-                f"{len(posterior.network.inputs)} inputs."
+                "a condition. Received: a posterior with a condition of shape "
+                f"{tuple(posterior.condition.shape)}."
             )
         need_density(posterior, "a VampPrior", everywhere=True)
-        shape = tuple(posterior.network.inputs[0].shape[1:])
-        if shape != self.image_shape:
+        shape = posterior.context_shape
+        if shape not in (None, self.image_shape):
             raise ValueError(
                 "Pseudo-inputs must have the shape of the posterior's images. Received: "
                 f"image_shape={self.image_shape}, and a posterior on {shape}."
             )
         # A function hides the posterior from Keras, which would count and save it with the prior.
         self._posterior = lambda: posterior
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return None if self._posterior is None else self._posterior().event_shape
 
     def initialize(self, x: np.ndarray) -> None:
         """Sets the pseudo-inputs to the first K of the images `x[N, H, W, C]`.
@@ -271,6 +275,7 @@ def _clip_to_unit_interval(values):
 
 
 def _check_components(components):
+    check_counts(0, components=components)
     if components < 1:
         raise ValueError(
             f"A mixture needs at least one component. Received: components={components}."

@@ -62,6 +62,20 @@ class Part(FromArguments, keras.layers.Layer):
         """Shape `[B, ...]` and type of the `y` that the part uses, or `None`."""
         return None
 
+    @property
+    def context_shape(self) -> tuple[int, ...] | None:
+        """Shape of one context, without the batch axis.
+
+        `None` if there is no context or its shape is unknown. A model compares the shapes of its
+        parts when it is constructed, and accepts a part that does not know its shapes.
+        """
+        return None
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one value of the distribution, such as `(D,)`; `None` if it is unknown."""
+        return None
+
     def __call__(self, *args, **kwargs):
         # A distribution is not a tensor, so the wrapper that Keras puts around `call` does not apply.
         return self.call(*args, **kwargs)

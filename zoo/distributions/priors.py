@@ -2,12 +2,15 @@
 
 import inspect
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo.distributions.conditional import Completion, Conditional
+from zoo import networks
+from zoo.contract import check_counts
+from zoo.distributions.conditional import Completion, Conditional, check_network
 from zoo.distributions.families import Family
 from zoo.distributions.part import Part
 from zoo.draws import Normal
@@ -34,6 +37,19 @@ class Prior(Part):
     def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         raise NotImplementedError
 
+    def sample_for(self, x: tf.Tensor, y: tf.Tensor | None = None, seed: Any = None) -> tf.Tensor:
+        """One draw for each image of `x[B, ...]`, `[B, D]`, given the conditions `y[B, ...]`."""
+        p = self(y)
+        z = p.sample(() if p.batch_shape.rank else tf.shape(x)[0], seed=seed)
+        return tf.ensure_shape(z, [x.shape[0], None])
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        """Shape of one draw, `(D,)`. By default the shape that the distribution states."""
+        spec = self.condition
+        y = None if spec is None else tf.zeros([1, *spec.shape[1:]], spec.dtype)
+        return tuple(self(y).event_shape)
+
     @property
     def is_learned(self) -> bool:
         """Whether the prior has trainable weights."""
@@ -53,6 +69,7 @@ class StandardNormal(Prior):
 
     def __init__(self, dim: int, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         self.dim = dim
 
     def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
@@ -65,6 +82,7 @@ class IsotropicNormal(Prior):
 
     def __init__(self, dim: int, scale: float = 1.0, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         self.dim = dim
         self.scale = scale
 
@@ -83,6 +101,7 @@ class Uniform(Prior):
 
     def __init__(self, dim: int, low: float = -1.0, high: float = 1.0, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         self.dim = dim
         self.low = low
         self.high = high
@@ -119,6 +138,7 @@ class UniformOnSphere(Prior):
 
     def __init__(self, dim: int, radius: float | None = None, **kwargs):
         super().__init__(**kwargs)
+        check_counts(dim=dim)
         if dim < 2:
             raise ValueError(f"`dim` must be at least 2 for a sphere. Received: dim={dim}.")
         if radius is not None and not 0 < radius < math.inf:
@@ -211,6 +231,7 @@ class ConditionalPrior(Prior):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        networks.check_built(network, "The network of a ConditionalPrior")
         inputs = "y" if baseline is None else "[y, prediction]"
         if len(network.inputs) != (1 if baseline is None else 2):
             raise ValueError(
@@ -224,6 +245,15 @@ class ConditionalPrior(Prior):
                     f"Received: a {type(baseline).__name__}."
                 )
             baseline.check_context_is_y()
+            shapes = [tuple(t.shape[1:]) for t in network.inputs]
+            if shapes != [baseline.image_shape] * 2:
+                raise ValueError(
+                    "The network of a ConditionalPrior must take the baseline's y and its "
+                    f"prediction, both of shape {baseline.image_shape}. Received: a network with "
+                    f"inputs of the shapes {shapes}."
+                )
+        check_network(self, network, inputs, (1, 2))
+        family.event_of(tuple(network.output_shape[1:]))
         self.network = network
         self.family = family
         self.baseline = baseline
@@ -235,6 +265,10 @@ class ConditionalPrior(Prior):
     def condition(self) -> tf.TensorSpec | None:
         y = self.network.inputs[0]
         return tf.TensorSpec(y.shape, y.dtype)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.family.event_of(tuple(self.network.output_shape[1:]))
 
     def call(self, y: tf.Tensor | None = None, training: bool = False) -> tfd.Distribution:
         if y is None:

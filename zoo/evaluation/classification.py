@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from zoo.config import with_article
+from zoo.contract import check_counts
 from zoo.datasets import ImageData
 from zoo.model import GenerativeModel
 
@@ -153,6 +154,7 @@ def _check_ability(model, ability):
 
 
 def _in_batches(function: Callable[[np.ndarray], Any], x: np.ndarray, batch_size: int):
+    check_counts(batch_size=batch_size)
     starts = range(0, len(x), batch_size)
     return np.concatenate([function(x[i : i + batch_size]) for i in starts])
 

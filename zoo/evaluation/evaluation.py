@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from zoo import conditions, metrics, pictures
 from zoo.config import with_article
+from zoo.contract import check_counts
 from zoo.datasets import ImageData
 from zoo.evaluation.images import Images, Progress, samples, sha256, silent
 from zoo.evaluation.registry import METRICS, Metric, resolve
@@ -98,6 +99,7 @@ class Evaluation:
             >>> [result.kind for result in evaluation.run(["rate", "psnr"])]
             ['rate', 'distortion', 'psnr']
         """
+        check_counts(num_samples=num_samples, num_real=1 if num_real is None else num_real)
         if num_samples < 2 or (num_real is not None and num_real < 2):
             raise ValueError(
                 "Sets of images need at least two. "

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from zoo.contract import check_counts
 from zoo.features import Extractor, Features
-from zoo.files import replacing
+from zoo.files import check_archive, remove_leftovers, replacing
 from zoo.model import GenerativeModel
 
 Progress = Callable[[str, int, int], None]
@@ -141,6 +142,7 @@ def cached_features(
     path = pathlib.Path(folder) / name
     if path.is_file():
         try:
+            check_archive(path)
             with np.load(path, allow_pickle=False) as file:
                 held, features = json.loads(str(file["identity"])), file["features"]
                 logits = file.get("logits")
@@ -155,6 +157,7 @@ def cached_features(
             )
         return Features(features, logits)
     found = compute()
+    remove_leftovers(folder)
     arrays = {"features": found.features} | (
         {} if found.logits is None else {"logits": found.logits}
     )
@@ -188,6 +191,8 @@ def samples(
     Raises:
         ValueError: If a sample is NaN or infinite.
     """
+    check_counts(n=n, batch_size=batch_size)
+    check_counts(0, seed=seed)
     size = -(-n // batch_size) * batch_size
     rows = None if y is None else np.random.default_rng(seed).integers(len(y), size=size)
     images = np.empty([n, *model.image_shape], np.uint8)

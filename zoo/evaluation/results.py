@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo.evaluation.registry import HIGHER_IS_BETTER
+from zoo.files import check_fields, naming
 
 SCHEMA = 1
 
@@ -116,6 +117,17 @@ class Result:
         return dict(_flatten(parts))
 
 
+_NUMBER, _COUNT = (int, float, type(None)), (int, type(None))
+_DICT, _TEXT = (dict, type(None)), (str, type(None))
+_TYPES = (
+    {"metric": str, "kind": str, "status": str, "error": _TEXT}
+    | dict.fromkeys(("value", "stderr", "bias", "seconds"), _NUMBER)
+    | dict.fromkeys(("n_real", "n_fake"), _COUNT)
+    | dict.fromkeys(("floor", "extractor", "preprocessing"), _DICT)
+    | dict.fromkeys(("estimator", "details", "data", "sampling", "request", "environment"), dict)
+)
+
+
 # The store -----------------------------------------------------------------------------------
 
 
@@ -129,7 +141,7 @@ def append(path: str | os.PathLike, result: Result) -> None:
         ValueError: If a number of the result is NaN or infinite. Nothing is written.
     """
     line = json.dumps(dataclasses.asdict(result), allow_nan=False) + "\n"
-    with open(path, "a+b") as file:
+    with naming(path), open(path, "a+b") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
@@ -149,19 +161,33 @@ def read(path: str | os.PathLike) -> list[Result]:
             f"There are no results in '{path}'. Compute them: python -m trainers.evaluate --run=..."
         )
     results = []
-    with open(path) as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                content = json.loads(line)
-                if content["schema"] != SCHEMA:
-                    raise ValueError(f"its schema is {content['schema']}, expected {SCHEMA}")
-                results.append(Result(**content))
-            except (ValueError, TypeError, KeyError) as error:
+                results.append(_parsed(line))
+            except (ValueError, TypeError, RecursionError) as error:
                 raise ValueError(
-                    f"Line {number} of '{path}' is not a result: {error}. "
+                    f"Line {number} of '{path}' is not a result: {str(error).removesuffix('.')}. "
                     "If a killed process left it incomplete, delete the line."
                 ) from error
     return results
+
+
+def _parsed(line):
+    """The result in a line of a file. Raises a `ValueError` if the line holds something else."""
+    content = json.loads(line)
+    check_fields(content, {"schema": int})
+    if content["schema"] != SCHEMA:
+        raise ValueError(f"Its schema is {content['schema']}, expected {SCHEMA}.")
+    result = Result(**content)
+    check_fields(dataclasses.asdict(result), _TYPES)
+    if result.floor is not None:
+        check_fields(result.floor, {"value": _NUMBER})
+    if result.extractor is not None:
+        check_fields(result.extractor, {"id": str})
+    if "checkpoint" in result.sampling:
+        check_fields(result.sampling, {"checkpoint": _TEXT})
+    return result
 
 
 class Store:
@@ -355,10 +381,12 @@ class Comparison:
 
     def markdown(self) -> str:
         """A table in Markdown. The best values of each metric are bold."""
-        header, *rows = self._table(lambda text: f"**{text}**")
+        header, *rows = [
+            [markdown_text(cell) for cell in row] for row in self._table(lambda text: f"**{text}**")
+        ]
         lines = [header, ["---"] * len(header), *rows]
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        remarks = "".join(f"\n\n{remark}" for remark in self._remarks())
+        remarks = "".join(f"\n\n{markdown_text(remark)}" for remark in self._remarks())
         return table + remarks + "\n"
 
     def csv(self) -> str:
@@ -401,6 +429,17 @@ def compare(results: Mapping[str, Iterable[Result]]) -> Comparison:
     if not any(results.values()):
         raise ValueError("There is nothing to compare: none of the models has a result.")
     return Comparison(results)
+
+
+def markdown_text(text: str) -> str:
+    """Text for Markdown that a browser shows as it is: without HTML, links and columns of tables.
+
+    Example:
+        >>> zoo.evaluation.results.markdown_text("a | <b>")
+        'a \\\\| &lt;b>'
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _other_sizes(result):

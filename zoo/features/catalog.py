@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from zoo import keras_settings
 from zoo.features import classifier, inception
 from zoo.features.extractor import Extractor
 
@@ -200,6 +201,7 @@ def _keras_download(name: str) -> str:
 
 def _of_keras(name: str, path: Path) -> Extractor:
     """The extractor of InceptionV3 with any weights."""
+    keras_settings.check()
     whole = keras.applications.InceptionV3(weights=str(path), classifier_activation=None)
     network = keras.Model(whole.inputs, [whole.get_layer("avg_pool").output, whole.output])
     return Extractor(

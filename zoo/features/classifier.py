@@ -1,9 +1,13 @@
 """The small convolutional classifier for features of 28x28 images, in place of Inception."""
 
 import os
+import zipfile
 
 import keras
 import numpy as np
+
+from zoo import keras_settings
+from zoo.files import check_archive
 
 IMAGE_SHAPE = (28, 28, 1)
 DIM = 128
@@ -27,6 +31,7 @@ def classifier(classes: int = 10) -> keras.Model:
         >>> tuple(features.shape), tuple(logits.shape)
         ((3, 128), (3, 10))
     """
+    keras_settings.check()
     layers = keras.layers
     images = x = keras.Input(IMAGE_SHAPE)
     for filters in ((32, 32), (64, 64), (DIM,)):
@@ -53,11 +58,12 @@ def load(path: str | os.PathLike) -> keras.Model:
         ValueError: If the file does not hold the weights of this network.
     """
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
             weights = [archive[f"arr_{i}"] for i in range(len(archive.files))]
         network = classifier(classes=len(weights[-1]))
         network.set_weights(weights)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"'{path}' must hold the weights of a classifier, as `trainers.train_classifier` "
             f"writes them. Received: {error}"

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from zoo.contract import check_counts
 from zoo.features import images as pixels
 
 # Names of metrics whose weights, layer and preprocessing are those of published values.
@@ -121,8 +122,7 @@ class Extractor:
         Raises:
             ValueError: If `preprocess` rejects the images, or if the batch size is below 1.
         """
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")
+        check_counts(batch_size=batch_size)
         images = pixels.check(images, self.gray)
         features = np.empty([len(images), self.dim], np.float32)
         logits = np.empty([len(images), self.classes], np.float32) if self.classes else None

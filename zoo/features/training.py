@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from zoo.contract import check_counts
 from zoo.datasets import ImageData
 from zoo.features import classifier
 from zoo.files import replacing
@@ -72,7 +73,9 @@ def make(
     weights = Path(folder) / f"{recipe.id}.npz"
     if weights.exists() and not overwrite:
         raise FileExistsError(f"'{weights}' exists. Choose another --output, or --overwrite.")
-    epochs = epochs or recipe.epochs
+    epochs = recipe.epochs if epochs is None else epochs
+    check_counts(epochs=epochs)
+    check_counts(0, seed=seed)
     start = time.monotonic()
     network = train(data, epochs, recipe.flip, seed)
     minutes = (time.monotonic() - start) / 60

@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo.contract import check_counts
 from zoo.distributions import Deterministic, ImplicitPart, has_log_prob, mean_and_variance
 from zoo.draws import Normal
 from zoo.metrics.estimate import Estimate
 from zoo.metrics.likelihood import (
     bits_per_dim,
     check_observations,
-    check_positive,
     measured,
     over_images,
 )
@@ -101,12 +101,13 @@ def annealed_importance_sampling(
         >>> bool(abs(nll.value - np.log(4 * np.pi)) < 0.2)
         True
     """
-    check_positive(
+    check_counts(
         num_steps=num_steps,
         num_chains=num_chains,
         leapfrog_steps=leapfrog_steps,
         batch_size=batch_size,
     )
+    check_counts(0, seed=seed)
     x = np.asarray(x)
     if not len(x):
         raise ValueError("A likelihood needs at least 1 observation. Received: none.")
@@ -294,18 +295,27 @@ class _Path:
     def begin(self, chains, seed):
         """Draws from the initial distribution, `[chains, B, D]`."""
         batch = [tf.shape(self.x)[0]] if self.from_prior else []
-        return self.initial.sample([chains, *batch], seed=seed)
+        z = self.initial.sample([chains, *batch], seed=seed)
+        event = self.prior.event_shape
+        # A distribution of the user may have draws of unknown static shape, which loops refuse.
+        return tf.ensure_shape(z, [chains, None, *(event if event.rank == 1 else [None])])
 
     def gain(self, z):
         """log p(x, z) - log initial(z), `[K, B]`."""
         gain = self.log_likelihood(z, self.x)
-        return gain if self.from_prior else gain + self.prior.log_prob(z) - self.initial.log_prob(z)
+        if not self.from_prior:
+            gain += self.prior.log_prob(z) - self.initial.log_prob(z)
+        return tf.ensure_shape(gain, z.shape[:-1])
+
+    def log_density(self, z, power):
+        """The log of the density with that power of the likelihood, up to a constant, `[K, B]`."""
+        return tf.ensure_shape(self.initial.log_prob(z), z.shape[:-1]) + power * self.gain(z)
 
     def move(self, z, step, step_size, seed):
         """One HMC move at density number `step`, and the probability of accepting it `[K, B]`."""
         b = self.powers[step]
         kernel = tfp.mcmc.HamiltonianMonteCarlo(
-            lambda z: self.initial.log_prob(z) + b * self.gain(z),
+            lambda z: self.log_density(z, b),
             step_size[:, None],
             self.leapfrog_steps,
         )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from zoo.contract import check_counts
 from zoo.metrics.estimate import Estimate, as_features
 
 
@@ -31,8 +32,8 @@ def classifier_score(logits: np.ndarray, splits: int = 10, seed: int = 0) -> Est
         >>> round(zoo.metrics.classifier_score(certain, splits=1).value, 6)
         4.0
     """
-    if splits < 1:
-        raise ValueError(f"`splits` must be at least 1. Received: {splits}.")
+    check_counts(splits=splits)
+    check_counts(0, seed=seed)
     logits = as_features(logits, "logits", at_least=splits)
     order = np.random.default_rng(seed).permutation(len(logits))
     scores = np.array([_score(logits[part]) for part in np.array_split(order, splits)])

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.contract import check_counts
 from zoo.metrics.estimate import Estimate, as_features
 
 
@@ -53,8 +54,7 @@ def mutual_information_gap(codes: Any, factors: Any, bins: int = 20) -> Estimate
     from sklearn.metrics import mutual_info_score
 
     codes, factors = _examples(codes, factors)
-    if bins < 2:
-        raise ValueError(f"Expected at least two bins. Received: bins={bins}.")
+    check_counts(2, bins=bins)
     binned = np.apply_along_axis(_binned, 0, codes, bins)
     information = np.array([[mutual_info_score(z, v) for z in binned.T] for v in factors.T])
     entropy = np.array([mutual_info_score(v, v) for v in factors.T])
@@ -263,7 +263,7 @@ def factor_vae_score(
     """
     codes, factors = _examples(codes, factors)
     _need_two_factors(factors)
-    _need_draws(batch_size, num_train, num_eval, factors)
+    _need_draws(batch_size, num_train, num_eval, seed, factors)
     groups = [_Groups(v, f"factor {f}", batch_size) for f, v in enumerate(factors.T)]
     variances = codes.var(axis=0, ddof=1)
     active = (np.ptp(codes, axis=0) > 0) & (np.sqrt(variances) >= min_std)
@@ -347,7 +347,7 @@ def beta_vae_score(
     """
     codes, factors = _examples(codes, factors)
     _need_two_factors(factors)
-    _need_draws(batch_size, num_train, num_eval, factors)
+    _need_draws(batch_size, num_train, num_eval, seed, factors)
     from sklearn.linear_model import LogisticRegression
 
     groups = [_Groups(v, f"factor {f}", 2) for f, v in enumerate(factors.T)]
@@ -503,8 +503,12 @@ def _need_two_factors(factors: np.ndarray) -> None:
         )
 
 
-def _need_draws(batch_size: int, num_train: int, num_eval: int, factors: np.ndarray) -> None:
+def _need_draws(
+    batch_size: int, num_train: int, num_eval: int, seed: int, factors: np.ndarray
+) -> None:
     count = factors.shape[1]
+    check_counts(batch_size=batch_size, num_train=num_train, num_eval=num_eval)
+    check_counts(0, seed=seed)
     if batch_size < 2 or num_train < count or num_eval < count:
         raise ValueError(
             f"Draws need batch_size >= 2, and num_train and num_eval >= {count}, one for each factor. "

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zoo.contract import check_counts
 from zoo.metrics.estimate import Estimate, as_features
 
 _METHODS = ("auto", "gram", "cholesky", "eigen")
@@ -200,6 +201,7 @@ def frechet_bias(covariance: np.ndarray, n_real: int, n_fake: int) -> float:
     covariance = np.asarray(covariance, np.float64)
     if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
         raise ValueError(f"A covariance must be [d, d]. Received: shape {covariance.shape}.")
+    check_counts(n_real=n_real, n_fake=n_fake)
     if min(n_real, n_fake) < 2:
         raise ValueError(f"Sets must have at least 2 examples. Received: {n_real} and {n_fake}.")
     eigenvalues = np.linalg.eigvalsh(covariance)

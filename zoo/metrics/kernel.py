@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zoo.contract import check_counts
 from zoo.metrics.estimate import Estimate, as_features
 
 _TILE = 1024
@@ -60,11 +61,13 @@ def kernel_distance(
     """
     real, fake = _two_sets(real, fake, "real", "fake")
     sizes = {"n_real": len(real), "n_fake": len(fake), "bias": 0.0}
+    check_counts(0, seed=seed)
     rng = np.random.default_rng(seed)
     if estimator == "full":
         full = _discrepancy(real, fake, _cubic)
         return Estimate(full.value, full.stderr, **sizes, estimator={"method": "full"})
     if estimator == "subsets":
+        check_counts(num_subsets=num_subsets, subset_size=subset_size)
         if not 2 <= subset_size <= min(len(real), len(fake)) or num_subsets < 1:
             raise ValueError(
                 "`subset_size` must be at least 2 and at most the number of examples, "
@@ -77,8 +80,9 @@ def kernel_distance(
         ]
         settings = {"subset_size": subset_size, "num_subsets": num_subsets}
     elif estimator == "blocks":
-        num_blocks = -(-max(len(real), len(fake)) // max(block_size, 1))
-        if block_size < 2 or min(len(real), len(fake)) < 2 * num_blocks:
+        check_counts(2, block_size=block_size)
+        num_blocks = -(-max(len(real), len(fake)) // block_size)
+        if min(len(real), len(fake)) < 2 * num_blocks:
             raise ValueError(
                 "Blocks must have at least 2 examples of each set. Received: `block_size` "
                 f"{block_size}, which gives {num_blocks} blocks, of {len(real)} and {len(fake)} examples."

@@ -8,11 +8,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.config import with_article
+from zoo.contract import check_counts
 from zoo.distributions import Deterministic, ImplicitPart, kl
 from zoo.metrics.estimate import Estimate, as_features
 from zoo.metrics.likelihood import (
     check_conditions,
-    check_positive,
     is_cross_entropy,
     measured,
     over_images,
@@ -259,7 +259,8 @@ def _over_batches(
 
     If the model takes a condition, it is the third argument of `function`.
     """
-    check_positive(batch_size=batch_size)
+    check_counts(batch_size=batch_size)
+    check_counts(0, seed=seed)
     x = np.asarray(x)
     model.check_images(x)
     if not len(x):

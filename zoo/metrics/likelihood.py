@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.config import look_up, with_article
+from zoo.contract import check_counts
 from zoo.distributions import Bernoulli, Categorical, Completion, DiscretizedLogistic, Family
 from zoo.metrics.estimate import Estimate
 from zoo.model import GenerativeModel
@@ -73,7 +74,9 @@ def negative_log_likelihood(
             f"{type(model).__name__}, which has no likelihood. It has: "
             f"{', '.join(model.abilities())}."
         )
-    check_positive(num_samples=num_samples, batch_size=batch_size)
+    check_counts(num_samples=num_samples, batch_size=batch_size)
+    num_samples = int(num_samples)
+    check_counts(0, seed=seed)
     look_up({"posterior": None, "prior": None}, proposal, "proposal")
     if proposal == "prior" and not hasattr(model, "log_prob_from_prior"):
         raise ValueError(
@@ -223,13 +226,6 @@ def over_images(values: np.ndarray, estimator: dict[str, Any], **details: Any) -
     return Estimate(
         float(values.mean()), stderr, n_real=n, estimator=estimator, details=dict(details)
     )
-
-
-def check_positive(**numbers: int) -> None:
-    """Raises a `ValueError` that names the first number below 1."""
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"`{name}` must be at least 1. Received: {number}.")
 
 
 def _family(model):

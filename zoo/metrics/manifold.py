@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from zoo.contract import check_counts
 from zoo.metrics.estimate import Estimate, as_features
 
 
@@ -58,11 +59,9 @@ def precision_recall_density_coverage(
         >>> {name: score.value for name, score in scores.items()}
         {'precision': 0.75, 'recall': 0.75, 'density': 1.5, 'coverage': 0.75}
     """
-    if ties not in ("strict", "inclusive") or k < 1 or block < 1:
-        raise ValueError(
-            "`ties` must be 'strict' or 'inclusive', `k` and `block` at least 1. Received: "
-            f"ties={ties!r}, k={k}, block={block}."
-        )
+    check_counts(k=k, block=block)
+    if ties not in ("strict", "inclusive"):
+        raise ValueError(f"`ties` must be 'strict' or 'inclusive'. Received: ties={ties!r}.")
     real, fake = (_points(values, name, k) for values, name in ((real, "real"), (fake, "fake")))
     if real.shape[1] != fake.shape[1]:
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.contract import check_counts
 from zoo.metrics.estimate import Estimate, as_features
 
 
@@ -39,6 +40,7 @@ def nearest_neighbours(queries: Any, candidates: Any, k: int = 5) -> tuple[np.nd
     from sklearn.neighbors import NearestNeighbors
 
     queries, candidates = _alike(queries=queries, candidates=candidates)
+    check_counts(k=k)
     if not 1 <= k <= len(candidates):
         raise ValueError(
             f"`k` must be from 1 to {len(candidates)}, the number of candidates. Received: k={k}."

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from zoo.contract import check_counts
 from zoo.metrics.estimate import Estimate
 
 _WINDOW = 11
@@ -157,6 +158,7 @@ def diversity(
         True
     """
     images = _images(images, "images", 1.0)
+    check_counts(0, num_pairs=num_pairs, seed=seed)
     if not 1 <= num_pairs <= len(images) // 2:
         raise ValueError(
             f"`num_pairs` must be from 1 to {len(images) // 2} for {len(images)} images, because no "

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from zoo.contract import check_counts
 from zoo.metrics.classifier_score import score_of_sums
 from zoo.metrics.estimate import Estimate
 from zoo.metrics.frechet import Moments, frechet_distance
@@ -239,6 +240,7 @@ class PRDC(_Reservoir):
         self, dim: int, capacity: int, k: int = 5, ties: str = "strict", name: str | None = None
     ) -> None:
         super().__init__(dim, capacity, name)
+        check_counts(k=k)
         self.k, self.ties = k, ties
 
     def result(self) -> dict[str, tf.Tensor]:
@@ -277,6 +279,7 @@ class ClassifierScore(_Streaming):
 
     def __init__(self, num_classes: int, name: str | None = None) -> None:
         super().__init__(name=name)
+        check_counts(num_classes=num_classes)
         self.num_classes = num_classes
         self.n = self._add("n")
         self.negative_entropies = self._add("negative_entropies")

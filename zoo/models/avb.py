@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 
 from zoo import draws, networks
 from zoo.config import choices, extends
+from zoo.contract import as_count
 from zoo.distributions import (
     Conditional,
     Part,
@@ -23,8 +24,9 @@ from zoo.distributions import (
 )
 from zoo.distributions.part import described, need_noise
 from zoo.draws import Normal
+from zoo.interfaces import LOGIT, Interface, context_shape, shape_of_images
 from zoo.model import GenerativeModel, Round
-from zoo.models.parts import INTERNAL, autoencoder_parts
+from zoo.models.parts import INTERNAL, LEARNED_PRIOR_SIZES, autoencoder_parts
 
 tfd = tfp.distributions
 
@@ -48,9 +50,11 @@ class AVB(GenerativeModel):
     with constant T: on average, the dependence of T* on q does not contribute to the gradient
     (proposition 2). The density of q is not needed.
 
-    Both players are updated at once, after one forward pass, as in Algorithm 1. If
-    `discriminator_steps` is above 1, more updates of the discriminator follow, with new noise; each
-    update then uses a share of the batch.
+    Both players are updated at once, after one forward pass, as in Algorithm 1. With
+    k = `discriminator_steps` of at least 2, k - 1 more updates of the discriminator follow, with new
+    noise. They divide the batch: update i = 0, ..., k - 2 uses the rows i, i + (k - 1),
+    i + 2 (k - 1), ... The joint update uses the rows of update 0, so that with k = 2 all updates
+    use the whole batch, and with k = 3 the autoencoder trains on every other row.
 
     With `adaptive_contrast` (section 4), the discriminator instead compares (z - loc(x)) / scale(x)
     with draws of N(0, I), where loc and scale^2 are the mean and the variance of q(z | x), without
@@ -77,7 +81,9 @@ class AVB(GenerativeModel):
             density.
         discriminator: T, a network from `x[B, H, W, C]` and `z[B, D]` to logits `[B, 1]`.
         adaptive_contrast: Whether the discriminator compares q with r instead of the prior.
-        discriminator_steps: Updates of the discriminator per update of the autoencoder, at least 1.
+        discriminator_steps: k, the updates of the discriminator per update of the autoencoder, at
+            least 1. From 3 on, the autoencoder trains on a share 1 / (k - 1) of each batch: choose
+            batches that are k - 1 times as large.
 
     Raises:
         ValueError: If the posterior is deterministic, the posterior or the prior takes a condition
@@ -111,15 +117,6 @@ class AVB(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if discriminator_steps < 1:
-            raise ValueError(
-                f"`discriminator_steps` must be at least 1. Received: {discriminator_steps}."
-            )
-        if len(discriminator.inputs) != 2:
-            raise ValueError(
-                "The discriminator of an AVB takes an image and a latent, [x, z]. Received: a "
-                f"network with {len(discriminator.inputs)} inputs."
-            )
         need_noise(posterior, "an AVB")
         for name, part in (("posterior", posterior), ("prior", prior)):
             if part.condition is not None:
@@ -137,13 +134,17 @@ class AVB(GenerativeModel):
         self.prior = prior
         self.discriminator = discriminator
         self.adaptive_contrast = adaptive_contrast
-        self.discriminator_steps = discriminator_steps
+        self.discriminator_steps = as_count(discriminator_steps, "discriminator_steps")
 
     def players(self):
         return {
             "autoencoder": [self.posterior, self.likelihood],
             "discriminator": [self.discriminator],
         }
+
+    def interfaces(self):
+        pair = shape_of_images(self), context_shape(self.likelihood)
+        return super().interfaces() | {"discriminator": Interface(pair, (LOGIT,))}
 
     def rounds(self):
         further = self.discriminator_steps - 1
@@ -181,16 +182,15 @@ class AVB(GenerativeModel):
     def _contrast(self, x, y, seed, training):
         """z ~ q(z | x), the discriminator's inputs for posterior and prior, and log r / p at z."""
         z_seed, prior_seed = tfp.random.split_seed(seed)
-        q, p = self.posterior(x, y, training=training), self.prior(y)
+        q = self.posterior(x, y, training=training)
         z = q.sample(seed=z_seed)
         if not self.adaptive_contrast:
-            prior_draw = p.sample(tf.shape(x)[0], seed=prior_seed)
-            return z, z, tf.ensure_shape(prior_draw, z.shape), 0.0
+            return z, z, self.prior.sample_for(x, y, prior_seed), 0.0
         loc, variance = map(tf.stop_gradient, mean_and_variance(q))
         scale = tf.sqrt(variance + _LEAST_VARIANCE)
         r = tfd.Independent(Normal(loc, scale), 1)
         noise = tf.ensure_shape(draws.normal(tf.shape(z), prior_seed), z.shape)
-        return z, (z - loc) / scale, noise, r.log_prob(z) - p.log_prob(z)
+        return z, (z - loc) / scale, noise, r.log_prob(z) - self.prior(y).log_prob(z)
 
 
 def _discriminator_loss(posterior_logits, prior_logits):
@@ -198,8 +198,10 @@ def _discriminator_loss(posterior_logits, prior_logits):
 
 
 def _need_moments(posterior):
+    if posterior.context_shape is None:
+        return
     try:
-        mean_and_variance(posterior(tf.zeros([1, *posterior.network.inputs[0].shape[1:]])))
+        mean_and_variance(posterior(tf.zeros([1, *posterior.context_shape])))
     except NotImplementedError as error:
         raise ValueError(
             "Adaptive contrast needs the mean and the variance of q(z | x): use the posterior "
@@ -302,7 +304,7 @@ def _near_zero():
 @choices(discriminator={"joint": (), "product": ("discriminator_features",)})
 @extends(
     autoencoder_parts,
-    without=INTERNAL,
+    without=(*INTERNAL, *LEARNED_PRIOR_SIZES),
     hidden=(300, 300),
     activation="softplus",
     posterior="implicit",

@@ -68,6 +68,7 @@ class CGAN(GAN):
         **kwargs,
     ):
         for name, network in (("generator", generator), ("discriminator", discriminator)):
+            networks.check_built(network, f"The {name} of a CGAN")
             if len(network.inputs) != 2:
                 raise ValueError(
                     f"The {name} of a CGAN takes the condition y as its second input. "

@@ -13,6 +13,7 @@ import tensorflow as tf
 from zoo.adversarial import AdversarialLoss
 from zoo.config import extends
 from zoo.distributions import Conditional, Part
+from zoo.interfaces import LOGIT, Interface
 from zoo.models.aae import AAE
 from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, parts
 
@@ -127,6 +128,16 @@ class DimensionReductionAAE(ClusteringAAE):
     def players(self):
         own = super().players()
         return own | {"autoencoder": [*own["autoencoder"], self.heads]}
+
+    def interfaces(self):
+        own, dim = super().interfaces(), self.heads.dim
+        code = (self.num_classes + dim,)
+        return own | {
+            "posterior": own["posterior"]._replace(returns=(code,)),
+            "prior": own["prior"]._replace(returns=(code,)),
+            "likelihood": own["likelihood"]._replace(takes=((dim,),)),
+            "discriminator": Interface(((dim,),), (LOGIT,)),
+        }
 
     @property
     def latent_dim(self):

@@ -3,7 +3,6 @@
 Kim and Mnih, "Disentangling by Factorising", 2018. https://arxiv.org/abs/1802.05983
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,9 @@ import tensorflow as tf
 
 from zoo import draws, networks
 from zoo.config import extends
+from zoo.contract import check_non_negative
 from zoo.distributions import Conditional, Prior
+from zoo.interfaces import LOGIT, Interface, context_shape
 from zoo.models import elbo
 from zoo.models.vae import VAE, vae
 
@@ -75,13 +76,16 @@ class FactorVAE(VAE):
         **kwargs,
     ):
         super().__init__(posterior, likelihood, prior, **kwargs)
-        if not 0 <= gamma < math.inf:
-            raise ValueError(f"`gamma` must be at least 0 and finite. Received: {gamma}.")
+        check_non_negative(gamma=gamma)
         self.discriminator = discriminator
         self.gamma = gamma
 
     def players(self):
         return super().players() | {"discriminator": [self.discriminator]}
+
+    def interfaces(self):
+        latents = context_shape(self.likelihood)
+        return super().interfaces() | {"discriminator": Interface((latents,), (LOGIT,))}
 
     def objective(self, x, y, seed, training):
         terms = self.elbo_terms(x, y, seed, training)

@@ -13,8 +13,11 @@ import tensorflow_probability as tfp
 from zoo import draws, networks
 from zoo.adversarial import LOSSES, AdversarialLoss, NonSaturating, adversarial_loss
 from zoo.config import choices, extends
-from zoo.distributions import Prior, by_name, refuse_learned
+from zoo.contract import as_count
+from zoo.distributions import Prior, refuse_learned
+from zoo.interfaces import LOGIT, Interface, shape_of_images
 from zoo.model import GenerativeModel, Round
+from zoo.models.parts import LEARNED_PRIOR_SIZES, prior_part
 from zoo.penalties import Penalty, penalty
 from zoo.schedules import LinearDecay, Schedule, check_weight, value_at
 
@@ -77,10 +80,6 @@ class GAN(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if discriminator_steps < 1:
-            raise ValueError(
-                f"`discriminator_steps` must be at least 1. Received: {discriminator_steps}."
-            )
         if penalty is not None:
             penalty.check(discriminator)
         check_weight(instance_noise, "instance_noise")
@@ -89,7 +88,7 @@ class GAN(GenerativeModel):
         refuse_learned(prior, "a GAN")
         self.prior = prior
         self.adversarial_loss = adversarial_loss or NonSaturating()
-        self.discriminator_steps = discriminator_steps
+        self.discriminator_steps = as_count(discriminator_steps, "discriminator_steps")
         self.penalty = penalty
         self.instance_noise = instance_noise
 
@@ -99,6 +98,10 @@ class GAN(GenerativeModel):
 
     def players(self):
         return {"discriminator": [self.discriminator], "generator": [self.generator]}
+
+    def interfaces(self):
+        discriminator = Interface((shape_of_images(self),), (LOGIT,), conditional=True)
+        return super().interfaces() | {"discriminator": discriminator}
 
     def rounds(self):
         return [
@@ -141,8 +144,7 @@ class GAN(GenerativeModel):
 
     def _generate(self, x, y, seed, training):
         """One generated image for each image of `x`."""
-        z = tf.ensure_shape(self.prior().sample(tf.shape(x)[0], seed=seed), [x.shape[0], None])
-        return networks.call(self.generator, z, y, training)
+        return networks.call(self.generator, self.prior.sample_for(x, seed=seed), y, training)
 
     def _with_noise(self, x, seed):
         if isinstance(self.instance_noise, int | float) and not self.instance_noise:
@@ -162,9 +164,9 @@ def _second(seed):
 
 @choices(
     network={"mlp": ("generator_hidden", "discriminator_hidden"), "conv": ("width",)},
-    prior=by_name.PRIORS,
     loss=LOSSES,
 )
+@extends(prior_part, without=LEARNED_PRIOR_SIZES)
 def parts(
     image_shape: Sequence[int],
     *,
@@ -176,9 +178,6 @@ def parts(
     dropout: float = 0.3,
     batch_norm: bool = False,
     spectral_norm: bool = False,
-    prior: str = "normal",
-    prior_scale: float = 1.0,
-    prior_components: int = 0,
     loss: str = "non_saturating",
     real_label: float = 1.0,
     label_noise: float = 0.0,
@@ -189,6 +188,7 @@ def parts(
     instance_noise_steps: int = 0,
     condition: networks.Condition | None = None,
     projection: bool = False,
+    **prior: Any,
 ) -> dict[str, Any]:
     """The arguments of `GAN`, for builders. The options are those of `gan`, and:
 
@@ -213,9 +213,7 @@ def parts(
             condition=condition,
             projection=projection,
         ),
-        "prior": by_name.prior(
-            prior, latent_dim, image_shape, prior_scale, components=prior_components
-        ),
+        "prior": prior_part(image_shape, latent_dim=latent_dim, **prior),
         "adversarial_loss": adversarial_loss(loss, real_label, label_noise),
         "discriminator_steps": discriminator_steps,
         "penalty": penalty(gradient_penalty, r1),

@@ -14,6 +14,7 @@ import tensorflow as tf
 from zoo import networks
 from zoo.config import choices
 from zoo.distributions import Completion, by_name
+from zoo.interfaces import Interface
 from zoo.model import Array, GenerativeModel, as_images
 
 
@@ -56,6 +57,10 @@ class Predictor(GenerativeModel):
 
     def objective(self, x, y, seed, training):
         return {"predictor": -self.likelihood(y, y, training=training).log_prob(x)}, {}
+
+    def interfaces(self):
+        images = self.image_shape
+        return {"likelihood": Interface((images,), (images,), conditional=True)}
 
     @property
     def image_shape(self):
@@ -122,7 +127,7 @@ def completion(
     family = by_name.likelihood(likelihood, levels)
     height, width, channels = image_shape
     shape = (height, width, channels * family.params_per_value)
-    y = keras.Input(tuple(image_shape))
+    y = networks.Condition("seen", tuple(image_shape)).input()
     params = networks.encoder(network, image_shape, math.prod(shape), hidden, filters, activation)
     return Completion(
         keras.Model(y, keras.layers.Reshape(shape)(params(y)), name="baseline"), family

@@ -13,8 +13,10 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.config import choices, extends
+from zoo.contract import check_non_negative
 from zoo.discrepancies import InverseMultiquadric, Kernel, kernel_named, mmd_to_prior
 from zoo.distributions import Part, Prior, need_differentiable_draws
+from zoo.interfaces import Interface, context_shape, shape_of_images
 from zoo.model import GenerativeModel
 from zoo.models.parts import INTERNAL, posterior_and_prior
 
@@ -83,7 +85,7 @@ class WAE(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_lambda(lambda_)
+        check_non_negative(lambda_=lambda_)
         need_differentiable_draws(prior, "a WAE")
         self.posterior = posterior
         self.generator = generator
@@ -94,6 +96,10 @@ class WAE(GenerativeModel):
 
     def players(self):
         return {"autoencoder": [self.posterior, self.generator, self.prior]}
+
+    def interfaces(self):
+        generator = Interface((context_shape(self.generator),), (shape_of_images(self),))
+        return super().interfaces() | {"generator": generator}
 
     def objective(self, x, y, seed, training):
         code_seed, prior_seed = tfp.random.split_seed(seed)
@@ -109,12 +115,6 @@ class WAE(GenerativeModel):
 def squared_error(x: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
     """|x - generated|^2 of images `[B, H, W, C]`, summed over each image: `[B]`, float32."""
     return tf.reduce_sum(tf.math.squared_difference(x, tf.cast(generated, tf.float32)), [1, 2, 3])
-
-
-def check_lambda(lambda_: float) -> None:
-    """Raises a `ValueError` unless the weight is a finite number of at least 0."""
-    if not 0 <= lambda_ < math.inf:
-        raise ValueError(f"`lambda_` must be at least 0 and finite. Received: {lambda_}.")
 
 
 @choices(network={"mlp": (), "conv": ("filters", "width")})
@@ -147,6 +147,7 @@ def wae(
     prior_scale: float = 1.0,
     lambda_: float = 10.0,
     kernel: str = "imq",
+    unbiased: bool = True,
     **options: Any,
 ) -> WAE:
     """A `WAE` whose generator has batch normalization.
@@ -158,6 +159,7 @@ def wae(
             prior_scale sqrt(D), as in the paper.
         lambda_: Weight of the discrepancy.
         kernel: "imq" or "rbf".
+        unbiased: As for `WAE`.
         network: "mlp"; or "conv" for a convolutional encoder and the generator of DCGAN, on images
             of 28, 32 or 64 pixels. The paper's networks are similar but larger, with 4 layers of
             128 to 1024 channels.
@@ -176,4 +178,5 @@ def wae(
         **parts(image_shape, latent_dim=latent_dim, prior_scale=prior_scale, **options),
         lambda_=lambda_,
         kernel=kernel_named(kernel, prior_scale * math.sqrt(latent_dim)),
+        unbiased=unbiased,
     )

@@ -1,10 +1,13 @@
 """Keras callbacks of a run: checkpoints, learning rates, pictures and evaluations."""
 
+import contextlib
 import dataclasses
+import errno
 import math
 import pathlib
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy.typing as npt
@@ -13,7 +16,7 @@ import tensorflow as tf
 from zoo import pictures
 from zoo.config import look_up
 from zoo.evaluation import HIGHER_IS_BETTER, METRICS, Evaluation, append
-from zoo.files import read_json, write_json
+from zoo.files import naming, os_error, write_json
 from zoo.model import GenerativeModel
 from zoo.training.run import Run
 
@@ -39,7 +42,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.keep = keep
         self.write = write
 
-    def _manager(self, model):
+    def _checkpoint(self, model):
         # Listed explicitly: TensorFlow's tracking misses Keras's dict of optimizers and the states
         # of its seed generators. Metrics are left out, because each epoch resets them.
         metrics = {
@@ -48,44 +51,116 @@ class Checkpoints(keras.callbacks.Callback):
         variables = [v for v in model.variables if id(v) not in metrics]
         variables += [v for optimizer in model.optimizers.values() for v in optimizer.variables]
         variables = [v.value if isinstance(v, keras.Variable) else v for v in variables]
-        return tf.train.CheckpointManager(
-            tf.train.Checkpoint(variables=variables), str(self.folder), self.keep
-        )
+        return tf.train.Checkpoint(variables=variables)
 
-    def restore(self, model: GenerativeModel) -> int:
-        """Restores the latest checkpoint into `model`.
+    def restore(self, model: GenerativeModel, say: Callable[[str], None] = print) -> int:
+        """Restores the newest whole checkpoint into `model`. Nothing is written.
+
+        The checkpoints are found by their names, because the file that names the latest one may be
+        lost or damaged too.
+
+        Args:
+            model: The model.
+            say: Called with a line for each damaged checkpoint that is passed over.
 
         Returns:
             The number of finished epochs; 0 if there is no checkpoint.
 
         Raises:
-            ValueError: If the checkpoint is damaged or belongs to another model.
+            ValueError: If there are checkpoints and none is whole, or if the newest whole one
+                belongs to another model.
         """
-        manager = self._manager(model)
-        latest = manager.latest_checkpoint
-        if latest is None:
-            return 0
-        try:
-            manager.checkpoint.restore(latest).assert_consumed()
-        except Exception as error:  # TensorFlow raises many types for a damaged file.
-            older = [path for path in manager.checkpoints if path != latest]
+        reasons = {}
+        for epoch, path in sorted(self._saved().items(), reverse=True):
+            if reason := _damage(path):
+                reasons[path] = reason
+                continue
+            try:
+                self._checkpoint(model).restore(path).assert_consumed()
+            except Exception as error:  # TensorFlow raises many types.
+                raise ValueError(
+                    f"The checkpoint '{path}' is whole, but belongs to another model than this "
+                    f"version of the zoo builds: {_first_line(error)}. Continue the run with the "
+                    "version that started it (see config.json), or start again with --overwrite."
+                ) from error
+            for damaged, reason in reasons.items():
+                say(f"The checkpoint '{damaged}' is damaged and passed over: {reason}.")
+            return epoch
+        if (self.folder / "checkpoint").exists():  # It is written after a whole checkpoint.
+            damage = [f"'{path}' is damaged: {reason}. " for path, reason in reasons.items()]
             raise ValueError(
-                f"The checkpoint '{latest}' cannot be restored: {str(error).splitlines()[0].rstrip('.')}. "
-                + (
-                    f"The previous checkpoint, '{older[-1]}', may be intact. To continue from it, "
-                    f"replace the name in '{self.folder / 'checkpoint'}' by its name."
-                    if older
-                    else "There is no other checkpoint; start again with --overwrite."
-                )
-            ) from error
-        return int(latest.rpartition("-")[2])
+                f"{''.join(damage)}There is no whole checkpoint in '{self.folder}', and nothing was "
+                "changed. Restore the files from a copy, or start again with --overwrite."
+            )
+        return 0
+
+    def _saved(self):
+        """The paths of all checkpoints by epoch, from the names of their files."""
+        found = {}
+        for path in self.folder.glob("ckpt-*"):
+            if named := re.fullmatch(r"ckpt-(\d+)\.(index|data-\d+-of-\d+)", path.name):
+                found[int(named[1])] = str(self.folder / f"ckpt-{named[1]}")
+        return found
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self.manager = self._manager(self.model) if self.write else None
+        self.manager = None
+        if self.write:
+            with _naming(self.folder):
+                self._remove_damaged_state()
+                self.manager = tf.train.CheckpointManager(
+                    self._checkpoint(self.model), str(self.folder), self.keep
+                )
+
+    def _remove_damaged_state(self):
+        """Removes the file that names the latest checkpoint if TensorFlow cannot read it."""
+        try:
+            state = tf.train.get_checkpoint_state(str(self.folder))
+        except ValueError:
+            state = None
+        if state is None:
+            (self.folder / "checkpoint").unlink(missing_ok=True)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if self.manager is not None:
-            self.manager.save(checkpoint_number=epoch + 1)
+            with _naming(self.folder):
+                self.manager.save(checkpoint_number=epoch + 1)
+                # The manager deletes only the checkpoints that its own file lists.
+                for number, path in self._saved().items():
+                    if number <= epoch + 1 - self.keep:
+                        for file in self.folder.glob(f"{pathlib.Path(path).name}.*"):
+                            file.unlink(missing_ok=True)
+
+
+def _damage(path: str) -> str | None:
+    """Why a checkpoint cannot be read; `None` if it is whole.
+
+    TensorFlow compares the checksum of each tensor when it reads the tensor.
+    """
+    try:
+        reader = tf.train.load_checkpoint(path)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except Exception as error:  # TensorFlow raises many types for a damaged file.
+        return _first_line(error)
+    return None
+
+
+def _first_line(error):
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
+
+
+@contextlib.contextmanager
+def _naming(path) -> Iterator[None]:
+    """A context in which TensorFlow's errors of the file system are `OSError`s that name `path`."""
+    try:
+        with naming(path):
+            yield
+    except tf.errors.OpError as error:
+        found = os_error(error)
+        if found is None and isinstance(error, tf.errors.ResourceExhaustedError):
+            raise  # Memory, not a disk.
+        number, reason = (errno.EIO, _first_line(error)) if found is None else found.args
+        raise OSError(number, reason, str(path)) from error
 
 
 DECAYS = {
@@ -122,6 +197,25 @@ class LearningRateDecay(keras.callbacks.Callback):
             optimizer.learning_rate = self.rates[player] * self.factor(
                 epoch / self.params["epochs"]
             )
+
+
+class FitAveragedState(keras.callbacks.Callback):
+    """Computes the batch statistics of the averaged weights after each epoch.
+
+    It must come before callbacks that use the averaged weights or save the model. It does nothing
+    if the optimizers keep no averages.
+
+    Args:
+        batches: Batches of training data, for `GenerativeModel.fit_averaged_state`.
+    """
+
+    def __init__(self, batches: tf.data.Dataset):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.model.keeps_averages:
+            self.model.fit_averaged_state(self.batches)
 
 
 class EpochLines(keras.callbacks.Callback):
@@ -173,6 +267,30 @@ class TrainingTime(keras.callbacks.Callback):
         if self._started is not None:
             self.seconds += time.monotonic() - self._started
             self._started = None
+
+
+class MetricsRows(keras.callbacks.CSVLogger):
+    """Appends a row to metrics.csv after each epoch. An error of the write names the file."""
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        with naming(self.filename):
+            super().on_train_begin(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        with naming(self.filename):
+            super().on_epoch_end(epoch, logs)
+
+
+class EventFiles(keras.callbacks.TensorBoard):
+    """Writes TensorBoard's event files. An error of a write names their folder."""
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        with _naming(self.log_dir):
+            super().on_epoch_end(epoch, logs)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        with _naming(self.log_dir):
+            super().on_train_end(logs)
 
 
 class SampleGrids(keras.callbacks.Callback):
@@ -253,7 +371,7 @@ class KeepBest(keras.callbacks.Callback):
 
     def _keep_if_best(self, result):
         if self.run.best_result_path.is_file() and self.run.best_path.is_file():
-            best = read_json(self.run.best_result_path)["value"]
+            best = self.run.read_best()["value"]
             if result.value <= best if self.higher_is_better else result.value >= best:
                 return
         self.run.save_model(self.model, best=True)

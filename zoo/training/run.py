@@ -1,11 +1,13 @@
 """The folder of a training run: names of the files in it, and functions that read them."""
 
+import contextlib
 import csv
-import json
 import os
 import pathlib
 import shutil
 import zipfile
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 from ml_collections import ConfigDict
@@ -13,7 +15,16 @@ from ml_collections import ConfigDict
 from zoo import datasets, presets
 from zoo.config import with_article
 from zoo.datasets import ImageData
-from zoo.files import read_json, replacing, write_json
+from zoo.files import (
+    check_archive,
+    check_fields,
+    is_temporary,
+    lock,
+    read_json,
+    remove_leftovers,
+    replacing,
+    write_json,
+)
 from zoo.model import GenerativeModel
 from zoo.versions import versions
 
@@ -32,7 +43,7 @@ class Run:
         results.json         scores, times, versions
         evaluation.jsonl     results of `trainers.evaluate` and of evaluations during training
         features/            cached features of real images
-        saved_model/         the output of `trainers.export`
+        saved_model/         the output of `trainers.export`; also tflite/, onnx/
 
     Args:
         path: The folder.
@@ -71,7 +82,7 @@ class Run:
         for path in (self.path, *self.path.parents):
             if path.exists() and not path.is_dir():
                 raise FileExistsError(f"'{path}' is a file. Choose another --output.")
-        if not self.path.is_dir() or not any(self.path.iterdir()):
+        if not self.path.is_dir() or all(map(is_temporary, self.path.iterdir())):
             return
         if not self.exists:
             raise FileExistsError(
@@ -84,6 +95,19 @@ class Run:
                 "(--overwrite) or choose another --output."
             )
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """A context in which no other process trains in the folder; see `zoo.files.lock`.
+
+        Temporary files that killed processes left in the folder are removed.
+
+        Raises:
+            BlockingIOError: If another process trains in the folder.
+        """
+        with lock(self.path):
+            remove_leftovers(self.path, self.samples_dir, self.features_dir)
+            yield
+
     def begin(self, config: ConfigDict) -> None:
         """Creates the folder, removes the files of an older run, and writes the configuration."""
         self.path.mkdir(parents=True, exist_ok=True)
@@ -93,7 +117,9 @@ class Run:
             self.samples_dir,
             self.saved_model_dir,
         ):
-            shutil.rmtree(old, ignore_errors=True)
+            # An old checkpoint that stays would be taken for one of the new run.
+            if os.path.lexists(old):
+                shutil.rmtree(old)
         files = (
             self.metrics_path,
             self.model_path,
@@ -124,27 +150,97 @@ class Run:
         return read_config(self.config_path)
 
     def read_metrics(self) -> dict[str, list[float]]:
-        """The columns of metrics.csv by name; empty before the end of the first epoch."""
-        if not self.metrics_path.is_file():
-            return {}
-        with open(self.metrics_path, newline="") as file:
-            rows = list(csv.DictReader(file))
-        names = rows[0].keys() if rows else []
-        return {name: [float(row[name]) for row in rows] for name in names}
+        """The columns of metrics.csv by name; empty before the end of the first epoch.
+
+        Raises:
+            ValueError: If a line is not a row of numbers, one for each name of the header.
+        """
+        header, rows = self._metrics()
+        columns: list[list[float]] = [[] for _ in header]
+        for number, row in rows:
+            if not _is_whole(row, header):
+                raise self._bad_row(number, row, header)
+            for column, cell in zip(columns, row, strict=True):
+                column.append(float(cell))
+        return dict(zip(header, columns, strict=True)) if rows else {}
+
+    def check_metrics(self) -> int:
+        """The number of epochs in metrics.csv, not counting an incomplete last row.
+
+        Raises:
+            ValueError: If another line is not a row of numbers, one for each name of the header.
+        """
+        header, rows = self._metrics()
+        if rows and header[0] != "epoch":
+            raise ValueError(
+                f"Expected a header that starts with 'epoch' in '{self.metrics_path}'. Received: "
+                f"{','.join(header)[:60]!r}. Repair the file, or move it away."
+            )
+        for i, (number, row) in enumerate(rows, 1):
+            if not _is_whole(row, header) and i < len(rows):
+                raise self._bad_row(number, row, header)
+        return sum(_is_whole(row, header) for _, row in rows)
 
     def truncate_metrics(self, epochs: int) -> None:
-        """Keeps the rows of the first `epochs` epochs, and drops incomplete rows."""
+        """Keeps the rows of the first `epochs` epochs, and drops an incomplete last row.
+
+        Raises:
+            ValueError: If another line is not a row of numbers, one for each name of the header.
+        """
         if not self.metrics_path.is_file():
             return
-        with open(self.metrics_path, newline="") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-        whole = [row for row in rows if len(row) == len(header) and row[0].isdigit()]
-        kept = [row for row in whole if int(row[0]) < epochs]
+        self.check_metrics()
+        header, rows = self._metrics()
+        kept = [row for _, row in rows if _is_whole(row, header) and float(row[0]) < epochs]
         if not kept:
             self.metrics_path.unlink()
             return
         with replacing(self.metrics_path) as partial, open(partial, "w", newline="") as file:
             csv.writer(file).writerows([header, *kept])
+
+    def _metrics(self):
+        """The header of metrics.csv, and its rows with the numbers of their lines."""
+        if not self.metrics_path.is_file():
+            return [], []
+        try:
+            with open(self.metrics_path, newline="", encoding="utf-8") as file:
+                reader = csv.reader(file)
+                header = next(reader, [])
+                return header, [(reader.line_num, row) for row in reader if row]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"'{self.metrics_path}' is not a table in CSV: {error}. Repair the file, or move it "
+                "away."
+            ) from error
+
+    def _bad_row(self, number, row, header):
+        return ValueError(
+            f"Expected {len(header)} numbers, one for each name of the header, in line {number} of "
+            f"'{self.metrics_path}'. Received: {','.join(row)[:60]!r}. Repair the line, or move the "
+            "file away."
+        )
+
+    def read_results(self) -> dict[str, Any]:
+        """The content of results.json.
+
+        Raises:
+            FileNotFoundError: If the file does not exist.
+            ValueError: If the file does not hold the results of a run.
+        """
+        return read_json(self.results_path, {"epochs": int})
+
+    def read_best(self) -> dict[str, Any]:
+        """The content of best.json: the result of best.keras.
+
+        Raises:
+            FileNotFoundError: If the file does not exist.
+            ValueError: If the file does not hold a result with a value and an epoch.
+        """
+        best = read_json(self.best_result_path, {"value": (int, float), "sampling": dict})
+        check_fields(
+            best["sampling"], {"epoch": int}, f"in 'sampling' in '{self.best_result_path}'"
+        )
+        return best
 
     def save_model(self, model: GenerativeModel, best: bool = False) -> None:
         """Writes model.keras atomically: the file is either the old model or the new model.
@@ -180,7 +276,7 @@ class Run:
                 f"Finish it: python -m trainers.train --resume --output={self.path}"
             )
         wanted = self.read_config().epochs
-        if not self.results_path.is_file() or read_json(self.results_path)["epochs"] < wanted:
+        if not self.results_path.is_file() or self.read_results()["epochs"] < wanted:
             raise ValueError(
                 f"The run in '{self.path}' has not reached its {wanted} epochs, and its "
                 "model.keras is from an earlier epoch. Continue the run (python -m trainers.train "
@@ -229,6 +325,7 @@ def load_model(path: str | os.PathLike) -> GenerativeModel:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"'{path}' is not a complete Keras model: it is not a .keras archive.")
     try:
+        check_archive(path)
         model = keras.saving.load_model(path, safe_mode=True)
     except Exception as error:  # Keras raises many types for a damaged archive.
         raise ValueError(f"'{path}' cannot be read as a Keras model: {error}") from error
@@ -248,14 +345,32 @@ def read_config(path: str | os.PathLike) -> ConfigDict:
         ValueError: If the file is not the configuration of a preset of the zoo.
     """
     try:
-        with open(path) as file:
-            settings = dict(json.load(file))
-        settings.pop("versions", None)
+        settings = read_json(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no file '{path}'.") from error
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"'{path}' is not a configuration in JSON: {error}") from error
-    return presets.from_dict(settings)
+    if not isinstance(settings, dict):
+        raise ValueError(
+            f"'{path}' is not a configuration in JSON. Received: a {type(settings).__name__}."
+        )
+    settings.pop("versions", None)
+    try:
+        config = presets.from_dict(settings)
+        builder = presets.get(config.preset).builder
+        if config.builder != builder:
+            raise ValueError(
+                f"Expected the builder '{builder}' of preset '{config.preset}'. "
+                f"Received: '{config.builder}'."
+            )
+        return config
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"'{path}' is not the configuration of a run. {error}") from error
+
+
+def _is_whole(row, header):
+    try:
+        return len([float(cell) for cell in row]) == len(header)
+    except ValueError:
+        return False
 
 
 def load_data(

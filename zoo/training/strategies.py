@@ -82,8 +82,10 @@ def _multi_worker():
     if "TF_CONFIG" in os.environ:
         try:
             config = json.loads(os.environ["TF_CONFIG"])
-            config["cluster"]["worker"], config["task"]["type"], config["task"]["index"]
-        except (ValueError, KeyError, TypeError) as error:
+            config["cluster"]["worker"], config["task"]["type"]
+            int(config["task"]["index"])
+            tf.train.ClusterSpec(config["cluster"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(
                 'TF_CONFIG must be JSON such as {"cluster": {"worker": ["host1:2222", '
                 '"host2:2222"]}, "task": {"type": "worker", "index": 0}}. '

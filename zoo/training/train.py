@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from zoo import conditions, datasets, evaluation, metrics, models, presets
 from zoo.datasets import ImageData
-from zoo.files import write_json
+from zoo.files import is_temporary, write_json
 from zoo.model import GenerativeModel
 from zoo.training import callbacks, strategies
 from zoo.training.checks import check, check_data, check_model, check_unchanged, extractor_of
@@ -50,6 +50,8 @@ def train(
     Raises:
         ValueError: If settings do not fit together.
         FileExistsError: If the folder is in use, and neither `resume` nor `overwrite` is set.
+        BlockingIOError: If another process trains in the folder.
+        OSError: If a file cannot be written. The error names the file or its folder.
         zoo.datasets.DatasetNotFound: If the data set is neither prepared nor downloadable.
         zoo.NonFiniteError: If a loss becomes NaN or infinite. The last good checkpoint stays.
         zoo.training.WorkerLostError: If another worker of the cluster ends too early.
@@ -76,6 +78,8 @@ def train(
         config.jit_compile, config.steps_per_execution = False, 1
     keras.utils.set_random_seed(config.seed)
     with (
+        # One process writes: of a cluster, the chief.
+        run.locked() if chief else contextlib.nullcontext(),
         strategies.needing_all_workers(strategy),
         _determinism(config.deterministic),
         _precision(config.mixed_precision),
@@ -187,21 +191,28 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
         for player, optimizer in model.optimizers.items()
     }
     # A new run ignores existing checkpoints, because the chief is about to delete them.
-    done = checkpoints.restore(model) if resume else 0
+    done = checkpoints.restore(model, say) if resume else 0
+    if resume:
+        _check_progress(run, done, say)
     if done > config.epochs:
         raise ValueError(
             f"The run in '{run.path}' is trained for {done} epochs already. "
             f"Received: --epochs={config.epochs}."
         )
-    if done:
-        say(f"Resuming after epoch {done} of {config.epochs}.")
+    if resume:
+        say(
+            f"Resuming after epoch {done} of {config.epochs}."
+            if done
+            else f"No epoch of the run in '{run.path}' has ended: training starts at epoch 1."
+        )
     if chief:
         run.write_config(config)
         run.truncate_metrics(done)
     steps = data.steps_per_epoch(config.batch_size)
     training_time = callbacks.TrainingTime()
+    averaged_state = callbacks.FitAveragedState(_batches_for_state(data, config.batch_size, model))
     start = time.monotonic()
-    try:
+    with _curves_of_a_stopped_run(model, run, chief):
         model.fit(
             _training_batches(data, config.batch_size, strategy, done, model),
             initial_epoch=done,
@@ -210,6 +221,7 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
             validation_data=data.batches("validation", config.batch_size),
             callbacks=[
                 training_time,
+                averaged_state,
                 callbacks.LearningRateDecay(config.learning_rate_decay, rates),
                 # A row of metrics.csv is written before the checkpoint of its epoch.
                 *(_reports(config, run, model, data, keep_best) if chief else []),
@@ -218,9 +230,6 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
             ],
             verbose=0,
         )
-    finally:
-        if chief:
-            draw_curves(model, run)
     seconds = time.monotonic() - start
     trained = (config.epochs - done) * steps * config.batch_size
     results = {
@@ -232,8 +241,11 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
         "seconds": round(seconds, 2),
         "images_per_second": round(trained / training_time.seconds, 1) if trained else None,
     }
+    if model.keeps_averages:  # A run that was resumed after its last epoch has no state.
+        model.fit_averaged_state(averaged_state.batches)
     if chief:
         run.save_model(model)  # Before anything that may fail.
+        draw_curves(model, run)
     with model.best_weights():
         model.fit_prior(data)
         results["test"] = evaluate(model, data, config.batch_size)
@@ -249,12 +261,44 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
     return results
 
 
+def _check_progress(run: Run, done: int, say: Callable[[str], None]) -> None:
+    """Checks, before anything is written, that no finished epoch would be lost without a word.
+
+    A killed process loses at most the epoch whose checkpoint it had not written.
+    """
+    rows = run.check_metrics()
+    if 0 < done < rows - 1:
+        say(
+            f"'{run.metrics_path}' has {rows} epochs, and the newest whole checkpoint is of epoch "
+            f"{done}: the later epochs are trained again."
+        )
+    if done == 0 and (rows > 1 or run.model_path.exists()):
+        raise ValueError(
+            f"The run in '{run.path}' has finished {max(rows, 1)} epochs, but there is no whole "
+            f"checkpoint in '{run.checkpoints_dir}'. Nothing was changed. Restore the checkpoints "
+            "from a copy, or start again with --overwrite."
+        )
+
+
+@contextlib.contextmanager
+def _curves_of_a_stopped_run(model, run, chief):
+    """A context that draws the learning curves if the training stops with an error."""
+    try:
+        yield
+    except BaseException:
+        if chief:
+            # The error that stopped the training is the one to report.
+            with contextlib.suppress(OSError, ValueError):
+                draw_curves(model, run)
+        raise
+
+
 def _reports(config, run, model, data, keep_best):
     """The callbacks that write metrics and pictures after each epoch."""
     reports = [
         *keep_best,
-        keras.callbacks.CSVLogger(run.metrics_path, append=True),
-        keras.callbacks.TensorBoard(run.tensorboard_dir, write_graph=False),
+        callbacks.MetricsRows(run.metrics_path, append=True),
+        callbacks.EventFiles(run.tensorboard_dir, write_graph=False),
     ]
     fits_prior = type(model).fit_prior is not GenerativeModel.fit_prior
     if "sample" in model.abilities() and not fits_prior:
@@ -284,6 +328,14 @@ def _training_batches(data, batch_size, strategy, first_epoch, model):
     )
 
 
+def _batches_for_state(data, batch_size, model):
+    """The batches from which the state of layers is computed for averaged weights."""
+    options = {"shuffle": True, "drop_remainder": True, "semi_supervised": model.semi_supervised}
+    # The same batches in every epoch. The error of a mean over 100 batches is below that of the
+    # moving averages, which extend over about 20.
+    return data.batches("train", batch_size, **options).take(100)
+
+
 def _likelihood(model, data, num_samples=100):
     x, y = data.arrays("test", limit=1000)
     y = None if model.condition_is_optional else y
@@ -311,7 +363,7 @@ def _summary(run, results):
     if results.get("likelihood"):
         yield f"  {_describe_likelihood(results['likelihood'])}"
     yield f"  files in {run.path}:"
-    for path in sorted(run.path.iterdir()):
+    for path in sorted(path for path in run.path.iterdir() if not is_temporary(path)):
         yield f"    {path.name}{'/' if path.is_dir() else ''}"
 
 
