@@ -123,7 +123,7 @@ def export(
 
 
 def check_place(path: str | os.PathLike, overwrite: bool = False) -> None:
-    """Checks that `export` may write to `path`, without a model. Leaves nothing.
+    """Checks that `export` may write to `path`. Needs no model, and leaves no file.
 
     Args:
         path: The folder of the export.
