@@ -162,7 +162,8 @@ def _chosen(model, signatures, format):
             f"Received: {signatures!r}."
         )
     random = _RANDOM if format != "saved_model" else ()
-    available = [name for name in model.abilities() if name not in random]
+    exportable = _ABILITIES.keys() - random
+    available = [name for name in model.abilities() if name in exportable]
     names = available if signatures is None else list(dict.fromkeys(signatures))
     if chosen := [name for name in names if name in random]:
         raise ValueError(

@@ -173,7 +173,7 @@ def _draw(evaluation, folder, seed):
             return
     shutil.rmtree(folder, ignore_errors=True)
     model, data = evaluation.model, evaluation.data
-    training.draw(model, data, Run(folder), seed)
+    training.draw_pictures(model, data, Run(folder), seed)
     if "sample" in model.abilities():
         samples = Evaluation.of_model(model, data, num_samples=10, seed=seed)
         samples.draw_neighbours(folder / "neighbours.png")

@@ -47,7 +47,8 @@ def test_a_folder_in_use_is_refused(run):
 
 
 def test_overwriting_removes_only_the_old_run(run):
-    for path in (run.checkpoints_dir, run.samples_dir, run.tensorboard_dir, run.saved_model_dir):
+    pictures = (run.samples_dir, run.reconstructions_dir)
+    for path in (run.checkpoints_dir, *pictures, run.tensorboard_dir, run.saved_model_dir):
         path.mkdir()
         (path / "old").write_text("")
     ours = (

@@ -136,8 +136,8 @@ def test_compared_presets_train_on_svhn_from_its_original_files(tmp_path, make_s
 
 
 def drawn(model, data, folder, name):
-    """The picture `name` from `training.draw`, or `None`."""
-    training.draw(model, data, Run(folder), seed=0)
+    """The picture `name` from `training.draw_pictures`, or `None`."""
+    training.draw_pictures(model, data, Run(folder), seed=0)
     path = folder / f"{name}.png"
     return np.asarray(Image.open(path).convert("RGB"), int) if path.exists() else None
 
@@ -169,6 +169,48 @@ def swiss_roll(part, n=10):
         for t in shares
         for angle in [4 * math.pi * math.sqrt(t)]
     ]
+
+
+@pytest.mark.parametrize(
+    ("build", "folder"),
+    [
+        (zoo.models.vae, "samples"),
+        (zoo.models.rae, "reconstructions"),  # Its prior is fitted after training.
+        (zoo.models.autoencoder, "reconstructions"),
+        (zoo.models.gan, "samples"),
+    ],
+)
+def test_each_epoch_shows_what_the_model_can_do(tmp_path, build, folder):
+    sizes = {"latent_dim": 2}
+    sizes |= {} if build is zoo.models.gan else {"hidden": (8,)}
+    model, data, run = build((8, 8, 1), **sizes), datasets.load("digits"), Run(tmp_path)
+    (callback,) = training.gallery.epoch_pictures(model, data, run, seed=0)
+    callback.set_model(model)
+    callback.on_epoch_end(0)
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+    picture = np.asarray(Image.open(tmp_path / folder / "epoch-0001.png").convert("RGB"), int)
+    if folder == "reconstructions":
+        x, _ = data.arrays("validation", limit=30)
+        assert shows(tile(picture, 0, 3), x[3]) and shows(
+            tile(picture, 1, 3), model.reconstruct(x)[3]
+        )
+
+
+def test_a_run_of_an_rae_shows_reconstructions_each_epoch_and_samples_at_the_end(tmp_path):
+    config = presets.get("rae_digits")
+    given = ["epochs=2", "hidden=8", "prior_components=2", "jit_compile=false", "batch_size=250"]
+    presets.override(config, given)
+    run = Run(tmp_path / "rae")
+    training.train(config, run, progress=False, say=lambda line: None)
+    names = sorted(path.name for path in run.reconstructions_dir.iterdir())
+    assert names == ["epoch-0001.png", "epoch-0002.png"]
+    assert (run.path / "samples.png").exists() and not run.samples_dir.exists()
+
+
+def test_a_model_without_encoder_and_prior_has_no_picture_of_an_epoch(tmp_path):
+    data = datasets.load("digits", seen_quadrants=2)
+    model = zoo.models.predictor((8, 8, 1), hidden=(8,))
+    assert training.gallery.epoch_pictures(model, data, Run(tmp_path), seed=0) == []
 
 
 @pytest.mark.parametrize(

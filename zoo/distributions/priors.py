@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -30,9 +31,9 @@ class Prior(Part):
     """
 
     def __call__(self, y: tf.Tensor | None = None, training: bool = False) -> tfd.Distribution:
-        if "training" in inspect.signature(self.call).parameters:
-            return self.call(y, training=training)
-        return self.call(y)
+        call: Callable[..., tfd.Distribution] = self.call
+        takes_training = "training" in inspect.signature(call).parameters
+        return call(y, training=training) if takes_training else call(y)
 
     def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         raise NotImplementedError
@@ -55,6 +56,13 @@ class Prior(Part):
         """Whether the prior has trainable weights."""
         return bool(self.trainable_variables)
 
+    def walks(self, n: int = 10) -> tf.Tensor:
+        """Paths along the parts of the prior, `n` points on each: `[K, n, D]`.
+
+        K is the number of parts; 0, unless a prior defines its parts.
+        """
+        return tf.zeros([0, n, *(self.event_shape or (0,))])
+
     def bind(self, posterior: Conditional) -> None:
         """Receives q(z | x), for priors that depend on it. Models call `bind` when they are built."""
 
@@ -67,7 +75,7 @@ class StandardNormal(Prior):
         >>> zoo.StandardNormal(2)().log_prob([0.0, 0.0])  # -log(2 pi)
     """
 
-    def __init__(self, dim: int, **kwargs):
+    def __init__(self, dim: int, **kwargs: Any):
         super().__init__(**kwargs)
         check_counts(dim=dim)
         self.dim = dim
@@ -80,7 +88,7 @@ class StandardNormal(Prior):
 class IsotropicNormal(Prior):
     """N(0, scale^2 I) in `dim` dimensions."""
 
-    def __init__(self, dim: int, scale: float = 1.0, **kwargs):
+    def __init__(self, dim: int, scale: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         check_counts(dim=dim)
         self.dim = dim
@@ -99,7 +107,7 @@ class Uniform(Prior):
 
     has_density = False
 
-    def __init__(self, dim: int, low: float = -1.0, high: float = 1.0, **kwargs):
+    def __init__(self, dim: int, low: float = -1.0, high: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         check_counts(dim=dim)
         self.dim = dim
@@ -136,7 +144,7 @@ class UniformOnSphere(Prior):
 
     has_density = False
 
-    def __init__(self, dim: int, radius: float | None = None, **kwargs):
+    def __init__(self, dim: int, radius: float | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         check_counts(dim=dim)
         if dim < 2:
@@ -228,7 +236,7 @@ class ConditionalPrior(Prior):
         network: keras.Model,
         family: Family,
         baseline: Completion | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         networks.check_built(network, "The network of a ConditionalPrior")

@@ -3,7 +3,7 @@
 Makhzani et al., "Adversarial Autoencoders", 2016, section 6. https://arxiv.org/abs/1511.05644
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -37,7 +37,7 @@ class SoftmaxAndStyle(Family):
         array([[0.5, 0.5, 7. ]], dtype=float32)
     """
 
-    def __init__(self, categories: int, **kwargs):
+    def __init__(self, categories: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.categories = categories
 
@@ -66,7 +66,7 @@ class CategoryAndStyle(Prior):
 
     has_density = False  # The categories are discrete.
 
-    def __init__(self, categories: int, style: Prior, **kwargs):
+    def __init__(self, categories: int, style: Prior, **kwargs: Any):
         super().__init__(**kwargs)
         if categories < 2:
             raise ValueError(f"`categories` must be at least 2. Received: categories={categories}.")
@@ -151,7 +151,7 @@ class ClusteringAAE(AAE):
         discriminator: keras.Model,
         category_discriminator: keras.Model,
         adversarial_loss: AdversarialLoss | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(posterior, likelihood, prior, discriminator, adversarial_loss, **kwargs)
         family = getattr(posterior, "family", None)
@@ -164,13 +164,12 @@ class ClusteringAAE(AAE):
             )
         self.category_discriminator = category_discriminator
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return super().players() | {"category_discriminator": [self.category_discriminator]}
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         own = super().interfaces()
-        (latents,) = own["prior"].returns
-        style = None if latents is None else (latents[0] - self.num_classes,)
+        style = self.prior.style().event_shape
         return own | {
             # The objectives pass no condition to the parts.
             "posterior": own["posterior"]._replace(conditional=False),
@@ -184,7 +183,9 @@ class ClusteringAAE(AAE):
         """K."""
         return self.prior.categories
 
-    def regularization_objective(self, x, y, seed, training):
+    def regularization_objective(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> Iterator[tuple[dict, dict]]:
         code_seed, prior_seed, *loss_seeds = tfp.random.split_seed(seed, 6)
         loss = self.adversarial_loss
         code = self.posterior(x, training=training).sample(seed=code_seed)
@@ -218,8 +219,8 @@ class ClusteringAAE(AAE):
 
     # Inference ---------------------------------------------------------------------------------
 
-    def abilities(self):
-        return (*super().abilities(), "classify")
+    def abilities(self) -> tuple[str, ...]:
+        return (*super().abilities(), "classify", "category_images")
 
     def classify(self, x: Array) -> tf.Tensor:
         """q(y | x), probabilities `[B, K]`, for images `x[B, H, W, C]` in [0, 1]."""
@@ -228,16 +229,16 @@ class ClusteringAAE(AAE):
     def _codes(self, x):
         return self.posterior(self._images(x)).mean()
 
-    def encode(self, x, y=None):
+    def encode(self, x: Array, y: Any = None) -> tf.Tensor:
         """q(y | x), then z: `[B, K + D]`, for images `x[B, H, W, C]` in [0, 1]. `y` is ignored."""
         return self._codes(x)
 
-    def sample_latents(self, n, y=None, seed=None):
+    def sample_latents(self, n: int, y: Any = None, seed: Any = None) -> tf.Tensor:
         """`n` draws of p(y) p(z), `[n, K + D]`. If `y` is at least 0, the category is `y`."""
         y = tf.fill([n], -1) if y is None else self._categories(n, y)
         return self.prior.component(y).sample(seed=as_seed(seed))
 
-    def decode(self, z, y=None):
+    def decode(self, z: Array, y: Any = None) -> tf.Tensor:
         """The images `[B, H, W, C]` of `z[B, K + D]`. If `y` is at least 0, the category is `y`."""
         z = self._latents(z)
         if y is not None:

@@ -5,6 +5,7 @@ https://arxiv.org/abs/1903.12436
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow as tf
 from zoo import draws, networks
 from zoo.config import choices, extends, look_up
 from zoo.contract import check_non_negative
+from zoo.datasets import ImageData
 from zoo.distributions import Conditional, FittedMixture, Prior
 from zoo.models.autoencoder import Autoencoder, autoencoder
 
@@ -81,7 +83,7 @@ class RAE(Autoencoder):
         beta: float = 1e-4,
         lambda_: float = 1e-7,
         regularizer: str = "l2",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(encoder, likelihood, **kwargs)
         check_non_negative(beta=beta, lambda_=lambda_)
@@ -91,7 +93,7 @@ class RAE(Autoencoder):
         self.lambda_ = lambda_
         self.regularizer = regularizer
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         z = self.encoder(x, training=training)
         distortion = -self.likelihood(z, y, training=training).log_prob(x)
         code_norm = tf.reduce_sum(tf.square(z), -1) / 2
@@ -114,7 +116,10 @@ class RAE(Autoencoder):
         projection = tape.gradient(output, z, output_gradients=direction)
         return tf.reduce_sum(tf.square(projection), -1)
 
-    def fit_prior(self, data) -> None:
+    def abilities(self) -> tuple[str, ...]:
+        return (*super().abilities(), "fit_prior")
+
+    def fit_prior(self, data: ImageData) -> None:
         """Fits the prior to the codes of the training images of an `ImageData`."""
         batches = data.batches("train", 500)
         images = (batch[0] if isinstance(batch, tuple) else batch for batch in batches)
@@ -137,7 +142,7 @@ def rae(
     beta: float = 1e-4,
     lambda_: float = 1e-7,
     prior_components: int = 10,
-    **options,
+    **options: Any,
 ) -> RAE:
     """A `RAE`. It has the options of `autoencoder`, and:
 

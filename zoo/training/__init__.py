@@ -6,7 +6,7 @@ model.
 
 from zoo.training import callbacks, strategies
 from zoo.training.checks import check, check_data, check_model, check_unchanged
-from zoo.training.gallery import draw, draw_curves
+from zoo.training.gallery import draw_curves, draw_pictures
 from zoo.training.run import Run, load_data, load_model, open_model, read_config
 from zoo.training.strategies import WorkerLostError
 from zoo.training.train import evaluate, train
@@ -19,8 +19,8 @@ __all__ = [
     "check_data",
     "check_model",
     "check_unchanged",
-    "draw",
     "draw_curves",
+    "draw_pictures",
     "evaluate",
     "load_data",
     "load_model",

@@ -293,7 +293,24 @@ class EventFiles(keras.callbacks.TensorBoard):
             super().on_train_end(logs)
 
 
-class SampleGrids(keras.callbacks.Callback):
+class _EpochGrids(keras.callbacks.Callback):
+    """Writes a picture after each epoch: `folder/epoch-0001.png` and so on."""
+
+    def __init__(self, folder: pathlib.Path):
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+
+    def write(self, path: pathlib.Path) -> None:
+        """Writes the picture of the model."""
+        raise NotImplementedError
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.model.best_weights():
+            self.write(self.folder / f"epoch-{epoch + 1:04}.png")
+
+
+class SampleGrids(_EpochGrids):
     """Decodes the same latents after each epoch into `folder/epoch-0001.png` and so on.
 
     Args:
@@ -305,15 +322,28 @@ class SampleGrids(keras.callbacks.Callback):
     def __init__(
         self, folder: pathlib.Path, latents: npt.ArrayLike, y: npt.ArrayLike | None = None
     ):
-        super().__init__()
-        self.folder = pathlib.Path(folder)
+        super().__init__(folder)
         self.latents, self.y = latents, y
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self.model.best_weights():
-            path = self.folder / f"epoch-{epoch + 1:04}.png"
-            pictures.samples(self.model, self.latents, path, y=self.y)
+    def write(self, path: pathlib.Path) -> None:
+        pictures.samples(self.model, self.latents, path, y=self.y)
+
+
+class ReconstructionGrids(_EpochGrids):
+    """Reconstructs the same images after each epoch into `folder/epoch-0001.png` and so on.
+
+    Args:
+        folder: The folder of the pictures.
+        x: Images `[N, H, W, C]` in [0, 1].
+        y: A condition for each image, `[N, ...]`, if the encoder takes one.
+    """
+
+    def __init__(self, folder: pathlib.Path, x: npt.ArrayLike, y: npt.ArrayLike | None = None):
+        super().__init__(folder)
+        self.x, self.y = x, y
+
+    def write(self, path: pathlib.Path) -> None:
+        pictures.reconstructions(self.model, self.x, path, self.y)
 
 
 class KeepBest(keras.callbacks.Callback):

@@ -1,27 +1,29 @@
-"""The pictures of a run. The abilities of the model determine which pictures are drawn."""
+"""The pictures of a run. `GenerativeModel.abilities` determines which pictures are drawn."""
 
+import keras
 import numpy as np
 
 from zoo import conditions, pictures
 from zoo.datasets import ImageData
 from zoo.model import GenerativeModel
+from zoo.training import callbacks
 from zoo.training.run import Run
 
 _MOST_ATTRIBUTES = 40  # columns of attributes.png
 
 
-def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
+def draw_pictures(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
     """Draws every picture that the model's abilities allow into the run's folder.
 
     | picture | needs |
     |---|---|
-    | samples.png, interpolations.png | a prior |
-    | prior_walks.png | a prior with `walks`, paths along its own axes |
+    | samples.png, interpolations.png | the ability `sample` |
+    | prior_walks.png | `sample`, and a prior with parts: `Prior.walks` |
     | completions.png | a condition and no latents |
-    | reconstructions.png, interpolations_images.png | an encoder |
-    | latents.png | an encoder and at least two latent dimensions |
-    | categories.png | `category_images`, an image for each category |
-    | attributes.png | `attribute_vectors`, and labels or attributes |
+    | reconstructions.png, interpolations_images.png | the ability `encode` |
+    | latents.png | `encode`, and at least two latent dimensions |
+    | categories.png | the ability `category_images` |
+    | attributes.png | the ability `attribute_vectors`, and labels or attributes |
 
     The model has the moving averages of its weights if the optimizers keep them.
 
@@ -38,7 +40,7 @@ def draw(model: GenerativeModel, data: ImageData, run: Run, seed: int) -> None:
             y = conditions.in_turn(model, data, 10)
             latents = np.zeros([10, 0])
             pictures.samples(model, latents, run.path / "completions.png", columns=1, y=y)
-        if model.can_encode:
+        if "encode" in model.abilities():
             _draw_codes(model, data, run.path, seed)
 
 
@@ -51,6 +53,32 @@ def draw_curves(model: GenerativeModel, run: Run) -> None:
         pictures.learning_curves(history, run.path / "learning_curves.png", epochs, units)
 
 
+def epoch_pictures(
+    model: GenerativeModel, data: ImageData, run: Run, seed: int
+) -> list[keras.callbacks.Callback]:
+    """The callbacks that draw a picture after each epoch.
+
+    The picture shows samples of a model that can sample during training. A model with the ability
+    `fit_prior` can sample only after training. Like a model without a prior, it shows
+    reconstructions of validation images.
+
+    Args:
+        model: A compiled model.
+        data: Its data set.
+        run: The run; only its folder is used.
+        seed: Seed of the latents.
+    """
+    abilities = model.abilities()
+    if "sample" in abilities and "fit_prior" not in abilities:
+        y = conditions.in_turn(model, data, 60, 10, "validation")
+        latents = model.sample_latents(64 if y is None else 60, y, seed)
+        return [callbacks.SampleGrids(run.samples_dir, latents, y)]
+    if "encode" in abilities:
+        x, y = _images_and_conditions(model, data, "validation", 30)
+        return [callbacks.ReconstructionGrids(run.reconstructions_dir, x, y)]
+    return []
+
+
 def _draw_samples(model, data, folder, seed):
     y = conditions.in_turn(model, data, 100, 10)
     pictures.samples(model, model.sample_latents(100, y, seed), folder / "samples.png", y=y)
@@ -58,18 +86,17 @@ def _draw_samples(model, data, folder, seed):
     both_ends = None if y is None else y.repeat(2, 0)
     ends = np.split(model.sample_latents(8, both_ends, seed + 1), 4)
     pictures.interpolations(ends, model, folder / "interpolations.png", y=y)
-    if hasattr(model.prior, "walks"):
-        latents = np.reshape(model.prior.walks(10), [-1, model.latent_dim])
+    walks = np.asarray(model.prior.walks(10))
+    if len(walks):
+        latents = walks.reshape(-1, model.latent_dim)
         y = conditions.in_turn(model, data, 1)
         y = None if y is None else y.repeat(len(latents), 0)
         pictures.samples(model, latents, folder / "prior_walks.png", 10, y)
 
 
 def _draw_codes(model, data, folder, seed):
-    x, labels = data.arrays("test", limit=2000)
-    # Latents that include a label include the encoder's prediction, so no condition is passed.
-    takes_condition = model.condition is not None and not model.condition_in_latents
-    y = labels if takes_condition else None
+    x, y = _images_and_conditions(model, data, "test", 2000)
+    _, labels = data.arrays("test", limit=2000)
 
     def condition(rows):
         return None if y is None else y[rows]
@@ -81,12 +108,12 @@ def _draw_codes(model, data, folder, seed):
     path = folder / "interpolations_images.png"
     pictures.interpolations(pairs, model, path, y=condition(list(starts)))
     parts = np.array_split(np.arange(len(x)), min(4, len(x)))
-    if hasattr(model, "category_images"):
+    if "category_images" in model.abilities():
         category = np.argmax(np.concatenate([model.classify(x[rows]) for rows in parts]), -1)
         images = model.category_images()
         members = [x[category == k] for k in range(len(images))]
         pictures.categories(images, members, folder / "categories.png")
-    if hasattr(model, "attribute_vectors") and model.condition is None:
+    if "attribute_vectors" in model.abilities():
         _draw_attributes(model, data, x[:10], folder / "attributes.png")
     if model.latent_dim > 1 and len(x) > 1:
         prior = None
@@ -99,6 +126,14 @@ def _draw_codes(model, data, folder, seed):
             label_names=data.label_names,
             prior_samples=prior,
         )
+
+
+def _images_and_conditions(model, data, split, limit):
+    """Images of a split, and their conditions if the encoder takes them."""
+    x, y = data.arrays(split, limit=limit)
+    # Latents that include a label include the encoder's prediction, so no condition is passed.
+    takes_condition = model.condition is not None and not model.condition_in_latents
+    return x, y if takes_condition else None
 
 
 def _draw_attributes(model, data, x, path):

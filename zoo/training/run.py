@@ -37,6 +37,7 @@ class Run:
         tensorboard/         the same numbers as event files
         checkpoints/         checkpoints to resume from
         samples/             the same latents, decoded after each epoch
+        reconstructions/     the same images, reconstructed after each epoch, if there are no samples
         *.png                learning curves, samples, reconstructions, interpolations, latents
         model.keras          the final model
         best.keras, .json    the best model of those evaluated during training, and its result
@@ -56,6 +57,7 @@ class Run:
         self.tensorboard_dir = self.path / "tensorboard"
         self.checkpoints_dir = self.path / "checkpoints"
         self.samples_dir = self.path / "samples"
+        self.reconstructions_dir = self.path / "reconstructions"
         self.model_path = self.path / "model.keras"
         self.best_path = self.path / "best.keras"
         self.best_result_path = self.path / "best.json"
@@ -105,7 +107,8 @@ class Run:
             BlockingIOError: If another process trains in the folder.
         """
         with lock(self.path):
-            remove_leftovers(self.path, self.samples_dir, self.features_dir)
+            folders = (self.samples_dir, self.reconstructions_dir, self.features_dir)
+            remove_leftovers(self.path, *folders)
             yield
 
     def begin(self, config: ConfigDict) -> None:
@@ -115,6 +118,7 @@ class Run:
             self.tensorboard_dir,
             self.checkpoints_dir,
             self.samples_dir,
+            self.reconstructions_dir,
             self.saved_model_dir,
         ):
             # An old checkpoint that stays would be taken for one of the new run.

@@ -11,13 +11,13 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from zoo import conditions, datasets, evaluation, metrics, models, presets
+from zoo import datasets, evaluation, metrics, models, presets
 from zoo.datasets import ImageData
 from zoo.files import is_temporary, write_json
 from zoo.model import GenerativeModel
 from zoo.training import callbacks, strategies
 from zoo.training.checks import check, check_data, check_model, check_unchanged, extractor_of
-from zoo.training.gallery import draw, draw_curves
+from zoo.training.gallery import draw_curves, draw_pictures, epoch_pictures
 from zoo.training.run import Run, load_data, open_model
 from zoo.versions import versions
 
@@ -255,7 +255,7 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
         results["versions"] = versions()
         run.save_model(model)
         write_json(run.results_path, results)
-        draw(model, data, run, config.seed)
+        draw_pictures(model, data, run, config.seed)
         for line in _summary(run, results):
             say(line)
     return results
@@ -295,17 +295,12 @@ def _curves_of_a_stopped_run(model, run, chief):
 
 def _reports(config, run, model, data, keep_best):
     """The callbacks that write metrics and pictures after each epoch."""
-    reports = [
+    return [
         *keep_best,
         callbacks.MetricsRows(run.metrics_path, append=True),
         callbacks.EventFiles(run.tensorboard_dir, write_graph=False),
+        *epoch_pictures(model, data, run, config.seed),
     ]
-    fits_prior = type(model).fit_prior is not GenerativeModel.fit_prior
-    if "sample" in model.abilities() and not fits_prior:
-        y = conditions.in_turn(model, data, 60, 10, "validation")
-        latents = model.sample_latents(64 if y is None else 60, y, config.seed)
-        reports.append(callbacks.SampleGrids(run.samples_dir, latents, y))
-    return reports
 
 
 def _progress(steps, say):
