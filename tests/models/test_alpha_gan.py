@@ -13,6 +13,7 @@ from zoo.adversarial import LogRatio, Minimax, NonSaturating
 from zoo.distributions import by_name
 from zoo.keras_internals import layers_in
 from zoo.models.alpha_gan import alpha_gan, code_discriminator
+from zoo.penalties import R1, GradientPenalty
 
 SHAPE, BATCH, LATENTS, LAMBDA = (8, 8, 1), 7, 3, 0.3
 PLAYERS = ["encoder", "generator", "discriminator", "code_discriminator"]
@@ -103,6 +104,39 @@ def test_each_turn_descends_its_gradient_and_updates_no_other_player(
                 assert values[player] == pytest.approx(float(expected[player]), rel=1e-4)
             else:
                 assert not any(c.any() for c in change[player])
+
+
+@pytest.mark.parametrize(
+    ("penalty", "slope"),  # Its derivative by the norm n of a linear discriminator's kernel
+    [(GradientPenalty(5.0, 0.3), lambda n: 10 * (n - 0.3)), (R1(5.0), lambda n: 5 * n)],
+    ids=["gp", "r1"],
+)
+def test_a_penalty_reaches_only_the_two_discriminators(
+    known, digits, penalty, slope, weight_changes
+):
+    linear = [keras.layers.Flatten(), keras.layers.Dense(1)]
+    parts = {
+        "discriminator": keras.Sequential([keras.Input(SHAPE), *linear]),
+        "code_discriminator": keras.Sequential([keras.Input((LATENTS,)), keras.layers.Dense(1)]),
+    }
+    plain = small(known, **parts)
+    weights = plain.get_weights()
+    kernels = {name: part.get_weights()[0] for name, part in parts.items()}
+    own = {n: getattr(plain, n) for n in ("posterior", "generator", "prior")}
+    penalised = small(known, **parts, **own, penalty=penalty)
+    changes = []
+    for model in (plain, penalised):
+        model.set_weights(weights)
+        step = tf.constant(digits[:BATCH])
+        changes.append(weight_changes(model, lambda model=model, x=step: model.train_step((x,))))
+    assert set(penalised.terms) - set(plain.terms) == {"penalty", "code_penalty"}
+    for player in ("encoder", "generator"):
+        for a, b in zip(*(change[player] for change in changes), strict=True):
+            np.testing.assert_array_equal(a, b)
+    for player, kernel in kernels.items():
+        norm = np.linalg.norm(kernel)
+        by_penalty = changes[1][player][0] - changes[0][player][0]
+        np.testing.assert_allclose(by_penalty, -slope(norm) * kernel / norm, rtol=1e-3, atol=1e-4)
 
 
 def test_a_training_step_runs_the_turns_in_order(known, digits, single_turns):

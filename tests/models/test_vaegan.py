@@ -9,6 +9,7 @@ import zoo
 from zoo.adversarial import Minimax, NonSaturating
 from zoo.distributions import by_name
 from zoo.models.vaegan import attribute_vectors, vaegan
+from zoo.penalties import R1, GradientPenalty, Penalty
 
 SHAPE, BATCH, LATENTS = (8, 8, 1), 6, 3
 PLAYERS = ["encoder", "generator", "discriminator"]
@@ -95,6 +96,72 @@ def test_beta_scales_the_rate_only_for_the_encoder(
     change = weight_changes(model, lambda: model.train_step((x,)))
     for player in PLAYERS:
         assert_descends(change[player], expected[player])
+
+
+def linear_discriminator():
+    """Its features are the pixels."""
+    images = keras.Input(SHAPE)
+    pixels = keras.layers.Flatten()(images)
+    return keras.Model(images, (pixels, keras.layers.Dense(1)(pixels)))
+
+
+@pytest.mark.parametrize(
+    ("penalty", "value", "slope"),  # The norm n of the kernel, and the penalty's derivative by n
+    [
+        (GradientPenalty(5.0, 0.3), lambda n: 5 * (n - 0.3) ** 2, lambda n: 10 * (n - 0.3)),
+        (R1(5.0), lambda n: 2.5 * n**2, lambda n: 5 * n),
+    ],
+    ids=["gp", "r1"],
+)
+def test_a_penalty_reaches_only_the_discriminator(
+    known, digits, penalty, value, slope, weight_changes
+):
+    parts = [*networks()[:2], linear_discriminator()]
+    weights = [part.get_weights() for part in parts]
+    kernel = weights[2][0]
+    x, changes = tf.constant(digits[:BATCH]), []
+    for chosen in (None, penalty):
+        for part, values in zip(parts, weights, strict=True):
+            part.set_weights(values)
+        model = model_of(known, *parts, penalty=chosen)
+        assert ("penalty" in model.terms) == (chosen is not None)
+        changes.append(weight_changes(model, lambda model=model: model.train_step((x,))))
+    plain, penalised = changes
+    assert same(plain["encoder"], penalised["encoder"])
+    assert same(plain["generator"], penalised["generator"])
+    norm = np.linalg.norm(kernel)
+    by_penalty = penalised["discriminator"][0] - plain["discriminator"][0]
+    np.testing.assert_allclose(by_penalty, -slope(norm) * kernel / norm, rtol=1e-3, atol=1e-4)
+    parts[2].set_weights(weights[2])
+    _, terms = model.objective(x, None, tf.constant([1, 2]), training=True)
+    np.testing.assert_allclose(terms["penalty"], np.full(BATCH, value(norm)), rtol=1e-4)
+
+
+def test_the_fake_images_of_the_penalty_are_samples(known, digits):
+    received = []
+
+    class Recorder(Penalty):
+        def __call__(self, discriminator, real, fake, seed):
+            received.extend([real, fake])
+            return discriminator(real), tf.zeros(len(real))
+
+    model = model_of(known, *networks(), penalty=Recorder())
+    x = tf.constant(digits[:BATCH])
+    model.objective(x, None, tf.constant([1, 2]), training=True)
+    np.testing.assert_array_equal(received[0], x)
+    samples = model.generator(tf.constant(known.noise(BATCH, LATENTS)))
+    np.testing.assert_allclose(received[1], samples, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("option", ["gradient_penalty", "r1"])
+def test_a_penalty_needs_a_discriminator_without_batch_normalization(option):
+    with pytest.raises(ValueError, match=r"batch_norm=False\. Received: "):
+        vaegan(SHAPE, **TINY, **{option: 2.0})
+    model = vaegan(SHAPE, **TINY, **{option: 2.0}, batch_norm=False, loss="wasserstein")
+    again = zoo.VAEGAN.from_config(model.get_config())
+    for one in (model, again):
+        assert type(one.penalty) is {"gradient_penalty": GradientPenalty, "r1": R1}[option]
+        assert one.penalty.weight == 2.0
 
 
 @pytest.mark.parametrize("joint", [True, False])

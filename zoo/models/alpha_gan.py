@@ -20,6 +20,7 @@ from zoo.interfaces import LOGIT, Interface, context_shape, shape_of_images
 from zoo.keras_internals import layers_in
 from zoo.model import GenerativeModel, Round
 from zoo.models.vaegan import parts
+from zoo.penalties import Penalty
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -60,10 +61,14 @@ class AlphaGAN(GenerativeModel):
         adversarial_loss: An `AdversarialLoss` for both discriminators, whose `generator` is R;
             `LogRatio()`, as in the paper, if `None`.
         lambda_: Weight of the L1 distance, at least 0.
+        penalty: A `zoo.penalties.Penalty`, added to the losses of both discriminators, or `None`.
+            The fake images of the penalty are G(z). The penalties are reported as `penalty` and
+            `code_penalty`.
 
     Raises:
-        ValueError: If `lambda_` is out of range, if the prior has trainable weights, or if the code
-            discriminator has batch normalization.
+        ValueError: If `lambda_` is out of range, if the prior has trainable weights, if the code
+            discriminator has batch normalization, or if the penalty needs a discriminator without
+            batch normalization.
 
     Notes:
         Equations 16 and 17 of the first version on arXiv exchange prior and code in the loss of C,
@@ -72,15 +77,6 @@ class AlphaGAN(GenerativeModel):
         An implementation with the mean over pixels, or with images in [-1, 1], needs another lambda
         for the same objective: for the mean, lambda is larger by the number of values.
     """
-
-    terms: tuple[str, ...] = (
-        "reconstruction",
-        "real_logit",
-        "reconstruction_logit",
-        "sample_logit",
-        "prior_logit",
-        "code_logit",
-    )
 
     def __init__(
         self,
@@ -91,10 +87,13 @@ class AlphaGAN(GenerativeModel):
         code_discriminator: keras.Model,
         adversarial_loss: AdversarialLoss | None = None,
         lambda_: float = 1.0,
-        **kwargs,
+        penalty: Penalty | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_non_negative(lambda_=lambda_)
+        if penalty is not None:
+            penalty.check(discriminator)
         kind = keras.layers.BatchNormalization
         norms = [layer.name for layer in layers_in(code_discriminator) if isinstance(layer, kind)]
         if norms:
@@ -111,8 +110,15 @@ class AlphaGAN(GenerativeModel):
         self.code_discriminator = code_discriminator
         self.adversarial_loss = adversarial_loss or LogRatio()
         self.lambda_ = lambda_
+        self.penalty = penalty
 
-    def players(self):
+    @property
+    def terms(self):
+        images = ("real_logit", "reconstruction_logit", "sample_logit")
+        penalties = () if self.penalty is None else ("penalty", "code_penalty")
+        return ("reconstruction", *images, "prior_logit", "code_logit", *penalties)
+
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {
             "encoder": [self.posterior],
             "generator": [self.generator],
@@ -120,7 +126,7 @@ class AlphaGAN(GenerativeModel):
             "code_discriminator": [self.code_discriminator],
         }
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         latents = context_shape(self.generator)
         return super().interfaces() | {
             "generator": Interface((latents,), (shape_of_images(self),)),
@@ -128,7 +134,7 @@ class AlphaGAN(GenerativeModel):
             "code_discriminator": Interface((latents,), (LOGIT,)),
         }
 
-    def rounds(self):
+    def rounds(self) -> list[Round]:
         return [Round(self.encoder_objective), Round(self.adversarial_objective)]
 
     def encoder_objective(
@@ -149,6 +155,9 @@ class AlphaGAN(GenerativeModel):
         def discriminate(images):
             return networks.logits(self.discriminator, images, None, training)
 
+        def discriminate_codes(codes):
+            return networks.logits(self.code_discriminator, codes, None, training)
+
         code = tf.stop_gradient(self._encode(x, y, code_seed, training))
         z = self.prior.sample_for(x, y, first_seed)
         reconstruction, sample = self._generate(code, training), self._generate(z, training)
@@ -162,26 +171,37 @@ class AlphaGAN(GenerativeModel):
         reconstruction, sample = (
             tf.stop_gradient(self._generate(latents, training)) for latents in (code, z)
         )
-        real_logits = discriminate(x)
+        penalties = {}
+        if self.penalty is None:
+            real_logits, prior_logits = discriminate(x), discriminate_codes(z)
+        else:
+            seeds = tfp.random.split_seed(tf.random.experimental.stateless_fold_in(seed, 1), 2)
+            real_logits, image_penalty = self.penalty(discriminate, x, sample, seeds[0])
+            prior_logits, code_penalty = self.penalty(discriminate_codes, z, code, seeds[1])
+            penalties = {"penalty": image_penalty, "code_penalty": code_penalty}
         reconstruction_logits = discriminate(reconstruction)
         sample_logits = discriminate(sample)
-        prior_logits = networks.logits(self.code_discriminator, z, None, training)
-        code_logits = networks.logits(self.code_discriminator, code, None, training)
+        code_logits = discriminate_codes(code)
+        losses = {
+            "discriminator": loss.real(real_logits, label_seeds[0])
+            + loss.fake(reconstruction_logits, label_seeds[1])
+            + loss.fake(sample_logits, label_seeds[2]),
+            "code_discriminator": loss.real(prior_logits, label_seeds[3])
+            + loss.fake(code_logits, label_seeds[4]),
+        }
+        if penalties:
+            losses["discriminator"] += penalties["penalty"]
+            losses["code_discriminator"] += penalties["code_penalty"]
         yield (
-            {
-                "discriminator": loss.real(real_logits, label_seeds[0])
-                + loss.fake(reconstruction_logits, label_seeds[1])
-                + loss.fake(sample_logits, label_seeds[2]),
-                "code_discriminator": loss.real(prior_logits, label_seeds[3])
-                + loss.fake(code_logits, label_seeds[4]),
-            },
+            losses,
             {
                 "real_logit": real_logits,
                 "reconstruction_logit": reconstruction_logits,
                 "sample_logit": sample_logits,
                 "prior_logit": prior_logits,
                 "code_logit": code_logits,
-            },
+            }
+            | penalties,
         )
 
     def _encode(self, x, y, seed, training):
@@ -206,7 +226,7 @@ def code_discriminator(
         spectral_norm: Whether all layers have `zoo.networks.SpectralNormalization`.
     """
 
-    def dense(units, **kwargs):
+    def dense(units, **kwargs: Any):
         if not spectral_norm:
             return keras.layers.Dense(units, **kwargs)
         linear = keras.layers.Dense(units, use_bias=False, **kwargs)
@@ -241,7 +261,7 @@ def alpha_gan(
         image_shape: Height, width, channels.
         latent_dim: D of the latents.
         spectral_norm: Whether both discriminators have spectral normalization, which requires
-            `batch_norm=False`. The loss "wasserstein" requires it.
+            `batch_norm=False`.
         code_discriminator_hidden: Units of the code discriminator's hidden layers.
         lambda_: Weight of the L1 distance, summed over pixels.
         **options: The options of `zoo.models.vaegan`, except `condition`, `beta`, `gamma`, `margin`

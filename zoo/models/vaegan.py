@@ -34,6 +34,7 @@ from zoo.models.parts import (
     LEARNED_PRIOR_SIZES,
     posterior_and_prior,
 )
+from zoo.penalties import Penalty, penalty
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -119,11 +120,13 @@ class VAEGAN(GenerativeModel):
             reconstructions and samples as one batch; otherwise as three batches, as in DCGAN's
             code. With three batches, the distortion ignores differences of mean and scale between a
             batch of images and its reconstructions.
+        penalty: A `zoo.penalties.Penalty` with the samples as fake images, added to the
+            discriminator's loss and reported as `penalty`, or `None`.
 
     Raises:
-        ValueError: If gamma or beta is out of range, if the prior has trainable weights, or if the
-            posterior or the prior has no density. When called, if a network takes a condition and
-            none is passed.
+        ValueError: If gamma or beta is out of range, if the prior has trainable weights, if the
+            posterior or the prior has no density, or if the penalty needs a discriminator without
+            batch normalization. When called, if a network takes a condition and none is passed.
 
     Notes:
         Algorithm 1 prints the adversarial terms of discriminator and decoder with the opposite
@@ -166,10 +169,13 @@ class VAEGAN(GenerativeModel):
         equilibrium: Equilibrium | None = None,
         beta: float = 1.0,
         joint_batch: bool = True,
-        **kwargs,
+        penalty: Penalty | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_non_negative(gamma=gamma, beta=beta)
+        if penalty is not None:
+            penalty.check(discriminator)
         refuse_learned(prior, "a VAEGAN")
         for part in (posterior, prior):
             need_density(part, "a VAEGAN")
@@ -182,25 +188,27 @@ class VAEGAN(GenerativeModel):
         self.equilibrium = equilibrium
         self.beta = beta
         self.joint_batch = joint_batch
+        self.penalty = penalty
 
     @property
     def terms(self):
+        own = ("distortion", "rate", "real_logit", "reconstruction_logit", "sample_logit")
         costs = () if self.equilibrium is None else ("real_cost", "fake_cost")
-        return ("distortion", "rate", "real_logit", "reconstruction_logit", "sample_logit", *costs)
+        return (*own, *costs, *(() if self.penalty is None else ("penalty",)))
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {
             "encoder": [self.posterior],
             "generator": [self.generator],
             "discriminator": [self.discriminator],
         }
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         features_and_logit = (None,), LOGIT
         discriminator = Interface((shape_of_images(self),), features_and_logit, conditional=True)
         return super().interfaces() | {"discriminator": discriminator}
 
-    def rounds(self):
+    def rounds(self) -> list[Round]:
         if self.equilibrium is None:
             return [Round(self.objective)]
 
@@ -211,13 +219,14 @@ class VAEGAN(GenerativeModel):
         gates = {name: functools.partial(updates, i) for i, name in enumerate(players)}
         return [Round(self.objective, gates=gates)]
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         z_seed, prior_seed, *label_seeds = tfp.random.split_seed(seed, 5)
         q, p = self.posterior(x, y, training=training), self.prior(y)
         z = q.sample(seed=z_seed)
         latents = tf.concat([z, self.prior.sample_for(x, y, prior_seed)], 0)
         fake = networks.call(self.generator, latents, _repeated(y, 2), training)
-        features, logits = self._discriminate(x, tf.cast(fake, tf.float32), y, training)
+        fake = tf.cast(fake, tf.float32)
+        features, logits = self._discriminate(x, fake, y, training)
         target, feature, _ = features
         real, reconstruction, sample = (tf.cast(kind[:, 0], tf.float32) for kind in logits)
 
@@ -241,11 +250,24 @@ class VAEGAN(GenerativeModel):
             # The costs of the rule are those of -log D for every loss and its labels.
             fake_cost = (tf.nn.softplus(reconstruction) + tf.nn.softplus(sample)) / 2
             terms |= {"real_cost": tf.nn.softplus(-real), "fake_cost": fake_cost}
+        discriminator_loss = real_loss + fake_loss
+        if self.penalty is not None:
+            terms["penalty"] = self._penalty(x, tf.split(fake, 2)[1], y, seed, training)
+            discriminator_loss += terms["penalty"]
         return {
             "encoder": self.beta * rate + distortion,
             "generator": self.gamma * distortion + generator_loss,
-            "discriminator": real_loss + fake_loss,
+            "discriminator": discriminator_loss,
         }, terms
+
+    def _penalty(self, x, samples, y, seed, training):
+        def discriminate(images):
+            _, logits = networks.call(self.discriminator, images, y, training)
+            return tf.cast(logits[:, 0], tf.float32)
+
+        point_seed = tf.random.experimental.stateless_fold_in(seed, 1)
+        _, penalty = self.penalty(discriminate, x, tf.stop_gradient(samples), point_seed)
+        return penalty
 
     def _discriminate(self, x, fake, y, training):
         """Two triples, features and logits, each of images, reconstructions and samples."""
@@ -266,6 +288,11 @@ class VAEGAN(GenerativeModel):
             if spec is None and len(network.inputs) > 1:
                 spec = tf.TensorSpec(network.inputs[1].shape, network.inputs[1].dtype)
         return spec
+
+    def abilities(self) -> tuple[str, ...]:
+        # A condition, such as the attributes, is not in the latents.
+        own = ("attribute_vectors",) if self.condition is None else ()
+        return (*super().abilities(), *own)
 
     def attribute_vectors(self, x: Array, y: Array) -> np.ndarray:
         """The direction of each attribute in latent space, `[A, D]`.
@@ -351,6 +378,8 @@ def parts(
     loss: str = "minimax",
     real_label: float = 1.0,
     label_noise: float = 0.0,
+    gradient_penalty: float = 0.0,
+    r1: float = 0.0,
     condition: networks.Condition | None = None,
     features: bool = False,
     **options: Any,
@@ -362,7 +391,7 @@ def parts(
     Args:
         condition, features: As for `zoo.networks.discriminator`.
     """
-    check_bounded(loss, spectral_norm=spectral_norm)
+    check_bounded(loss, gradient_penalty, r1, spectral_norm)
 
     def generator(shape):
         return networks.generator(network, shape[0], image_shape, hidden[::-1], width, activation)
@@ -384,6 +413,7 @@ def parts(
             condition,
         ),
         "adversarial_loss": adversarial_loss(loss, real_label, label_noise),
+        "penalty": penalty(gradient_penalty, r1),
     }
 
 
@@ -422,10 +452,12 @@ def vaegan(
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
         dropout, batch_norm, spectral_norm: Options of the discriminator: see
             `zoo.networks.discriminator`. Spectral normalization needs `batch_norm=False`.
+        gradient_penalty, r1: Weight of the penalty of that name, 0 for none: see `zoo.penalties`.
+            Both need `batch_norm=False`.
         posterior, posterior_steps, posterior_hidden: See `zoo.distributions.by_name.posterior`.
         prior, prior_scale, prior_components: See `zoo.distributions.by_name.prior`.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`. The loss
-            "wasserstein" needs spectral normalization.
+            "wasserstein" needs a penalty or spectral normalization.
 
     Raises:
         ValueError: If a name is unknown, a number is out of range, or options do not fit together.
