@@ -69,13 +69,13 @@ class Minimax(AdversarialLoss):
         self.real_label = real_label
         self.label_noise = label_noise
 
-    def real(self, logits, seed=None):
+    def real(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
         return self._cross_entropy(logits, tf.fill(tf.shape(logits), self.real_label), seed)
 
-    def fake(self, logits, seed=None):
+    def fake(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
         return self._cross_entropy(logits, tf.zeros_like(logits), seed)
 
-    def generator(self, logits):
+    def generator(self, logits: tf.Tensor) -> tf.Tensor:
         return -tf.nn.softplus(logits)  # log(1 - D)
 
     def _cross_entropy(self, logits, targets, seed):
@@ -95,7 +95,7 @@ class NonSaturating(Minimax):
     classifies as fake. Arguments and errors are those of `Minimax`.
     """
 
-    def generator(self, logits):
+    def generator(self, logits: tf.Tensor) -> tf.Tensor:
         return tf.nn.softplus(-logits)
 
 
@@ -111,7 +111,7 @@ class LogRatio(Minimax):
     https://arxiv.org/abs/1706.04987
     """
 
-    def generator(self, logits):
+    def generator(self, logits: tf.Tensor) -> tf.Tensor:
         return -logits
 
 
@@ -152,13 +152,13 @@ class LeastSquares(AdversarialLoss):
         self.real_target = real_target
         self.generator_target = generator_target
 
-    def real(self, logits, seed=None):
+    def real(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
         return tf.math.squared_difference(logits, self.real_target) / 2
 
-    def fake(self, logits, seed=None):
+    def fake(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
         return tf.math.squared_difference(logits, self.fake_target) / 2
 
-    def generator(self, logits):
+    def generator(self, logits: tf.Tensor) -> tf.Tensor:
         return tf.math.squared_difference(logits, self.generator_target) / 2
 
 
@@ -172,13 +172,13 @@ class Hinge(AdversarialLoss):
     discriminator's loss and its gradient are 0. https://arxiv.org/abs/1802.05957
     """
 
-    def real(self, logits, seed=None):
+    def real(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
         return tf.nn.relu(1 - logits)
 
-    def fake(self, logits, seed=None):
+    def fake(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
         return tf.nn.relu(1 + logits)
 
-    def generator(self, logits):
+    def generator(self, logits: tf.Tensor) -> tf.Tensor:
         return -logits
 
 
@@ -193,13 +193,13 @@ class Wasserstein(AdversarialLoss):
     https://arxiv.org/abs/1701.07875
     """
 
-    def real(self, logits, seed=None):
+    def real(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
         return -logits
 
-    def fake(self, logits, seed=None):
+    def fake(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
         return tf.identity(logits)
 
-    def generator(self, logits):
+    def generator(self, logits: tf.Tensor) -> tf.Tensor:
         return -logits
 
 
@@ -330,13 +330,13 @@ class FDivergence(AdversarialLoss):
         """T = g_f(logits), the function in the bound."""
         return self._row.output(logits)
 
-    def real(self, logits, seed=None):
+    def real(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
         return -self._row.output(logits)
 
-    def fake(self, logits, seed=None):
+    def fake(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
         return self._row.conjugate(logits)
 
-    def generator(self, logits):
+    def generator(self, logits: tf.Tensor) -> tf.Tensor:
         return -(self._row.output if self.alternative else self._row.conjugate)(logits)
 
 

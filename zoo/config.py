@@ -76,7 +76,7 @@ def extends(
         >>> def circle(image_shape, *, radius=1.0, color="red"):
         ...     return radius, color
         >>> @extends(circle, color="blue")
-        ... def ring(image_shape, *, width=0.1, **options):
+        ... def ring(image_shape, *, width=0.1, **options: Any):
         ...     return width, circle(image_shape, **options)
         >>> str(inspect.signature(ring))
         "(image_shape, *, width=0.1, radius=1.0, color='blue')"
@@ -144,7 +144,7 @@ def _checked(builder, signature, tables, defaults):
     """The builder with the given signature and with a check of its options."""
 
     @functools.wraps(builder)
-    def build(*args, **options):
+    def build(*args, **options: Any):
         options = defaults | options
         if unknown := [name for name in options if name not in signature.parameters]:
             there_are = ", ".join(name for name in signature.parameters if name != "image_shape")

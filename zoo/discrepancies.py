@@ -80,7 +80,7 @@ class RBF(Kernel):
         array([[0.607, 0.105]], dtype=float32)
     """
 
-    def at(self, squares, squared_width):
+    def at(self, squares: tf.Tensor, squared_width: float) -> tf.Tensor:
         return tf.exp(-squares / (2 * squared_width))
 
 
@@ -105,7 +105,7 @@ class InverseMultiquadric(Kernel):
     ):
         super().__init__(bandwidth, scales)
 
-    def at(self, squares, squared_width):
+    def at(self, squares: tf.Tensor, squared_width: float) -> tf.Tensor:
         return 2 * squared_width / (2 * squared_width + squares)
 
 

@@ -650,7 +650,7 @@ class OneHot(keras.layers.Layer):
                [1., 0., 0.]], dtype=float32)
     """
 
-    def __init__(self, classes: int, **kwargs):
+    def __init__(self, classes: int, **kwargs: Any):
         super().__init__(**kwargs)
         check_counts(classes=classes)
         self.classes = classes
@@ -697,7 +697,7 @@ class SpectralNormalization(keras.layers.Layer):
         layer normalizes twice.
     """
 
-    def __init__(self, layer: keras.layers.Layer, use_bias: bool = True, **kwargs):
+    def __init__(self, layer: keras.layers.Layer, use_bias: bool = True, **kwargs: Any):
         super().__init__(**({"dtype": layer.dtype_policy} | kwargs))
         if layer.use_bias or layer.activation is not keras.activations.linear:
             raise ValueError(
@@ -807,7 +807,7 @@ def _spectral(make, spectral_norm, bias):
     return SpectralNormalization(make(False), bias) if spectral_norm else make(bias)
 
 
-def _logits(h, code, spectral_norm, **kwargs):
+def _logits(h, code, spectral_norm, **kwargs: Any):
     """A logit `[B, 1]` of the features `h[B, F]`, plus the projection on the labels, if any."""
     logits = _spectral(lambda bias: _linear(1, use_bias=bias, **kwargs), spectral_norm, True)(h)
     if code is None:
@@ -845,6 +845,6 @@ def _float32():
     return keras.layers.Activation("linear", dtype="float32")
 
 
-def _linear(outputs, **kwargs):
+def _linear(outputs, **kwargs: Any):
     """The last layer: its output is float32, whatever the precision of its input."""
     return keras.layers.Dense(outputs, dtype="float32", **kwargs)

@@ -107,7 +107,9 @@ class GradientPenalty(Penalty):
         check_non_negative(target=target)
         self.target = target
 
-    def __call__(self, discriminator, real, fake, seed):
+    def __call__(
+        self, discriminator: Callable, real: tf.Tensor, fake: tf.Tensor, seed: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         real, fake = tf.convert_to_tensor(real), tf.convert_to_tensor(fake)
         shape = [tf.shape(real)[0]] + [1] * (real.shape.rank - 1)
         share = draws.uniform(shape, tfp.random.sanitize_seed(seed))
@@ -135,7 +137,9 @@ class R1(Penalty):
         ValueError: If the weight is not above 0 and finite.
     """
 
-    def __call__(self, discriminator, real, fake, seed):
+    def __call__(
+        self, discriminator: Callable, real: tf.Tensor, fake: tf.Tensor, seed: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         # One call gives logits and gradient: with dropout, a second call is a different function.
         logits, squares = with_squared_gradient(discriminator, real)
         return logits, self.weight / 2 * squares

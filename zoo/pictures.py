@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,12 @@ _GAP = 10  # between groups of tiles
 _DPI = 130
 _TRAIN = {"color": "tab:blue", "linestyle": "-"}
 _VALIDATION = {"color": "tab:orange", "linestyle": "--"}
-_BEYOND = {"marker": "^", "linestyle": "none", "markersize": 5, "markeredgewidth": 0}
+_BEYOND: dict[str, Any] = {
+    "marker": "^",
+    "linestyle": "none",
+    "markersize": 5,
+    "markeredgewidth": 0,
+}
 
 
 # Files ----------------------------------------------------------------------------------------
@@ -154,11 +159,10 @@ def samples(
     latents = _latents(model, latents)
     columns = min(columns, len(latents))
     images = _decoded(model, latents, y)
-    heads = None if y is None else np.asarray(y)[::columns]
-    if (
-        heads is None
-        or heads.shape[1:] != images.shape[1:]
-        or not np.array_equal(heads.repeat(columns, 0)[: len(images)], y)
+    rows_of_y = np.zeros([0]) if y is None else np.asarray(y)
+    heads = rows_of_y[::columns]
+    if heads.shape[1:] != images.shape[1:] or not np.array_equal(
+        heads.repeat(columns, 0)[: len(images)], rows_of_y
     ):
         save(path, grid(images, columns))
         return
@@ -283,10 +287,10 @@ def interpolations(
             "Expected pairs of ends, all of them latents [D] or all of them images [H, W, C]. "
             f"Received: shapes {[(a.shape, b.shape) for a, b in ends]}."
         )
-    conditions = [y] * len(ends)
+    conditions: Sequence[Any] = [y] * len(ends)
     if y is not None and model.condition is not None:
         y = np.asarray(y)
-        conditions = y if y.ndim == model.condition.shape.rank else conditions
+        conditions = list(y) if y.ndim == model.condition.shape.rank else conditions
         if len(conditions) != len(ends):
             raise ValueError(
                 "Expected a condition for each pair of ends, or one for all. "
@@ -301,7 +305,7 @@ def interpolations(
             for spherical in (False, True)
         ]
         row_gaps = [_GAP if row % 2 else _PADDING for row in range(len(tiles) - 1)]
-        column_gaps = _PADDING
+        column_gaps = [_PADDING] * (n - 1)
     else:
         for end in (end for pair in ends for end in pair):
             model.check_images(end[None])
@@ -309,7 +313,7 @@ def interpolations(
             _tiles(np.concatenate([a[None], np.asarray(model.interpolate(a, b, n, y=c)), b[None]]))
             for (a, b), c in zip(ends, conditions, strict=True)
         ]
-        row_gaps = _PADDING
+        row_gaps = [_PADDING] * (len(tiles) - 1)
         column_gaps = [_GAP, *[_PADDING] * (n - 1), _GAP]
     save(path, _sheet(np.stack(tiles), row_gaps, column_gaps))
 
@@ -582,7 +586,7 @@ def _colours(n):
     return np.array(matplotlib.colormaps["tab10" if n <= 10 else "tab20"].colors)
 
 
-def _legend(figure: "Figure", handles, **options) -> None:
+def _legend(figure: "Figure", handles, **options: Any) -> None:
     """A legend whose names are shown as they are, also names of labels such as "$" or "_x"."""
     names = [handle.get_label() for handle in handles]
     # Matplotlib leaves out names that start with "_", and reads formulas between two "$".
@@ -679,7 +683,7 @@ def compared_curves(
         ValueError: If there is nothing to draw, or the lists of a model have different lengths.
     """
     colours = dict(zip(histories, _colours(len(histories)), strict=False))
-    panels = {}
+    panels: dict[str, list[tuple]] = {}
     for model, history in histories.items():
         history = dict(history)
         counted = history.pop("epoch", None)

@@ -48,7 +48,7 @@ class LinearWarmUp(Schedule):
         self.steps = steps
         self.end = end
 
-    def __call__(self, step):
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
         return self.end * tf.minimum(1.0, tf.cast(step, tf.float32) / self.steps)
 
 
@@ -74,7 +74,7 @@ class LinearDecay(Schedule):
         self.steps = steps
         self.start = start
 
-    def __call__(self, step):
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
         return self.start * tf.maximum(0.0, 1 - tf.cast(step, tf.float32) / self.steps)
 
 
@@ -108,7 +108,7 @@ class CyclicalWarmUp(Schedule):
         self.period = period
         self.rising = rising
 
-    def __call__(self, step):
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
         # An integer remainder, because float32 cannot represent all integers beyond 2^24.
         elapsed = tf.cast(tf.cast(step, tf.int64) % self.period, tf.float32) / self.period
         return tf.minimum(1.0, elapsed / self.rising)

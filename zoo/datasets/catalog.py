@@ -1,6 +1,7 @@
 """Data sets by name."""
 
 import difflib
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def check(name: str, data_dir: str | None = None) -> None:
         tfds_sets.check(name, data_dir)
 
 
-def _digits(*, image_size: int | None, **options) -> ImageData:
+def _digits(*, image_size: int | None, **options: Any) -> ImageData:
     """scikit-learn's 1,797 digits of 8x8 pixels in 17 levels, in the stored order."""
     from sklearn.datasets import load_digits  # Importing scikit-learn is slow.
 
@@ -55,7 +56,7 @@ def _digits(*, image_size: int | None, **options) -> ImageData:
     )
 
 
-def _four_points(*, image_size: int | None, **options) -> ImageData:
+def _four_points(*, image_size: int | None, **options: Any) -> ImageData:
     """Images of 2x2 pixels with one pixel lit; each of the four images is equally frequent."""
     _check_four_points(image_size)
     points = np.eye(4, dtype=np.uint8).reshape(4, 2, 2, 1)
@@ -166,9 +167,13 @@ def load(
             f"'mnist' with these options. Received: binarize={binarize!r}, "
             f"image_size={image_size!r}."
         )
-    options = {"image_size": image_size, "binarize": binarize, "seed": seed}
-    options["seen_quadrants"] = seen_quadrants
-    options["num_labels"] = num_labels
+    options: dict[str, Any] = {
+        "image_size": image_size,
+        "binarize": binarize,
+        "seen_quadrants": seen_quadrants,
+        "num_labels": num_labels,
+        "seed": seed,
+    }
     if name == "digits":
         return _digits(**options)
     if name == "four_points":

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -267,7 +268,7 @@ def _decoded(path, channels):
 def _orientation(contents: bytes | np.ndarray) -> np.int32:
     """The orientation in an image's metadata, 1 to 8, or 1 (upright) if there is none."""
     if isinstance(contents, np.ndarray):  # TensorFlow passes an array when it runs eagerly.
-        contents = contents.item()
+        contents = bytes(contents.item())
     # In a PNG the tag may follow the pixels, and Pillow would decode all of them to find it.
     tags = (b"eXIf", b"exif", b"adobe.xmp")
     if contents.startswith(PNG) and not any(tag in contents for tag in tags):
@@ -353,7 +354,7 @@ def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray
     if not root.is_dir():
         raise DatasetNotFound(f"There is no folder '{shown(root)}'.")
     paths = [path for path, _ in _labelled(root)]
-    images: np.ndarray | None = None
+    images = np.empty([0, 0, 0, 3], np.uint8)
     grey = True
     for i, path in enumerate(paths):
         try:
@@ -361,7 +362,7 @@ def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray
         except tf.errors.OpError as error:
             raise _undecodable(path) from error
         image = (square(image, image_size) if image_size else image).numpy()
-        if images is None:
+        if i == 0:
             images = np.empty([len(paths), *image.shape], np.uint8)
         if image.shape != images.shape[1:]:
             raise ValueError(
@@ -374,12 +375,13 @@ def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray
     return np.ascontiguousarray(images[..., :1]) if grey else images
 
 
-def load(data_dir: str | None, *, image_size: int | None, seed: int, **options) -> ImageData:
+def load(data_dir: str | None, *, image_size: int | None, seed: int, **options: Any) -> ImageData:
     """Reads a folder of images; see `zoo.datasets.load`."""
     splits = listing(data_dir, seed)
     size = image_size or 64
     paths = [path for split in SPLITS for path, _ in splits[split]]
     names = sorted({label for split in SPLITS for _, label in splits[split] if label is not None})
+    numbers: dict[str | None, int] = {name: i for i, name in enumerate(names)}
     keep = len(paths) * size * size * 3 <= MEMORY
     images = np.empty([len(paths) if keep else 0, size, size, 3], np.uint8)
     decode = decoder(size, 3)
@@ -404,11 +406,12 @@ def load(data_dir: str | None, *, image_size: int | None, seed: int, **options) 
         raise _undecodable(paths[done]) from error
     channels = 1 if grey else 3
     images = np.ascontiguousarray(images[..., :channels])
-    content, start = {}, 0
+    content: dict[str, Split] = {}
+    start = 0
     for split in SPLITS:
         count = len(splits[split])
         part = slice(start, start + count)
-        labels = [names.index(label) for _, label in splits[split]] if names else None
+        labels = [numbers[label] for _, label in splits[split]] if names else None
         content[split] = Split(
             images[part] if keep else np.array(paths[part]),
             np.array(labels, np.int32) if names else None,

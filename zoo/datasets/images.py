@@ -378,7 +378,7 @@ class ImageData:
         if self.seen_quadrants:
             return x, self._seen_part(x).numpy()
         labels = self._splits[split].labels
-        return x, None if labels is None else labels[: len(rows)].numpy()
+        return x, None if labels is None else np.array(labels[: len(rows)])
 
     def pixels(self, split: str, limit: int | None = None) -> np.ndarray:
         """The first `limit` images of a split as stored, without binarisation: uint8 `[N, H, W, C]`.

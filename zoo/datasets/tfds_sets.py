@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -185,12 +185,12 @@ def _splits(name: str, folder: Path, size: int) -> tuple[dict[str, Split], tfds.
     return splits, builder.info
 
 
-def load(name: str, data_dir: str | None, *, image_size: int | None, **options) -> ImageData:
+def load(name: str, data_dir: str | None, *, image_size: int | None, **options: Any) -> ImageData:
     """Reads a TFDS set, and prepares it if necessary; see `zoo.datasets.load`."""
     check(name, data_dir)
     recipe = RECIPES[name]
     splits, info = _splits(name, root(data_dir).absolute(), image_size or recipe.shape[0])
-    feature = info.features[recipe.label] if recipe.label else None
+    feature: Any = info.features[recipe.label] if recipe.label else None
     return ImageData(
         name,
         dict(splits),

@@ -1,5 +1,7 @@
 """Conditional distributions: a network and a family."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -34,7 +36,7 @@ class Conditional(Part):
         TensorShape([7, 3, 5])
     """
 
-    def __init__(self, network: keras.Model, family: Family, **kwargs):
+    def __init__(self, network: keras.Model, family: Family, **kwargs: Any):
         super().__init__(**kwargs)
         check_network(self, network, "a context, and possibly a condition", (1, 2))
         self.network = network
@@ -151,7 +153,7 @@ class Completion(Conditional):
         array([0.5, 1. , 0.5, 0. ], dtype=float32)
     """
 
-    def __init__(self, network: keras.Model, family: Family, **kwargs):
+    def __init__(self, network: keras.Model, family: Family, **kwargs: Any):
         super().__init__(network, family, **kwargs)
         # Families over vectors override `num_params`, because their values are dependent.
         if type(family).num_params is not Family.num_params:

@@ -1,6 +1,7 @@
 """Families: from the output of a network to a distribution."""
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -126,7 +127,7 @@ class DiagonalNormal(Family):
 
     params_per_value = 2
 
-    def __init__(self, min_scale: float = 1e-4, max_scale: float | None = None, **kwargs):
+    def __init__(self, min_scale: float = 1e-4, max_scale: float | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if min_scale <= 0 or (max_scale is not None and max_scale <= min_scale):
             raise ValueError(
@@ -180,7 +181,7 @@ class FullCovarianceNormal(Family):
         TensorShape([2, 3, 3])
     """
 
-    def __init__(self, min_scale: float = 1e-4, **kwargs):
+    def __init__(self, min_scale: float = 1e-4, **kwargs: Any):
         super().__init__(**kwargs)
         if min_scale <= 0:
             raise ValueError(f"`min_scale` must be positive. Received: min_scale={min_scale}.")
@@ -256,7 +257,7 @@ class SharedScaleNormal(Family):
         The paper sets the scale to the optimum of each batch; here the scale is a weight.
     """
 
-    def __init__(self, initial_scale: float = 1.0, min_scale: float = 1e-3, **kwargs):
+    def __init__(self, initial_scale: float = 1.0, min_scale: float = 1e-3, **kwargs: Any):
         super().__init__(**kwargs)
         if not 0 < min_scale < initial_scale:
             raise ValueError(
@@ -302,7 +303,7 @@ class DiscretizedLogistic(Family):
     has_differentiable_draws = False
 
     def __init__(
-        self, levels: int = 256, min_scale: float = 1e-3, max_scale: float = 1.0, **kwargs
+        self, levels: int = 256, min_scale: float = 1e-3, max_scale: float = 1.0, **kwargs: Any
     ):
         super().__init__(**kwargs)
         check_counts(levels=levels)
@@ -342,16 +343,12 @@ class Categorical(Family):
 
     has_differentiable_draws = False
 
-    def __init__(self, levels: int = 256, **kwargs):
+    def __init__(self, levels: int = 256, **kwargs: Any):
         super().__init__(**kwargs)
         check_counts(levels=levels)
         if levels < 2:
             raise ValueError(f"`levels` must be at least 2. Received: {levels}.")
-        self.levels = levels
-
-    @property
-    def params_per_value(self) -> int:
-        return self.levels
+        self.levels = self.params_per_value = levels
 
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         logits = tf.stack(tf.split(params, self.levels, axis=-1), -1)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,7 +32,7 @@ class DenseLayers(Part):
         hidden: Sequence[int],
         context: int = 0,
         masks: Sequence[np.ndarray] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.inputs = inputs
@@ -114,7 +115,7 @@ class MADE(Part):
         hidden: Sequence[int] = (64,),
         context: int = 0,
         reverse: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_hidden(hidden)

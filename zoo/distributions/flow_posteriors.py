@@ -1,6 +1,7 @@
 """Normalizing flows as posteriors: IAF and planar flows."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -61,7 +62,7 @@ class FlowDistribution(tfd.TransformedDistribution):
     base's mean, transformed by the flow: a representative point, because the mean has no formula.
     """
 
-    def _call_sample_n(self, sample_shape, seed, **kwargs):
+    def _call_sample_n(self, sample_shape, seed, **kwargs: Any):
         # If the batch size is unknown, TFP would wrap the base to broadcast it.
         return self.bijector.forward(self.distribution.sample(sample_shape, seed=seed))
 
@@ -112,7 +113,7 @@ class InverseAutoregressiveNormal(Family):
         context: int = 32,
         gate_bias: float = 1.5,
         min_scale: float = 1e-4,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_steps(steps)
@@ -209,7 +210,7 @@ class PlanarNormal(Family):
 
     has_density_everywhere = False
 
-    def __init__(self, dim: int, steps: int = 8, min_scale: float = 1e-4, **kwargs):
+    def __init__(self, dim: int, steps: int = 8, min_scale: float = 1e-4, **kwargs: Any):
         super().__init__(**kwargs)
         check_steps(steps)
         if dim < 2:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -29,7 +30,7 @@ class FlowPrior(Prior):
         steps: int = 4,
         hidden: Sequence[int] = (64, 64),
         max_log_scale: float = 2.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_steps(steps)

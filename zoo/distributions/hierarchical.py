@@ -5,6 +5,7 @@ Tomczak and Welling, "VAE with a VampPrior", 2018, section 4. https://arxiv.org/
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -46,7 +47,9 @@ class HierarchicalPosterior(Part):
         TensorShape([7, 4, 5])
     """
 
-    def __init__(self, first: Conditional, second: Conditional, upwards: bool = True, **kwargs):
+    def __init__(
+        self, first: Conditional, second: Conditional, upwards: bool = True, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.first = first
         self.second = second
@@ -124,7 +127,7 @@ class HierarchicalPrior(Prior):
         TensorShape([4, 5])
     """
 
-    def __init__(self, top: Prior, bottom: Conditional, **kwargs):
+    def __init__(self, top: Prior, bottom: Conditional, **kwargs: Any):
         super().__init__(**kwargs)
         self.top = top
         self.bottom = bottom

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ class ImplicitPart(Part):
 
     has_density = False
 
-    def __init__(self, network: keras.Model, moment_draws: int, **kwargs):
+    def __init__(self, network: keras.Model, moment_draws: int, **kwargs: Any):
         super().__init__(**kwargs)
         if moment_draws < 2:
             raise ValueError(
@@ -83,7 +84,7 @@ class ImplicitConditional(ImplicitPart):
         (TensorShape([7, 3, 2]), TensorShape([3, 2]))
     """
 
-    def __init__(self, network: keras.Model, moment_draws: int = 64, **kwargs):
+    def __init__(self, network: keras.Model, moment_draws: int = 64, **kwargs: Any):
         super().__init__(network, moment_draws, **kwargs)
         shapes = [tuple(t.shape[1:]) for t in network.inputs]
         single = networks.returns_tensor(network)
@@ -177,7 +178,9 @@ class NoiseBasisConditional(ImplicitPart):
         (TensorShape([7, 5, 2]), TensorShape([5, 2]))
     """
 
-    def __init__(self, network: keras.Model, basis: keras.Model, moment_draws: int = 128, **kwargs):
+    def __init__(
+        self, network: keras.Model, basis: keras.Model, moment_draws: int = 128, **kwargs: Any
+    ):
         super().__init__(network, moment_draws, **kwargs)
         networks.check_built(basis, "The basis of a NoiseBasisConditional")
         self.basis = basis
@@ -353,7 +356,7 @@ def noise_basis(
     return keras.Sequential(layers, name="noise_basis")
 
 
-def _parallel_dense(count, inputs, units, **kwargs):
+def _parallel_dense(count, inputs, units, **kwargs: Any):
     # Glorot's bound for each perceptron alone; Keras would compute it from all of them together.
     limit = math.sqrt(6 / (inputs + units))
     return keras.layers.EinsumDense(

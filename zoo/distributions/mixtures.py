@@ -1,7 +1,8 @@
 """Priors with components: fixed shapes in the plane, learned normals, and the VampPrior."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,7 +48,7 @@ class NormalPetals(Prior):
         components: int = 10,
         shift: float = 1.4,
         scales: Sequence[float] = (0.5, 0.1),
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         _check_components(components)
@@ -144,7 +145,7 @@ class MixturePrior(Prior):
 
     has_differentiable_draws = False
 
-    def __init__(self, dim: int, components: int = 10, min_scale: float = 1e-2, **kwargs):
+    def __init__(self, dim: int, components: int = 10, min_scale: float = 1e-2, **kwargs: Any):
         super().__init__(**kwargs)
         _check_components(components)
         if not 0 < min_scale < 1:
@@ -207,7 +208,7 @@ class VampPrior(Prior):
 
     has_differentiable_draws = False
 
-    def __init__(self, image_shape: Sequence[int], components: int = 100, **kwargs):
+    def __init__(self, image_shape: Sequence[int], components: int = 100, **kwargs: Any):
         super().__init__(**kwargs)
         _check_components(components)
         self.image_shape = tuple(image_shape)
@@ -218,7 +219,7 @@ class VampPrior(Prior):
             initializer=keras.initializers.RandomUniform(0.0, 1.0),
             constraint=_clip_to_unit_interval,
         )
-        self._posterior = None
+        self._posterior: Callable[[], Conditional] | None = None
 
     def bind(self, posterior: Conditional) -> None:
         if posterior.condition is not None:
@@ -312,7 +313,7 @@ class SwissRoll(Prior):
         radius: float = 3.0,
         noise: float = 0.05,
         components: int = 10,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         _check_components(components)
@@ -426,7 +427,7 @@ class FittedMixture(Prior):
         TensorShape([4, 2])
     """
 
-    def __init__(self, dim: int, components: int = 10, **kwargs):
+    def __init__(self, dim: int, components: int = 10, **kwargs: Any):
         super().__init__(**kwargs)
         _check_components(components)
         self.dim = dim

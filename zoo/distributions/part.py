@@ -1,6 +1,6 @@
 """The base class of families, conditionals and priors, and checks of parts for models."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -25,7 +25,7 @@ class Part(FromArguments, keras.layers.Layer):
     `has_density = False`, or overrides `made_of` if other parts determine the properties.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.built = True
 
@@ -76,7 +76,7 @@ class Part(FromArguments, keras.layers.Layer):
         """Shape of one value of the distribution, such as `(D,)`; `None` if it is unknown."""
         return None
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args, **kwargs: Any):
         # A distribution is not a tensor, so the wrapper that Keras puts around `call` does not apply.
         return self.call(*args, **kwargs)
 

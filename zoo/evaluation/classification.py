@@ -35,9 +35,8 @@ def error(
         True
     """
     _check_ability(model, "classify")
-    x, y = data.arrays(split)
-    classes = np.argmax(_in_batches(model.classify, x, batch_size), -1)
-    return _error(classes, y, data, split)
+    x, y = _labelled(data, split)
+    return _error(np.argmax(_in_batches(model.classify, x, batch_size), -1), y)
 
 
 def svm_on_codes(
@@ -78,12 +77,11 @@ def svm_on_codes(
     from sklearn.svm import SVC
 
     _check_ability(model, "encode")
-    x, y = data.arrays("train")
-    labelled = _labelled(y, data, "train")
+    x, y = _labelled(data, "train")
     svm = SVC(C=penalty)
-    svm.fit(_in_batches(model.encode, x[labelled], batch_size), y[labelled])
-    x, y = data.arrays(split)
-    return _error(svm.predict(_in_batches(model.encode, x, batch_size)), y, data, split)
+    svm.fit(_in_batches(model.encode, x, batch_size), y)
+    x, y = _labelled(data, split)
+    return _error(svm.predict(_in_batches(model.encode, x, batch_size)), y)
 
 
 def label_clusters(q: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -136,12 +134,11 @@ def cluster_error(
         True
     """
     _check_ability(model, "classify")
-    x, y = data.arrays("validation")
-    _labelled(y, data, "validation")
+    x, y = _labelled(data, "validation")
     classes = label_clusters(_in_batches(model.classify, x, batch_size), y)
-    x, y = data.arrays(split)
+    x, y = _labelled(data, split)
     clusters = np.argmax(_in_batches(model.classify, x, batch_size), -1)
-    return _error(classes[clusters], y, data, split)
+    return _error(classes[clusters], y)
 
 
 def _check_ability(model, ability):
@@ -158,16 +155,16 @@ def _in_batches(function: Callable[[np.ndarray], Any], x: np.ndarray, batch_size
     return np.concatenate([function(x[i : i + batch_size]) for i in starts])
 
 
-def _labelled(y, data, split):
-    labelled = np.zeros(0, bool) if y is None or y.ndim != 1 else y >= 0
-    if not labelled.any():
+def _labelled(data: ImageData, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The images of a split that have a label, and their labels."""
+    x, y = data.arrays(split)
+    if y is None or y.ndim != 1 or not (y >= 0).any():
         raise ValueError(
             "Errors are counted on images with integer labels. "
             f"Received: split '{split}' of '{data.name}', which has none."
         )
-    return labelled
+    return x[y >= 0], y[y >= 0]
 
 
-def _error(classes, y, data, split):
-    labelled = _labelled(y, data, split)
-    return float(np.mean(classes[labelled] != y[labelled]))
+def _error(classes, y):
+    return float(np.mean(classes != y))

@@ -175,27 +175,39 @@ class Evaluation:
             ValueError: If the model's samples are not finite.
         """
         if self.generated is None:
-            images, error = self._drawn
-            if error:
-                raise ValueError(error)
-            return images
+            if isinstance(self._drawn, str):
+                raise ValueError(self._drawn)
+            return self._drawn
         return self.generated
 
     @functools.cached_property
-    def _drawn(self) -> tuple[Images | None, str | None]:
-        # The error is kept, so that every metric reports it after one attempt.
+    def _drawn(self) -> Images | str:
+        """The model's samples, or the error. Every metric reports the error of the one attempt."""
         start = time.monotonic()
+        model, data, split = self._of_model
         try:
-            pool = None
-            if self.data is not None and self._needs_condition:
-                pool = conditions.of_data(self.model, self.data, self.split)
+            pool = conditions.of_data(model, data, split) if self._needs_condition else None
             drawn = samples(
-                self.model, self.num_samples, self.seed, self.batch_size, self.progress, pool
+                model, self.num_samples, self.seed, self.batch_size, self.progress, pool
             )
         except ValueError as error:
-            return None, str(error)
+            return str(error)
         self.sampling["seconds"] = round(time.monotonic() - start, 3)
-        return Images(drawn, "generated images", self.extractor, None, self.progress), None
+        return Images(drawn, "generated images", self.extractor, None, self.progress)
+
+    @property
+    def _of_model(self) -> tuple[GenerativeModel, ImageData, str]:
+        """The model, its data set and the split.
+
+        Raises:
+            ValueError: If the evaluation is one of sets of images.
+        """
+        if self.model is None or self.data is None or self.split is None:
+            raise ValueError(
+                "Expected an evaluation of a model and its data set: see `Evaluation.of_model`. "
+                "Received: an evaluation of sets of images, which has neither."
+            )
+        return self.model, self.data, self.split
 
     @functools.cached_property
     def floor_sets(self) -> tuple[Images, Images]:
@@ -217,7 +229,8 @@ class Evaluation:
     @functools.cached_property
     def train(self) -> Images:
         """The data set's training images."""
-        return Images(self.data.pixels("train"), f"{self.data.name} train")
+        _, data, _ = self._of_model
+        return Images(data.pixels("train"), f"{data.name} train")
 
     @functools.cached_property
     def x(self) -> np.ndarray:
@@ -231,7 +244,8 @@ class Evaluation:
 
     @functools.cached_property
     def _first(self) -> tuple[np.ndarray, np.ndarray | None]:
-        return self.data.arrays(self.split, self.limit)
+        _, data, split = self._of_model
+        return data.arrays(split, self.limit)
 
     def condition(self, y: np.ndarray | None) -> np.ndarray | None:
         """`y` of the data if the model needs a condition, otherwise `None`."""
@@ -239,32 +253,32 @@ class Evaluation:
 
     @property
     def _needs_condition(self) -> bool:
-        return self.model.condition is not None and not self.model.condition_is_optional
+        model, _, _ = self._of_model
+        return model.condition is not None and not model.condition_is_optional
 
     @functools.cached_property
     def labelled(self) -> tuple[np.ndarray, np.ndarray | None]:
         """All images of the split as the model takes them, and their labels."""
-        return self.data.arrays(self.split)
+        _, data, split = self._of_model
+        return data.arrays(split)
 
     @functools.cached_property
     def latents(self) -> np.ndarray:
         """A draw from q(z | x) for each image of the split, `[N, D]`."""
-        return metrics.aggregate_posterior(
-            self.model,
-            self.labelled[0],
-            self.batch_size,
-            self.seed,
-            self.condition(self.labelled[1]),
-        )
+        model, _, _ = self._of_model
+        x, y = self.labelled
+        return metrics.aggregate_posterior(model, x, self.batch_size, self.seed, self.condition(y))
 
     @functools.cached_property
     def reconstructions(self) -> np.ndarray:
         """The reconstructions of all images of the split, `[N, H, W, C]`."""
-        return self.in_batches(self.model.reconstruct, *self.labelled)
+        model, _, _ = self._of_model
+        return self.in_batches(model.reconstruct, *self.labelled)
 
     def means(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
         """The means of q(z | x), `[N, D]`, or of q(z | x, y) if the model needs a condition."""
-        return self.in_batches(self.model.encode, x, y)
+        model, _, _ = self._of_model
+        return self.in_batches(model.encode, x, y)
 
     def in_batches(
         self, function: Callable[..., Any], x: np.ndarray, y: np.ndarray | None = None
@@ -293,10 +307,10 @@ class Evaluation:
 
     def lacks(self, metric: Metric) -> str | None:
         """The reason why a metric does not apply, in a sentence; `None` if no reason is known."""
-        if metric.needs and self.data is None:
+        if metric.needs and (self.data is None or self.model is None):
             return "It needs a model and its data set; sets of images have neither."
         for ability in metric.needs:
-            if ability != "data" and not self.has(ability):
+            if ability != "data" and self.model is not None and not self.has(ability):
                 return (
                     f"{with_article(type(self.model).__name__, True)} has no `{ability}`. "
                     f"It has: {', '.join(self.model.abilities())}."
@@ -338,6 +352,8 @@ class Evaluation:
     def weights_sha256(self) -> str:
         """SHA-256 of the model's weights: of shapes, types and values, in the model's order."""
         digest = hashlib.sha256()
+        if self.model is None:
+            raise ValueError("A set of images has no weights. Received: an evaluation of images.")
         for weights in self.model.get_weights():
             digest.update(sha256(weights).encode())
         return digest.hexdigest()
@@ -358,12 +374,12 @@ class Evaluation:
         asked = {"metric": key, "seed": self.seed, "batch_size": self.batch_size}
         asked["data"] = self._reference(metric)
         if self.model is None:
-            asked["generated"] = self.generated.sha256
+            asked["generated"] = self.fake.sha256
         else:
             asked |= {"model": type(self.model).__name__, "weights_sha256": self.weights_sha256}
             if metric.generated:
                 asked["num_samples"] = self.num_samples
-        if metric.features:
+        if metric.features and self.extractor is not None:
             asked["extractor"] = self.extractor.about()
             asked["preprocessing"] = self.extractor.preprocessing
         return _plain(asked | {name: getattr(self, name) for name in metric.settings})
@@ -385,12 +401,12 @@ class Evaluation:
             ValueError: If a key is unknown, or if a metric needs a feature network and there is
                 no feature network. Both are checked before the first computation.
         """
-        keys = self.usual() if keys is None else resolve(keys)
-        if self.extractor is None and (needy := [k for k in keys if METRICS[k].features]):
+        known = self.usual() if keys is None else resolve(keys)
+        if self.extractor is None and (needy := [k for k in known if METRICS[k].features]):
             raise ValueError(
                 f"{', '.join(needy)} need a feature network: name one of zoo.features.names()."
             )
-        return self._run(keys, store)
+        return self._run(known, store)
 
     def _run(self, keys, store):
         for key in keys:

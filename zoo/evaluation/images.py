@@ -74,16 +74,23 @@ class Images:
 
     @functools.cached_property
     def _extracted(self) -> Features:
+        if self.extractor is None:
+            raise ValueError(
+                "Features need a network: pass an `extractor`, one of zoo.features.names(). "
+                f"Received: {self.source} without an extractor."
+            )
+        extractor = self.extractor
+
         def compute():
             # The extractor rejects 8-bit images of zeros and ones as a likely mistake. Here they
             # are valid images that are almost black.
             images = self.unit if self.pixels.max() <= 1 else self.pixels
-            what = f"{self.extractor.id} features of {self.source}"
-            return self.extractor(images, progress=functools.partial(self.progress, what))
+            what = f"{extractor.id} features of {self.source}"
+            return extractor(images, progress=functools.partial(self.progress, what))
 
         if self.cache is None:
             return compute()
-        return cached_features(self.cache, self.extractor, self.sha256, compute)
+        return cached_features(self.cache, extractor, self.sha256, compute)
 
     @property
     def features(self) -> np.ndarray:
@@ -91,8 +98,8 @@ class Images:
         return self._extracted.features
 
     @property
-    def logits(self) -> np.ndarray:
-        """The logits, `[N, classes]`."""
+    def logits(self) -> np.ndarray | None:
+        """The logits, `[N, classes]`; `None` if the network has no logits."""
         return self._extracted.logits
 
     @property
@@ -109,7 +116,7 @@ class Images:
 def sha256(images: np.ndarray) -> str:
     """SHA-256 of the shape, type and values of an array, in this order."""
     digest = hashlib.sha256(f"{images.shape} {images.dtype}".encode())
-    digest.update(np.ascontiguousarray(images))
+    digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()
 
 
@@ -158,11 +165,9 @@ def cached_features(
         return Features(features, logits)
     found = compute()
     remove_leftovers(folder)
-    arrays = {"features": found.features} | (
-        {} if found.logits is None else {"logits": found.logits}
-    )
+    logits = {} if found.logits is None else {"logits": found.logits}
     with replacing(path) as partial:
-        np.savez(partial, identity=np.array(text), **arrays)
+        np.savez(partial, identity=np.array(text), features=found.features, **logits)
     return found
 
 
@@ -194,12 +199,13 @@ def samples(
     check_counts(n=n, batch_size=batch_size)
     check_counts(0, seed=seed)
     size = -(-n // batch_size) * batch_size
-    rows = None if y is None else np.random.default_rng(seed).integers(len(y), size=size)
+    if y is not None:
+        y = y[np.random.default_rng(seed).integers(len(y), size=size)]
     images = np.empty([n, *model.image_shape], np.uint8)
     for start in range(0, n, batch_size):
         count = min(batch_size, n - start)
         # Every batch is full, so that the graph of the model is traced once.
-        conditions = None if y is None else y[rows[start : start + batch_size]]
+        conditions = None if y is None else y[start : start + batch_size]
         drawn = model.sample(batch_size, conditions, seed=tf.constant([seed, start], tf.int32))[
             :count
         ]

@@ -1,7 +1,7 @@
 """The metrics by name: the inputs, the computation and the ranking of each metric."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -197,16 +197,34 @@ def _fits_in_memory(e):
     return e.data.sizes["train"] * e.real.pixels[0].size < 2**28
 
 
+def _rate(e):
+    return metrics.rate_and_distortion(e.model, e.x, e.batch_size, e.seed, e.y)
+
+
+def _dci(e):
+    return metrics.dci(*_train_and_test_codes(e), seed=e.seed)
+
+
+def _factor_vae(e):
+    return {"factor_vae": metrics.factor_vae_score(*_codes_and_factors(e), seed=e.seed)}
+
+
+def _beta_vae(e):
+    return {"beta_vae": metrics.beta_vae_score(*_codes_and_factors(e), seed=e.seed)}
+
+
 def _two_sets(about: str, between: Callable, kinds: Mapping[str, Better], **more: Any) -> Metric:
+    """A metric of the real and the generated images."""
+
     def compute(e):
         return between(e.real, e.fake, e.seed)
 
-    standard = {"features": True, "generated": True, "reference": "real"}
+    standard: dict[str, Any] = {"features": True, "generated": True, "reference": "real"}
     return Metric(about, "images", kinds, compute, between, **standard | more)
 
 
 def _of_factors(about: str, kinds: Mapping[str, Better], compute: Callable) -> Metric:
-    # The labels of the data are the factors.
+    """A metric of codes and factors. The labels or attributes of the data are the factors."""
     needs = ("data", "encode")
     return Metric(about, "disentanglement", kinds, compute, needs=needs, usual=_on_request)
 
@@ -277,7 +295,7 @@ METRICS: dict[str, Metric] = {
         "KL(q(z | x) || p(z)) and -E log p(x | z), nats per image.",
         "latent",
         {"rate": None, "distortion": None},
-        lambda e: metrics.rate_and_distortion(e.model, e.x, e.batch_size, e.seed, e.y),
+        _rate,
         needs=("data", "log_prob"),
         reference="x",
     ),
@@ -338,7 +356,7 @@ METRICS: dict[str, Metric] = {
             "informativeness_train": None,
             "informativeness_test": "higher",
         },
-        lambda e: metrics.dci(*_train_and_test_codes(e), seed=e.seed),
+        _dci,
     ),
     "sap": _of_factors(
         "Separated attribute predictability.",
@@ -348,12 +366,12 @@ METRICS: dict[str, Metric] = {
     "factor_vae": _of_factors(
         "FactorVAE's score.",
         {"factor_vae": "higher"},
-        lambda e: {"factor_vae": metrics.factor_vae_score(*_codes_and_factors(e), seed=e.seed)},
+        _factor_vae,
     ),
     "beta_vae": _of_factors(
         "beta-VAE's score.",
         {"beta_vae": "higher"},
-        lambda e: {"beta_vae": metrics.beta_vae_score(*_codes_and_factors(e), seed=e.seed)},
+        _beta_vae,
     ),
 }
 """The metrics by key, in the order in which `Evaluation.run` computes them."""
@@ -373,7 +391,7 @@ GROUPS = {
 """Keys of `METRICS` by group."""
 
 
-def resolve(names: Sequence[str]) -> list[str]:
+def resolve(names: Iterable[str]) -> list[str]:
     """Keys of `METRICS`, each once, from keys, groups and "all".
 
     Raises:

@@ -89,8 +89,8 @@ class Result:
         if self.bias:
             line += f"   (due to the sets' sizes: {self.bias:.3g})"
         counts = {"real": self.n_real, "generated": self.n_fake}
-        if counts := ", ".join(f"{n:,} {what}" for what, n in counts.items() if n):
-            line += f"   [{counts}]"
+        if numbers := ", ".join(f"{n:,} {what}" for what, n in counts.items() if n):
+            line += f"   [{numbers}]"
         if warning := self.details.get("warning"):
             line += f"\n    {warning}"
         return line
@@ -282,13 +282,14 @@ def rank(metric: str, results: Mapping[str, Sequence[Result]]) -> Ranking:
                 f"{key} is {_short(a.get(key))} for {first_row}, {_short(b.get(key))} for {row}."
             )
             return Ranking(frozenset(), note)
-    values = {}
-    for row, result in valued:
-        values.setdefault(row, []).append(result.value)
+    means = {
+        row: float(np.mean(values))
+        for row, of_row in results.items()
+        if (values := [r.value for r in of_row if r.value is not None])
+    }
     higher = HIGHER_IS_BETTER.get(first.kind)
-    if higher is None or len(values) < 2:
+    if higher is None or len(means) < 2:
         return Ranking(frozenset(), None)
-    means = {row: float(np.mean(of_row)) for row, of_row in values.items()}
     best = (max if higher else min)(means.values())
     return Ranking(frozenset(row for row, mean in means.items() if mean == best), None)
 
@@ -307,7 +308,7 @@ class Comparison:
 
     def __init__(self, results: Mapping[str, Iterable[Result]]) -> None:
         results = {row: list(of_row) for row, of_row in results.items()}
-        networks = {}
+        networks: dict[str, set[str | None]] = {}
         for result in (r for of_row in results.values() for r in of_row):
             networks.setdefault(result.metric, set()).add((result.extractor or {}).get("id"))
 

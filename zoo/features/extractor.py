@@ -1,7 +1,7 @@
 """`Extractor`: a feature network with its preprocessing and its description."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +50,7 @@ class Extractor:
     """
 
     id: str
-    network: Callable[[np.ndarray], tuple[Any, Any]] = dataclasses.field(repr=False)
+    network: Callable[[np.ndarray], Sequence[Any]] = dataclasses.field(repr=False)
     dim: int
     classes: int | None
     layer: str

@@ -107,5 +107,5 @@ def _resized(images: np.ndarray, size: int, method: str) -> np.ndarray:
     result = np.empty([len(images), size, size, images.shape[-1]], np.float32)
     for n, c in np.ndindex(len(images), images.shape[-1]):
         channel = Image.fromarray(np.ascontiguousarray(images[n, ..., c]))  # Mode F, by its type.
-        result[n, ..., c] = channel.resize((size, size), _PIL_FILTERS[method])
+        result[n, ..., c] = np.asarray(channel.resize((size, size), _PIL_FILTERS[method]))
     return result

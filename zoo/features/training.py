@@ -103,7 +103,7 @@ def train(data: ImageData, epochs: int, flip: bool, seed: int) -> keras.Model:
         A trained `zoo.features.classifier.classifier`.
     """
     keras.utils.set_random_seed(seed)
-    network = classifier.classifier(len(data.label_names))
+    network = classifier.classifier(len(_class_names(data)))
     shift = SHIFT / data.image_shape[0]
     layers = keras.layers
     # The augmentation is part of the model, not of the pipeline: it follows the seed, and evaluation
@@ -128,6 +128,15 @@ def train(data: ImageData, epochs: int, flip: bool, seed: int) -> keras.Model:
     return network
 
 
+def _class_names(data: ImageData) -> tuple[str, ...]:
+    if data.label_names is None:
+        raise ValueError(
+            "A classifier is trained on images with labels. "
+            f"Received: '{data.name}', which has no labels."
+        )
+    return data.label_names
+
+
 def accuracy(network: keras.Model, data: ImageData, split: str) -> float:
     """The share of a split's images whose largest logit is that of their label, in [0, 1]."""
     images, labels = data.arrays(split)
@@ -139,7 +148,7 @@ def checksum(data: ImageData, split: str) -> str:
     """SHA-256 of a split's images as uint8, then of its labels as int32, in stored order."""
     images, labels = data.arrays(split)
     digest = hashlib.sha256(np.round(images * 255).astype(np.uint8).tobytes())
-    digest.update(labels.astype("<i4").tobytes())
+    digest.update(np.asarray(labels, "<i4").tobytes())
     return digest.hexdigest()
 
 
@@ -156,7 +165,7 @@ def card(
     flips = ", half of them mirrored" if recipe.flip else ""
     return f"""# {recipe.id}
 
-The features (128) and logits ({len(data.label_names)}) of a small convolutional classifier of
+The features (128) and logits ({len(_class_names(data))}) of a small convolutional classifier of
 {data.name}, for `zoo.features.get("{recipe.id}")`. The network is `zoo.features.classifier`.
 
 | | |

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -155,13 +156,13 @@ def annealed_importance_sampling(
         "batch_size": batch_size,
         "seed": seed,
     }
-    effective = np.concatenate(effective)
+    sizes = np.concatenate(effective)
     return over_images(
         np.concatenate(nats),
         about,
         acceptance=float(np.concatenate(accepted).mean()),
-        ess=float(effective.mean()),
-        ess_min=float(effective.min()),
+        ess=float(sizes.mean()),
+        ess_min=float(sizes.min()),
     )
 
 
@@ -228,8 +229,12 @@ def annealed_nll(
             f"{type(model.prior).__name__}, which has none."
         )
     x = check_observations(model, x)
-    posterior = getattr(model, "posterior", None)
-    starts = {"prior": None, "posterior": posterior, "normal": lambda x: _normal_like(posterior(x))}
+    posterior: Any = getattr(model, "posterior", None)
+    starts: dict[str, Any] = {
+        "prior": None,
+        "posterior": posterior,
+        "normal": lambda x: _normal_like(posterior(x)),
+    }
     if initial not in starts:
         raise ValueError(f"`initial` must be one of {sorted(starts)}. Received: {initial!r}.")
     nearest = nearest_start(model)

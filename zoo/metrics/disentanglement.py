@@ -123,7 +123,7 @@ def dci(
     _need_two_factors(train[1])
     trees = [GradientBoostingClassifier(random_state=seed).fit(train[0], v) for v in train[1].T]
     importances = np.stack([tree.feature_importances_ for tree in trees], axis=1)
-    about = {
+    about: dict[str, Any] = {
         "n_real": len(train[0]) + len(test[0]),
         "estimator": {
             "method": "gradient-boosted trees",
@@ -267,7 +267,7 @@ def factor_vae_score(
     groups = [_Groups(v, f"factor {f}", batch_size) for f, v in enumerate(factors.T)]
     variances = codes.var(axis=0, ddof=1)
     active = (np.ptp(codes, axis=0) > 0) & (np.sqrt(variances) >= min_std)
-    about = {
+    about: dict[str, Any] = {
         "n_real": len(codes),
         "estimator": {
             "method": "majority vote",

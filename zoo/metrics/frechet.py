@@ -40,7 +40,8 @@ class Moments:
     outer: np.ndarray
 
     def __post_init__(self):
-        n, total, outer = int(self.n), *(np.array(v, np.float64) for v in (self.sum, self.outer))
+        n = int(self.n)
+        total, outer = (np.array(v, np.float64) for v in (self.sum, self.outer))
         if n < 0 or total.ndim != 1 or not len(total) or outer.shape != 2 * total.shape:
             raise ValueError(
                 "Moments are a number n of at least 0, a sum [d] and outer products [d, d]. "

@@ -1,7 +1,7 @@
 """Maximum mean discrepancies: distances between the mean embeddings of two sets under a kernel."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def kernel_distance(
         (1.11, 0.08)
     """
     real, fake = _two_sets(real, fake, "real", "fake")
-    sizes = {"n_real": len(real), "n_fake": len(fake), "bias": 0.0}
+    sizes: dict[str, Any] = {"n_real": len(real), "n_fake": len(fake), "bias": 0.0}
     check_counts(0, seed=seed)
     rng = np.random.default_rng(seed)
     if estimator == "full":
@@ -75,10 +75,10 @@ def kernel_distance(
                 f"{num_subsets} subsets of {subset_size}."
             )
         parts = [
-            [rng.choice(len(x), subset_size, replace=False) for x in (real, fake)]
+            tuple(rng.choice(len(x), subset_size, replace=False) for x in (real, fake))
             for _ in range(num_subsets)
         ]
-        settings = {"subset_size": subset_size, "num_subsets": num_subsets}
+        settings: dict[str, Any] = {"subset_size": subset_size, "num_subsets": num_subsets}
     elif estimator == "blocks":
         check_counts(2, block_size=block_size)
         num_blocks = -(-max(len(real), len(fake)) // block_size)

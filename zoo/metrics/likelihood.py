@@ -115,7 +115,7 @@ def negative_log_likelihood(
             if progress:
                 progress(start * num_samples + len(images) * (drawn + draws), len(x) * num_samples)
         values.append(total - np.log(num_samples))
-    about = {"method": method, "of": measured(model, x)}
+    about: dict[str, Any] = {"method": method, "of": measured(model, x)}
     if method != "exact":
         about |= {"K": num_samples, "batch_size": batch_size, "seed": seed}
     nats = -np.concatenate(values)

@@ -1,6 +1,7 @@
 """Fidelity and diversity by nearest neighbours: precision, recall, density and coverage."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def precision_recall_density_coverage(
             balls_of_fake[j] += hits.sum(0)
             covered[i] |= hits.any(1)
             recalled[i] |= inside(squared, around_fake[j]).any(1)
-    about = {
+    about: dict[str, Any] = {
         "n_real": n,
         "n_fake": m,
         "estimator": {"k": k, "ties": ties, "dtype": "float64"},

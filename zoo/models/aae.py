@@ -65,7 +65,7 @@ class AAE(GenerativeModel):
         prior: Prior,
         discriminator: keras.Model,
         adversarial_loss: AdversarialLoss | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         refuse_learned(prior, "an adversarial autoencoder")
@@ -75,20 +75,20 @@ class AAE(GenerativeModel):
         self.discriminator = discriminator
         self.adversarial_loss = adversarial_loss or NonSaturating()
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {
             "autoencoder": [self.posterior, self.likelihood],
             "discriminator": [self.discriminator],
             "encoder": [self.posterior],
         }
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         latents = context_shape(self.likelihood)
         return super().interfaces() | {
             "discriminator": Interface((latents,), (LOGIT,), conditional=True)
         }
 
-    def rounds(self):
+    def rounds(self) -> list[Round]:
         return [Round(self.reconstruction_objective), Round(self.regularization_objective)]
 
     def reconstruction_objective(

@@ -5,8 +5,10 @@ Hinton and Salakhutdinov, "Reducing the Dimensionality of Data with Neural Netwo
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from zoo import networks
 from zoo.config import choices
@@ -35,15 +37,15 @@ class Autoencoder(GenerativeModel):
         >>> history = model.fit(zoo.datasets.load("digits").arrays("train")[0], verbose=0)
     """
 
-    def __init__(self, encoder: keras.Model, likelihood: Conditional, **kwargs):
+    def __init__(self, encoder: keras.Model, likelihood: Conditional, **kwargs: Any):
         super().__init__(**kwargs)
         self.encoder = encoder
         self.likelihood = likelihood
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {"autoencoder": [self.encoder, self.likelihood]}
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         z = self.encoder(x, training=training)
         return {"autoencoder": -self.likelihood(z, y, training=training).log_prob(x)}, {}
 

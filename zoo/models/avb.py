@@ -114,7 +114,7 @@ class AVB(GenerativeModel):
         discriminator: keras.Model,
         adaptive_contrast: bool = False,
         discriminator_steps: int = 1,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         need_noise(posterior, "an AVB")
@@ -136,24 +136,24 @@ class AVB(GenerativeModel):
         self.adaptive_contrast = adaptive_contrast
         self.discriminator_steps = as_count(discriminator_steps, "discriminator_steps")
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {
             "autoencoder": [self.posterior, self.likelihood],
             "discriminator": [self.discriminator],
         }
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         pair = shape_of_images(self), context_shape(self.likelihood)
         return super().interfaces() | {"discriminator": Interface(pair, (LOGIT,))}
 
-    def rounds(self):
+    def rounds(self) -> list[Round]:
         further = self.discriminator_steps - 1
         return [
             Round(self.objective),
             *([Round(self.discriminator_objective, steps=further)] if further else []),
         ]
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         z, posterior_input, prior_input, log_ratio = self._contrast(x, y, seed, training)
         posterior_logits = networks.logits(self.discriminator, x, posterior_input, training)
         prior_logits = networks.logits(self.discriminator, x, prior_input, training)

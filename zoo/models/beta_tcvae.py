@@ -5,7 +5,7 @@ https://arxiv.org/abs/1802.04942
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 
 from zoo.config import extends, look_up, with_article
 from zoo.contract import check_non_negative
+from zoo.datasets import ImageData
 from zoo.distributions import Conditional, Family, Prior
 from zoo.distributions.part import described
 from zoo.models import elbo
@@ -84,7 +85,7 @@ class BetaTCVAE(VAE):
         gamma: float = 1.0,
         estimator: str = "stratified",
         dataset_size: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(posterior, likelihood, prior, **kwargs)
         check_non_negative(beta=beta, alpha=alpha, gamma=gamma)
@@ -104,12 +105,12 @@ class BetaTCVAE(VAE):
         self.estimator = estimator
         self.dataset_size = dataset_size
 
-    def adapt(self, data):
+    def adapt(self, data: ImageData) -> None:
         """Sets `dataset_size` to the number of training images, if it is `None`."""
         if self.dataset_size is None:
             self.dataset_size = data.sizes["train"]
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         terms = self.elbo_terms(x, y, seed, training)
         split = Decomposition(*map(elbo.mean_over_draws, self._decompose(terms)))
         further = (
@@ -194,7 +195,7 @@ def beta_tcvae(
     gamma: float = 1.0,
     estimator: str = "stratified",
     dataset_size: int = 0,
-    **options,
+    **options: Any,
 ) -> BetaTCVAE:
     """A `BetaTCVAE`. It has the options of `vae`, and:
 

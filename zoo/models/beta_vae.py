@@ -6,6 +6,7 @@ Burgess et al., "Understanding disentangling in beta-VAE", 2018. https://arxiv.o
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -56,7 +57,7 @@ class BetaVAE(VAE):
         prior: Prior,
         beta: float | Schedule = 4.0,
         capacity: float | Schedule | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(posterior, likelihood, prior, **kwargs)
         check_weight(beta, "beta")
@@ -78,7 +79,7 @@ def beta_vae(
     beta: float = 4.0,
     capacity: float = 0.0,
     capacity_steps: int = 0,
-    **options,
+    **options: Any,
 ) -> BetaVAE:
     """A `BetaVAE`, with 10 latents as in both papers. It has the options of `vae`, and:
 

@@ -86,7 +86,7 @@ class BiGAN(GenerativeModel):
         prior: Prior,
         discriminator: keras.Model,
         adversarial_loss: AdversarialLoss | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if not isinstance(adversarial_loss, Minimax | None):
@@ -102,21 +102,21 @@ class BiGAN(GenerativeModel):
         self.discriminator = discriminator
         self.adversarial_loss = adversarial_loss or NonSaturating()
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {
             "encoder": [self.posterior],
             "generator": [self.generator],
             "discriminator": [self.discriminator],
         }
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         latents = context_shape(self.generator)
         return super().interfaces() | {
             "generator": Interface((latents,), (shape_of_images(self),)),
             "discriminator": Interface((shape_of_images(self), latents), (LOGIT,)),
         }
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         code_seed, prior_seed, real_seed, fake_seed = tfp.random.split_seed(seed, 4)
         code = self.posterior(x, y, training=training).sample(seed=code_seed)
         z = self.prior.sample_for(x, y, prior_seed)

@@ -65,7 +65,7 @@ class CGAN(GAN):
         discriminator_steps: int = 1,
         penalty: Penalty | None = None,
         instance_noise: float | Schedule = 0.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         for name, network in (("generator", generator), ("discriminator", discriminator)):
             networks.check_built(network, f"The {name} of a CGAN")

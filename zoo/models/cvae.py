@@ -92,7 +92,7 @@ class CVAE(VAE):
         num_samples: int = 1,
         rate_weight: float | Schedule = 1.0,
         free_bits: float = 0.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(
             posterior, likelihood, prior, num_samples, rate_weight, free_bits, **kwargs
@@ -115,7 +115,7 @@ class CVAE(VAE):
         of_cvae = ("distortion", "rate") if self.alpha > 0 else ()
         return of_cvae + (("prior_distortion",) if self.alpha < 1 else ())
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         prior, baseline = [self.prior], self._learning_baseline
         if baseline is not None or getattr(self.prior, "baseline", None) is not None:
             prior = [self.prior.network, self.prior.family]
@@ -128,8 +128,9 @@ class CVAE(VAE):
         baseline = getattr(self.prior, "baseline", None)
         return baseline if baseline is not None and baseline.trainable_variables else None
 
-    def objective(self, x, y, seed, training):
-        loss, terms = 0.0, {}
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
+        loss = 0.0
+        terms: dict[str, tf.Tensor] = {}
         if self.alpha > 0:
             losses, terms = super().objective(x, y, seed, training)
             loss = self.alpha * losses["vae"]
@@ -199,7 +200,7 @@ def cvae(
     prior: str = "normal",
     baseline_hidden: Sequence[int] = (),
     alpha: float = 1.0,
-    **options,
+    **options: Any,
 ) -> CVAE:
     """A `CVAE` whose encoder and decoder take the condition as a second input.
 
@@ -247,7 +248,7 @@ def _conditional_prior(
     activation="relu",
     likelihood="bernoulli",
     levels=256,
-    **options,
+    **options: Any,
 ):
     family = DiagonalNormal()
 

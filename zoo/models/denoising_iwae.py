@@ -5,6 +5,7 @@ https://arxiv.org/abs/1511.06406
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -37,7 +38,7 @@ def denoising_iwae(
     doubly_reparameterised: bool = False,
     salt_and_pepper: float = 0.05,
     gaussian: float = 0.0,
-    **options,
+    **options: Any,
 ) -> DenoisingIWAE:
     """A `DenoisingIWAE`. It has the options of `denoising_vae`, and:
 

@@ -5,6 +5,7 @@ https://arxiv.org/abs/1511.06406
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -42,7 +43,7 @@ class SaltAndPepper(Corruption):
             raise ValueError(f"`probability` must be in [0, 1]. Received: {probability}.")
         self.probability = probability
 
-    def __call__(self, x, seed):
+    def __call__(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         chance = draws.uniform(tf.shape(x), seed)
         noisy = tf.where(chance < 0.5 * self.probability, 1.0, 0.0)
         return tf.where(chance < self.probability, noisy, x)
@@ -60,7 +61,7 @@ class GaussianNoise(Corruption):
         check_non_negative(scale=scale)
         self.scale = scale
 
-    def __call__(self, x, seed):
+    def __call__(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return x + self.scale * draws.normal(tf.shape(x), seed)
 
 
@@ -101,7 +102,7 @@ class DenoisingVAE(VAE):
         likelihood: Conditional,
         prior: Prior,
         corruption: Corruption,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(posterior, likelihood, prior, **kwargs)
         self.corruption = corruption
@@ -118,7 +119,11 @@ class DenoisingVAE(VAE):
 
 @extends(vae, latent_dim=50, hidden=(200, 200), activation="tanh")
 def denoising_vae(
-    image_shape: Sequence[int], *, salt_and_pepper: float = 0.05, gaussian: float = 0.0, **options
+    image_shape: Sequence[int],
+    *,
+    salt_and_pepper: float = 0.05,
+    gaussian: float = 0.0,
+    **options: Any,
 ) -> DenoisingVAE:
     """A `DenoisingVAE`. It has the options of `vae`, and:
 

@@ -14,6 +14,7 @@ from zoo.adversarial import AdversarialLoss
 from zoo.config import extends
 from zoo.distributions import Conditional, Part
 from zoo.interfaces import LOGIT, Interface
+from zoo.model import Array
 from zoo.models.aae import AAE
 from zoo.models.clustering_aae import CategoryAndStyle, ClusteringAAE, parts
 
@@ -39,7 +40,7 @@ class ClusterHeads(Part):
         TensorShape([4, 2])
     """
 
-    def __init__(self, categories: int, dim: int, distance: float = 5.0, **kwargs):
+    def __init__(self, categories: int, dim: int, distance: float = 5.0, **kwargs: Any):
         super().__init__(**kwargs)
         if not distance > 0:
             raise ValueError(f"`distance` must be above 0. Received: distance={distance}.")
@@ -106,7 +107,7 @@ class DimensionReductionAAE(ClusteringAAE):
         category_discriminator: keras.Model,
         heads: ClusterHeads,
         adversarial_loss: AdversarialLoss | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(
             posterior,
@@ -125,11 +126,11 @@ class DimensionReductionAAE(ClusteringAAE):
             )
         self.heads = heads
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         own = super().players()
         return own | {"autoencoder": [*own["autoencoder"], self.heads]}
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         own, dim = super().interfaces(), self.heads.dim
         code = (self.num_classes + dim,)
         return own | {
@@ -143,21 +144,23 @@ class DimensionReductionAAE(ClusteringAAE):
     def latent_dim(self):
         return self.heads.dim
 
-    def reconstruction_objective(self, x, y, seed, training):
+    def reconstruction_objective(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> tuple[dict, dict]:
         r = self.heads(self.posterior(x, training=training).sample(seed=seed))
         distortion = -self.likelihood(r, training=training).log_prob(x)
         cost = tf.fill(tf.shape(distortion), self.heads.cost())
         return {"autoencoder": distortion + cost}, {"head_cost": cost}
 
-    def encode(self, x, y=None):
+    def encode(self, x: Array, y: Any = None) -> tf.Tensor:
         """The representation r `[B, D]` of images `x[B, H, W, C]` in [0, 1]. `y` is ignored."""
         return self.heads(self._codes(x))
 
-    def sample_latents(self, n, y=None, seed=None):
+    def sample_latents(self, n: int, y: Any = None, seed: Any = None) -> tf.Tensor:
         """`n` representations `[n, D]`: a head plus a style. If `y` is at least 0, its head."""
         return self.heads(super().sample_latents(n, y, seed))
 
-    def decode(self, z, y=None):
+    def decode(self, z: Array, y: Any = None) -> tf.Tensor:
         """The images `[B, H, W, C]` of representations `z[B, D]`. `y` is ignored."""
         return AAE.decode(self, z)
 

@@ -73,21 +73,21 @@ class FactorVAE(VAE):
         prior: Prior,
         discriminator: keras.Model,
         gamma: float = 10.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(posterior, likelihood, prior, **kwargs)
         check_non_negative(gamma=gamma)
         self.discriminator = discriminator
         self.gamma = gamma
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return super().players() | {"discriminator": [self.discriminator]}
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         latents = context_shape(self.likelihood)
         return super().interfaces() | {"discriminator": Interface((latents,), (LOGIT,))}
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         terms = self.elbo_terms(x, y, seed, training)
         z = terms.z
         permute_seed = tf.random.experimental.stateless_fold_in(seed, 1)
@@ -133,7 +133,7 @@ def factor_vae(
     *,
     gamma: float = 10.0,
     discriminator_hidden: Sequence[int] = (1000,) * 6,
-    **options,
+    **options: Any,
 ) -> FactorVAE:
     """A `FactorVAE`. It has the options of `vae`, and:
 

@@ -77,7 +77,7 @@ class GAN(GenerativeModel):
         discriminator_steps: int = 1,
         penalty: Penalty | None = None,
         instance_noise: float | Schedule = 0.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if penalty is not None:
@@ -96,14 +96,14 @@ class GAN(GenerativeModel):
     def terms(self):
         return ("real_logit", "fake_logit") + (() if self.penalty is None else ("penalty",))
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {"discriminator": [self.discriminator], "generator": [self.generator]}
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         discriminator = Interface((shape_of_images(self),), (LOGIT,), conditional=True)
         return super().interfaces() | {"discriminator": discriminator}
 
-    def rounds(self):
+    def rounds(self) -> list[Round]:
         return [
             Round(self.discriminator_objective, steps=self.discriminator_steps),
             Round(self.generator_objective),

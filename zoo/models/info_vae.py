@@ -6,6 +6,7 @@ https://arxiv.org/abs/1706.02262
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -73,7 +74,7 @@ class InfoVAE(VAE):
         lambda_: float = 100.0,
         kernel: Kernel | None = None,
         unbiased: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(posterior, likelihood, prior, **kwargs)
         if not -math.inf < alpha <= 1:
@@ -93,7 +94,7 @@ class InfoVAE(VAE):
         self.kernel = kernel or RBF()
         self.unbiased = unbiased
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         terms = self.elbo_terms(x, y, seed, training)
         prior_seed = tf.random.experimental.stateless_fold_in(seed, 1)
         discrepancy = elbo.mean_over_draws(
@@ -115,7 +116,7 @@ def info_vae(
     lambda_: float = 100.0,
     kernel: str = "rbf",
     unbiased: bool = True,
-    **options,
+    **options: Any,
 ) -> InfoVAE:
     """An `InfoVAE`. It has the options of `vae`, and:
 

@@ -6,6 +6,7 @@ https://arxiv.org/abs/1810.04152
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -61,7 +62,7 @@ class IWAE(VAE):
         num_samples: int = 5,
         doubly_reparameterised: bool = False,
         rate_weight: float | Schedule = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(posterior, likelihood, prior, num_samples, rate_weight, **kwargs)
         if self.free_bits:
@@ -73,7 +74,7 @@ class IWAE(VAE):
             need_density(posterior, "the doubly reparameterised gradient", everywhere=True)
         self.doubly_reparameterised = doubly_reparameterised
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         q, z = self.draw(x, y, seed, training)
         p, rate_weight = self.prior(y, training=training), self.weight_of_rate(training)
 
@@ -106,7 +107,9 @@ class IWAE(VAE):
 
 
 @extends(vae, latent_dim=50, hidden=(200, 200), activation="tanh", num_samples=5)
-def iwae(image_shape: Sequence[int], *, doubly_reparameterised: bool = False, **options) -> IWAE:
+def iwae(
+    image_shape: Sequence[int], *, doubly_reparameterised: bool = False, **options: Any
+) -> IWAE:
     """An `IWAE`, by default with the paper's one-layer networks. It has the options of `vae`, and:
 
     Args:

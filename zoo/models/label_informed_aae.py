@@ -12,6 +12,7 @@ import tensorflow as tf
 from zoo import networks
 from zoo.adversarial import LOSSES, AdversarialLoss
 from zoo.config import choices, extends
+from zoo.datasets import ImageData
 from zoo.distributions import Conditional, Part, Prior
 from zoo.keras_internals import layers_in
 from zoo.model import as_seed
@@ -59,7 +60,7 @@ class LabelInformedAAE(AAE):
         prior: Prior,
         discriminator: keras.Model,
         adversarial_loss: AdversarialLoss | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(posterior, likelihood, prior, discriminator, adversarial_loss, **kwargs)
         components = _components(prior)
@@ -85,11 +86,11 @@ class LabelInformedAAE(AAE):
     def num_classes(self):
         return self.prior.components
 
-    def adapt(self, data):
+    def adapt(self, data: ImageData) -> None:
         """Raises a `ValueError` unless the data have labels of at most K classes."""
         check_classes(self, data, self.prior.components)
 
-    def sample_latents(self, n, y=None, seed=None):
+    def sample_latents(self, n: int, y: Any = None, seed: Any = None) -> tf.Tensor:
         """`n` draws `[n, D]` of the label's component, or of the whole prior if `y` is negative."""
         y = tf.fill([n], -1) if y is None else self.conditions(n, y)
         return self.prior.component(y).sample(seed=as_seed(seed))

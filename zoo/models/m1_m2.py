@@ -57,7 +57,7 @@ class M1M2(M2):
         prior: Prior,
         first_posterior: Conditional,
         first_likelihood: Conditional,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(classifier, posterior, likelihood, prior, **kwargs)
         for part in (first_posterior, first_likelihood):
@@ -67,7 +67,7 @@ class M1M2(M2):
         (dim,) = self.posterior.network.inputs[0].shape[1:]
         self.used = self.add_weight(name="used", shape=(dim,), initializer="ones", trainable=False)
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         images, codes = self.image_shape, context_shape(self.posterior)
         return super().interfaces() | {
             "first_posterior": Interface((images,), (codes,)),
@@ -97,7 +97,7 @@ class M1M2(M2):
             )
         self.used.assign(deviations > threshold)
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         first_seed, seed = tfp.random.split_seed(seed)
         q = self.first_posterior(joined(x))
         z = self._used(q.sample(seed=first_seed) if training else q.mean())

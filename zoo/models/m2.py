@@ -50,7 +50,7 @@ class AddClass(keras.layers.Layer):
         num_classes: C.
     """
 
-    def __init__(self, num_classes: int, **kwargs):
+    def __init__(self, num_classes: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_classes = num_classes
 
@@ -183,7 +183,7 @@ class M2(GenerativeModel):
         num_samples: int = 1,
         rate_weight: float | Schedule = 1.0,
         free_bits: float = 0.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if labelled_share is not None and not 0 < labelled_share <= 1:
@@ -209,10 +209,10 @@ class M2(GenerativeModel):
         if free_bits:
             elbo.check_free_bits(self)
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {"vae": [self.classifier, self.posterior, self.likelihood, self.prior]}
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         x = context_shape(self.posterior)
         return of_autoencoder(self, x) | {"classifier": Interface((x,), ((None,),))}
 
@@ -230,7 +230,7 @@ class M2(GenerativeModel):
         check_classes(self, data, self.num_classes)
         self.labelled_share = data.labelled_share
 
-    def fit(self, x=None, y=None, *args, **kwargs) -> keras.callbacks.History:
+    def fit(self, x=None, y=None, *args, **kwargs: Any) -> keras.callbacks.History:
         """Fits as `GenerativeModel.fit` does.
 
         Raises:
@@ -245,7 +245,7 @@ class M2(GenerativeModel):
 
     # The objective -----------------------------------------------------------------------------
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         unlabelled_seed, labelled_seed = tfp.random.split_seed(seed)
         if not training:
             return self._evaluation_objective(x, y, unlabelled_seed)

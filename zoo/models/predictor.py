@@ -42,7 +42,7 @@ class Predictor(GenerativeModel):
 
     log_prob_method = "exact"
 
-    def __init__(self, likelihood: Completion, **kwargs):
+    def __init__(self, likelihood: Completion, **kwargs: Any):
         super().__init__(**kwargs)
         if not isinstance(likelihood, Completion):
             raise ValueError(
@@ -52,13 +52,13 @@ class Predictor(GenerativeModel):
         likelihood.check_context_is_y()
         self.likelihood = likelihood
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {"predictor": [self.likelihood]}
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         return {"predictor": -self.likelihood(y, y, training=training).log_prob(x)}, {}
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         images = self.image_shape
         return {"likelihood": Interface((images,), (images,), conditional=True)}
 
@@ -70,7 +70,7 @@ class Predictor(GenerativeModel):
     def latent_dim(self):
         return 0
 
-    def decode(self, z, y=None):
+    def decode(self, z: Array, y: Any = None) -> tf.Tensor:
         """The images `y`, completed by the means of their hidden parts. `z` is ignored."""
         y = self.condition_for(z, y, 2)
         return as_images(self.likelihood(y, y).mean())

@@ -66,10 +66,10 @@ class SemiSupervisedAAE(ClusteringAAE):
     def condition(self) -> tf.TensorSpec:
         return tf.TensorSpec([None], tf.int32)
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return super().players() | {"classifier": [self.posterior]}
 
-    def rounds(self):
+    def rounds(self) -> list[Round]:
         unsupervised = [
             Round(functools.partial(_on_unlabelled, round.objective)) for round in super().rounds()
         ]

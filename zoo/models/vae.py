@@ -71,7 +71,7 @@ class VAE(GenerativeModel):
         num_samples: int = 1,
         rate_weight: float | Schedule = 1.0,
         free_bits: float = 0.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_weight(rate_weight, "rate_weight")
@@ -88,10 +88,10 @@ class VAE(GenerativeModel):
         if free_bits:
             elbo.check_free_bits(self)
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {"vae": [self.posterior, self.likelihood, self.prior]}
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         terms = self.elbo_terms(x, y, seed, training)
         return {"vae": terms.distortion + terms.charged_rate}, terms.reported()
 
@@ -135,7 +135,7 @@ class VAE(GenerativeModel):
 
 
 @extends(elbo.parts, without=("condition",))
-def vae(image_shape: Sequence[int], **options) -> VAE:
+def vae(image_shape: Sequence[int], **options: Any) -> VAE:
     """A `VAE` from named networks and parts. The options are those of `zoo.models.elbo.parts`.
 
     Example:

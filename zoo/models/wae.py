@@ -82,7 +82,7 @@ class WAE(GenerativeModel):
         lambda_: float = 10.0,
         kernel: Kernel | None = None,
         unbiased: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_non_negative(lambda_=lambda_)
@@ -94,14 +94,14 @@ class WAE(GenerativeModel):
         self.kernel = kernel or InverseMultiquadric()
         self.unbiased = unbiased
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {"autoencoder": [self.posterior, self.generator, self.prior]}
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         generator = Interface((context_shape(self.generator),), (shape_of_images(self),))
         return super().interfaces() | {"generator": generator}
 
-    def objective(self, x, y, seed, training):
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         code_seed, prior_seed = tfp.random.split_seed(seed)
         z = self.posterior(x, y, training=training).sample(seed=code_seed)
         cost = squared_error(x, self.generator(z, training=training))

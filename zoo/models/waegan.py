@@ -3,7 +3,7 @@
 Tolstikhin et al., "Wasserstein Auto-Encoders", 2018. https://arxiv.org/abs/1711.01558
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -86,7 +86,7 @@ class WAEGAN(GenerativeModel):
         lambda_: float = 10.0,
         adversarial_loss: AdversarialLoss | None = None,
         prior_aware: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_non_negative(lambda_=lambda_)
@@ -101,20 +101,22 @@ class WAEGAN(GenerativeModel):
         self.adversarial_loss = adversarial_loss or NonSaturating()
         self.prior_aware = prior_aware
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {
             "discriminator": [self.discriminator],
             "autoencoder": [self.posterior, self.generator],
         }
 
-    def interfaces(self):
+    def interfaces(self) -> dict[str, Interface]:
         latents = context_shape(self.generator)
         return super().interfaces() | {
             "generator": Interface((latents,), (shape_of_images(self),)),
             "discriminator": Interface((latents,), (LOGIT,), conditional=True),
         }
 
-    def objective(self, x, y, seed, training):
+    def objective(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> Iterator[tuple[dict, dict]]:
         code_seed, prior_seed, real_seed, fake_seed = tfp.random.split_seed(seed, 4)
         loss = self.adversarial_loss
         code = self.posterior(x, y, training=training).sample(seed=code_seed)
