@@ -74,15 +74,15 @@ class StopAtNonFinite(keras.callbacks.Callback):
         self.every_batch = every_batch
         self.last_check = 0.0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self.every_batch or time.monotonic() - self.last_check > 1:
             self._check_results()
             self.last_check = time.monotonic()
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict | None = None) -> None:
         self._check_results()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._check_results()
         # The losses of the last step are computed before its updates, so check the weights too.
         for player in self.model.players():

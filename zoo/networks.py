@@ -655,7 +655,7 @@ class OneHot(keras.layers.Layer):
         check_counts(classes=classes)
         self.classes = classes
 
-    def call(self, labels):
+    def call(self, labels: tf.Tensor) -> tf.Tensor:
         if hasattr(labels, "numpy") and len(labels):
             low, high = labels.numpy().min(), labels.numpy().max()
             if low < 0 or high >= self.classes:
@@ -665,10 +665,10 @@ class OneHot(keras.layers.Layer):
                 )
         return keras.ops.one_hot(labels, self.classes, dtype=self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape, self.classes)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"classes": self.classes}
 
 
@@ -708,7 +708,7 @@ class SpectralNormalization(keras.layers.Layer):
         self.layer = layer
         self.use_bias = use_bias
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if not self.layer.built:
             self.layer.build(input_shape)
         columns = self.layer.kernel.shape[-1]
@@ -727,7 +727,7 @@ class SpectralNormalization(keras.layers.Layer):
             outputs = getattr(self.layer, "units", None) or self.layer.filters
             self.bias = self.add_weight(name="bias", shape=(outputs,), initializer="zeros")
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         # Dividing the output of a linear map is equivalent to dividing its kernel.
         outputs = self.layer(inputs)
         sigma = keras.ops.cast(self.sigma(training), outputs.dtype)
@@ -745,15 +745,15 @@ class SpectralNormalization(keras.layers.Layer):
             self.u.assign(u)
         return ops.sum(v * ops.matmul(kernel, _unit(u)))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self.layer.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         layer = keras.saving.serialize_keras_object(self.layer)
         return super().get_config() | {"layer": layer, "use_bias": self.use_bias}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "SpectralNormalization":
         config = dict(config)
         config["layer"] = keras.saving.deserialize_keras_object(config["layer"])
         return cls(**config)

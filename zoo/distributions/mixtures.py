@@ -446,7 +446,7 @@ class FittedMixture(Prior):
         self.loc = fixed("loc", np.zeros((components, dim), np.float32))
         self.scale_tril = fixed("scale_tril", eye)
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return tfd.MixtureSameFamily(
             tfd.Categorical(logits=tf.convert_to_tensor(self.log_weights)),
             tfd.MultivariateNormalTriL(

@@ -76,7 +76,7 @@ class Part(FromArguments, keras.layers.Layer):
         """Shape of one value of the distribution, such as `(D,)`; `None` if it is unknown."""
         return None
 
-    def __call__(self, *args, **kwargs: Any):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # A distribution is not a tensor, so the wrapper that Keras puts around `call` does not apply.
         return self.call(*args, **kwargs)
 

@@ -50,7 +50,7 @@ class Autoencoder(GenerativeModel):
         return {"autoencoder": -self.likelihood(z, y, training=training).log_prob(x)}, {}
 
     @property
-    def latent_dim(self):
+    def latent_dim(self) -> int:
         return self.encoder.output_shape[-1]
 
 

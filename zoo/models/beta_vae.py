@@ -66,7 +66,7 @@ class BetaVAE(VAE):
         self.beta = beta
         self.capacity = capacity
 
-    def charge(self, rate, training):
+    def charge(self, rate: tf.Tensor, training: bool) -> tf.Tensor:
         if self.capacity is not None:
             rate = tf.abs(rate - value_at(self.capacity, self.step))
         return value_at(self.beta, self.step) * super().charge(rate, training)

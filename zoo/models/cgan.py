@@ -92,11 +92,11 @@ class CGAN(GAN):
         )
 
     @property
-    def condition(self):
+    def condition(self) -> tf.TensorSpec | None:
         y = self.generator.inputs[1]
         return tf.TensorSpec(y.shape, y.dtype)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
         """Images for `[z, y]`, the latents `z[B, D]` and their conditions."""
         return self.decode(*inputs)
 

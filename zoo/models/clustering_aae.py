@@ -41,7 +41,7 @@ class SoftmaxAndStyle(Family):
         super().__init__(**kwargs)
         self.categories = categories
 
-    def call(self, params, event_ndims):
+    def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         logits, style = params[..., : self.categories], params[..., self.categories :]
         code = tf.concat([tf.nn.softmax(logits), style], -1)
         return tfd.Independent(tfd.Deterministic(code), event_ndims)
@@ -83,7 +83,7 @@ class CategoryAndStyle(Prior):
         (dim,) = self.style().event_shape
         return (self.categories + dim,)
 
-    def call(self, y=None):
+    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         return self._joint(tf.zeros(self.categories), self.style())
 
     def component(self, y: tf.Tensor) -> tfd.Distribution:

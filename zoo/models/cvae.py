@@ -151,11 +151,11 @@ class CVAE(VAE):
         return p if p.batch_shape.rank else tfd.BatchBroadcast(p, tf.shape(x)[:1])
 
     @property
-    def can_encode(self):
+    def can_encode(self) -> bool:
         return self.alpha > 0
 
     @property
-    def latent_dim(self):
+    def latent_dim(self) -> int:
         return int(self.likelihood.network.inputs[0].shape[-1])
 
     @property

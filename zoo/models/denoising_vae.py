@@ -21,7 +21,7 @@ from zoo.models.vae import VAE, vae
 class Corruption(PlainObject):
     """Base of all corruptions p(x~ | x)."""
 
-    def __call__(self, x, seed) -> tf.Tensor:
+    def __call__(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """A draw of x~, with the shape of `x[..., H, W, C]`."""
         raise NotImplementedError
 

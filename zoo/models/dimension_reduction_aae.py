@@ -53,7 +53,7 @@ class ClusterHeads(Part):
             initializer=keras.initializers.RandomNormal(stddev=distance / math.sqrt(2 * dim)),
         )
 
-    def call(self, code):
+    def call(self, code: tf.Tensor) -> tf.Tensor:
         """The representation `[..., D]` of codes `[..., K + D]`."""
         y, z = code[..., : self.categories], code[..., self.categories :]
         return tf.matmul(y, tf.convert_to_tensor(self.kernel)) + z
@@ -141,7 +141,7 @@ class DimensionReductionAAE(ClusteringAAE):
         }
 
     @property
-    def latent_dim(self):
+    def latent_dim(self) -> int:
         return self.heads.dim
 
     def reconstruction_objective(
@@ -164,7 +164,7 @@ class DimensionReductionAAE(ClusteringAAE):
         """The images `[B, H, W, C]` of representations `z[B, D]`. `y` is ignored."""
         return AAE.decode(self, z)
 
-    def category_images(self):
+    def category_images(self) -> tf.Tensor:
         """The image of each category's head, `[K, H, W, C]`."""
         return self.decode(tf.convert_to_tensor(self.heads.kernel))
 

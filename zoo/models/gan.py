@@ -16,7 +16,7 @@ from zoo.config import choices, extends
 from zoo.contract import as_count
 from zoo.distributions import Prior, refuse_learned
 from zoo.interfaces import LOGIT, Interface, shape_of_images
-from zoo.model import GenerativeModel, Round
+from zoo.model import Array, GenerativeModel, Round
 from zoo.models.parts import LEARNED_PRIOR_SIZES, prior_part
 from zoo.penalties import Penalty, penalty
 from zoo.schedules import LinearDecay, Schedule, check_weight, value_at
@@ -152,7 +152,7 @@ class GAN(GenerativeModel):
         x = tf.cast(x, tf.float32)
         return x + value_at(self.instance_noise, self.step) * draws.normal(tf.shape(x), seed)
 
-    def call(self, z, training=False):
+    def call(self, z: Array, training: bool = False) -> tf.Tensor:
         """Images for the latents `z[B, D]`, because a GAN cannot reconstruct."""
         return self.decode(z)
 

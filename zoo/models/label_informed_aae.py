@@ -79,11 +79,11 @@ class LabelInformedAAE(AAE):
             )
 
     @property
-    def condition(self):
+    def condition(self) -> tf.TensorSpec | None:
         return tf.TensorSpec([None], tf.int32)
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return self.prior.components
 
     def adapt(self, data: ImageData) -> None:
@@ -95,7 +95,7 @@ class LabelInformedAAE(AAE):
         y = tf.fill([n], -1) if y is None else self.conditions(n, y)
         return self.prior.component(y).sample(seed=as_seed(seed))
 
-    def latent_logits(self, z, y=None, training=False):
+    def latent_logits(self, z: tf.Tensor, y: Any = None, training: bool = False) -> tf.Tensor:
         """The discriminator's logits `[B]` of latents `z[B, D]` with labels `y[B]`."""
         unlabelled = self.prior.components
         y = tf.fill(tf.shape(z)[:1], unlabelled) if y is None else tf.cast(y, tf.int32)

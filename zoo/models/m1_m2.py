@@ -106,7 +106,7 @@ class M1M2(M2):
             z = z[-rows:], z[:-rows]
         return super().objective(z, y, seed, training)
 
-    def codes(self, x) -> tf.Tensor:
+    def codes(self, x: Any) -> tf.Tensor:
         """The mean of q(z1 | x), `[B, D1]`, with 0 in dimensions that M1 does not use."""
         return self._used(self.first_posterior(self._images(x)).mean())
 

@@ -54,18 +54,18 @@ class AddClass(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_classes = num_classes
 
-    def build(self, h_shape, y_shape):
+    def build(self, h_shape: Sequence, y_shape: Sequence) -> None:
         self.kernel = self.add_weight(name="kernel", shape=(self.num_classes, h_shape[-1]))
         self.built = True
 
-    def call(self, h, y):
+    def call(self, h: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         vectors = tf.matmul(tf.one_hot(y, self.num_classes, dtype=h.dtype), self.kernel)
         return repeat_for_labels(h, y) + vectors
 
-    def compute_output_shape(self, h_shape, y_shape):
+    def compute_output_shape(self, h_shape: Sequence, y_shape: Sequence) -> tuple:
         return (None, h_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"num_classes": self.num_classes}
 
 
@@ -230,7 +230,9 @@ class M2(GenerativeModel):
         check_classes(self, data, self.num_classes)
         self.labelled_share = data.labelled_share
 
-    def fit(self, x=None, y=None, *args, **kwargs: Any) -> keras.callbacks.History:
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
         """Fits as `GenerativeModel.fit` does.
 
         Raises:
@@ -372,12 +374,12 @@ class M2(GenerativeModel):
         """q(y | x), probabilities `[B, C]`, for images `x[B, H, W, C]` in [0, 1]."""
         return tf.exp(self._log_q(self.codes(x), False))
 
-    def encode(self, x, y=None) -> tf.Tensor:
+    def encode(self, x: Array, y: Any = None) -> tf.Tensor:
         """The mean of q(z | x, y), `[B, D]`. The most probable class replaces a missing label."""
         codes = self.codes(x)
         return self.posterior(codes, self._or_most_probable(codes, y)).mean()
 
-    def decode(self, z, y=None) -> tf.Tensor:
+    def decode(self, z: Array, y: Any = None) -> tf.Tensor:
         """The mean of p(x | y, z), or of p(x | z) if the label is missing: `[B, H, W, C]`."""
         z = self._latents(z)
         rows = tf.shape(z)[0]
@@ -393,13 +395,13 @@ class M2(GenerativeModel):
     def _decode(self, z, y):
         return as_images(self.likelihood(z, y).mean())
 
-    def reconstruct(self, x, y=None) -> tf.Tensor:
+    def reconstruct(self, x: Array, y: Any = None) -> tf.Tensor:
         """`decode(encode(x, y), y)`. The most probable class replaces a missing label."""
         codes = self.codes(x)
         y = self._or_most_probable(codes, y)
         return self._decode(self.posterior(codes, y).mean(), y)
 
-    def sample(self, n: int, y=None, seed=None) -> tf.Tensor:
+    def sample(self, n: int, y: Any = None, seed: Any = None) -> tf.Tensor:
         """Decodes `n` draws of z: `[n, H, W, C]`. Missing labels are drawn from p(y)."""
         n = as_count(n, "n")
         class_seed, seed = tfp.random.split_seed(as_seed(seed))
@@ -407,7 +409,9 @@ class M2(GenerativeModel):
         y = self._filled(y, drawn)
         return self._decode(self.prior(y).sample(n, seed=seed), y)
 
-    def interpolate(self, a, b, n: int = 10, spherical: bool = False, y=None) -> tf.Tensor:
+    def interpolate(
+        self, a: Array, b: Array, n: int = 10, spherical: bool = False, y: Any = None
+    ) -> tf.Tensor:
         """As for `GenerativeModel`. If y=None and `a` is an image, its class is used throughout."""
         if y is None and len(np.shape(a)) == 3:
             y = tf.argmax(self.classify(np.asarray(a)[None])[0], output_type=tf.int32)

@@ -63,11 +63,11 @@ class Predictor(GenerativeModel):
         return {"likelihood": Interface((images,), (images,), conditional=True)}
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, int, int]:
         return self.likelihood.image_shape
 
     @property
-    def latent_dim(self):
+    def latent_dim(self) -> int:
         return 0
 
     def decode(self, z: Array, y: Any = None) -> tf.Tensor:

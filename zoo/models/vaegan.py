@@ -69,7 +69,7 @@ class Equilibrium(PlainObject):
         self.cost = cost
         self.margin = margin
 
-    def __call__(self, real_cost, fake_cost) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(self, real_cost: Any, fake_cost: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Whether to update the discriminator, and the generator: two scalar bools."""
         low, high = self.cost - self.margin, self.cost + self.margin
         strong = tf.minimum(real_cost, fake_cost) < low
@@ -282,7 +282,7 @@ class VAEGAN(GenerativeModel):
         return zip(*outputs, strict=True)
 
     @property
-    def condition(self):
+    def condition(self) -> tf.TensorSpec | None:
         spec = super().condition
         for network in (self.generator, self.discriminator):
             if spec is None and len(network.inputs) > 1:
