@@ -16,5 +16,5 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": models[0] if models else platform.processor(),
         "cores": cores,
-        "load": load,  # Above the number of cores if other programs were running.
+        "load": load,  # above `cores` if other programs were running
     }

@@ -198,7 +198,8 @@ def output_path(default: str) -> pathlib.Path:
         path = pathlib.Path(FLAGS.run) / default
     if path.exists() and not FLAGS.overwrite:
         raise FileExistsError(f"'{path}' exists already. Choose another --output, or --overwrite.")
-    check_writable(path)  # Before the model is loaded.
+    # The check comes before the work of loading the model.
+    check_writable(path)
     return path
 
 

@@ -230,7 +230,7 @@ def _evaluate_folders():
     folders = (FLAGS.real, FLAGS.fake)
     real, fake = (read_images(folder, FLAGS.image_size) for folder in folders)
     if FLAGS.num_real and FLAGS.num_real < len(real):
-        # Chosen at random, because the files may be sorted by label.
+        # The images are chosen at random, because the files may be sorted by label.
         real = real[np.random.default_rng(FLAGS.seed).permutation(len(real))[: FLAGS.num_real]]
     with cli.Progress() as progress:
         subject = evaluation.Evaluation.of_images(
@@ -254,7 +254,7 @@ def _write(results: Iterable[evaluation.Result], path: pathlib.Path | None) -> s
         path.parent.mkdir(parents=True, exist_ok=True)
     kinds = set()
     for result in results:
-        tqdm.write(f"  {result}")  # Before the write, which may fail.
+        tqdm.write(f"  {result}")  # First, because the write may fail.
         if path:
             evaluation.append(path, result)
         kinds |= {result.kind} if result.value is not None else set()

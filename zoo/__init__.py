@@ -2,11 +2,11 @@
 
 A model is a game between players (`GenerativeModel`, `Round`). It consists of networks
 (`zoo.networks`) and distributions (`zoo.distributions`). `zoo.models` has one file for each paper,
-`zoo.presets` named configurations, `zoo.pretrained` trained weights, `zoo.datasets` the data, and
-`zoo.metrics` the scores.
+and `zoo.presets` has named configurations. `zoo.pretrained` loads trained weights, `zoo.datasets`
+loads data, and `zoo.metrics` computes scores.
 """
 
-# First, because other modules cannot be imported with every setting of Keras.
+# Imported first, because other modules cannot be imported with every setting of Keras.
 from zoo import keras_settings as keras_settings
 
 # isort: split

@@ -106,7 +106,7 @@ def export(
     """
     path = Path(os.path.abspath(path))
     names = _chosen(model, signatures, format)
-    check_place(path, overwrite)  # Before the long work, and again after it.
+    check_place(path, overwrite)  # before the long work, and again after it
     with (
         model.averaged_weights() if averaged else contextlib.nullcontext(),
         replacing_folder(path) as folder,
@@ -294,7 +294,7 @@ def _write_tflite(module, signatures, folder):
 
 
 def _write_onnx(module, signatures, folder):
-    import onnx  # Of the extra `onnx`, as tf2onnx.
+    import onnx  # from the extra `onnx`, as tf2onnx
     import tf2onnx
 
     folder.mkdir()
@@ -317,7 +317,7 @@ def _write_onnx(module, signatures, folder):
 
 @contextlib.contextmanager
 def _quiet(name):
-    """No messages of a logger: tf2onnx logs a traceback for each optimization that fails."""
+    """Silences a logger: tf2onnx logs a traceback for each optimization that fails."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)

@@ -21,7 +21,7 @@ from typing import Any
 
 try:
     import fcntl
-except ImportError:  # On Windows.
+except ImportError:  # Windows has no `fcntl`.
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
@@ -57,7 +57,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             yield partial
             os.replace(partial, path)
         finally:
-            with contextlib.suppress(OSError):  # The folder itself may be lost.
+            with contextlib.suppress(OSError):  # The file system of the folder may be lost.
                 partial.unlink(missing_ok=True)
 
 
@@ -66,15 +66,15 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Yields the path of a new folder, which replaces `path` if the block ends without an error.
 
     The block creates the folder. It is within a temporary folder in the nearest folder above `path`
-    that exists. If the block raises, the temporary folder is removed. What a killed process left
-    there for the same `path` is removed first; if the process was killed while it replaced the
-    folder, the old folder is put back.
+    that exists. If the block raises, the temporary folder is removed. Temporary folders that a
+    killed process left there for the same `path` are removed first; if the process was killed while
+    it replaced the folder, the old folder is put back.
 
     Args:
         path: The folder to create or to replace.
 
     Yields:
-        A new path. Other temporary files may be written beside it.
+        A new path. Other temporary files may be written next to it.
 
     Raises:
         OSError: If no folder can be created in the folder above `path`, or if the block or the
@@ -96,7 +96,7 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             _exchange(path, temporary / "new", temporary / "old")
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)  # The parent itself may be lost.
+            shutil.rmtree(temporary, ignore_errors=True)  # Its file system may be lost.
 
 
 def _exchange(path, new, old):
@@ -149,7 +149,7 @@ def check_writable(path: str | os.PathLike) -> None:
     say nothing about a full disk or a read-only file system.
 
     Raises:
-        OSError: If it cannot. The error names `path`.
+        OSError: If no file can be created or written. The error names `path`.
     """
     path = Path(os.path.abspath(path))
     folder = next(p for p in (path, *path.parents) if os.path.lexists(p) and p != path)
@@ -165,7 +165,7 @@ def check_writable(path: str | os.PathLike) -> None:
 
 
 def _process():
-    """This process, in the names of its temporary files."""
+    """The name of this process in the names of its temporary files."""
     host = re.sub("[^A-Za-z0-9-]", "-", platform.node())
     return f"{host}.{os.getpid()}"
 
@@ -180,7 +180,7 @@ _TEMPORARY = re.compile(
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a path is a lock or what `replacing` and `replacing_folder` write, by its name."""
+    """Whether a path has the name of a lock or of a temporary file of this module."""
     return path.name == LOCK or bool(_TEMPORARY.fullmatch(path.name))
 
 
@@ -193,7 +193,8 @@ def remove_leftovers(*folders: str | os.PathLike, name: str | None = None) -> No
 
     Args:
         folders: The folders.
-        name: Only what was to become a file or folder of this name; for a file, without suffix.
+        name: Name of a file, without its suffix, or of a folder: only its temporary files are
+            removed. By default, those of all files and folders are removed.
     """
     for folder in map(Path, folders):
         for path in folder.glob(".*.partial*") if folder.is_dir() else ():
@@ -220,7 +221,7 @@ def _has_ended(found):
     if found["host"] != host or found["process"] == own or os.name != "posix":
         return False
     try:
-        os.kill(int(found["process"]), 0)  # Sends no signal.
+        os.kill(int(found["process"]), 0)  # Signal 0 only tests the process.
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
@@ -236,7 +237,7 @@ def _is_old(path):
 def lock(folder: str | os.PathLike, what: str = "run") -> Iterator[None]:
     """A context in which no other process can lock `folder`. The folder is created if needed.
 
-    The lock belongs to the process: it ends with the process, also if the process is killed. Locks
+    The lock belongs to the process: it ends with the process, even if the process is killed. Locks
     over a network file system need its support for `flock`; without it there is a warning, and two
     processes on one folder are not noticed. If the folder is new and the block leaves it empty, it
     is removed.
@@ -263,7 +264,7 @@ def lock(folder: str | os.PathLike, what: str = "run") -> Iterator[None]:
     finally:
         if file is not None:
             with contextlib.suppress(OSError):
-                (folder / LOCK).unlink()  # Before the lock ends, so that no other lock is removed.
+                (folder / LOCK).unlink()  # before the lock ends: no other lock is removed
             os.close(file)
         with contextlib.suppress(OSError):
             for path in new:
@@ -286,7 +287,7 @@ def _locked(folder, what):
         except BlockingIOError as error:
             os.close(file)
             raise BlockingIOError(
-                f"Another process is working on the {what} in '{folder}'. Wait for its end, or "
+                f"Another process is working on the {what} in '{folder}'. Wait until it ends, or "
                 "choose another --output."
             ) from error
         except OSError as error:
@@ -354,7 +355,7 @@ def check_fields(
     """Checks that `content` is a dict that has the given fields, with values of the given types.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If `content` is not a dict, or a field is missing or of another type.
     """
     where = f" {where}" if where else ""
     if not isinstance(content, dict):

@@ -95,7 +95,7 @@ class StopAtNonFinite(keras.callbacks.Callback):
                     )
 
     def _check_results(self):
-        # The data first: a NaN in the data makes the results NaN.
+        # Check the data first: a NaN in the data makes the results NaN.
         self.model.check_record("training")
         first = self.model.first_non_finite.result().numpy()
         if (first < 0).all():

@@ -18,7 +18,7 @@ def check() -> None:
         ImportError: If Keras is not installed.
     """
     _check_backend()
-    import keras  # Only here: with another backend, the import may already fail.
+    import keras  # With another backend, the import may already fail.
 
     if (layout := keras.config.image_data_format()) != "channels_last":
         raise SettingError(

@@ -523,8 +523,8 @@ def dcgan_discriminator(
 ) -> keras.Model:
     """The discriminator of DCGAN: the generator's mirror, with leaky ReLU of slope 0.2.
 
-    5x5 convolutions of stride 2 that double the channels, with batch normalization in all but the
-    first, then a logit `[B, 1]`. For the reference see `dcgan_generator`.
+    5x5 convolutions of stride 2 double the channels. All but the first have batch normalization.
+    The last layer returns a logit `[B, 1]`. For the reference see `dcgan_generator`.
 
     Args:
         image_shape: Height, width, channels.

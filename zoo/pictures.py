@@ -411,7 +411,7 @@ def _tiles(images) -> np.ndarray:
     if not np.issubdtype(images.dtype, np.floating):
         raise ValueError(f"{expected}. Received: {images.dtype.name}.")
     low, high = images.min(), images.max()
-    # Written so that NaN fails.
+    # This form also rejects NaN.
     if not (low >= 0 and high <= 1):
         raise ValueError(f"{expected}. Received: values from {low} to {high}.")
     pixels = np.round(images.astype(np.float32) * 255).astype(np.uint8)
@@ -587,7 +587,7 @@ def _colours(n):
 
 
 def _legend(figure: "Figure", handles, **options: Any) -> None:
-    """A legend whose names are shown as they are, also names of labels such as "$" or "_x"."""
+    """A legend that shows all names as they are, even names such as "$" or "_x"."""
     names = [handle.get_label() for handle in handles]
     # Matplotlib leaves out names that start with "_", and reads formulas between two "$".
     legend = figure.legend(handles, ["-"] * len(names), **options)

@@ -296,8 +296,8 @@ def _check_alike(path, about, arrays, model):
         if not here or not there or _kind(here) != _kind(there):
             raise ValueError(
                 f"Expected the weights of the {type(model).__name__} that their configuration builds "
-                f"in '{path}', with {_words(there)} next. Received: {_words(here)}. Version "
-                f"{about['zoo']} of the zoo wrote them: use that version, or train again."
+                f"in '{path}', and in it {_words(there)}. Received: {_words(here)}. Version "
+                f"{about['zoo']} of the zoo wrote the file: use that version, or train again."
             )
 
 

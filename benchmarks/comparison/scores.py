@@ -28,7 +28,7 @@ class Protocol:
         num_samples: Number of images that each model generates.
         importance_samples: Number of draws for the likelihood of each image.
         limit: Number of test images for likelihoods.
-        seed: Seed of all draws, also of the latents of pictures.
+        seed: Seed of all draws, including the latents of pictures.
     """
 
     num_samples: int = 10_000

@@ -18,7 +18,7 @@ from zoo.files import check_fields, read_json, write_json
 from zoo.finite import NonFiniteError
 from zoo.training import Run
 
-# Settings in which a reused run may differ: they say where it was trained, not how.
+# Settings in which a reused run may differ: where it was trained, not how.
 _FREE_SETTINGS = ("data.data_dir", "strategy", "jit_compile", "steps_per_execution")
 # Number of epochs at which a run is evaluated.
 _EVALUATIONS = 5
@@ -209,7 +209,7 @@ def _decide(subjects, path, minutes, settings, say):
                 if subject.preset not in costs:
                     costs[subject.preset] = seconds_per_epoch(subject.config)
                 wanted = min(wanted, max(1, int(share / costs[subject.preset])))
-            except NonFiniteError as error:  # Already in the first steps.
+            except NonFiniteError as error:  # A loss diverged in the first steps.
                 plan.setdefault("failed", {})[subject.name] = str(error)
         plan["epochs"][subject.name] = wanted
         say(f"{subject.name}: {wanted} epochs")

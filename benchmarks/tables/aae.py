@@ -33,11 +33,12 @@ TABLE = Table(
     reference="Makhzani et al., 2016, tables 2 and 3. https://arxiv.org/abs/1511.05644",
     protocol=(
         "Labelled images chosen evenly over the classes, the others of the 50,000 without labels. "
-        "784-300-300 and its mirror, ReLU, batch normalization of the encoder and noise of standard "
-        "deviation 0.3 on its input, discriminators of two layers of 300; 10 dimensions of style with "
-        "labels, 5 without. Adam: 1e-3 for autoencoder, encoder and classifier, 2e-4 for the "
-        "discriminators, with a cosine fall to 0. Error on the 10,000 test images, in percent; each "
-        "cluster has the label of the validation image that is surest to be in it."
+        "784-300-300 and its mirror, ReLU, batch normalization of the encoder and noise of "
+        "standard deviation 0.3 on its input, discriminators of two layers of 300; 10 dimensions "
+        "of style with labels, 5 without. Adam: 1e-3 for autoencoder, encoder and classifier, 2e-4 "
+        "for the discriminators, with a cosine fall to 0. Error on the 10,000 test images, in "
+        "percent; each cluster has the label of the validation image that most probably belongs to "
+        "it."
     ),
     differs=(
         "The paper uses layers of 1,000 units, SGD with momentum and thousands of epochs. Here the "

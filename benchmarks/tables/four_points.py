@@ -93,10 +93,10 @@ TABLE = Table(
     title="Adversarial variational Bayes: four points in a plane of latents",
     reference="Mescheder et al., 2017, table 1. https://arxiv.org/abs/1701.04722",
     protocol=(
-        "Four images of four pixels, one of which is lit, all as likely; 2 latents, three layers of "
-        "64 ELU in encoder and decoder, Bernoulli likelihood, 64 dimensions of noise, 2 steps of the "
-        "discriminator, batches of 512, Adam with a cosine fall to 0. log p(x) by quadrature on "
-        "1401 x 1401 points of the latents' plane; its optimum is -log 4 = -1.386."
+        "Four images of four pixels, one of which is lit, all equally probable; 2 latents, three "
+        "layers of 64 ELU in encoder and decoder, Bernoulli likelihood, 64 dimensions of noise, 2 "
+        "steps of the discriminator, batches of 512, Adam with a cosine fall to 0. log p(x) by "
+        "quadrature on 1401 x 1401 points of the latents' plane; its optimum is -log 4 = -1.386."
     ),
     differs=(
         "Learning rates start at ten times the authors' and decay. Training takes some tens of "

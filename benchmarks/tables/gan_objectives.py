@@ -80,12 +80,13 @@ def _table(dataset, title):
         ),
         protocol=(
             "64-128-128-784 with batch normalization against 784-128-128-1, no dropout, N(0, I) "
-            "latents, batches of 100, one move of each player on a batch, Adam from 2e-4 with "
+            "latents, batches of 100, one update of each player per batch, Adam from 2e-4 with "
             "beta_1 = 0.5 for all, the same number of epochs, three seeds. Scored by the Fréchet "
             f"distance of {_SAMPLES:,} samples to the test images in the features of the zoo's own "
-            "small classifier of that data set, which is no FID. 'last' is of the last weights, "
-            "'best' of those with the lowest such distance to validation images, looked at after "
-            "every epoch. The f-GANs' generators move by section 3.2 of their paper."
+            "small classifier of that data set, which is not an FID. 'last' is the distance of the "
+            "last weights. 'best' is the distance of the weights that are nearest to the "
+            "validation images among the weights after every epoch. The generators of the f-GANs "
+            "are updated as in section 3.2 of their paper."
         ),
         differs=(
             "All objectives share these settings. The papers use other networks, learning rates "

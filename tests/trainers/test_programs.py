@@ -653,7 +653,7 @@ def test_a_run_continues_from_the_checkpoint_before_a_truncated_one(root):
     data.write_bytes(whole[: len(whole) // 2])
     before = rows(path)
     printed = succeed("train", "--resume", *small[2:])
-    assert f"{path}/checkpoints/ckpt-2' is damaged and passed over" in printed
+    assert f"{path}/checkpoints/ckpt-2' is damaged and skipped" in printed
     assert "Resuming after epoch 1 of 2" in printed
     assert rows(path)[0] == before[0] and len(rows(path)) == 2
     assert data.stat().st_size == len(whole)

@@ -159,7 +159,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_sentence(damage, saved, tmp_
     model, said = vae(seed=1), []
     assert Checkpoints(folder).restore(model, said.append) == 1
     assert int(model.step) == 1
-    assert len(said) == 1 and f"'{folder}/ckpt-2' is damaged and passed over" in said[0]
+    assert len(said) == 1 and f"'{folder}/ckpt-2' is damaged and skipped" in said[0]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

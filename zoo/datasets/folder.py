@@ -46,7 +46,7 @@ LAYOUTS = (
 
 
 def shown(path: str | Path) -> str:
-    """A path as text that can be printed, also if it is not UTF-8."""
+    """A path as text that can be printed, even if the path is not UTF-8."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
@@ -60,7 +60,7 @@ def _check_name(path):
 
 
 def _check_regular(path):
-    """Refuses everything that is not a file or a link to one: reading a pipe would never end."""
+    """Refuses everything that is not a file or a link to a file: reading a pipe would never end."""
     if path.is_file():
         return
     if path.is_dir():
@@ -77,7 +77,7 @@ def _check_regular(path):
 def _children(folder: Path) -> tuple[list[Path], list[Path]]:
     """The subfolders and the images of a folder, sorted.
 
-    Hidden ones, and those that systems add to folders (`IGNORED`), are left out.
+    Hidden files and folders, and those that systems add (`IGNORED`), are left out.
     """
     folders, files = [], []
     for path in sorted(folder.iterdir()):
@@ -129,10 +129,10 @@ def _hold_out(listing: Listing, parts: int, folder: Path, seed: int) -> list:
     """Splits a listing at random: first the remaining images, then `parts` tenths.
 
     A hash of the seed and of an image's path in the folder gives a number in [0, 1): the image
-    belongs to the last part from 0.9 on, and to the part before it from 0.8 on. So adding or
-    removing images does not move others from one split to another, and the folder can be moved as a
-    whole. The parts are tenths on average. If a part of a small folder would be empty, it gets the
-    image with the next lower number (for the remaining images: the lowest number).
+    belongs to the last part from 0.9 on, and to the part before it from 0.8 on. Therefore images
+    that are added or removed do not move others from one split to another, and the folder can be
+    moved as a whole. The parts are tenths on average. If a part of a small folder would be empty,
+    it gets the image with the next lower number (for the remaining images: the lowest number).
     """
     if len(listing) <= parts:
         raise ValueError(
@@ -297,7 +297,9 @@ def _undecodable(path: str | Path) -> ValueError:
         if not contents:
             cause = "it is empty. Replace or remove it."
         elif not contents.startswith((PNG, b"\xff\xd8")):
-            cause = "it is not a PNG or JPEG image, whatever its name says. Convert or remove it."
+            cause = (
+                "it is not a PNG or JPEG image, although its name says so. Convert or remove it."
+            )
         else:
             with _opened(contents) as image:
                 width, height = image.size

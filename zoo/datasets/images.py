@@ -58,9 +58,9 @@ def check_options(
 def seen_mask(height: int, width: int, quadrants: int) -> np.ndarray:
     """The mask of the pixels in the first `quadrants` quadrants, bool `[H, W, 1]`.
 
-    The first quadrant is the lower left, then clockwise the upper left and the upper right, as in
-    the figures of Sohn et al., "Learning Structured Output Representation using Deep Conditional
-    Generative Models", 2015. The lower right is never seen.
+    The quadrants are counted clockwise from the lower left: lower left, upper left, upper right, as
+    in the figures of Sohn et al., "Learning Structured Output Representation using Deep Conditional
+    Generative Models", 2015. The lower right quadrant is never seen.
     """
     low, left = np.arange(height)[:, None] >= height // 2, np.arange(width) < width // 2
     order = [low & left, ~low & left, ~low & ~left]

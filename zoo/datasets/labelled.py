@@ -1,4 +1,4 @@
-"""Labels for some of the training images: which images keep one, and their part of a batch."""
+"""Labels for some of the training images, and the labelled part of a batch."""
 
 import math
 
@@ -30,7 +30,7 @@ def hide_labels(labels: np.ndarray | None, num_labels: int, seed: int) -> np.nda
     Args:
         labels: Integer labels `[N]`.
         num_labels: Number of labels to keep, a multiple of the number of classes, less than N.
-        seed: Seed of the choice, from 0 on.
+        seed: Seed of the choice, at least 0.
 
     Returns:
         Labels `[N]`.

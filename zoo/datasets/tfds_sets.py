@@ -105,8 +105,8 @@ def _prepare(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
     files = {url: info.filename for url, info in builder.url_infos.items()}
     missing = [url for url, file in files.items() if not (file and (manual / file).exists())]
     try:
-        # TFDS retries a dead network for minutes, so hosts are checked first. Files that TFDS has
-        # already downloaded have an .INFO file and need no host.
+        # TFDS retries an unreachable network for minutes, so hosts are checked first. Files that
+        # TFDS has already downloaded have an .INFO file and need no host.
         cached = list((folder / "downloads" / builder.name).rglob("*.INFO"))
         if len(cached) < len(missing):
             for url in {urlsplit(url).netloc: url for url in missing}.values():
@@ -148,7 +148,7 @@ def _read(builder: tfds.core.DatasetBuilder, recipe: Recipe, split: str, size: i
             return image, tf.stack([tf.cast(value, tf.float32) for value in y.values()])
         return image, tf.cast(y, tf.int32)
 
-    # Reading one file after the other keeps the stored order.
+    # One file is read after the other, to keep the stored order.
     config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     # TFDS decodes JPEG with the inexact inverse DCT.
     decoders = {"image": tfds.decode.SkipDecoding()}

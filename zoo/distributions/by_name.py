@@ -96,7 +96,7 @@ LIKELIHOODS: dict[str, tuple[str, ...]] = {
     "discretized_logistic": (),
     "categorical": (),
 }
-"""The likelihoods by name. None has options of its own: the grey levels come from the data."""
+"""The likelihoods by name. They have no options: the grey levels come from the data."""
 
 
 WITHOUT_DENSITY = ("deterministic", "implicit", "noise_basis")

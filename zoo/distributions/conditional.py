@@ -128,8 +128,8 @@ class Completion(Conditional):
 
     `y[B, H, W, C]` holds the seen values, and -1 where the image is hidden (`seen_quadrants` in
     `zoo.datasets`). `log_prob(x)` is the sum over the hidden values; seen values contribute neither
-    to it nor to any gradient. `mean()` and `sample()` are whole images that contain the seen values
-    unchanged.
+    to the sum nor to a gradient. `mean()` and `sample()` are whole images that contain the seen
+    values unchanged.
 
     The network takes the condition as in a `Conditional`, or ignores it. If `y` is the network's
     only input, call `part(y, y)`.

@@ -78,7 +78,7 @@ class Deterministic(Family):
 class Bernoulli(Family):
     """Independent Bernoulli variables; the parameters are logits.
 
-    For data in {0, 1}. On grey values `log_prob` is minus the cross-entropy, which is not a
+    The data are in {0, 1}. On grey values `log_prob` is minus the cross-entropy, which is not a
     log-likelihood; see `ContinuousBernoulli`.
     """
 

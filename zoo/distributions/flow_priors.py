@@ -20,8 +20,8 @@ tfd, tfb = tfp.distributions, tfp.bijectors
 class FlowPrior(Prior):
     """N(0, I), transformed by a learned flow: the base class of the flow priors.
 
-    The outputs of new networks are zero, so the prior starts as N(0, I). A tanh bounds the log
-    scales of each step by +-max_log_scale, so that they stay finite.
+    The outputs of new networks are zero, so a new prior is N(0, I). A tanh bounds the log scales of
+    each step by +-max_log_scale, so that they stay finite.
     """
 
     def __init__(

@@ -25,9 +25,9 @@ class HierarchicalPosterior(Part):
 
     z1 is the layer next to the image, and z2 is the top layer.
 
-    Upwards it is q(z1 | x) q(z2 | z1), as in Burda et al.; downwards q(z2 | x) q(z1 | x, z2), as in
-    Tomczak and Welling. A model's `encode` returns the mean of the first layer, and the mean of the
-    second layer given the first mean.
+    If `upwards` is true, the posterior is q(z1 | x) q(z2 | z1), as in Burda et al. Otherwise it is
+    q(z2 | x) q(z1 | x, z2), as in Tomczak and Welling. A model's `encode` returns the mean of the
+    first layer, and the mean of the second layer given the first mean.
 
     Args:
         first: q of the layer that is drawn first, a `Conditional` on `x[B, H, W, C]`.

@@ -167,8 +167,8 @@ class NoiseBasisConditional(ImplicitPart):
     Notes:
         The authors' code estimates the moments of v from the draws of the batch. Here they come
         from `moment_draws` fixed draws, so that q(z | x) does not depend on the other images of the
-        batch. Their layer for z0 starts with weights of size 1e-5, so that a new z0 is close to 0
-        for all x; here the caller chooses the network.
+        batch. The authors' layer for z0 starts with weights of size 1e-5, so that a new z0 is close
+        to 0 for all x; here the caller chooses the network.
 
     Example:
         >>> encoder = zoo.networks.mlp_encoder((8, 8, 1), (1 + 3) * 2)

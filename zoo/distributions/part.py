@@ -37,8 +37,8 @@ class Part(FromArguments, keras.layers.Layer):
     def has_density(self) -> bool:
         """Whether `log_prob` is a density (or mass) over the whole space of values.
 
-        A distribution on a surface in that space has none. A density that is known only at the
-        distribution's own draws counts; see `has_density_everywhere`.
+        A distribution on a surface in that space has no such density. A density that is known only
+        at the distribution's own draws counts; see `has_density_everywhere`.
         """
         return all(part.has_density for part in self.made_of())
 

@@ -59,7 +59,7 @@ class Prior(Part):
     def walks(self, n: int = 10) -> tf.Tensor:
         """Paths along the parts of the prior, `n` points on each: `[K, n, D]`.
 
-        K is the number of parts; 0, unless a prior defines its parts.
+        K is the number of parts. A prior without parts has no paths.
         """
         return tf.zeros([0, n, *(self.event_shape or (0,))])
 
@@ -207,9 +207,9 @@ class ConditionalPrior(Prior):
     """p(z | y): a network of the condition, and the family that its output parameterises.
 
     This is the prior network of Sohn et al., "Learning Structured Output Representation using Deep
-    Conditional Generative Models", 2015, section 4 (their p(z | x): the seen part is their x and
-    our y). It returns one distribution for each condition, with the batch shape `[B]`.
-    https://papers.nips.cc/paper/5775
+    Conditional Generative Models", 2015, section 4. The paper calls the condition x, so that the
+    prior is p(z | x) there. It returns one distribution for each condition, with the batch shape
+    `[B]`. https://papers.nips.cc/paper/5775
 
     With a `baseline`, the prior network also takes the prediction of a deterministic network, as in
     the paper's section 4 ("recurrent connection"). The prediction is computed without dropout and

@@ -247,7 +247,7 @@ METRICS: dict[str, Metric] = {
         smallest=11,
     ),
     "copying": Metric(
-        "Are samples nearer to training images than test images are? Below -3: copied, or smooth.",
+        "Distances to training images, samples against test images; below -3: copied or smooth.",
         "images",
         {"copying": None},
         _copying,

@@ -93,8 +93,8 @@ def get(name: str, weights: str | os.PathLike | None = None) -> Extractor:
     Args:
         name: One of `names()`.
         weights: File of the weights. By default the shipped file; for Inception the file that the
-            environment variable ZOO_INCEPTION names; for Keras the file in its cache, or its
-            download.
+            environment variable ZOO_INCEPTION names; for Keras the file in its cache, which is
+            downloaded if it is missing.
 
     Raises:
         ValueError: If the name is unknown, or if the file holds other weights.

@@ -26,11 +26,11 @@ def preprocess(
 
     Methods, each applied to one channel at a time in float32:
 
-    - "bicubic", "bilinear": of Pillow, antialiased: a smaller image averages all pixels. Clean-FID
-      uses "bicubic" (Parmar et al., "On Aliased Resizing and Surprising Subtleties in GAN
-      Evaluation", 2022, section 3, https://arxiv.org/abs/2104.11222).
-    - "tf1_bilinear": of TensorFlow 1, as in the graph of the original FID (Heusel et al., 2017,
-      https://arxiv.org/abs/1706.08500): aliased; output pixel i is at input i * (input size /
+    - "bicubic", "bilinear": Pillow's filters with antialiasing: a smaller image averages all
+      pixels. Clean-FID uses "bicubic" (Parmar et al., "On Aliased Resizing and Surprising
+      Subtleties in GAN Evaluation", 2022, section 3, https://arxiv.org/abs/2104.11222).
+    - "tf1_bilinear": TensorFlow 1's resizing, as in the graph of the original FID (Heusel et al.,
+      2017, https://arxiv.org/abs/1706.08500): aliased; output pixel i is at input i * (input size /
       output size), without half-pixel centres.
 
     Args:

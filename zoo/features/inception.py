@@ -90,7 +90,7 @@ def structure(graph: tf.compat.v1.GraphDef) -> dict[str, Any]:
 
 
 def check_operations(graph: tf.compat.v1.GraphDef) -> None:
-    """Checks that a graph can do nothing other than compute, before TensorFlow imports it.
+    """Checks, before TensorFlow imports a graph, that the graph can only compute.
 
     TensorFlow runs every operation of a graph that a result depends on, and there are operations
     that read and write files. The nodes on which others depend by control inputs are checked too.
@@ -122,7 +122,7 @@ def check_operations(graph: tf.compat.v1.GraphDef) -> None:
 def check(graph: tf.compat.v1.GraphDef, path: str | os.PathLike) -> None:
     """Raises a `ValueError` unless the graph has the structure of the graph of 2015-12-05.
 
-    Other operations than those of that graph are refused first: see `check_operations`.
+    Operations that the graph of 2015-12-05 does not have are refused first: see `check_operations`.
     The graph is identified by its preprocessing, its layers and the number of its weights, because
     no checksum of the file is published. The values of the weights are not checked: every result
     records their SHA-256.

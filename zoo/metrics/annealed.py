@@ -241,12 +241,12 @@ def annealed_nll(
     if (initial, nearest) == ("posterior", "normal"):
         raise ValueError(
             f"The posterior of this {type(model).__name__} can only be sampled. Take "
-            "initial='normal', or 'prior'."
+            f"initial='normal', or 'prior'. Received: initial='{initial}'."
         )
     if initial != "prior" and nearest == "prior":
         raise ValueError(
             f"The posterior of this {type(model).__name__} has no density to start from. "
-            "Take initial='prior'."
+            f"Take initial='prior'. Received: initial='{initial}'."
         )
     estimate = annealed_importance_sampling(
         lambda z, images: model.likelihood(z).log_prob(images),

@@ -219,7 +219,7 @@ def over_images(values: np.ndarray, estimator: dict[str, Any], **details: Any) -
     if not finite.all():
         raise ValueError(
             "An average over images needs finite values. Received: "
-            f"{values[~finite][0]} for image {int(np.argmin(finite))}; are the weights finite?"
+            f"{values[~finite][0]} for image {int(np.argmin(finite))}; check that the weights are finite"
         )
     n = len(values)
     stderr = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else None

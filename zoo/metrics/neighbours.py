@@ -107,7 +107,7 @@ def data_copying(samples: Any, test: Any, train: Any) -> Estimate:
     if len(ties) == 1:
         raise ValueError(
             "The test needs distances to the training set that differ. Received: "
-            f"{ordered[0]:g} for all samples and test examples; is `test` part of `train`?"
+            f"{ordered[0]:g} for all samples and test examples; check that `test` is not part of `train`"
         )
     return Estimate(
         float((wins - n * m / 2) / np.sqrt(variance)),

@@ -14,7 +14,7 @@ def parzen_log_likelihood(
     test: np.ndarray,
     scales: np.ndarray | None = None,
 ) -> Estimate:
-    """Mean log-density, in nats, of test examples under normal kernels on samples. Historical.
+    """Mean log-density, in nats, of test examples under normal kernels on samples.
 
     p(x) is the mean over samples s of N(x; s, scale^2 I), with the scale that maximises the density
     of validation examples: Breuleux et al., "Quickly generating representative samples from an

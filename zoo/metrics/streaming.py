@@ -4,8 +4,8 @@ The float64 state is summed over replicas when it is read. It holds sums over fe
 features themselves, with separate rows for each replica. The results equal those of the functions
 of the same names on all features at once, for any batches and replicas.
 
-`update_state` works eagerly, in `tf.function` and in replicas. So does `result`, which calls NumPy
-and therefore cannot be compiled by XLA.
+`update_state` and `result` work eagerly, in `tf.function` and in replicas. XLA cannot compile
+`result`, because it calls NumPy.
 """
 
 from typing import Any

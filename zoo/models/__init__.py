@@ -5,7 +5,8 @@ class, and the names of the presets begin with it: `zoo.models.info_vae` builds 
 `info_vae_mnist` is one of its presets. A paper that combines existing parts has a builder and no
 class; the builder then has the usual name of the paper's model, such as `dcgan`.
 
-The last column lists the data sets of a builder's presets, with which their names end.
+The last column lists the data sets of a builder's presets. The name of a preset ends with its data
+set.
 
 `zoo.models.NAME` is the builder, not the module: import other names with
 `from zoo.models.NAME import ...`.

@@ -264,9 +264,9 @@ def alpha_gan(
             `batch_norm=False`.
         code_discriminator_hidden: Units of the code discriminator's hidden layers.
         lambda_: Weight of the L1 distance, summed over pixels.
-        **options: The options of `zoo.models.vaegan`, except `condition`, `beta`, `gamma`, `margin`
-            and `joint_batch`, and the sizes of the posteriors "implicit", a `noisy_mlp` of `hidden`
-            units, and "noise_basis".
+        **options: The other options of `zoo.models.vaegan`, without `condition`, `beta`, `gamma`,
+            `margin` and `joint_batch`; and `posterior_noise_dim` and `posterior_bases`, the sizes
+            of the posteriors "implicit" and "noise_basis".
 
     Raises:
         ValueError: If a name is unknown, a number is out of range, or options do not fit together.

@@ -82,8 +82,8 @@ class AVB(GenerativeModel):
         discriminator: T, a network from `x[B, H, W, C]` and `z[B, D]` to logits `[B, 1]`.
         adaptive_contrast: Whether the discriminator compares q with r instead of the prior.
         discriminator_steps: k, the updates of the discriminator per update of the autoencoder, at
-            least 1. From 3 on, the autoencoder trains on a share 1 / (k - 1) of each batch: choose
-            batches that are k - 1 times as large.
+            least 1. With 3 or more, the autoencoder trains on a share 1 / (k - 1) of each batch:
+            choose batches that are k - 1 times as large.
 
     Raises:
         ValueError: If the posterior is deterministic, the posterior or the prior takes a condition

@@ -118,7 +118,7 @@ class BetaTCVAE(VAE):
             + (self.beta - 1) * split.total_correlation
             + (self.gamma - 1) * split.dimension_wise_kl
         )
-        # During a warm-up all parts of the rate have its weight.
+        # During a warm-up, all parts of the rate have the weight of the warm-up.
         loss = terms.distortion + terms.charged_rate + self.weight_of_rate(training) * further
         return {"vae": loss}, terms.reported() | split._asdict()
 
@@ -175,7 +175,7 @@ def _stratified(batch, n):
     m = tf.cast(tf.maximum(batch - 1, 1), tf.float32)
     own = tf.eye(batch)
     weights = tf.where(own > 0, 1 / n, 1 / m)
-    rest = tf.maximum(n - m, 1.0) / (n * m)  # Above 0 even if the batch holds all images.
+    rest = tf.maximum(n - m, 1.0) / (n * m)  # above 0 even for a batch of all images
     return tf.where(tf.roll(own, 1, 1) > 0, rest, weights)
 
 

@@ -46,8 +46,8 @@ class CVAE(VAE):
         L_GSNN = E_{p(z | y)}[log p(x | z, y)],
 
     each estimated with `num_samples` draws. Both are lower bounds on log p(x | y); for L_GSNN this
-    is Jensen's inequality. The prior has gradients from both: through the KL, and through the draws
-    of L_GSNN.
+    is Jensen's inequality. Both bounds train the prior: L_CVAE through the KL, and L_GSNN through
+    its draws.
 
     `distortion` and `rate` of L_CVAE are reported if alpha > 0, and `prior_distortion`, which is
     -L_GSNN, if alpha < 1. With alpha = 0 the posterior is not part of the model: it belongs to no

@@ -29,8 +29,8 @@ class IWAE(VAE):
     with k samples is `VAE(..., num_samples=k)` here.)
 
     In Burda et al.'s gradient, the gradients of log w_k have the normalised weights
-    v_k = w_k / sum_j w_j. Its signal-to-noise ratio for the encoder falls with K. Tucker et al.'s
-    estimator (IWAE-DReG) has the same expectation and a smaller variance: the encoder's gradient is
+    v_k = w_k / sum_j w_j. The signal-to-noise ratio of the encoder's gradient falls with K. Tucker
+    et al.'s estimator (IWAE-DReG) has the same expectation and a smaller variance: the encoder's gradient is
     sum_k v_k^2 (d log w_k / d z_k) (d z_k / d encoder), which is 0 at the exact posterior. Decoder
     and prior have Burda et al.'s gradient in both cases.
 

@@ -36,7 +36,8 @@ class M1M2(M2):
     `adapt` finds the dimensions in use, and the model omits the others: they are 0 in the inputs of
     the classifier, of the posterior and of M1's decoder, and the likelihood does not include them.
 
-    `log_prob` of images also draws z1 from q(z1 | x). There, the unused dimensions have M1's prior.
+    `log_prob` of images also draws z1 from q(z1 | x). In these draws, the unused dimensions have
+    M1's prior.
 
     Args:
         classifier, posterior, likelihood, prior: As for `M2`, with codes z1 `[B, D1]` in place of

@@ -88,10 +88,10 @@ class VAEGAN(GenerativeModel):
         discriminator: adversarial loss of data against reconstructions and samples
 
     The rate is KL(q(z | x) || p(z)), and the distortion is minus the log-likelihood of the features
-    of x. Each player's gradient is that of its own loss with respect to its own weights, so that
-    the encoder has no gradient of an adversarial loss, and the discriminator has none of the
-    distortion. The features of x are a constant target (`tf.stop_gradient`), as in the authors'
-    code.
+    of x. Each player's gradient is that of its own loss with respect to its own weights, so that no
+    gradient of an adversarial loss reaches the encoder, and no gradient of the distortion reaches
+    the discriminator. The features of x are a constant target (`tf.stop_gradient`), as in the
+    authors' code.
 
     Each network may take a condition `y[B, ...]`, such as a class or attributes, as its second
     input. In the attribute-conditional model of section 4.2, all three networks do. Reconstructions

@@ -33,8 +33,8 @@ class WAE(GenerativeModel):
     codes of the global minibatch and the same number of draws of the prior. As lambda goes to
     infinity, the minimum over all q(z | x) whose mixture is the prior is the squared 2-Wasserstein
     distance between the data and the images of G (theorem 1). A VAE penalises the distance of each
-    q(z | x) from the prior; a WAE penalises only that of their mixture, so the encoder may be
-    deterministic.
+    q(z | x) from the prior; a WAE penalises only the distance of their mixture, so the encoder may
+    be deterministic.
 
     `cost` and `discrepancy` are reported without weights. The discrepancy can be negative.
 

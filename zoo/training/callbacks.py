@@ -61,7 +61,7 @@ class Checkpoints(keras.callbacks.Callback):
 
         Args:
             model: The model.
-            say: Called with a line for each damaged checkpoint that is passed over.
+            say: Called with a line for each damaged checkpoint that is skipped.
 
         Returns:
             The number of finished epochs; 0 if there is no checkpoint.
@@ -84,7 +84,7 @@ class Checkpoints(keras.callbacks.Callback):
                     "version that started it (see config.json), or start again with --overwrite."
                 ) from error
             for damaged, reason in reasons.items():
-                say(f"The checkpoint '{damaged}' is damaged and passed over: {reason}.")
+                say(f"The checkpoint '{damaged}' is damaged and skipped: {reason}.")
             return epoch
         if (self.folder / "checkpoint").exists():  # It is written after a whole checkpoint.
             damage = [f"'{path}' is damaged: {reason}. " for path, reason in reasons.items()]
@@ -158,7 +158,7 @@ def _naming(path) -> Iterator[None]:
     except tf.errors.OpError as error:
         found = os_error(error)
         if found is None and isinstance(error, tf.errors.ResourceExhaustedError):
-            raise  # Memory, not a disk.
+            raise  # The memory is exhausted, not a disk.
         number, reason = (errno.EIO, _first_line(error)) if found is None else found.args
         raise OSError(number, reason, str(path)) from error
 

@@ -36,7 +36,7 @@ def make(name: str = "default") -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes files: one worker of a cluster does."""
+    """Whether this process writes files. In a cluster, only one worker writes."""
     resolver = strategy.cluster_resolver
     if (
         resolver is None

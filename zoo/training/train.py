@@ -78,7 +78,7 @@ def train(
         config.jit_compile, config.steps_per_execution = False, 1
     keras.utils.set_random_seed(config.seed)
     with (
-        # One process writes: of a cluster, the chief.
+        # One process writes. In a cluster, this process is the chief.
         run.locked() if chief else contextlib.nullcontext(),
         strategies.needing_all_workers(strategy),
         _determinism(config.deterministic),
@@ -244,7 +244,7 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
     if model.keeps_averages:  # A run that was resumed after its last epoch has no state.
         model.fit_averaged_state(averaged_state.batches)
     if chief:
-        run.save_model(model)  # Before anything that may fail.
+        run.save_model(model)  # first, because later operations may fail
         draw_curves(model, run)
     with model.best_weights():
         model.fit_prior(data)
@@ -262,7 +262,7 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
 
 
 def _check_progress(run: Run, done: int, say: Callable[[str], None]) -> None:
-    """Checks, before anything is written, that no finished epoch would be lost without a word.
+    """Checks, before anything is written, that no finished epoch would be lost without a message.
 
     A killed process loses at most the epoch whose checkpoint it had not written.
     """
@@ -304,7 +304,7 @@ def _reports(config, run, model, data, keep_best):
 
 
 def _progress(steps, say):
-    if not sys.stderr.isatty():  # Each update of a bar would be a line of a log.
+    if not sys.stderr.isatty():  # In a log, each update of a bar would be a line.
         return [callbacks.EpochLines(say)]
     from tqdm.keras import TqdmCallback
 
