@@ -481,7 +481,7 @@ def small_model():
         (lambda n: zoo.metrics.classifier_score(np.eye(3), splits=n), "splits"),
         (lambda n: zoo.metrics.nearest_neighbours([[0.0]], [[1.0], [2.0]], k=n), "k"),
         (lambda n: zoo.metrics.negative_log_likelihood(small_model(), X.round(), n), "num_samples"),
-        (lambda n: zoo.evaluation.images.samples(small_model(), n), "n"),
+        (lambda n: zoo.evaluation.images.sample_images(small_model(), n), "n"),
         (lambda n: zoo.datasets.load("digits").batches("train", n), "batch_size"),
         (lambda n: zoo.datasets.load("digits").arrays("test", n), "limit"),
     ],

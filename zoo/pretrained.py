@@ -160,7 +160,7 @@ def save(
         >>> zoo.pretrained.save(model, config, (8, 8, 1), 17, "gan.npz")
         []
     """
-    check(config)
+    check_storable(config)
     if dtype not in ("float16", "float32"):
         raise ValueError(f"`dtype` must be 'float16' or 'float32'. Received: {dtype!r}.")
     # State is small, and batch statistics need the precision.
@@ -209,7 +209,7 @@ def load(path: str | os.PathLike) -> GenerativeModel:
     """
     about, arrays = _read(path)
     try:
-        check(about["config"])
+        check_storable(about["config"])
         config = presets.from_dict(about["config"])
         model = presets.build(config, tuple(about["image_shape"]), about["levels"])
     except (KeyError, TypeError, ValueError) as error:
@@ -223,7 +223,7 @@ def load(path: str | os.PathLike) -> GenerativeModel:
     return model
 
 
-def check(config: Mapping) -> None:
+def check_storable(config: Mapping) -> None:
     """Checks that a file of weights can hold the model of a configuration.
 
     Raises:
@@ -290,13 +290,13 @@ def _numbers(version):
 
 def _check_alike(path, about, arrays, model):
     """Checks that each array belongs to the model's variable at the same place."""
-    held = [(name, array.shape) for name, array in zip(about["variables"], arrays, strict=True)]
-    wanted = [(variable.path, tuple(variable.shape)) for variable in model.weights]
-    for here, there in itertools.zip_longest(held, wanted):
-        if not here or not there or _kind(here) != _kind(there):
+    in_file = [(name, array.shape) for name, array in zip(about["variables"], arrays, strict=True)]
+    in_model = [(variable.path, tuple(variable.shape)) for variable in model.weights]
+    for stored, expected in itertools.zip_longest(in_file, in_model):
+        if not stored or not expected or _kind(stored) != _kind(expected):
             raise ValueError(
                 f"Expected the weights of the {type(model).__name__} that their configuration builds "
-                f"in '{path}', and in it {_words(there)}. Received: {_words(here)}. Version "
+                f"in '{path}', and in it {_words(expected)}. Received: {_words(stored)}. Version "
                 f"{about['zoo']} of the zoo wrote the file: use that version, or train again."
             )
 

@@ -108,7 +108,7 @@ def prepare(
             config = presets.get(name)
             presets.override(config, [*settings, f"seed={seed}"])
             config.data.data_dir = data_dir or config.data.data_dir
-            training.check(config)
+            training.check_config(config)
             found = reused.take(name, seed, config)
             own = Run(folder / "runs" / f"{name}-seed-{seed}")
             subjects.append(Subject(name, seed, config, found or own, found is not None))

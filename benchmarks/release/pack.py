@@ -107,7 +107,7 @@ def _chosen(folder, scores, row):
     place = scores["runs"][name]
     run = Run(folder / place["path"])
     config = run.read_config()
-    pretrained.check(config)
+    pretrained.check_storable(config)
     # If the last model of a seed is its best, the row of the best has the last epoch.
     is_last = row["checkpoint"] == "last" or row["epochs"][0] == config.epochs
     checkpoint = "last" if is_last else "best"

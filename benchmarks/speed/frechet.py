@@ -116,11 +116,11 @@ def measure_times(dim: int, examples: int, repeats: int) -> dict[str, dict[str, 
     }
     results = {}
     for task, ways in tasks.items():
-        samples = in_turn({k: lambda f=f: seconds(f) for k, f in ways.items()}, repeats)
-        best = {name: min(values) for name, values in samples.items()}
+        timings = in_turn({k: lambda f=f: seconds(f) for k, f in ways.items()}, repeats)
+        best = {name: min(values) for name, values in timings.items()}
         first = next(iter(best.values()))
         results[task] = {
-            name: {"seconds": value, "speed": first / value, "all": samples[name]}
+            name: {"seconds": value, "speed": first / value, "all": timings[name]}
             for name, value in best.items()
         }
     return results

@@ -207,7 +207,7 @@ def measure(config: ConfigDict, repeats: int, seconds: float) -> dict[str, Any]:
     case.bare(1), passes.seconds(1)  # Compiles.
     steps = max(2, round(seconds / case.bare(3)))
     ways = {"bare": functools.partial(case.bare, steps)}
-    samples = in_turn(ways | {"passes": functools.partial(passes.seconds, steps)}, repeats)
+    timings = in_turn(ways | {"passes": functools.partial(passes.seconds, steps)}, repeats)
     step, least = case.flops(), passes.flops()
     return {
         "preset": config.preset,
@@ -215,9 +215,9 @@ def measure(config: ConfigDict, repeats: int, seconds: float) -> dict[str, Any]:
         "batch_size": config.batch_size,
         "steps": steps,
         "flops": {"bare": step, "passes": least},
-        "seconds_per_step": {name: summary(values) for name, values in samples.items()},
+        "seconds_per_step": {name: summary(values) for name, values in timings.items()},
         "ratios": {
-            "seconds": ratio(samples["bare"], samples["passes"]),
+            "seconds": ratio(timings["bare"], timings["passes"]),
             "flops": step / least,
         },
     }

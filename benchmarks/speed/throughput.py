@@ -275,12 +275,12 @@ def _data(config) -> ImageData:
 
 def in_turn(ways: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
     """The values of several functions, called in turn `repeats` times, so that noise affects all."""
-    samples = {name: [] for name in ways}
+    timings = {name: [] for name in ways}
     for turn in range(repeats):
         # The order alternates, so that no function gains from its position.
         for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
-            samples[name].append(ways[name]())
-    return samples
+            timings[name].append(ways[name]())
+    return timings
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
@@ -308,10 +308,10 @@ def measure(config: ConfigDict, repeats: int, seconds: float, torch: bool) -> di
         if loop := torch_loops.make(config, case.data.image_shape):
             loop(2)
             ways["torch"] = lambda: elapsed(lambda: loop(steps)) / steps
-    samples = in_turn(ways, repeats)
-    rates, flops = samples.pop("matmul"), case.flops()
-    samples["floor"] = [flops / rate for rate in rates]
-    fit = samples["fit"]
+    timings = in_turn(ways, repeats)
+    rates, flops = timings.pop("matmul"), case.flops()
+    timings["floor"] = [flops / rate for rate in rates]
+    fit = timings["fit"]
     return {
         "preset": config.preset,
         "jit_compile": config.jit_compile,
@@ -321,13 +321,13 @@ def measure(config: ConfigDict, repeats: int, seconds: float, torch: bool) -> di
         "flops": flops,
         "matmul_flops_per_second": summary(rates),
         "images_per_second": summary([config.batch_size / s for s in fit]),
-        "seconds_per_step": {name: summary(values) for name, values in samples.items()},
+        "seconds_per_step": {name: summary(values) for name, values in timings.items()},
         "ratios": {
-            "loop": ratio(samples["fit_constant"], samples["bare"]),
-            "data": ratio(fit, samples["fit_constant"]),
-            "fit_to_bare": ratio(fit, samples["bare"]),
+            "loop": ratio(timings["fit_constant"], timings["bare"]),
+            "data": ratio(fit, timings["fit_constant"]),
+            "fit_to_bare": ratio(fit, timings["bare"]),
         }
-        | ({"fit_to_torch": ratio(fit, samples["torch"])} if "torch" in samples else {}),
+        | ({"fit_to_torch": ratio(fit, timings["torch"])} if "torch" in timings else {}),
     }
 
 
@@ -342,13 +342,13 @@ def sweep(config: ConfigDict, repeats: int, seconds: float) -> list[dict[str, An
             cases[-1].fit(1)  # Compiles.
     steps = max(2, round(seconds / cases[-1].fit(1)))
     ways = {i: functools.partial(case.fit, steps) for i, case in enumerate(cases)}
-    samples = in_turn(ways, repeats)
+    timings = in_turn(ways, repeats)
     return [
         {
             "preset": config.preset,
             "jit_compile": case.config.jit_compile,
             "steps_per_execution": case.config.steps_per_execution,
-            "seconds_per_step": {"fit": summary(samples[i])},
+            "seconds_per_step": {"fit": summary(timings[i])},
         }
         for i, case in enumerate(cases)
     ]

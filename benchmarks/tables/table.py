@@ -145,7 +145,7 @@ def reproduce(
         )
     plan = _Plan(folder / "plan.json", table, seed, settings, minutes, epochs)
     for row in rows:
-        training.check(plan.config(row))
+        training.check_config(plan.config(row))
     if table.equal_epochs and not all(row.name in plan.epochs for row in rows):
         costs = [seconds_per_epoch(plan.config(row)) for row in rows]
         seconds = 60 * minutes * (1 - table.scoring) / table.seeds

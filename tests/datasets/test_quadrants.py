@@ -117,4 +117,4 @@ def test_a_run_with_an_invalid_number_of_quadrants_raises():
     assert zoo.training.load_data(config).seen_quadrants == 3
     zoo.presets.override(config, ["seen_quadrants=4"])
     with pytest.raises(ValueError, match=r"`seen_quadrants`.*Received: 4"):
-        zoo.training.check(config)
+        zoo.training.check_config(config)

@@ -76,7 +76,7 @@ def test_real_images_are_grey_even_if_the_model_is_trained_on_binary_images(vae,
 
 
 def test_samples_of_the_model_are_rounded_to_8_bits(vae):
-    drawn = evaluation.samples(vae, 7, seed=3, batch_size=4)
+    drawn = evaluation.sample_images(vae, 7, seed=3, batch_size=4)
     first, second = vae.sample(4, seed=[3, 0]), vae.sample(4, seed=[3, 4])
     expected = np.round(np.concatenate([first, second])[:7] * 255)
     np.testing.assert_array_equal(drawn, expected)

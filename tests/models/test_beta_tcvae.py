@@ -40,7 +40,7 @@ def test_with_unit_weights_loss_and_gradients_equal_the_vae(digits):
 def test_the_parts_sum_to_the_log_ratio_of_posterior_and_prior(digits):
     model = small(num_samples=4)
     _, terms = model.objective(tf.constant(digits[:6]), None, SEED, training=True)
-    q, z = model.draw(tf.constant(digits[:6]), None, SEED, True)
+    q, z = model.draw_latents(tf.constant(digits[:6]), None, SEED, True)
     loc, scale = q.distribution.loc.numpy(), q.distribution.scale.numpy()
     log_q = scipy.stats.norm.logpdf(z.numpy(), loc, scale).sum(-1)
     log_p = scipy.stats.norm.logpdf(z.numpy()).sum(-1)

@@ -141,7 +141,7 @@ def test_a_setting_is_applied_or_refused_without_a_trace(preset, given_settings)
     text = json.dumps(presets.to_dict(config))
     assert json.dumps(presets.to_dict(presets.from_dict(json.loads(text)))) == text
     with a_sentence_or_success():
-        training.check(config)
+        training.check_config(config)
 
 
 SMALL = {
@@ -178,7 +178,7 @@ def test_a_model_is_built_or_refused(data):
     chosen = data.draw(st.lists(pairs, min_size=1, max_size=2))
     with a_sentence_or_success():
         presets.override(config, ["jit_compile=false", *(f"{k}={v}" for k, v in chosen)])
-        training.check(config)
+        training.check_config(config)
         assert presets.build(config, (8, 8, 1), 17).sample(2).shape == (2, 8, 8, 1)
 
 
@@ -255,7 +255,7 @@ def test_a_configuration_is_read_or_refused(preset, data):
     content = presets.to_dict(presets.get(preset)) | {"versions": {"keras": "3"}}
     with new_folder() as folder, a_sentence_or_success():
         (folder / "config.json").write_bytes(written(content, data))
-        training.check(Run(folder).read_config())
+        training.check_config(Run(folder).read_config())
 
 
 RESULT = {"preset": "vae_digits", "epochs": 1, "test": {"loss": 1.0}, "versions": {"keras": "3"}}

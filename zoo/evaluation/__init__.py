@@ -12,7 +12,7 @@ with their protocols, and ranks results of equal protocol.
 
 from zoo.evaluation import classification
 from zoo.evaluation.evaluation import Evaluation
-from zoo.evaluation.images import Images, cached_features, samples
+from zoo.evaluation.images import Images, cached_features, sample_images
 from zoo.evaluation.registry import GROUPS, HIGHER_IS_BETTER, METRICS, Metric, resolve
 from zoo.evaluation.results import (
     Comparison,
@@ -43,5 +43,5 @@ __all__ = [
     "rank",
     "read",
     "resolve",
-    "samples",
+    "sample_images",
 ]

@@ -15,7 +15,7 @@ from zoo import conditions, metrics, pictures
 from zoo.config import with_article
 from zoo.contract import check_counts
 from zoo.datasets import ImageData
-from zoo.evaluation.images import Images, Progress, samples, sha256, silent
+from zoo.evaluation.images import Images, Progress, sample_images, sha256, silent
 from zoo.evaluation.registry import METRICS, Metric, resolve
 from zoo.evaluation.results import Result, Store
 from zoo.features import Extractor
@@ -187,7 +187,7 @@ class Evaluation:
         model, data, split = self._of_model
         try:
             pool = conditions.of_data(model, data, split) if self._needs_condition else None
-            drawn = samples(
+            drawn = sample_images(
                 model, self.num_samples, self.seed, self.batch_size, self.progress, pool
             )
         except ValueError as error:
@@ -401,12 +401,12 @@ class Evaluation:
             ValueError: If a key is unknown, or if a metric needs a feature network and there is
                 no feature network. Both are checked before the first computation.
         """
-        known = self.usual() if keys is None else resolve(keys)
-        if self.extractor is None and (needy := [k for k in known if METRICS[k].features]):
+        chosen = self.usual() if keys is None else resolve(keys)
+        if self.extractor is None and (needy := [k for k in chosen if METRICS[k].features]):
             raise ValueError(
                 f"{', '.join(needy)} need a feature network: name one of zoo.features.names()."
             )
-        return self._run(known, store)
+        return self._run(chosen, store)
 
     def _run(self, keys, store):
         for key in keys:

@@ -171,7 +171,7 @@ def cached_features(
     return found
 
 
-def samples(
+def sample_images(
     model: GenerativeModel,
     n: int,
     seed: int = 0,

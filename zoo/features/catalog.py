@@ -148,7 +148,7 @@ def _inception(name: str, weights: str | os.PathLike | None) -> Extractor:
             "for the programs) or in the environment variable ZOO_INCEPTION."
         )
     graph = inception.read(path)
-    inception.check(graph, path)
+    inception.check_structure(graph, path)
     return _of_graph(name, graph, _checksum(path))
 
 

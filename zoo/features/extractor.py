@@ -123,7 +123,7 @@ class Extractor:
             ValueError: If `preprocess` rejects the images, or if the batch size is below 1.
         """
         check_counts(batch_size=batch_size)
-        images = pixels.check(images, self.gray)
+        images = pixels.check_images(images, self.gray)
         features = np.empty([len(images), self.dim], np.float32)
         logits = np.empty([len(images), self.classes], np.float32) if self.classes else None
         for start in range(0, len(images), batch_size):

@@ -58,10 +58,10 @@ def preprocess(
             f"`method` must be one of {', '.join(METHODS)}, `gray` one of {', '.join(GRAY)}, "
             f"`size` at least 1. Received: method={method!r}, gray={gray!r}, size={size!r}."
         )
-    return prepared(check(images, gray), size, method, gray, value_range)
+    return prepared(check_images(images, gray), size, method, gray, value_range)
 
 
-def check(images: Any, gray: str) -> np.ndarray:
+def check_images(images: Any, gray: str) -> np.ndarray:
     """The images as an array, if they are unambiguous. Raises the errors of `preprocess`."""
     images = np.asarray(images)
     expected = "`images` must be [N, H, W, C], C 1 or 3, as uint8 or as floats in [0, 1]."

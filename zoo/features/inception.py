@@ -119,7 +119,7 @@ def check_operations(graph: tf.compat.v1.GraphDef) -> None:
         )
 
 
-def check(graph: tf.compat.v1.GraphDef, path: str | os.PathLike) -> None:
+def check_structure(graph: tf.compat.v1.GraphDef, path: str | os.PathLike) -> None:
     """Raises a `ValueError` unless the graph has the structure of the graph of 2015-12-05.
 
     Operations that the graph of 2015-12-05 does not have are refused first: see `check_operations`.

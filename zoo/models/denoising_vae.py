@@ -107,9 +107,11 @@ class DenoisingVAE(VAE):
         super().__init__(posterior, likelihood, prior, **kwargs)
         self.corruption = corruption
 
-    def draw(self, x, y, seed, training):
+    def draw_latents(
+        self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
+    ) -> tuple[Any, tf.Tensor]:
         if not training:
-            return super().draw(x, y, seed, training)
+            return super().draw_latents(x, y, seed, training)
         # A separate seed, so that the draws of z are those of a VAE.
         noise_seed = tf.random.experimental.stateless_fold_in(seed, 1)
         copies = tf.repeat(x[None], self.num_samples, 0)

@@ -75,7 +75,7 @@ class IWAE(VAE):
         self.doubly_reparameterised = doubly_reparameterised
 
     def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
-        q, z = self.draw(x, y, seed, training)
+        q, z = self.draw_latents(x, y, seed, training)
         p, rate_weight = self.prior(y, training=training), self.weight_of_rate(training)
 
         def terms_at(z):

@@ -97,7 +97,7 @@ class VAE(GenerativeModel):
 
     def elbo_terms(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> elbo.Terms:
         """The terms of the bound, for subclasses whose objectives extend the bound."""
-        q, z = self.draw(x, y, seed, training)
+        q, z = self.draw_latents(x, y, seed, training)
         p = self.prior(y, training=training)
         log_prob = self.likelihood(z, y, training=training).log_prob(x)
         distortion = -elbo.mean_over_draws(log_prob)
@@ -106,7 +106,7 @@ class VAE(GenerativeModel):
             charged = elbo.with_free_bits(q, p, self.free_bits)
         return elbo.Terms(q, p, z, distortion, rate, self.charge(charged, training))
 
-    def draw(
+    def draw_latents(
         self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
     ) -> tuple[tfd.Distribution, tf.Tensor]:
         """q(z | x), and `num_samples` draws from it, `[K, B, D]`."""

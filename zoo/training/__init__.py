@@ -5,7 +5,7 @@ model.
 """
 
 from zoo.training import callbacks, strategies
-from zoo.training.checks import check, check_data, check_model, check_unchanged
+from zoo.training.checks import check_config, check_data, check_model, check_unchanged
 from zoo.training.gallery import draw_curves, draw_pictures
 from zoo.training.run import Run, load_data, load_model, open_model, read_config
 from zoo.training.strategies import WorkerLostError
@@ -15,7 +15,7 @@ __all__ = [
     "Run",
     "WorkerLostError",
     "callbacks",
-    "check",
+    "check_config",
     "check_data",
     "check_model",
     "check_unchanged",

@@ -32,7 +32,7 @@ def check_unchanged(run: Run, config: ConfigDict) -> None:
         )
 
 
-def check(config: ConfigDict) -> None:
+def check_config(config: ConfigDict) -> None:
     """Checks the values of a configuration, without reading images or building a model.
 
     `check_model` and `check_data` check the model and the images.

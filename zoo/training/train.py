@@ -16,7 +16,7 @@ from zoo.datasets import ImageData
 from zoo.files import is_temporary, write_json
 from zoo.model import GenerativeModel
 from zoo.training import callbacks, strategies
-from zoo.training.checks import check, check_data, check_model, check_unchanged, extractor_of
+from zoo.training.checks import check_config, check_data, check_model, check_unchanged, extractor_of
 from zoo.training.gallery import draw_curves, draw_pictures, epoch_pictures
 from zoo.training.run import Run, load_data, open_model
 from zoo.versions import versions
@@ -66,7 +66,7 @@ def train(
     """
     if resume and run.exists:
         check_unchanged(run, config)
-    check(config)
+    check_config(config)
     strategy = strategies.make(config.strategy)
     chief = strategies.is_chief(strategy)
     if chief and not resume:
