@@ -12,7 +12,7 @@ import zoo
 from zoo import networks
 from zoo.interfaces import LOGIT, Interface
 from zoo.models import BUILDERS
-from zoo.models.m2 import class_conditional
+from zoo.models.m2 import class_network
 
 SHAPE, D = (8, 8, 1), 4
 IMAGE, LATENT = "[B, 8, 8, 1]", "[B, 4]"
@@ -56,7 +56,8 @@ def cgan(generator_classes, discriminator_classes):
 def m2(classes, of_posterior=None, of_likelihood=None, x=SHAPE):
     def part(inputs, outputs, classes):
         family = zoo.Bernoulli() if len(outputs) == 3 else zoo.DiagonalNormal()
-        return class_conditional(inputs, outputs, classes, (6,), "relu", family)
+        network = class_network(inputs, outputs, classes, (6,), "relu")
+        return zoo.Conditional(network, family)
 
     return zoo.M2(
         networks.mlp_encoder(x, classes, ()),

@@ -12,7 +12,7 @@ import zoo
 from zoo.adversarial import LogRatio, Minimax, NonSaturating
 from zoo.distributions import by_name
 from zoo.keras_internals import layers_in
-from zoo.models.alpha_gan import alpha_gan, code_discriminator
+from zoo.models.alpha_gan import alpha_gan
 from zoo.penalties import R1, GradientPenalty
 
 SHAPE, BATCH, LATENTS, LAMBDA = (8, 8, 1), 7, 3, 0.3
@@ -475,4 +475,5 @@ def test_a_code_discriminator_with_batch_normalization_is_refused(known):
     network = keras.Sequential([keras.Input((LATENTS,)), keras.layers.Dense(4), inner])
     with pytest.raises(ValueError, match=r"must have no batch normalization.*Received: .*'norm'"):
         small(known, code_discriminator=network)
-    assert code_discriminator(LATENTS).count_params() == 3 * 750 + 750 + 750 * 751 + 751
+    network = alpha_gan(SHAPE, latent_dim=LATENTS).code_discriminator
+    assert network.count_params() == 3 * 750 + 750 + 750 * 751 + 751

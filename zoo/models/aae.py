@@ -161,17 +161,11 @@ def aae(
         latent_dim: D of the latents; 2 for the priors "petals" and "swiss_roll".
         discriminator_hidden: Units of the discriminator's hidden layers.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`; not "wasserstein".
-        network: "mlp" or "conv", for encoder and decoder.
-        hidden, filters: Units of the encoder's dense layers, and channels of its convolutions; the
-            decoder mirrors them.
-        activation: Activation of the hidden layers of encoder and decoder.
-        likelihood, levels: See `zoo.distributions.by_name.likelihood`.
-        posterior, posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: See
-            `zoo.distributions.by_name.posterior`. "implicit" is the paper's universal approximator.
-        prior, prior_scale, prior_components: See `zoo.distributions.by_name.prior`. The paper uses
-            a `prior_scale` of 5 on MNIST.
         condition, condition_size: Condition of the decoder: "none", "label" or "attributes", and
             its size; see `zoo.networks.condition`.
+        **options: The other options of `zoo.models.parts.autoencoder_parts`, without trainable
+            priors. The posterior "implicit" is the paper's universal approximator. The paper uses a
+            `prior_scale` of 5 on MNIST.
 
     Raises:
         ValueError: If a name is unknown, options do not fit together, or the prior is trainable.

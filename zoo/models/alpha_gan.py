@@ -215,30 +215,6 @@ def _l1(x, reconstruction):
     return tf.reduce_sum(tf.abs(x - reconstruction), [1, 2, 3])
 
 
-def code_discriminator(
-    latent_dim: int, hidden: Sequence[int] = (750, 750), spectral_norm: bool = False
-) -> keras.Model:
-    """A perceptron with leaky ReLU of slope 0.2, from codes `[B, D]` to logits `[B, 1]`.
-
-    Args:
-        latent_dim: D of the codes.
-        hidden: Units of the hidden layers; two of 750 in the paper.
-        spectral_norm: Whether all layers have `zoo.networks.SpectralNormalization`.
-    """
-
-    def dense(units, **kwargs: Any):
-        if not spectral_norm:
-            return keras.layers.Dense(units, **kwargs)
-        linear = keras.layers.Dense(units, use_bias=False, **kwargs)
-        return networks.SpectralNormalization(linear)
-
-    layers = [keras.Input((latent_dim,))]
-    for units in hidden:
-        layers += [dense(units), keras.layers.LeakyReLU(0.2)]
-    layers.append(dense(1, dtype="float32"))
-    return keras.Sequential(layers, name="code_discriminator")
-
-
 @extends(
     parts,
     without=("condition", "features"),
@@ -262,7 +238,8 @@ def alpha_gan(
         latent_dim: D of the latents.
         spectral_norm: Whether both discriminators have spectral normalization, which requires
             `batch_norm=False`.
-        code_discriminator_hidden: Units of the code discriminator's hidden layers.
+        code_discriminator_hidden: Units of the code discriminator's hidden layers, which have leaky
+            ReLU of slope 0.2; two of 750 in the paper.
         lambda_: Weight of the L1 distance, summed over pixels.
         **options: The other options of `zoo.models.vaegan`, without `condition`, `beta`, `gamma`,
             `margin` and `joint_batch`; and `posterior_noise_dim` and `posterior_bases`, the sizes
@@ -276,8 +253,11 @@ def alpha_gan(
         >>> model.sample(3).shape
         TensorShape([3, 8, 8, 1])
     """
+    code_discriminator = networks.mlp(latent_dim, 1, code_discriminator_hidden, "leaky_relu")
+    if spectral_norm:
+        code_discriminator = networks.spectrally_normalized(code_discriminator)
     return AlphaGAN(
         **parts(image_shape, latent_dim=latent_dim, spectral_norm=spectral_norm, **options),
-        code_discriminator=code_discriminator(latent_dim, code_discriminator_hidden, spectral_norm),
+        code_discriminator=code_discriminator,
         lambda_=lambda_,
     )

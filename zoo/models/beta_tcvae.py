@@ -200,7 +200,6 @@ def beta_tcvae(
     """A `BetaTCVAE`. It has the options of `vae`, and:
 
     Args:
-        image_shape: Height, width, channels.
         beta: Weight of the total correlation; 6 in the paper on dSprites.
         alpha, gamma: Weights of the mutual information and of the dimension-wise KL.
         estimator: "stratified" or "weighted": see `log_aggregate`.

@@ -84,7 +84,6 @@ def beta_vae(
     """A `BetaVAE`, with 10 latents as in both papers. It has the options of `vae`, and:
 
     Args:
-        image_shape: Height, width, channels.
         beta: Weight of the rate, or of its distance from the capacity.
         capacity: Final target of the rate in nats; 25 in Burgess et al., 0 for Higgins et al.'s
             loss.

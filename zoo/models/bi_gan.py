@@ -171,15 +171,11 @@ def bi_gan(
             layers on the latent for "conv".
         width: Channels of the layer next to the image, for "conv".
         dropout: Dropout rate before each dense layer, for "conv"; 0.2 in Dumoulin et al.
-        posterior: "deterministic" for the BiGAN, "normal" for ALI, or another name of
-            `zoo.distributions.by_name.posterior`; "implicit" is a `noisy_mlp` of `hidden` units.
-        posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: Sizes of the
-            posterior: see `zoo.distributions.by_name.posterior`.
-        prior: "uniform" on [-1, 1]^D, as in Donahue et al., or another name of
-            `zoo.distributions.by_name.prior`.
-        prior_scale, prior_components: See `zoo.distributions.by_name.prior`.
         loss: "non_saturating", "minimax" or "log_ratio".
         real_label, label_noise: See `zoo.adversarial.adversarial_loss`.
+        **options: The posterior and the prior: see `zoo.models.parts.latent_parts`. The posterior
+            "deterministic" gives the BiGAN, "normal" gives ALI. The prior "uniform" on [-1, 1]^D is
+            that of Donahue et al.
 
     Raises:
         ValueError: If a name is unknown, a number is out of range, or options do not fit together.

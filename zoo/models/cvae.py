@@ -207,7 +207,6 @@ def cvae(
     It has the options of `vae`, and:
 
     Args:
-        image_shape: Height, width, channels.
         condition: The kind of y: "label" (ints `[B]`), "attributes" (`[B, A]`), or "seen"
             (`[B, H, W, C]`, the seen part of the image and -1 elsewhere). With "seen" the model
             generates the hidden part.

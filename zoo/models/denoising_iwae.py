@@ -43,7 +43,6 @@ def denoising_iwae(
     """A `DenoisingIWAE`. It has the options of `denoising_vae`, and:
 
     Args:
-        image_shape: Height, width, channels.
         doubly_reparameterised: Whether to use the gradient of Tucker et al.: see `IWAE`.
         salt_and_pepper, gaussian: As for `denoising_vae`.
     """

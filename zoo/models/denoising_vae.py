@@ -130,7 +130,6 @@ def denoising_vae(
     """A `DenoisingVAE`. It has the options of `vae`, and:
 
     Args:
-        image_shape: Height, width, channels.
         salt_and_pepper: Probability that a value becomes 0 or 1.
         gaussian: Standard deviation of Gaussian noise, instead of salt and pepper: it needs
             `salt_and_pepper=0`.

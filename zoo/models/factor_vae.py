@@ -138,7 +138,6 @@ def factor_vae(
     """A `FactorVAE`. It has the options of `vae`, and:
 
     Args:
-        image_shape: Height, width, channels.
         gamma: Weight of the total correlation.
         discriminator_hidden: Units of the discriminator's hidden layers, which have leaky ReLU of
             slope 0.2; six layers of 1000 units in the paper.

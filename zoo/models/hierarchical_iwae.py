@@ -37,7 +37,6 @@ def hierarchical_iwae(
     options of `iwae`, and:
 
     Args:
-        image_shape: Height, width, channels.
         latent_dims: Dimensions of z1, next to the image, and of z2, the top layer.
         network: "mlp"; or "conv" for convolutional networks from and to the image.
         hidden: Units of the dense layers of q(z1 | x); p(x | z1) mirrors them.

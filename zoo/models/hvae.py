@@ -33,7 +33,6 @@ def hvae(
     has the options of `vae`, and:
 
     Args:
-        image_shape: Height, width, channels.
         latent_dims: Dimensions of z1, next to the image, and of z2, the top layer.
         network: "mlp"; or "conv" for convolutional networks from and to the image.
         hidden: Units of the dense layers of all networks.

@@ -121,7 +121,6 @@ def info_vae(
     """An `InfoVAE`. It has the options of `vae`, and:
 
     Args:
-        image_shape: Height, width, channels.
         alpha: 1 for the MMD-VAE; 0, with `lambda_` 1, for the VAE.
         lambda_: The paper's lambda. The weight of the discrepancy is alpha + lambda - 1.
         kernel: "rbf" or "imq".

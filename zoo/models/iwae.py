@@ -113,7 +113,6 @@ def iwae(
     """An `IWAE`, by default with the paper's one-layer networks. It has the options of `vae`, and:
 
     Args:
-        image_shape: Height, width, channels.
         doubly_reparameterised: Whether to use the gradient of Tucker et al.
 
     Notes:

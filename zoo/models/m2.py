@@ -567,8 +567,8 @@ def parts(
     return {
         "classifier": _with_dropout(classifier, dropout) if dropout else classifier,
         **latent_parts(shape, latent_dim=latent_dim, encoder=encoder, **options),
-        "likelihood": class_conditional(
-            (latent_dim,), params, num_classes, hidden[::-1], activation, family
+        "likelihood": Conditional(
+            class_network((latent_dim,), params, num_classes, hidden[::-1], activation), family
         ),
         "alpha": alpha,
         "num_samples": num_samples,
@@ -610,18 +610,6 @@ def _with_dropout(network, rate):
         dense = isinstance(layer, keras.layers.Dense)
         layers += [keras.layers.Dropout(rate), layer] if dense else [layer]
     return keras.Sequential([keras.Input(network.input_shape[1:]), *layers], name="classifier")
-
-
-def class_conditional(
-    inputs: Sequence[int],
-    outputs: Sequence[int],
-    num_classes: int,
-    hidden: Sequence[int],
-    activation: str,
-    family: Family,
-) -> Conditional:
-    """A `Conditional` on a tensor `[B, *inputs]` and a class `[B]`: see `class_network`."""
-    return Conditional(class_network(inputs, outputs, num_classes, hidden, activation), family)
 
 
 def class_network(

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from zoo import networks
-from zoo.config import choices
+from zoo.config import choices, extends
 from zoo.distributions import Completion, by_name
 from zoo.interfaces import Interface
 from zoo.model import Array, GenerativeModel, as_images
@@ -88,7 +88,7 @@ class Predictor(GenerativeModel):
 
 
 @choices(network=networks.NETWORKS, likelihood=by_name.LIKELIHOODS)
-def predictor(
+def completion(
     image_shape: Sequence[int],
     *,
     network: str = "mlp",
@@ -97,8 +97,8 @@ def predictor(
     activation: str = "relu",
     likelihood: str = "bernoulli",
     levels: int = 256,
-) -> Predictor:
-    """A `Predictor` with a named network.
+) -> Completion:
+    """p(x | y) as a network of `y[B, H, W, C]`.
 
     Args:
         image_shape: Height, width, channels.
@@ -109,21 +109,6 @@ def predictor(
         likelihood: Name of p(x | y): see `zoo.distributions.by_name`.
         levels: Number of grey levels, for "discretized_logistic" and "categorical".
     """
-    return Predictor(
-        completion(image_shape, network, hidden, filters, activation, likelihood, levels)
-    )
-
-
-def completion(
-    image_shape: Sequence[int],
-    network: str = "mlp",
-    hidden: Sequence[int] = (500, 500),
-    filters: Sequence[int] = (32, 64),
-    activation: str = "relu",
-    likelihood: str = "bernoulli",
-    levels: int = 256,
-) -> Completion:
-    """p(x | y) as a network of `y[B, H, W, C]`. The arguments are those of `predictor`."""
     family = by_name.likelihood(likelihood, levels)
     height, width, channels = image_shape
     shape = (height, width, channels * family.params_per_value)
@@ -132,3 +117,9 @@ def completion(
     return Completion(
         keras.Model(y, keras.layers.Reshape(shape)(params(y)), name="baseline"), family
     )
+
+
+@extends(completion)
+def predictor(image_shape: Sequence[int], **options: Any) -> Predictor:
+    """A `Predictor` with the options of `completion`."""
+    return Predictor(completion(image_shape, **options))

@@ -147,7 +147,6 @@ def rae(
     """A `RAE`. It has the options of `autoencoder`, and:
 
     Args:
-        image_shape: Height, width, channels.
         regularizer: "l2", "gradient_penalty", "spectral_norm" or "none".
         beta: Weight of the squared norm of the codes.
         lambda_: Weight of "l2" or "gradient_penalty".

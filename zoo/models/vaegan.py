@@ -443,21 +443,17 @@ def vaegan(
         condition: The condition of all three networks: "none", "label" (ints `[B]`) or "attributes"
             (`[B, A]`).
         condition_size: Number of classes, 0 for 10; or number of attributes.
-        latent_dim: D of the latents.
-        network: "mlp" or "conv".
-        hidden: Units of the encoder's dense layers; the generator "mlp" mirrors them.
-        filters: Channels of the encoder's convolutions, for "conv".
-        activation: Activation of the encoder's hidden layers, and of the generator's for "mlp".
         width: Channels of the layer next to the image in generator and discriminator, for "conv".
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
         dropout, batch_norm, spectral_norm: Options of the discriminator: see
             `zoo.networks.discriminator`. Spectral normalization needs `batch_norm=False`.
         gradient_penalty, r1: Weight of the penalty of that name, 0 for none: see `zoo.penalties`.
             Both need `batch_norm=False`.
-        posterior, posterior_steps, posterior_hidden: See `zoo.distributions.by_name.posterior`.
-        prior, prior_scale, prior_components: See `zoo.distributions.by_name.prior`.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`. The loss
             "wasserstein" needs a penalty or spectral normalization.
+        **options: The other options of `zoo.models.parts.posterior_and_prior`, without trainable
+            priors and posteriors without a density. The generator "mlp" mirrors the `hidden` layers
+            of the encoder and has the same `activation`.
 
     Raises:
         ValueError: If a name is unknown, a number is out of range, or options do not fit together.

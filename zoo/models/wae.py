@@ -163,13 +163,9 @@ def wae(
         network: "mlp"; or "conv" for a convolutional encoder and the generator of DCGAN, on images
             of 28, 32 or 64 pixels. The paper's networks are similar but larger, with 4 layers of
             128 to 1024 channels.
-        hidden: Units of the encoder's dense layers; the generator "mlp" mirrors them.
-        filters: Channels of the encoder's convolutions, for "conv".
         width: Channels of the generator's layer next to the image, for "conv".
-        activation: Activation of the hidden layers of the encoder and of the generator "mlp".
-        posterior, posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: See
-            `zoo.distributions.by_name.posterior`.
-        prior, prior_steps, prior_hidden, prior_components: See `zoo.distributions.by_name.prior`.
+        **options: The other options of `zoo.models.parts.posterior_and_prior`. The generator "mlp"
+            mirrors the `hidden` layers of the encoder and has the same `activation`.
 
     Raises:
         ValueError: If a name is unknown, options do not fit together, or a number is out of range.
