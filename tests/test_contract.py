@@ -212,7 +212,7 @@ def test_y_that_is_no_array_of_numbers_is_refused_by_every_model(y):
             assert len(str(error.value)) < 300
 
 
-def test_attributes_are_numbers_also_for_encode():
+def test_encode_requires_numbers_as_attributes():
     model = of_each_kind()[-1]
     for y in (np.full([8, 3], "a"), np.ones([8, 3], "complex64"), tf.fill([8, 3], "a")):
         with pytest.raises(ValueError, match=r"(array of numbers|is float32)\b.*Received: "):
@@ -318,7 +318,7 @@ def test_the_records_are_not_part_of_the_model(model):
     assert not [name for name in names if "batches" in name or "spans" in name]
 
 
-def test_a_loop_of_ones_own_reads_the_record():
+def test_a_custom_loop_reads_the_record():
     model = builder()
     step = tf.function(model.train_step, autograph=False)
     step((tf.constant(X), tf.constant(Y)))

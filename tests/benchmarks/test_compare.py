@@ -639,7 +639,7 @@ def test_a_comparison_that_another_process_makes_is_refused(tmp_path, monkeypatc
         compare.main()
 
 
-def test_a_comparison_removes_what_killed_ones_have_left(tmp_path, monkeypatch):
+def test_a_comparison_removes_the_files_of_killed_comparisons(tmp_path, monkeypatch):
     places = ("", "features", "pictures", "pictures/a", "runs/a", "runs/a/samples")
     for place in places:
         left = tmp_path / place / ".x.elsewhere.1.0123abcd.partial.png"

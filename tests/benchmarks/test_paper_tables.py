@@ -39,7 +39,7 @@ def test_every_row_is_a_valid_run(name, monkeypatch):
         assert row.trained_as is None or row.trained_as in trained
 
 
-def test_f_gans_differ_by_their_divergence_and_their_generators_move_by_section_3_2():
+def test_f_gans_differ_by_their_divergence_and_their_generators_are_updated_as_in_section_3_2():
     found = {}
     for row in TABLES["parzen"].rows:
         if row.name.startswith("f-GAN"):

@@ -364,7 +364,7 @@ def test_the_high_bytes_of_a_16_bit_png_are_the_image(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["GIF", "BMP", "WEBP", "TIFF"])
-def test_an_image_of_another_format_is_refused_whatever_its_name_says(tmp_path, picture, form):
+def test_an_image_of_another_format_is_refused_even_if_its_name_ends_in_png(tmp_path, picture, form):
     image = Image.fromarray(picture)
     more = {"save_all": True, "append_images": [image]} if form == "GIF" else {}
     image.save(tmp_path / "a.png", form, **more)
@@ -503,7 +503,7 @@ def test_the_usual_names_of_splits_are_splits_and_held_out_images_are_never_trai
         (("train/a/b/0",), "the folder 'b/'"),
     ],
 )
-def test_other_layouts_are_refused_with_the_layouts_that_there_are(tmp_path, paths, message):
+def test_other_layouts_are_refused_with_the_list_of_layouts(tmp_path, paths, message):
     for path in paths:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{path}.png").touch()

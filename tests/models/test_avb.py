@@ -350,7 +350,7 @@ def test_extra_updates_change_only_the_discriminator(digits, adaptive_contrast):
     (3, [0, 2, 4], [[0, 2, 4], [1, 3, 5]]),
     (4, [0, 3], [[0, 3], [1, 4], [2, 5]]),
 ])  # fmt: skip
-def test_further_updates_divide_the_batch_and_the_joint_update_sees_their_first_share(
+def test_further_updates_divide_the_batch_and_the_joint_update_uses_their_first_share(
     steps, joint, further
 ):
     model, seen = small(discriminator_steps=steps), []

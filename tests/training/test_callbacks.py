@@ -152,7 +152,7 @@ def test_checkpoints_are_found_without_the_file_that_names_the_latest(damage, sa
         lambda folder: (folder / INDEX).unlink(),
     ],
 )
-def test_a_damaged_checkpoint_is_passed_over_with_a_sentence(damage, saved, tmp_path):
+def test_a_damaged_checkpoint_is_skipped_with_a_message(damage, saved, tmp_path):
     folder = shutil.copytree(saved, tmp_path / "copy")
     damage(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -187,7 +187,7 @@ def test_training_after_a_damaged_checkpoint_replaces_it(saved, digits, tmp_path
     assert Checkpoints(folder).restore(vae(), said.append) == 3 and not said
 
 
-def test_a_checkpoint_of_another_model_is_refused_without_blaming_the_file(saved):
+def test_a_checkpoint_of_another_model_is_not_reported_as_damaged(saved):
     with pytest.raises(ValueError, match="ckpt-2' is whole, but belongs to another model"):
         Checkpoints(saved).restore(vae(hidden=9))
 
