@@ -144,7 +144,7 @@ def _checked(builder, signature, tables, defaults):
     """The builder with the given signature and with a check of its options."""
 
     @functools.wraps(builder)
-    def build(*args, **options: Any):
+    def build(*args, **options):
         options = defaults | options
         if unknown := [name for name in options if name not in signature.parameters]:
             there_are = ", ".join(name for name in signature.parameters if name != "image_shape")

@@ -111,7 +111,7 @@ def batch_moments(
         means = recorded[id(layer.moving_mean)] = []
         variances = recorded[id(layer.moving_variance)] = []
 
-        def record(*args, **kwargs: Any):
+        def record(*args, **kwargs):
             mean, variance = moments(*args, **kwargs)
             means.append(mean)
             variances.append(variance)

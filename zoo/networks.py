@@ -807,7 +807,7 @@ def _spectral(make, spectral_norm, bias):
     return SpectralNormalization(make(False), bias) if spectral_norm else make(bias)
 
 
-def _logits(h, code, spectral_norm, **kwargs: Any):
+def _logits(h, code, spectral_norm, **kwargs):
     """A logit `[B, 1]` of the features `h[B, F]`, plus the projection on the labels, if any."""
     logits = _spectral(lambda bias: _linear(1, use_bias=bias, **kwargs), spectral_norm, True)(h)
     if code is None:
@@ -845,6 +845,6 @@ def _float32():
     return keras.layers.Activation("linear", dtype="float32")
 
 
-def _linear(outputs, **kwargs: Any):
+def _linear(outputs, **kwargs):
     """The last layer: its output is float32, whatever the precision of its input."""
     return keras.layers.Dense(outputs, dtype="float32", **kwargs)

@@ -364,7 +364,9 @@ def test_the_high_bytes_of_a_16_bit_png_are_the_image(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["GIF", "BMP", "WEBP", "TIFF"])
-def test_an_image_of_another_format_is_refused_even_if_its_name_ends_in_png(tmp_path, picture, form):
+def test_an_image_of_another_format_is_refused_even_if_its_name_ends_in_png(
+    tmp_path, picture, form
+):
     image = Image.fromarray(picture)
     more = {"save_all": True, "append_images": [image]} if form == "GIF" else {}
     image.save(tmp_path / "a.png", form, **more)

@@ -62,7 +62,7 @@ class FlowDistribution(tfd.TransformedDistribution):
     base's mean, transformed by the flow: a representative point, because the mean has no formula.
     """
 
-    def _call_sample_n(self, sample_shape, seed, **kwargs: Any):
+    def _call_sample_n(self, sample_shape, seed, **kwargs):
         # If the batch size is unknown, TFP would wrap the base to broadcast it.
         return self.bijector.forward(self.distribution.sample(sample_shape, seed=seed))
 

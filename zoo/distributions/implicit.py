@@ -356,7 +356,7 @@ def noise_basis(
     return keras.Sequential(layers, name="noise_basis")
 
 
-def _parallel_dense(count, inputs, units, **kwargs: Any):
+def _parallel_dense(count, inputs, units, **kwargs):
     # Glorot's bound for each perceptron alone; Keras would compute it from all of them together.
     limit = math.sqrt(6 / (inputs + units))
     return keras.layers.EinsumDense(

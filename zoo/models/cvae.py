@@ -247,7 +247,7 @@ def _conditional_prior(
     activation="relu",
     likelihood="bernoulli",
     levels=256,
-    **options: Any,
+    **options,
 ):
     family = DiagonalNormal()
 
