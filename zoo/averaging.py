@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from zoo import checked_data, keras_internals, optimizers
 from zoo.config import with_article
-from zoo.passes import generator_states, layers_of, passes, seed_at, turns_of
+from zoo.passes import generator_states, layers_of, passes, turns_of
 
 if TYPE_CHECKING:
     from zoo.model import GenerativeModel
@@ -198,14 +198,13 @@ def _run_in_training_mode(model, batch, i):
     x, y = checked_data.unpack(model, batch)
     places = {id(v): place for place, v in enumerate(layer_state(model))}
     players, parts = model.players(), layers_of(model)
-    # Seeds that neither training nor evaluation uses.
-    seed = seed_at(model, tf.int32.min + i)
     statistics = {}
     others = {}
-    for round, x_share, y_share, round_seed in passes(model.rounds(), x, y, seed):
-        scope = keras.StatelessScope(generator_states(model, round_seed))
+    # Neither training nor evaluation has the seeds of these steps.
+    for round, x_share, y_share, seed in passes(model, x, y, tf.int32.min + i):
+        scope = keras.StatelessScope(generator_states(model, seed))
         with scope, keras_internals.batch_moments(parts) as moments:
-            for losses, _ in turns_of(round.objective(x_share, y_share, round_seed, training=True)):
+            for losses, _ in turns_of(round.objective(x_share, y_share, seed, training=True)):
                 own = {
                     id(v)
                     for player in losses

@@ -342,7 +342,7 @@ class GenerativeModel(FromArguments, keras.Model):
         x, y = checked_data.check_batch(self, data, training=True)
         self._records.training.update(checked_data.values_of(self, x, y, training=True))
         results: dict[str, Any] = {}
-        for round, x_share, y_share, seed in passes(self.rounds(), x, y, seed_at(self, self.step)):
+        for round, x_share, y_share, seed in passes(self, x, y, self.step):
             losses, terms = self._play(round, x_share, y_share, seed)
             results |= self._named_results(losses, terms)
         self._track(results)

@@ -5,7 +5,7 @@ The training step and the state for averaged weights (`zoo.averaging`) run the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 
 
 def passes(
-    rounds: Sequence[Round], x: Any, y: Any, seed: tf.Tensor
+    model: GenerativeModel, x: Any, y: Any, step: int | tf.Tensor
 ) -> Iterator[tuple[Round, Any, Any, tf.Tensor]]:
     """The forward passes of a training step: round, share of `x` and of `y`, and seed of each.
 
     Args:
-        rounds: The rounds of the step.
+        model: The model, whose rounds run.
         x: Images `[B, H, W, C]`, or a pair of two streams.
         y: The condition of the batch, or `None`.
-        seed: The seed `[2]` of the step.
+        step: The number of the step, for its seed.
 
     Raises:
         ValueError: If a round has more steps than the batch has examples.
     """
+    seed = seed_at(model, step)
+    rounds = model.rounds()
     shares = max(round.steps for round in rounds)
     for round in rounds:
         for i in range(round.steps):
