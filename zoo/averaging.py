@@ -198,8 +198,7 @@ def _run_in_training_mode(model, batch, i):
     x, y = checked_data.unpack(model, batch)
     places = {id(v): place for place, v in enumerate(layer_state(model))}
     players, parts = model.players(), layers_of(model)
-    statistics = {}
-    others = {}
+    statistics, others = {}, {}
     # Neither training nor evaluation has the seeds of these steps.
     for round, x_share, y_share, seed in passes(model, x, y, tf.int32.min + i):
         scope = keras.StatelessScope(generator_states(model, seed))

@@ -294,13 +294,10 @@ def _limits(model, training=False):
     """The smallest and the largest valid value of `y`."""
     kind = _kind(model)
     if kind == "label":
-        required = not model.condition_is_optional or (training and model.needs_labels)
-        classes = model.num_classes
-        return (
-            (-math.inf, math.inf)
-            if classes is None
-            else (0 if required else -math.inf, classes - 1)
-        )
+        if model.num_classes is None:
+            return -math.inf, math.inf
+        optional = model.condition_is_optional and not (training and model.needs_labels)
+        return -math.inf if optional else 0, model.num_classes - 1
     return (0.0, 1.0) if kind else (-_LARGEST, _LARGEST)
 
 
