@@ -371,17 +371,22 @@ def test_keras_export_names_the_export_of_the_zoo(tmp_path):
         lines().export(tmp_path / "served")
 
 
-def test_dicts_of_a_data_set_are_refused_with_their_conversion(digits):
-    model = zoo.models.vae((8, 8, 1), latent_dim=2, hidden=(4,))
-    model.compile("sgd", run_eagerly=True)
-    rows = {"image": (255 * digits[:10]).astype(np.uint8), "label": np.arange(10)}
-    data = tf.data.Dataset.from_tensor_slices(rows).batch(5)
-    words = r"lambda row: .*Received: .*\['image', 'label'\]"
-    for call in (model.fit, model.evaluate, model.predict):
-        with pytest.raises(ValueError, match=words):
-            call(data, verbose=0)
-    for call in (model.fit, model.train_on_batch, model.test_on_batch):
-        with pytest.raises(ValueError, match=words):
-            call(rows)
-    model.fit(data.map(lambda row: (tf.cast(row["image"], tf.float32) / 255, row["label"])))
-    assert int(model.step) == 2
+@keras.saving.register_keras_serializable("tests")
+class Penalty(keras.layers.Layer):
+    def call(self, x):
+        self.add_loss(tf.reduce_mean(x**2))
+        return x
+
+
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+def test_the_error_of_a_loss_added_by_a_layer_names_the_layer(how):
+    model = Lines(2)
+    model.lines[1] = keras.Sequential([model.lines[1], Penalty(name="penalty")])
+    model.compile("sgd", **how)
+    before = model.get_weights()
+    with pytest.raises(
+        ValueError, match=r"in the model's objective.*layer 'penalty', which adds a loss"
+    ):
+        fit(model)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -7,7 +7,9 @@ with the list when the model is constructed. The check reads static shapes and r
 """
 
 import contextlib
-from collections.abc import Iterable, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -115,6 +117,20 @@ def check(model: Any) -> None:
             classes |= _classes(name, part)
     _check_equal(model, "conditions", {n: _described(spec) for n, spec in conditions.items()})
     _check_equal(model, "numbers of classes", classes)
+
+
+def with_check(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that ends with `check`, unless the constructor of a subclass called it."""
+
+    @functools.wraps(init)
+    def __init__(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        if type(self).__init__ is __init__:
+            check(self)
+
+    # Keras reads the signature from the function itself, without `__wrapped__`.
+    __init__.__signature__ = inspect.signature(init)  # type: ignore[attr-defined]
+    return __init__
 
 
 def _check_layers_built(player: str, layers: Iterable[keras.layers.Layer]) -> None:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
-import inspect
-import math
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import keras
@@ -16,13 +11,23 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo import interfaces, keras_internals, keras_settings, networks
+from zoo import (
+    averaging,
+    checked_data,
+    interfaces,
+    keras_internals,
+    keras_settings,
+    keras_tools,
+    networks,
+    optimizers,
+)
 from zoo.config import FromArguments, with_article
-from zoo.contract import FirstInvalid, Values, as_count, check_numbers, span_of
+from zoo.contract import as_count
 from zoo.distributions.part import Part
-from zoo.finite import FirstNonFinite, StopAtNonFinite
+from zoo.finite import FirstNonFinite
 from zoo.interfaces import Interface
 from zoo.networks import OneHot
+from zoo.passes import generator_states, passes, seed_at, turns_of
 
 if TYPE_CHECKING:
     from zoo.datasets import ImageData
@@ -62,19 +67,6 @@ class Round(NamedTuple):
     objective: Callable
     steps: int = 1
     gates: Mapping[str, Callable] = {}
-
-
-@dataclasses.dataclass(frozen=True)
-class _AveragedState:
-    """The state of layers, such as batch statistics, that belongs to the averaged weights.
-
-    Attributes:
-        step: The step of the model at which the state was computed.
-        values: Values of variables, by their places in `GenerativeModel._layer_state`.
-    """
-
-    step: int
-    values: dict[int, np.ndarray]
 
 
 @keras_internals.without_symbolic_build  # The constructor builds the model.
@@ -147,6 +139,12 @@ class GenerativeModel(FromArguments, keras.Model):
     condition_in_latents: bool = False
     """Whether latents include the condition that the model infers from an image."""
 
+    needs_labels: str = ""
+    """The error if an image of `(x, y)` has no label in training; empty if labels may be missing.
+
+    It concerns models with `condition_is_optional`. Other models always need a condition.
+    """
+
     semi_supervised: bool = False
     """Whether a training batch may be two streams, `((x_labelled, y), x_unlabelled)`.
 
@@ -166,7 +164,7 @@ class GenerativeModel(FromArguments, keras.Model):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
-            cls.__init__ = _with_check(cls.__init__)
+            cls.__init__ = interfaces.with_check(cls.__init__)
 
     def __init__(self, seed: int = 0, **kwargs):
         keras_settings.check()
@@ -174,7 +172,7 @@ class GenerativeModel(FromArguments, keras.Model):
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.seed = as_count(seed, "seed", 0)
         # Keras neither saves nor tracks the records.
-        self._records = _Records()
+        self._records = checked_data.Records()
         self.step = self.add_weight(
             name="step",
             shape=(),
@@ -184,8 +182,8 @@ class GenerativeModel(FromArguments, keras.Model):
             aggregation="only_first_replica",
         )
         self.built = True
-        self._averaged_state: _AveragedState | None = None
-        self._training_mode_function: Callable | None = None
+        self._averaged_state: averaging.AveragedState | None = None
+        self._step_in_training_mode: Callable | None = None
 
     # For subclasses to define ------------------------------------------------------------------
 
@@ -306,86 +304,13 @@ class GenerativeModel(FromArguments, keras.Model):
                 of other variables, if a trainable variable belongs to no player, or if a setting
                 does not work on several replicas.
         """
-        if unknown := kwargs.keys() - {"jit_compile", "steps_per_execution", "run_eagerly"}:
-            raise ValueError(
-                f"{with_article(type(self).__name__, True)} has its losses and metrics built in: "
-                "`compile` takes `optimizer`, `auto_scale_loss`, `jit_compile`, "
-                f"`steps_per_execution` and `run_eagerly`. Received: {sorted(unknown)}."
-            )
-        strategy = tf.distribute.get_strategy()
-        replicas = strategy.num_replicas_in_sync
-        if replicas > 1 and not isinstance(strategy, tf.distribute.TPUStrategy):
-            kwargs.setdefault("jit_compile", False)
-            if kwargs["jit_compile"] is True or kwargs.get("steps_per_execution", 1) > 1:
-                raise ValueError(
-                    f"With {replicas} replicas TensorFlow can neither compile the step with XLA "
-                    "nor run several steps at once: compile with jit_compile=False and "
-                    f"steps_per_execution=1. Received: jit_compile={kwargs['jit_compile']}, "
-                    f"steps_per_execution={kwargs.get('steps_per_execution', 1)}."
-                )
-        super().compile(optimizer=None, **kwargs)
-        players = self.players()
-        if not isinstance(optimizer, Mapping) and len(players) == 1:
-            optimizer = dict.fromkeys(players, optimizer)
-        elif not isinstance(optimizer, Mapping):
-            config = keras.optimizers.serialize(keras.optimizers.get(optimizer))
-            optimizer = {name: keras.optimizers.deserialize(config) for name in players}
-        if optimizer.keys() != players.keys():
-            raise ValueError(
-                "`optimizer` must be one optimizer, or a dict with the players "
-                f"{sorted(players)} as keys. Received: a dict with the keys {sorted(optimizer)}."
-            )
-        self.optimizers = {name: keras.optimizers.get(optimizer[name]) for name in players}
-        if len(set(map(id, self.optimizers.values()))) < len(players):
-            raise ValueError(
-                "An optimizer keeps the state of one player: pass a separate optimizer for each of "
-                f"{sorted(players)}, or one optimizer to copy."
-            )
-        self._check_players()
-        for name in players:
-            halves = any(part.compute_dtype == "float16" for part in self._layers_of(name))
-            if auto_scale_loss and halves and not _scales_loss(self.optimizers[name]):
-                wrapped = keras.optimizers.LossScaleOptimizer(self.optimizers[name])
-                self.optimizers[name] = wrapped
-            if replicas > 1 and _scales_loss(self.optimizers[name]):
-                # Keras checks only one replica's gradients for overflow, and clips each share.
-                raise ValueError(
-                    "A LossScaleOptimizer works on one replica. Compute in bfloat16, which needs "
-                    "no scaling, or give the optimizer a fixed `loss_scale_factor` and compile "
-                    f"with auto_scale_loss=False. Received: {replicas} replicas, and a "
-                    f"LossScaleOptimizer for player '{name}'."
-                )
-            _check_optimizer(self.optimizers[name], name, self.variables_of(name), strategy)
-            # Optimizer variables must be created in the strategy's scope, not in a replica.
-            self.optimizers[name].build(self.variables_of(name))
-        single = len(players) == 1
-        self.optimizer = self.optimizers[name] if single else _NoSingleOptimizer(players)
-        self._averaged_state = self._training_mode_function = None
+        super().compile(optimizer=None, **optimizers.checked_settings(self, kwargs))
+        self.optimizers = optimizers.of_players(self, optimizer, auto_scale_loss)
+        one, *others = self.optimizers.values()
+        self.optimizer = keras_tools.NoSingleOptimizer(self.optimizers) if others else one
+        self._averaged_state = self._step_in_training_mode = None
         self.trackers = {name: keras.metrics.Mean(name=name) for name in self.result_names()}
         self.first_non_finite = FirstNonFinite(self.trackers)
-
-    def _check_players(self):
-        """Raises a `ValueError` unless players, their layers and the gates fit together."""
-        players = self.players()
-        if unknown := {name for round in self.rounds() for name in round.gates} - players.keys():
-            raise ValueError(
-                f"A gate belongs to one of the players {sorted(players)}. "
-                f"Received: gates of {sorted(unknown)}."
-            )
-        owned = {id(v) for name in players for v in self.variables_of(name)}
-        if strays := [v.path for v in self.trainable_variables if id(v) not in owned]:
-            raise ValueError(
-                "Each trainable variable of a model belongs to at least one player: add its layer "
-                "to `players()`, or freeze the layer with `trainable = False`. Received: a "
-                f"{type(self).__name__} in which no player has {', '.join(map(repr, strays))}."
-            )
-        for layer in self._layers_of(*players):
-            if getattr(layer, "activity_regularizer", None) is not None:
-                raise ValueError(
-                    "The penalty of an `activity_regularizer` belongs to no player's loss: add it "
-                    "to a loss in the model's objective. Regularizers of weights work. Received: "
-                    f"the layer '{layer.name}' with an `activity_regularizer`."
-                )
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -395,12 +320,6 @@ class GenerativeModel(FromArguments, keras.Model):
         """The trainable variables of a player, each once even if several of its layers share it."""
         layers = self.players()[player]
         return list({id(v): v for layer in layers for v in layer.trainable_variables}.values())
-
-    def _layers_of(self, *players):
-        """All layers of the players, with the layers inside them."""
-        own = self.players()
-        tops = [layer for player in players for layer in own[player]]
-        return [part for top in tops for part in keras_internals.layers_in(top)]
 
     def get_compile_config(self) -> dict[str, Any]:
         if not self.compiled:
@@ -416,121 +335,15 @@ class GenerativeModel(FromArguments, keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    # Training ----------------------------------------------------------------------------------
-
-    def fit(self, x=None, y=None, *args, callbacks=None, **kwargs) -> keras.callbacks.History:
-        """Keras's `fit`, on arrays or batches of `x` or `(x, y)`.
-
-        A model with `semi_supervised` also takes a dataset of `((x_labelled, y), x_unlabelled)`.
-
-        Arrays, the first batch of a generator or a `PyDataset`, and types and shapes of a dataset are
-        checked before the first step. The values of each batch are checked in its step; an invalid
-        batch stops training within a second or at the end of the epoch, before another callback
-        saves the model.
-
-        Raises:
-            ValueError: If images are not floats in [0, 1] of the model's shape, if `y` is not the
-                model's condition or is out of range, or if sample weights or class weights are
-                passed.
-            NonFiniteError: If a loss or term becomes NaN or infinite.
-        """
-        for weights in ("sample_weight", "class_weight"):
-            _refuse_weights(kwargs.get(weights), f"`{weights}`")
-        x = self._checked_data(x, y, training=True)
-        held_out = keras.utils.unpack_x_y_sample_weight(kwargs.get("validation_data"))
-        _refuse_weights(held_out[2], "weights in the validation data")
-        if held_out[0] is not None:
-            held_out_x = self._checked_data(held_out[0], held_out[1], "the validation data")
-            kwargs["validation_data"] = keras.utils.pack_x_y_sample_weight(held_out_x, held_out[1])
-        if self.compiled:
-            self.first_non_finite.reset_state()
-        self._records.training.reset()
-        if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
-            kwargs.setdefault("shuffle", False)  # Keras warns about its own default.
-        given = isinstance(callbacks, keras.callbacks.CallbackList)
-        others = callbacks.callbacks if given else keras.tree.flatten(callbacks or [])
-        self._check_callbacks(others)
-        # The first callback, so that no other callback saves or plots invalid results.
-        stop = StopAtNonFinite(any(getattr(c, "save_freq", "epoch") != "epoch" for c in others))
-        with keras_internals.without_finalizing(getattr(self, "optimizer", None)):
-            if not given:
-                return super().fit(x, y, *args, callbacks=[stop, *others], **kwargs)
-            stop.set_model(self)
-            others.insert(0, stop)
-            try:
-                return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
-            finally:
-                others.remove(stop)
-
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """Keras's `evaluate`: the means of all losses and terms.
-
-        Raises:
-            ValueError: As for `fit`, for a batch out of range at the end of the evaluation.
-        """
-        # A validation reads data that `fit` has checked.
-        if not kwargs.get("_use_cached_eval_dataset"):
-            x = self._checked_data(x, y)
-        # The fifth argument, if it is not passed by name.
-        weights = args[2] if len(args) > 2 else kwargs.get("sample_weight")
-        _refuse_weights(weights, "`sample_weight`")
-        self._records.evaluation.reset()
-        results = super().evaluate(x, y, *args, **kwargs)
-        self.check_record("evaluation")
-        return results
-
-    def predict(self, x, *args, **kwargs) -> np.ndarray:
-        """Keras's `predict`: `call` in batches.
-
-        Raises:
-            ValueError: If images or conditions are invalid: see `fit` and `evaluate`.
-        """
-        x = self._checked_inputs(x)
-        self._records.prediction.reset()
-        images = super().predict(x, *args, **kwargs)
-        self.check_record("prediction")
-        return images
-
-    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
-        """Keras's `train_on_batch`. Raises the errors of `fit` before the step."""
-        _refuse_weights(sample_weight, "`sample_weight`")
-        _refuse_weights(class_weight, "`class_weight`")
-        self._checked_data(x, y, training=True)
-        return super().train_on_batch(x, y, **kwargs)
-
-    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
-        """Keras's `test_on_batch`. Raises the errors of `evaluate` before the step."""
-        _refuse_weights(sample_weight, "`sample_weight`")
-        self._checked_data(x, y)
-        return super().test_on_batch(x, y, **kwargs)
-
-    def predict_on_batch(self, x) -> np.ndarray:
-        """Keras's `predict_on_batch`. Raises the errors of `predict` before the step."""
-        self._checked_inputs(x)
-        return super().predict_on_batch(x)
-
-    def predict_step(self, data) -> tf.Tensor:
-        """The result of `call` on a batch. Called by Keras's `predict`."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        images, y = x if isinstance(x, list | tuple) and len(x) == 2 else (x, None)
-        self._checked_inputs(x)
-        if self.can_encode:
-            self._records.prediction.update(self._values(images, y))
-        return super().predict_step(data)
+    # Steps -------------------------------------------------------------------------------------
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """Runs all rounds on a batch, with updates. Called by Keras's `fit`."""
-        x, y = self._checked(data, training=True)
-        self._records.training.update(self._values(x, y, training=True))
-        seed = self._seed_at(self.step)
-        rounds = self.rounds()
-        shares = max(round.steps for round in rounds)
+        x, y = checked_data.check_batch(self, data, training=True)
+        self._records.training.update(checked_data.values_of(self, x, y, training=True))
         results: dict[str, Any] = {}
-        for round in rounds:
-            for i in range(round.steps):
-                seed, round_seed = tfp.random.split_seed(seed)
-                x_share, y_share = _share((x, y), i, shares)
-                losses, terms = self._play(round, x_share, y_share, round_seed)
+        for round, x_share, y_share, seed in passes(self, x, y, self.step):
+            losses, terms = self._play(round, x_share, y_share, seed)
             results |= self._named_results(losses, terms)
         self._track(results)
         self.first_non_finite.update_state(results, self.step)
@@ -541,7 +354,7 @@ class GenerativeModel(FromArguments, keras.Model):
         """Runs a round once: updates the players of each turn. Returns all losses and terms."""
         tape = tf.GradientTape(persistent=True)
         # The scope collects the layers' state updates; `_commit_state` assigns them.
-        scope = keras.StatelessScope(self._generator_states(seed), collect_losses=True)
+        scope = keras.StatelessScope(generator_states(self, seed), collect_losses=True)
         turns, losses, terms, pending = None, {}, {}, {}
         while True:
             with tape:
@@ -552,7 +365,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 if turn is None:
                     return losses, terms
                 objectives = self._objectives(turn[0])
-            self._refuse_losses_of_layers(scope)
+            keras_tools.refuse_losses_of_layers(self, scope)
             losses, terms = losses | turn[0], terms | turn[1]
             variables = {player: self.variables_of(player) for player in objectives}
             # All gradients before any update: the players of a turn are updated at the same time.
@@ -561,7 +374,7 @@ class GenerativeModel(FromArguments, keras.Model):
             for player in objectives:
                 optimizer = self.optimizers[player]
                 with _undone_unless(allowed.get(player), variables[player] + optimizer.variables):
-                    self._apply(optimizer, gradients[player], variables[player])
+                    optimizers.apply(optimizer, gradients[player], variables[player])
             self._commit_state(scope, pending, objectives, allowed)
             terms = terms | _update_terms(allowed)
 
@@ -595,19 +408,6 @@ class GenerativeModel(FromArguments, keras.Model):
         }
         return {player: gate(means) for player, gate in gates.items()}
 
-    def _generator_states(self, seed):
-        """Pairs of each seed generator's state and its value for this round."""
-        generators = {
-            id(generator): generator
-            for layer in self._layers_of(*self.players())
-            for generator in keras_internals.seed_generators(layer)
-        }
-        fold = tf.random.experimental.stateless_fold_in
-        return [
-            (generator.state, tf.cast(fold(seed, i), generator.state.dtype))
-            for i, generator in enumerate(generators.values())
-        ]
-
     def _commit_state(self, scope, pending, players, allowed):
         """Commits the state updates of layers owned by the players that are updated in this turn.
 
@@ -637,21 +437,6 @@ class GenerativeModel(FromArguments, keras.Model):
             with _undone_unless(go, [variables[i]]):
                 variables[i].assign(value)
 
-    def _refuse_losses_of_layers(self, scope):
-        losses = keras_internals.collected_losses(scope)
-        if not losses:
-            return
-        names = dict.fromkeys(
-            layer.name
-            for layer in self._layers_of(*self.players())
-            if keras_internals.added_any(layer, losses)
-        )
-        raise ValueError(
-            "A loss that a layer adds in its call (`add_loss`) belongs to no player: add it to a "
-            "loss in the model's objective, as one number per example. Received: the layer "
-            f"'{', '.join(names) or '?'}', which adds a loss."
-        )
-
     def _regularization(self, player):
         """The sum of the penalties of the player's weights, such as a `kernel_regularizer`."""
         # Not `layer.losses`, which contain the penalty of a shared weight once for each layer.
@@ -660,28 +445,13 @@ class GenerativeModel(FromArguments, keras.Model):
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         return tf.add_n(penalties) / replicas if penalties else 0.0
 
-    def _apply(self, optimizer, gradients, variables):
-        replicas = tf.distribute.get_replica_context()
-        if replicas.num_replicas_in_sync > 1 and (
-            optimizer.clipnorm or optimizer.clipvalue or optimizer.global_clipnorm
-        ):
-            # Keras clips each replica's share of the gradient, then adds the shares. Clip the sum
-            # first; its equal shares are within any bound, so that the optimizer does not clip
-            # them.
-            scale = optimizer.loss_scale_factor or 1.0
-            gradients = [g / scale for g in gradients]
-            gradients = replicas.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-            gradients = keras_internals.clip_gradients(optimizer, gradients)
-            gradients = [g * (scale / replicas.num_replicas_in_sync) for g in gradients]
-        optimizer.apply(gradients, variables)
-
     def test_step(self, data) -> dict[str, tf.Tensor]:
         """All losses and terms on a batch, without updates. Called by Keras's `evaluate`."""
-        x, y = self._checked(data)
-        self._records.evaluation.update(self._values(x, y))
+        x, y = checked_data.check_batch(self, data)
+        self._records.evaluation.update(checked_data.values_of(self, x, y))
         # The trackers start at zero, so that their count identifies the batch.
         seen = tf.cast(next(iter(self.trackers.values())).count, tf.int64)
-        seed = self._seed_at(-1 - seen)
+        seed = seed_at(self, -1 - seen)
         results: dict[str, Any] = {}
         for round in self.rounds():
             seed, round_seed = tfp.random.split_seed(seed)
@@ -694,13 +464,14 @@ class GenerativeModel(FromArguments, keras.Model):
         self._track(results)
         return self._report()
 
-    def _seed_at(self, step):
-        """The seed of a step. It is the same in a resumed run, and differs between replicas."""
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        seed = tf.constant([self.seed, 0], tf.int32)
-        for part in (step, replica):
-            seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(part, tf.int32))
-        return seed
+    def predict_step(self, data) -> tf.Tensor:
+        """The result of `call` on a batch. Called by Keras's `predict`."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images, y = x if isinstance(x, list | tuple) and len(x) == 2 else (x, None)
+        checked_data.check_inputs(self, x)
+        if self.can_encode:
+            self._records.prediction.update(checked_data.values_of(self, images, y))
+        return super().predict_step(data)
 
     def _named_results(self, losses, terms):
         single = len(self.players()) == 1
@@ -718,79 +489,90 @@ class GenerativeModel(FromArguments, keras.Model):
             results = {name: tf.expand_dims(value, 0) for name, value in results.items()}
         return results
 
-    # Data checks -------------------------------------------------------------------------------
+    # Training, evaluation and prediction -------------------------------------------------------
 
-    def _checked_data(self, x, y=None, where="the data", training=False):
-        """`x`. Raises a `ValueError` for data on which the model cannot be trained.
+    def fit(self, x=None, y=None, *args, callbacks=None, **kwargs) -> keras.callbacks.History:
+        """Keras's `fit`, on arrays or batches of `x` or `(x, y)`.
 
-        Of a generator or a `PyDataset`, the first batch is checked.
+        A model with `semi_supervised` also takes a dataset of `((x_labelled, y), x_unlabelled)`.
+
+        Arrays, the first batch of a generator or a `PyDataset`, and types and shapes of a dataset are
+        checked before the first step. The values of each batch are checked in its step; an invalid
+        batch stops training within a second or at the end of the epoch, before another callback
+        saves the model.
+
+        Raises:
+            ValueError: If images are not floats in [0, 1] of the model's shape, if `y` is not the
+                model's condition or is out of range, or if sample weights or class weights are
+                passed.
+            NonFiniteError: If a loss or term becomes NaN or infinite.
         """
-        _refuse_dicts(x, where)
-        source, (x, batch) = x, _with_first_batch(x)
-        if batch is not None:
-            self._check_batch(*self._unpacked(batch, where), training)
-            return x
-        if (batch := getattr(x, "element_spec", None)) is not None:
-            x, y = self._unpacked(batch, where)
-        elif isinstance(x, tuple | list):
-            raise ValueError(
-                "Pass arrays of images and labels as two arguments, `fit(x, y)`, and two streams, "
-                "((x_labelled, y), x_unlabelled), as a tf.data.Dataset of batches. "
-                f"Received: {where} with a {type(x).__name__} as `x`."
-            )
-        self._check_batch(x, y, training)
-        return source
+        for weights in ("sample_weight", "class_weight"):
+            checked_data.refuse_weights(kwargs.get(weights), f"`{weights}`")
+        x = checked_data.check_data(self, x, y, training=True)
+        held_out, held_out_y, held_out_weights = keras.utils.unpack_x_y_sample_weight(
+            kwargs.get("validation_data")
+        )
+        checked_data.refuse_weights(held_out_weights, "weights in the validation data")
+        if held_out is not None:
+            held_out = checked_data.check_data(self, held_out, held_out_y, "the validation data")
+            kwargs["validation_data"] = keras.utils.pack_x_y_sample_weight(held_out, held_out_y)
+        if self.compiled:
+            self.first_non_finite.reset_state()
+        self._records.training.reset()
+        if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
+            kwargs.setdefault("shuffle", False)  # Keras warns about its own default.
+        with keras_tools.guarded(self, callbacks) as guarded:
+            return super().fit(x, y, *args, callbacks=guarded, **kwargs)
 
-    def _checked(self, batch, training=False):
-        """`x` and `y` of a batch. Raises a `ValueError` for what is known when a step is traced."""
-        x, y = self._unpacked(batch)
-        self._check_batch(x, y, training)
-        return x, y
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Keras's `evaluate`: the means of all losses and terms.
 
-    def _check_batch(self, x, y, training):
-        streams = x if isinstance(x, tuple) else (x,)
-        for images in streams:
-            self.check_images(images)
-        check_numbers(y, rows=self.condition is None)
-        if self.condition is not None:
-            self._check_condition(y, _rows(streams[0]), training)
+        Raises:
+            ValueError: As for `fit`, for a batch out of range at the end of the evaluation.
+        """
+        # A validation reads data that `fit` has checked.
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x = checked_data.check_data(self, x, y)
+        # The fifth argument, if it is not passed by name.
+        weights = args[2] if len(args) > 2 else kwargs.get("sample_weight")
+        checked_data.refuse_weights(weights, "`sample_weight`")
+        self._records.evaluation.reset()
+        results = super().evaluate(x, y, *args, **kwargs)
+        self.check_record("evaluation")
+        return results
 
-    def _checked_inputs(self, x):
-        """`x`. Raises a `ValueError` unless it is images, `[images, y]`, or batches of such."""
-        if not self.can_encode:
-            return x
-        source, batch = _with_first_batch(x)
-        if batch is None:
-            batch = getattr(x, "element_spec", None)
-        if batch is not None:
-            x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        _refuse_dicts(x, "the data")
-        images, y = x if isinstance(x, list | tuple) and len(x) == 2 else (x, None)
-        self.check_images(images)
-        if y is not None and self.condition is not None:
-            self._check_condition(y, _rows(images))
-        return source
+    def predict(self, x, *args, **kwargs) -> np.ndarray:
+        """Keras's `predict`: `call` in batches.
 
-    def _unpacked(self, batch, where="the data"):
-        """`x` and `y` of a batch or its specification. For two streams, `x` is a pair."""
-        if isinstance(batch, tuple | list) and len(batch) > 2:
-            weights = None if isinstance(batch[2], tf.NoneTensorSpec) else batch[2]
-            _refuse_weights(weights, f"a third item in {where}, which Keras treats as weights")
-        if not (isinstance(batch, tuple) and isinstance(batch[0], tuple)):
-            x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-            _refuse_dicts(x, where)
-            return x, y
-        if not (self.semi_supervised and len(batch) == len(batch[0]) == 2):
-            layouts = "x or (x, y)"
-            if self.semi_supervised:
-                layouts = "x, (x, y) or ((x_labelled, y), x_unlabelled)"
-            shapes = keras.tree.map_structure(lambda t: str(getattr(t, "shape", t)), batch)
-            raise ValueError(
-                f"A batch for {with_article(type(self).__name__)} is {layouts}. "
-                f"Received: {where} in batches of the shapes {shapes}."
-            )
-        (x_labelled, y), x_unlabelled = batch
-        return (x_labelled, x_unlabelled), y
+        Raises:
+            ValueError: If images or conditions are invalid: see `fit` and `evaluate`.
+        """
+        x = checked_data.check_inputs(self, x)
+        self._records.prediction.reset()
+        images = super().predict(x, *args, **kwargs)
+        self.check_record("prediction")
+        return images
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
+        """Keras's `train_on_batch`. Raises the errors of `fit` before the step."""
+        checked_data.refuse_weights(sample_weight, "`sample_weight`")
+        checked_data.refuse_weights(class_weight, "`class_weight`")
+        checked_data.check_data(self, x, y, training=True)
+        return super().train_on_batch(x, y, **kwargs)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+        """Keras's `test_on_batch`. Raises the errors of `evaluate` before the step."""
+        checked_data.refuse_weights(sample_weight, "`sample_weight`")
+        checked_data.check_data(self, x, y)
+        return super().test_on_batch(x, y, **kwargs)
+
+    def predict_on_batch(self, x) -> np.ndarray:
+        """Keras's `predict_on_batch`. Raises the errors of `predict` before the step."""
+        checked_data.check_inputs(self, x)
+        return super().predict_on_batch(x)
+
+    # Data checks -------------------------------------------------------------------------------
 
     def check_images(self, x: Any) -> None:
         """Raises a `ValueError` unless `x` holds float images in [0, 1] of the model's shape.
@@ -798,142 +580,7 @@ class GenerativeModel(FromArguments, keras.Model):
         For a dataset or a symbolic tensor, the check covers shape and type; for an array or an
         eager tensor, it also covers all values.
         """
-        if isinstance(x, tf.data.Dataset):
-            self._checked_data(x)
-            return
-        if not hasattr(x, "shape") or not hasattr(x, "dtype"):
-            return
-        shape, dtype = tf.TensorShape(x.shape), tf.as_dtype(x.dtype)
-        expected = self._expected_images
-        if not shape.is_compatible_with([None, *self.image_shape]):
-            raise ValueError(
-                f"Expected {expected}. Received: an array of shape {_described(shape)}."
-            )
-        if not dtype.is_floating:
-            raise ValueError(
-                f"Expected {expected}. Received: {dtype.name}; divide 8-bit images by 255."
-            )
-        x = _known(x)
-        if x is not None and x.size:
-            low, high = x.min(), x.max()
-            if not (low >= 0 and high <= 1):
-                raise ValueError(self._sentence("images", low, high))
-
-    @property
-    def _expected_images(self):
-        return f"float images in [0, 1] of shape [B, {', '.join(map(str, self.image_shape))}]"
-
-    def _check_condition(self, y, n=None, training=False):
-        """Raises a `ValueError` unless `y` is the model's condition for a batch of `n` images."""
-        spec = self.condition
-        if y is None or isinstance(y, tf.NoneTensorSpec):
-            if not self.condition_is_optional:
-                raise ValueError(
-                    f"{with_article(type(self).__name__, True)} takes a condition: train on (x, y), and pass `y`, "
-                    f"{spec.dtype.name} of shape {_shape_of(spec, 'B')}. Received: y=None."
-                )
-            return
-        if isinstance(y, tf.TypeSpec) and not isinstance(y, tf.TensorSpec):
-            return  # The values of several replicas: each checks its own.
-        y = y if hasattr(y, "shape") and hasattr(y, "dtype") else np.asarray(y)
-        shape = tf.TensorShape(y.shape)
-        if not shape.is_compatible_with([n, *spec.shape[1:]]):
-            raise ValueError(
-                f"Expected `y` of shape {_shape_of(spec, 'B' if n is None else n)}. "
-                f"Received: shape {_described(shape)}{self._advice_on(shape)}."
-            )
-        self._check_values(y, training)
-
-    def _advice_on(self, shape):
-        """How to make labels of another shape into labels `[B]`."""
-        if not self.condition.dtype.is_integer or shape.rank != 2:
-            return ""
-        if shape[1] == 1:
-            return "; pass y[:, 0]"
-        return "; for one-hot labels, pass np.argmax(y, -1)"
-
-    def _check_values(self, y, training=False):
-        """Raises a `ValueError` unless the type and the values of `y` are those of the condition."""
-        check_numbers(y)
-        dtype = tf.as_dtype(y.dtype)
-        # Attributes may be ints, but labels are never floats.
-        label = self.condition.dtype.is_integer
-        if not (dtype.is_integer or (not label and (dtype.is_floating or dtype.is_bool))):
-            kind = "a label, an int" if label else "float32"
-            raise ValueError(
-                f"The condition of this {type(self).__name__} is {kind}. "
-                f"Received: y of type {dtype.name}."
-            )
-        y = _known(y)
-        if y is None or not y.size:
-            return
-        low, high = self._limits_of_condition(training)
-        y = self._shown(y)
-        if not low <= y.min() <= y.max() <= high:
-            raise ValueError(self._sentence("y", y.min(), y.max(), training))
-
-    @property
-    def _kind_of_condition(self):
-        """ "label", "attributes", "seen", or "" for a condition of another kind."""
-        if self.condition.dtype.is_integer:
-            return "label"
-        layers = keras_internals.layers_in(self, include_self=False)
-        names = {part.name for part in layers if isinstance(part, keras.layers.InputLayer)}
-        return next((kind for kind in ("attributes", "seen") if kind in names), "")
-
-    def _limits_of_condition(self, training=False):
-        """The smallest and the largest valid value of `y`."""
-        kind = self._kind_of_condition
-        if kind == "label":
-            least = -math.inf if self.condition_is_optional else 0
-            classes = self.num_classes
-            return (-math.inf, math.inf) if classes is None else (least, classes - 1)
-        return (0.0, 1.0) if kind else (-_LARGEST, _LARGEST)
-
-    def _shown(self, y):
-        """The values of `y` that the limits concern: not those of hidden pixels."""
-        if self._kind_of_condition != "seen":
-            return y
-        return (
-            np.where(y == -1, 0, y)
-            if isinstance(y, np.ndarray)
-            else tf.where(y == -1, tf.zeros_like(y), y)
-        )
-
-    def _values(self, x=None, y=None, training=False):
-        """The `Values` of a batch, by name, which `FirstInvalid` records in a step."""
-        values = {}
-        if x is not None:
-            streams = x if isinstance(x, tuple) else (x,)
-            spans = [span_of(images) for images in streams]
-            span = span_of(tf.stack(spans)) if len(spans) > 1 else spans[0]
-            values["images"] = Values(span, 0.0, 1.0)
-        if y is not None and self.condition is not None:
-            span = span_of(self._shown(tf.convert_to_tensor(y)))
-            values["y"] = Values(span, *self._limits_of_condition(training))
-        return values
-
-    def _sentence(self, name, low, high, training=False):
-        """The error for images or conditions with values from `low` to `high`."""
-        finite = math.isfinite(low) and math.isfinite(high)
-        advice = "repair or remove these examples, which are not numbers"
-        if name == "images":
-            advice = "scale them" if finite else advice
-            return f"Expected {self._expected_images}. Received: values from {low} to {high}; {advice}."
-        received = f"Received: values from {low} to {high}"
-        received += "." if finite else f"; {advice}."
-        kind = self._kind_of_condition
-        if kind == "label":
-            unknown = "; a negative number means no label" if self.condition_is_optional else ""
-            return (
-                f"Labels are the numbers from 0 to {self.num_classes - 1}{unknown}. "
-                f"Received: labels from {int(low)} to {int(high)}."
-            )
-        if kind == "attributes":
-            return f"Attributes are numbers from 0 to 1. {received}"
-        if kind == "seen":
-            return f"The seen part of an image is in [0, 1], and -1 where it is hidden. {received}"
-        return f"A condition consists of finite numbers. {received}"
+        checked_data.check_images(self, x)
 
     def check_record(self, what: str) -> None:
         """Raises a `ValueError` if a batch of the latest pass over data was out of range.
@@ -944,14 +591,7 @@ class GenerativeModel(FromArguments, keras.Model):
         Args:
             what: "training", "evaluation" or "prediction".
         """
-        record = getattr(self._records, what)
-        if (found := record.result()) is not None:
-            name, batch, (low, high) = found
-            record.reset()
-            raise ValueError(
-                f"{self._sentence(name, low, high, what == 'training')} "
-                f"The first such batch of the {what} is batch {batch}, counted from 0."
-            )
+        checked_data.check_record(self, self._records, what)
 
     def assert_valid(self, x: Any = None, y: Any = None) -> None:
         """Adds an assertion to a graph that images and conditions are in range, for exports.
@@ -960,12 +600,7 @@ class GenerativeModel(FromArguments, keras.Model):
             x: Images `[B, H, W, C]`, or `None`.
             y: Conditions `[B, ...]`, or `None`.
         """
-        for name, values in self._values(x, y).items():
-            low, high = tf.unstack(values.span)
-            expected = self._sentence(name, 0, 0).partition(" Received: ")[0]
-            tf.debugging.Assert(
-                values.valid, [f"{expected} Received: values from", low, "to", high]
-            )
+        checked_data.assert_valid(self, x, y)
 
     def _images(self, x):
         """Images as float32, checked. Of a symbolic tensor, only type and shape are known."""
@@ -975,19 +610,7 @@ class GenerativeModel(FromArguments, keras.Model):
 
     def _latents(self, z):
         """Latents as float32. Raises a `ValueError` unless they are finite and of D dimensions."""
-        part = getattr(self, "likelihood", getattr(self, "generator", None))
-        network = getattr(part, "network", part)
-        z = tf.cast(z if tf.is_tensor(z) else np.asarray(z), tf.float32)
-        if isinstance(network, keras.Model):
-            dim = network.inputs[0].shape[-1]
-            if not z.shape[-1:].is_compatible_with([dim]):
-                raise ValueError(
-                    f"Expected latents of shape [B, {dim}]. Received: shape {_described(z.shape)}."
-                )
-        values = _known(z)
-        if values is not None and not np.isfinite(values).all():
-            raise ValueError("Expected finite latents. Received: NaN or infinity.")
-        return z
+        return checked_data.latents(self, z)
 
     # Inference ---------------------------------------------------------------------------------
 
@@ -1089,31 +712,7 @@ class GenerativeModel(FromArguments, keras.Model):
             ValueError: If `y` is `None`, has another shape or type, or has labels outside the
                 model's classes.
         """
-        # Two statements, because AutoGraph, which exports use, does not convert `:=` in a test.
-        spec = self.condition
-        if spec is None:
-            return y
-        shape = _shape_of(spec, "n")
-        if y is None:
-            raise ValueError(
-                f"{with_article(type(self).__name__, True)} takes a condition: pass `y`, "
-                f"{spec.dtype.name} of shape {shape} for n images, or one condition for all "
-                "images. Received: y=None."
-            )
-        y = y if tf.is_tensor(y) else np.asarray(y)
-        known = tf.get_static_value(n)
-        own = tf.TensorShape(y.shape)
-        one = own.rank == spec.shape.rank - 1
-        if not tf.TensorShape([None if one else known, *spec.shape[1:]]).is_compatible_with(
-            [1, *own] if one else own
-        ):
-            raise ValueError(
-                f"Expected `y` of shape {shape} with n={known}, or one condition for all. "
-                f"Received: shape {_described(own)}{self._advice_on(own)}."
-            )
-        self._check_values(y)
-        y = tf.cast(y, spec.dtype)
-        return tf.repeat(y[None], n, 0) if one else y
+        return checked_data.conditions(self, n, y)
 
     def condition_for(self, context: Array, y: Any, rank: int = 4) -> Any:
         """`y` for each image of `context[..., B, H, W, C]`, as `conditions` returns it.
@@ -1185,23 +784,7 @@ class GenerativeModel(FromArguments, keras.Model):
         """
         if data is not None:
             self.fit_averaged_state(data)
-        averages = self._averages()
-        state = self._layer_state() if averages else []
-        own = self._averaged_state
-        if state and (own is None or own.step != int(self.step.numpy())):
-            raise ValueError(
-                "The layers have batch statistics, or other state, of the current weights, which "
-                "does not fit the averages of the weights. Pass training data, from which the state "
-                "is computed: `averaged_weights(data)` with a tf.data.Dataset of batches. Received: "
-                f"data=None, and {with_article(type(self).__name__)} at step {int(self.step.numpy())}, "
-                + ("without such state." if own is None else f"with such state of step {own.step}.")
-            )
-        values = (
-            [(state[i], value) for i, value in own.values.items()]
-            if state and own is not None
-            else []
-        )
-        with _assigned([*averages, *values]):
+        with averaging.averaged(self, self._averaged_state):
             yield self
 
     def best_weights(
@@ -1239,157 +822,33 @@ class GenerativeModel(FromArguments, keras.Model):
             >>> with model.averaged_weights():
             ...     images = model.sample(100)
         """
-        averages, state = self._averages(), self._layer_state()
-        _check_batches(data)
-        self._checked_data(data)
-        if not averages or not state:
-            return
-        run = self._training_mode_function or self._run_in_training_mode
-        if not self.run_eagerly and self._training_mode_function is None:
-            # AutoGraph is off, as in the functions that Keras makes of the training step.
-            run = tf.function(run, reduce_retracing=True, autograph=False)
-            self._training_mode_function = run
-        sums: dict[int, np.ndarray] = {}
-        latest: dict[int, np.ndarray] = {}
-        count = 0
-        with _assigned([*averages, *((variable, variable.numpy()) for variable in state)]):
-            for i, batch in enumerate(data):
-                size, statistics, others = run(batch, tf.constant(i))
-                count += int(size)
-                for place, value in statistics.items():
-                    sums[place] = sums.get(place, 0.0) + float(size) * value.numpy().astype(
-                        "float64"
-                    )
-                for place, value in others.items():
-                    state[place].assign(value)
-                    latest[place] = value.numpy()
-        if not count:
-            raise ValueError("Expected at least one batch of training data. Received: no batch.")
-        means = {place: (total / count).astype("float32") for place, total in sums.items()}
-        self._averaged_state = _AveragedState(int(self.step.numpy()), means | latest)
-
-    def _run_in_training_mode(self, batch, i):
-        """Runs all rounds on the `i`-th batch, without updates.
-
-        Returns:
-            The number of examples; the batch's statistics; and the new values of other state. Both
-            are dicts by places in `_layer_state`.
-        """
-        x, y = self._unpacked(batch)
-        places = {id(v): place for place, v in enumerate(self._layer_state())}
-        players, rounds = self.players(), self.rounds()
-        shares = max(round.steps for round in rounds)
-        # Seeds that neither training nor evaluation uses.
-        seed = self._seed_at(tf.int32.min + i)
-        statistics: dict[int, list[tf.Tensor]] = {}
-        others: dict[int, tf.Tensor] = {}
-        for round in rounds:
-            for step in range(round.steps):
-                seed, round_seed = tfp.random.split_seed(seed)
-                x_share, y_share = _share((x, y), step, shares)
-                scope = keras.StatelessScope(self._generator_states(round_seed))
-                with scope, keras_internals.batch_moments(self._layers_of(*players)) as moments:
-                    outcome = round.objective(x_share, y_share, round_seed, training=True)
-                    for losses, _ in turns_of(outcome):
-                        own = {
-                            id(v)
-                            for player in losses
-                            for layer in players[player]
-                            for v in layer.non_trainable_weights
-                        }
-                        # Calls since the last turn of another player stay until that player's turn.
-                        own &= places.keys()
-                        for variable in own & moments.keys():
-                            statistics.setdefault(places[variable], []).extend(moments[variable])
-                            moments[variable].clear()
-                        updates = keras_internals.take_state_updates(scope, own)
-                        others |= {places[variable]: value for variable, value in updates.items()}
-        size = sum(tf.shape(t)[0] for t in keras.tree.flatten(x))
-        means = {place: tf.add_n(all_) / len(all_) for place, all_ in statistics.items() if all_}
-        return size, means, {place: v for place, v in others.items() if place not in means}
-
-    def _layer_state(self):
-        """The variables of the players' layers that change in calls in training mode."""
-        parts = self._layers_of(*self.players())
-        frozen = {id(v) for part in parts if not part.trainable for v in part.weights}
-        state = {id(v): v for part in parts for v in part.non_trainable_weights}
-        return [v for i, v in state.items() if i not in frozen]
+        if self._step_in_training_mode is None:
+            self._step_in_training_mode = averaging.step_in_training_mode(self)
+        state = averaging.fit_state(self, data, self._step_in_training_mode)
+        self._averaged_state = self._averaged_state if state is None else state
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
-        if (own := self._averaged_state) is not None:
-            store["averaged_state_step"] = np.array(own.step)
-            for place, value in own.values.items():
-                store[f"averaged_state_{place}"] = value
+        averaging.save(self._averaged_state, store)
 
     def load_own_variables(self, store: Any) -> None:
-        own = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no ordinary dict)
-        step = own.pop("averaged_state_step", None)
-        prefix = "averaged_state_"
-        values = {
-            int(name.removeprefix(prefix)): np.array(own.pop(name))
-            for name in list(own)
-            if name.startswith(prefix)
-        }
-        super().load_own_variables(own)
-        self._averaged_state = None if step is None else _AveragedState(int(np.array(step)), values)
+        variables, averaged_state = averaging.load(store)
+        super().load_own_variables(variables)
+        self._averaged_state = averaged_state
 
     @property
     def keeps_averages(self) -> bool:
         """Whether an optimizer keeps moving averages of the weights."""
-        return bool(self._averaging_optimizers())
-
-    def _averages(self):
-        """Pairs of a variable and its moving average.
-
-        Raises:
-            ValueError: If no optimizer keeps averages.
-        """
-        if not self.keeps_averages:
-            raise ValueError(
-                "No optimizer of the model keeps averages of the weights: compile with an "
-                "optimizer with `use_ema=True`, such as keras.optimizers.Adam(use_ema=True)."
-            )
-        return [
-            (variable, average)
-            for player, optimizer in self._averaging_optimizers().items()
-            # Before the first step the averages are zeros; the weights then do not change.
-            if optimizer.iterations > 0
-            for variable, average in zip(
-                self.variables_of(player), keras_internals.moving_averages(optimizer), strict=True
-            )
-        ]
-
-    def _averaging_optimizers(self):
-        """The optimizers that keep averages, by player."""
-        optimizers = {
-            player: optimizer.inner_optimizer if _scales_loss(optimizer) else optimizer
-            for player, optimizer in getattr(self, "optimizers", {}).items()
-        }
-        return {player: optimizer for player, optimizer in optimizers.items() if optimizer.use_ema}
+        return bool(averaging.optimizers_with_averages(self))
 
     # Keras's own tools -------------------------------------------------------------------------
-
-    def _check_callbacks(self, callbacks):
-        """Raises a `ValueError` for a callback that would fail later, or be wrong."""
-        for callback in callbacks:
-            name = type(callback).__name__
-            if len(self.players()) > 1 and isinstance(callback, _OF_ONE_OPTIMIZER):
-                raise ValueError(f"{_several(self.players())} Received: a {name}.")
-            if isinstance(callback, keras.callbacks.SwapEMAWeights) and self._layer_state():
-                raise ValueError(
-                    "SwapEMAWeights does not change batch statistics, or other state of layers, "
-                    "which does not fit the averaged weights. Use `model.averaged_weights(data)` "
-                    f"after the training. Received: a {name} and {with_article(type(self).__name__)} whose "
-                    "layers have such state."
-                )
 
     def summary(self, *args: Any, **kwargs: Any) -> None:
         """Keras's `summary` of the model's networks, and of other layers that have weights.
 
         The arguments are those of `keras.Model.summary`.
         """
-        _Networks(self).summary(*args, **kwargs)
+        keras_tools.Networks(self).summary(*args, **kwargs)
 
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Keras's `save`: a `.keras` file of the model, its weights and its optimizers.
@@ -1416,24 +875,6 @@ class GenerativeModel(FromArguments, keras.Model):
             "ability: use `zoo.export.export(model, path)`, or python -m trainers.export. "
             f"Received: '{filepath}'."
         )
-
-
-class _Networks(keras.Model):
-    """The networks of a model, and its other layers with weights of their own, for `summary`."""
-
-    def __init__(self, model):
-        super().__init__(name=model.name)
-        shown: set[int] = set()
-        self.networks = []
-        for layer in keras_internals.layers_in(model, include_self=False):
-            inside = keras_internals.layers_in(layer, include_self=False)
-            within = {id(v) for part in inside for v in part.weights}
-            network = isinstance(layer, keras.Model) and not isinstance(layer, GenerativeModel)
-            own_weights = any(id(v) not in within for v in layer.weights)
-            if id(layer) not in shown and (network or own_weights):
-                self.networks.append(layer)
-                shown |= {id(part) for part in inside}
-        self.built = True
 
 
 def as_seed(seed: Any) -> tf.Tensor:
@@ -1487,209 +928,8 @@ def path_between(a: Array, b: Array, n: int, spherical: bool = False) -> tf.Tens
     )
 
 
-_LARGEST = float(np.finfo(np.float32).max)
-
-
-class _Records:
-    """The records of the latest training, evaluation and prediction."""
-
-    def __init__(self):
-        names = ("images", "y")
-        self.training = FirstInvalid(names)
-        self.evaluation = FirstInvalid(names)
-        self.prediction = FirstInvalid(names)
-
-
-def _with_first_batch(source):
-    """`source`, to read from its start, and the first batch of a generator or a `PyDataset`.
-
-    The second value is `None` for other sources, and for a source without batches.
-    """
-    if isinstance(source, keras.utils.PyDataset):
-        # The number of batches may be unknown.
-        return source, source[0] if source.num_batches != 0 else None
-    if not isinstance(source, types.GeneratorType):
-        return source, None
-    try:
-        first = next(source)
-    except StopIteration:
-        return source, None
-
-    def again():
-        yield first
-        yield from source
-
-    return again(), first
-
-
-def _known(values):
-    """The values as an array; `None` for a specification or a symbolic tensor."""
-    if isinstance(values, np.ndarray):
-        return values
-    return values.numpy() if tf.is_tensor(values) and not tf.is_symbolic_tensor(values) else None
-
-
-def _described(shape):
-    return tuple(shape) if shape.rank is not None else "unknown"
-
-
-def _shape_of(spec, first):
-    """The shape of a condition in words, such as "[n, 3]"."""
-    return f"[{', '.join(map(str, [first, *spec.shape[1:]]))}]"
-
-
-def _rows(values):
-    """The number of rows, if it is known."""
-    shape = tf.TensorShape(getattr(values, "shape", None))
-    return shape[0] if shape.rank else None
-
-
-def _with_check(init):
-    """A constructor that ends with the check of the model's parts, unless a subclass called it."""
-
-    @functools.wraps(init)
-    def __init__(self, *args, **kwargs):
-        init(self, *args, **kwargs)
-        if type(self).__init__ is __init__:
-            interfaces.check(self)
-
-    # Keras reads the signature from the function itself, without `__wrapped__`.
-    __init__.__signature__ = inspect.signature(init)
-    return __init__
-
-
-def turns_of(outcome: tuple | Iterable[tuple[dict, dict]]) -> Iterable[tuple[dict, dict]]:
-    """The `(losses, terms)` of each turn, from the return value of an objective."""
-    return [outcome] if isinstance(outcome, tuple) else outcome
-
-
-def _refuse_dicts(x, where):
-    if isinstance(x, Mapping):
-        raise ValueError(
-            "A batch is `x` or `(x, y)`: images, float32 in [0, 1], and conditions. Convert the "
-            "dicts of TFDS with `dataset.map(lambda row: (tf.cast(row['image'], tf.float32) / 255, "
-            f"row['label']))`. Received: {where} with dicts with the keys {sorted(x)}."
-        )
-
-
-def _refuse_weights(weights, what):
-    if weights is not None:
-        raise ValueError(
-            "The models of the zoo weight all examples equally: data is `x` or `(x, y)`. "
-            f"Received: {what}."
-        )
-
-
-_OF_ONE_OPTIMIZER = (
-    keras.callbacks.LearningRateScheduler,
-    keras.callbacks.ReduceLROnPlateau,
-    keras.callbacks.SwapEMAWeights,
-)
-"""Keras's callbacks that change `model.optimizer`."""
-
-
-def _several(players):
-    one = sorted(players)[0]
-    return (
-        f"Each of the players {sorted(players)} has its own optimizer, so that the model has no "
-        f"single `optimizer`: use `model.optimizers['{one}']` and so on, for example in a callback "
-        f"that sets `self.model.optimizers['{one}'].learning_rate`."
-    )
-
-
-class _NoSingleOptimizer:
-    """`model.optimizer` of a model with several players, each with an optimizer of its own.
-
-    It is false, so that Keras's tools that can do without an optimizer work.
-    """
-
-    built = True
-
-    def __init__(self, players):
-        self._message = _several(players)
-
-    def __bool__(self):
-        return False
-
-    def __getattr__(self, name):
-        message = self.__dict__.get("_message", "The model has several optimizers.")
-        raise AttributeError(f"{message} Received: `model.optimizer.{name}`.")
-
-
-def _check_optimizer(optimizer, player, variables, strategy):
-    """Raises a `ValueError` unless the optimizer can be built for the player's variables."""
-    if not strategy.extended.variable_created_in_scope(optimizer.iterations.value):
-        raise ValueError(
-            "Create the optimizer within the scope of the strategy that the model is compiled in. "
-            f"Received: an {type(optimizer).__name__} from outside the scope, for player "
-            f"'{player}'."
-        )
-    built_for = keras_internals.variables_of_optimizer(optimizer)
-    if built_for is not None and list(map(id, built_for)) != list(map(id, variables)):
-        raise ValueError(
-            "An optimizer keeps the state of the variables for which it was first compiled. Pass a "
-            "new one, such as `type(optimizer).from_config(optimizer.get_config())`. Received: an "
-            f"{type(optimizer).__name__} for player '{player}' that was compiled for another model, "
-            "or before a layer was frozen or unfrozen."
-        )
-
-
-def _check_batches(data):
-    """Raises a `ValueError` unless `data` is a finite dataset."""
-    if not isinstance(data, tf.data.Dataset):
-        raise ValueError(
-            "Expected a tf.data.Dataset of batches of training data, such as "
-            "`tf.data.Dataset.from_tensor_slices(x).shuffle(len(x)).batch(100)`. Received: a "
-            f"{type(data).__name__}."
-        )
-    if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
-        raise ValueError(
-            "Expected a finite number of batches: pass `data.take(number)`. Received: a dataset "
-            "without end."
-        )
-
-
-@contextlib.contextmanager
-def _assigned(pairs):
-    """A context in which variables have other values, given as pairs."""
-    before = [variable.numpy() for variable, _ in pairs]
-    try:
-        for variable, value in pairs:
-            variable.assign(value)
-        yield
-    finally:
-        for (variable, _), value in zip(pairs, before, strict=True):
-            variable.assign(value)
-
-
-def _scales_loss(optimizer):
-    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-
-
 def _update_terms(allowed):
     return {f"{player}_updates": tf.cast(go, tf.float32) for player, go in allowed.items()}
-
-
-def _share(batch, i, shares):
-    """Every `shares`-th example of a batch, starting at the `i`-th; at least one example."""
-    if shares == 1:
-        return batch
-
-    def rows(t):
-        if t is None:
-            return None
-        if t.shape[0] is not None and t.shape[0] < shares:
-            raise ValueError(
-                f"A batch is divided between {shares} steps and must have at least as many "
-                f"examples. Received: a batch of {t.shape[0]}."
-            )
-        if t.shape[0] is not None:
-            return t[i::shares]
-        # The last batch of an epoch may be too small; several steps then use the same example.
-        n = tf.shape(t)[0]
-        return tf.gather(t, tf.range(i, tf.maximum(n, i + 1), shares) % n)
-
-    return keras.tree.map_structure(rows, batch)
 
 
 def _global_mean(loss, player):

@@ -37,7 +37,8 @@ from trainers.cli import start
 from zoo import datasets, models, presets
 from zoo.datasets.images import ImageData, Split
 from zoo.files import write_json, write_text
-from zoo.model import GenerativeModel, turns_of
+from zoo.model import GenerativeModel
+from zoo.passes import turns_of
 from zoo.versions import versions
 
 FLAGS = flags.FLAGS

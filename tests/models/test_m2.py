@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 import zoo
 import zoo.training
+from zoo import checked_data
 from zoo.models.m1 import m1
 from zoo.models.m2 import AddClass
 from zoo.models.m2 import m2 as build
@@ -725,10 +726,7 @@ def test_only_semi_supervised_models_train_on_two_streams(preset, count, tmp_pat
     zoo.presets.override(config, ["num_labels=50"])
 
     def fit(model, batches, y=None, *, steps_per_epoch, **kwargs):
-        epoch = [
-            zoo.GenerativeModel._unpacked(model, batch)[1]
-            for batch in batches.take(steps_per_epoch)
-        ]
+        epoch = [checked_data.unpack(model, batch)[1] for batch in batches.take(steps_per_epoch)]
         raise Labels(np.concatenate(epoch))
 
     monkeypatch.setattr(zoo.GenerativeModel, "fit", fit)

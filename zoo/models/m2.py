@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo import networks
+from zoo import checked_data, networks
 from zoo.config import extends, with_article
 from zoo.contract import as_count, check_non_negative
 from zoo.datasets import ImageData
@@ -169,6 +169,13 @@ class M2(GenerativeModel):
 
     terms: tuple[str, ...] = ("distortion", "rate", "accuracy")
     condition_is_optional = True
+    needs_labels = (
+        "In training, every image of a batch (x, y) has a label. If some images have none, train on "
+        "two streams, ((x_labelled, y), x_unlabelled): call model.adapt(data) and train on "
+        "data.batches('train', batch_size, shuffle=True, repeat=True, semi_supervised=True); or set "
+        "model.labelled_share, the share of labelled images, and train on "
+        "tf.data.Dataset.zip((labelled, unlabelled))."
+    )
     semi_supervised = True
     adapted = ("labelled_share",)
 
@@ -240,7 +247,7 @@ class M2(GenerativeModel):
                 dataset, have images without a label outside of the unlabelled stream.
         """
         if isinstance(x, tf.data.Dataset):
-            _check_labels_of_all(self._unpacked(next(iter(x.take(1))))[1])
+            _check_labels_of_all(checked_data.unpack(self, next(iter(x.take(1))))[1])
         elif hasattr(x, "shape"):
             _check_labels_of_all(y)
         return super().fit(x, y, *args, **kwargs)
@@ -339,16 +346,6 @@ class M2(GenerativeModel):
     def _every_class(self, rows):
         """Labels `[C * rows]`: the first class `rows` times, then the second class, and so on."""
         return tf.repeat(tf.range(self.num_classes), rows)
-
-    def _limits_of_condition(self, training=False):
-        least, most = super()._limits_of_condition(training)
-        return (0 if training else least), most
-
-    def _sentence(self, name, low, high, training=False):
-        if training and name == "y" and low < 0:
-            received = f"Received: labels from {int(low)} to {int(high)}."
-            return f"{_EVERY_IMAGE_HAS_A_LABEL} {received}"
-        return super()._sentence(name, low, high, training)
 
     def _shares(self, x_labelled, x_unlabelled):
         """s and r: the shares of labelled images in the data set and in the batch."""
@@ -507,22 +504,13 @@ def repeat_for_labels(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return tf.tile(x, tf.concat([[times], tf.ones([tf.rank(x) - 1], tf.int32)], 0))
 
 
-_EVERY_IMAGE_HAS_A_LABEL = (
-    "In training, every image of a batch (x, y) has a label. If some images have none, train on "
-    "two streams, ((x_labelled, y), x_unlabelled): call model.adapt(data) and train on "
-    "data.batches('train', batch_size, shuffle=True, repeat=True, semi_supervised=True); or set "
-    "model.labelled_share, the share of labelled images, and train on "
-    "tf.data.Dataset.zip((labelled, unlabelled))."
-)
-
-
 def _check_labels_of_all(y):
     values = np.asarray(y)
     # `fit` refuses values that are not numbers later.
     missing = int(np.sum(values < 0)) if values.dtype.kind in "biuf" else 0
     if y is None or missing:
         received = f"{missing} of {len(y)} images without a label" if missing else "y=None"
-        raise ValueError(f"{_EVERY_IMAGE_HAS_A_LABEL} Received: {received}.")
+        raise ValueError(f"{M2.needs_labels} Received: {received}.")
 
 
 @extends(elbo.parts, without=("condition",))

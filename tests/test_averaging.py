@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from line_models import Lines, compiled, images, weights
 
 import zoo
 from zoo.model import GenerativeModel, Round
@@ -192,3 +193,78 @@ def test_replicas_get_the_same_state(mirrored):
         np.testing.assert_array_equal(*(value.numpy() for value in values))
         h = BATCHES.reshape(10, 3) @ model.kernel
         np.testing.assert_allclose(values[0].numpy(), 2 * h.mean(0), rtol=1e-5)
+
+
+# The weights ----------------------------------------------------------------------------------
+
+
+def test_averaged_weights_are_the_moving_average_and_are_restored():
+    batches = [images(4) for _ in range(4)]
+    model = compiled(Lines(), keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.8))
+    w, average = weights(model).astype(np.float64), None
+    for x in batches:
+        w = w - 0.5 * x[:, 0, :, 0].mean(0)
+        average = w if average is None else 0.8 * average + 0.2 * w
+    model.fit(tf.data.Dataset.from_tensor_slices(np.stack(batches)), verbose=0)
+    with model.averaged_weights() as same:
+        assert same is model
+        np.testing.assert_allclose(weights(model), average, rtol=1e-5)
+    np.testing.assert_allclose(weights(model), w, rtol=1e-5)
+    assert np.abs(w - average).max() > 0.05
+
+
+def test_weights_are_restored_after_an_error_and_only_players_with_averages_change():
+    model = Lines(2)
+    sgd = keras.optimizers.SGD
+    model.compile({"one": sgd(0.5, use_ema=True, ema_momentum=0.5), "two": sgd(0.5)})
+    model.fit(images(8, 2), batch_size=4, verbose=0)
+    before = [weights(model, i) for i in range(2)]
+    with pytest.raises(ZeroDivisionError), model.averaged_weights():
+        assert np.abs(weights(model, 0) - before[0]).max() > 1e-3
+        np.testing.assert_array_equal(weights(model, 1), before[1])
+        raise ZeroDivisionError
+    for i in range(2):
+        np.testing.assert_array_equal(weights(model, i), before[i])
+
+
+def test_the_error_of_missing_averages_names_the_remedy():
+    model = compiled(Lines())
+    with pytest.raises(ValueError, match="use_ema=True"), model.averaged_weights():
+        pass
+    before = weights(model)
+    with model.best_weights():
+        np.testing.assert_array_equal(weights(model), before)
+
+
+def test_the_best_weights_are_the_averages_if_an_optimizer_keeps_them():
+    model = compiled(Lines(), keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.5))
+    model.fit(images(8), batch_size=4, verbose=0)
+    last = weights(model)
+    with model.averaged_weights():
+        average = weights(model)
+    with model.best_weights():
+        np.testing.assert_array_equal(weights(model), average)
+    assert np.abs(average - last).max() > 1e-3
+
+
+def test_before_the_first_step_the_averages_are_the_weights():
+    model = compiled(Lines(), keras.optimizers.SGD(0.5, use_ema=True))
+    before = weights(model)
+    with model.averaged_weights():
+        np.testing.assert_allclose(weights(model), before)
+
+
+def test_an_optimizer_inside_a_loss_scale_optimizer_keeps_averages():
+    batches = np.stack([images(4) for _ in range(3)])
+    averages = []
+    start = weights(Lines())
+    for wrap in (lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer):
+        model = Lines()
+        model.lines[0].layers[-1].kernel.assign(start[:, None])
+        assert not compiled(model, wrap(keras.optimizers.SGD(0.5))).keeps_averages
+        compiled(model, wrap(keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.8)))
+        model.fit(tf.data.Dataset.from_tensor_slices(batches), verbose=0)
+        with model.averaged_weights():
+            averages.append(weights(model))
+        assert np.abs(weights(model) - averages[-1]).max() > 1e-2
+    np.testing.assert_allclose(*averages, rtol=1e-5)
