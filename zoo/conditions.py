@@ -38,6 +38,11 @@ def _check(model, data):
     )
     if y is None:
         raise ValueError(f"{expected} Received: '{data.name}', which has no y.")
+    if isinstance(y, dict):
+        raise ValueError(
+            f"{expected} Received: '{data.name}' with several annotations, "
+            f"{', '.join(map(repr, y))}. Choose one of them with `y` of zoo.datasets.load."
+        )
     # Attributes may be ints, but labels are never floats.
     if not spec.shape.is_compatible_with(y.shape) or (
         spec.dtype.is_integer and not np.issubdtype(y.dtype, np.integer)

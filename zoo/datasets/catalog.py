@@ -1,17 +1,31 @@
 """Data sets by name."""
 
 import difflib
+import functools
+from collections.abc import Mapping
 
 import numpy as np
 
+from zoo.contract import check_counts
 from zoo.datasets import folder, tfds_sets
-from zoo.datasets.images import ImageData, Split, check_options, resized
+from zoo.datasets.heads import HEADS, HEADS_GREY
+from zoo.datasets.images import SPLITS, ImageData, Split, check_options, check_y, resized
 from zoo.datasets.labelled import check_num_labels
+from zoo.datasets.rendered import check_sizes
+from zoo.datasets.scenes import SCENES
+from zoo.datasets.sprites import SPRITES
+
+RENDERED = {
+    "heads": HEADS,
+    "heads_grey": HEADS_GREY,
+    "sprites": SPRITES,
+    "sprites_scenes": SCENES,
+}
 
 
 def names() -> list[str]:
     """The names of all data sets, sorted."""
-    return sorted(["digits", "folder", "four_points", *tfds_sets.RECIPES])
+    return sorted(["digits", "folder", "four_points", *tfds_sets.RECIPES, *RENDERED])
 
 
 def check(name: str, data_dir: str | None = None) -> None:
@@ -73,6 +87,28 @@ def _check_four_points(image_size):
         )
 
 
+# A process often loads the same set again, to train and to evaluate.
+@functools.lru_cache(maxsize=1)
+def _rendered_splits(name: str, sizes: tuple[int, ...], image_size: int, seed: int):
+    splits = RENDERED[name].splits(dict(zip(SPLITS, sizes, strict=True)), image_size, seed)
+    for split in splits.values():  # The cache shares the arrays.
+        for array in (split.images, *split.labels.values()):
+            array.flags.writeable = False
+    return splits
+
+
+def _rendered(name, sizes, *, image_size, seed, **options) -> ImageData:
+    """A set that is rendered now; see `zoo.datasets.rendered`."""
+    kind = RENDERED[name]
+    check_counts(0, seed=seed)
+    sizes = check_sizes(name, kind, sizes)
+    check_y(name, kind.leaves, options["y"], options["seen_quadrants"])
+    size = image_size or kind.shape[0]
+    splits = _rendered_splits(name, tuple(sizes[split] for split in SPLITS), size, seed)
+    shape = (size, size, kind.shape[-1])
+    return ImageData(name, splits, shape, levels=kind.levels, seed=seed, **kind.options, **options)
+
+
 def expected(name: str, image_size: int | None = None) -> tuple[tuple[int, int, int], int] | None:
     """Shape and number of grey levels of a data set's images, without loading it.
 
@@ -90,6 +126,9 @@ def expected(name: str, image_size: int | None = None) -> tuple[tuple[int, int, 
         return None
     if name == "four_points":
         _check_four_points(image_size)
+    if name in RENDERED:
+        size = image_size or RENDERED[name].shape[0]
+        return (size, size, RENDERED[name].shape[-1]), RENDERED[name].levels
     recipe = tfds_sets.RECIPES.get(name)
     embedded = {"digits": ((8, 8, 1), 17), "four_points": ((2, 2, 1), 2)}
     shape, levels = (recipe.shape, recipe.levels) if recipe else embedded[name]
@@ -106,6 +145,8 @@ def load(
     binarize: str | None = None,
     seen_quadrants: int | None = None,
     num_labels: int | None = None,
+    y: str | None = None,
+    sizes: Mapping[str, int] | None = None,
     seed: int = 0,
 ) -> ImageData:
     """Loads a data set by name.
@@ -119,7 +160,23 @@ def load(
     | svhn_cropped, cifar10 | 32x32x3 | train[:90%] / train[90%:] / test | class |
     | omniglot | 28x28x1, from 105x105, ink is 1 | train[:90%] / train[90%:] / test | alphabet |
     | celeb_a | 64x64x3, from the central 148x148 | its own | 40 attributes, 0 or 1 |
+    | sprites | 64x64x1, 0 and 1; the grid of dSprites | 50000 / 5000 / 5000 | shape |
+    | sprites_scenes | 32x32x3, a sprite on a texture | 20000 / 2000 / 2000 | 8 attributes |
+    | heads | 48x48x3, four images of each head | 8000 / 400 / 400 | 24 attributes |
+    | heads_grey | 32x32x1, groups of 20 | 40000 / 2000 / 2000 | 13 attributes |
     | folder | 64x64, central squares | about 80% / 10% / 10%, or its own | subfolder |
+
+    The last sets before `folder` are rendered when they are loaded, as functions of the seed, the sizes
+    and the image size, with the same bytes on every machine. Their annotations are known exactly:
+
+    | name | annotations `[N, ...]` |
+    |---|---|
+    | sprites | label; factors int32 `[5]` |
+    | sprites_scenes | attributes `[8]` in [0, 1]; mask `[H, W, 1]`; factors `[5]` |
+    | heads | attributes `[24]`, 0 or 1; factors `[24]`; group int32; mask; landmarks `[8, 2]`, pixels; light `[9, 3]` |
+    | heads_grey | attributes `[13]`, 0 or 1; factors `[13]`; varied int32, the factor that differs in the group |
+
+    `zoo.datasets.sprites`, `zoo.datasets.scenes` and `zoo.datasets.heads` describe them.
 
     `folder` reads the PNG and JPEG files of `data_dir`. If there is one subfolder per label, the
     sorted names of the subfolders are the labels. Subfolders named `train` (or `training`),
@@ -143,8 +200,12 @@ def load(
             elsewhere; see `ImageData`. `None` for the set's own `y`.
         num_labels: Number of training images that keep their label, the same for each class; the
             others have -1. `None` for all. See `ImageData`.
-        seed: Seed of the order, of the binarisation, of the kept labels, and of the splits of
-            `folder`.
+        y: The annotation that becomes `y`, such as "attributes"; "all" for a dict of all
+            annotations; `None` for the one in the table.
+        sizes: Numbers of images of some splits, such as `{"train": 2000}`, for the rendered sets.
+            `None` for the numbers in the table.
+        seed: Seed of the order, of the binarisation, of the kept labels, of the splits of `folder`,
+            and of rendered images.
 
     Raises:
         ValueError: If a name or option is unknown, or a file is not an image.
@@ -169,6 +230,14 @@ def load(
     options = {"image_size": image_size, "binarize": binarize, "seed": seed}
     options["seen_quadrants"] = seen_quadrants
     options["num_labels"] = num_labels
+    options["y"] = y
+    if name in RENDERED:
+        return _rendered(name, sizes, **options)
+    if sizes is not None:
+        raise ValueError(
+            f"`sizes` is for the rendered data sets: {', '.join(RENDERED)}. "
+            f"Received: {name!r} with sizes={sizes!r}."
+        )
     if name == "digits":
         return _digits(**options)
     if name == "four_points":
