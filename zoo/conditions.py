@@ -77,7 +77,7 @@ def of_data(model: GenerativeModel, data: ImageData, split: str = "test") -> np.
             return None
         raise
     _, y = data.arrays(split)
-    assert y is not None  # `_check` has found it.
+    assert isinstance(y, np.ndarray)  # `_check` has found it.
     # A negative label stands for an image without a label.
     return y[y >= 0] if y.ndim == 1 else y
 
