@@ -49,7 +49,8 @@ def main() -> None:
 
 
 def _compare(folder):
-    remove_leftovers(folder, folder / "features", *folder.glob("pictures/*"))
+    places = ("features", "pictures", "pictures/*", "runs/*", "runs/*/samples")
+    remove_leftovers(folder, *(path for place in places for path in folder.glob(place)))
     protocol = Protocol(FLAGS.num_samples, FLAGS.importance_samples, FLAGS.limit)
     extra = _named(FLAGS.extractor, FLAGS.weights)
     seeds = [_number(seed) for seed in FLAGS.seeds]
@@ -120,9 +121,11 @@ def _write(folder, subjects, scored, protocol, extractors, failed):
     }
     curves = folder / "pictures" / "learning_curves.png"
     first = {s.preset: s for s in reversed(subjects)}  # The first seed that did not fail.
-    shown = {name: first[name] for name in dict.fromkeys(s.preset for s in subjects)}
-    pictures.compared_curves({name: s.run.read_metrics() for name, s in shown.items()}, curves)
-    of_seeds = ", ".join(map(str, sorted({s.seed for s in shown.values()})))
+    of_first_seed = {name: first[name] for name in dict.fromkeys(s.preset for s in subjects)}
+    pictures.compared_curves(
+        {name: s.run.read_metrics() for name, s in of_first_seed.items()}, curves
+    )
+    of_seeds = ", ".join(map(str, sorted({s.seed for s in of_first_seed.values()})))
     rows = summary(scored)
     page = report.blocks(scored, rows, about, Picture(curves, f"Of seed {of_seeds}"), protocol)
     write_text(folder / "report.html", as_html(page))

@@ -1,6 +1,7 @@
 """Data out of range is refused with the same sentence on every way into a model."""
 
 import functools
+import math
 
 import keras
 import numpy as np
@@ -168,6 +169,64 @@ def test_latents_of_another_size_or_not_finite_are_refused_by_decode():
         assert model.decode([[0], [1]]).shape == X[:2].shape
 
 
+NO_NUMBERS = {
+    "a scalar": np.int32(1),
+    "a list": [0] * 8,
+    "a word": "abcdefgh",
+    "text": np.array(list("abcdefgh")),
+    "bytes": np.array([b"a"] * 8),
+    "objects": np.array([1, "a"] * 4, object),
+    "dates": np.zeros(8, "datetime64[D]"),
+    "a table": np.zeros(8, [("a", "i4")]),
+    "an iterator": iter(range(8)),
+}
+
+
+@functools.cache
+def of_each_kind():
+    """Models without a condition, with labels, with optional labels and with attributes."""
+    small = {"latent_dim": 1, "hidden": (2,)}
+    models = [
+        zoo.models.vae((2, 2, 1), **small),
+        zoo.models.cvae((2, 2, 1), **small, condition_size=3),
+        zoo.models.m2((2, 2, 1), **small, classifier_hidden=(2,)),
+        zoo.models.cvae((2, 2, 1), **small, condition="attributes", condition_size=3),
+    ]
+    for model in models:
+        model.compile("sgd", run_eagerly=True)
+    return models
+
+
+@pytest.mark.parametrize("y", NO_NUMBERS.values(), ids=NO_NUMBERS)
+def test_y_that_is_no_array_of_numbers_is_refused_by_every_model(y):
+    message = r"^(Expected `y` |The condition of this ).*Received: "
+    for model in of_each_kind():
+        for call in (
+            lambda: model.fit(X, y, verbose=0),  # noqa: B023
+            lambda: model.fit(X, Y, validation_data=(X, y), verbose=0),  # noqa: B023
+            lambda: model.evaluate(X, y, verbose=0),  # noqa: B023
+            lambda: model.train_on_batch(X, y),  # noqa: B023
+        ):
+            with pytest.raises(ValueError, match=message) as error:
+                call()
+            assert len(str(error.value)) < 300
+
+
+def test_attributes_are_numbers_also_for_encode():
+    model = of_each_kind()[-1]
+    for y in (np.full([8, 3], "a"), np.ones([8, 3], "complex64"), tf.fill([8, 3], "a")):
+        with pytest.raises(ValueError, match=r"(array of numbers|is float32)\b.*Received: "):
+            model.encode(X, y=y)
+
+
+def test_a_model_without_a_condition_ignores_numbers_and_the_labels_of_a_dataset():
+    vae = of_each_kind()[0]
+    for y in (Y, Y.astype("float16"), np.stack([Y] * 2, 1), {"y": Y}):
+        vae.fit(X, y, verbose=0)
+    names = tf.constant(["a"] * 8)
+    vae.fit(tf.data.Dataset.from_tensor_slices((X, names)).batch(8), verbose=0)
+
+
 def test_a_condition_is_required_of_every_source(model):
     message = r"takes a condition: train on \(x, y\), and pass `y`, int32 of shape \[B\]. Received: y=None"
     for data in (X, tf.data.Dataset.from_tensor_slices(X).batch(2), (x for x in [X[:2]])):
@@ -273,7 +332,7 @@ def test_an_exported_model_refuses_values_out_of_range(tmp_path):
     model = zoo.models.autoencoder((2, 2, 1), latent_dim=1, hidden=(2,))
     zoo.export.export(model, tmp_path / "served")
     encode = tf.saved_model.load(tmp_path / "served").signatures["encode"]
-    assert encode(x=tf.constant(X))["z"].shape == [8, 1]
+    assert encode(x=tf.constant(X))["latents"].shape == [8, 1]
     with pytest.raises(tf.errors.InvalidArgumentError, match=IMAGES):
         encode(x=tf.constant(255 * X))
 
@@ -331,11 +390,13 @@ def test_conditions_out_of_range_are_refused(name, size, good, bad, message):
 
 def test_a_condition_of_another_kind_is_any_finite_numbers():
     def network(inputs, outputs):
-        both = [keras.Input((inputs,)), keras.Input((1,))]
-        return keras.Model(both, keras.layers.Dense(outputs)(keras.layers.Concatenate()(both)))
+        x, y = keras.Input(inputs), keras.Input((1,))
+        h = keras.layers.Concatenate()([keras.layers.Flatten()(x), y])
+        h = keras.layers.Dense(math.prod(outputs))(h)
+        return keras.Model([x, y], keras.layers.Reshape(outputs)(h))
 
-    model = zoo.CGAN(network(1, 4), network(4, 1), zoo.StandardNormal(1))
-    assert model.sample(2, [[-7.0], [40.0]]).shape == (2, 4)
+    model = zoo.CGAN(network((1,), (2, 2, 1)), network((2, 2, 1), (1,)), zoo.StandardNormal(1))
+    assert model.sample(2, [[-7.0], [40.0]]).shape == (2, 2, 2, 1)
     with pytest.raises(ValueError, match="A condition consists of finite numbers"):
         model.sample(2, [[np.nan], [0.0]])
 

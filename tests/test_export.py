@@ -1,7 +1,9 @@
 """Exports: SavedModels in processes that import only TensorFlow, TFLite, ONNX."""
 
 import json
+import multiprocessing
 import os
+import resource
 import subprocess
 import sys
 import warnings
@@ -775,9 +777,44 @@ def test_an_operation_that_onnx_does_not_have_is_refused(tmp_path, monkeypatch, 
     assert list(tmp_path.iterdir()) == [] and "tf2onnx" not in caplog.text
 
 
-def test_a_place_that_cannot_be_written_is_found_before_tracing(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("file/1", "'.*/file/1'"),
+        ("/proc/none/1", "'/proc/none/1'"),
+        ("/proc", "which is neither"),
+        ("/dev/shm", "is neither|is mounted"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_found_before_tracing(path, error, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setattr(zoo.export, "_module", pytest.fail)
-    with pytest.raises(OSError, match=f"'{tmp_path}/file' takes no new folder: Not a directory"):
-        export(small(), tmp_path / "file" / "1")
+    with pytest.raises(OSError, match=error):
+        export(small(), tmp_path / path)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_leftovers_of_a_killed_export_are_removed_by_the_next(tmp_path):
+    killed = multiprocessing.get_context("spawn").Process(target=int)
+    killed.start()
+    killed.join()
+    with zoo.files.replacing_folder(tmp_path / "1") as folder:
+        folder.mkdir()
+        name = folder.parent.name.replace(f".{os.getpid()}.", f".{killed.pid}.")
+    (tmp_path / name / "new").mkdir(parents=True)
+    (tmp_path / ".1.mine").mkdir()
+    export(small(), tmp_path / "1", signatures=["decode"])
+    assert {path.name for path in tmp_path.iterdir()} == {"1", ".1.mine"}
+
+
+@pytest.mark.parametrize("format", ["saved_model", "tflite"])
+def test_the_error_of_a_full_disk_names_the_export(format, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    model = small()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path}/1'"):
+            export(model, tmp_path / "1", signatures=["decode"], format=format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import subprocess
 import sys
 import zipfile
@@ -82,7 +83,9 @@ def test_only_the_temporary_files_of_ended_processes_are_removed(tmp_path):
         "manager = files.replacing(sys.argv[1])\n"
         "manager.__enter__().write_text('a')\nprint('written', flush=True)\nsys.stdin.read()"
     )
-    (tmp_path / "mine.partial.txt").write_text("mine")
+    for name in ("mine.partial.txt", ".mine.partial"):
+        (tmp_path / name).write_text("mine")
+        os.utime(tmp_path / name, (0, 0))
     old = tmp_path / ".x.elsewhere.1.0123abcd.partial.png"
     new = tmp_path / ".y.elsewhere.1.0123abcd.partial.png"
     for path in (old, new):
@@ -98,8 +101,81 @@ def test_only_the_temporary_files_of_ended_processes_are_removed(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {
         "model.keras",
         "mine.partial.txt",
+        ".mine.partial",
         new.name,
     }
+
+
+def test_a_temporary_file_of_another_machine_stays_for_a_day(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / f".x.elsewhere.{ended.pid}.0123abcd.partial.png"
+    left.touch()
+    files.remove_leftovers(tmp_path)
+    assert left.exists()
+    os.utime(left, (0, 0))
+    files.remove_leftovers(tmp_path)
+    assert not left.exists()
+
+
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "served"
+    for text in ("a", "b"):
+        with files.replacing_folder(path) as partial:
+            partial.mkdir()
+            (partial / "a.txt").write_text(text)
+        assert (path / "a.txt").read_text() == text
+    with pytest.raises(KeyError), files.replacing_folder(path) as partial:
+        partial.mkdir()
+        raise KeyError
+    assert [p.name for p in path.iterdir()] == ["a.txt"]
+    assert [p.name for p in path.parent.iterdir()] == ["served"]
+    assert [p.name for p in tmp_path.iterdir()] == ["deep"]
+
+
+def test_only_own_folders_of_killed_processes_are_removed(tmp_path):
+    code = (
+        "manager = files.replacing_folder(sys.argv[1])\n"
+        "partial = manager.__enter__()\npartial.mkdir()\n(partial / 'a').touch()\n"
+        "print('written', flush=True)\nsys.stdin.read()"
+    )
+    names = (
+        ".served",
+        ".served.partial",
+        ".served.abc.partial",
+        ".served.elsewhere.1.0123abcd.partial",
+    )
+    for name in names:
+        (tmp_path / name).mkdir()
+    with running(code, tmp_path / "served"), files.replacing_folder(tmp_path / "served") as partial:
+        partial.mkdir()
+        assert len(list(tmp_path.glob(".served.*.partial/new/a"))) == 1
+    with running(code, tmp_path / "other"):
+        pass
+    for name in ("served", "other"):
+        left = len(list(tmp_path.glob(f".{name}.*.partial/new/a")))
+        assert left == 1
+        with files.replacing_folder(tmp_path / name) as partial:
+            partial.mkdir()
+    assert {path.name for path in tmp_path.iterdir()} == {"served", "other", *names}
+
+
+def test_a_folder_that_a_killed_process_moved_away_is_put_back(tmp_path):
+    code = (
+        "with files.replacing_folder(sys.argv[1]) as partial:\n"
+        "  partial.mkdir()\n"
+        "  files.os.rename = lambda a, b, move=files.os.rename: (\n"
+        "    move(a, b), print('moved', flush=True), sys.stdin.read())"
+    )
+    path = tmp_path / "served"
+    path.mkdir()
+    (path / "a.txt").write_text("old")
+    with running(code, path):
+        assert not path.exists()
+    with pytest.raises(KeyError), files.replacing_folder(path):
+        raise KeyError
+    assert (path / "a.txt").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_write_to_a_full_disk_names_the_file_and_keeps_the_old_one(tmp_path):
@@ -114,17 +190,41 @@ def test_a_write_to_a_full_disk_names_the_file_and_keeps_the_old_one(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
+@contextlib.contextmanager
+def largest_file(size):
+    """A context in which a write beyond `size` bytes of a file fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_an_error_of_tensorflow_about_a_temporary_file_names_the_file(tmp_path):
+    path = tmp_path / "served"
+    with (
+        largest_file(1000),
+        pytest.raises(OSError, match=r"File too large: '.*/served'"),
+        files.replacing_folder(path) as partial,
+    ):
+        tf.io.write_file(str(partial / "a.txt"), "a" * 2000)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_error_about_another_file_keeps_its_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match="other"), files.replacing(tmp_path / "a.txt"):
+    with pytest.raises(FileNotFoundError) as error, files.replacing(tmp_path / "a.txt"):
         (tmp_path / "other").read_text()
+    assert error.value.filename == str(tmp_path / "other")
     with pytest.raises(FileExistsError, match="a sentence"), files.naming("a"):
         raise FileExistsError("a sentence")
 
 
 def test_a_lost_folder_names_the_file(tmp_path):
     path = tmp_path / "lost" / "a.txt"
-    with pytest.raises(FileNotFoundError, match=r"'.*/lost/a.txt'"), files.replacing(path):
+    with pytest.raises(FileNotFoundError) as error, files.replacing(path):
         path.parent.rmdir()
+    assert error.value.filename == str(path) and error.value.filename2 is None
 
 
 def test_errors_of_tensorflow_about_files_are_recognised():
@@ -143,6 +243,12 @@ def test_errors_of_tensorflow_about_files_are_recognised():
 def test_a_place_without_write_access_is_refused(path):
     with pytest.raises(OSError, match=path):
         files.check_writable(path)
+
+
+def test_a_full_disk_is_no_writable_place(tmp_path):
+    with largest_file(0), pytest.raises(OSError, match=f"File too large: '{tmp_path}/a.txt'"):
+        files.check_writable(tmp_path / "a.txt")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_check_of_a_place_leaves_nothing(tmp_path):

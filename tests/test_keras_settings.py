@@ -57,7 +57,9 @@ def test_a_backend_that_is_not_installed_is_refused_in_a_sentence():
     )
     assert done.returncode != 0
     message = done.stderr.splitlines()[-1]
-    assert message.startswith("ImportError: The zoo needs Keras's backend 'tensorflow'. ")
+    assert message.startswith(
+        "zoo.keras_settings.SettingError: The zoo needs Keras's backend 'tensorflow'. "
+    )
     assert "Received: the backend 'jax'. Set the environment variable KERAS_BACKEND" in message
 
 
@@ -65,6 +67,38 @@ def test_an_installed_backend_is_refused(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "torch")
     with pytest.raises(ImportError, match=r"'tensorflow'\. Received: the backend 'torch'"):
         importlib.reload(keras_settings)
+
+
+@pytest.mark.parametrize("error", [ValueError("Unable to import backend : foo"), AssertionError()])
+def test_a_setting_that_keras_does_not_know_is_refused(monkeypatch, error):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(keras.config, "backend", fail)
+    with pytest.raises(ImportError, match=r"Received: settings in ~/.keras/keras.json"):
+        importlib.reload(keras_settings)
+
+
+PROGRAMS = ("trainers.cli", "trainers.train", "benchmarks.compare", "benchmarks.speed.passes")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_programs_end_with_the_sentence(name, monkeypatch):
+    """Before other modules are imported, as from `python -m` and as a console command."""
+    for module in [m for m in sys.modules if m.partition(".")[0] in ("trainers", "benchmarks")]:
+        monkeypatch.delitem(sys.modules, module)
+    for module in ("zoo", "zoo.keras_settings"):
+        monkeypatch.delitem(sys.modules, module)
+    keras.config.set_image_data_format("channels_first")
+    with pytest.raises(SystemExit, match=f"Error: .*{CHANNELS}"):
+        importlib.import_module(name)
+
+
+def test_another_error_of_an_import_keeps_its_traceback(monkeypatch):
+    monkeypatch.delitem(sys.modules, "trainers", raising=False)
+    monkeypatch.setitem(sys.modules, "zoo", None)  # As if it were not installed.
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("trainers")
 
 
 SHAPE = (28, 28, 1)

@@ -311,8 +311,8 @@ def test_the_step_of_the_first_non_finite_result_counts_over_epochs_and_calls_of
 
 def test_the_error_names_the_first_of_several_steps():
     x = np.stack([images(4, 2) for _ in range(5)])
-    x[1, ..., 1], x[3, ..., 0] = np.nan, np.nan
-    with pytest.raises(zoo.NonFiniteError, match="at step 1 'two_loss' became"):
+    x[[1, 3]] = 0
+    with pytest.raises(zoo.NonFiniteError, match="at step 1 'inverse' became"):
         compiled(Lines(2)).fit(tf.data.Dataset.from_tensor_slices(x), verbose=0)
 
 

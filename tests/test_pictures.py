@@ -98,7 +98,7 @@ def test_grid_refuses_invalid_images(images, received):
 
 @pytest.mark.parametrize("arguments", [{"columns": 0}, {"padding": -1}])
 def test_grid_refuses_impossible_layouts(arguments):
-    with pytest.raises(ValueError, match="columns >= 1 and padding >= 0"):
+    with pytest.raises(ValueError, match=r"`(columns|padding)` must be at least (1|0)\. Received"):
         pictures.grid(IMAGES, **arguments)
 
 

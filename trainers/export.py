@@ -27,6 +27,7 @@ def main() -> None:
 
 def _export():
     path = cli.output_path(FLAGS.format)
+    export.check_place(path, FLAGS.overwrite)
     model, _ = cli.open_run()
     with cli.weights(model):
         about = export.export(

@@ -16,10 +16,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import draws
-from zoo.config import FromArguments, look_up
+from zoo.config import PlainObject, look_up
 
 
-class AdversarialLoss(FromArguments):
+class AdversarialLoss(PlainObject):
     """Base of all adversarial losses. Instances are plain objects that a config can rebuild."""
 
     def real(self, logits: tf.Tensor, seed: Any = None) -> tf.Tensor:
@@ -39,9 +39,6 @@ class AdversarialLoss(FromArguments):
     def generator(self, logits: tf.Tensor) -> tf.Tensor:
         """The generator's loss `[B]` for the logits `[B]` of fake examples."""
         raise NotImplementedError
-
-    def get_config(self) -> dict:
-        return {name: getattr(self, name) for name in self._argument_names()}
 
 
 @keras.saving.register_keras_serializable("zoo")

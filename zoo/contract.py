@@ -98,6 +98,38 @@ class FirstInvalid:
         return self.names[i], int(first[i]), self._spans.numpy()[i]
 
 
+def check_numbers(y: Any, rows: bool = False) -> None:
+    """Checks that `y` is numbers, in an array, a tensor or a structure of such.
+
+    Keras's errors for other values do not name `y`. What `tf.data` describes is not checked.
+
+    Args:
+        y: The second argument of `fit` and of other methods.
+        rows: Whether `y` needs an axis for the batch.
+
+    Raises:
+        ValueError: If a part of `y` is no array or tensor, has no such axis, or is an array of text,
+            objects or dates.
+    """
+    for part in tf.nest.flatten(y):
+        if part is None or isinstance(part, tf.TypeSpec):
+            continue
+        dtype = getattr(part, "dtype", None)
+        if dtype is None or not hasattr(part, "shape"):
+            received = f"'{type(part).__name__}' in place of an array"
+        # TensorFlow's types have no `kind`.
+        elif getattr(dtype, "kind", "f") in "OSUTMm" or getattr(dtype, "type", None) is np.void:
+            received = f"an array of type {dtype}"
+        elif rows and tf.TensorShape(part.shape).rank == 0:
+            received = "a scalar"
+        else:
+            continue
+        raise ValueError(
+            "Expected `y` as an array of numbers with one row for each image. "
+            f"Received: {received}. Convert `y` with np.asarray, and names of labels to ints."
+        )
+
+
 def as_count(value: Any, name: str, least: int = 1) -> Any:
     """`value` as an int; a symbolic tensor, whose value is not known yet, unchanged.
 
@@ -134,3 +166,14 @@ def check_counts(least: int = 1, **counts: Any) -> None:
     """Checks that each of the arguments is an int of at least `least`: see `as_count`."""
     for name, value in counts.items():
         as_count(value, name, least)
+
+
+def check_non_negative(**values: float) -> None:
+    """Checks that each of the arguments, such as the weight of a term, is at least 0 and finite.
+
+    Raises:
+        ValueError: If one of them is negative, infinite or NaN.
+    """
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"`{name}` must be at least 0 and finite. Received: {value}.")

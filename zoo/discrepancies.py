@@ -12,13 +12,13 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo.config import FromArguments, look_up
+from zoo.config import PlainObject, look_up
 from zoo.distributions import Prior
 
 tfd = tfp.distributions
 
 
-class Kernel(FromArguments):
+class Kernel(PlainObject):
     """A sum over `scales` of one positive definite function of the distance, at several widths.
 
     The squared width is scale * bandwidth^2. By default bandwidth = sqrt(D), because the mean
@@ -68,9 +68,6 @@ class Kernel(FromArguments):
     def at(self, squares: tf.Tensor, squared_width: float) -> tf.Tensor:
         """The function's values at squared distances, of the same shape. The value at 0 is 1."""
         raise NotImplementedError
-
-    def get_config(self) -> dict:
-        return {name: getattr(self, name) for name in self._argument_names()}
 
 
 @keras.saving.register_keras_serializable("zoo")

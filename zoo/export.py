@@ -11,7 +11,6 @@ import inspect
 import json
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ import tensorflow as tf
 
 from zoo.config import look_up
 from zoo.distributions import Prior
+from zoo.files import check_writable, replacing_folder
 from zoo.model import GenerativeModel
 
 FORMATS: tuple[str, ...] = ("saved_model", "tflite", "onnx")
@@ -106,26 +106,44 @@ def export(
     """
     path = Path(os.path.abspath(path))
     names = _chosen(model, signatures, format)
-    _check_free(path, overwrite)
-    with model.averaged_weights() if averaged else contextlib.nullcontext():
-        # All files are written to a folder on the same disk, which is then moved. The folder is
-        # made first, so that a place that cannot be written is found before the long work.
-        folder = _temporary_folder(path)
-        try:
-            module, functions = _module(model, names)
-            if format == "saved_model":
-                default = next((n for n in ("reconstruct", "decode") if n in names), names[0])
-                functions["serving_default"] = functions[default]
-            description = _description(model, functions) | {"format": format}
-            _WRITERS[format](module, functions, folder / "new")
-            text = json.dumps(description, indent=2) + "\n"
-            (folder / "new" / "abilities.json").write_text(text)
-            _check_free(path, overwrite)  # Checked again, because writing takes time.
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, folder / "new", folder / "old")
-        finally:
-            shutil.rmtree(folder)
+    check_place(path, overwrite)  # Before the long work, and again after it.
+    with (
+        model.averaged_weights() if averaged else contextlib.nullcontext(),
+        replacing_folder(path) as folder,
+    ):
+        module, functions = _module(model, names)
+        if format == "saved_model":
+            default = next((n for n in ("reconstruct", "decode") if n in names), names[0])
+            functions["serving_default"] = functions[default]
+        description = _description(model, functions) | {"format": format}
+        _WRITERS[format](module, functions, folder)
+        (folder / "abilities.json").write_text(json.dumps(description, indent=2) + "\n")
+        _check_free(path, overwrite)
     return description
+
+
+def check_place(path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Checks that `export` may write to `path`, without a model. Leaves nothing.
+
+    Args:
+        path: The folder of the export.
+        overwrite: Whether an older export at `path` may be replaced.
+
+    Raises:
+        FileExistsError: If `path` is neither new nor empty and, with `overwrite`, not an export.
+        OSError: If `path` cannot be written or replaced.
+
+    Example:
+        >>> zoo.export.check_place("served/new")
+    """
+    path = Path(os.path.abspath(path))
+    _check_free(path, overwrite)
+    if os.path.ismount(path):
+        raise OSError(
+            "Expected a place for the export that can be replaced by a new folder. Received: "
+            f"'{path}', where a file system is mounted. Choose a folder in it."
+        )
+    check_writable(path)
 
 
 def _chosen(model, signatures, format):
@@ -161,18 +179,6 @@ def _chosen(model, signatures, format):
     return names
 
 
-def _temporary_folder(path):
-    """A new folder in the nearest folder above `path` that exists."""
-    parent = next(p for p in path.parents if os.path.lexists(p))
-    try:
-        return Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
-    except OSError as error:
-        raise OSError(
-            f"Expected a place for the export that can be written. Received: '{path}', but "
-            f"'{parent}' takes no new folder: {error.strerror}. Choose another path."
-        ) from error
-
-
 def _check_free(path, overwrite):
     if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
         return
@@ -187,18 +193,6 @@ def _check_free(path, overwrite):
             f"Expected a new or an empty folder. Received: '{path}', which holds an export. "
             "Choose another path, or pass `overwrite=True` to replace it."
         )
-
-
-def _replace(path, new, old):
-    replaces = os.path.lexists(path)
-    if replaces:
-        os.rename(path, old)
-    try:
-        os.rename(new, path)
-    except OSError:
-        if replaces:
-            os.rename(old, path)
-        raise
 
 
 def _module(model, names):

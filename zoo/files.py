@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import tempfile
 import time
 import uuid
@@ -49,8 +50,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     # `tempfile` is not used, because it creates files that only their owner can read.
-    name = f".{path.stem}.{_process()}.{uuid.uuid4().hex[:8]}.partial{path.suffix}"
-    partial = path.with_name(name)
+    partial = path.with_name(_temporary_name(path.stem) + path.suffix)
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -62,19 +62,72 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields the path of a new folder, which replaces `path` if the block ends without an error.
+
+    The block creates the folder. It is within a temporary folder in the nearest folder above `path`
+    that exists. If the block raises, the temporary folder is removed. What a killed process left
+    there for the same `path` is removed first; if the process was killed while it replaced the
+    folder, the old folder is put back.
+
+    Args:
+        path: The folder to create or to replace.
+
+    Yields:
+        A new path. Other temporary files may be written beside it.
+
+    Raises:
+        OSError: If no folder can be created in the folder above `path`, or if the block or the
+            replacement fails. An error of a write names `path`.
+
+    Example:
+        >>> with zoo.files.replacing_folder("served/texts") as partial:
+        ...     partial.mkdir()
+        ...     _ = (partial / "a.txt").write_text("a")
+    """
+    path = Path(os.path.abspath(path))
+    parent = next(p for p in path.parents if os.path.lexists(p))
+    temporary = parent / _temporary_name(path.name)
+    remove_leftovers(parent, name=path.name)
+    with naming(path):
+        temporary.mkdir()
+        try:
+            yield temporary / "new"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _exchange(path, temporary / "new", temporary / "old")
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)  # The parent itself may be lost.
+
+
+def _exchange(path, new, old):
+    replaces = os.path.lexists(path)
+    if replaces:
+        os.rename(path, old)
+    try:
+        os.rename(new, path)
+    except OSError:
+        if replaces:
+            os.rename(old, path)
+        raise
+
+
+@contextlib.contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
-    """A context in which an `OSError` without the name of another file names `path`.
+    """A context in which an error of a file without the name of another file names `path`.
 
     An error of a write, such as that of a full disk, does not name the file. An error about a
-    temporary file of `replacing` names a path that the user does not know.
+    temporary file of `replacing` names a path that the user does not know. An error of TensorFlow
+    about such a file becomes an `OSError`.
     """
     try:
         yield
-    except OSError as error:
-        unnamed = error.filename is None and error.errno is not None
-        if not unnamed and ".partial" not in str(error.filename):
+    except Exception as error:
+        found = error if isinstance(error, OSError) else os_error(error)
+        if found is None or found.errno is None:
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        if found.filename is not None and ".partial" not in str(found.filename):
+            raise
+        raise OSError(found.errno, found.strerror, str(path)) from error
 
 
 def os_error(error: Exception) -> OSError | None:
@@ -117,31 +170,57 @@ def _process():
     return f"{host}.{os.getpid()}"
 
 
+def _temporary_name(name):
+    return f".{name}.{_process()}.{uuid.uuid4().hex[:8]}.partial"
+
+
+_TEMPORARY = re.compile(
+    r"\.(?P<name>.*)\.(?P<host>[A-Za-z0-9-]*)\.(?P<process>\d+)\.[0-9a-f]{8}\.partial(\.[^.]*)?"
+)
+
+
 def is_temporary(path: Path) -> bool:
-    """Whether a file is a lock or a temporary file of `replacing`, by its name."""
-    return path.name == LOCK or bool(re.fullmatch(r"\..*\.partial(\.[^.]*)?", path.name))
+    """Whether a path is a lock or what `replacing` and `replacing_folder` write, by its name."""
+    return path.name == LOCK or bool(_TEMPORARY.fullmatch(path.name))
 
 
-def remove_leftovers(*folders: str | os.PathLike) -> None:
-    """Removes the temporary files that killed processes left in some folders.
+def remove_leftovers(*folders: str | os.PathLike, name: str | None = None) -> None:
+    """Removes the temporary files and folders that killed processes left in some folders.
 
     A file is left over if its process is of this machine and has ended, or if the file has not
-    changed for a day. Files of other processes stay.
+    changed for a day. Files of other processes stay. A folder that a killed process had moved away,
+    and not yet replaced, is put back.
+
+    Args:
+        folders: The folders.
+        name: Only what was to become a file or folder of this name; for a file, without suffix.
     """
     for folder in map(Path, folders):
         for path in folder.glob(".*.partial*") if folder.is_dir() else ():
+            found = _TEMPORARY.fullmatch(path.name)
+            if found is None or name not in (None, found["name"]):
+                continue
             with contextlib.suppress(OSError):  # Another process may remove it first.
-                if is_temporary(path) and (_has_ended(path) or _is_old(path)):
-                    path.unlink()
+                if _has_ended(found) or _is_old(path):
+                    _remove(path, path.with_name(found["name"]))
 
 
-def _has_ended(path):
-    host, number = _process().rsplit(".", 1)
-    named = re.search(rf"\.{re.escape(host)}\.(\d+)\.[0-9a-f]{{8}}\.partial", path.name)
-    if named is None or named[1] == number or os.name != "posix":
+def _remove(temporary, path):
+    if temporary.is_symlink() or not temporary.is_dir():
+        temporary.unlink()
+        return
+    if (temporary / "old").is_dir() and not os.path.lexists(path):
+        os.rename(temporary / "old", path)
+    shutil.rmtree(temporary)
+
+
+def _has_ended(found):
+    """Whether the process in the name of a temporary file was one of this machine and has ended."""
+    host, own = _process().split(".")
+    if found["host"] != host or found["process"] == own or os.name != "posix":
         return False
     try:
-        os.kill(int(named[1]), 0)  # Sends no signal.
+        os.kill(int(found["process"]), 0)  # Sends no signal.
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
@@ -277,20 +356,21 @@ def check_fields(
     Raises:
         ValueError: If it is not.
     """
+    where = f" {where}" if where else ""
     if not isinstance(content, dict):
         raise ValueError(
-            f"Expected an object with {', '.join(map(repr, fields))} {where}. "
+            f"Expected an object with {', '.join(map(repr, fields))}{where}. "
             f"Received: {_short(content)}."
         )
     for name, types in fields.items():
         if name not in content:
-            raise ValueError(f"Expected the field '{name}' {where}. Received: none.")
+            raise ValueError(f"Expected the field '{name}'{where}. Received: none.")
         value = content[name]
         # A bool is an int in Python, but not in JSON.
         if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
             wanted = types if isinstance(types, tuple) else (types,)
             raise ValueError(
-                f"Expected '{name}' of type {' or '.join(t.__name__ for t in wanted)} {where}. "
+                f"Expected '{name}' of type {' or '.join(t.__name__ for t in wanted)}{where}. "
                 f"Received: {_short(value)}."
             )
 

@@ -18,7 +18,7 @@ import tensorflow_probability as tfp
 
 from zoo import interfaces, keras_internals, keras_settings, networks
 from zoo.config import FromArguments, with_article
-from zoo.contract import FirstInvalid, Values, as_count, span_of
+from zoo.contract import FirstInvalid, Values, as_count, check_numbers, span_of
 from zoo.distributions.part import Part
 from zoo.finite import FirstNonFinite, StopAtNonFinite
 from zoo.interfaces import Interface
@@ -752,6 +752,7 @@ class GenerativeModel(FromArguments, keras.Model):
         streams = x if isinstance(x, tuple) else (x,)
         for images in streams:
             self.check_images(images)
+        check_numbers(y, rows=self.condition is None)
         if self.condition is not None:
             self._check_condition(y, _rows(streams[0]), training)
 
@@ -764,6 +765,7 @@ class GenerativeModel(FromArguments, keras.Model):
             batch = getattr(x, "element_spec", None)
         if batch is not None:
             x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        _refuse_dicts(x, "the data")
         images, y = x if isinstance(x, list | tuple) and len(x) == 2 else (x, None)
         self.check_images(images)
         if y is not None and self.condition is not None:
@@ -853,11 +855,15 @@ class GenerativeModel(FromArguments, keras.Model):
 
     def _check_values(self, y, training=False):
         """Raises a `ValueError` unless the type and the values of `y` are those of the condition."""
+        check_numbers(y)
+        dtype = tf.as_dtype(y.dtype)
         # Attributes may be ints, but labels are never floats.
-        if self.condition.dtype.is_integer and not tf.as_dtype(y.dtype).is_integer:
+        label = self.condition.dtype.is_integer
+        if not (dtype.is_integer or (not label and (dtype.is_floating or dtype.is_bool))):
+            kind = "a label, an int" if label else "float32"
             raise ValueError(
-                f"The condition of this {type(self).__name__} is a label, an int. "
-                f"Received: y of type {tf.as_dtype(y.dtype).name}."
+                f"The condition of this {type(self).__name__} is {kind}. "
+                f"Received: y of type {dtype.name}."
             )
         y = _known(y)
         if y is None or not y.size:

@@ -162,10 +162,11 @@ def discriminator(
         return dcgan_discriminator(shape, width, **options)
 
     if projection:
-        if condition is None or condition.name != "label":
+        kind = "none" if condition is None else condition.name
+        if condition is None or kind != "label":
             raise ValueError(
                 "A projection discriminator projects on a label: use the condition 'label', or "
-                f"concatenate the condition. Received: condition={condition}."
+                f"concatenate the condition. Received: condition='{kind}'."
             )
         return make(image_shape, condition.shape[0])
     return conditioned(make, image_shape, condition, channels=network == "conv")

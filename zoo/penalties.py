@@ -19,11 +19,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import draws
-from zoo.config import FromArguments, with_article
+from zoo.config import PlainObject, with_article
+from zoo.contract import check_non_negative
 from zoo.keras_internals import layers_in
 
 
-class Penalty(FromArguments):
+class Penalty(PlainObject):
     """Base of all penalties. Instances are plain objects that a config can rebuild.
 
     Args:
@@ -75,9 +76,6 @@ class Penalty(FromArguments):
                     f"discriminator with the layer '{layer.name}'."
                 )
 
-    def get_config(self) -> dict:
-        return {name: getattr(self, name) for name in self._argument_names()}
-
 
 @keras.saving.register_keras_serializable("zoo")
 class GradientPenalty(Penalty):
@@ -106,8 +104,7 @@ class GradientPenalty(Penalty):
 
     def __init__(self, weight: float = 10.0, target: float = 1.0):
         super().__init__(weight)
-        if not 0 <= target < math.inf:
-            raise ValueError(f"`target` must be at least 0 and finite. Received: {target}.")
+        check_non_negative(target=target)
         self.target = target
 
     def __call__(self, discriminator, real, fake, seed):

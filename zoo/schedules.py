@@ -10,19 +10,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from zoo.config import FromArguments
-from zoo.contract import check_counts
+from zoo.config import PlainObject
+from zoo.contract import check_counts, check_non_negative
 
 
-class Schedule(FromArguments):
+class Schedule(PlainObject):
     """Base of all schedules. Instances are plain objects that a config can rebuild."""
 
     def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
         """The value at `step`, the number of completed steps: a float32 scalar."""
         raise NotImplementedError
-
-    def get_config(self) -> dict:
-        return {name: getattr(self, name) for name in self._argument_names()}
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -47,8 +44,7 @@ class LinearWarmUp(Schedule):
 
     def __init__(self, steps: int, end: float = 1.0):
         check_counts(steps=steps)
-        if not 0 <= end < math.inf:
-            raise ValueError(f"`end` must be at least 0 and finite. Received: end={end}.")
+        check_non_negative(end=end)
         self.steps = steps
         self.end = end
 
@@ -74,8 +70,7 @@ class LinearDecay(Schedule):
 
     def __init__(self, steps: int, start: float = 1.0):
         check_counts(steps=steps)
-        if not 0 <= start < math.inf:
-            raise ValueError(f"`start` must be at least 0 and finite. Received: start={start}.")
+        check_non_negative(start=start)
         self.steps = steps
         self.start = start
 

@@ -96,14 +96,14 @@ def blocks(
         ),
         Pictures([curves], wide=True),
     ]
-    shown = _shown(scored)
-    seeds = {s.subject.preset: s.subject.seed for s in shown}
+    of_first_seed = _of_first_seed(scored)
+    seeds = {s.subject.preset: s.subject.seed for s in of_first_seed}
     if len(set(seeds.values())) > 1:
         pairs = ", ".join(f"{name} with seed {seed}" for name, seed in seeds.items())
         page.append(Text(f"Pictures are of {pairs}."))
     for title, kind, words in _SECTIONS:
-        found = [Picture(s.pictures[kind], _label(s)) for s in shown if kind in s.pictures]
-        having = {s.subject.preset for s in shown if kind in s.pictures}
+        found = [Picture(s.pictures[kind], _label(s)) for s in of_first_seed if kind in s.pictures]
+        having = {s.subject.preset for s in of_first_seed if kind in s.pictures}
         page += [Heading(title), Text(words)]
         if without := [name for name in names if name not in having]:
             page.append(Text(f"Not available for {', '.join(without)}."))
@@ -112,7 +112,7 @@ def blocks(
     known = {kind for _, kind, _ in _SECTIONS}
     further = [
         Picture(path, f"{kind.replace('_', ' ').capitalize()} of {_label(s)}")
-        for s in shown
+        for s in of_first_seed
         for kind, path in s.pictures.items()
         if kind not in known
     ]
@@ -131,7 +131,7 @@ def blocks(
     return page
 
 
-def _shown(scored):
+def _of_first_seed(scored):
     """The first seed of each preset, last and best."""
     first = {}
     for s in scored:

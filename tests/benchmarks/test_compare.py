@@ -639,6 +639,47 @@ def test_a_comparison_that_another_process_makes_is_refused(tmp_path, monkeypatc
         compare.main()
 
 
+def test_a_comparison_removes_what_killed_ones_have_left(tmp_path, monkeypatch):
+    places = ("", "features", "pictures", "pictures/a", "runs/a", "runs/a/samples")
+    for place in places:
+        left = tmp_path / place / ".x.elsewhere.1.0123abcd.partial.png"
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.touch()
+        os.utime(left, (0, 0))
+    flags = {"num_samples": 2, "importance_samples": 1, "limit": 2, "extractor": None}
+    flags |= {"weights": None, "seeds": ["none"]}
+    monkeypatch.setattr(compare, "FLAGS", types.SimpleNamespace(**flags))
+    with pytest.raises(ValueError, match="Expected seeds"):
+        compare._compare(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pictures/learning_curves.png", "report.html", "report.md", "scores.json", "scores.csv"],
+)
+def test_a_full_disk_keeps_the_old_report_and_names_the_file(
+    name, comparison, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(comparison, tmp_path / "c")
+    before = (folder / name).read_bytes()
+    replace = os.replace
+
+    def fails(source, target):
+        if str(target) == str(folder / name):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    subjects = finished(folder)
+    scored = [x for s in subjects for x in score(s, PROTOCOL, [], folder)]
+    monkeypatch.setattr(compare, "_command", lambda: "")
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match=rf"No space left on device: '{folder / name}'"):
+        compare._write(folder, subjects, scored, PROTOCOL, [], {})
+    assert (folder / name).read_bytes() == before
+    assert not list(folder.rglob("*.partial*"))
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -39,7 +39,7 @@ def build(name, *settings):
     if model.semi_supervised:
         data = zoo.datasets.load("digits", num_labels=100)
         # An untrained M1 uses no dimension by the threshold of the paper's code.
-        model.adapt(data, **({"least": 0.0} if isinstance(model, zoo.M1M2) else {}))
+        model.adapt(data, **({"threshold": 0.0} if isinstance(model, zoo.M1M2) else {}))
     return model
 
 

@@ -118,7 +118,7 @@ def test_the_noise_of_the_swiss_roll_has_its_scale_in_both_directions():
         (lambda: zoo.SwissRoll(noise=-0.1), "`noise` at least 0"),
         (
             lambda: zoo.models.label_informed_aae((8, 8, 1), prior_components=-1),
-            "at least one component",
+            "`prior_components` must be at least 0",
         ),
     ],
 )

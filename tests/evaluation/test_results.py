@@ -102,8 +102,8 @@ def test_missing_files_and_other_schemas_are_refused(tmp_path):
         ({"value": "1.0"}, "value"),
         ({"metric": None}, "metric"),
         ({"details": []}, "details"),
-        ({"floor": {"value": "low"}}, "floor"),
-        ({"extractor": {"id": ["cnn"]}}, "extractor"),
+        ({"floor": {"value": "low"}}, "value"),
+        ({"extractor": {"id": ["cnn"]}}, "id"),
         ({"sampling": {"checkpoint": 3}}, "checkpoint"),
     ],
 )
@@ -112,7 +112,9 @@ def test_the_error_of_a_result_of_another_shape_names_line_and_field(change, fie
     evaluation.append(path, fid())
     with open(path, "a") as file:
         file.write(json.dumps(dataclasses.asdict(fid()) | change) + "\n")
-    with pytest.raises(ValueError, match=f"Line 2 of .*evaluation.jsonl.*its `{field}` is"):
+    with pytest.raises(
+        ValueError, match=f"Line 2 of .*evaluation.jsonl.*Expected '{field}' of type"
+    ):
         evaluation.read(path)
 
 

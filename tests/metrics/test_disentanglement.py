@@ -334,5 +334,5 @@ def test_impossible_sizes_are_refused(sizes):
     for score in (factor_vae_score, beta_vae_score):
         with pytest.raises(ValueError, match=r"num_eval >= 3.*Received: batch_size="):
             score(IDENTITY, FACTORS, *sizes)
-    with pytest.raises(ValueError, match=r"two bins\. Received: bins=1"):
+    with pytest.raises(ValueError, match=r"`bins` must be at least 2\. Received: 1"):
         mutual_information_gap(IDENTITY, FACTORS, bins=1)

@@ -227,9 +227,9 @@ GOOD = np.random.default_rng(0).normal(size=(10, 3))
         (GOOD.astype("int64"), GOOD, {}, "int64"),
         (GOOD > 0, GOOD, {}, "bool"),
         (GOOD, np.where(GOOD > 1, np.inf, GOOD), {}, "infinity"),
-        (GOOD, GOOD, {"k": 0}, "k=0"),
+        (GOOD, GOOD, {"k": 0}, "`k` must be at least 1"),
         (GOOD, GOOD, {"ties": "loose"}, "'loose'"),
-        (GOOD, GOOD, {"block": 0}, "block=0"),
+        (GOOD, GOOD, {"block": 0}, "`block` must be at least 1"),
         (GOOD * 1e200, GOOD, {}, "float64"),
     ],
 )

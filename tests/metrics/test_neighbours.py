@@ -70,7 +70,7 @@ def test_candidates_at_equal_distance_keep_their_order():
         (np.ones((2, 3), int), np.ones((4, 3)), 1, "`queries` must be floats.*int64"),
         (np.ones((2, 3)), np.full((4, 3), np.nan), 1, "`candidates`.*NaN or infinity in row 0"),
         (np.ones((2, 3)), np.ones((4, 3)), 5, r"from 1 to 4, .*Received: k=5"),
-        (np.ones((2, 3)), np.ones((4, 3)), 0, "k=0"),
+        (np.ones((2, 3)), np.ones((4, 3)), 0, "`k` must be at least 1"),
     ],
 )
 def test_invalid_queries_and_candidates_are_refused(queries, candidates, k, message):

@@ -338,7 +338,7 @@ def test_a_supervised_model_generates_each_class_in_the_same_style(digits):
 def test_the_builder_accepts_a_condition_of_the_decoder():
     assert tiny(condition="attributes", condition_size=6).condition.shape == (None, 6)
     assert tiny(condition="label").num_classes == 10
-    with pytest.raises(ValueError, match=r"condition_size=-1"):
+    with pytest.raises(ValueError, match="`condition_size` must be at least 0"):
         tiny(condition="label", condition_size=-1)
     with pytest.raises(ValueError, match="condition='none' does not use it"):
         tiny(condition_size=4)

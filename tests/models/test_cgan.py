@@ -206,7 +206,7 @@ def test_a_missing_or_unknown_condition_is_refused(digits):
     ("options", "message"),
     [
         ({"discriminator": "projektion"}, "Did you mean 'projection'"),
-        ({"condition_size": -1}, "condition='label', condition_size=-1"),
+        ({"condition_size": -1}, "`condition_size` must be at least 0"),
         ({"condition": "none"}, "Unknown condition 'none'"),
         ({"condition": "attributes"}, "`condition_size`.*condition_size=0"),
         (

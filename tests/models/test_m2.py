@@ -188,7 +188,10 @@ def test_labelled_rows_pass_the_networks_only_with_their_class(known, x, monkeyp
     monkeypatch.setattr(
         type(model.likelihood),
         "call",
-        lambda self, z, *a, **k: (rows.append((self, len(z))), call(self, z, *a, **k))[1],
+        lambda self, z, *a, **k: (
+            rows.append((self, np.size(z) // np.prod(self.context_shape))),
+            call(self, z, *a, **k),
+        )[1],
     )
     model.objective(two_streams(x), tf.constant([2, 0]), SEED, True)
     assert sorted(n for part, n in rows if part is model.likelihood) == [2, 4 * CLASSES]
@@ -581,7 +584,7 @@ def test_shares_out_of_range_are_refused(known, share):
 
 
 def test_a_negative_weight_is_refused(known):
-    with pytest.raises(ValueError, match=r"`alpha` must be finite and at least 0. Received: -1"):
+    with pytest.raises(ValueError, match=r"`alpha` must be at least 0 and finite. Received: -1"):
         m2(known, alpha=-1)
 
 

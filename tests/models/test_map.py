@@ -40,15 +40,24 @@ def test_a_class_is_in_the_file_that_has_its_name_in_snake_case(cls):
     assert getattr(models, cls.__name__) is cls is getattr(zoo, cls.__name__)
 
 
+def test_the_package_exports_classes_and_no_builders():
+    assert {cls.__name__ for cls in classes()} <= set(models.__all__) <= vars(zoo).keys()
+    assert not [name for name in models.BUILDERS if hasattr(zoo, name)]
+
+
 def test_each_builder_has_a_preset():
     built = {presets.get(name).builder for name in presets.names()}
     assert built == set(models.BUILDERS)
 
 
-def test_the_map_lists_each_builder_with_its_class():
-    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| .+ \|$", models.__doc__, re.MULTILINE)
-    assert [builder for builder, _ in rows] == list(models.BUILDERS)
-    for name, cls in rows:
+def test_the_map_lists_each_builder_with_its_class_and_the_data_of_its_presets():
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| .+ \| (.+) \|$", models.__doc__, re.MULTILINE)
+    assert [builder for builder, *_ in rows] == list(models.BUILDERS)
+    data = {name: set() for name in models.BUILDERS}
+    for preset in map(presets.get, presets.names()):
+        data[preset.builder].add(preset.data.name)
+    for name, cls, sets in rows:
+        assert set(sets.split(", ")) == data[name]
         returns = inspect.signature(models.BUILDERS[name]).return_annotation
         assert returns is getattr(models, cls)
 

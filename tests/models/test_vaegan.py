@@ -469,7 +469,7 @@ def test_a_picture_of_attributes_shows_the_decoded_images(tmp_path, digits, monk
         ({"condition": "seen"}, "Unknown condition 'seen'"),
         ({"condition": "attributes"}, r"`condition_size`.*condition_size=0"),
         ({"condition_size": 3}, r"condition='none' does not use it.*condition_size=3"),
-        ({"condition": "label", "condition_size": -1}, "condition_size=-1"),
+        ({"condition": "label", "condition_size": -1}, "`condition_size` must be at least 0"),
         ({"loss": "wasserstein"}, r"bounds the critic's slope.*Received: "),
         ({"loss": "hinge", "real_label": 0.9}, "'hinge'"),
         ({"spectral_norm": True}, "batch_norm=False.*Received: both"),

@@ -694,6 +694,13 @@ def test_an_output_without_write_access_is_refused_before_the_model_is_loaded(
     assert f"'{output}' cannot be read or written" in error_message(answer)
 
 
+def test_an_export_over_other_files_is_refused_before_the_model_is_loaded(tmp_path, monkeypatch):
+    (tmp_path / "diary.txt").write_text("mine")
+    monkeypatch.setattr(zoo.training, "open_model", None)
+    answer = run("export", "--run=/none", f"--output={tmp_path}", "--overwrite")
+    assert f"'{tmp_path}', which is neither" in error_message(answer)
+
+
 def test_a_result_is_printed_even_if_it_cannot_be_written(vae, tmp_path, monkeypatch):
     def full(path, result):
         raise OSError(28, "No space left on device", str(path))
@@ -701,7 +708,7 @@ def test_a_result_is_printed_even_if_it_cannot_be_written(vae, tmp_path, monkeyp
     monkeypatch.setattr(zoo.evaluation, "append", full)
     output = f"--output={tmp_path}/e.jsonl"
     answer = run("evaluate", f"--run={vae[0]}", "--metrics=losses", *FEW, output)
-    assert "objective: loss" in answer.out and f"'{tmp_path}/e.jsonl' cannot" in answer.err
+    assert "objective: distortion" in answer.out and f"'{tmp_path}/e.jsonl' cannot" in answer.err
 
 
 def test_the_error_of_a_diverged_run_names_the_step_the_loss_and_the_player(root):

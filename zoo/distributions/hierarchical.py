@@ -75,6 +75,11 @@ class HierarchicalPosterior(Part):
         return (self.first, self.second)
 
     @property
+    def has_density(self) -> bool:
+        # `Chain` splits a draw, so that neither layer receives the tensor that it drew.
+        return all(layer.has_density_everywhere for layer in self.made_of())
+
+    @property
     def condition(self) -> tf.TensorSpec | None:
         return self.first.condition
 

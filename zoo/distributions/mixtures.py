@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo.contract import check_counts
+from zoo.contract import check_counts, check_non_negative
 from zoo.distributions.conditional import Conditional
 from zoo.distributions.part import need_density
 from zoo.distributions.priors import Prior
@@ -52,8 +52,7 @@ class NormalPetals(Prior):
         super().__init__(**kwargs)
         _check_components(components)
         scales = tuple(scales)
-        if not 0 <= shift < math.inf:
-            raise ValueError(f"`shift` must be at least 0 and finite. Received: shift={shift}.")
+        check_non_negative(shift=shift)
         if len(scales) != 2 or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(
                 "`scales` must be two positive finite numbers, along and across the ray. "

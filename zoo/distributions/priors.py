@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -35,6 +36,12 @@ class Prior(Part):
 
     def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
         raise NotImplementedError
+
+    def sample_for(self, x: tf.Tensor, y: tf.Tensor | None = None, seed: Any = None) -> tf.Tensor:
+        """One draw for each image of `x[B, ...]`, `[B, D]`, given the conditions `y[B, ...]`."""
+        p = self(y)
+        z = p.sample(() if p.batch_shape.rank else tf.shape(x)[0], seed=seed)
+        return tf.ensure_shape(z, [x.shape[0], None])
 
     @property
     def event_shape(self) -> tuple[int, ...] | None:

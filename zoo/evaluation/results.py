@@ -167,7 +167,7 @@ def read(path: str | os.PathLike) -> list[Result]:
                 results.append(_parsed(line))
             except (ValueError, TypeError, RecursionError) as error:
                 raise ValueError(
-                    f"Line {number} of '{path}' is not a result: {error}. "
+                    f"Line {number} of '{path}' is not a result: {str(error).removesuffix('.')}. "
                     "If a killed process left it incomplete, delete the line."
                 ) from error
     return results
@@ -178,11 +178,15 @@ def _parsed(line):
     content = json.loads(line)
     check_fields(content, {"schema": int})
     if content["schema"] != SCHEMA:
-        raise ValueError(f"its schema is {content['schema']}, expected {SCHEMA}")
+        raise ValueError(f"Its schema is {content['schema']}, expected {SCHEMA}.")
     result = Result(**content)
     check_fields(dataclasses.asdict(result), _TYPES)
     if result.floor is not None:
         check_fields(result.floor, {"value": _NUMBER})
+    if result.extractor is not None:
+        check_fields(result.extractor, {"id": str})
+    if "checkpoint" in result.sampling:
+        check_fields(result.sampling, {"checkpoint": _TEXT})
     return result
 
 

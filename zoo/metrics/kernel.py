@@ -80,9 +80,9 @@ def kernel_distance(
         ]
         settings = {"subset_size": subset_size, "num_subsets": num_subsets}
     elif estimator == "blocks":
-        check_counts(block_size=block_size)
-        num_blocks = -(-max(len(real), len(fake)) // max(block_size, 1))
-        if block_size < 2 or min(len(real), len(fake)) < 2 * num_blocks:
+        check_counts(2, block_size=block_size)
+        num_blocks = -(-max(len(real), len(fake)) // block_size)
+        if min(len(real), len(fake)) < 2 * num_blocks:
             raise ValueError(
                 "Blocks must have at least 2 examples of each set. Received: `block_size` "
                 f"{block_size}, which gives {num_blocks} blocks, of {len(real)} and {len(fake)} examples."

@@ -75,6 +75,7 @@ def negative_log_likelihood(
             f"{', '.join(model.abilities())}."
         )
     check_counts(num_samples=num_samples, batch_size=batch_size)
+    num_samples = int(num_samples)
     check_counts(0, seed=seed)
     look_up({"posterior": None, "prior": None}, proposal, "proposal")
     if proposal == "prior" and not hasattr(model, "log_prob_from_prior"):

@@ -158,8 +158,7 @@ def diversity(
         True
     """
     images = _images(images, "images", 1.0)
-    check_counts(num_pairs=num_pairs)
-    check_counts(0, seed=seed)
+    check_counts(0, num_pairs=num_pairs, seed=seed)
     if not 1 <= num_pairs <= len(images) // 2:
         raise ValueError(
             f"`num_pairs` must be from 1 to {len(images) // 2} for {len(images)} images, because no "

@@ -5,64 +5,66 @@ class, and the names of the presets begin with it: `zoo.models.info_vae` builds 
 `info_vae_mnist` is one of its presets. A paper that combines existing parts has a builder and no
 class; the builder then has the usual name of the paper's model, such as `dcgan`.
 
+The last column lists the data sets of a builder's presets, with which their names end.
+
 `zoo.models.NAME` is the builder, not the module: import other names with
 `from zoo.models.NAME import ...`.
 
 Autoencoders and VAEs:
 
-| builder | class | paper |
-|---|---|---|
-| `autoencoder` | `Autoencoder` | Hinton & Salakhutdinov 2006 |
-| `vae` | `VAE` | Kingma & Welling 2014; Rezende et al. 2014 |
-| `beta_vae` | `BetaVAE` | Higgins et al. 2017; Burgess et al. 2018 |
-| `beta_tcvae` | `BetaTCVAE` | Chen et al. 2018 |
-| `factor_vae` | `FactorVAE` | Kim & Mnih 2018 |
-| `info_vae` | `InfoVAE` | Zhao et al. 2019 (InfoVAE, MMD-VAE) |
-| `iwae` | `IWAE` | Burda et al. 2016; Tucker et al. 2019 (DReG) |
-| `hierarchical_iwae` | `VAE` | Burda et al. 2016, two stochastic layers (an IWAE) |
-| `hvae` | `VAE` | Tomczak & Welling 2018, section 4 (HVAE) |
-| `denoising_vae` | `DenoisingVAE` | Im et al. 2017 |
-| `denoising_iwae` | `DenoisingIWAE` | Im et al. 2017 |
-| `cvae` | `CVAE` | Sohn et al. 2015 (CVAE, GSNN) |
-| `predictor` | `Predictor` | Sohn et al. 2015, deterministic baseline |
-| `m1` | `VAE` | Kingma et al. 2014 (M1) |
-| `m2` | `M2` | Kingma et al. 2014 (M2) |
-| `m1_m2` | `M1M2` | Kingma et al. 2014 (M1+M2) |
-| `rae` | `RAE` | Ghosh et al. 2020 |
-| `wae` | `WAE` | Tolstikhin et al. 2018 (WAE-MMD) |
-| `waegan` | `WAEGAN` | Tolstikhin et al. 2018 (WAE-GAN) |
+| builder | class | paper | presets on |
+|---|---|---|---|
+| `autoencoder` | `Autoencoder` | Hinton & Salakhutdinov 2006 | digits, mnist |
+| `vae` | `VAE` | Kingma & Welling 2014; Rezende et al. 2014 | digits, mnist, fashion_mnist, svhn_cropped, cifar10 |
+| `beta_vae` | `BetaVAE` | Higgins et al. 2017; Burgess et al. 2018 | digits, mnist |
+| `beta_tcvae` | `BetaTCVAE` | Chen et al. 2018 | digits, mnist |
+| `factor_vae` | `FactorVAE` | Kim & Mnih 2018 | digits, mnist, cifar10 |
+| `info_vae` | `InfoVAE` | Zhao et al. 2019 (InfoVAE, MMD-VAE) | digits, mnist |
+| `iwae` | `IWAE` | Burda et al. 2016; Tucker et al. 2019 (DReG) | digits, mnist |
+| `hierarchical_iwae` | `VAE` | Burda et al. 2016, two stochastic layers (an IWAE) | digits, mnist |
+| `hvae` | `VAE` | Tomczak & Welling 2018, section 4 (HVAE) | digits, mnist |
+| `denoising_vae` | `DenoisingVAE` | Im et al. 2017 | digits, mnist |
+| `denoising_iwae` | `DenoisingIWAE` | Im et al. 2017 | digits, mnist |
+| `cvae` | `CVAE` | Sohn et al. 2015 (CVAE, GSNN) | digits, mnist |
+| `predictor` | `Predictor` | Sohn et al. 2015, deterministic baseline | digits, mnist |
+| `m1` | `VAE` | Kingma et al. 2014 (M1) | digits, mnist |
+| `m2` | `M2` | Kingma et al. 2014 (M2) | digits, mnist |
+| `m1_m2` | `M1M2` | Kingma et al. 2014 (M1+M2) | digits, mnist |
+| `rae` | `RAE` | Ghosh et al. 2020 | digits, mnist |
+| `wae` | `WAE` | Tolstikhin et al. 2018 (WAE-MMD) | digits, mnist |
+| `waegan` | `WAEGAN` | Tolstikhin et al. 2018 (WAE-GAN) | digits, mnist, cifar10 |
 
 GANs:
 
-| builder | class | paper |
-|---|---|---|
-| `gan` | `GAN` | Goodfellow et al. 2014 |
-| `dcgan` | `GAN` | Radford et al. 2016 |
-| `wgan_gp` | `GAN` | Gulrajani et al. 2017 |
-| `f_gan` | `GAN` | Nowozin et al. 2016 |
-| `sngan` | `GAN` | Miyato et al. 2018 |
-| `cgan` | `CGAN` | Mirza & Osindero 2014; Miyato & Koyama 2018 |
-| `bi_gan` | `BiGAN` | Donahue et al. 2017 |
-| `ali` | `BiGAN` | Dumoulin et al. 2017 (ALI) |
+| builder | class | paper | presets on |
+|---|---|---|---|
+| `gan` | `GAN` | Goodfellow et al. 2014 | digits, mnist, fashion_mnist, svhn_cropped, cifar10 |
+| `dcgan` | `GAN` | Radford et al. 2016 | digits, mnist, fashion_mnist, svhn_cropped, cifar10, celeb_a |
+| `wgan_gp` | `GAN` | Gulrajani et al. 2017 | digits, mnist, cifar10 |
+| `f_gan` | `GAN` | Nowozin et al. 2016 | digits, mnist |
+| `sngan` | `GAN` | Miyato et al. 2018 | mnist, cifar10 |
+| `cgan` | `CGAN` | Mirza & Osindero 2014; Miyato & Koyama 2018 | digits, mnist |
+| `bi_gan` | `BiGAN` | Donahue et al. 2017 | digits, mnist |
+| `ali` | `BiGAN` | Dumoulin et al. 2017 (ALI) | cifar10 |
 
 Adversarial autoencoders:
 
-| builder | class | paper |
-|---|---|---|
-| `aae` | `AAE` | Makhzani et al. 2016, sections 2 and 4 |
-| `label_informed_aae` | `LabelInformedAAE` | Makhzani et al. 2016, section 2.3 |
-| `semi_supervised_aae` | `SemiSupervisedAAE` | Makhzani et al. 2016, section 5 |
-| `clustering_aae` | `ClusteringAAE` | Makhzani et al. 2016, section 6 |
-| `dimension_reduction_aae` | `DimensionReductionAAE` | Makhzani et al. 2016, section 7 |
-| `semi_supervised_dimension_reduction_aae` | `SemiSupervisedDimensionReductionAAE` | Makhzani et al. 2016, section 7 |
+| builder | class | paper | presets on |
+|---|---|---|---|
+| `aae` | `AAE` | Makhzani et al. 2016, sections 2 and 4 | digits, mnist, fashion_mnist, svhn_cropped, cifar10 |
+| `label_informed_aae` | `LabelInformedAAE` | Makhzani et al. 2016, section 2.3 | digits, mnist |
+| `semi_supervised_aae` | `SemiSupervisedAAE` | Makhzani et al. 2016, section 5 | digits, mnist, cifar10 |
+| `clustering_aae` | `ClusteringAAE` | Makhzani et al. 2016, section 6 | digits, mnist |
+| `dimension_reduction_aae` | `DimensionReductionAAE` | Makhzani et al. 2016, section 7 | digits, mnist |
+| `semi_supervised_dimension_reduction_aae` | `SemiSupervisedDimensionReductionAAE` | Makhzani et al. 2016, section 7 | digits, mnist |
 
 Hybrids of VAE and GAN:
 
-| builder | class | paper |
-|---|---|---|
-| `vaegan` | `VAEGAN` | Larsen et al. 2016 (VAE/GAN) |
-| `avb` | `AVB` | Mescheder et al. 2017 |
-| `alpha_gan` | `AlphaGAN` | Rosca et al. 2017 |
+| builder | class | paper | presets on |
+|---|---|---|---|
+| `vaegan` | `VAEGAN` | Larsen et al. 2016 (VAE/GAN) | digits, mnist, fashion_mnist, svhn_cropped, cifar10, celeb_a |
+| `avb` | `AVB` | Mescheder et al. 2017 | digits, mnist |
+| `alpha_gan` | `AlphaGAN` | Rosca et al. 2017 | digits, mnist, cifar10 |
 
 Papers that describe a part, which many models can use:
 
@@ -149,17 +151,13 @@ def required_runs(builder: str) -> Mapping[str, str]:
     return typing.get_type_hints(BUILDERS[builder])["return"].requires
 
 
+# The classes, which `zoo` exports too. A builder is only `zoo.models.NAME`.
 __all__ = [
-    *dict.fromkeys(name for row in _ROWS for name in row),
-    "BUILDERS",
+    *dict.fromkeys(cls for _, cls in _ROWS),
     "CategoryAndStyle",
     "ClusterHeads",
     "Equilibrium",
     "GaussianNoise",
     "SaltAndPepper",
     "SoftmaxAndStyle",
-    "attribute_vectors",
-    "permute_dims",
-    "elbo",
-    "required_runs",
 ]

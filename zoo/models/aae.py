@@ -17,7 +17,7 @@ from zoo.datasets import ImageData
 from zoo.distributions import Conditional, Part, Prior, refuse_learned
 from zoo.interfaces import LOGIT, Interface, context_shape
 from zoo.model import GenerativeModel, Round
-from zoo.models.parts import INTERNAL, autoencoder_parts
+from zoo.models.parts import INTERNAL, LEARNED_PRIOR_SIZES, autoencoder_parts
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -136,7 +136,12 @@ def check_classes(model: GenerativeModel, data: ImageData, classes: int) -> None
     loss=adversarial.LOSSES,
     condition={"none": (), "label": ("condition_size",), "attributes": ("condition_size",)},
 )
-@extends(autoencoder_parts, without=INTERNAL, hidden=(1000, 1000), posterior="deterministic")
+@extends(
+    autoencoder_parts,
+    without=(*INTERNAL, *LEARNED_PRIOR_SIZES),
+    hidden=(1000, 1000),
+    posterior="deterministic",
+)
 def aae(
     image_shape: Sequence[int],
     *,
@@ -163,8 +168,8 @@ def aae(
         likelihood, levels: See `zoo.distributions.by_name.likelihood`.
         posterior, posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: See
             `zoo.distributions.by_name.posterior`. "implicit" is the paper's universal approximator.
-        prior, prior_scale, prior_steps, prior_hidden, prior_components: See
-            `zoo.distributions.by_name.prior`. The paper uses a `prior_scale` of 5 on MNIST.
+        prior, prior_scale, prior_components: See `zoo.distributions.by_name.prior`. The paper uses
+            a `prior_scale` of 5 on MNIST.
         condition, condition_size: Condition of the decoder: "none", "label" or "attributes", and
             its size; see `zoo.networks.condition`.
 

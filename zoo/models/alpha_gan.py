@@ -4,7 +4,6 @@ Rosca et al., "Variational Approaches for Auto-Encoding Generative Adversarial N
 https://arxiv.org/abs/1706.04987
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import tensorflow_probability as tfp
 from zoo import networks
 from zoo.adversarial import AdversarialLoss, LogRatio
 from zoo.config import extends
+from zoo.contract import check_non_negative
 from zoo.distributions import Conditional, ImplicitPart, Prior, refuse_learned
 from zoo.interfaces import LOGIT, Interface, context_shape, shape_of_images
 from zoo.keras_internals import layers_in
@@ -94,8 +94,7 @@ class AlphaGAN(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not 0 <= lambda_ < math.inf:
-            raise ValueError(f"`lambda_` must be at least 0 and finite. Received: {lambda_}.")
+        check_non_negative(lambda_=lambda_)
         kind = keras.layers.BatchNormalization
         norms = [layer.name for layer in layers_in(code_discriminator) if isinstance(layer, kind)]
         if norms:
@@ -151,7 +150,7 @@ class AlphaGAN(GenerativeModel):
             return networks.logits(self.discriminator, images, None, training)
 
         code = tf.stop_gradient(self._encode(x, y, code_seed, training))
-        z = self._draw_prior(x, y, first_seed)
+        z = self.prior.sample_for(x, y, first_seed)
         reconstruction, sample = self._generate(code, training), self._generate(z, training)
         distance = _l1(x, reconstruction)
         ratios = loss.generator(discriminate(reconstruction))
@@ -159,7 +158,7 @@ class AlphaGAN(GenerativeModel):
         yield {"generator": self.lambda_ * distance + ratios}, {"reconstruction": distance}
 
         # The generator now has its updated weights.
-        z = self._draw_prior(x, y, second_seed)
+        z = self.prior.sample_for(x, y, second_seed)
         reconstruction, sample = (
             tf.stop_gradient(self._generate(latents, training)) for latents in (code, z)
         )
@@ -187,11 +186,6 @@ class AlphaGAN(GenerativeModel):
 
     def _encode(self, x, y, seed, training):
         return self.posterior(x, y, training=training).sample(seed=seed)
-
-    def _draw_prior(self, x, y, seed):
-        """One draw for each image of `x`."""
-        z = self.prior(y).sample(tf.shape(x)[0], seed=seed)
-        return tf.ensure_shape(z, [x.shape[0], None])
 
     def _generate(self, z, training):
         return tf.cast(self.generator(z, training=training), tf.float32)
@@ -251,7 +245,8 @@ def alpha_gan(
         code_discriminator_hidden: Units of the code discriminator's hidden layers.
         lambda_: Weight of the L1 distance, summed over pixels.
         **options: The options of `zoo.models.vaegan`, except `condition`, `beta`, `gamma`, `margin`
-            and `joint_batch`. The posterior "implicit" is a `noisy_mlp` of `hidden` units.
+            and `joint_batch`, and the sizes of the posteriors "implicit", a `noisy_mlp` of `hidden`
+            units, and "noise_basis".
 
     Raises:
         ValueError: If a name is unknown, a number is out of range, or options do not fit together.

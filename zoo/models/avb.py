@@ -26,7 +26,7 @@ from zoo.distributions.part import described, need_noise
 from zoo.draws import Normal
 from zoo.interfaces import LOGIT, Interface, context_shape, shape_of_images
 from zoo.model import GenerativeModel, Round
-from zoo.models.parts import INTERNAL, autoencoder_parts
+from zoo.models.parts import INTERNAL, LEARNED_PRIOR_SIZES, autoencoder_parts
 
 tfd = tfp.distributions
 
@@ -182,16 +182,15 @@ class AVB(GenerativeModel):
     def _contrast(self, x, y, seed, training):
         """z ~ q(z | x), the discriminator's inputs for posterior and prior, and log r / p at z."""
         z_seed, prior_seed = tfp.random.split_seed(seed)
-        q, p = self.posterior(x, y, training=training), self.prior(y)
+        q = self.posterior(x, y, training=training)
         z = q.sample(seed=z_seed)
         if not self.adaptive_contrast:
-            prior_draw = p.sample(tf.shape(x)[0], seed=prior_seed)
-            return z, z, tf.ensure_shape(prior_draw, z.shape), 0.0
+            return z, z, self.prior.sample_for(x, y, prior_seed), 0.0
         loc, variance = map(tf.stop_gradient, mean_and_variance(q))
         scale = tf.sqrt(variance + _LEAST_VARIANCE)
         r = tfd.Independent(Normal(loc, scale), 1)
         noise = tf.ensure_shape(draws.normal(tf.shape(z), prior_seed), z.shape)
-        return z, (z - loc) / scale, noise, r.log_prob(z) - p.log_prob(z)
+        return z, (z - loc) / scale, noise, r.log_prob(z) - self.prior(y).log_prob(z)
 
 
 def _discriminator_loss(posterior_logits, prior_logits):
@@ -305,7 +304,7 @@ def _near_zero():
 @choices(discriminator={"joint": (), "product": ("discriminator_features",)})
 @extends(
     autoencoder_parts,
-    without=INTERNAL,
+    without=(*INTERNAL, *LEARNED_PRIOR_SIZES),
     hidden=(300, 300),
     activation="softplus",
     posterior="implicit",

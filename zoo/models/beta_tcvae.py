@@ -4,7 +4,6 @@ Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders",
 https://arxiv.org/abs/1802.04942
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.config import extends, look_up, with_article
+from zoo.contract import check_non_negative
 from zoo.distributions import Conditional, Family, Prior
 from zoo.distributions.part import described
 from zoo.models import elbo
@@ -87,9 +87,7 @@ class BetaTCVAE(VAE):
         **kwargs,
     ):
         super().__init__(posterior, likelihood, prior, **kwargs)
-        for name, weight in (("beta", beta), ("alpha", alpha), ("gamma", gamma)):
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"`{name}` must be at least 0 and finite. Received: {weight}.")
+        check_non_negative(beta=beta, alpha=alpha, gamma=gamma)
         look_up(ESTIMATORS, estimator, "estimator")
         if dataset_size is not None and dataset_size < 1:
             raise ValueError(f"`dataset_size` must be at least 1. Received: {dataset_size}.")

@@ -7,6 +7,7 @@ encoder: see `zoo.models.ali`). https://arxiv.org/abs/1606.00704
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,17 +15,17 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import LOSSES, AdversarialLoss, Minimax, NonSaturating, adversarial_loss
-from zoo.config import choices
+from zoo.config import choices, extends
 from zoo.distributions import (
     Conditional,
     ImplicitPart,
     Prior,
-    by_name,
     noisy_mlp,
     refuse_learned,
 )
 from zoo.interfaces import LOGIT, Interface, context_shape, shape_of_images
 from zoo.model import GenerativeModel
+from zoo.models.parts import LEARNED_PRIOR_SIZES, NETWORKS_OF_LATENTS, latent_parts
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -118,7 +119,7 @@ class BiGAN(GenerativeModel):
     def objective(self, x, y, seed, training):
         code_seed, prior_seed, real_seed, fake_seed = tfp.random.split_seed(seed, 4)
         code = self.posterior(x, y, training=training).sample(seed=code_seed)
-        z = tf.ensure_shape(self.prior(y).sample(tf.shape(x)[0], seed=prior_seed), code.shape)
+        z = self.prior.sample_for(x, y, prior_seed)
         fake = tf.cast(self.generator(z, training=training), tf.float32)
         real_logits = networks.logits(self.discriminator, x, code, training)
         fake_logits = networks.logits(self.discriminator, fake, z, training)
@@ -130,11 +131,12 @@ class BiGAN(GenerativeModel):
         }, {"real_logit": real_logits, "fake_logit": fake_logits}
 
 
-@choices(
-    network={"mlp": (), "conv": ("width", "dropout")},
-    posterior=by_name.POSTERIORS,
-    prior=by_name.PRIORS,
-    loss=LOSSES,
+@choices(network={"mlp": (), "conv": ("width", "dropout")}, loss=LOSSES)
+@extends(
+    latent_parts,
+    without=(*NETWORKS_OF_LATENTS, *LEARNED_PRIOR_SIZES),
+    posterior="deterministic",
+    prior="uniform",
 )
 def bi_gan(
     image_shape: Sequence[int],
@@ -144,17 +146,10 @@ def bi_gan(
     hidden: Sequence[int] = (1024, 1024),
     width: int = 32,
     dropout: float = 0.2,
-    posterior: str = "deterministic",
-    posterior_steps: int = 0,
-    posterior_hidden: Sequence[int] = (),
-    posterior_noise_dim: int = 0,
-    posterior_bases: int = 0,
-    prior: str = "uniform",
-    prior_scale: float = 1.0,
-    prior_components: int = 0,
     loss: str = "non_saturating",
     real_label: float = 1.0,
     label_noise: float = 0.0,
+    **options: Any,
 ) -> BiGAN:
     """A `BiGAN` with Donahue et al.'s perceptrons, or with convolutional networks similar to ALI's.
 
@@ -190,25 +185,21 @@ def bi_gan(
         ValueError: If a name is unknown, a number is out of range, or options do not fit together.
     """
     if network == "mlp":
-        made = _perceptrons(image_shape, latent_dim, hidden)
+        networks_of_pairs = _perceptrons(image_shape, latent_dim, hidden)
     else:
-        made = _convolutions(image_shape, latent_dim, hidden, width, dropout)
-    encoder, noisy_encoder, generator, discriminator = made
+        networks_of_pairs = _convolutions(image_shape, latent_dim, hidden, width, dropout)
+    encoder, noisy_encoder, generator, discriminator = networks_of_pairs
     return BiGAN(
-        by_name.posterior(
-            posterior,
-            latent_dim,
-            encoder,
-            noisy_encoder,
-            posterior_steps,
-            posterior_hidden,
-            posterior_noise_dim,
-            posterior_bases,
+        **latent_parts(
+            image_shape,
+            latent_dim=latent_dim,
+            encoder=encoder,
+            noisy_encoder=noisy_encoder,
+            **options,
         ),
-        generator,
-        by_name.prior(prior, latent_dim, image_shape, prior_scale, components=prior_components),
-        discriminator,
-        adversarial_loss(loss, real_label, label_noise),
+        generator=generator,
+        discriminator=discriminator,
+        adversarial_loss=adversarial_loss(loss, real_label, label_noise),
     )
 
 

@@ -14,11 +14,11 @@ from zoo import networks
 from zoo.adversarial import LOSSES, AdversarialLoss
 from zoo.config import choices, extends
 from zoo.distributions import Conditional, Family, Prior, by_name
-from zoo.distributions.by_name import LIKELIHOODS, PRIORS
 from zoo.distributions.mixtures import component_labels, logits_of_labels
 from zoo.interfaces import LOGIT, Interface
 from zoo.model import Array, as_images, as_seed
 from zoo.models.aae import AAE, latent_loss
+from zoo.models.parts import LEARNED_PRIOR_SIZES, prior_part
 
 tfd = tfp.distributions
 
@@ -188,7 +188,7 @@ class ClusteringAAE(AAE):
         code_seed, prior_seed, *loss_seeds = tfp.random.split_seed(seed, 6)
         loss = self.adversarial_loss
         code = self.posterior(x, training=training).sample(seed=code_seed)
-        z = self.prior().sample(tf.shape(x)[0], seed=prior_seed)
+        z = self.prior.sample_for(x, seed=prior_seed)
         real_category, real_style = self._category_and_style_logits(z, training)
         fake_category, fake_style = self._category_and_style_logits(
             tf.stop_gradient(code), training
@@ -268,10 +268,10 @@ class ClusteringAAE(AAE):
 
 @choices(
     network={"mlp": ("batch_norm",), "conv": ("filters",)},
-    likelihood=LIKELIHOODS,
-    prior=PRIORS,
+    likelihood=by_name.LIKELIHOODS,
     loss=LOSSES,
 )
+@extends(prior_part, without=LEARNED_PRIOR_SIZES)
 def parts(
     image_shape: Sequence[int],
     *,
@@ -286,14 +286,10 @@ def parts(
     batch_norm: bool = False,
     likelihood: str = "bernoulli",
     levels: int = 256,
-    prior: str = "normal",
-    prior_scale: float = 1.0,
-    prior_steps: int = 0,
-    prior_hidden: Sequence[int] = (),
-    prior_components: int = 0,
     loss: str = "non_saturating",
     real_label: float = 1.0,
     label_noise: float = 0.0,
+    **prior: Any,
 ) -> dict[str, Any]:
     """The arguments of `ClusteringAAE`. The options are those of `clustering_aae`, and:
 
@@ -326,16 +322,7 @@ def parts(
             family,
         ),
         "prior": CategoryAndStyle(
-            categories,
-            by_name.prior(
-                prior,
-                latent_dim,
-                image_shape,
-                prior_scale,
-                prior_steps,
-                prior_hidden,
-                prior_components,
-            ),
+            categories, prior_part(image_shape, latent_dim=latent_dim, **prior)
         ),
         "discriminator": networks.mlp(latent_dim, 1, discriminator_hidden),
         "category_discriminator": networks.mlp(categories, 1, discriminator_hidden),
@@ -377,7 +364,7 @@ def clustering_aae(image_shape: Sequence[int], **options: Any) -> ClusteringAAE:
             the encoder's output, for "mlp". Without normalization, all images start in one
             category, where the softmax has almost no gradient.
         likelihood, levels: See `zoo.distributions.by_name.likelihood`.
-        prior, prior_scale, prior_steps, prior_hidden, prior_components: p(z) of the style; see
+        prior, prior_scale, prior_components: p(z) of the style; see
             `zoo.distributions.by_name.prior`.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`; not "wasserstein".
 

@@ -220,16 +220,16 @@ def cvae(
         ValueError: If a name is unknown, or options do not fit together.
     """
     by_name.check_density(options.get("posterior", "normal"), "A CVAE")
-    given = networks.condition(condition, condition_size, image_shape)
+    y = networks.condition(condition, condition_size, image_shape)
     if baseline_hidden and condition != "seen":
         raise ValueError(
             "`baseline_hidden` is for a prediction of the hidden part of an image: it needs "
             f"condition='seen'. Received: condition='{condition}', baseline_hidden={baseline_hidden}."
         )
     unconditional = "normal" if prior == "conditional" else prior
-    parts = elbo.parts(image_shape, condition=given, prior=unconditional, **options)
+    parts = elbo.parts(image_shape, condition=y, prior=unconditional, **options)
     if prior == "conditional":
-        parts["prior"] = _conditional_prior(image_shape, given, baseline_hidden, **options)
+        parts["prior"] = _conditional_prior(image_shape, y, baseline_hidden, **options)
     if condition == "seen":
         parts["likelihood"] = Completion(parts["likelihood"].network, parts["likelihood"].family)
     return CVAE(**parts, alpha=alpha)

@@ -4,7 +4,6 @@ Im et al., "Denoising Criterion for Variational Auto-Encoding Framework", 2017.
 https://arxiv.org/abs/1511.06406
 """
 
-import math
 from collections.abc import Sequence
 
 import keras
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from zoo import draws
 from zoo.config import PlainObject, extends
+from zoo.contract import check_non_negative
 from zoo.distributions import Conditional, Prior
 from zoo.models import elbo
 from zoo.models.vae import VAE, vae
@@ -57,8 +57,7 @@ class GaussianNoise(Corruption):
     """
 
     def __init__(self, scale: float):
-        if not 0 <= scale < math.inf:
-            raise ValueError(f"`scale` must be at least 0 and finite. Received: {scale}.")
+        check_non_negative(scale=scale)
         self.scale = scale
 
     def __call__(self, x, seed):

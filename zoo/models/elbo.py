@@ -10,14 +10,28 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.config import extends
 from zoo.contract import as_count
+from zoo.distributions import (
+    Conditional,
+    DiagonalNormal,
+    HierarchicalPosterior,
+    HierarchicalPrior,
+    by_name,
+)
 from zoo.distributions.part import described
+from zoo.interfaces import context_shape
 from zoo.model import as_seed
-from zoo.models.parts import INTERNAL, autoencoder_parts
+from zoo.models.parts import (
+    IMPLICIT_POSTERIOR_SIZES,
+    INTERNAL,
+    autoencoder_parts,
+    prior_part,
+)
 from zoo.networks import Condition
 from zoo.schedules import LinearWarmUp, Schedule
 
@@ -69,7 +83,7 @@ def check_free_bits(model: Any) -> None:
     Raises:
         ValueError: If the latents are not independent, or their KL has no formula.
     """
-    x, y = tf.zeros([1, *model.image_shape]), None
+    x, y = tf.zeros([1, *(context_shape(model.posterior) or model.image_shape)]), None
     if (spec := model.condition) is not None:
         y = tf.zeros([1, *spec.shape[1:]], spec.dtype)
     received = f"{described(model.posterior)} and {described(model.prior)}"
@@ -181,7 +195,7 @@ def warm_up(steps: int) -> float | Schedule:
     return LinearWarmUp(steps) if steps else 1.0
 
 
-@extends(autoencoder_parts, without=INTERNAL, latent_dim=20)
+@extends(autoencoder_parts, without=(*INTERNAL, *IMPLICIT_POSTERIOR_SIZES), latent_dim=20)
 def parts(
     image_shape: Sequence[int],
     *,
@@ -208,6 +222,73 @@ def parts(
     return {
         **autoencoder_parts(
             image_shape, encoder_condition=condition, decoder_condition=condition, **options
+        ),
+        "num_samples": num_samples,
+        "rate_weight": warm_up(warm_up_steps),
+        "free_bits": free_bits,
+    }
+
+
+@extends(parts, without=("latent_dim", "network", "hidden", "filters", "activation", "condition"))
+def two_layers(
+    image_shape: Sequence[int],
+    *,
+    latent_dims: Sequence[int],
+    upwards: bool,
+    decoder: Callable[[int], keras.Model],
+    first: Callable[[int], keras.Model],
+    second: Callable[[int], keras.Model],
+    between: Callable[[int], keras.Model],
+    likelihood: str = "bernoulli",
+    levels: int = 256,
+    posterior: str = "normal",
+    posterior_steps: int = 0,
+    posterior_hidden: Sequence[int] = (),
+    num_samples: int = 1,
+    warm_up_steps: int = 0,
+    free_bits: float = 0.0,
+    **prior: Any,
+) -> dict[str, Any]:
+    """The constructor arguments of a `VAE` with two layers of latents, for builders.
+
+    The options are those of `parts`, without its networks, and:
+
+    Args:
+        image_shape: Height, width, channels.
+        latent_dims: Dimensions of z1, next to the image, and of z2, the top layer.
+        upwards: As for `zoo.HierarchicalPosterior`.
+        decoder: Builds the network of p(x | z1, z2) from its number of parameters per value.
+        first, second: Build the networks of the posterior's layers, in the order in which the
+            layers are drawn, from a number of outputs.
+        between: Builds the network of p(z1 | z2), a diagonal normal, from a number of outputs.
+
+    Raises:
+        ValueError: If `latent_dims` does not have two dimensions, a part has no density, the prior
+            is a VampPrior, or as for `parts`.
+    """
+    if len(latent_dims) != 2:
+        raise ValueError(
+            f"`latent_dims` are the dimensions of two layers. Received: {tuple(latent_dims)}."
+        )
+    if prior.get("prior") == "vamp":
+        raise ValueError(
+            "A VampPrior is a mixture of the model's posterior q(z | x), and a model of two layers "
+            "has no posterior of the top layer alone: choose another prior. Received: prior='vamp'."
+        )
+    by_name.check_density(posterior, "A model with two layers of latents")
+    bottom, top = latent_dims
+    family = by_name.likelihood(likelihood, levels)
+    likelihood_part = Conditional(decoder(family.params_per_value), family)
+    sizes: dict[str, Any] = {"steps": posterior_steps, "hidden": posterior_hidden}
+    dims = (bottom, top) if upwards else (top, bottom)
+    first_layer = by_name.posterior(posterior, dims[0], first, **sizes)
+    second_layer = by_name.posterior(posterior, dims[1], second, **sizes)
+    return {
+        "posterior": HierarchicalPosterior(first_layer, second_layer, upwards),
+        "likelihood": likelihood_part,
+        "prior": HierarchicalPrior(
+            prior_part(image_shape, latent_dim=top, **prior),
+            Conditional(between(2 * bottom), DiagonalNormal()),
         ),
         "num_samples": num_samples,
         "rate_weight": warm_up(warm_up_steps),

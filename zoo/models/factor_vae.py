@@ -3,7 +3,6 @@
 Kim and Mnih, "Disentangling by Factorising", 2018. https://arxiv.org/abs/1802.05983
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from zoo import draws, networks
 from zoo.config import extends
+from zoo.contract import check_non_negative
 from zoo.distributions import Conditional, Prior
 from zoo.interfaces import LOGIT, Interface, context_shape
 from zoo.models import elbo
@@ -76,8 +76,7 @@ class FactorVAE(VAE):
         **kwargs,
     ):
         super().__init__(posterior, likelihood, prior, **kwargs)
-        if not 0 <= gamma < math.inf:
-            raise ValueError(f"`gamma` must be at least 0 and finite. Received: {gamma}.")
+        check_non_negative(gamma=gamma)
         self.discriminator = discriminator
         self.gamma = gamma
 

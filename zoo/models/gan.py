@@ -14,9 +14,10 @@ from zoo import draws, networks
 from zoo.adversarial import LOSSES, AdversarialLoss, NonSaturating, adversarial_loss
 from zoo.config import choices, extends
 from zoo.contract import as_count
-from zoo.distributions import Prior, by_name, refuse_learned
+from zoo.distributions import Prior, refuse_learned
 from zoo.interfaces import LOGIT, Interface, shape_of_images
 from zoo.model import GenerativeModel, Round
+from zoo.models.parts import LEARNED_PRIOR_SIZES, prior_part
 from zoo.penalties import Penalty, penalty
 from zoo.schedules import LinearDecay, Schedule, check_weight, value_at
 
@@ -143,8 +144,7 @@ class GAN(GenerativeModel):
 
     def _generate(self, x, y, seed, training):
         """One generated image for each image of `x`."""
-        z = tf.ensure_shape(self.prior().sample(tf.shape(x)[0], seed=seed), [x.shape[0], None])
-        return networks.call(self.generator, z, y, training)
+        return networks.call(self.generator, self.prior.sample_for(x, seed=seed), y, training)
 
     def _with_noise(self, x, seed):
         if isinstance(self.instance_noise, int | float) and not self.instance_noise:
@@ -164,9 +164,9 @@ def _second(seed):
 
 @choices(
     network={"mlp": ("generator_hidden", "discriminator_hidden"), "conv": ("width",)},
-    prior=by_name.PRIORS,
     loss=LOSSES,
 )
+@extends(prior_part, without=LEARNED_PRIOR_SIZES)
 def parts(
     image_shape: Sequence[int],
     *,
@@ -178,9 +178,6 @@ def parts(
     dropout: float = 0.3,
     batch_norm: bool = False,
     spectral_norm: bool = False,
-    prior: str = "normal",
-    prior_scale: float = 1.0,
-    prior_components: int = 0,
     loss: str = "non_saturating",
     real_label: float = 1.0,
     label_noise: float = 0.0,
@@ -191,6 +188,7 @@ def parts(
     instance_noise_steps: int = 0,
     condition: networks.Condition | None = None,
     projection: bool = False,
+    **prior: Any,
 ) -> dict[str, Any]:
     """The arguments of `GAN`, for builders. The options are those of `gan`, and:
 
@@ -215,9 +213,7 @@ def parts(
             condition=condition,
             projection=projection,
         ),
-        "prior": by_name.prior(
-            prior, latent_dim, image_shape, prior_scale, components=prior_components
-        ),
+        "prior": prior_part(image_shape, latent_dim=latent_dim, **prior),
         "adversarial_loss": adversarial_loss(loss, real_label, label_noise),
         "discriminator_steps": discriminator_steps,
         "penalty": penalty(gradient_penalty, r1),

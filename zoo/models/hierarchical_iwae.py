@@ -6,59 +6,50 @@ The model is an `IWAE` with a `HierarchicalPosterior` and a `HierarchicalPrior`.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from zoo import networks
 from zoo.config import extends
-from zoo.distributions import (
-    Conditional,
-    DiagonalNormal,
-    HierarchicalPosterior,
-    HierarchicalPrior,
-    by_name,
-)
 from zoo.models import elbo
-from zoo.models.hvae import NOT_OPTIONS, top_prior, two_layers
-from zoo.models.iwae import IWAE
-from zoo.models.vae import VAE, vae
+from zoo.models.iwae import IWAE, iwae
+from zoo.models.vae import VAE
 
 
-@extends(vae, without=NOT_OPTIONS)
+@extends(iwae, without=("latent_dim",))
 def hierarchical_iwae(
     image_shape: Sequence[int],
     *,
     latent_dims: Sequence[int] = (100, 50),
+    network: str = "mlp",
     hidden: Sequence[int] = (200, 200),
     hidden_between: Sequence[int] = (100, 100),
+    filters: Sequence[int] = (32, 64),
     activation: str = "tanh",
-    likelihood: str = "bernoulli",
-    levels: int = 256,
-    num_samples: int = 5,
     importance_weighted: bool = True,
     doubly_reparameterised: bool = False,
-    warm_up_steps: int = 0,
-    **prior,
+    **options: Any,
 ) -> VAE:
     """A model with Burda et al.'s two stochastic layers.
 
-    The posterior is q(z1 | x) q(z2 | z1), and the model is p(z2) p(z1 | z2) p(x | z1).
+    The posterior is q(z1 | x) q(z2 | z1), and the model is p(z2) p(z1 | z2) p(x | z1). It has the
+    options of `iwae`, and:
 
     Args:
         image_shape: Height, width, channels.
         latent_dims: Dimensions of z1, next to the image, and of z2, the top layer.
-        hidden: Units of the hidden layers of q(z1 | x); p(x | z1) mirrors them.
+        network: "mlp"; or "conv" for convolutional networks from and to the image.
+        hidden: Units of the dense layers of q(z1 | x); p(x | z1) mirrors them.
         hidden_between: Units of the networks between z1 and z2.
-        activation, likelihood, levels, warm_up_steps: As for `vae`.
-        num_samples: Draws of z per image; 1, 5 or 50 in the paper.
+        posterior: Name of q(z1 | x) and of q(z2 | z1).
+        prior: Name of the prior p(z2) of the top layer; not "vamp".
         importance_weighted: Whether to build an `IWAE`; otherwise a `VAE`, whose bound is the mean
             over the draws.
-        doubly_reparameterised: As for `IWAE`.
-        **prior: `prior` and its sizes, as for `vae`, for the prior p(z2) of the top layer.
 
     Raises:
-        ValueError: If `latent_dims` does not have two dimensions, or `doubly_reparameterised` is
-            set without `importance_weighted`.
+        ValueError: If `latent_dims` does not have two dimensions, `free_bits` is set, a part has no
+            density at any z, or `doubly_reparameterised` is set without `importance_weighted`.
 
     Notes:
         The posterior's scales and the bias of the output differ from the paper's, as in `iwae`.
@@ -68,26 +59,26 @@ def hierarchical_iwae(
             "The doubly reparameterised gradient belongs to the importance-weighted bound. "
             "Received: doubly_reparameterised=True, importance_weighted=False."
         )
-    bottom, top = two_layers(latent_dims)
-    family = by_name.likelihood(likelihood, levels)
-    z = keras.Input((bottom + top,))
-    decoder = networks.mlp_decoder(
-        bottom, image_shape, family.params_per_value, hidden[::-1], activation
-    )
+    sizes = hidden, filters, activation
 
-    def conditional(network):
-        return Conditional(network, DiagonalNormal())
+    def decoder(params_per_value):
+        z1_and_z2, bottom = keras.Input((sum(latent_dims),)), latent_dims[0]
+        of_z1 = networks.decoder(network, bottom, image_shape, params_per_value, *sizes)
+        return keras.Model(z1_and_z2, of_z1(z1_and_z2[:, :bottom]))
 
-    posterior = HierarchicalPosterior(
-        conditional(networks.mlp_encoder(image_shape, 2 * bottom, hidden, activation)),
-        conditional(networks.mlp(bottom, 2 * top, hidden_between, activation)),
+    def perceptron(layer, units):
+        return lambda outputs: networks.mlp(latent_dims[layer], outputs, units, activation)
+
+    parts = elbo.two_layers(
+        image_shape,
+        latent_dims=latent_dims,
+        upwards=True,
+        decoder=decoder,
+        first=lambda outputs: networks.encoder(network, image_shape, outputs, *sizes),
+        second=perceptron(0, hidden_between),
+        between=perceptron(1, hidden_between[::-1]),
+        **options,
     )
-    likelihood = Conditional(keras.Model(z, decoder(z[:, :bottom])), family)
-    prior = HierarchicalPrior(
-        top_prior(top, image_shape, **prior),
-        conditional(networks.mlp(top, 2 * bottom, hidden_between[::-1], activation)),
-    )
-    rate_weight = elbo.warm_up(warm_up_steps)
     if importance_weighted:
-        return IWAE(posterior, likelihood, prior, num_samples, doubly_reparameterised, rate_weight)
-    return VAE(posterior, likelihood, prior, num_samples, rate_weight)
+        return IWAE(**parts, doubly_reparameterised=doubly_reparameterised)
+    return VAE(**parts)

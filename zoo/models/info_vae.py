@@ -114,6 +114,7 @@ def info_vae(
     alpha: float = 1.0,
     lambda_: float = 100.0,
     kernel: str = "rbf",
+    unbiased: bool = True,
     **options,
 ) -> InfoVAE:
     """An `InfoVAE`. It has the options of `vae`, and:
@@ -123,6 +124,12 @@ def info_vae(
         alpha: 1 for the MMD-VAE; 0, with `lambda_` 1, for the VAE.
         lambda_: The paper's lambda. The weight of the discrepancy is alpha + lambda - 1.
         kernel: "rbf" or "imq".
+        unbiased: As for `InfoVAE`.
     """
-    parts = elbo.parts(image_shape, **options)
-    return InfoVAE(**parts, alpha=alpha, lambda_=lambda_, kernel=kernel_named(kernel))
+    return InfoVAE(
+        **elbo.parts(image_shape, **options),
+        alpha=alpha,
+        lambda_=lambda_,
+        kernel=kernel_named(kernel),
+        unbiased=unbiased,
+    )

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from zoo.config import extends
-from zoo.distributions import Conditional, Prior
+from zoo.distributions import Conditional, Prior, need_density
 from zoo.models import elbo
 from zoo.models.vae import VAE, vae
 from zoo.schedules import Schedule
@@ -69,13 +69,8 @@ class IWAE(VAE):
                 "The importance-weighted bound contains no KL, so `free_bits` has no effect: leave "
                 f"it out. Received: free_bits={self.free_bits}."
             )
-        family = getattr(posterior, "family", None)
-        if doubly_reparameterised and not getattr(family, "has_density_everywhere", True):
-            raise ValueError(
-                "The doubly reparameterised gradient needs the posterior's density at any z. "
-                f"Received: the family {type(family).__name__}, whose density is known only at its "
-                "own draws."
-            )
+        if doubly_reparameterised:
+            need_density(posterior, "the doubly reparameterised gradient", everywhere=True)
         self.doubly_reparameterised = doubly_reparameterised
 
     def objective(self, x, y, seed, training):

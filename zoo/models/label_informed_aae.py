@@ -16,7 +16,7 @@ from zoo.distributions import Conditional, Part, Prior
 from zoo.keras_internals import layers_in
 from zoo.model import as_seed
 from zoo.models.aae import AAE, check_classes, latent_loss
-from zoo.models.parts import INTERNAL, autoencoder_parts
+from zoo.models.parts import INTERNAL, LEARNED_PRIOR_SIZES, autoencoder_parts
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -114,7 +114,7 @@ def _components(prior: Prior) -> int:
 @choices(loss=LOSSES)
 @extends(
     autoencoder_parts,
-    without=INTERNAL,
+    without=(*INTERNAL, *LEARNED_PRIOR_SIZES, "prior_scale"),
     latent_dim=2,
     hidden=(1000, 1000),
     posterior="deterministic",
@@ -135,7 +135,8 @@ def label_informed_aae(
         image_shape: Height, width, channels.
         prior: "petals", a normal for each class, or "swiss_roll", a segment for each class.
         prior_components: The number of classes; 0 for 10.
-        **options: All other options are those of `zoo.models.aae`, without `condition`.
+        **options: All other options are those of `zoo.models.aae`, without `condition`
+            and `prior_scale`.
 
     Raises:
         ValueError: If a name is unknown, options do not fit together, or the prior is trainable or

@@ -5,20 +5,20 @@ https://arxiv.org/abs/1406.5298
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoo import networks
-from zoo.config import choices
+from zoo.config import extends
 from zoo.datasets import ImageData
 from zoo.distributions import Conditional, DiagonalNormal, Prior, StandardNormal
 from zoo.interfaces import Interface, context_shape
 from zoo.model import as_images
 from zoo.models.m1 import m1
-from zoo.models.m2 import M2, class_conditional, joined, repeat_for_labels, row_count
+from zoo.models.m2 import M2, joined, m2, parts, repeat_for_labels, row_count
 from zoo.models.vae import VAE
 
 tfd = tfp.distributions
@@ -78,11 +78,11 @@ class M1M2(M2):
     def image_shape(self) -> tuple[int, int, int]:
         return tuple(self.first_posterior.network.inputs[0].shape[1:])
 
-    def adapt(self, data: ImageData, least: float = 0.1) -> None:
+    def adapt(self, data: ImageData, threshold: float = 0.1) -> None:
         """Adapts as `M2` does, and finds the dimensions of z1 that M1 uses.
 
         M1 uses a dimension if the standard deviation of E[z1 | x] over the first 1,000 training
-        images is above `least`. The threshold of the published code is 0.1.
+        images is above `threshold`, 0.1 as in the published code.
 
         Raises:
             ValueError: As for `M2`, or if M1 uses no dimension.
@@ -90,12 +90,12 @@ class M1M2(M2):
         super().adapt(data)
         x, _ = data.arrays("train", 1000)
         deviations = np.std(self.first_posterior(x).mean(), 0)
-        if not (deviations > least).any():
+        if not (deviations > threshold).any():
             raise ValueError(
-                f"No dimension of M1's codes varies by more than {least} over images: pass a "
+                f"No dimension of M1's codes varies by more than {threshold} over images: pass a "
                 f"trained M1. Received: standard deviations up to {deviations.max():.3g}."
             )
-        self.used.assign(deviations > least)
+        self.used.assign(deviations > threshold)
 
     def objective(self, x, y, seed, training):
         first_seed, seed = tfp.random.split_seed(seed)
@@ -129,47 +129,27 @@ class M1M2(M2):
         return super()._log_weight(self._used(z), y, seed) + repeat_for_labels(first, y)
 
 
-@choices()
-def m1_m2(
-    image_shape: Sequence[int],
-    *,
-    first: VAE | None = None,
-    num_classes: int = 10,
-    latent_dim: int = 50,
-    hidden: Sequence[int] = (500,),
-    classifier_hidden: Sequence[int] = (500,),
-    activation: str = "softplus",
-    alpha: float = 0.1,
-) -> M1M2:
+@extends(m2, without=("network", "filters", "likelihood", "levels"))
+def m1_m2(image_shape: Sequence[int], *, first: VAE | None = None, **options: Any) -> M1M2:
     """An `M1M2` of multilayer perceptrons on the codes of a trained M1.
+
+    It has the options of `m2`, without convolutions and without a likelihood, because its data are
+    codes: p(z1 | y, z2) is a diagonal normal. The other option is:
 
     Args:
         image_shape: Height, width, channels.
         first: M1, a trained `VAE` with the prior N(0, I), which is copied. `None` for an untrained
             `zoo.models.m1`, for tests and for loading weights.
-        num_classes: C.
-        latent_dim: D of M2's latents, z2.
-        hidden: Units of the hidden layers of q(z2 | z1, y), at least one; p(z1 | y, z2) mirrors
-            them.
-        classifier_hidden: Units of the hidden layers of q(y | z1).
-        activation: Activation of the hidden layers.
-        alpha: Weight of the classification loss.
 
     Raises:
-        ValueError: If `first` is not a `VAE`, has another prior, or takes other images.
+        ValueError: If `first` is not a `VAE`, has another prior, or takes other images; or as for
+            `m2`.
     """
     first = m1(image_shape) if first is None else _copy_of_m1(first, tuple(image_shape))
-    dim = first.latent_dim
-    sizes = num_classes, hidden, activation, DiagonalNormal()
-    reverse = num_classes, hidden[::-1], activation, DiagonalNormal()
     return M1M2(
-        networks.mlp(dim, num_classes, classifier_hidden, activation),
-        class_conditional((dim,), (2 * latent_dim,), *sizes),
-        class_conditional((latent_dim,), (2 * dim,), *reverse),
-        StandardNormal(latent_dim),
-        first.posterior,
-        first.likelihood,
-        alpha=alpha,
+        **parts((first.latent_dim,), family=DiagonalNormal(), **options),
+        first_posterior=first.posterior,
+        first_likelihood=first.likelihood,
     )
 
 

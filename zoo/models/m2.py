@@ -8,7 +8,7 @@ M1 is in `zoo.models.m1`, M1+M2 in `zoo.models.m1_m2`.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,8 +16,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import networks
-from zoo.config import choices, with_article
-from zoo.contract import as_count
+from zoo.config import extends, with_article
+from zoo.contract import as_count, check_non_negative
 from zoo.datasets import ImageData
 from zoo.distributions import (
     Conditional,
@@ -30,8 +30,10 @@ from zoo.distributions import (
 from zoo.interfaces import Interface, context_shape, of_autoencoder
 from zoo.keras_internals import layers_in
 from zoo.model import Array, GenerativeModel, as_images, as_seed
+from zoo.models import elbo
 from zoo.models.aae import check_classes
-from zoo.models.elbo import log_mean_weight
+from zoo.models.parts import latent_parts
+from zoo.schedules import Schedule, check_weight, value_at
 
 NO_LABEL = -1
 
@@ -67,6 +69,30 @@ class AddClass(keras.layers.Layer):
         return super().get_config() | {"num_classes": self.num_classes}
 
 
+class Bound(NamedTuple):
+    """L(x, y) or U(x) as its terms in nats.
+
+    Attributes:
+        distortion: The expected -log p(x | y, z).
+        rate: The divergence of y and z from their prior.
+        charged_rate: The term that replaces the rate in the loss: the rate with its weight and with
+            free bits in training, the rate itself in evaluation.
+    """
+
+    distortion: tf.Tensor
+    rate: tf.Tensor
+    charged_rate: tf.Tensor
+
+    @property
+    def loss(self) -> tf.Tensor:
+        """The bound in evaluation, and the loss in training."""
+        return self.distortion + self.charged_rate
+
+    def reported(self) -> dict[str, tf.Tensor]:
+        """The terms that the model reports."""
+        return {"distortion": self.distortion, "rate": self.rate}
+
+
 @keras.saving.register_keras_serializable("zoo")
 class M2(GenerativeModel):
     """A variational autoencoder with the class y as a second latent, observed for some images.
@@ -83,7 +109,7 @@ class M2(GenerativeModel):
         J = sum_labelled L(x, y) + sum_unlabelled U(x)                                      (eq. 8)
             + alpha N mean_labelled[-log q(y | x)]                                          (eq. 9)
 
-    The sum over classes is exact, with one draw of z for each class.
+    The sum over classes is exact, with `num_samples` draws of z for each class.
 
     A training batch is two streams, `((x_labelled, y), x_unlabelled)`, as in `ImageData.batches`
     with `semi_supervised=True`. Let s = N_l / N be the share of labelled images in the data set and
@@ -112,9 +138,17 @@ class M2(GenerativeModel):
         labelled_share: s, in (0, 1], which training on two streams needs; `None` until `adapt` sets
             it.
         alpha: Weight of the classification loss, at least 0; 0.1 in the paper.
+        num_samples: Draws of z for each image and class, at least 1, over which the bounds are
+            averaged.
+        rate_weight: Weight in training of `rate`, the divergence of y and z from their prior: a
+            number of at least 0 or a `zoo.schedules.Schedule`.
+        free_bits: Nats of KL(q(z | x, y) || p(z)) per latent dimension without extra cost, at least
+            0: see `zoo.models.elbo.with_free_bits`. The expectation is over the pairs (x, y) of the
+            minibatch, with all classes of an unlabelled image.
 
     Raises:
-        ValueError: If `labelled_share` or `alpha` is out of range, or if the networks take another
+        ValueError: If a number is out of range, if the posterior or the prior has no density, if
+            `free_bits` is set and the latents are not independent, or if the networks take another
             number of classes than the classifier returns.
 
     Notes:
@@ -146,6 +180,9 @@ class M2(GenerativeModel):
         prior: Prior,
         labelled_share: float | None = None,
         alpha: float = 0.1,
+        num_samples: int = 1,
+        rate_weight: float | Schedule = 1.0,
+        free_bits: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -153,8 +190,8 @@ class M2(GenerativeModel):
             raise ValueError(
                 f"`labelled_share` must be a share in (0, 1]. Received: {labelled_share}."
             )
-        if not 0 <= alpha < math.inf:
-            raise ValueError(f"`alpha` must be finite and at least 0. Received: {alpha}.")
+        check_non_negative(alpha=alpha, free_bits=free_bits)
+        check_weight(rate_weight, "rate_weight")
         prior.bind(posterior)
         for part in (posterior, prior):
             need_density(part, f"{with_article(type(self).__name__)}")
@@ -165,7 +202,12 @@ class M2(GenerativeModel):
         self.prior = prior
         self.labelled_share = labelled_share
         self.alpha = alpha
+        self.num_samples = as_count(num_samples, "num_samples")
+        self.rate_weight = rate_weight
+        self.free_bits = free_bits
         _check_classes(self)
+        if free_bits:
+            elbo.check_free_bits(self)
 
     def players(self):
         return {"vae": [self.classifier, self.posterior, self.likelihood, self.prior]}
@@ -217,61 +259,64 @@ class M2(GenerativeModel):
         labelled = self.labelled_bound(x_labelled, y, labelled_seed, training)
         error = -tf.reduce_sum(tf.one_hot(y, self.num_classes) * log_q_labelled, -1)
         if x_unlabelled is None:
-            loss = sum(labelled) + self.alpha * error
-            distortion, rate = labelled
+            bound, loss = labelled, labelled.loss + self.alpha * error
         else:
             unlabelled = self.unlabelled_bound(
                 x_unlabelled, log_q[:-rows], unlabelled_seed, training
             )
             s, r = self._shares(x_labelled, x_unlabelled)
             losses = (
-                (1 - s) / (1 - r) * sum(unlabelled),
-                s / r * sum(labelled) + self.alpha / r * error,
+                (1 - s) / (1 - r) * unlabelled.loss,
+                s / r * labelled.loss + self.alpha / r * error,
             )
-            loss, distortion, rate = (
-                tf.concat(parts, 0) for parts in (losses, *zip(unlabelled, labelled, strict=True))
-            )
+            loss = tf.concat(losses, 0)
+            bound = Bound(*(tf.concat(t, 0) for t in zip(unlabelled, labelled, strict=True)))
         accuracy = tf.cast(tf.argmax(log_q_labelled, -1, tf.int32) == y, tf.float32)
-        return {"vae": loss}, {"distortion": distortion, "rate": rate, "accuracy": accuracy}
+        return {"vae": loss}, bound.reported() | {"accuracy": accuracy}
 
     def labelled_bound(
         self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor, training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """L(x, y) as its two terms, distortion and rate, in nats.
+    ) -> "Bound":
+        """L(x, y), `[K * B]`.
 
         Args:
             x: Images (codes for `M1M2`) `[B, ...]`.
             y: Labels `[K * B]`, K for each row: see `AddClass`.
             seed: Seed of the draws of z.
             training: Whether the networks are in training mode.
-
-        Returns:
-            Two tensors `[K * B]`; their sum is L(x, y).
         """
-        q = self.posterior(x, y, training=training)
-        z = q.sample(seed=seed)
-        p = self.likelihood(z, y, training=training)
-        distortion = -self._log_likelihood(p, repeat_for_labels(x, y))
-        return distortion, kl(q, self.prior(y), z) + math.log(self.num_classes)
+        q, p = self.posterior(x, y, training=training), self.prior(y)
+        z = q.sample(self.num_samples, seed=seed)
+        likelihood = self.likelihood(z, y, training=training)
+        log_prob = self._log_likelihood(likelihood, repeat_for_labels(x, y))
+        log_classes = math.log(self.num_classes)
+        rate = charged = elbo.mean_over_draws(kl(q, p, z)) + log_classes
+        if training and self.free_bits:
+            charged = elbo.with_free_bits(q, p, self.free_bits) + log_classes
+        charged *= self._weight_of_rate(training)
+        return Bound(-elbo.mean_over_draws(log_prob), rate, charged)
 
     def unlabelled_bound(
         self, x: tf.Tensor, log_q: tf.Tensor, seed: tf.Tensor, training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """U(x) as its two terms, distortion and rate, in nats.
+    ) -> "Bound":
+        """U(x), `[B]`.
 
         Args:
             x: Images (codes for `M1M2`) `[B, ...]`.
             log_q: log q(y | x), `[B, C]`.
-            seed: Seed of the draws of z, one for each class.
+            seed: Seed of the draws of z for all classes.
             training: Whether the networks are in training mode.
-
-        Returns:
-            Two tensors `[B]`; their sum is U(x).
         """
         rows, q = row_count(x), tf.exp(log_q)
         bound = self.labelled_bound(x, self._every_class(rows), seed, training)
-        distortion, rate = (tf.transpose(tf.reshape(v, [self.num_classes, rows])) for v in bound)
-        return tf.reduce_sum(q * distortion, -1), tf.reduce_sum(q * (rate + log_q), -1)
+        distortion, rate, charged = (
+            tf.transpose(tf.reshape(term, [self.num_classes, rows])) for term in bound
+        )
+        charged += self._weight_of_rate(training) * log_q
+        return Bound(*(tf.reduce_sum(q * t, -1) for t in (distortion, rate + log_q, charged)))
+
+    def _weight_of_rate(self, training):
+        return value_at(self.rate_weight, self.step) if training else 1.0
 
     def _evaluation_objective(self, x, y, seed):
         if y is None or isinstance(x, tuple):
@@ -279,11 +324,10 @@ class M2(GenerativeModel):
             y = none if y is None else tf.concat([none, tf.cast(y, tf.int32)], 0)
         x, y = joined(x), tf.cast(y, tf.int32)
         log_q = self._log_q(x, False)
-        distortion, rate = self.unlabelled_bound(x, log_q, seed, False)
+        bound = self.unlabelled_bound(x, log_q, seed, False)
         right = tf.cast(tf.argmax(log_q, -1, tf.int32) == y, tf.float32)
         known = tf.cast((y >= 0) & (y < self.num_classes), tf.float32)
-        terms = {"distortion": distortion, "rate": rate, "accuracy": (right, known)}
-        return {"vae": distortion + rate}, terms
+        return {"vae": bound.loss}, bound.reported() | {"accuracy": (right, known)}
 
     def _log_q(self, x, training):
         """log q(y | x), `[B, C]`."""
@@ -384,7 +428,7 @@ class M2(GenerativeModel):
         rows = tf.shape(x)[0]
 
         def by_class(labels):
-            return log_mean_weight(
+            return elbo.log_mean_weight(
                 lambda here: self._log_weight(x, labels, here), tf.size(labels), num_samples, seed
             )
 
@@ -471,24 +515,21 @@ _EVERY_IMAGE_HAS_A_LABEL = (
 
 
 def _check_labels_of_all(y):
-    missing = 0 if y is None else int(np.sum(np.asarray(y) < 0))
+    values = np.asarray(y)
+    # Values that are no numbers are refused with those of other shapes.
+    missing = int(np.sum(values < 0)) if values.dtype.kind in "biuf" else 0
     if y is None or missing:
         received = f"{missing} of {len(y)} images without a label" if missing else "y=None"
         raise ValueError(f"{_EVERY_IMAGE_HAS_A_LABEL} Received: {received}.")
 
 
-@choices(
-    network=networks.NETWORKS,
-    posterior=by_name.POSTERIORS,
-    prior=by_name.PRIORS,
-    likelihood=by_name.LIKELIHOODS,
-)
-def m2(
+@extends(elbo.parts, without=("condition",))
+def parts(
     image_shape: Sequence[int],
     *,
-    network: str = "mlp",
     num_classes: int = 10,
     latent_dim: int = 50,
+    network: str = "mlp",
     hidden: Sequence[int] = (500,),
     classifier_hidden: Sequence[int] = (500,),
     filters: Sequence[int] = (32, 64),
@@ -496,70 +537,68 @@ def m2(
     activation: str = "softplus",
     likelihood: str = "bernoulli",
     levels: int = 256,
-    posterior: str = "normal",
-    posterior_steps: int = 0,
-    posterior_hidden: Sequence[int] = (),
-    prior: str = "normal",
-    prior_scale: float = 1.0,
-    prior_steps: int = 0,
-    prior_hidden: Sequence[int] = (),
-    prior_components: int = 0,
+    family: Family | None = None,
+    num_samples: int = 1,
+    warm_up_steps: int = 0,
+    free_bits: float = 0.0,
     alpha: float = 0.1,
-) -> M2:
+    **options: Any,
+) -> dict[str, Any]:
+    """The arguments of `M2`, for builders. The options are those of `m2`, and:
+
+    Args:
+        image_shape: The shape of the data without the batch axis: of images, or of codes.
+        family: The family of p(x | y, z); `None` for the named likelihood.
+    """
+    by_name.check_density(options.get("posterior", "normal"), "An M2")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` must be a share in [0, 1). Received: {dropout}.")
+    shape, family = tuple(image_shape), family or by_name.likelihood(likelihood, levels)
+    classifier = networks.encoder(
+        network, shape, num_classes, classifier_hidden, filters, activation
+    )
+    params = (*shape[:-1], family.params_per_value * shape[-1])
+
+    def encoder(outputs):
+        return class_network(shape, (outputs,), num_classes, hidden, activation)
+
+    return {
+        "classifier": _with_dropout(classifier, dropout) if dropout else classifier,
+        **latent_parts(shape, latent_dim=latent_dim, encoder=encoder, **options),
+        "likelihood": class_conditional(
+            (latent_dim,), params, num_classes, hidden[::-1], activation, family
+        ),
+        "alpha": alpha,
+        "num_samples": num_samples,
+        "rate_weight": elbo.warm_up(warm_up_steps),
+        "free_bits": free_bits,
+    }
+
+
+@extends(parts, without=("family",))
+def m2(image_shape: Sequence[int], **options: Any) -> M2:
     """An `M2` of multilayer perceptrons, by default of the paper's sizes.
 
     Args:
         image_shape: Height, width, channels.
-        network: "mlp" or "conv", for the classifier.
         num_classes: C.
         latent_dim: D of the latents z.
+        network: "mlp" or "conv", for the classifier.
         hidden: Units of the hidden layers of q(z | x, y), at least one; p(x | y, z) mirrors them.
             The first hidden layer of each takes the class.
         classifier_hidden: Units of the hidden dense layers of the classifier.
         filters: Channels of the convolutions of the classifier, for "conv".
         dropout: Dropout rate before each dense layer of the classifier, in [0, 1).
         activation: Activation of the hidden layers.
-        likelihood: Name of p(x | y, z): see `zoo.distributions.by_name`.
-        levels: Number of grey levels, for "discretized_logistic" and "categorical".
-        posterior, posterior_steps, posterior_hidden: q(z | x, y): see
-            `zoo.distributions.by_name.posterior`.
-        prior, prior_scale, prior_steps, prior_hidden, prior_components: p(z): see
-            `zoo.distributions.by_name.prior`.
         alpha: Weight of the classification loss.
+        **options: The other options of `zoo.models.vae`, for q(z | x, y), p(z), p(x | y, z) and the
+            bound.
 
     Raises:
         ValueError: If a name is unknown, an option is out of range, `hidden` is empty, or a part has
             no density.
     """
-    by_name.check_density(posterior, "An M2")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` must be a share in [0, 1). Received: {dropout}.")
-    family = by_name.likelihood(likelihood, levels)
-    classifier = networks.encoder(
-        network, image_shape, num_classes, classifier_hidden, filters, activation
-    )
-    params = (*image_shape[:-1], family.params_per_value * image_shape[-1])
-
-    def encoder(outputs):
-        return _class_network(image_shape, (outputs,), num_classes, hidden, activation)
-
-    return M2(
-        _with_dropout(classifier, dropout) if dropout else classifier,
-        by_name.posterior(
-            posterior, latent_dim, encoder, steps=posterior_steps, hidden=posterior_hidden
-        ),
-        class_conditional((latent_dim,), params, num_classes, hidden[::-1], activation, family),
-        by_name.prior(
-            prior,
-            latent_dim,
-            image_shape,
-            prior_scale,
-            prior_steps,
-            prior_hidden,
-            prior_components,
-        ),
-        alpha=alpha,
-    )
+    return M2(**parts(image_shape, **options))
 
 
 def _with_dropout(network, rate):
@@ -579,14 +618,21 @@ def class_conditional(
     activation: str,
     family: Family,
 ) -> Conditional:
-    """A `Conditional` on a tensor `[B, *inputs]` and a class `[B]`, with a multilayer perceptron.
+    """A `Conditional` on a tensor `[B, *inputs]` and a class `[B]`: see `class_network`."""
+    return Conditional(class_network(inputs, outputs, num_classes, hidden, activation), family)
 
-    The first of the `hidden` layers takes the class. `outputs` is the shape of the parameters.
+
+def class_network(
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+    num_classes: int,
+    hidden: Sequence[int],
+    activation: str,
+) -> keras.Model:
+    """A multilayer perceptron from a tensor `[B, *inputs]` and a class `[B]` to `[B, *outputs]`.
+
+    The first of the `hidden` layers takes the class.
     """
-    return Conditional(_class_network(inputs, outputs, num_classes, hidden, activation), family)
-
-
-def _class_network(inputs, outputs, num_classes, hidden, activation):
     if not hidden:
         raise ValueError(
             "The first hidden layer takes the class, so `hidden` needs at least one layer. "

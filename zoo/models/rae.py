@@ -4,7 +4,6 @@ Ghosh et al., "From Variational to Deterministic Autoencoders", 2020.
 https://arxiv.org/abs/1903.12436
 """
 
-import math
 from collections.abc import Sequence
 
 import keras
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from zoo import draws, networks
 from zoo.config import choices, extends, look_up
+from zoo.contract import check_non_negative
 from zoo.distributions import Conditional, FittedMixture, Prior
 from zoo.models.autoencoder import Autoencoder, autoencoder
 
@@ -54,9 +54,12 @@ class RAE(Autoencoder):
 
     Notes:
         The Frobenius norm is estimated with one random projection per image: |J|_F^2 is
-        E_v |J^T v|^2 with v ~ N(0, I). The authors' code instead differentiates the sum over the
-        squared outputs, which is the norm of another quantity; this class follows the paper's
-        equation. D is the network of the likelihood, without the family.
+        E_v |J^T v|^2 with v ~ N(0, I). The authors' code instead penalises the gradient of the sum
+        of the squared outputs, which is 2 J^T D(z); this class follows the paper's equation. D is
+        the network of the likelihood, without the family.
+
+        With the likelihood "unit_normal", the distortion is half the squared error of the paper,
+        plus a constant. A `beta` and a `lambda_` of the paper are therefore half as large here.
 
     Example:
         >>> model = zoo.models.rae((8, 8, 1), latent_dim=4, hidden=(32,))
@@ -81,9 +84,7 @@ class RAE(Autoencoder):
         **kwargs,
     ):
         super().__init__(encoder, likelihood, **kwargs)
-        for name, weight in (("beta", beta), ("lambda_", lambda_)):
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"`{name}` must be at least 0 and finite. Received: {weight}.")
+        check_non_negative(beta=beta, lambda_=lambda_)
         look_up(dict.fromkeys(REGULARIZERS), regularizer, "regularizer")
         self.prior = prior
         self.beta = beta

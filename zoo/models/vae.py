@@ -5,7 +5,6 @@ Rezende et al., "Stochastic Backpropagation and Approximate Inference in Deep Ge
 2014. https://arxiv.org/abs/1401.4082
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.config import extends, with_article
-from zoo.contract import as_count
+from zoo.contract import as_count, check_non_negative
 from zoo.distributions import Conditional, Prior, kl, need_density
 from zoo.model import Array, GenerativeModel
 from zoo.models import elbo
@@ -76,8 +75,7 @@ class VAE(GenerativeModel):
     ):
         super().__init__(**kwargs)
         check_weight(rate_weight, "rate_weight")
-        if not 0 <= free_bits < math.inf:
-            raise ValueError(f"`free_bits` must be at least 0 and finite. Received: {free_bits}.")
+        check_non_negative(free_bits=free_bits)
         prior.bind(posterior)
         for part in (posterior, prior):
             need_density(part, f"{with_article(type(self).__name__)}")

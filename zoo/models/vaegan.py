@@ -17,6 +17,7 @@ import tensorflow_probability as tfp
 from zoo import networks
 from zoo.adversarial import LOSSES, AdversarialLoss, Minimax, adversarial_loss
 from zoo.config import PlainObject, choices, extends
+from zoo.contract import check_non_negative
 from zoo.distributions import (
     Conditional,
     Prior,
@@ -28,7 +29,11 @@ from zoo.distributions import (
 from zoo.interfaces import LOGIT, Interface, shape_of_images
 from zoo.model import Array, GenerativeModel, Round
 from zoo.models.gan import check_bounded
-from zoo.models.parts import posterior_and_prior
+from zoo.models.parts import (
+    IMPLICIT_POSTERIOR_SIZES,
+    LEARNED_PRIOR_SIZES,
+    posterior_and_prior,
+)
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -164,9 +169,7 @@ class VAEGAN(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        for name, weight in (("gamma", gamma), ("beta", beta)):
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"`{name}` must be at least 0 and finite. Received: {weight}.")
+        check_non_negative(gamma=gamma, beta=beta)
         refuse_learned(prior, "a VAEGAN")
         for part in (posterior, prior):
             need_density(part, "a VAEGAN")
@@ -212,8 +215,7 @@ class VAEGAN(GenerativeModel):
         z_seed, prior_seed, *label_seeds = tfp.random.split_seed(seed, 5)
         q, p = self.posterior(x, y, training=training), self.prior(y)
         z = q.sample(seed=z_seed)
-        z_prior = p.sample(() if p.batch_shape.rank else tf.shape(x)[0], seed=prior_seed)
-        latents = tf.concat([z, z_prior], 0)
+        latents = tf.concat([z, self.prior.sample_for(x, y, prior_seed)], 0)
         fake = networks.call(self.generator, latents, _repeated(y, 2), training)
         features, logits = self._discriminate(x, tf.cast(fake, tf.float32), y, training)
         target, feature, _ = features
@@ -332,7 +334,7 @@ def attribute_vectors(z: Array, y: Array) -> np.ndarray:
 )
 @extends(
     posterior_and_prior,
-    without=("encoder_condition", "center_images", "prior_steps", "prior_hidden"),
+    without=("encoder_condition", "center_images", *LEARNED_PRIOR_SIZES),
 )
 def parts(
     image_shape: Sequence[int],
@@ -388,7 +390,7 @@ def parts(
 @choices(
     condition={"none": (), "label": ("condition_size",), "attributes": ("condition_size",)},
 )
-@extends(parts, without=("features",))
+@extends(parts, without=("features", *IMPLICIT_POSTERIOR_SIZES))
 def vaegan(
     image_shape: Sequence[int],
     *,
@@ -420,8 +422,7 @@ def vaegan(
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
         dropout, batch_norm, spectral_norm: Options of the discriminator: see
             `zoo.networks.discriminator`. Spectral normalization needs `batch_norm=False`.
-        posterior, posterior_steps, posterior_hidden, posterior_noise_dim, posterior_bases: See
-            `zoo.distributions.by_name.posterior`.
+        posterior, posterior_steps, posterior_hidden: See `zoo.distributions.by_name.posterior`.
         prior, prior_scale, prior_components: See `zoo.distributions.by_name.prior`.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`. The loss
             "wasserstein" needs spectral normalization.

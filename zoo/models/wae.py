@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.config import choices, extends
+from zoo.contract import check_non_negative
 from zoo.discrepancies import InverseMultiquadric, Kernel, kernel_named, mmd_to_prior
 from zoo.distributions import Part, Prior, need_differentiable_draws
 from zoo.interfaces import Interface, context_shape, shape_of_images
@@ -84,7 +85,7 @@ class WAE(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_lambda(lambda_)
+        check_non_negative(lambda_=lambda_)
         need_differentiable_draws(prior, "a WAE")
         self.posterior = posterior
         self.generator = generator
@@ -114,12 +115,6 @@ class WAE(GenerativeModel):
 def squared_error(x: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
     """|x - generated|^2 of images `[B, H, W, C]`, summed over each image: `[B]`, float32."""
     return tf.reduce_sum(tf.math.squared_difference(x, tf.cast(generated, tf.float32)), [1, 2, 3])
-
-
-def check_lambda(lambda_: float) -> None:
-    """Raises a `ValueError` unless the weight is a finite number of at least 0."""
-    if not 0 <= lambda_ < math.inf:
-        raise ValueError(f"`lambda_` must be at least 0 and finite. Received: {lambda_}.")
 
 
 @choices(network={"mlp": (), "conv": ("filters", "width")})
@@ -152,6 +147,7 @@ def wae(
     prior_scale: float = 1.0,
     lambda_: float = 10.0,
     kernel: str = "imq",
+    unbiased: bool = True,
     **options: Any,
 ) -> WAE:
     """A `WAE` whose generator has batch normalization.
@@ -163,6 +159,7 @@ def wae(
             prior_scale sqrt(D), as in the paper.
         lambda_: Weight of the discrepancy.
         kernel: "imq" or "rbf".
+        unbiased: As for `WAE`.
         network: "mlp"; or "conv" for a convolutional encoder and the generator of DCGAN, on images
             of 28, 32 or 64 pixels. The paper's networks are similar but larger, with 4 layers of
             128 to 1024 channels.
@@ -181,4 +178,5 @@ def wae(
         **parts(image_shape, latent_dim=latent_dim, prior_scale=prior_scale, **options),
         lambda_=lambda_,
         kernel=kernel_named(kernel, prior_scale * math.sqrt(latent_dim)),
+        unbiased=unbiased,
     )

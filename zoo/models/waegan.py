@@ -13,11 +13,13 @@ import tensorflow_probability as tfp
 from zoo import networks
 from zoo.adversarial import LOSSES, AdversarialLoss, NonSaturating
 from zoo.config import choices, extends
+from zoo.contract import check_non_negative
 from zoo.distributions import Part, Prior, need_density, refuse_learned
 from zoo.interfaces import LOGIT, Interface, context_shape, shape_of_images
 from zoo.model import GenerativeModel
 from zoo.models.aae import latent_loss
-from zoo.models.wae import check_lambda, parts, squared_error
+from zoo.models.parts import LEARNED_PRIOR_SIZES
+from zoo.models.wae import parts, squared_error
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -87,7 +89,7 @@ class WAEGAN(GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_lambda(lambda_)
+        check_non_negative(lambda_=lambda_)
         refuse_learned(prior, "a WAEGAN")
         if prior_aware:
             need_density(prior, "`prior_aware`")
@@ -116,7 +118,7 @@ class WAEGAN(GenerativeModel):
         code_seed, prior_seed, real_seed, fake_seed = tfp.random.split_seed(seed, 4)
         loss = self.adversarial_loss
         code = self.posterior(x, y, training=training).sample(seed=code_seed)
-        z = tf.ensure_shape(self.prior(y).sample(tf.shape(x)[0], seed=prior_seed), code.shape)
+        z = self.prior.sample_for(x, y, prior_seed)
         real_logits = self.latent_logits(z, y, training)
         fake_logits = self.latent_logits(tf.stop_gradient(code), y, training)
         discriminator_loss = loss.real(real_logits, real_seed) + loss.fake(fake_logits, fake_seed)
@@ -139,7 +141,7 @@ class WAEGAN(GenerativeModel):
 
 
 @choices(loss=LOSSES)
-@extends(parts)
+@extends(parts, without=LEARNED_PRIOR_SIZES)
 def waegan(
     image_shape: Sequence[int],
     *,
@@ -162,7 +164,8 @@ def waegan(
         discriminator_hidden: Units of the discriminator's hidden layers; four layers of 512 in the
             paper.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`; not "wasserstein".
-        **options: All other options are those of `zoo.models.wae`, without `kernel`.
+        **options: All other options are those of `zoo.models.wae`, without `kernel`,
+            `unbiased` and the sizes of learned priors.
 
     Raises:
         ValueError: If a name is unknown, options do not fit together, or a number is out of range.

@@ -134,7 +134,7 @@ def from_dict(settings: dict) -> ConfigDict:
             raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
         for path, value in flat.items():
             _assign(config, path, tuple(value) if isinstance(value, list) else value)
-        _drop_unknown_optimizer_settings(config, given=flat)
+        _drop_unknown_optimizer_settings(config, paths=flat)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"Expected the configuration of a run, as in its config.json. Received: {error}."
@@ -186,7 +186,7 @@ def override(config: ConfigDict, settings: Iterable[str]) -> None:
 def _override(config, settings):
     fixed = ("preset", "about", "builder")
     known = [key for key, _ in _flatten(config) if key not in fixed]
-    given = []
+    paths = []
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
@@ -205,9 +205,9 @@ def _override(config, settings):
         if option in models.BUILDERS[config.builder].choices:
             look_up(models.BUILDERS[config.builder].choices[option], text, option)
         _set(config, path, text)
-        given.append(path)
-    _reset_unused_options(config, given)
-    _drop_unknown_optimizer_settings(config, given)
+        paths.append(path)
+    _reset_unused_options(config, paths)
+    _drop_unknown_optimizer_settings(config, paths)
 
 
 def _with_values(options):
@@ -234,12 +234,12 @@ def unused(config: ConfigDict, options: Iterable[str] | None = None) -> list[str
     ]
 
 
-def _reset_unused_options(config, given):
+def _reset_unused_options(config, paths):
     """Resets the options of the preset that a newly chosen part does not use."""
     usual = defaults(config.builder)
-    chosen = [o for o in models.BUILDERS[config.builder].choices if f"model.{o}" in given]
+    chosen = [o for o in models.BUILDERS[config.builder].choices if f"model.{o}" in paths]
     for name in unused(config, chosen):
-        if f"model.{name}" not in given:
+        if f"model.{name}" not in paths:
             config.model[name] = usual[name]
 
 
@@ -277,18 +277,18 @@ def _holder(config, path):
     return config
 
 
-def _drop_unknown_optimizer_settings(config, given):
+def _drop_unknown_optimizer_settings(config, paths):
     """Removes the preset's optimizer settings that the chosen optimizers do not have.
 
     Raises:
-        ValueError: If such a setting is in `given` or differs from the preset's.
+        ValueError: If such a setting is in `paths` or differs from the preset's.
     """
     own = get(config.preset).optimizers
     for player, settings in config.optimizers.items():
         takes = _arguments(_optimizer_class(settings.name))
         for key in [key for key in settings if key not in takes]:
             path = f"optimizers.{player}.{key}"
-            if path in given or settings[key] != own[player][key]:
+            if path in paths or settings[key] != own[player][key]:
                 raise ValueError(
                     f"The optimizer '{settings.name}' of player '{player}' has no setting '{key}'. "
                     f"It has: {', '.join(takes)}. Received: {path}={settings[key]!r}."
