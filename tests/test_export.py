@@ -362,6 +362,19 @@ def test_every_builder_with_a_class_in_its_module_is_exported():
     assert own <= MODELS.keys()
 
 
+def test_exports_list_their_variables_in_the_order_of_the_model(tmp_path):
+    model = zoo.models.vae((4, 4, 1), latent_dim=2, hidden=(5, 4))
+    zoo.export.export(model, tmp_path / "served", signatures=["encode", "decode"])
+    saved = tf.train.load_checkpoint(str(tmp_path / "served" / "variables" / "variables"))
+    arrays = [
+        saved.get_tensor(f"used_variables/{i}/.ATTRIBUTES/VARIABLE_VALUE")
+        for i in range(len(model.trainable_variables))
+    ]
+    assert len(arrays) == 12
+    for array, weight in zip(arrays, model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(array, weight)
+
+
 def test_the_server_imports_only_tensorflow(served):
     assert served[2]["modules"] == []
 

@@ -57,8 +57,7 @@ def _interpolate():
         if "sample" not in model.abilities():
             raise NotImplementedError(
                 f"{with_article(type(model).__name__, True)} has no prior to draw latents from. "
-                "Interpolate between "
-                "images: --between=images, or --images=A,B."
+                "Interpolate between images: --between=images, or --images=A,B."
             )
         y = cli.conditions_for(model, run, FLAGS.pairs)
         both = None if y is None else y.repeat(2, 0)
@@ -79,16 +78,15 @@ def _condition_of(image, model, run):
     if spec.shape.rank == 1:
         raise ValueError(
             f"{with_article(type(model).__name__, True)} takes a label, which image files do not "
-            "have: pass one, "
-            "such as --y=3. Received: --images without --y."
+            "have: pass one, such as --y=3. Received: --images without --y."
         )
     quadrants = None if run is None else run.read_config().data.seen_quadrants
     if spec.shape[1:] != image.shape or quadrants is None:
         raise ValueError(
             f"{with_article(type(model).__name__, True)} takes a condition of shape "
-            f"{list(spec.shape[1:])}, which "
-            "image files alone do not determine: pass the folder of a run whose condition is the "
-            "seen part, or interpolate between test images with --between=images."
+            f"{list(spec.shape[1:])}, which image files alone do not determine: pass the folder of "
+            "a run whose condition is the seen part, or interpolate between test images with "
+            "--between=images."
         )
     return np.where(seen_mask(*image.shape[:2], quadrants), image, np.float32(-1))[None]
 

@@ -22,9 +22,8 @@ def check(model: GenerativeModel, data: ImageData) -> None:
         if data.num_labels is not None:
             raise ValueError(
                 f"{with_article(type(model).__name__, True)} needs the label of every image. "
-                "Received: "
-                f"'{data.name}' with num_labels={data.num_labels}, without labels of the other "
-                "training images. Set data.num_labels to None."
+                f"Received: '{data.name}' with num_labels={data.num_labels}, without labels of the "
+                "other training images. Set data.num_labels to None."
             )
 
 
@@ -33,8 +32,7 @@ def _check(model, data):
     _, y = data.arrays("train", 1)
     expected = (
         f"{with_article(type(model).__name__, True)} is trained on (x, y), here with y "
-        f"{spec.dtype.name} of shape "
-        f"[{', '.join(['B', *map(str, spec.shape[1:])])}]."
+        f"{spec.dtype.name} of shape [{', '.join(['B', *map(str, spec.shape[1:])])}]."
     )
     if y is None:
         raise ValueError(f"{expected} Received: '{data.name}', which has no y.")

@@ -99,17 +99,17 @@ class FirstInvalid:
 
 
 def check_numbers(y: Any, rows: bool = False) -> None:
-    """Checks that `y` is numbers, in an array, a tensor or a structure of such.
+    """Checks that `y` is an array or a tensor of numbers, or a structure of such.
 
-    Keras's errors for other values do not name `y`. What `tf.data` describes is not checked.
+    Keras's errors for other values do not name `y`. Specifications of `tf.data` are not checked.
 
     Args:
         y: The second argument of `fit` and of other methods.
         rows: Whether `y` needs an axis for the batch.
 
     Raises:
-        ValueError: If a part of `y` is no array or tensor, has no such axis, or is an array of text,
-            objects or dates.
+        ValueError: If a part of `y` is not an array or a tensor, lacks this axis, or is an array of
+            text, objects or dates.
     """
     for part in tf.nest.flatten(y):
         if part is None or isinstance(part, tf.TypeSpec):

@@ -123,7 +123,7 @@ def export(
 
 
 def check_place(path: str | os.PathLike, overwrite: bool = False) -> None:
-    """Checks that `export` may write to `path`, without a model. Leaves nothing.
+    """Checks that `export` may write to `path`. Needs no model, and leaves no file.
 
     Args:
         path: The folder of the export.
@@ -215,7 +215,9 @@ def _module(model, names):
         setattr(module, name, function)
         variables |= {id(v): v for v in function.get_concrete_function().graph.variables}
         signatures[name] = _signature(function, _ABILITIES[name][1])
-    module.used_variables = list(variables.values())
+    # A graph lists its variables by their addresses. The order of the model repeats in each process.
+    place = {id(v.value): i for i, v in enumerate(model.variables)}
+    module.used_variables = sorted(variables.values(), key=lambda v: place.get(id(v), len(place)))
     return module, signatures
 
 

@@ -113,7 +113,7 @@ def _exchange(path, new, old):
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
-    """A context in which an error of a file without the name of another file names `path`.
+    """A context in which an error about a file names `path`, unless it names another file.
 
     An error of a write, such as that of a full disk, does not name the file. An error about a
     temporary file of `replacing` names a path that the user does not know. An error of TensorFlow

@@ -309,9 +309,8 @@ class GenerativeModel(FromArguments, keras.Model):
         if unknown := kwargs.keys() - {"jit_compile", "steps_per_execution", "run_eagerly"}:
             raise ValueError(
                 f"{with_article(type(self).__name__, True)} has its losses and metrics built in: "
-                "`compile` takes "
-                "`optimizer`, `auto_scale_loss`, `jit_compile`, `steps_per_execution` and "
-                f"`run_eagerly`. Received: {sorted(unknown)}."
+                "`compile` takes `optimizer`, `auto_scale_loss`, `jit_compile`, "
+                f"`steps_per_execution` and `run_eagerly`. Received: {sorted(unknown)}."
             )
         strategy = tf.distribute.get_strategy()
         replicas = strategy.num_replicas_in_sync
@@ -1098,8 +1097,8 @@ class GenerativeModel(FromArguments, keras.Model):
         if y is None:
             raise ValueError(
                 f"{with_article(type(self).__name__, True)} takes a condition: pass `y`, "
-                f"{spec.dtype.name} of shape "
-                f"{shape} for n images, or one condition for all images. Received: y=None."
+                f"{spec.dtype.name} of shape {shape} for n images, or one condition for all "
+                "images. Received: y=None."
             )
         y = y if tf.is_tensor(y) else np.asarray(y)
         known = tf.get_static_value(n)

@@ -72,8 +72,8 @@ class Penalty(PlainObject):
                     "A penalty on the gradient at each example needs a discriminator without batch "
                     "normalization, which makes an example's logit depend on the whole batch: "
                     "build it with batch_norm=False. Received: "
-                    f"{with_article(type(self).__name__)}, and a "
-                    f"discriminator with the layer '{layer.name}'."
+                    f"{with_article(type(self).__name__)}, and a discriminator with the layer "
+                    f"'{layer.name}'."
                 )
 
 

@@ -99,7 +99,7 @@ ABILITIES = [  # A part; density, density everywhere, differentiable draws, dete
     (conditional(NONE), (False, False, True, True)),
     (implicit(), (False, False, True, False)),
     (hierarchical(NORMAL, NORMAL)[0], (True, True, True, False)),
-    (hierarchical(NORMAL, PLANAR)[0], (True, False, True, False)),
+    (hierarchical(NORMAL, PLANAR)[0], (False, False, True, False)),  # A draw is split.
     (hierarchical(NORMAL, NONE)[0], (False, False, True, True)),
     (zoo.StandardNormal(2), (True, True, True, False)),
     (zoo.Uniform(2), (False, False, True, False)),

@@ -255,14 +255,14 @@ def test_a_gsnn_estimates_its_likelihood_from_the_prior():
 
 def test_the_record_names_the_proposal_of_the_likelihood_estimate(quadrants):
     nll = zoo.metrics.negative_log_likelihood
-    many = {"y": Y, "num_samples": 3000}
+    many = {"y": Y, "num_samples": 2000}
     # The posterior is exact, so that any number of samples suffices.
     sampled = nll(linear(), X, y=Y, num_samples=2)
     plain = nll(linear(), X, proposal="prior", **many)
     gsnn = nll(linear(alpha=0.0), X, **many)
     assert sampled.value == pytest.approx(-exact().mean(), abs=1e-3)
     assert plain.value == pytest.approx(-exact().mean(), abs=0.3)
-    assert plain.value != pytest.approx(sampled.value, rel=1e-6)
+    assert plain.value != pytest.approx(sampled.value, abs=1e-3)
     assert gsnn.value == plain.value
     methods = [estimate.estimator["method"] for estimate in (sampled, plain, gsnn)]
     assert methods == ["importance sampling", "Monte Carlo", "Monte Carlo"]

@@ -274,7 +274,8 @@ def test_builders_pass_settings_to_the_model():
     ):
         assert (model.alpha, model.lambda_, model.latent_dim) == (0.5, 7.0, 3)
         assert isinstance(model.kernel, InverseMultiquadric) and model.unbiased
-    assert isinstance(zoo.models.info_vae((8, 8, 1), latent_dim=3, hidden=(4,)).kernel, RBF)
+    default = zoo.models.info_vae((8, 8, 1), latent_dim=3, hidden=(4,), unbiased=False)
+    assert isinstance(default.kernel, RBF) and not default.unbiased
 
 
 def test_a_kernel_is_saved(known, tmp_path):

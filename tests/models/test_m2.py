@@ -155,6 +155,50 @@ def test_two_streams_have_the_weights_of_the_data_set(known, x):
     np.testing.assert_allclose(terms["distortion"] + terms["rate"], bounds, rtol=1e-5)
 
 
+def rates_by_hand(model, x):
+    """KL(q(z_j | x, c) || p(z_j)) of each class and latent dimension, `[C, B, D]`."""
+    flat, rates = x.reshape(len(x), -1).astype(np.float64), []
+    for c in range(CLASSES):
+        loc, log_scale = np.split(by_class_network(model.posterior, flat, c), 2, 1)
+        rates.append(0.5 * (loc**2 + np.exp(2 * log_scale) - 1 - 2 * log_scale))
+    return np.stack(rates)
+
+
+def test_draws_are_averaged_and_the_rate_in_training_has_its_weight_and_free_bits(known, x):
+    y, weight = np.array([2, 0]), 0.3
+    model = m2(known, labelled_share=0.1, alpha=0.4, num_samples=2)
+    rates = rates_by_hand(model, x[:4]), rates_by_hand(model, x[4:])[y, [0, 1]]
+    means = np.stack([rates[0].mean((0, 1)), rates[1].mean(0)])
+    free = (means[:, 0].min() + means[:, 1].max()) / 2
+    if means[0, 0] < means[0, 1]:
+        free = (means[:, 0].max() + means[:, 1].min()) / 2
+    assert ((means > free).sum(1) == 1).all()  # One dimension of each stream has free bits.
+    charged = [np.where(m > free, r, free).sum(-1) for m, r in zip(means, rates, strict=True)]
+    model.rate_weight, model.free_bits = weight, float(free)
+
+    noise = known.noise(2, CLASSES * 4, LATENTS).reshape(2, CLASSES, 4, LATENTS)
+    distortion = np.mean([costs_by_hand(model, x[:4], n)[0] for n in noise], 0)
+    log_q = log_q_by_hand(model, x[:4])
+    rate = charged[0].T + math.log(CLASSES) + log_q
+    unlabelled = (np.exp(log_q) * (distortion + weight * rate)).sum(1)
+    noise = [np.stack([n] * CLASSES) for n in known.noise(2, 2, LATENTS)]
+    distortion = np.mean([costs_by_hand(model, x[4:], n)[0][[0, 1], y] for n in noise], 0)
+    labelled = distortion + weight * (charged[1] + math.log(CLASSES))
+    errors = -log_q_by_hand(model, x[4:])[[0, 1], y]
+
+    losses, terms = model.objective(two_streams(x), tf.constant(y), SEED, True)
+    expected = np.concatenate([0.9 * 1.5 * unlabelled, 0.1 * 3 * labelled + 0.4 * 3 * errors])
+    np.testing.assert_allclose(losses["vae"], expected, rtol=1e-5)
+    rate = np.concatenate([
+        (np.exp(log_q) * (rates[0].sum(-1).T + math.log(CLASSES) + log_q)).sum(1),
+        rates[1].sum(-1) + math.log(CLASSES),
+    ])  # fmt: skip
+    np.testing.assert_allclose(terms["rate"], rate, rtol=1e-5)
+    # Evaluation is the bound: without weight and without free bits.
+    losses, terms = model.objective(tf.constant(x), None, SEED, False)
+    np.testing.assert_allclose(losses["vae"], terms["distortion"] + terms["rate"], rtol=1e-6)
+
+
 def test_an_epoch_adds_up_to_the_objective_for_every_share_of_labelled_rows():
     """The weights times the counts of the pipeline: s, 1 - s and alpha, per image of the stream."""
     data = zoo.datasets.load("digits", num_labels=50)

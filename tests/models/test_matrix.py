@@ -353,6 +353,7 @@ def pair(name, posterior, prior):
     sizes |= {"classifier_hidden": (), "latent_dim": dim, "latent_dims": (3, dim)}
     used = by_name.POSTERIORS[posterior] + by_name.PRIORS.get(prior, ())
     sizes |= {option: (2,) for option in used if option.endswith("_hidden")}
+    sizes |= {option: 2 for option in used if option.endswith("_steps")}
     sizes |= {"first": first_model()} if name == "m1_m2" else {}
     own = inspect.signature(models.BUILDERS[name]).parameters
     options = {option: value for option, value in sizes.items() if option in own}

@@ -176,6 +176,7 @@ def test_the_builder_sets_the_parts(network, digits):
     assert isinstance(default.posterior.family, zoo.Deterministic)
     assert isinstance(default.prior, zoo.StandardNormal)
     assert isinstance(default.kernel, InverseMultiquadric)
+    assert default.unbiased and not tiny(unbiased=False, **network).unbiased
     assert default.kernel.bandwidth == pytest.approx(2.0)
     norms = [isinstance(n, keras.layers.BatchNormalization) for n in default.generator.layers]
     assert any(norms)

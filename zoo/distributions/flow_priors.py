@@ -37,8 +37,7 @@ class FlowPrior(Prior):
         if dim < 2:
             raise ValueError(
                 f"{with_article(type(self).__name__, True)} needs at least two dimensions, so "
-                "that one can depend on "
-                f"another. Received: dim={dim}."
+                f"that one can depend on another. Received: dim={dim}."
             )
         if not 0 < max_log_scale < math.inf:
             raise ValueError(

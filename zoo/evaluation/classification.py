@@ -148,8 +148,7 @@ def _check_ability(model, ability):
     if ability not in model.abilities():
         raise ValueError(
             f"Expected a model that has `{ability}`. Received: "
-            f"{with_article(type(model).__name__)}, which has "
-            f"{', '.join(model.abilities())}."
+            f"{with_article(type(model).__name__)}, which has {', '.join(model.abilities())}."
         )
 
 

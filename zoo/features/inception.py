@@ -102,7 +102,8 @@ def check_operations(graph: tf.compat.v1.GraphDef) -> None:
     if other := sorted({node.op for node in graph.node} - OPERATIONS):
         raise ValueError(
             "Expected a graph with the operations of the Inception graph of 2015-12-05 only. "
-            f"Received: {', '.join(other)}. Do not use the file: other operations can read and write files."
+            f"Received: {', '.join(other)}. Do not use the file: other operations "
+            "can read and write files."
         )
     if graph.library.function or graph.library.gradient:
         raise ValueError(

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.config import look_up, with_article
-from zoo.contract import check_counts
+from zoo.contract import as_count, check_counts
 from zoo.distributions import Bernoulli, Categorical, Completion, DiscretizedLogistic, Family
 from zoo.metrics.estimate import Estimate
 from zoo.model import GenerativeModel
@@ -74,8 +74,8 @@ def negative_log_likelihood(
             f"{type(model).__name__}, which has no likelihood. It has: "
             f"{', '.join(model.abilities())}."
         )
-    check_counts(num_samples=num_samples, batch_size=batch_size)
-    num_samples = int(num_samples)
+    num_samples = as_count(num_samples, "num_samples")
+    check_counts(batch_size=batch_size)
     check_counts(0, seed=seed)
     look_up({"posterior": None, "prior": None}, proposal, "proposal")
     if proposal == "prior" and not hasattr(model, "log_prob_from_prior"):

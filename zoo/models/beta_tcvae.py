@@ -125,8 +125,7 @@ class BetaTCVAE(VAE):
         if self.dataset_size is None:
             raise ValueError(
                 f"{with_article(type(self).__name__, True)} needs the number of training images: "
-                "pass `dataset_size`, "
-                "or call `model.adapt(data)` before training. Received: dataset_size=None."
+                "pass `dataset_size`, or call `model.adapt(data)` before training. Received: dataset_size=None."
             )
         # q(z_i | x_j) for all pairs i, j of the batch, by latent dimension.
         log_q_pairs = terms.q.distribution.log_prob(terms.z[:, :, None])  # [K, B, B, D]

@@ -274,9 +274,7 @@ class M2(GenerativeModel):
         accuracy = tf.cast(tf.argmax(log_q_labelled, -1, tf.int32) == y, tf.float32)
         return {"vae": loss}, bound.reported() | {"accuracy": accuracy}
 
-    def labelled_bound(
-        self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor, training: bool
-    ) -> "Bound":
+    def labelled_bound(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor, training: bool) -> Bound:
         """L(x, y), `[K * B]`.
 
         Args:
@@ -298,7 +296,7 @@ class M2(GenerativeModel):
 
     def unlabelled_bound(
         self, x: tf.Tensor, log_q: tf.Tensor, seed: tf.Tensor, training: bool
-    ) -> "Bound":
+    ) -> Bound:
         """U(x), `[B]`.
 
         Args:
@@ -516,7 +514,7 @@ _EVERY_IMAGE_HAS_A_LABEL = (
 
 def _check_labels_of_all(y):
     values = np.asarray(y)
-    # Values that are no numbers are refused with those of other shapes.
+    # `fit` refuses values that are not numbers later.
     missing = int(np.sum(values < 0)) if values.dtype.kind in "biuf" else 0
     if y is None or missing:
         received = f"{missing} of {len(y)} images without a label" if missing else "y=None"
