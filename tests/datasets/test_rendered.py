@@ -8,12 +8,12 @@ import tensorflow as tf
 
 import zoo
 from zoo import conditions, datasets
-from zoo.datasets import heads, scenes, sprites
+from zoo.datasets import heads, scenes, sprites, textures
 from zoo.datasets.images import ImageData, Split
 from zoo.rendering import shapes
 
 SIZES = {"train": 40, "validation": 20, "test": 20}
-NAMES = ["heads", "heads_grey", "sprites", "sprites_scenes"]
+NAMES = ["heads", "heads_grey", "sprites", "sprites_scenes", "textures"]
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ NAMES = ["heads", "heads_grey", "sprites", "sprites_scenes"]
         ("heads_grey", "2c0edb6aefaf4552", "c202a63a1a96af03"),
         ("sprites", "8666d78b7ce237b5", "380c6b511a01932f"),
         ("sprites_scenes", "8e6aec71d8cbfe4c", "13657c189f95477e"),
+        ("textures", "5173cfd3c68a1437", "bb4dfbd49a859b99"),
     ],
 )
 def test_the_bytes_of_images_and_annotations_are_those_recorded(name, pixels, annotations):
@@ -115,6 +116,28 @@ def test_all_annotations_are_a_dict_with_one_row_for_each_image():
     assert sorted(seen) == list(range(40))
 
 
+def test_several_annotations_are_a_dict_of_the_ones_that_are_named():
+    data = scene(y="attributes,mask")
+    assert data.attribute_names == scenes.ATTRIBUTES
+    stored = data.annotations("train", 8)
+    assert set(stored) == {"attributes", "mask", "factors"}
+    for y in (next(iter(data.batches("train", 8)))[1], data.arrays("train", 8)[1]):
+        assert set(y) == {"attributes", "mask"}
+        for name, values in y.items():
+            np.testing.assert_array_equal(values, stored[name])
+
+
+def test_chosen_attributes_are_the_columns_of_y():
+    data, every = scene(attributes="y,heart"), scene()
+    assert data.attribute_names == ("y", "heart")
+    at = [scenes.ATTRIBUTES.index(name) for name in data.attribute_names]
+    np.testing.assert_array_equal(data.arrays("train")[1], every.arrays("train")[1][:, at])
+    with pytest.raises(ValueError, match=r"'sprites_scenes' are square, .*Received: 'red' in"):
+        scene(attributes="heart,red")
+    with pytest.raises(ValueError, match=r"'digits' has no attributes. Received: 'red'"):
+        datasets.load("digits", attributes="red")
+
+
 def test_one_array_of_labels_is_the_annotation_label():
     plain, named, both = (datasets.load("digits", y=y) for y in (None, "label", "all"))
     assert plain.annotation_names == ("label",)
@@ -127,9 +150,10 @@ def test_one_array_of_labels_is_the_annotation_label():
 
 def test_unknown_annotations_are_refused_before_rendering(monkeypatch):
     monkeypatch.setattr(datasets.catalog, "_rendered_splits", None)
-    known = r"must be 'all' or one of 'attributes', 'mask', 'factors'\. Received: y='masks'"
-    with pytest.raises(ValueError, match=known):
-        datasets.load("sprites_scenes", y="masks")
+    known = r"must be 'all' or one of 'attributes', 'mask', 'factors', or several.*Received: y="
+    for y in ("masks", "attributes,masks", "attributes, mask", ""):
+        with pytest.raises(ValueError, match=f"{known}'{y}'"):
+            datasets.load("sprites_scenes", y=y)
     with pytest.raises(ValueError, match=r"seen part\. Received: y='mask', seen_quadrants=1"):
         datasets.load("sprites_scenes", y="mask", seen_quadrants=1)
     with pytest.raises(ValueError, match=r"must be 'all' or one of 'label'"):
@@ -206,7 +230,7 @@ def test_divided_groups_are_refused():
     data = grouped()
     with pytest.raises(ValueError, match=r"whole groups of 3 images.*batch_size=8"):
         data.batches("train", 8, grouped=True)
-    with pytest.raises(ValueError, match="so 6 images"):
+    with pytest.raises(ValueError, match=r"12 for 2 replica.*multiple of 8"):
         grouped(24, 4).batches("train", 12, grouped=True, shard=(0, 1, 2), drop_remainder=True)
     with pytest.raises(ValueError, match="data with groups, such as 'heads_grey'"):
         datasets.load("digits").batches("train", 10, grouped=True)
@@ -292,6 +316,40 @@ def test_attributes_are_the_scaled_factors():
     np.testing.assert_allclose(attributes[:, 5], (values[:, 2] - 0.5) / 0.5, atol=1e-6)
     np.testing.assert_allclose(attributes[:, 6:], (values[:, 3:] + 0.15) / 0.3, atol=1e-6)
     assert attributes.min() >= 0 and attributes.max() <= 1
+
+
+# Textures.
+
+
+def test_layouts_and_colours_are_read_off_images_and_palettes():
+    data = datasets.load("textures", sizes={**SIZES, "train": 300}, y="all")
+    x, y = data.arrays("train")
+    layouts, distances = textures.read_layouts(x, y["palette"])
+    np.testing.assert_array_equal(layouts[..., None], y["layout"] == 1)
+    assert distances.max() < 0.5 / 255 * 3**0.5
+    # With the texture of another image, pixels are far from the colours.
+    _, distances = textures.read_layouts(x, y["palette"][::-1])
+    assert np.median(distances) > 0.1
+    apart = np.sqrt(((y["palette"][:, :, None] - y["palette"][:, None]) ** 2).sum(-1))
+    assert apart[:, ~np.eye(4, dtype=bool)].min() > 0.4
+
+
+def test_textures_have_their_period_and_their_share_of_each_colour():
+    data = datasets.load("textures", sizes={**SIZES, "train": 600}, y="all", image_size=64)
+    values, names = data.factors("train"), data.factor_names
+    x, y = data.arrays("train")
+    second = np.sqrt(((x[..., None, :] - y["palette"][:, None, None]) ** 2).sum(-1)).argmin(-1) == 3
+    outside = y["layout"][..., 0] == 0
+    kinds, angles = (values[:, names.index(f"outside_{what}")] for what in ("pattern", "angle"))
+    shares = (second & outside).sum((1, 2)) / outside.sum((1, 2))
+    for kind, share in ((0, 0.5), (1, 0.5), (2, 0.28)):
+        assert shares[kinds == kind].mean() == pytest.approx(share, abs=0.03)
+    # Vertical stripes: the number of edges in the first row says the period.
+    for i in np.flatnonzero((kinds == 0) & (np.abs(angles - np.pi / 2) > 1.4))[:5]:
+        assert outside[i, 0].all()
+        edges = (np.diff(second[i, 0].astype(int)) != 0).sum()
+        period = values[i, names.index("outside_period")] / abs(np.cos(angles[i]))
+        assert edges == pytest.approx(2 * 64 / period, abs=1.5)
 
 
 # Heads.

@@ -1,6 +1,6 @@
 """Data sets: embedded and rendered sets, sets of TensorFlow Datasets, and folders of images."""
 
-from zoo.datasets import heads, scenes, sprites
+from zoo.datasets import heads, scenes, sprites, textures
 from zoo.datasets.catalog import check, expected, load, names
 from zoo.datasets.errors import DatasetNotFound
 from zoo.datasets.folder import read_image, read_images
@@ -21,4 +21,5 @@ __all__ = [
     "read_images",
     "scenes",
     "sprites",
+    "textures",
 ]

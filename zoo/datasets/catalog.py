@@ -14,12 +14,14 @@ from zoo.datasets.labelled import check_num_labels
 from zoo.datasets.rendered import check_sizes
 from zoo.datasets.scenes import SCENES
 from zoo.datasets.sprites import SPRITES
+from zoo.datasets.textures import TEXTURES
 
 RENDERED = {
     "heads": HEADS,
     "heads_grey": HEADS_GREY,
     "sprites": SPRITES,
     "sprites_scenes": SCENES,
+    "textures": TEXTURES,
 }
 
 
@@ -146,6 +148,8 @@ def load(
     seen_quadrants: int | None = None,
     num_labels: int | None = None,
     y: str | None = None,
+    attributes: str | None = None,
+    mask: str | None = None,
     sizes: Mapping[str, int] | None = None,
     seed: int = 0,
 ) -> ImageData:
@@ -164,7 +168,8 @@ def load(
     | sprites_scenes | 32x32x3, a sprite on a texture | 20000 / 2000 / 2000 | 8 attributes |
     | heads | 48x48x3, four images of each head | 8000 / 400 / 400 | 24 attributes |
     | heads_grey | 32x32x1, groups of 20 | 40000 / 2000 / 2000 | 13 attributes |
-    | folder | 64x64, central squares | about 80% / 10% / 10%, or its own | subfolder |
+    | textures | 32x32x3, two textures in a layout | 20000 / 2000 / 2000 | 7 factors |
+    | folder | 64x64, central squares | about 80% / 10% / 10%, or its own | subfolder, else attributes |
 
     The last sets before `folder` are rendered when they are loaded, as functions of the seed, the sizes
     and the image size, with the same bytes on every machine. Their annotations are known exactly:
@@ -175,8 +180,10 @@ def load(
     | sprites_scenes | attributes `[8]` in [0, 1]; mask `[H, W, 1]`; factors `[5]` |
     | heads | attributes `[24]`, 0 or 1; factors `[24]`; group int32; mask; landmarks `[8, 2]`, pixels; light `[9, 3]` |
     | heads_grey | attributes `[13]`, 0 or 1; factors `[13]`; varied int32, the factor that differs in the group |
+    | textures | factors `[7]`; layout `[H, W, 1]`, 0 or 1; palette `[4, 3]`, two colours inside and two outside |
 
-    `zoo.datasets.sprites`, `zoo.datasets.scenes` and `zoo.datasets.heads` describe them.
+    `zoo.datasets.sprites`, `zoo.datasets.scenes`, `zoo.datasets.heads` and `zoo.datasets.textures`
+    describe them.
 
     `folder` reads the PNG and JPEG files of `data_dir`. If there is one subfolder per label, the
     sorted names of the subfolders are the labels. Subfolders named `train` (or `training`),
@@ -184,9 +191,11 @@ def load(
     instead; about a tenth of `train` is held out for each of the other splits that is missing. The
     split of an image depends only on its path and the seed, so added images do not move others.
     Images are decoded as Pillow decodes them, and rotated and mirrored as their metadata say. They
-    have one channel if all of them are grey, otherwise three; transparency is dropped. Hidden files
-    and files of the system, such as `Thumbs.db`, are skipped. Any other file is an error, as is an
-    image of more than `zoo.datasets.pixels.MOST_PIXELS` pixels.
+    have one channel if all of them are grey, otherwise three; transparency is dropped, or becomes the
+    annotation `mask`. A table `attributes.csv` or `list_attr_celeba.txt` in `data_dir` becomes the
+    annotation `attributes`: see `zoo.datasets.tables`. Hidden files and files of the system, such as
+    `Thumbs.db`, are skipped. Any other file is an error, as is an image of more than
+    `zoo.datasets.pixels.MOST_PIXELS` pixels.
 
     Args:
         name: One of `names()`.
@@ -200,8 +209,13 @@ def load(
             elsewhere; see `ImageData`. `None` for the set's own `y`.
         num_labels: Number of training images that keep their label, the same for each class; the
             others have -1. `None` for all. See `ImageData`.
-        y: The annotation that becomes `y`, such as "attributes"; "all" for a dict of all
-            annotations; `None` for the one in the table.
+        y: The annotation that becomes `y`, such as "attributes"; several, separated by commas, or
+            "all" for a dict of annotations; `None` for the one in the table.
+        attributes: The columns of the annotation `attributes` to keep, separated by commas, such as
+            "glasses,hat". `None` for all.
+        mask: "alpha" for an annotation `mask` `[H, W, 1]` of `folder`, the alpha channel of its PNG
+            files. The images then show the colours on black: each pixel is its colour times its mask.
+            `None` for no masks.
         sizes: Numbers of images of some splits, such as `{"train": 2000}`, for the rendered sets.
             `None` for the numbers in the table.
         seed: Seed of the order, of the binarisation, of the kept labels, of the splits of `folder`,
@@ -230,7 +244,12 @@ def load(
     options = {"image_size": image_size, "binarize": binarize, "seed": seed}
     options["seen_quadrants"] = seen_quadrants
     options["num_labels"] = num_labels
-    options["y"] = y
+    options["y"], options["attributes"] = y, attributes
+    if mask not in (None, "alpha") or (mask and name != "folder"):
+        raise ValueError(
+            "`mask` is None, or 'alpha' for the images of 'folder'. "
+            f"Received: mask={mask!r} for {name!r}."
+        )
     if name in RENDERED:
         return _rendered(name, sizes, **options)
     if sizes is not None:
@@ -243,5 +262,5 @@ def load(
     if name == "four_points":
         return _four_points(**options)
     if name == "folder":
-        return folder.load(data_dir, **options)
+        return folder.load(data_dir, mask=mask, **options)
     return tfds_sets.load(name, data_dir, **options)

@@ -73,7 +73,7 @@ def seen_mask(height: int, width: int, quadrants: int) -> np.ndarray:
 def check_y(
     name: str, leaves: tuple[str, ...], y: str | None, seen_quadrants: int | None = None
 ) -> None:
-    """Checks the name of an annotation that becomes `y`.
+    """Checks the names of the annotations that become `y`; see `ImageData`.
 
     Raises:
         ValueError: If the data set has no such annotation, or if `y` is the image's seen part.
@@ -85,9 +85,38 @@ def check_y(
             "`y` is either an annotation or the image's seen part. "
             f"Received: y={y!r}, seen_quadrants={seen_quadrants}."
         )
-    if y not in (*leaves, *(["all"] if leaves else [])):
-        known = f"'all' or one of {', '.join(map(repr, leaves))}" if leaves else "None"
+    if not leaves or not (y == "all" or {*y.split(",")} <= {*leaves}):
+        known = "None"
+        if leaves:
+            known = f"'all' or one of {', '.join(map(repr, leaves))}, or several with commas"
         raise ValueError(f"`y` of {name!r} must be {known}. Received: y={y!r}.")
+
+
+def _chosen(annotations, y):
+    """`y`: one of the annotations of a split, a dict of several, or `None` if there are none."""
+    if y == "all":
+        return annotations
+    if "," in y:
+        return {name: annotations[name] for name in y.split(",")}
+    return annotations.get(y)
+
+
+def _with_columns(name, annotations, attribute_names, wanted):
+    """The annotations and the names of the attributes, with the wanted columns only."""
+    columns = wanted.split(",")
+    known = attribute_names or ()
+    if unknown := [column for column in columns if column not in known]:
+        have = f"The attributes of {name!r} are {', '.join(known)}." if known else ""
+        raise ValueError(
+            f"{have or f'The data set {name!r} has no attributes.'} "
+            f"Received: {unknown[0]!r} in attributes={wanted!r}."
+        )
+    at = [known.index(column) for column in columns]
+    kept = {
+        split: {**leaves, "attributes": np.asarray(leaves["attributes"])[:, at]}
+        for split, leaves in annotations.items()
+    }
+    return kept, tuple(columns)
 
 
 def _named(labels, attribute_names):
@@ -156,8 +185,8 @@ class ImageData:
         levels: Number of grey levels.
         annotation_names: Names of the annotations; empty if there are none. One array of labels has
             the name "label", or "attributes" if it has `attribute_names`.
-        y: The annotation that `y` is, or "all" for a dict of all annotations, or `None` for the
-            first one.
+        y: The name of the annotation that `y` is; several names, separated by commas, or "all" for
+            a dict of annotations; `None` for the first annotation.
         label_names: Names of the integer labels, or `None`.
         attribute_names: Names of the columns of `y` if `y` is a vector, otherwise `None`.
         factor_names: Names of the columns of the annotation `factors`, or `None`.
@@ -182,6 +211,7 @@ class ImageData:
         levels: Number of grey levels; the pixel value `levels - 1` means 1.0.
         decode: For splits of file paths, the function from a path to uint8 `[H, W, C]`.
         mask_levels: Number of levels of masks; the value `mask_levels - 1` means 1.0.
+        attributes: The attributes to keep, separated by commas; `None` for all.
 
     Raises:
         ValueError: If an option has an invalid value or does not fit the data.
@@ -201,6 +231,7 @@ class ImageData:
         factor_sizes: tuple[int, ...] | None = None,
         group_size: int | None = None,
         mask_levels: int = 256,
+        attributes: str | None = None,
         y: str | None = None,
         binarize: str | None = None,
         seen_quadrants: int | None = None,
@@ -213,23 +244,26 @@ class ImageData:
         annotations = {
             split: _named(part.labels, attribute_names) for split, part in splits.items()
         }
+        if attributes is not None:
+            annotations, attribute_names = _with_columns(
+                name, annotations, attribute_names, attributes
+            )
         self.annotation_names = tuple(next(iter(annotations.values())))
         check_y(name, self.annotation_names, y, seen_quadrants)
         self.y, self.factor_names, self.factor_sizes = y, factor_names, factor_sizes
         self.group_size, self._mask_levels = group_size, mask_levels
         if group_size is not None:
             _check_groups(name, splits, group_size)
-        leaf = y or next(iter(self.annotation_names), None)
+        y = y or next(iter(self.annotation_names), "")
         splits = {
-            split: Split(
-                part.images, annotations[split] if leaf == "all" else annotations[split].get(leaf)
-            )
+            split: Split(part.images, _chosen(annotations[split], y))
             for split, part in splits.items()
         }
-        if leaf not in ("label", "all"):
+        leaves = self.annotation_names if y == "all" else y.split(",")
+        if "label" not in leaves:
             label_names = None
-        if leaf not in ("attributes", "all"):
-            attribute_names = factor_names if leaf == "factors" else None
+        if "attributes" not in leaves:
+            attribute_names = factor_names if leaves == ["factors"] else None
         if num_labels is not None:
             if seen_quadrants:
                 raise ValueError(
@@ -314,6 +348,29 @@ class ImageData:
                 f"Received: {self.name!r}."
             )
         return self.annotations(split, limit)["factors"]
+
+    def check_groups(self, batch_size: int, replicas: int = 1) -> None:
+        """Checks that batches of whole groups can be shared out to replicas.
+
+        Args:
+            batch_size: The global batch size.
+            replicas: Number of replicas of all workers.
+
+        Raises:
+            ValueError: If the data set has no groups, or if the part of a replica would not
+                consist of whole groups.
+        """
+        if self.group_size is None:
+            raise ValueError(
+                "Batches of whole groups need data with groups, such as 'heads_grey'. "
+                f"Received: {self.name!r}, without groups."
+            )
+        if batch_size % (replicas * self.group_size):
+            raise ValueError(
+                f"The part of each replica must consist of whole groups of {self.group_size} images. "
+                f"Received: batch_size={batch_size} for {replicas} replica(s); choose a multiple of "
+                f"{replicas * self.group_size}."
+            )
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Number of full training batches in an epoch."""
@@ -411,7 +468,12 @@ class ImageData:
         steps = size // batch_size if drop else -(-size // batch_size)
         each = batch_size // parts
         if grouped:
-            self._check_grouped(each, batch_size, shard, semi_supervised)
+            self.check_groups(batch_size, parts)
+        if grouped and semi_supervised:
+            raise ValueError(
+                "Batches of whole groups are one stream. Received: grouped=True and "
+                "semi_supervised=True."
+            )
         group = self.group_size if grouped else 1
         if semi_supervised and not (split == "train" and shuffle and labels):
             raise ValueError(
@@ -538,19 +600,6 @@ class ImageData:
                 f"The splits of {self.name!r} are {', '.join(self.sizes)}. Received: split={split!r}."
             )
         return self.sizes[split]
-
-    def _check_grouped(self, each, batch_size, shard, semi_supervised):
-        if self.group_size is None or semi_supervised:
-            raise ValueError(
-                "Batches of whole groups need data with groups, such as 'heads_grey', in one stream. "
-                f"Received: grouped=True for {self.name!r} with group_size={self.group_size}, "
-                f"semi_supervised={semi_supervised}."
-            )
-        if each % self.group_size:
-            raise ValueError(
-                f"The part of each replica must consist of whole groups of {self.group_size} images. "
-                f"Received: batch_size={batch_size}, shard={shard}, so {each} images for a replica."
-            )
 
     def _scaled(self, annotation):
         """Masks as floats in [0, 1], and other annotations as they are."""
