@@ -108,7 +108,8 @@ class GenerativeModel(FromArguments, keras.Model):
     - Losses and terms are values per example. The base class averages them over the global batch.
 
     Images are float32 in [0, 1], `[B, H, W, C]`, in every public method. Data is `x` or `(x, y)`,
-    or, for models with `semi_supervised`, `((x_labelled, y), x_unlabelled)`.
+    or, for models with `semi_supervised`, `((x_labelled, y), x_unlabelled)`. `y` is an array, or a
+    dict of arrays for models with `annotations`.
 
     Args:
         seed: Seed of all random numbers in training. Each draw is a function of this seed, the
@@ -153,6 +154,19 @@ class GenerativeModel(FromArguments, keras.Model):
     Objectives then receive the pair `(x_labelled, x_unlabelled)` as `x`, and the labels of the
     first stream as `y`. The streams of a batch may differ in size.
     """
+
+    annotations: tuple[str, ...] = ()
+    """The annotations that the objective reads, if `y` is a dict of annotations.
+
+    Objectives receive the dict of these annotations as `y`, without the others of the data. A model
+    with one annotation may be trained on the bare array.
+    """
+
+    condition_leaf: str | None = None
+    """Which of the `annotations` is the condition. Methods such as `decode` take it as a bare `y`."""
+
+    grouped_batches: bool = False
+    """Whether a training batch consists of whole groups: see `zoo.datasets.ImageData.batches`."""
 
     adapted: tuple[str, ...] = ()
     """Attributes other than weights that `adapt` sets. `zoo.pretrained` stores them in files."""
@@ -524,7 +538,7 @@ class GenerativeModel(FromArguments, keras.Model):
         self._records.training.update(self._values(x, y, training=True))
         seed = self._seed_at(self.step)
         rounds = self.rounds()
-        shares = max(round.steps for round in rounds)
+        shares = self._shares(rounds)
         results: dict[str, Any] = {}
         for round in rounds:
             for i in range(round.steps):
@@ -536,6 +550,17 @@ class GenerativeModel(FromArguments, keras.Model):
         self.first_non_finite.update_state(results, self.step)
         self.step.assign_add(1)
         return self._report()
+
+    def _shares(self, rounds):
+        """The number of parts of a batch: the most steps of a round."""
+        shares = max(round.steps for round in rounds)
+        if shares > 1 and self.grouped_batches:
+            raise ValueError(
+                "A batch of whole groups cannot be divided between the steps of a round. "
+                f"Received: {with_article(type(self).__name__)} with `grouped_batches` and a round of "
+                f"{shares} steps."
+            )
+        return shares
 
     def _play(self, round, x, y, seed):
         """Runs a round once: updates the players of each turn. Returns all losses and terms."""
@@ -738,7 +763,7 @@ class GenerativeModel(FromArguments, keras.Model):
                 "((x_labelled, y), x_unlabelled), as a tf.data.Dataset of batches. "
                 f"Received: {where} with a {type(x).__name__} as `x`."
             )
-        self._check_batch(x, y, training)
+        self._check_batch(x, self.read_annotations(y), training)
         return source
 
     def _checked(self, batch, training=False):
@@ -753,7 +778,7 @@ class GenerativeModel(FromArguments, keras.Model):
             self.check_images(images)
         check_numbers(y, rows=self.condition is None)
         if self.condition is not None:
-            self._check_condition(y, _rows(streams[0]), training)
+            self._check_condition(self._condition_in(y), _rows(streams[0]), training)
 
     def _checked_inputs(self, x):
         """`x`. Raises a `ValueError` unless it is images, `[images, y]`, or batches of such."""
@@ -768,7 +793,7 @@ class GenerativeModel(FromArguments, keras.Model):
         images, y = x if isinstance(x, list | tuple) and len(x) == 2 else (x, None)
         self.check_images(images)
         if y is not None and self.condition is not None:
-            self._check_condition(y, _rows(images))
+            self._check_condition(self._condition_in(y), _rows(images))
         return source
 
     def _unpacked(self, batch, where="the data"):
@@ -779,7 +804,7 @@ class GenerativeModel(FromArguments, keras.Model):
         if not (isinstance(batch, tuple) and isinstance(batch[0], tuple)):
             x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
             _refuse_dicts(x, where)
-            return x, y
+            return x, self.read_annotations(y)
         if not (self.semi_supervised and len(batch) == len(batch[0]) == 2):
             layouts = "x or (x, y)"
             if self.semi_supervised:
@@ -790,7 +815,46 @@ class GenerativeModel(FromArguments, keras.Model):
                 f"Received: {where} in batches of the shapes {shapes}."
             )
         (x_labelled, y), x_unlabelled = batch
-        return (x_labelled, x_unlabelled), y
+        return (x_labelled, x_unlabelled), self.read_annotations(y)
+
+    def read_annotations(self, y: Any) -> Any:
+        """The part of a data set's `y` that the objective reads.
+
+        Args:
+            y: An annotation, a dict of annotations by name, or `None`.
+
+        Returns:
+            The dict of the model's `annotations`. `y` unchanged, if the model has none.
+
+        Raises:
+            ValueError: If an annotation is missing, or if `y` is a dict and the model takes one
+                condition.
+        """
+        several = isinstance(y, Mapping)
+        if not self.annotations:
+            if several and self.condition is not None:
+                raise ValueError(
+                    f"{with_article(type(self).__name__, True)} takes one condition as `y`. Choose one "
+                    f"of the annotations. Received: a dict with the keys {sorted(y)}."
+                )
+            return y
+        if not several and y is not None and len(self.annotations) == 1:
+            y, several = {self.annotations[0]: y}, True
+        missing = [name for name in self.annotations if not several or name not in y]
+        if missing:
+            received = "`y` without names" if y is not None else "y=None"
+            if several:
+                received = f"a dict with the keys {sorted(y)}"
+            raise ValueError(
+                f"{with_article(type(self).__name__, True)} reads the annotations "
+                f"{', '.join(map(repr, self.annotations))}: train on (x, y) with a dict `y` that has "
+                f"them. Received: {received}, without {missing[0]!r}."
+            )
+        return {name: y[name] for name in self.annotations}
+
+    def _condition_in(self, y):
+        """The condition, where `y` is a dict of annotations."""
+        return self.read_annotations(y)[self.condition_leaf] if isinstance(y, Mapping) else y
 
     def check_images(self, x: Any) -> None:
         """Raises a `ValueError` unless `x` holds float images in [0, 1] of the model's shape.
@@ -909,7 +973,7 @@ class GenerativeModel(FromArguments, keras.Model):
             span = span_of(tf.stack(spans)) if len(spans) > 1 else spans[0]
             values["images"] = Values(span, 0.0, 1.0)
         if y is not None and self.condition is not None:
-            span = span_of(self._shown(tf.convert_to_tensor(y)))
+            span = span_of(self._shown(tf.convert_to_tensor(self._condition_in(y))))
             values["y"] = Values(span, *self._limits_of_condition(training))
         return values
 
@@ -1093,6 +1157,7 @@ class GenerativeModel(FromArguments, keras.Model):
         spec = self.condition
         if spec is None:
             return y
+        y = self._condition_in(y)
         shape = _shape_of(spec, "n")
         if y is None:
             raise ValueError(
@@ -1278,7 +1343,7 @@ class GenerativeModel(FromArguments, keras.Model):
         x, y = self._unpacked(batch)
         places = {id(v): place for place, v in enumerate(self._layer_state())}
         players, rounds = self.players(), self.rounds()
-        shares = max(round.steps for round in rounds)
+        shares = self._shares(rounds)
         # Seeds that neither training nor evaluation uses.
         seed = self._seed_at(tf.int32.min + i)
         statistics: dict[int, list[tf.Tensor]] = {}

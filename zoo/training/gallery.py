@@ -66,13 +66,14 @@ def _draw_samples(model, data, folder, seed):
 
 
 def _draw_codes(model, data, folder, seed):
-    x, labels = data.arrays("test", limit=2000)
+    x, annotations = data.arrays("test", limit=2000)
+    labels = conditions.labels_in(annotations)
     # Latents that include a label include the encoder's prediction, so no condition is passed.
     takes_condition = model.condition is not None and not model.condition_in_latents
-    y = labels if takes_condition else None
+    y = conditions.read(model, annotations) if takes_condition else None
 
     def condition(rows):
-        return None if y is None else y[rows]
+        return conditions.rows_of(y, rows)
 
     first = slice(30)
     pictures.reconstructions(model, x[first], folder / "reconstructions.png", condition(first))
@@ -107,6 +108,7 @@ def _draw_attributes(model, data, x, path):
     Each label counts as an attribute. Without attributes, or with too many, no picture is drawn.
     """
     images, y = data.arrays("train", limit=2000)
+    y = conditions.labels_in(y)
     if y is not None and y.ndim == 1:
         known = y >= 0
         images, y = images[known], y[known]
