@@ -32,6 +32,7 @@ SUBMODULES = [
     "pictures",
     "presets",
     "pretrained",
+    "rendering",
     "schedules",
     "training",
     "versions",

@@ -52,7 +52,8 @@ def _interpolate():
         conditions.check(model, data)
         needed = model.condition is not None and not model.condition_is_optional
         if needed and FLAGS.y is None:
-            y = labels[rows]  # The whole path has the condition of its first end.
+            # The whole path has the condition of its first end.
+            y = conditions.rows_of(conditions.read(model, labels), rows)
     else:
         if "sample" not in model.abilities():
             raise NotImplementedError(

@@ -56,7 +56,7 @@ def check_data(
             "((x_labelled, y), x_unlabelled), as a tf.data.Dataset of batches. "
             f"Received: {where} with a {type(x).__name__} as `x`."
         )
-    _check_batch(model, x, y, training)
+    _check_batch(model, x, read_annotations(model, y), training)
     return source
 
 
@@ -73,7 +73,7 @@ def _check_batch(model, x, y, training):
         check_images(model, images)
     check_numbers(y, rows=model.condition is None)
     if model.condition is not None:
-        _check_condition(model, y, _rows(streams[0]), training)
+        _check_condition(model, _condition_in(model, y), _rows(streams[0]), training)
 
 
 def check_inputs(model: GenerativeModel, x: Any) -> Any:
@@ -92,7 +92,7 @@ def check_inputs(model: GenerativeModel, x: Any) -> Any:
     images, y = x if isinstance(x, list | tuple) and len(x) == 2 else (x, None)
     check_images(model, images)
     if y is not None and model.condition is not None:
-        _check_condition(model, y, _rows(images))
+        _check_condition(model, _condition_in(model, y), _rows(images))
     return source
 
 
@@ -104,7 +104,7 @@ def unpack(model: GenerativeModel, batch: Any, where: str = "the data") -> tuple
     if not (isinstance(batch, tuple) and isinstance(batch[0], tuple)):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
         _refuse_dicts(x, where)
-        return x, y
+        return x, read_annotations(model, y)
     if not (model.semi_supervised and len(batch) == len(batch[0]) == 2):
         layouts = "x or (x, y)"
         if model.semi_supervised:
@@ -115,7 +115,50 @@ def unpack(model: GenerativeModel, batch: Any, where: str = "the data") -> tuple
             f"Received: {where} in batches of the shapes {shapes}."
         )
     (x_labelled, y), x_unlabelled = batch
-    return (x_labelled, x_unlabelled), y
+    return (x_labelled, x_unlabelled), read_annotations(model, y)
+
+
+def read_annotations(model: GenerativeModel, y: Any) -> Any:
+    """The part of a data set's `y` that the objective reads.
+
+    Args:
+        model: A model.
+        y: An annotation, a dict of annotations by name, or `None`.
+
+    Returns:
+        The dict of the model's `annotations`. `y` unchanged, if the model has none.
+
+    Raises:
+        ValueError: If an annotation is missing, or if `y` is a dict and the model takes one
+            condition.
+    """
+    several = isinstance(y, Mapping)
+    name = with_article(type(model).__name__, True)
+    if not model.annotations:
+        if several and model.condition is not None:
+            raise ValueError(
+                f"{name} takes one condition as `y`. Choose one of the annotations. "
+                f"Received: a dict with the keys {sorted(y)}."
+            )
+        return y
+    if not several and y is not None and len(model.annotations) == 1:
+        y, several = {model.annotations[0]: y}, True
+    missing = [leaf for leaf in model.annotations if not several or leaf not in y]
+    if missing:
+        received = "`y` without names" if y is not None else "y=None"
+        if several:
+            received = f"a dict with the keys {sorted(y)}"
+        raise ValueError(
+            f"{name} reads the annotations {', '.join(map(repr, model.annotations))}: train on "
+            "(x, y) with a dict `y` that has them. "
+            f"Received: {received}, without {missing[0]!r}."
+        )
+    return {leaf: y[leaf] for leaf in model.annotations}
+
+
+def _condition_in(model, y):
+    """The condition, where `y` is a dict of annotations."""
+    return read_annotations(model, y)[model.condition_leaf] if isinstance(y, Mapping) else y
 
 
 def refuse_weights(weights: Any, what: str) -> None:
@@ -214,6 +257,7 @@ def conditions(model: GenerativeModel, n: int | tf.Tensor, y: Any) -> Any:
     spec = model.condition
     if spec is None:
         return y
+    y = _condition_in(model, y)
     shape = _shape_of(spec, "n")
     if y is None:
         raise ValueError(
@@ -345,7 +389,7 @@ def values_of(
         span = span_of(tf.stack(spans)) if len(spans) > 1 else spans[0]
         values["images"] = Values(span, 0.0, 1.0)
     if y is not None and model.condition is not None:
-        span = span_of(_shown(model, tf.convert_to_tensor(y)))
+        span = span_of(_shown(model, tf.convert_to_tensor(_condition_in(model, y))))
         values["y"] = Values(span, *_limits(model, training))
     return values
 

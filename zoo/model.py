@@ -100,7 +100,8 @@ class GenerativeModel(FromArguments, keras.Model):
     - Losses and terms are values per example. The base class averages them over the global batch.
 
     Images are float32 in [0, 1], `[B, H, W, C]`, in every public method. Data is `x` or `(x, y)`,
-    or, for models with `semi_supervised`, `((x_labelled, y), x_unlabelled)`.
+    or, for models with `semi_supervised`, `((x_labelled, y), x_unlabelled)`. `y` is an array, or a
+    dict of arrays for models with `annotations`.
 
     Args:
         seed: Seed of all random numbers in training. Each draw is a function of this seed, the
@@ -151,6 +152,19 @@ class GenerativeModel(FromArguments, keras.Model):
     Objectives then receive the pair `(x_labelled, x_unlabelled)` as `x`, and the labels of the
     first stream as `y`. The streams of a batch may differ in size.
     """
+
+    annotations: tuple[str, ...] = ()
+    """The annotations that the objective reads, if `y` is a dict of annotations.
+
+    Objectives receive the dict of these annotations as `y`, without the others of the data. A model
+    with one annotation may be trained on the bare array.
+    """
+
+    condition_leaf: str | None = None
+    """Which of the `annotations` is the condition. Methods such as `decode` take it as a bare `y`."""
+
+    grouped_batches: bool = False
+    """Whether a training batch consists of whole groups: see `zoo.datasets.ImageData.batches`."""
 
     adapted: tuple[str, ...] = ()
     """Attributes other than weights that `adapt` sets. `zoo.pretrained` stores them in files."""

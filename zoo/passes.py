@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo import keras_internals
+from zoo.config import with_article
 
 if TYPE_CHECKING:
     from zoo.model import GenerativeModel, Round
@@ -30,16 +31,29 @@ def passes(
         step: The number of the step, for its seed.
 
     Raises:
-        ValueError: If a round has more steps than the batch has examples.
+        ValueError: If a round has more steps than the batch has examples, or has several steps and
+            the batch consists of groups.
     """
     seed = seed_at(model, step)
     rounds = model.rounds()
-    shares = max(round.steps for round in rounds)
+    shares = _number_of_shares(model, rounds)
     for round in rounds:
         for i in range(round.steps):
             seed, round_seed = tfp.random.split_seed(seed)
             x_share, y_share = _share((x, y), i, shares)
             yield round, x_share, y_share, round_seed
+
+
+def _number_of_shares(model, rounds):
+    """The number of parts of a batch: the most steps of a round."""
+    shares = max(round.steps for round in rounds)
+    if shares > 1 and model.grouped_batches:
+        raise ValueError(
+            "A batch of whole groups cannot be divided between the steps of a round. "
+            f"Received: {with_article(type(model).__name__)} with `grouped_batches` and a round of "
+            f"{shares} steps."
+        )
+    return shares
 
 
 def turns_of(outcome: tuple | Iterable[tuple[dict, dict]]) -> Iterable[tuple[dict, dict]]:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo import evaluation
+from zoo import datasets, evaluation
+from zoo.datasets.images import ImageData, Split
 from zoo.evaluation import HIGHER_IS_BETTER, METRICS, Evaluation
+from zoo.evaluation.registry import _factors
 from zoo.features import Features
 
 
@@ -100,3 +102,72 @@ def test_metrics_on_request_are_marked():
 def test_groups_expand_to_their_metrics_in_order_without_repetition():
     assert evaluation.resolve(["prdc", "images", "fid"]) == evaluation.GROUPS["images"]
     assert evaluation.resolve(["all"]) == list(evaluation.METRICS)
+
+
+# Factors.
+
+
+def images_with(**leaves):
+    """Data whose three splits have the annotations `{name: (train, other)}`."""
+    splits = {}
+    for split in ("train", "validation", "test"):
+        own = {name: np.asarray(values[split != "train"]) for name, values in leaves.items()}
+        count = len(next(iter(own.values())))
+        splits[split] = Split(np.zeros([count, 2, 2, 1], np.uint8), own)
+    return ImageData("images", splits, (2, 2, 1))
+
+
+def test_continuous_factors_are_divided_at_the_quantiles_of_the_training_images():
+    train = np.stack([np.arange(101) % 3, np.arange(101) / 100], -1).astype(np.float32)
+    other = np.array([[2, 0.05], [0, 0.15], [1, 0.95], [1, -3], [0, 7]], np.float32)
+    data = images_with(attributes=(train, other))
+    expected = [[2, 0], [0, 1], [1, 9], [1, 0], [0, 9]]
+    np.testing.assert_array_equal(_factors(data, "test"), expected)
+    np.testing.assert_array_equal(_factors(data, "test", 2), expected[:2])
+
+
+def test_factors_are_preferred_to_labels_and_labels_to_attributes():
+    columns = [[0, 1], [2, 3], [1, 1]], [[5, 6]]
+    data = images_with(label=([0, 1, 1], [3]), attributes=columns)
+    np.testing.assert_array_equal(_factors(data, "test"), [[3]])
+    data = images_with(label=([0, 1, 1], [3]), factors=columns)
+    np.testing.assert_array_equal(_factors(data, "test"), [[5, 6]])
+    with pytest.raises(ValueError, match="no labels, so its factors are unknown"):
+        _factors(images_with(mask=(np.zeros([3, 2, 2, 1], np.uint8),) * 2), "test")
+
+
+def oracle(data):
+    """A model whose codes are the factors of the images."""
+    codes = {}
+    for split in data.sizes:
+        rows = zip(data.arrays(split)[0], data.factors(split), strict=True)
+        codes |= {image.tobytes(): factors for image, factors in rows}
+    return SimpleNamespace(
+        condition=None,
+        abilities=lambda: ("encode",),
+        get_weights=list,
+        encode=lambda x: np.stack([codes[image.tobytes()] for image in x]),
+    )
+
+
+def scenes(count):
+    sizes = dict.fromkeys(("train", "validation", "test"), count)
+    return datasets.load("sprites_scenes", image_size=12, sizes=sizes, y="mask")
+
+
+def test_scores_of_a_perfect_encoder_use_the_factors_whatever_y_is():
+    data = scenes(300)
+    subject = Evaluation.of_model(oracle(data), data, batch_size=100)
+    [result] = subject.run(["mig"])
+    assert result.value > 0.8
+    assert result.estimator["factors"] == "factors" and result.estimator["quantiles"] == 10
+
+
+@pytest.mark.slow
+def test_all_disentanglement_scores_of_a_perfect_encoder_are_high():
+    data = scenes(900)
+    subject = Evaluation.of_model(oracle(data), data, batch_size=100)
+    values = {result.kind: result.value for result in subject.run(["disentanglement"])}
+    assert all(value is not None for value in values.values())
+    assert min(values["factor_vae"], values["beta_vae"], values["disentanglement"]) > 0.9
+    assert values["sap"] > 0.15

@@ -1,5 +1,6 @@
-"""Data sets: embedded sets, sets of TensorFlow Datasets, and folders of images."""
+"""Data sets: embedded and rendered sets, sets of TensorFlow Datasets, and folders of images."""
 
+from zoo.datasets import heads, scenes, sprites, textures
 from zoo.datasets.catalog import check, expected, load, names
 from zoo.datasets.errors import DatasetNotFound
 from zoo.datasets.folder import read_image, read_images
@@ -13,8 +14,12 @@ __all__ = [
     "check",
     "check_num_labels",
     "expected",
+    "heads",
     "load",
     "names",
     "read_image",
     "read_images",
+    "scenes",
+    "sprites",
+    "textures",
 ]

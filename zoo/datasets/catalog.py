@@ -1,18 +1,34 @@
 """Data sets by name."""
 
 import difflib
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from zoo.contract import check_counts
 from zoo.datasets import folder, tfds_sets
-from zoo.datasets.images import ImageData, Split, check_options, resized
+from zoo.datasets.heads import HEADS, HEADS_GREY
+from zoo.datasets.images import SPLITS, ImageData, Split, check_options, check_y, resized
 from zoo.datasets.labelled import check_num_labels
+from zoo.datasets.rendered import check_sizes
+from zoo.datasets.scenes import SCENES
+from zoo.datasets.sprites import SPRITES
+from zoo.datasets.textures import TEXTURES
+
+RENDERED = {
+    "heads": HEADS,
+    "heads_grey": HEADS_GREY,
+    "sprites": SPRITES,
+    "sprites_scenes": SCENES,
+    "textures": TEXTURES,
+}
 
 
 def names() -> list[str]:
     """The names of all data sets, sorted."""
-    return sorted(["digits", "folder", "four_points", *tfds_sets.RECIPES])
+    return sorted(["digits", "folder", "four_points", *tfds_sets.RECIPES, *RENDERED])
 
 
 def check(name: str, data_dir: str | None = None) -> None:
@@ -74,6 +90,29 @@ def _check_four_points(image_size):
         )
 
 
+# A process often loads the same set again, to train and to evaluate.
+@functools.lru_cache(maxsize=1)
+def _rendered_splits(name: str, sizes: tuple[int, ...], image_size: int, seed: int):
+    splits = RENDERED[name].splits(dict(zip(SPLITS, sizes, strict=True)), image_size, seed)
+    for split in splits.values():  # The cache shares the arrays.
+        assert isinstance(split.labels, Mapping)  # The annotations of a rendered set
+        for array in (split.images, *split.labels.values()):
+            array.flags.writeable = False
+    return splits
+
+
+def _rendered(name, sizes, *, image_size, seed, **options) -> ImageData:
+    """A set that is rendered now; see `zoo.datasets.rendered`."""
+    kind = RENDERED[name]
+    check_counts(0, seed=seed)
+    sizes = check_sizes(name, kind, sizes)
+    check_y(name, kind.leaves, options["y"], options["seen_quadrants"])
+    size = image_size or kind.shape[0]
+    splits = _rendered_splits(name, tuple(sizes[split] for split in SPLITS), size, seed)
+    shape = (size, size, kind.shape[-1])
+    return ImageData(name, splits, shape, levels=kind.levels, seed=seed, **kind.options, **options)
+
+
 def expected(name: str, image_size: int | None = None) -> tuple[tuple[int, int, int], int] | None:
     """Shape and number of grey levels of a data set's images, without loading it.
 
@@ -91,6 +130,9 @@ def expected(name: str, image_size: int | None = None) -> tuple[tuple[int, int, 
         return None
     if name == "four_points":
         _check_four_points(image_size)
+    if name in RENDERED:
+        size = image_size or RENDERED[name].shape[0]
+        return (size, size, RENDERED[name].shape[-1]), RENDERED[name].levels
     recipe = tfds_sets.RECIPES.get(name)
     embedded = {"digits": ((8, 8, 1), 17), "four_points": ((2, 2, 1), 2)}
     shape, levels = (recipe.shape, recipe.levels) if recipe else embedded[name]
@@ -107,6 +149,10 @@ def load(
     binarize: str | None = None,
     seen_quadrants: int | None = None,
     num_labels: int | None = None,
+    y: str | None = None,
+    attributes: str | None = None,
+    mask: str | None = None,
+    sizes: Mapping[str, int] | None = None,
     seed: int = 0,
 ) -> ImageData:
     """Loads a data set by name.
@@ -120,7 +166,26 @@ def load(
     | svhn_cropped, cifar10 | 32x32x3 | train[:90%] / train[90%:] / test | class |
     | omniglot | 28x28x1, from 105x105, ink is 1 | train[:90%] / train[90%:] / test | alphabet |
     | celeb_a | 64x64x3, from the central 148x148 | its own | 40 attributes, 0 or 1 |
-    | folder | 64x64, central squares | about 80% / 10% / 10%, or its own | subfolder |
+    | sprites | 64x64x1, 0 and 1; the grid of dSprites | 50000 / 5000 / 5000 | shape |
+    | sprites_scenes | 32x32x3, a sprite on a texture | 20000 / 2000 / 2000 | 8 attributes |
+    | heads | 48x48x3, four images of each head | 8000 / 400 / 400 | 24 attributes |
+    | heads_grey | 32x32x1, groups of 20 | 40000 / 2000 / 2000 | 13 attributes |
+    | textures | 32x32x3, two textures in a layout | 20000 / 2000 / 2000 | 7 factors |
+    | folder | 64x64, central squares | about 80% / 10% / 10%, or its own | subfolder, else attributes |
+
+    The last sets before `folder` are rendered when they are loaded, as functions of the seed, the sizes
+    and the image size, with the same bytes on every machine. Their annotations are known exactly:
+
+    | name | annotations `[N, ...]` |
+    |---|---|
+    | sprites | label; factors int32 `[5]` |
+    | sprites_scenes | attributes `[8]` in [0, 1]; mask `[H, W, 1]`; factors `[5]` |
+    | heads | attributes `[24]`, 0 or 1; factors `[24]`; group int32; mask; landmarks `[8, 2]`, pixels; light `[9, 3]` |
+    | heads_grey | attributes `[13]`, 0 or 1; factors `[13]`; varied int32, the factor that differs in the group |
+    | textures | factors `[7]`; layout `[H, W, 1]`, 0 or 1; palette `[4, 3]`, two colours inside and two outside |
+
+    `zoo.datasets.sprites`, `zoo.datasets.scenes`, `zoo.datasets.heads` and `zoo.datasets.textures`
+    describe them.
 
     `folder` reads the PNG and JPEG files of `data_dir`. If there is one subfolder per label, the
     sorted names of the subfolders are the labels. Subfolders named `train` (or `training`),
@@ -128,9 +193,11 @@ def load(
     instead; about a tenth of `train` is held out for each of the other splits that is missing. The
     split of an image depends only on its path and the seed, so added images do not move others.
     Images are decoded as Pillow decodes them, and rotated and mirrored as their metadata say. They
-    have one channel if all of them are grey, otherwise three; transparency is dropped. Hidden files
-    and files of the system, such as `Thumbs.db`, are skipped. Any other file is an error, as is an
-    image of more than `zoo.datasets.pixels.MOST_PIXELS` pixels.
+    have one channel if all of them are grey, otherwise three; transparency is dropped, or becomes the
+    annotation `mask`. A table `attributes.csv` or `list_attr_celeba.txt` in `data_dir` becomes the
+    annotation `attributes`: see `zoo.datasets.tables`. Hidden files and files of the system, such as
+    `Thumbs.db`, are skipped. Any other file is an error, as is an image of more than
+    `zoo.datasets.pixels.MOST_PIXELS` pixels.
 
     Args:
         name: One of `names()`.
@@ -144,8 +211,17 @@ def load(
             elsewhere; see `ImageData`. `None` for the set's own `y`.
         num_labels: Number of training images that keep their label, the same for each class; the
             others have -1. `None` for all. See `ImageData`.
-        seed: Seed of the order, of the binarisation, of the kept labels, and of the splits of
-            `folder`.
+        y: The annotation that becomes `y`, such as "attributes"; several, separated by commas, or
+            "all" for a dict of annotations; `None` for the one in the table.
+        attributes: The columns of the annotation `attributes` to keep, separated by commas, such as
+            "glasses,hat". `None` for all.
+        mask: "alpha" for an annotation `mask` `[H, W, 1]` of `folder`, the alpha channel of its PNG
+            files. The images then show the colours on black: each pixel is its colour times its mask.
+            `None` for no masks.
+        sizes: Numbers of images of some splits, such as `{"train": 2000}`, for the rendered sets.
+            `None` for the numbers in the table.
+        seed: Seed of the order, of the binarisation, of the kept labels, of the splits of `folder`,
+            and of rendered images.
 
     Raises:
         ValueError: If a name or option is unknown, or a file is not an image.
@@ -172,12 +248,26 @@ def load(
         "binarize": binarize,
         "seen_quadrants": seen_quadrants,
         "num_labels": num_labels,
+        "y": y,
+        "attributes": attributes,
         "seed": seed,
     }
+    if mask not in (None, "alpha") or (mask and name != "folder"):
+        raise ValueError(
+            "`mask` is None, or 'alpha' for the images of 'folder'. "
+            f"Received: mask={mask!r} for {name!r}."
+        )
+    if name in RENDERED:
+        return _rendered(name, sizes, **options)
+    if sizes is not None:
+        raise ValueError(
+            f"`sizes` is for the rendered data sets: {', '.join(RENDERED)}. "
+            f"Received: {name!r} with sizes={sizes!r}."
+        )
     if name == "digits":
         return _digits(**options)
     if name == "four_points":
         return _four_points(**options)
     if name == "folder":
-        return folder.load(data_dir, **options)
+        return folder.load(data_dir, mask=mask, **options)
     return tfds_sets.load(name, data_dir, **options)

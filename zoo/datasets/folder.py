@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import ExifTags, JpegImagePlugin, PngImagePlugin
 
+from zoo.datasets import tables
 from zoo.datasets.errors import DatasetNotFound
 from zoo.datasets.images import SPLITS, ImageData, Split
-from zoo.datasets.pixels import MOST_PIXELS, PNG, decode, square
+from zoo.datasets.pixels import MOST_PIXELS, PNG, decode, on_black, square
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MEMORY = 4 * 2**30  # Bytes of decoded images to hold; larger sets are decoded batch by batch.
@@ -74,15 +75,23 @@ def _check_regular(path):
     )
 
 
-def _children(folder: Path) -> tuple[list[Path], list[Path]]:
+def _children(folder: Path, tables_allowed: bool = False) -> tuple[list[Path], list[Path]]:
     """The subfolders and the images of a folder, sorted.
 
-    Hidden files and folders, and those that systems add (`IGNORED`), are left out.
+    Hidden files and folders, those that systems add (`IGNORED`), and tables of attributes where they
+    are allowed, are left out.
     """
     folders, files = [], []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name.lower() in IGNORED:
             continue
+        if path.name in tables.NAMES:
+            if tables_allowed:
+                continue
+            raise ValueError(
+                "Expected a table of attributes only in the folder that data_dir names. "
+                f"Move it there. Received: '{path}'."
+            )
         _check_name(path)
         if path.is_dir():
             folders.append(path)
@@ -97,9 +106,9 @@ def _children(folder: Path) -> tuple[list[Path], list[Path]]:
     return folders, files
 
 
-def _labelled(folder: Path) -> Listing:
+def _labelled(folder: Path, tables_allowed: bool = False) -> Listing:
     """All images of a folder; the names of subfolders, if there are any, are the labels."""
-    folders, files = _children(folder)
+    folders, files = _children(folder, tables_allowed)
     if folders and files:
         raise ValueError(
             f"Expected either images or subfolders in '{folder}'. Move one kind elsewhere. "
@@ -210,10 +219,10 @@ def listing(data_dir: str | None, seed: int = 0) -> dict[str, Listing]:
         raise DatasetNotFound(
             f"There is no folder '{shown(root)}'. Set data_dir to the folder of images."
         )
-    folders, files = _children(root)
+    folders, files = _children(root, tables_allowed=True)
     found = {} if files else _split_folders(folders, root)
     if not found:
-        return dict(zip(SPLITS, _hold_out(_labelled(root), 2, root, seed), strict=True))
+        return dict(zip(SPLITS, _hold_out(_labelled(root, True), 2, root, seed), strict=True))
     splits = {split: _labelled(path) for split, path in found.items()}
     _check_labels(splits, found)
     if missing := [split for split in SPLITS if split not in splits]:
@@ -246,7 +255,12 @@ def _order(entry, root, seed):
 
 
 def decoder(size: int, channels: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The function from a path to the image, uint8 `[size, size, channels]`."""
+    """The function from a path to the image, uint8 `[size, size, channels]`.
+
+    With 4 channels the image is on black, and the last channel is alpha.
+    """
+    if channels == 4:
+        return lambda path: square(on_black(_decoded(path, 4)), size)
     return lambda path: square(_decoded(path, channels), size)
 
 
@@ -355,7 +369,7 @@ def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise DatasetNotFound(f"There is no folder '{shown(root)}'.")
-    paths = [path for path, _ in _labelled(root)]
+    paths = [path for path, _ in _labelled(root, tables_allowed=True)]
     images = np.empty([0, 0, 0, 3], np.uint8)
     grey = True
     for i, path in enumerate(paths):
@@ -377,22 +391,63 @@ def read_images(folder: str | Path, image_size: int | None = None) -> np.ndarray
     return np.ascontiguousarray(images[..., :1]) if grey else images
 
 
-def load(data_dir: str | None, *, image_size: int | None, seed: int, **options: Any) -> ImageData:
+def load(
+    data_dir: str | None, *, image_size: int | None, mask: str | None, seed: int, **options: Any
+) -> ImageData:
     """Reads a folder of images; see `zoo.datasets.load`."""
     splits = listing(data_dir, seed)
-    size = image_size or 64
-    paths = [path for split in SPLITS for path, _ in splits[split]]
+    assert data_dir is not None  # `listing` has found the folder.
+    files = {split: [path for path, _ in splits[split]] for split in SPLITS}
+    every = [path for split in SPLITS for path in files[split]]
+    columns, attributes = tables.read(Path(data_dir).expanduser(), every)
     names = sorted({label for split in SPLITS for _, label in splits[split] if label is not None})
-    numbers: dict[str | None, int] = {name: i for i, name in enumerate(names)}
-    keep = len(paths) * size * size * 3 <= MEMORY
-    images = np.empty([len(paths) if keep else 0, size, size, 3], np.uint8)
-    decode = decoder(size, 3)
+    size = image_size or 64
+    images, masks, channels = _read_all(every, size, mask, data_dir)
+    content, start = {}, 0
+    for split in SPLITS:
+        part = slice(start, start + len(files[split]))
+        leaves = {}
+        if names:
+            labels = [names.index(label) for _, label in splits[split] if label is not None]
+            leaves["label"] = np.array(labels, np.int32)
+        if columns:
+            leaves["attributes"] = attributes[part]
+        if masks is not None:
+            leaves["mask"] = masks[part]
+        stored = np.array(files[split]) if images is None else images[part]
+        content[split] = Split(stored, leaves or None)
+        start = part.stop
+    return ImageData(
+        "folder",
+        content,
+        (size, size, channels),
+        decode=decoder(size, channels) if images is None else None,
+        label_names=tuple(names) or None,
+        attribute_names=columns or None,
+        seed=seed,
+        **options,
+    )
+
+
+def _read_all(paths, size, mask, data_dir):
+    """All images, or `None` if they do not fit in memory; their masks; and the number of channels.
+
+    Every file is decoded once, so that a corrupt file is found now and not in a later epoch.
+    """
+    values = 4 if mask else 3
+    keep = len(paths) * size * size * values <= MEMORY
+    if mask and not keep:
+        raise ValueError(
+            f"Images with masks must fit in {MEMORY:,} bytes. Choose a smaller image_size. "
+            f"Received: {len(paths)} images of {size}x{size} pixels."
+        )
+    images = np.empty([len(paths) if keep else 0, size, size, values], np.uint8)
+    decode = decoder(size, values)
 
     def inspect(path):
         image = decode(path)
-        return image, tf.reduce_all(image == image[..., :1])
+        return image, tf.reduce_all(image[..., :3] == image[..., :1])
 
-    # Decode every file once, so that a corrupt file is found now and not in a later epoch.
     data = tf.data.Dataset.from_tensor_slices(paths).map(
         inspect, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
@@ -407,24 +462,10 @@ def load(data_dir: str | None, *, image_size: int | None, seed: int, **options: 
         # The order is deterministic, so the next file is the one that failed.
         raise _undecodable(paths[done]) from error
     channels = 1 if grey else 3
-    images = np.ascontiguousarray(images[..., :channels])
-    content: dict[str, Split] = {}
-    start = 0
-    for split in SPLITS:
-        count = len(splits[split])
-        part = slice(start, start + count)
-        labels = [numbers[label] for _, label in splits[split]] if names else None
-        content[split] = Split(
-            images[part] if keep else np.array(paths[part]),
-            np.array(labels, np.int32) if names else None,
+    masks = np.ascontiguousarray(images[..., 3:]) if mask else None
+    if masks is not None and masks.min() == 255:
+        raise ValueError(
+            "mask='alpha' needs images with transparent pixels. Leave `mask` out. "
+            f"Received: '{data_dir}', without such an image."
         )
-        start += count
-    return ImageData(
-        "folder",
-        content,
-        (size, size, channels),
-        decode=None if keep else decoder(size, channels),
-        label_names=tuple(names) or None,
-        seed=seed,
-        **options,
-    )
+    return np.ascontiguousarray(images[..., :channels]) if keep else None, masks, channels

@@ -17,10 +17,13 @@ _FOREVER = np.iinfo(np.int64).max
 
 
 class Split(NamedTuple):
-    """The images of one split (uint8 `[N, H, W, C]`, or `[N]` file paths) and their labels."""
+    """The images of one split (uint8 `[N, H, W, C]`, or `[N]` file paths) and their annotations.
+
+    Several annotations are a dict of arrays `[N, ...]`. A `mask` is uint8 `[N, H, W, 1]`.
+    """
 
     images: np.ndarray | tf.Tensor
-    labels: np.ndarray | tf.Tensor | None = None
+    labels: np.ndarray | tf.Tensor | Mapping[str, np.ndarray | tf.Tensor] | None = None
 
 
 def check_options(
@@ -65,6 +68,74 @@ def seen_mask(height: int, width: int, quadrants: int) -> np.ndarray:
     low, left = np.arange(height)[:, None] >= height // 2, np.arange(width) < width // 2
     order = [low & left, ~low & left, ~low & ~left]
     return np.any(order[:quadrants], axis=0)[..., None]
+
+
+def check_y(
+    name: str, leaves: tuple[str, ...], y: str | None, seen_quadrants: int | None = None
+) -> None:
+    """Checks the names of the annotations that become `y`; see `ImageData`.
+
+    Raises:
+        ValueError: If the data set has no such annotation, or if `y` is the image's seen part.
+    """
+    if y is None:
+        return
+    if seen_quadrants:
+        raise ValueError(
+            "`y` is either an annotation or the image's seen part. "
+            f"Received: y={y!r}, seen_quadrants={seen_quadrants}."
+        )
+    if not leaves or not (y == "all" or {*y.split(",")} <= {*leaves}):
+        known = "None"
+        if leaves:
+            known = f"'all' or one of {', '.join(map(repr, leaves))}, or several with commas"
+        raise ValueError(f"`y` of {name!r} must be {known}. Received: y={y!r}.")
+
+
+def _chosen(annotations, y):
+    """`y`: one of the annotations of a split, a dict of several, or `None` if there are none."""
+    if y == "all":
+        return annotations
+    if "," in y:
+        return {name: annotations[name] for name in y.split(",")}
+    return annotations.get(y)
+
+
+def _with_columns(name, annotations, attribute_names, wanted):
+    """The annotations and the names of the attributes, with the wanted columns only."""
+    columns = wanted.split(",")
+    known = attribute_names or ()
+    if unknown := [column for column in columns if column not in known]:
+        have = f"The attributes of {name!r} are {', '.join(known)}." if known else ""
+        raise ValueError(
+            f"{have or f'The data set {name!r} has no attributes.'} "
+            f"Received: {unknown[0]!r} in attributes={wanted!r}."
+        )
+    at = [known.index(column) for column in columns]
+    kept = {
+        split: {**leaves, "attributes": np.asarray(leaves["attributes"])[:, at]}
+        for split, leaves in annotations.items()
+    }
+    return kept, tuple(columns)
+
+
+def _named(labels, attribute_names):
+    """Annotations by name; see `ImageData.annotation_names`."""
+    if labels is None:
+        return {}
+    if isinstance(labels, Mapping):
+        return dict(labels)
+    return {"attributes" if attribute_names else "label": labels}
+
+
+def _check_groups(name, splits, group_size):
+    check_counts(group_size=group_size)
+    for split, part in splits.items():
+        if len(part.images) % group_size:
+            raise ValueError(
+                f"The splits of {name!r} must consist of whole groups of {group_size} images. "
+                f"Received: {len(part.images)} images in {split!r}."
+            )
 
 
 def _seed(seed: int, purpose: int, epoch: tf.Tensor | int) -> tf.Tensor:
@@ -112,8 +183,16 @@ class ImageData:
         name: The data set's name.
         image_shape: (H, W, C).
         levels: Number of grey levels.
+        annotation_names: Names of the annotations; empty if there are none. One array of labels has
+            the name "label", or "attributes" if it has `attribute_names`.
+        y: The name of the annotation that `y` is; several names, separated by commas, or "all" for
+            a dict of annotations; `None` for the first annotation.
         label_names: Names of the integer labels, or `None`.
         attribute_names: Names of the columns of `y` if `y` is a vector, otherwise `None`.
+        factor_names: Names of the columns of the annotation `factors`, or `None`.
+        factor_sizes: Number of values of each factor, where 0 means continuous, or `None`.
+        group_size: Rows k g to (k + 1) g - 1 of a split, for g = `group_size`, belong together;
+            `None` if there are no groups.
         seen_quadrants: If not `None`, `y` is the image with that number of quadrants shown and -1
             elsewhere; see `seen_mask`. `y` shows the same binary draw as the image.
         num_labels: If not `None`, the number of training images that keep their label, the same for
@@ -131,6 +210,8 @@ class ImageData:
         splits: `Split`s by name.
         levels: Number of grey levels; the pixel value `levels - 1` means 1.0.
         decode: For splits of file paths, the function from a path to uint8 `[H, W, C]`.
+        mask_levels: Number of levels of masks; the value `mask_levels - 1` means 1.0.
+        attributes: The attributes to keep, separated by commas; `None` for all.
 
     Raises:
         ValueError: If an option has an invalid value or does not fit the data.
@@ -146,6 +227,12 @@ class ImageData:
         decode: Callable[[tf.Tensor], tf.Tensor] | None = None,
         label_names: tuple[str, ...] | None = None,
         attribute_names: tuple[str, ...] | None = None,
+        factor_names: tuple[str, ...] | None = None,
+        factor_sizes: tuple[int, ...] | None = None,
+        group_size: int | None = None,
+        mask_levels: int = 256,
+        attributes: str | None = None,
+        y: str | None = None,
         binarize: str | None = None,
         seen_quadrants: int | None = None,
         num_labels: int | None = None,
@@ -154,6 +241,29 @@ class ImageData:
         check_options(None, binarize, seen_quadrants)
         check_num_labels(num_labels)
         check_counts(0, seed=seed)
+        annotations = {
+            split: _named(part.labels, attribute_names) for split, part in splits.items()
+        }
+        if attributes is not None:
+            annotations, attribute_names = _with_columns(
+                name, annotations, attribute_names, attributes
+            )
+        self.annotation_names = tuple(next(iter(annotations.values())))
+        check_y(name, self.annotation_names, y, seen_quadrants)
+        self.y, self.factor_names, self.factor_sizes = y, factor_names, factor_sizes
+        self.group_size, self._mask_levels = group_size, mask_levels
+        if group_size is not None:
+            _check_groups(name, splits, group_size)
+        y = y or next(iter(self.annotation_names), "")
+        splits = {
+            split: Split(part.images, _chosen(annotations[split], y))
+            for split, part in splits.items()
+        }
+        leaves = self.annotation_names if y == "all" else y.split(",")
+        if "label" not in leaves:
+            label_names = None
+        if "attributes" not in leaves:
+            attribute_names = factor_names if leaves == ["factors"] else None
         if num_labels is not None:
             if seen_quadrants:
                 raise ValueError(
@@ -182,9 +292,15 @@ class ImageData:
         # Graphs capture eager tensors by reference but copy arrays. tf.data runs on the CPU.
         with tf.device("CPU:0"):
             self._splits = {
-                split: Split(*(None if t is None else tf.convert_to_tensor(t) for t in part))
+                split: Split(
+                    tf.convert_to_tensor(part.images),
+                    None
+                    if part.labels is None
+                    else tf.nest.map_structure(tf.convert_to_tensor, part.labels),
+                )
                 for split, part in splits.items()
             }
+        self._annotations = annotations
 
     def __repr__(self) -> str:
         return f"<ImageData {self.name} {self.image_shape} {self.sizes}>"
@@ -200,6 +316,61 @@ class ImageData:
         if self.num_labels is None:
             return float(self.has_labels)
         return self.num_labels / self.sizes["train"]
+
+    def annotations(self, split: str, limit: int | None = None) -> dict[str, np.ndarray]:
+        """All annotations of the first `limit` images of a split, whatever `y` is.
+
+        Returns:
+            The arrays by name, each `[N, ...]`, as in `batches`. Labels are not hidden.
+
+        Raises:
+            ValueError: If the split is unknown.
+        """
+        _check_limit(limit)
+        size = self._size(split)
+        size = size if limit is None else min(limit, size)
+        return {
+            name: np.asarray(self._scaled(tf.convert_to_tensor(values[:size])))
+            for name, values in self._annotations[split].items()
+        }
+
+    def factors(self, split: str, limit: int | None = None) -> np.ndarray:
+        """The known factors of the first `limit` images of a split: float32 or int32 `[N, F]`.
+
+        The columns have the names `factor_names` and the numbers of values `factor_sizes`.
+
+        Raises:
+            ValueError: If the data set has no factors, or the split is unknown.
+        """
+        if "factors" not in self.annotation_names:
+            raise ValueError(
+                "Factors are known for the rendered data sets, such as 'sprites'. "
+                f"Received: {self.name!r}."
+            )
+        return self.annotations(split, limit)["factors"]
+
+    def check_groups(self, batch_size: int, replicas: int = 1) -> None:
+        """Checks that batches of whole groups can be shared out to replicas.
+
+        Args:
+            batch_size: The global batch size.
+            replicas: Number of replicas of all workers.
+
+        Raises:
+            ValueError: If the data set has no groups, or if the part of a replica would not
+                consist of whole groups.
+        """
+        if self.group_size is None:
+            raise ValueError(
+                "Batches of whole groups need data with groups, such as 'heads_grey'. "
+                f"Received: {self.name!r}, without groups."
+            )
+        if batch_size % (replicas * self.group_size):
+            raise ValueError(
+                f"The part of each replica must consist of whole groups of {self.group_size} images. "
+                f"Received: batch_size={batch_size} for {replicas} replica(s); choose a multiple of "
+                f"{replicas * self.group_size}."
+            )
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Number of full training batches in an epoch."""
@@ -218,6 +389,7 @@ class ImageData:
         shard: tuple[int, int, int] = (0, 1, 1),
         labels: bool = True,
         semi_supervised: bool = False,
+        grouped: bool = False,
     ) -> tf.data.Dataset:
         """A pipeline over one split.
 
@@ -234,6 +406,12 @@ class ImageData:
         they weight the streams, or use them for different losses. If every image has a label, a
         batch is `(x, y)`.
 
+        With `grouped` a batch is a row of whole groups, in the layout `[B / g, g]` with `g =
+        group_size`: the first g rows of a batch are one group, in stored order, then come the g rows
+        of the next group. Groups are shuffled, and never divided between batches or replicas: the
+        part of each replica has `B / (g * workers * replicas)` groups. So statistics of groups
+        follow from a reshape to `[-1, g, ...]` on each replica.
+
         Args:
             split: "train", "validation" or "test".
             batch_size: The global batch size, over all workers and replicas.
@@ -248,16 +426,18 @@ class ImageData:
             labels: Whether batches include `y`.
             semi_supervised: Whether a batch is two streams, labelled and unlabelled. Only for
                 shuffled training images.
+            grouped: Whether a batch consists of whole groups, for data with a `group_size`.
 
         Returns:
             A dataset of `x`, of `(x, y)` if there are labels, or of `((x_labelled, y),
             x_unlabelled)` with `semi_supervised`. `x`: float32 `[B, H, W, C]` in [0, 1]. `y`: int32
-            labels `[B]`; float32 attributes `[B, A]`, each 0 or 1; or float32 `[B, H, W, C]`, the
+            labels `[B]`; float32 attributes `[B, A]`; float32 masks `[B, H, W, 1]` in [0, 1];
+            another annotation `[B, ...]`, or a dict of all of them; or float32 `[B, H, W, C]`, the
             seen part of `x` and -1 elsewhere.
 
         Raises:
             ValueError: If the split is unknown, if the remainder is dropped and a batch is larger
-                than the split, or if a shard is invalid.
+                than the split, if a shard is invalid, or if groups would be divided.
         """
         check_counts(batch_size=batch_size)
         check_counts(0, first_epoch=first_epoch)
@@ -287,6 +467,14 @@ class ImageData:
             )
         steps = size // batch_size if drop else -(-size // batch_size)
         each = batch_size // parts
+        if grouped:
+            self.check_groups(batch_size, parts)
+        if grouped and semi_supervised:
+            raise ValueError(
+                "Batches of whole groups are one stream. Received: grouped=True and "
+                "semi_supervised=True."
+            )
+        group = self.group_size if grouped else 1
         if semi_supervised and not (split == "train" and shuffle and labels):
             raise ValueError(
                 "`semi_supervised` is for shuffled training images and their labels. "
@@ -310,7 +498,10 @@ class ImageData:
             if two_streams:
                 labelled, unlabelled = self._streams(epoch, steps * parts * each_labelled)
             elif shuffle:
+                order = tf.range(size // group)
                 order = tf.random.experimental.stateless_shuffle(order, _seed(self.seed, 0, epoch))
+                if grouped:
+                    order = tf.reshape(order[:, None] * group + tf.range(group), [-1])
             keys = self._keys(split)
 
             def rows(turn):
@@ -338,7 +529,9 @@ class ImageData:
             x = tf.ensure_shape(x, [each if drop else None, *self.image_shape])
             if y is None or not labels:
                 return x
-            y = tf.ensure_shape(y, [each if drop else None, *y.shape[1:]])
+            y = tf.nest.map_structure(
+                lambda t: tf.ensure_shape(t, [each if drop else None, *t.shape[1:]]), y
+            )
             if two_streams:
                 return (x[each_unlabelled:], y[each_unlabelled:]), x[:each_unlabelled]
             return x, y
@@ -356,7 +549,9 @@ class ImageData:
             data = data.with_options(options)
         return data.prefetch(tf.data.AUTOTUNE)
 
-    def arrays(self, split: str, limit: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    def arrays(
+        self, split: str, limit: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray | dict[str, np.ndarray] | None]:
         """The first `limit` examples of a split in stored order, or all of them.
 
         Images are binarised by the fixed draw, as in the batches of an evaluation.
@@ -378,7 +573,9 @@ class ImageData:
         if self.seen_quadrants:
             return x, self._seen_part(x).numpy()
         labels = self._splits[split].labels
-        return x, None if labels is None else np.array(labels[: len(rows)])
+        if labels is None:
+            return x, None
+        return x, tf.nest.map_structure(lambda t: self._scaled(t[: len(rows)]).numpy(), labels)
 
     def pixels(self, split: str, limit: int | None = None) -> np.ndarray:
         """The first `limit` images of a split as stored, without binarisation: uint8 `[N, H, W, C]`.
@@ -403,6 +600,12 @@ class ImageData:
                 f"The splits of {self.name!r} are {', '.join(self.sizes)}. Received: split={split!r}."
             )
         return self.sizes[split]
+
+    def _scaled(self, annotation):
+        """Masks as floats in [0, 1], and other annotations as they are."""
+        if annotation.dtype == tf.uint8 and annotation.shape.rank == 4:
+            return tf.cast(annotation, tf.float32) / (self._mask_levels - 1)
+        return annotation
 
     def _streams(self, epoch: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Rows of `count` labelled images, each pass in a new order, and of all unlabelled images."""
@@ -442,7 +645,9 @@ class ImageData:
             x = tf.cast(uniform < x, tf.float32)
         if self.seen_quadrants:
             return x, self._seen_part(x)
-        return x, None if labels is None else tf.gather(labels, row)
+        if labels is None:
+            return x, None
+        return x, tf.nest.map_structure(lambda t: self._scaled(tf.gather(t, row)), labels)
 
     def _seen_part(self, x):
         return tf.ensure_shape(tf.where(self._seen, x, -1.0), [None, *self.image_shape])

@@ -1,6 +1,7 @@
 """Labels for some of the training images, and the labelled part of a batch."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def check_num_labels(num_labels: int | None) -> None:
         )
 
 
-def hide_labels(labels: np.ndarray | None, num_labels: int, seed: int) -> np.ndarray:
+def hide_labels(labels: Any, num_labels: int, seed: int) -> np.ndarray:
     """Keeps `num_labels` labels, the same number for each class, and replaces the others by -1.
 
     The seed decides which images keep their label.

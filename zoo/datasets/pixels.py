@@ -11,11 +11,11 @@ MOST_PIXELS = 89_478_485
 def decode(contents: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes a PNG or JPEG file to the pixels that Pillow decodes, bit for bit.
 
-    The lower 8 bits of 16-bit values and transparency are dropped.
+    The lower 8 bits of 16-bit values are dropped, and so is transparency unless `channels` is 4.
 
     Args:
         contents: The file, a string `[]`.
-        channels: 1 or 3.
+        channels: 1 or 3, or 4 for colour and alpha; an image without transparency has alpha 255.
 
     Returns:
         uint8 `[H, W, channels]`.
@@ -32,9 +32,34 @@ def decode(contents: tf.Tensor, channels: int) -> tf.Tensor:
     small = tf.reduce_prod(tf.cast(size, tf.int64)) <= MOST_PIXELS
     with tf.control_dependencies([tf.debugging.Assert(small, [size])]):
         contents = tf.identity(contents)
-    # The operation decodes PNG as well. `decode_image` has no option for the exact inverse DCT.
-    image = tf.io.decode_jpeg(contents, channels, dct_method="INTEGER_ACCURATE")
+    if channels == 4:
+        image = tf.cond(
+            tf.strings.substr(contents, 0, len(PNG)) == PNG,
+            lambda: tf.io.decode_png(contents, 4),
+            lambda: tf.pad(_without_alpha(contents, 3), _ALPHA, constant_values=255),
+        )
+    else:
+        image = _without_alpha(contents, channels)
     return tf.ensure_shape(image, [None, None, channels])
+
+
+_ALPHA = [[0, 0], [0, 0], [0, 1]]
+
+
+def _without_alpha(contents, channels):
+    # The operation decodes PNG as well. `decode_image` has no option for the exact inverse DCT.
+    return tf.io.decode_jpeg(contents, channels, dct_method="INTEGER_ACCURATE")
+
+
+def on_black(image: tf.Tensor) -> tf.Tensor:
+    """The colours times alpha, and alpha: uint8 `[H, W, 4]` of an image `[H, W, 4]`.
+
+    The result shows the image on a black background. Unlike the colours themselves, it may be
+    resized: a transparent pixel has no share in the mean of its neighbours.
+    """
+    alpha = tf.cast(image[..., 3:], tf.float32) / 255.0
+    colours = tf.cast(tf.round(tf.cast(image[..., :3], tf.float32) * alpha), tf.uint8)
+    return tf.concat([colours, image[..., 3:]], -1)
 
 
 def centre_crop(image: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tf.Tensor:

@@ -158,7 +158,7 @@ def _in_batches(function: Callable[[np.ndarray], Any], x: np.ndarray, batch_size
 def _labelled(data: ImageData, split: str) -> tuple[np.ndarray, np.ndarray]:
     """The images of a split that have a label, and their labels."""
     x, y = data.arrays(split)
-    if y is None or y.ndim != 1 or not (y >= 0).any():
+    if not isinstance(y, np.ndarray) or y.ndim != 1 or not (y >= 0).any():
         raise ValueError(
             "Errors are counted on images with integer labels. "
             f"Received: split '{split}' of '{data.name}', which has none."

@@ -238,18 +238,19 @@ class Evaluation:
         return self._first[0]
 
     @functools.cached_property
-    def y(self) -> np.ndarray | None:
+    def y(self) -> Any:
         """The conditions of `x`, if the model needs one."""
         return self.condition(self._first[1])
 
     @functools.cached_property
-    def _first(self) -> tuple[np.ndarray, np.ndarray | None]:
+    def _first(self) -> tuple[np.ndarray, Any]:
         _, data, split = self._of_model
         return data.arrays(split, self.limit)
 
-    def condition(self, y: np.ndarray | None) -> np.ndarray | None:
-        """`y` of the data if the model needs a condition, otherwise `None`."""
-        return y if self._needs_condition else None
+    def condition(self, y: Any) -> Any:
+        """What the model reads of `y` if it needs a condition, otherwise `None`."""
+        model, _, _ = self._of_model
+        return conditions.read(model, y) if self._needs_condition else None
 
     @property
     def _needs_condition(self) -> bool:
@@ -257,7 +258,7 @@ class Evaluation:
         return model.condition is not None and not model.condition_is_optional
 
     @functools.cached_property
-    def labelled(self) -> tuple[np.ndarray, np.ndarray | None]:
+    def labelled(self) -> tuple[np.ndarray, Any]:
         """All images of the split as the model takes them, and their labels."""
         _, data, split = self._of_model
         return data.arrays(split)
@@ -275,19 +276,20 @@ class Evaluation:
         model, _, _ = self._of_model
         return self.in_batches(model.reconstruct, *self.labelled)
 
-    def means(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
+    def means(self, x: np.ndarray, y: Any = None) -> np.ndarray:
         """The means of q(z | x), `[N, D]`, or of q(z | x, y) if the model needs a condition."""
         model, _, _ = self._of_model
         return self.in_batches(model.encode, x, y)
 
-    def in_batches(
-        self, function: Callable[..., Any], x: np.ndarray, y: np.ndarray | None = None
-    ) -> np.ndarray:
+    def in_batches(self, function: Callable[..., Any], x: np.ndarray, y: Any = None) -> np.ndarray:
         """`function(x)`, `batch_size` images at a time; `function(x, y)` if the model needs `y`."""
-        parts = [x] if (y := self.condition(y)) is None else [x, y]
-        starts = range(0, len(x), self.batch_size)
+        y = self.condition(y)
+        parts = [slice(i, i + self.batch_size) for i in range(0, len(x), self.batch_size)]
         return np.concatenate(
-            [function(*(p[i : i + self.batch_size] for p in parts)) for i in starts]
+            [
+                function(x[rows], *([] if y is None else [conditions.rows_of(y, rows)]))
+                for rows in parts
+            ]
         )
 
     def draw_neighbours(self, path: str | os.PathLike, n: int = 10, k: int = 8) -> None:

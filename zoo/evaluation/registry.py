@@ -1,5 +1,6 @@
 """The metrics by name: the inputs, the computation and the ranking of each metric."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -173,23 +174,51 @@ def _reconstruction(metric):
     return lambda e: {metric.__name__: metric(e.labelled[0], e.reconstructions)}
 
 
-def _factors(y):
-    if y is None:
-        raise ValueError("The data set has no labels, so its factors are unknown.")
-    if y.ndim > 2:
-        raise ValueError("The condition of the data set is a part of the image, not a factor.")
-    return y.astype(int).reshape(len(y), -1)
+_QUANTILES = 10  # Values of a continuous factor.
+
+
+def _source_of_factors(data):
+    """The annotation that holds the factors of a data set."""
+    for name in ("factors", "label", "attributes"):
+        if name in data.annotation_names:
+            return name
+    raise ValueError("The data set has no labels, so its factors are unknown.")
+
+
+def _factors(data, split, limit=None):
+    """The factors of the images as ints `[N, F]`. A continuous factor is divided at its quantiles.
+
+    The quantiles are those of 10,000 training images, for every split.
+    """
+    source = _source_of_factors(data)
+    values = data.annotations(split, limit)[source]
+    values = values.reshape(len(values), -1)
+    if not (continuous := _continuous(data)).any():
+        return values.astype(int)
+    train = data.annotations("train", 10_000)[source].reshape(-1, values.shape[1])
+    cuts = np.quantile(train, np.arange(1, _QUANTILES) / _QUANTILES, axis=0)
+    columns = [
+        np.searchsorted(cuts[:, f], values[:, f], "right") if continuous[f] else values[:, f]
+        for f in range(values.shape[1])
+    ]
+    return np.stack(columns, -1).astype(int)
+
+
+def _continuous(data):
+    """Whether each factor is continuous, `[F]`: it has values that are no integers."""
+    train = data.annotations("train", 10_000)[_source_of_factors(data)]
+    return (train != np.floor(train)).reshape(len(train), -1).any(0)
 
 
 def _codes_and_factors(e):
-    x, y = e.labelled
-    return e.means(x, y), _factors(y)
+    return e.means(*e.labelled), _factors(e.data, e.split)
 
 
 def _train_and_test_codes(e):
     """Codes and factors of another split, to train on, and those of this split."""
-    x, y = e.data.arrays("train" if e.split != "train" else "validation", 10_000)
-    return e.means(x, y), _factors(y), *_codes_and_factors(e)
+    other = "train" if e.split != "train" else "validation"
+    x, y = e.data.arrays(other, 10_000)
+    return e.means(x, y), _factors(e.data, other, 10_000), *_codes_and_factors(e)
 
 
 def _fits_in_memory(e):
@@ -224,9 +253,21 @@ def _two_sets(about: str, between: Callable, kinds: Mapping[str, Better], **more
 
 
 def _of_factors(about: str, kinds: Mapping[str, Better], compute: Callable) -> Metric:
-    """A metric of codes and factors. The labels or attributes of the data are the factors."""
+    """A metric of codes and factors: known factors of the data, or its labels or attributes."""
+
+    def with_factors(e):
+        names = {"factors": _source_of_factors(e.data)}
+        if _continuous(e.data).any():
+            names["quantiles"] = _QUANTILES
+        # Values for labels have always been values for factors, and need no name.
+        names = {} if names == {"factors": "label"} else names
+        return {
+            kind: dataclasses.replace(estimate, estimator=estimate.estimator | names)
+            for kind, estimate in compute(e).items()
+        }
+
     needs = ("data", "encode")
-    return Metric(about, "disentanglement", kinds, compute, needs=needs, usual=_on_request)
+    return Metric(about, "disentanglement", kinds, with_factors, needs=needs, usual=_on_request)
 
 
 METRICS: dict[str, Metric] = {

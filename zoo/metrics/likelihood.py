@@ -1,6 +1,6 @@
 """Likelihoods of held-out images, by importance sampling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -162,6 +162,8 @@ def check_conditions(
     """
     if model.condition is None or (y is None and model.condition_is_optional):
         return None
+    if isinstance(y, Mapping):
+        y = y[model.condition_leaf]
     if y is not None and len(y) != len(x):
         raise ValueError(
             f"Expected a condition for each of {len(x)} images. Received: {len(y)} conditions."

@@ -24,6 +24,11 @@ _DEFAULTS = {
         "binarize": config_dict.placeholder(str),
         "seen_quadrants": config_dict.placeholder(int),
         "num_labels": config_dict.placeholder(int),
+        "y": config_dict.placeholder(str),
+        "attributes": config_dict.placeholder(str),
+        "mask": config_dict.placeholder(str),
+        # Numbers of training, validation and test images of a rendered set; () for the set's own.
+        "sizes": (),
     },
     # The decay of all learning rates over the epochs: a key of `zoo.training.callbacks.DECAYS`.
     "learning_rate_decay": "none",
@@ -58,6 +63,9 @@ _MAY_BE_NONE = (
     "binarize",
     "seen_quadrants",
     "num_labels",
+    "y",
+    "attributes",
+    "mask",
     "global_clipnorm",
     "extractor",
     "first",

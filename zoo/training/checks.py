@@ -107,12 +107,13 @@ def _requirement(config, option, builder):
     )
 
 
-def check_data(model: GenerativeModel, data: ImageData, batch_size: int) -> None:
+def check_data(model: GenerativeModel, data: ImageData, batch_size: int, replicas: int = 1) -> None:
     """Checks that a model can be trained on a loaded data set.
 
     Raises:
-        ValueError: If the data set's `y` is not the model's condition, or the training set is
-            smaller than a batch.
+        ValueError: If the data set's `y` is not what the model reads, if the training set is
+            smaller than a batch, or if the model needs whole groups and the data set has none or a
+            replica would not get whole groups.
     """
     conditions.check(model, data)
     if data.steps_per_epoch(batch_size) < 1:
@@ -120,6 +121,8 @@ def check_data(model: GenerativeModel, data: ImageData, batch_size: int) -> None
             f"A batch of {batch_size} is larger than the training set of "
             f"{data.sizes['train']} images. Choose a smaller --batch_size."
         )
+    if model.grouped_batches:
+        data.check_groups(batch_size, replicas)
 
 
 def extractor_of(config: ConfigDict) -> Extractor:

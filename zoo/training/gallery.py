@@ -96,10 +96,10 @@ def _draw_samples(model, data, folder, seed):
 
 def _draw_codes(model, data, folder, seed):
     x, y = _images_and_conditions(model, data, "test", 2000)
-    _, labels = data.arrays("test", limit=2000)
+    labels = conditions.labels_in(data.arrays("test", limit=2000)[1])
 
     def condition(rows):
-        return None if y is None else y[rows]
+        return conditions.rows_of(y, rows)
 
     first = slice(30)
     pictures.reconstructions(model, x[first], folder / "reconstructions.png", condition(first))
@@ -133,7 +133,7 @@ def _images_and_conditions(model, data, split, limit):
     x, y = data.arrays(split, limit=limit)
     # Latents that include a label include the encoder's prediction, so no condition is passed.
     takes_condition = model.condition is not None and not model.condition_in_latents
-    return x, y if takes_condition else None
+    return x, conditions.read(model, y) if takes_condition else None
 
 
 def _draw_attributes(model, data, x, path):
@@ -142,6 +142,7 @@ def _draw_attributes(model, data, x, path):
     Each label counts as an attribute. Without attributes, or with too many, no picture is drawn.
     """
     images, y = data.arrays("train", limit=2000)
+    y = conditions.labels_in(y)
     if y is not None and y.ndim == 1:
         known = y >= 0
         images, y = images[known], y[known]

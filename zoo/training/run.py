@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from zoo import datasets, presets
 from zoo.config import with_article
 from zoo.datasets import ImageData
+from zoo.datasets.images import SPLITS
 from zoo.files import (
     check_archive,
     check_fields,
@@ -377,6 +378,18 @@ def _is_whole(row, header):
         return False
 
 
+def _of_annotations(own):
+    """The options of `zoo.datasets.load` that a configuration's data set has, but others may not."""
+    options = {name: own.get(name) for name in ("y", "attributes", "mask")}
+    sizes = own.get("sizes") or ()
+    if len(sizes) > len(SPLITS):
+        raise ValueError(
+            "`data.sizes` are numbers of training, validation and test images. "
+            f"Received: {len(sizes)} numbers."
+        )
+    return options | {"sizes": dict(zip(SPLITS, sizes, strict=False)) or None}
+
+
 def load_data(
     config: ConfigDict | None,
     *,
@@ -416,6 +429,7 @@ def load_data(
         binarize=None if binarize == "none" else binarize,
         seen_quadrants=own.get("seen_quadrants"),
         num_labels=None if other_set else own.get("num_labels"),
+        **({} if other_set else _of_annotations(own)),
         seed=config.seed if config else seed,
     )
     if image_shape and data.image_shape != tuple(image_shape):

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from zoo import datasets, evaluation, metrics, models, presets
+from zoo import conditions, datasets, evaluation, metrics, models, presets
 from zoo.datasets import ImageData
 from zoo.files import is_temporary, write_json
 from zoo.model import GenerativeModel
@@ -89,7 +89,7 @@ def train(
         data = load_data(config)
         if model is None:
             model = _build(config, strategy, data.image_shape, data.levels)
-        check_data(model, data, config.batch_size)
+        check_data(model, data, config.batch_size, strategy.num_replicas_in_sync)
         with strategy.scope():
             model.adapt(data)
         steps = data.steps_per_epoch(config.batch_size)
@@ -313,7 +313,7 @@ def _progress(steps, say):
 
 def _training_batches(data, batch_size, strategy, first_epoch, model):
     options = {"shuffle": True, "repeat": True, "first_epoch": first_epoch}
-    options["semi_supervised"] = model.semi_supervised
+    options |= {"semi_supervised": model.semi_supervised, "grouped": model.grouped_batches}
     if strategy.num_replicas_in_sync == 1:
         return data.batches("train", batch_size, **options)
     # Each worker reads its own part, already divided into the batches of its replicas.
@@ -325,7 +325,8 @@ def _training_batches(data, batch_size, strategy, first_epoch, model):
 
 def _batches_for_state(data, batch_size, model):
     """The batches from which the state of layers is computed for averaged weights."""
-    options = {"shuffle": True, "drop_remainder": True, "semi_supervised": model.semi_supervised}
+    options = {"shuffle": True, "drop_remainder": True}
+    options |= {"semi_supervised": model.semi_supervised, "grouped": model.grouped_batches}
     # The same batches in every epoch. The error of a mean over 100 batches is below that of the
     # moving averages, which extend over about 20.
     return data.batches("train", batch_size, **options).take(100)
@@ -333,7 +334,7 @@ def _batches_for_state(data, batch_size, model):
 
 def _likelihood(model, data, num_samples=100):
     x, y = data.arrays("test", limit=1000)
-    y = None if model.condition_is_optional else y
+    y = None if model.condition_is_optional else conditions.read(model, y)
     try:
         nll = metrics.negative_log_likelihood(model, x, num_samples, y=y)
     except ValueError as error:
