@@ -119,6 +119,7 @@ __all__ = [
     "ImplicitConditional",
     "InfoVAE",
     "InverseAutoregressiveNormal",
+    "InverseGraphics",
     "IsotropicNormal",
     "LabelInformedAAE",
     "MAFPrior",

@@ -284,6 +284,13 @@ class GenerativeModel(FromArguments, keras.Model):
         `zoo.training` calls this method before it evaluates a model. By default it does nothing.
         """
 
+    def finish(self, data: ImageData) -> None:
+        """Fits what gradients do not train. `zoo.training` calls this method after training.
+
+        By default this is the prior: see `fit_prior`.
+        """
+        self.fit_prior(data)
+
     def result_names(self) -> list[str]:
         """Names of all logged results: losses, terms, and update shares of players with gates."""
         players = list(self.players())

@@ -35,6 +35,12 @@ Autoencoders and VAEs:
 | `wae` | `WAE` | Tolstikhin et al. 2018 (WAE-MMD) | digits, mnist |
 | `waegan` | `WAEGAN` | Tolstikhin et al. 2018 (WAE-GAN) | digits, mnist, cifar10 |
 
+Models of scenes:
+
+| builder | class | paper | presets on |
+|---|---|---|---|
+| `inverse_graphics` | `InverseGraphics` | Kulkarni et al. 2015 (DC-IGN) | heads_grey |
+
 GANs:
 
 | builder | class | paper | presets on |
@@ -123,6 +129,7 @@ from zoo.models.gan import GAN, gan
 from zoo.models.hierarchical_iwae import hierarchical_iwae
 from zoo.models.hvae import hvae
 from zoo.models.info_vae import InfoVAE, info_vae
+from zoo.models.inverse_graphics import InverseGraphics, inverse_graphics
 from zoo.models.iwae import IWAE, iwae
 from zoo.models.label_informed_aae import LabelInformedAAE, label_informed_aae
 from zoo.models.m1 import m1

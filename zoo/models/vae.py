@@ -98,6 +98,12 @@ class VAE(GenerativeModel):
     def elbo_terms(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> elbo.Terms:
         """The terms of the bound, for subclasses whose objectives extend the bound."""
         q, z = self.draw_latents(x, y, seed, training)
+        return self.terms_at(q, z, x, y, training)
+
+    def terms_at(
+        self, q: tfd.Distribution, z: tf.Tensor, x: tf.Tensor, y: Any, training: bool
+    ) -> elbo.Terms:
+        """The terms of the bound for the posterior `q` and draws `z[K, B, D]` from it."""
         p = self.prior(y, training=training)
         log_prob = self.likelihood(z, y, training=training).log_prob(x)
         distortion = -elbo.mean_over_draws(log_prob)

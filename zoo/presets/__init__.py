@@ -4,7 +4,7 @@
     zoo.presets.override(config, ["latent_dim=2", "epochs=20"])
     model = zoo.presets.build(config, image_shape=(8, 8, 1), levels=17)
 
-The settings are plain data in `vaes.py`, `gans.py`, `aaes.py` and `hybrids.py`. The name of a
+The settings are plain data in `vaes.py`, `gans.py`, `aaes.py`, `hybrids.py` and `vision.py`. The name of a
 preset consists of the builder's name, the variant and the data set.
 """
 

@@ -12,9 +12,11 @@ from ml_collections import ConfigDict, config_dict
 from zoo import models
 from zoo.config import look_up, unused_options
 from zoo.model import GenerativeModel
-from zoo.presets import aaes, gans, hybrids, vaes
+from zoo.presets import aaes, gans, hybrids, vaes, vision
 
-PRESETS: dict[str, dict[str, Any]] = vaes.PRESETS | gans.PRESETS | aaes.PRESETS | hybrids.PRESETS
+PRESETS: dict[str, dict[str, Any]] = (
+    vaes.PRESETS | gans.PRESETS | aaes.PRESETS | hybrids.PRESETS | vision.PRESETS
+)
 """Each preset states its differences from the preset `like`, or from the builder's defaults."""
 
 _DEFAULTS = {

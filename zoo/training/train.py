@@ -247,7 +247,7 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
         run.save_model(model)  # first, because later operations may fail
         draw_curves(model, run)
     with model.best_weights():
-        model.fit_prior(data)
+        model.finish(data)
         results["test"] = evaluate(model, data, config.batch_size)
         if chief and "log_prob" in model.abilities():
             results["likelihood"] = _likelihood(model, data)

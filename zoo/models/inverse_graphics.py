@@ -1,0 +1,291 @@
+"""Deep convolutional inverse graphics network (DC-IGN).
+
+Kulkarni, Whitney, Kohli and Tenenbaum, "Deep Convolutional Inverse Graphics Network", 2015.
+https://arxiv.org/abs/1503.03167
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo.config import extends, look_up
+from zoo.contract import as_count, check_non_negative
+from zoo.datasets import ImageData
+from zoo.distributions import Conditional, DiagonalNormal, Prior
+from zoo.distributions.part import described
+from zoo.model import Array
+from zoo.models import elbo
+from zoo.models.vae import VAE, vae
+
+tfd = tfp.distributions
+
+CLAMPS = ("mean", "first")
+DEGREE = 3
+"""Degree of the polynomials from the value of a factor to its latent."""
+
+
+@keras.saving.register_keras_serializable("zoo")
+class InverseGraphics(VAE):
+    """A `VAE` that assigns its latents to the factors of a scene.
+
+    Each factor has a block of consecutive latents. Training images come in groups. In a group one
+    factor varies, and the annotation `varied` says which. The latents of this factor are active, all
+    others are inactive (section 3.2 of the paper). With a_j = 1 for active and a_j = 0 for inactive
+    latents, and with means over the group,
+
+        loc~   = a loc + (1 - a) mean(loc),
+        scale~ = a scale + (1 - a) mean(scale),
+        spread = 1/2 sum_j (1 - a_j) (loc_j - mean(loc_j))^2,
+        loss   = -E[log p(x | z)] + KL(N(loc~, scale~^2) || p(z)) + invariance spread,
+
+    with z ~ N(loc~, scale~^2). The means are constants of the gradient. The gradient of an inactive
+    `loc_j` is therefore invariance (loc_j - mean(loc_j)): this is the paper's replacement of the
+    backward pass, written as a loss.
+
+    In evaluation all latents are active, and the loss is that of the `VAE`.
+
+    Args:
+        posterior: q(z | x), a `Conditional` with the family `DiagonalNormal`.
+        likelihood, prior: As for `VAE`.
+        units: Maps each factor's name to its number of latents, in the order of the blocks. The
+            annotation `varied` is the position of a factor in this order.
+        group_size: Number of images in a group; 20 in the paper.
+        invariance: Weight of `spread`, at least 0; 1/100 in the paper.
+        clamp: "mean", or "first": the values of the first image of the group replace the means.
+        **kwargs: As for `VAE`.
+
+    Raises:
+        ValueError: If the posterior has another family, `units` do not sum to the number of latents,
+            or another argument is out of range; when trained, if a batch has no annotation `varied`.
+
+    Notes:
+        The authors' code clamps to the first image of a group. Its term of invariance is off by
+        default and has the opposite sign, and it also replaces the gradients of the scales. This
+        class follows the paper; inactive scales receive no gradient.
+
+        The paper's weight is relative to a cross-entropy of 22,500 pixels. With small images and a
+        Bernoulli likelihood the posterior collapses: use "shared_scale_normal" and a weight near 1.
+
+    Example:
+        >>> model = zoo.models.inverse_graphics(
+        ...     (16, 16, 1), factors=("azimuth", "identity"), units=(1, 3), hidden=(32,)
+        ... )
+        >>> x = np.zeros([2, 16, 16, 1], np.float32)
+        >>> model.rerender(x, 0, [-1.0, 0.0, 1.0]).shape
+        TensorShape([2, 3, 16, 16, 1])
+    """
+
+    terms: tuple[str, ...] = (*VAE.terms, "spread")
+    annotations = ("varied",)
+    grouped_batches = True
+
+    def __init__(
+        self,
+        posterior: Conditional,
+        likelihood: Conditional,
+        prior: Prior,
+        units: Mapping[str, int],
+        group_size: int = 20,
+        invariance: float = 0.01,
+        clamp: str = "mean",
+        **kwargs: Any,
+    ):
+        super().__init__(posterior, likelihood, prior, **kwargs)
+        check_non_negative(invariance=invariance)
+        look_up(dict.fromkeys(CLAMPS), clamp, "clamp")
+        if not isinstance(getattr(posterior, "family", None), DiagonalNormal):
+            raise ValueError(
+                "The clamp needs the means and scales of independent latents: choose the posterior "
+                f"'normal'. Received: {described(posterior)}."
+            )
+        self.units = {name: as_count(size, f"units[{name!r}]") for name, size in units.items()}
+        if sum(self.units.values()) != self.latent_dim:
+            raise ValueError(
+                f"`units` must sum to the number of latents, {self.latent_dim}. "
+                f"Received: units={self.units}."
+            )
+        self.group_size = as_count(group_size, "group_size", 2)
+        self.invariance = invariance
+        self.clamp = clamp
+        # Row k: which latents belong to the factor at position k.
+        block_of_latent = np.repeat(np.arange(len(self.units)), list(self.units.values()))
+        self._latents_of = np.arange(len(self.units))[:, None] == block_of_latent
+        self.calibration = self.add_weight(
+            name="calibration",
+            shape=(len(self.units), DEGREE + 1),
+            initializer="zeros",
+            trainable=False,
+        )
+
+    def adapt(self, data: ImageData) -> None:
+        """Checks the groups of the data.
+
+        Raises:
+            ValueError: If the groups have another size, or vary a factor that `units` does not have.
+        """
+        if data.group_size != self.group_size:
+            raise ValueError(
+                f"The model clamps groups of {self.group_size} images. Set group_size to that of the "
+                f"data. Received: {data.name!r} with group_size={data.group_size}."
+            )
+        last = int(data.annotations("train")["varied"].max())
+        if last >= len(self.units):
+            raise ValueError(
+                f"`units` has {len(self.units)} factors. Received: {data.name!r}, whose groups vary "
+                f"{last + 1} factors."
+            )
+
+    def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
+        q = self.posterior(x, training=training)
+        spread = tf.zeros(tf.shape(x)[:1])
+        if training:
+            q, spread = self.clamped(q, y["varied"])
+        z = q.sample(self.num_samples, seed=seed)
+        terms = self.terms_at(q, z, x, None, training)
+        loss = terms.distortion + terms.charged_rate + self.invariance * spread
+        return {"vae": loss}, terms.reported() | {"spread": spread}
+
+    def clamped(self, q: tfd.Distribution, varied: tf.Tensor) -> tuple[tfd.Distribution, tf.Tensor]:
+        """Clamps the inactive latents of whole groups to the value of their group.
+
+        Args:
+            q: q(z | x) with batch shape `[B]`. Rows k g to (k + 1) g - 1 are a group, for
+                g = `group_size`.
+            varied: The position of each image's varied factor in `units`, int `[B]`.
+
+        Returns:
+            The clamped posterior, with batch shape `[B]`, and `spread`, `[B]`.
+        """
+        loc, scale = q.distribution.loc, q.distribution.scale
+        active = tf.gather(self._latents_of, varied)
+        common_loc, common_scale = map(self._of_group, (loc, scale))
+        spread = tf.reduce_sum(tf.where(active, 0.0, tf.square(loc - common_loc)), -1) / 2
+        clamped = tfd.Normal(
+            tf.where(active, loc, common_loc), tf.where(active, scale, common_scale)
+        )
+        return tfd.Independent(clamped, 1), spread
+
+    def _of_group(self, values):
+        """The value of each image's group as a constant: `[B, D]`."""
+        groups = tf.reshape(values, [-1, self.group_size, values.shape[-1]])
+        if self.clamp == "mean":
+            groups = tf.reduce_mean(groups, 1, keepdims=True)
+        return tf.stop_gradient(tf.repeat(groups[:, 0], self.group_size, 0))
+
+    def finish(self, data: ImageData) -> None:
+        super().finish(data)
+        self.calibrate(data)
+
+    def calibrate(self, data: ImageData, limit: int = 10_000) -> None:
+        """Fits the polynomials from the values of factors to their latents, for `rerender`.
+
+        A factor with one latent is calibrated if it is one of `data.factor_names`. The polynomial
+        of degree 3 has the least squared error on the codes of training images.
+
+        Args:
+            data: Images with known factors.
+            limit: Number of training images.
+        """
+        x, _ = data.arrays("train", limit)
+        values = data.factors("train", limit)
+        parts = [self.encode(x[i : i + 500]) for i in range(0, len(x), 500)]
+        codes = np.concatenate(parts)
+        coefficients = np.zeros(self.calibration.shape, np.float32)
+        for k, (name, latents) in enumerate(zip(self.units, self._latents_of, strict=True)):
+            if latents.sum() == 1 and name in (data.factor_names or ()):
+                factor = values[:, data.factor_names.index(name)]
+                code = codes[:, np.argmax(latents)]
+                coefficients[k] = np.polyfit(factor.astype(float), code.astype(float), DEGREE)
+        self.calibration.assign(coefficients)
+
+    def abilities(self) -> tuple[str, ...]:
+        return (*super().abilities(), "rerender")
+
+    def rerender(self, x: Array, factor: str | int, values: Any) -> tf.Tensor:
+        """The scenes of images with other values of one factor.
+
+        Each image is encoded, the latent of the factor is replaced, and the code is decoded.
+
+        Args:
+            x: Images `[B, H, W, C]`.
+            factor: The name of a calibrated factor, or the position of a latent.
+            values: Values `[V]` of the factor, or of the latent.
+
+        Returns:
+            Images `[B, V, H, W, C]`.
+
+        Raises:
+            ValueError: If there is no such factor or latent, if the factor is not calibrated, or if
+                `values` has another shape.
+        """
+        values = np.asarray(values, np.float32)
+        if values.ndim != 1:
+            raise ValueError(f"`values` must have the shape [V]. Received: shape {values.shape}.")
+        latent, values = self._latent_of(factor, values)
+        z = self.encode(x)
+        chosen = tf.one_hot(latent, self.latent_dim, on_value=True, off_value=False)
+        z = tf.where(chosen, values[:, None], z[:, None])  # [B, V, D]
+        images = self.decode(tf.reshape(z, [-1, self.latent_dim]))
+        return tf.reshape(images, [-1, len(values), *self.image_shape])
+
+    def _latent_of(self, factor, values):
+        """The position of a factor's latent, and the latent's values for the factor's `values`."""
+        if not isinstance(factor, str):
+            if not 0 <= factor < self.latent_dim:
+                raise ValueError(
+                    f"The latents are 0 to {self.latent_dim - 1}. Received: factor={factor}."
+                )
+            return factor, values
+        names = list(self.units)
+        coefficients = None
+        if factor in names:
+            coefficients = np.asarray(self.calibration)[names.index(factor)]
+        if coefficients is None or not coefficients.any():
+            raise ValueError(
+                "`factor` is the position of a latent or the name of a calibrated factor: call "
+                f"`calibrate(data)` after training. Received: {factor!r}; the factors are "
+                f"{', '.join(names)}."
+            )
+        latent = int(np.argmax(self._latents_of[names.index(factor)]))
+        return latent, np.polyval(coefficients, values).astype(np.float32)
+
+
+@extends(vae, without=("latent_dim",))
+def inverse_graphics(
+    image_shape: Sequence[int],
+    *,
+    factors: Sequence[str] = ("azimuth", "elevation", "light_azimuth", "identity"),
+    units: Sequence[int] = (1, 1, 1, 12),
+    group_size: int = 20,
+    invariance: float = 0.01,
+    clamp: str = "mean",
+    **options: Any,
+) -> InverseGraphics:
+    """An `InverseGraphics`. It has the options of `vae`, and:
+
+    Args:
+        factors: Names of the factors that vary in groups.
+        units: Number of latents of each factor; the number of all latents is their sum.
+        group_size: Number of images in a group.
+        invariance: Weight of the spread of inactive latents.
+        clamp: "mean" or "first".
+
+    Raises:
+        ValueError: If `factors` and `units` differ in length, and as for `InverseGraphics`.
+    """
+    if len(factors) != len(units):
+        raise ValueError(
+            "`units` must have a number for each of `factors`. "
+            f"Received: factors={tuple(factors)}, units={tuple(units)}."
+        )
+    return InverseGraphics(
+        **elbo.parts(image_shape, latent_dim=sum(units), **options),
+        units=dict(zip(factors, units, strict=True)),
+        group_size=group_size,
+        invariance=invariance,
+        clamp=clamp,
+    )
