@@ -538,7 +538,7 @@ class GenerativeModel(FromArguments, keras.Model):
         self._records.training.update(self._values(x, y, training=True))
         seed = self._seed_at(self.step)
         rounds = self.rounds()
-        shares = self._shares(rounds)
+        shares = self._parts_of_batch(rounds)
         results: dict[str, Any] = {}
         for round in rounds:
             for i in range(round.steps):
@@ -551,7 +551,7 @@ class GenerativeModel(FromArguments, keras.Model):
         self.step.assign_add(1)
         return self._report()
 
-    def _shares(self, rounds):
+    def _parts_of_batch(self, rounds):
         """The number of parts of a batch: the most steps of a round."""
         shares = max(round.steps for round in rounds)
         if shares > 1 and self.grouped_batches:
@@ -1211,13 +1211,13 @@ class GenerativeModel(FromArguments, keras.Model):
         n = as_count(n, "n", 2)
         path = path_between(self._latent(a, y), self._latent(b, y), n, spherical)
         if y is not None:
-            y = tf.repeat(tf.convert_to_tensor(y)[None], n, 0)
+            y = _repeated(y, n)
         return self.decode(path, y)
 
     def _latent(self, end, y):
         end = end if isinstance(end, tf.Tensor) else np.asarray(end)
         if len(end.shape) == 3:
-            return self.encode(end[None], None if y is None else tf.convert_to_tensor(y)[None])[0]
+            return self.encode(end[None], None if y is None else _repeated(y, 1))[0]
         if len(end.shape) != 1:
             raise ValueError(
                 "An end of an interpolation is a latent [D] or an image [H, W, C]. "
@@ -1343,7 +1343,7 @@ class GenerativeModel(FromArguments, keras.Model):
         x, y = self._unpacked(batch)
         places = {id(v): place for place, v in enumerate(self._layer_state())}
         players, rounds = self.players(), self.rounds()
-        shares = self._shares(rounds)
+        shares = self._parts_of_batch(rounds)
         # Seeds that neither training nor evaluation uses.
         seed = self._seed_at(tf.int32.min + i)
         statistics: dict[int, list[tf.Tensor]] = {}
@@ -1592,6 +1592,13 @@ def _known(values):
     if isinstance(values, np.ndarray):
         return values
     return values.numpy() if tf.is_tensor(values) and not tf.is_symbolic_tensor(values) else None
+
+
+def _repeated(y, n):
+    """One condition, or one of each annotation of a dict, for `n` images."""
+    if isinstance(y, Mapping):
+        return {name: _repeated(values, n) for name, values in y.items()}
+    return tf.repeat(tf.convert_to_tensor(y)[None], n, 0)
 
 
 def _described(shape):
