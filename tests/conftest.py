@@ -20,7 +20,7 @@ import tensorflow_probability as tfp
 from sklearn.datasets import load_digits
 
 import zoo
-from zoo.passes import turns_of
+from zoo.steps import turns_of
 
 tfd = tfp.distributions
 

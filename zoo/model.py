@@ -27,7 +27,7 @@ from zoo.distributions.part import Part
 from zoo.finite import FirstNonFinite
 from zoo.interfaces import Interface
 from zoo.networks import OneHot
-from zoo.passes import generator_states, passes, seed_at, turns_of
+from zoo.steps import generator_states, passes, seed_at, turns_of
 
 if TYPE_CHECKING:
     from zoo.datasets import ImageData
