@@ -1,5 +1,6 @@
 """Data sets by name against known statistics, and builders of TFDS on tiny original files."""
 
+import errno
 import subprocess
 import sys
 import time
@@ -122,6 +123,26 @@ def test_a_wrong_original_file_raises(tmp_path):
     for part in "train", "test", "extra":
         (folder / f"{part}_32x32.mat").write_bytes(b"not the registered file")
     with pytest.raises(datasets.DatasetNotFound, match="NonMatchingChecksumError"):
+        datasets.load("svhn_cropped", data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("Not enough disk space. Needed: 1 MiB"),
+        tf.errors.ResourceExhaustedError(None, None, "/sets/a; No space left on device"),
+    ],
+)
+def test_the_error_of_a_full_disk_names_the_folder_of_the_sets(
+    tmp_path, make_svhn, monkeypatch, error
+):
+    def fail(*args, **kwargs):
+        raise error
+
+    make_svhn(train=20, test=6, extra=2)
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"):
         datasets.load("svhn_cropped", data_dir=str(tmp_path))
 
 
