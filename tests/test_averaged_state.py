@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow
 
 import zoo
 from zoo.model import GenerativeModel, Round
@@ -71,7 +72,7 @@ def trained(**kwargs):
     return model
 
 
-@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"run_eagerly": False}])
+@pytest.mark.parametrize("how", [slow({"run_eagerly": True}), {"run_eagerly": False}])
 def test_stored_statistics_are_those_of_the_averaged_weights_over_all_batches(how):
     model = trained(**how)
     before, kernel = model.statistics, model.kernel

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow
 
 import zoo
 from zoo.model import GenerativeModel, Round
@@ -274,7 +275,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("players", [1, 2])
+@pytest.mark.parametrize("players", [slow(1), 2])
 def test_a_training_with_backup_and_restore_equals_an_uninterrupted_one(players, digits, tmp_path):
     def build():
         keras.utils.set_random_seed(0)

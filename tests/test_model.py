@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow
 
 import zoo
 from zoo.model import path_between
@@ -402,7 +403,7 @@ def test_predict_and_evaluate_check_images(vae, digits, method):
         getattr(vae, method)((digits[:2] * 255).astype(np.uint8), verbose=0)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+@pytest.mark.parametrize("dtype", [slow(np.float64), np.float16])
 def test_a_dataset_of_other_floats_trains_like_float32(digits, dtype):
     def loss(x):
         keras.utils.set_random_seed(0)
@@ -470,7 +471,7 @@ def mean_gradient(labelled, unlabelled):
     return total / (len(x) + len(unlabelled))
 
 
-@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, slow({"jit_compile": True}), {}])
 def test_the_objective_receives_two_streams_of_different_sizes(how):
     batch, model = streams(), compiled(Streams(), **how)
     before = weights(model)
@@ -581,7 +582,7 @@ class Turns(Lines):
         yield {"two": (other * tf.stop_gradient(before + 10 * one(x[..., 0])))[:, 0]}, {}
 
 
-@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, slow({"jit_compile": True}), {}])
 def test_a_later_turn_has_tensors_from_before_the_first_update_and_weights_from_after_it(how):
     x, model = images(5, 2), compiled(Turns(2), **how)
     w, v = weights(model, 0), weights(model, 1)
@@ -908,7 +909,7 @@ def twins(*optimizers, steps=3, **kwargs):
         yield weights(model), logs["loss"][0]
 
 
-@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, slow({"jit_compile": True}), {}])
 @pytest.mark.parametrize(
     "own", [{}, {"global_clipnorm": 0.1}, {"clipvalue": 0.2}], ids=["plain", "norm", "value"]
 )

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from configs import CONFIGS
+from configs import CONFIGS, REPRESENTATIVE
 
 import zoo
 from zoo import presets
@@ -22,6 +22,14 @@ SHAPE = (8, 8, 1)
 BATCH = 32
 
 every_model = pytest.mark.parametrize("name", CONFIGS)
+# For checks that trace a step: slow except for `REPRESENTATIVE`.
+every_model_traced = pytest.mark.parametrize(
+    "name",
+    [
+        name if name in REPRESENTATIVE else pytest.param(name, marks=pytest.mark.slow)
+        for name in CONFIGS
+    ],
+)
 
 
 def class_of(name):

@@ -25,6 +25,7 @@ def trained(digits28, tmp_path_factory):
     return weights, printed
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_prints_accuracies(digits28, trained):
     weights, printed = trained
     network = classifier.load(weights)

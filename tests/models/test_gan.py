@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy.stats import norm
+from speed import slow
 
 import zoo
 from zoo.adversarial import FDivergence, Hinge, Minimax, NonSaturating, Wasserstein
@@ -375,6 +376,7 @@ def test_spectral_vectors_change_only_in_the_discriminator_round(snapshot):
         assert not np.array_equal(old, new), name
 
 
+@pytest.mark.slow
 def test_kernels_trained_with_spectral_normalization_have_the_largest_singular_value_1(digits):
     model = sngan(SHAPE, network="mlp", **TINY | {"discriminator_hidden": (8, 8)})
     model.compile(keras.optimizers.Adam(1e-3))
@@ -385,7 +387,9 @@ def test_kernels_trained_with_spectral_normalization_have_the_largest_singular_v
             assert np.linalg.svd(kernel, compute_uv=False)[0] == pytest.approx(1, abs=0.01)
 
 
-@pytest.mark.parametrize("loss", ["f_kl", "f_reverse_kl", "f_neyman", "f_squared_hellinger_saddle"])
+@pytest.mark.parametrize(
+    "loss", ["f_kl", slow("f_reverse_kl"), slow("f_neyman"), slow("f_squared_hellinger_saddle")]
+)
 @pytest.mark.parametrize("sign", [1, -1])
 def test_an_f_gan_trains_on_logits_whose_exponential_overflows(digits, loss, sign):
     model = f_gan(SHAPE, **TINY, loss=loss)

@@ -199,6 +199,7 @@ def test_evaluation_reports_cross_entropy_and_accuracy_of_labelled_images(digits
     )
 
 
+@pytest.mark.slow
 def test_training_learns_the_classes_from_few_labels(digits):
     data = zoo.datasets.load("digits", num_labels=100)
     model = semi_supervised_aae(
