@@ -183,6 +183,7 @@ def test_data_without_batches_or_without_end_is_refused():
         model.fit_averaged_state(DATA)
 
 
+@pytest.mark.slow
 def test_replicas_get_the_same_state(mirrored):
     with mirrored.scope():
         model = Normalized()

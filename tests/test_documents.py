@@ -25,12 +25,16 @@ def examples():
     return [test for m in MODULES for test in finder.find(m, module=m) if test.examples]
 
 
-def trains(example):
-    return any(call in part.source for part in example.examples for call in (".fit", "train("))
+def is_long(example):
+    return any(
+        call in part.source
+        for part in example.examples
+        for call in (".fit", "train(", "annealed_nll(")
+    )
 
 
-# One example trains in the fast tests.
-FAST = [e for e in examples() if not trains(e) or e.name == "zoo.models.vae.VAE"]
+# Examples that train or anneal are slow, except for one.
+FAST = [e for e in examples() if not is_long(e) or e.name == "zoo.models.vae.VAE"]
 
 
 @pytest.mark.parametrize("example", slow_except(FAST, examples()), ids=lambda test: test.name)

@@ -242,7 +242,7 @@ def test_early_stopping_restores_the_weights_of_the_best_epoch(players):
         assert weight(model, player) == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("players", [1, 2])
+@pytest.mark.parametrize("players", [slow(1), 2])
 def test_model_checkpoint_saves_weights_whole_models_and_the_best(players, tmp_path):
     model = lines(sgd(0.1, momentum=0.5), players)
     save = keras.callbacks.ModelCheckpoint

@@ -451,6 +451,7 @@ def test_a_failure_while_time_is_measured_is_left_out(tmp_path, monkeypatch):
     assert failed == {"gan_digits-seed-1": "The loss became NaN."}
 
 
+@pytest.mark.slow
 def test_the_page_lists_failed_trainings(comparison, tmp_path, monkeypatch):
     folder = tmp_path / "c"
     shutil.copytree(comparison, folder)
@@ -484,6 +485,7 @@ def finished(comparison, settings=SETTINGS, **more):
     return prepare(PRESETS, [0], comparison, settings=settings, **more)
 
 
+@pytest.mark.slow
 def test_a_finished_comparison_trains_and_scores_nothing_again(comparison, capsys, tmp_path):
     models = [path.stat().st_mtime_ns for path in sorted(comparison.rglob("*.keras"))]
     extractors = [features.get("mnist-cnn-v1")]
@@ -853,6 +855,7 @@ def test_the_time_of_an_interrupted_run_is_scaled_to_all_epochs(comparison, fini
     assert row["seconds"] is None and report._table([row]).rows[0][-2:] == ["", ""]
 
 
+@pytest.mark.slow
 def test_few_images_are_noted_next_to_the_distance(comparison, tmp_path):
     """Four features, and 39 or 40 images of each kind."""
     network = dataclasses.replace(

@@ -57,6 +57,7 @@ def test_a_model_without_a_list_of_passes_is_refused():
         needed(presets.build(presets.get("vae_digits"), (8, 8, 1)))
 
 
+@pytest.mark.slow
 def test_the_program_writes_a_report(capsys, monkeypatch, tmp_path):
     settings = {"presets": ["aae_digits"], "repeats": 1, "seconds": 0.01, "output": str(tmp_path)}
     settings["set"] = ["hidden=(8,)", "discriminator_hidden=(8,)", "jit_compile=false"]

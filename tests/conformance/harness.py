@@ -21,15 +21,15 @@ from zoo import presets
 SHAPE = (8, 8, 1)
 BATCH = 32
 
+
+def slow_except(fast):
+    """All models as the parameter `name` of a test, which is slow except with the fast models."""
+    slow = [pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS if name not in fast]
+    return pytest.mark.parametrize("name", [*fast, *slow])
+
+
 every_model = pytest.mark.parametrize("name", CONFIGS)
-# For checks that trace a step: slow except for `REPRESENTATIVE`.
-every_model_traced = pytest.mark.parametrize(
-    "name",
-    [
-        name if name in REPRESENTATIVE else pytest.param(name, marks=pytest.mark.slow)
-        for name in CONFIGS
-    ],
-)
+every_model_traced = slow_except(REPRESENTATIVE)
 
 
 def class_of(name):

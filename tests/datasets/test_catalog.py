@@ -157,6 +157,7 @@ def test_celeba_is_prepared_from_its_original_files(tmp_path, manual):
         np.testing.assert_allclose(x * 255, x[:, 32:33, 32:33] * 255 + np.zeros_like(x), atol=20)
 
 
+@pytest.mark.slow
 def test_mnist_has_the_known_sizes_and_mean(prepared):
     data = prepared("mnist")
     assert data.sizes == {"train": 50_000, "validation": 10_000, "test": 10_000}
@@ -170,6 +171,7 @@ def test_mnist_has_the_known_sizes_and_mean(prepared):
     assert abs(data.arrays("train", 10_000)[0].mean() - 0.1307) < 0.005  # The known mean of MNIST.
 
 
+@pytest.mark.slow
 def test_dynamic_mnist_keeps_the_mean(prepared):
     plain = prepared("mnist")
     drawn = prepared("mnist", binarize="dynamic")
@@ -218,7 +220,6 @@ def test_cifar10_has_the_known_sizes_and_pixels(prepared):
     assert np.abs(small - blocks).mean() < 0.03
 
 
-@pytest.mark.slow
 def test_omniglot_has_bright_strokes_on_zero(prepared):
     data = prepared("omniglot")
     x, y = data.arrays("test")

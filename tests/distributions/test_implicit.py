@@ -103,7 +103,7 @@ def test_new_bases_have_the_initial_weights_of_dense_layers():
     assert np.abs(wide).max() == pytest.approx(np.sqrt(6 / 110), rel=0.01)  # Glorot's limit.
 
 
-@pytest.mark.parametrize("make", [linear, lambda: basis(50)], ids=["noise", "bases"])
+@pytest.mark.parametrize("make", [slow(linear), lambda: basis(50)], ids=["noise", "bases"])
 def test_draws_follow_the_seed_with_unknown_batch_sizes_and_xla(make):
     part = make()
     q = part(X)

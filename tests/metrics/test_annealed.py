@@ -144,6 +144,7 @@ def test_one_step_is_importance_sampling_from_the_prior():
     assert result.details["ess"] == pytest.approx(p.sum() ** 2 / (p**2).sum(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_more_steps_tighten_the_bound_and_equal_seeds_give_equal_results():
     short, again, other, longer = (
         annealed_importance_sampling(

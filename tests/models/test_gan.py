@@ -181,6 +181,7 @@ def test_the_loss_of_the_optimal_discriminator_of_two_normals_is_log_4_minus_twi
     assert abs(loss.mean() - expected) < 4 * loss.std() / np.sqrt(n) + 1e-6
 
 
+@pytest.mark.slow
 def test_a_discriminator_of_equal_distributions_converges_to_one_half():
     to_pixel = keras.Sequential([
         keras.Input((1,)),
@@ -322,6 +323,7 @@ def test_the_discriminator_descends_the_gradient_of_the_penalty(known, digits, w
     np.testing.assert_allclose(change[0], -(by_images + by_penalty), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_penalised_critic_of_shifted_normals_converges_to_the_penalised_distance():
     # The loss of a slope s is (s - 1)^2 / 2 - 0.15 s, least at s = 1.15, where it is -0.16125.
     shift, weight = 0.15, 0.5

@@ -218,6 +218,7 @@ def test_training_matches_the_codes_to_the_prior():
     assert after[0] < 0.15 and after[1] < 0.15
 
 
+@pytest.mark.slow
 def test_two_replicas_report_the_discrepancy_of_the_whole_batch(known, digits, mirrored):
     # Replicas draw different noise; the noise of these parts is negligible.
     x = digits[:12]

@@ -285,6 +285,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_evaluation_of_a_run_and_of_its_file_agree(vae, root):
     printed = succeed("evaluate", f"--run={vae[0]}", *FEW)
     a = lines(vae[0] / "evaluation.jsonl")

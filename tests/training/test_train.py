@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from speed import slow, slow_except
+from speed import slow
 
 import zoo
 from zoo import datasets, metrics, pictures, presets, training
@@ -123,11 +123,9 @@ def test_the_rate_counts_only_the_steps_since_resuming(tmp_path, monkeypatch, no
         assert results["images_per_second"] == (images / 2 if images else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    slow_except(
-        ["vae_svhn_cropped"], [name for name in presets.names() if name.endswith("_svhn_cropped")]
-    ),
+    "name", [name for name in presets.names() if name.endswith("_svhn_cropped")]
 )
 def test_compared_presets_train_on_svhn_from_its_original_files(name, tmp_path, make_svhn):
     make_svhn(train=45, test=12, extra=2)
