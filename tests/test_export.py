@@ -465,7 +465,7 @@ def test_samples_differ_between_calls_and_processes(name, served):
 def test_samples_have_the_moments_of_the_model(tmp_path):
     """The mean and the spread of many samples match samples of the model."""
     model = vae("bernoulli")
-    export(model, tmp_path / "m")
+    export(model, tmp_path / "m", signatures=["sample"])
     here = model.sample(4000, seed=1)
     served = tf.saved_model.load(str(tmp_path / "m"))
     there = served.sample(4000)
@@ -629,7 +629,7 @@ def small():
 
 
 def test_the_export_writes_only_the_folder(tmp_path):
-    export(small(), tmp_path / "deep" / "er" / "1")
+    export(small(), tmp_path / "deep" / "er" / "1", signatures=["encode"])
     assert [p.name for p in tmp_path.iterdir()] == ["deep"]
     assert [p.name for p in (tmp_path / "deep" / "er").iterdir()] == ["1"]
     assert {p.name for p in (tmp_path / "deep" / "er" / "1").iterdir()} >= {
@@ -644,13 +644,13 @@ def test_saved_models_are_overwritten_only_on_request(tmp_path):
     path.mkdir()  # An empty folder is accepted.
     first, second = small(), small()
     x = np.random.default_rng(0).random((2, *SIZE), np.float32)
-    export(first, path)
+    export(first, path, signatures=["encode"])
     (path / "stale.txt").write_text("of the first")
     with pytest.raises(FileExistsError, match="overwrite=True"):
-        export(second, path)
+        export(second, path, signatures=["encode"])
     loaded = tf.saved_model.load(str(path))
     np.testing.assert_allclose(loaded.encode(x), first.encode(x), atol=1e-5)
-    export(second, path, overwrite=True)
+    export(second, path, overwrite=True, signatures=["encode"])
     loaded = tf.saved_model.load(str(path))
     np.testing.assert_allclose(loaded.encode(x), second.encode(x), atol=1e-5)
     assert np.abs(first.encode(x) - second.encode(x)).max() > 1e-2
@@ -673,7 +673,7 @@ def test_other_files_and_folders_are_never_replaced(tmp_path, overwrite):
 
 def test_a_failure_keeps_the_previous_export(tmp_path, monkeypatch):
     path = tmp_path / "1"
-    export(small(), path)
+    export(small(), path, signatures=["encode"])
     before = (path / "saved_model.pb").read_bytes()
     rename = os.rename
 
@@ -684,7 +684,7 @@ def test_a_failure_keeps_the_previous_export(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "rename", fails_for_the_new)
     with pytest.raises(OSError, match="no space left"):
-        export(small(), path, overwrite=True)
+        export(small(), path, overwrite=True, signatures=["encode"])
     assert (path / "saved_model.pb").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["1"]
 
