@@ -22,6 +22,7 @@ import types
 
 import numpy as np
 import pytest
+from speed import slow_except
 
 import zoo
 import zoo.models
@@ -377,6 +378,7 @@ def wait_for(path, process):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_continues_to_the_same_result(comparison, tmp_path):
     """One of its runs is reused, and its folder is not changed."""
     folder, reused = tmp_path / "killed", comparison / "runs" / "vae_digits-seed-0"
@@ -405,6 +407,7 @@ def test_a_killed_comparison_continues_to_the_same_result(comparison, tmp_path):
         assert a == b
 
 
+@pytest.mark.slow
 def test_a_failed_training_is_left_out_and_reported(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "c"
     # Determinism would stay on for later tests of this process.
@@ -448,6 +451,7 @@ def test_a_failure_while_time_is_measured_is_left_out(tmp_path, monkeypatch):
     assert failed == {"gan_digits-seed-1": "The loss became NaN."}
 
 
+@pytest.mark.slow
 def test_the_page_lists_failed_trainings(comparison, tmp_path, monkeypatch):
     folder = tmp_path / "c"
     shutil.copytree(comparison, folder)
@@ -481,6 +485,7 @@ def finished(comparison, settings=SETTINGS, **more):
     return prepare(PRESETS, [0], comparison, settings=settings, **more)
 
 
+@pytest.mark.slow
 def test_a_finished_comparison_trains_and_scores_nothing_again(comparison, capsys, tmp_path):
     models = [path.stat().st_mtime_ns for path in sorted(comparison.rglob("*.keras"))]
     extractors = [features.get("mnist-cnn-v1")]
@@ -562,16 +567,22 @@ def test_pictures_are_drawn_again_for_other_weights(comparison, tmp_path):
 # Decisions before training -------------------------------------------------------------------
 
 
+THREE = ["vae_digits", "gan_digits", "autoencoder_digits"]
+
+
 def test_runs_are_evaluated_by_a_metric_that_applies(tmp_path):
-    names = ["vae_digits", "gan_digits", "autoencoder_digits"]
-    found = prepare(names, [0], tmp_path / "a", settings=["epochs=11"])
+    found = prepare(THREE, [0], tmp_path, settings=["epochs=11"])
     assert [tuple(s.config.evaluation.at) for s in found] == [(2, 4, 6, 8, 11), (), ()]
     assert found[0].config.evaluation.metric == "nll"
+
+
+@pytest.mark.slow
+def test_runs_are_evaluated_by_the_chosen_metric_if_it_applies(tmp_path):
     settings = ["evaluation.extractor=mnist-cnn-v1", "evaluation.every=3"]
-    found = prepare(names, [0], tmp_path / "b", settings=settings)
+    found = prepare(THREE, [0], tmp_path / "b", settings=settings)
     assert [s.config.evaluation.every for s in found] == [3, 3, 0]
     settings = ["evaluation.metric=psnr", "epochs=2"]
-    found = prepare(names, [0, 1], tmp_path / "c", settings=settings)
+    found = prepare(THREE, [0, 1], tmp_path / "c", settings=settings)
     assert [tuple(s.config.evaluation.at) for s in found] == [(1, 2)] * 2 + [()] * 2 + [(1, 2)] * 2
 
 
@@ -656,7 +667,10 @@ def test_a_comparison_removes_the_files_of_killed_comparisons(tmp_path, monkeypa
 
 @pytest.mark.parametrize(
     "name",
-    ["pictures/learning_curves.png", "report.html", "report.md", "scores.json", "scores.csv"],
+    slow_except(
+        ["scores.json"],
+        ["pictures/learning_curves.png", "report.html", "report.md", "scores.json", "scores.csv"],
+    ),
 )
 def test_a_full_disk_keeps_the_old_report_and_names_the_file(
     name, comparison, tmp_path, monkeypatch
@@ -841,6 +855,7 @@ def test_the_time_of_an_interrupted_run_is_scaled_to_all_epochs(comparison, fini
     assert row["seconds"] is None and report._table([row]).rows[0][-2:] == ["", ""]
 
 
+@pytest.mark.slow
 def test_few_images_are_noted_next_to_the_distance(comparison, tmp_path):
     """Four features, and 39 or 40 images of each kind."""
     network = dataclasses.replace(

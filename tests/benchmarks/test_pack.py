@@ -18,6 +18,8 @@ from benchmarks.release import pack
 from zoo import features, presets, pretrained
 from zoo.training import Run
 
+pytestmark = pytest.mark.slow  # A comparison of two seeds, and programs.
+
 ROOT = pathlib.Path(__file__).parents[2]
 NETWORK = "mnist-cnn-v1"
 # The best model is of an epoch before the last, and its weights are averages.

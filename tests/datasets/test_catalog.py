@@ -1,8 +1,6 @@
 """Data sets by name against known statistics, and builders of TFDS on tiny original files."""
 
 import errno
-import subprocess
-import sys
 import time
 import zipfile
 
@@ -16,11 +14,6 @@ from sklearn.datasets import load_digits
 
 from zoo import datasets
 from zoo.datasets.pixels import centre_crop, square
-
-
-def test_importing_the_zoo_does_not_import_tfds():
-    script = "import sys, zoo; assert 'tensorflow_datasets' not in sys.modules"
-    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_digits_match_scikit_learn():
@@ -185,6 +178,7 @@ def test_celeba_is_prepared_from_its_original_files(tmp_path, manual):
         np.testing.assert_allclose(x * 255, x[:, 32:33, 32:33] * 255 + np.zeros_like(x), atol=20)
 
 
+@pytest.mark.slow
 def test_mnist_has_the_known_sizes_and_mean(prepared):
     data = prepared("mnist")
     assert data.sizes == {"train": 50_000, "validation": 10_000, "test": 10_000}
@@ -198,6 +192,7 @@ def test_mnist_has_the_known_sizes_and_mean(prepared):
     assert abs(data.arrays("train", 10_000)[0].mean() - 0.1307) < 0.005  # The known mean of MNIST.
 
 
+@pytest.mark.slow
 def test_dynamic_mnist_keeps_the_mean(prepared):
     plain = prepared("mnist")
     drawn = prepared("mnist", binarize="dynamic")
@@ -208,12 +203,14 @@ def test_dynamic_mnist_keeps_the_mean(prepared):
     assert abs(first - second) < 2e-4  # about 8 standard deviations over 39 million pixels
 
 
+@pytest.mark.slow
 def test_fashion_mnist_is_balanced(prepared):
     data = prepared("fashion_mnist")
     np.testing.assert_array_equal(np.bincount(data.arrays("test")[1]), [1000] * 10)
     assert data.label_names[0] == "T-shirt/top"
 
 
+@pytest.mark.slow
 def test_binarized_mnist_has_zeros_and_ones(prepared):
     data = prepared("binarized_mnist")
     assert data.sizes == {"train": 50_000, "validation": 10_000, "test": 10_000}
@@ -230,6 +227,7 @@ def test_binarized_mnist_takes_no_options_of_pixels(options):
         datasets.load("binarized_mnist", **options)
 
 
+@pytest.mark.slow
 def test_cifar10_has_the_known_sizes_and_pixels(prepared):
     data = prepared("cifar10")
     x, y = data.arrays("test", 200)

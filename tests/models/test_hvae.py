@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from speed import slow_except
 
 import zoo
 
@@ -237,9 +238,12 @@ SMALL = {
     ),
 }
 EVERY = pytest.mark.parametrize("name", SMALL)
+# For tests that trace a step.
+TRACED = pytest.mark.parametrize("name", slow_except(["tomczak"], SMALL))
 
 
-@EVERY
+@pytest.mark.slow
+@TRACED
 def test_training_resumes_exactly_from_a_file(name, digits, tmp_path):
     model = SMALL[name]()
     model.compile("adam", jit_compile=False)
@@ -259,7 +263,8 @@ def test_training_resumes_exactly_from_a_file(name, digits, tmp_path):
     assert after["loss"] < 0.97 * results["loss"]
 
 
-@EVERY
+@pytest.mark.slow
+@TRACED
 def test_two_replicas_stay_equal(name, digits, mirrored):
     with mirrored.scope():
         model = SMALL[name]()
@@ -295,7 +300,7 @@ def test_the_model_trains_under_xla(name, digits):
     assert 20 < losses[0] < 70
 
 
-@EVERY
+@TRACED
 def test_the_model_is_exported(name, digits, tmp_path):
     model = SMALL[name]()
     signatures = zoo.export.export(model, tmp_path / "served")["signatures"]
