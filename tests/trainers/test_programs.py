@@ -212,6 +212,7 @@ def conditional(root):
         run = zoo.training.Run(root / preset)
         run.begin(config)
         run.save_model(model)
+        zoo.files.write_json(run.results_path, {"epochs": config.epochs})
         runs[preset] = run.path
     return runs
 
