@@ -91,6 +91,7 @@ def test_stored_statistics_are_those_of_the_averaged_weights_over_all_batches(ho
     np.testing.assert_array_equal(model.kernel, kernel)
 
 
+@pytest.mark.slow
 def test_spectral_normalization_has_the_vectors_of_the_averaged_kernel():
     model = trained()
     layer = model.critic.layers[-1]

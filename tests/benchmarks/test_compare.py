@@ -33,7 +33,7 @@ from benchmarks.comparison.page import Cell, Items, Picture, Pictures, Table, as
 from benchmarks.comparison.scores import Protocol, Scored, score, summary, unranked
 from benchmarks.comparison.subjects import Subject, prepare, train, train_all
 from zoo import evaluation, features, metrics, presets, training
-from zoo.evaluation import Result, samples
+from zoo.evaluation import Result, sample_images
 from zoo.files import write_json
 from zoo.finite import NonFiniteError
 from zoo.model import GenerativeModel
@@ -166,13 +166,13 @@ def test_scores_compare_the_saved_model_with_the_test_images(comparison, preset,
     run = Run(comparison / "runs" / f"{preset}-seed-0")
     model, data = run.load_model(checkpoint), training.load_data(run.read_config())
     network = features.get("mnist-cnn-v1")
-    fake = network(samples(model, 200, seed=0)).features.astype(float)
+    fake = network(sample_images(model, 200, seed=0)).features.astype(float)
     real = network(data.pixels("test")).features.astype(float)
     prdc = metrics.precision_recall_density_coverage(real, fake)
     want = {"classifier-FID": frechet(real, fake)} | {k: v.value for k, v in prdc.items()}
     want["classifier-KID"] = metrics.kernel_distance(real, fake, seed=0).value
     want = {f"{key}[mnist-cnn-v1]": value for key, value in want.items()}
-    pixels = samples(model, 200, seed=0), data.pixels("test"), data.pixels("train")
+    pixels = sample_images(model, 200, seed=0), data.pixels("test"), data.pixels("train")
     want["copying"] = metrics.data_copying(*(p.reshape(len(p), -1) / 255 for p in pixels)).value
     if preset == "vae_digits":
         x, _ = data.arrays("test")

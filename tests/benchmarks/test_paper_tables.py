@@ -23,7 +23,7 @@ from zoo.adversarial import FDivergence, adversarial_loss
 from zoo.metrics.estimate import Estimate
 
 ROOT = pathlib.Path(__file__).parents[2]
-SMALL = ("hidden=8", "latent_dim=2")
+SMALL = ("hidden=8", "latent_dim=2", "jit_compile=false")
 
 
 @pytest.mark.parametrize(

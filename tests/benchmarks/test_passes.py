@@ -39,7 +39,7 @@ def test_operations_of_passes_are_counted_by_their_products():
     [
         ("aae_mnist", []),
         slow("vaegan_mnist", []),
-        ("vaegan_mnist", ["model.joint_batch=true"]),
+        slow("vaegan_mnist", ["model.joint_batch=true"]),
         slow("alpha_gan_mnist", []),
     ],
 )

@@ -129,7 +129,7 @@ def test_the_bare_step_updates_batch_statistics_once(digits):
 @pytest.mark.parametrize(
     "preset",
     slow_except(
-        ["cvae_quadrants_digits", "m2_digits"],
+        ["m2_digits"],
         [
             name
             for name in zoo.presets.names()

@@ -12,7 +12,7 @@ from speed import slow
 import zoo
 import zoo.conditions
 import zoo.training
-from zoo.evaluation import Evaluation, samples
+from zoo.evaluation import Evaluation, sample_images
 
 SHAPE = (4, 4, 1)
 QUADRANTS = {"prior": "conditional", "condition": "seen", "baseline_hidden": (5,)}
@@ -695,10 +695,10 @@ def test_evaluation_samples_use_the_conditions_of_the_data():
     parts = zoo.models.cvae(SHAPE, latent_dim=2, hidden=(4,))
     model = Echo(parts.posterior, parts.likelihood, parts.prior)
     pool = np.array([2] * 30 + [7] * 10)
-    drawn = samples(model, 2000, seed=0, batch_size=300, y=pool)[:, 0, 0, 0]
+    drawn = sample_images(model, 2000, seed=0, batch_size=300, y=pool)[:, 0, 0, 0]
     assert (drawn == 7).mean() == pytest.approx(0.25, abs=0.04)
     assert set(drawn) == {2, 7}
-    np.testing.assert_array_equal(drawn, samples(model, 2000, 0, 300, y=pool)[:, 0, 0, 0])
+    np.testing.assert_array_equal(drawn, sample_images(model, 2000, 0, 300, y=pool)[:, 0, 0, 0])
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
-from speed import slow_except
 
 import zoo
 
@@ -238,12 +237,10 @@ SMALL = {
     ),
 }
 EVERY = pytest.mark.parametrize("name", SMALL)
-# For tests that trace a step.
-TRACED = pytest.mark.parametrize("name", slow_except(["tomczak"], SMALL))
 
 
 @pytest.mark.slow
-@TRACED
+@EVERY
 def test_training_resumes_exactly_from_a_file(name, digits, tmp_path):
     model = SMALL[name]()
     model.compile("adam", jit_compile=False)
@@ -264,7 +261,7 @@ def test_training_resumes_exactly_from_a_file(name, digits, tmp_path):
 
 
 @pytest.mark.slow
-@TRACED
+@EVERY
 def test_two_replicas_stay_equal(name, digits, mirrored):
     with mirrored.scope():
         model = SMALL[name]()
@@ -300,7 +297,8 @@ def test_the_model_trains_under_xla(name, digits):
     assert 20 < losses[0] < 70
 
 
-@TRACED
+@pytest.mark.slow
+@EVERY
 def test_the_model_is_exported(name, digits, tmp_path):
     model = SMALL[name]()
     signatures = zoo.export.export(model, tmp_path / "served")["signatures"]

@@ -437,6 +437,7 @@ def test_rows_without_a_label_have_the_density_over_all_classes():
     np.testing.assert_allclose(model.log_prob(X, 2, y=np.full(5, -1)), marginal, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_exported_model_takes_minus_one_for_a_missing_label(tmp_path):
     model, exact = linear(), exact_by_class()
     model.likelihood.network.weights[2].assign(0.1 * CENTRES + 0.4)

@@ -743,7 +743,8 @@ class BrightnessAsCost(zoo.VAEGAN):
         return losses, terms | {"real_cost": cost, "fake_cost": cost}
 
 
-@pytest.mark.parametrize(("second", "updated"), [(0.9, False), slow(1.0, True)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("second", "updated"), [(0.9, False), (1.0, True)])
 def test_replicas_decide_on_the_mean_of_the_global_batch(mirrored, second, updated):
     """The first replica's costs would skip the discriminator, the second replica's would not."""
     rule = zoo.Equilibrium(1.0, 0.5)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from speed import slow
 
 import zoo
 from zoo.discrepancies import RBF, InverseMultiquadric
@@ -129,7 +128,8 @@ class Point(zoo.distributions.Prior):
         return tfd.Independent(tfd.Deterministic(tf.ones(3)), 1)
 
 
-@pytest.mark.parametrize("size", [slow(12), 7])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [12, 7])
 def test_two_replicas_match_one_replica(known, digits, mirrored, size):
     """The discrepancy compares the global batch; it is not the mean over the replicas' batches."""
 

@@ -150,6 +150,7 @@ def test_a_worker_waits_for_the_other(tmp_path):
     assert (tmp_path / "run" / "model.keras").is_file()
 
 
+@pytest.mark.slow
 def test_an_output_in_use_stops_both_workers(on_two):
     path, _ = on_two("autoencoder_digits")
     before = (path / "metrics.csv").read_bytes()

@@ -212,6 +212,7 @@ def conditional(root):
         run = zoo.training.Run(root / preset)
         run.begin(config)
         run.save_model(model)
+        zoo.files.write_json(run.results_path, {"epochs": config.epochs})
         runs[preset] = run.path
     return runs
 
@@ -468,6 +469,7 @@ def test_a_gan_refuses_interpolations_between_images(gan):
     assert files(gan) == before
 
 
+@pytest.mark.slow
 def test_an_autoencoder_interpolates_between_images_and_not_between_latents(root):
     path = root / "ae"
     small = ("--preset=autoencoder_digits", "--set=hidden=16", "--epochs=1", *QUICK)

@@ -16,6 +16,7 @@ from zoo.training import Run
 TILE = 48  # 8 pixels, six times as large
 
 
+@pytest.mark.slow
 def test_a_run_with_averages_uses_them_for_scores_and_pictures(tmp_path):
     config = presets.get("vae_digits")
     averages = ("use_ema=true", "ema_momentum=0.95")
