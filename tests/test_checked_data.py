@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from speed import slow
 from line_models import Lines, compiled, images, weights
+from speed import slow
 
 import zoo
 

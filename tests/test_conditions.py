@@ -170,7 +170,7 @@ def test_the_condition_is_one_leaf_of_the_annotations(of_attributes):
 
 def test_pictures_and_scores_read_the_annotations_of_a_dict(of_attributes, tmp_path):
     data, run = annotated(), training.Run(tmp_path)
-    training.gallery.draw(of_attributes, data, run, seed=0)
+    training.gallery.draw_pictures(of_attributes, data, run, seed=0)
     assert {"samples.png", "reconstructions.png", "latents.png"} <= {
         path.name for path in tmp_path.iterdir()
     }
