@@ -516,7 +516,7 @@ def test_results_are_shared_with_the_evaluations_of_the_run(comparison, tmp_path
 
 def test_results_of_other_weights_or_settings_are_computed(comparison, tmp_path, monkeypatch):
     """The run is reused: its folder is read, and new results go to the comparison's folder."""
-    monkeypatch.setattr(training, "draw", lambda *_: None)
+    monkeypatch.setattr(training, "draw_pictures", lambda *_: None)
     run = Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "run"))
     best = run.best_path.read_bytes()
     run.best_path.unlink()
