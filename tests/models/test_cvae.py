@@ -249,6 +249,7 @@ def test_plain_monte_carlo_draws_from_the_prior():
     assert np.reshape(model.log_prob(x, 1, y=y, seed=1), [6, 3000]).std(1).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_a_gsnn_estimates_its_likelihood_from_the_prior():
     gsnn, cvae = linear(alpha=0.0), linear()
     want = cvae.log_prob_from_prior(X, 50, y=Y, seed=1)

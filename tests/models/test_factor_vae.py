@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
-from speed import slow
 
 import zoo
 from zoo.models.factor_vae import permute_dims
@@ -189,7 +188,8 @@ def test_each_replica_permutes_only_its_images(mirrored):
         np.testing.assert_array_equal(np.sort(drawn, 0), own)
 
 
-@pytest.mark.parametrize("size", [1, slow(5)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 5])
 def test_batches_of_any_size_train(digits, size):
     model = zoo.models.factor_vae(SHAPE, latent_dim=LATENTS, hidden=(4,), discriminator_hidden=(4,))
     model.compile("adam", jit_compile=False)

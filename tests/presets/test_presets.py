@@ -91,6 +91,7 @@ def test_every_preset_has_a_description_and_only_arguments_of_its_builder(name):
         config.epoch = 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "top"), [("dcgan_celeb_a", 1024), ("dcgan_cifar10", 256)])
 def test_dcgans_are_trained_as_in_the_paper(name, top):
     # Radford et al., 2016, section 4 and figure 1.

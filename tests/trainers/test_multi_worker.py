@@ -99,6 +99,7 @@ def test_both_workers_have_the_same_final_weights(preset, on_two):
     assert len(list((path / "tensorboard" / "train").iterdir())) == 1  # only the chief writes
 
 
+@pytest.mark.slow
 def test_two_workers_match_one_process_on_the_same_batches(on_two, tmp_path):
     path = tmp_path / "one"
     succeed("train", *flags("autoencoder_digits", path), forked=True)
