@@ -20,7 +20,7 @@ import tensorflow_probability as tfp
 from sklearn.datasets import load_digits
 
 import zoo
-from zoo.passes import turns_of
+from zoo.steps import turns_of
 
 tfd = tfp.distributions
 
@@ -40,13 +40,16 @@ def pytest_xdist_auto_num_workers(config):
 # that starts late would run alone at the end.
 LONGEST = (
     "conformance",
+    "test_export",
     "benchmarks",
     "trainers",
     "test_matrix",
+    "test_model",
     "training",
     "test_contributing",
+    "test_contract",
+    "test_vaegan",
     "test_m2",
-    "test_export",
 )
 
 

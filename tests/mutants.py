@@ -6,7 +6,8 @@ python tests/mutants.py
 
 A mutation is one fault in one file, with the tests that should notice it. `mutants.toml` records
 the mutations by file. The program writes each mutation into a temporary copy of the repository,
-runs its tests, and prints the mutations that survive. It exits with 1 if a mutation survives.
+runs its tests without the slow ones, and prints the mutations that survive. It exits with 1 if a
+mutation survives.
 
 Programs that generate mutations, such as mutmut and Cosmic Ray, produce thousands for each of these
 files, and each costs seconds here. mutmut also replaces functions by wrappers, which hides the
@@ -47,7 +48,7 @@ class Mutation(NamedTuple):
         fault: What is wrong after the mutation.
         old: Text that occurs once in the file.
         new: Text that replaces `old`.
-        tests: Files or tests, relative to `tests/`.
+        tests: Files or tests, relative to `tests/`. Slow tests among them do not run.
     """
 
     file: str
@@ -138,7 +139,9 @@ def _pytest(copy, tests):
     sys.path[0] = str(copy)
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    sys.exit(int(pytest.main(["-xq", "-p", "no:cacheprovider", *(f"tests/{t}" for t in tests)])))
+    # The fast tests alone must notice a mutation.
+    options = ["-xq", "-p", "no:cacheprovider", "-m", "not slow"]
+    sys.exit(int(pytest.main([*options, *(f"tests/{t}" for t in tests)])))
 
 
 if __name__ == "__main__":

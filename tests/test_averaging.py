@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from line_models import Lines, compiled, images, weights
+from speed import slow
 
 import zoo
 from zoo.model import GenerativeModel, Round
@@ -72,7 +73,7 @@ def trained(**kwargs):
     return model
 
 
-@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"run_eagerly": False}])
+@pytest.mark.parametrize("how", [slow({"run_eagerly": True}), {"run_eagerly": False}])
 def test_stored_statistics_are_those_of_the_averaged_weights_over_all_batches(how):
     model = trained(**how)
     before, kernel = model.statistics, model.kernel
@@ -90,6 +91,7 @@ def test_stored_statistics_are_those_of_the_averaged_weights_over_all_batches(ho
     np.testing.assert_array_equal(model.kernel, kernel)
 
 
+@pytest.mark.slow
 def test_spectral_normalization_has_the_vectors_of_the_averaged_kernel():
     model = trained()
     layer = model.critic.layers[-1]
@@ -183,6 +185,7 @@ def test_data_without_batches_or_without_end_is_refused():
         model.fit_averaged_state(DATA)
 
 
+@pytest.mark.slow
 def test_replicas_get_the_same_state(mirrored):
     with mirrored.scope():
         model = Normalized()

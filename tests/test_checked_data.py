@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from line_models import Lines, compiled, images, weights
+from speed import slow
 
 import zoo
 
@@ -254,7 +255,7 @@ def test_predict_refuses_batches_out_of_range(wrap):
 
 @pytest.mark.parametrize(
     "how",
-    [{"run_eagerly": True}, {"jit_compile": True, "steps_per_execution": 4}],
+    [{"run_eagerly": True}, slow({"jit_compile": True, "steps_per_execution": 4})],
     ids=["eager", "jit, 4 steps"],
 )
 def test_the_way_of_running_steps_does_not_matter(how):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow
 
 import zoo
 from zoo.discrepancies import (
@@ -186,7 +187,7 @@ def test_the_unbiased_loss_of_one_example_is_zero():
     assert float(with_itself[0]) == pytest.approx(by_hand)
 
 
-@pytest.mark.parametrize("shares", [(4, 4), (5, 3)])
+@pytest.mark.parametrize("shares", [slow((4, 4)), (5, 3)])
 @both_statistics
 def test_replicas_give_the_statistic_of_the_global_batch_and_its_gradient(
     mirrored, shares, unbiased

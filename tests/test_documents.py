@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow_except
 
 import zoo
 
@@ -24,7 +25,19 @@ def examples():
     return [test for m in MODULES for test in finder.find(m, module=m) if test.examples]
 
 
-@pytest.mark.parametrize("example", examples(), ids=lambda test: test.name)
+def is_long(example):
+    return any(
+        call in part.source
+        for part in example.examples
+        for call in (".fit", "train(", "annealed_nll(")
+    )
+
+
+# Examples that train or anneal are slow, except for one.
+FAST = [e for e in examples() if not is_long(e) or e.name == "zoo.models.vae.VAE"]
+
+
+@pytest.mark.parametrize("example", slow_except(FAST, examples()), ids=lambda test: test.name)
 def test_a_docstring_example_runs_and_prints_the_stated_result(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # The imports of a reader. An example defines all other names.

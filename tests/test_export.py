@@ -1,5 +1,6 @@
 """Exports: SavedModels in processes that import only TensorFlow, TFLite, ONNX."""
 
+import functools
 import json
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow, slow_except
 
 import zoo
 from zoo.export import export
@@ -231,6 +233,16 @@ MODELS = {
     "conditional_decoder": conditional_decoder,
 }
 AVERAGED = "gan"
+# The fast tests export a model of each kind: compiled by XLA, with averaged weights, batch
+# statistics, a condition by image, an optional condition by label, and half precision.
+REPRESENTATIVE = ("vae", "gan", "dcgan", "cvae_quadrants", "m2", "half_precision")
+
+
+def models(names):
+    """The names as parameters. Other models than `REPRESENTATIVE` are slow."""
+    return slow_except([name for name in names if name in REPRESENTATIVE], names)
+
+
 SAMPLERS = [name for name in MODELS if not name.startswith(("autoencoder", "half", "predictor"))]
 WITHOUT = (
     "rae",
@@ -335,24 +347,50 @@ def condition(model, inputs):
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, digits, inputs):
-    """`(folder, models, descriptions)`: all models, each exported to a folder of its name."""
+def folder(tmp_path_factory, inputs):
+    """The folder of the exports, with the inputs of the server."""
     folder = tmp_path_factory.mktemp("exported")
     # By their names in the signatures and the last axis of their shape.
     named = {"x": "x1", "y": "y10", "labels": "yNone", "seen": "y1"}
     np.savez(folder / "inputs.npz", **{named.get(k, k): v for k, v in inputs.items()})
-    models, descriptions = {}, {}
-    for name, make in MODELS.items():
-        keras.utils.set_random_seed(0)
-        models[name] = make(digits)
-        descriptions[name] = export(models[name], folder / name, averaged=name == AVERAGED)
-    return folder, models, descriptions
+    return folder
 
 
 @pytest.fixture(scope="module")
-def served(exported):
-    """The results of two new processes, and the report of the first."""
-    folder, _, _ = exported
+def built(digits):
+    """`built(name)`: a model, built and trained once."""
+
+    @functools.cache
+    def build_once(name):
+        keras.utils.set_random_seed(0)
+        return MODELS[name](digits)
+
+    return build_once
+
+
+@pytest.fixture(scope="module")
+def exported(folder, built):
+    """`exported(name)`: a model and its description, exported once to a folder of its name."""
+
+    @functools.cache
+    def export_once(name):
+        return built(name), export(built(name), folder / name, averaged=name == AVERAGED)
+
+    return export_once
+
+
+@pytest.fixture(scope="module")
+def served(request, folder, exported):
+    """The results of two new processes, and the report of the first.
+
+    The processes serve the models of the tests that run, so that a fast run exports few models.
+    """
+    chosen = {"vae", AVERAGED}
+    for item in request.session.items:
+        if item.path == request.path and {"name", "served"} <= {*item.fixturenames}:
+            chosen.add(item.callspec.params["name"])
+    for name in sorted(chosen):
+        exported(name)
     processes = [start("-c", SERVE, folder, folder / f"result_{i}.npz") for i in range(2)]
     report, _ = [json.loads(finish(p).splitlines()[-1]) for p in processes]
     return *(np.load(folder / f"result_{i}.npz") for i in range(2)), report
@@ -387,9 +425,10 @@ def test_the_server_imports_only_tensorflow(served):
     assert served[2]["modules"] == []
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", models(MODELS))
 def test_the_server_returns_the_results_of_the_model(name, exported, inputs, served):
-    model, description = exported[1][name], exported[2][name]["signatures"]
+    model, description = exported(name)
+    description = description["signatures"]
     z = inputs[f"z{model.latent_dim}"]
     with model.averaged_weights() if name == AVERAGED else model.best_weights():
         for ability in ("encode", "decode", "reconstruct", "classify"):
@@ -412,12 +451,12 @@ def test_the_server_returns_the_results_of_the_model(name, exported, inputs, ser
 
 
 def test_averaged_weights_are_exported(exported, inputs, served):
-    decoded = exported[1][AVERAGED].decode(inputs["z3"])
+    decoded = exported(AVERAGED)[0].decode(inputs["z3"])
     assert np.abs(served[0][f"{AVERAGED}/decode"] - decoded).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_samples_differ_between_calls_and_processes(name, exported, served):
+@pytest.mark.parametrize("name", models(SAMPLERS))
+def test_samples_differ_between_calls_and_processes(name, served):
     """Seeds set before export and before loading do not fix the samples."""
     first, second, _ = served
     draws = [
@@ -434,7 +473,7 @@ def test_samples_differ_between_calls_and_processes(name, exported, served):
 def test_samples_have_the_moments_of_the_model(tmp_path):
     """The mean and the spread of many samples match samples of the model."""
     model = vae("bernoulli")
-    export(model, tmp_path / "m")
+    export(model, tmp_path / "m", signatures=["sample"])
     here = model.sample(4000, seed=1)
     served = tf.saved_model.load(str(tmp_path / "m"))
     there = served.sample(4000)
@@ -442,9 +481,10 @@ def test_samples_have_the_moments_of_the_model(tmp_path):
     np.testing.assert_allclose(np.std(there, 0), np.std(here, 0), atol=0.02)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", models(LIKELIHOODS))
 def test_log_prob_matches_the_estimate_of_the_model(name, exported, inputs, served):
-    model, description = exported[1][name], exported[2][name]["signatures"]
+    model, description = exported(name)
+    description = description["signatures"]
     y = condition(model, inputs) if "y" in description["log_prob"]["inputs"] else {}
     estimate = tf.function(
         lambda seed: model.log_prob(tf.constant(inputs["x"]), 200, seed=seed, **y)
@@ -462,10 +502,9 @@ def test_log_prob_matches_the_estimate_of_the_model(name, exported, inputs, serv
     assert (gap < 6 * error + 1e-3).all(), (gap, error)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_export_describes_its_signatures(name, exported, inputs):
-    folder, models, descriptions = exported
-    model, description, given = models[name], descriptions[name], inputs
+@pytest.mark.parametrize("name", models(MODELS))
+def test_the_export_describes_its_signatures(name, folder, exported, inputs):
+    (model, description), given = exported(name), inputs
     assert json.loads((folder / name / "abilities.json").read_text()) == description
     signatures = description["signatures"]
     assert signatures.keys() == {*of_images(model), "serving_default"}
@@ -511,9 +550,9 @@ NORMAL = {"family": "StandardNormal", "parameters": {"dim": 3}, "dim": 3}
     ("name", "prior"),
     [
         ("vae", NORMAL),
-        ("autoencoder", None),
-        ("vae_flows", {"family": "RealNVPPrior", "parameters": None, "dim": 3}),
-        (
+        slow("autoencoder", None),
+        slow("vae_flows", {"family": "RealNVPPrior", "parameters": None, "dim": 3}),
+        slow(
             "gan_critic",
             {
                 "family": "UniformOnSphere",
@@ -521,7 +560,7 @@ NORMAL = {"family": "StandardNormal", "parameters": {"dim": 3}, "dim": 3}
                 "dim": 3,
             },
         ),
-        (
+        slow(
             "aae_petals",
             {
                 "family": "NormalPetals",
@@ -529,7 +568,7 @@ NORMAL = {"family": "StandardNormal", "parameters": {"dim": 3}, "dim": 3}
                 "dim": 2,
             },
         ),
-        (
+        slow(
             "clustering_aae",
             {
                 "family": "CategoryAndStyle",
@@ -543,26 +582,25 @@ NORMAL = {"family": "StandardNormal", "parameters": {"dim": 3}, "dim": 3}
     ],
 )
 def test_the_export_describes_the_prior(name, prior, exported):
-    assert exported[2][name]["prior"] == prior
+    assert exported(name)[1]["prior"] == prior
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", models(MODELS))
 def test_images_of_another_shape_are_refused(name, exported, served):
-    for ability, description in exported[2][name]["signatures"].items():
+    for ability, description in exported(name)[1]["signatures"].items():
         if "x" in description["inputs"]:
             assert "[?,8,8,1]" in served[2]["refused"][f"{name}/{ability}"]
 
 
-def test_unused_variables_are_not_written(exported):
-    folder, models, _ = exported
-    gan = models["gan"]
+def test_unused_variables_are_not_written(folder, exported):
+    gan, _ = exported("gan")
     stored = tf.train.load_checkpoint(str(folder / "gan" / "variables" / "variables"))
     shapes = [s for k, s in stored.get_variable_to_shape_map().items() if "VARIABLE_VALUE" in k]
     assert sorted(shapes) == sorted(list(v.shape) for v in gan.generator.variables)
 
 
-def test_saved_model_cli_runs_the_signatures(exported, inputs, served, tmp_path):
-    folder, _, _ = exported
+@pytest.mark.slow
+def test_saved_model_cli_runs_the_signatures(folder, inputs, served, tmp_path):
     np.save(tmp_path / "input.npy", inputs["x"])
     cli = ("-m", "tensorflow.python.tools.saved_model_cli")
     model = ("--dir", folder / "vae")
@@ -587,8 +625,9 @@ def test_saved_model_cli_runs_the_signatures(exported, inputs, served, tmp_path)
     assert np.load(tmp_path / "images.npy").shape == (3, *SIZE)
 
 
-def test_zero_samples_are_refused(exported, inputs):
-    served = tf.saved_model.load(str(exported[0] / "vae"))
+def test_zero_samples_are_refused(folder, exported, inputs):
+    exported("vae")
+    served = tf.saved_model.load(str(folder / "vae"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be at least 1"):
         served.log_prob(inputs["x"], 0)
 
@@ -598,7 +637,7 @@ def small():
 
 
 def test_the_export_writes_only_the_folder(tmp_path):
-    export(small(), tmp_path / "deep" / "er" / "1")
+    export(small(), tmp_path / "deep" / "er" / "1", signatures=["encode"])
     assert [p.name for p in tmp_path.iterdir()] == ["deep"]
     assert [p.name for p in (tmp_path / "deep" / "er").iterdir()] == ["1"]
     assert {p.name for p in (tmp_path / "deep" / "er" / "1").iterdir()} >= {
@@ -613,13 +652,13 @@ def test_saved_models_are_overwritten_only_on_request(tmp_path):
     path.mkdir()  # An empty folder is accepted.
     first, second = small(), small()
     x = np.random.default_rng(0).random((2, *SIZE), np.float32)
-    export(first, path)
+    export(first, path, signatures=["encode"])
     (path / "stale.txt").write_text("of the first")
     with pytest.raises(FileExistsError, match="overwrite=True"):
-        export(second, path)
+        export(second, path, signatures=["encode"])
     loaded = tf.saved_model.load(str(path))
     np.testing.assert_allclose(loaded.encode(x), first.encode(x), atol=1e-5)
-    export(second, path, overwrite=True)
+    export(second, path, overwrite=True, signatures=["encode"])
     loaded = tf.saved_model.load(str(path))
     np.testing.assert_allclose(loaded.encode(x), second.encode(x), atol=1e-5)
     assert np.abs(first.encode(x) - second.encode(x)).max() > 1e-2
@@ -642,7 +681,7 @@ def test_other_files_and_folders_are_never_replaced(tmp_path, overwrite):
 
 def test_a_failure_keeps_the_previous_export(tmp_path, monkeypatch):
     path = tmp_path / "1"
-    export(small(), path)
+    export(small(), path, signatures=["encode"])
     before = (path / "saved_model.pb").read_bytes()
     rename = os.rename
 
@@ -653,7 +692,7 @@ def test_a_failure_keeps_the_previous_export(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "rename", fails_for_the_new)
     with pytest.raises(OSError, match="no space left"):
-        export(small(), path, overwrite=True)
+        export(small(), path, overwrite=True, signatures=["encode"])
     assert (path / "saved_model.pb").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["1"]
 
@@ -702,12 +741,12 @@ def run_onnx(folder, name, batch):
     return dict(zip(names, session.run(names, batch), strict=True))
 
 
-@pytest.mark.parametrize("name", CONVERTED)
+@pytest.mark.parametrize("name", slow_except(("dcgan",), CONVERTED))
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
-def test_other_runtimes_return_the_results_of_the_model(format, name, exported, inputs, tmp_path):
+def test_other_runtimes_return_the_results_of_the_model(format, name, built, inputs, tmp_path):
     if format == "onnx":
         pytest.importorskip("tf2onnx", reason="The extra `onnx` is not installed")
-    model = exported[1][name]
+    model = built(name)
     about = export(model, tmp_path / "1", format=format, signatures=CONVERTED[name])
     assert json.loads((tmp_path / "1" / "abilities.json").read_text()) == about
     assert about["format"] == format
@@ -726,7 +765,7 @@ def test_other_runtimes_return_the_results_of_the_model(format, name, exported, 
         np.testing.assert_allclose(have, expected, atol=2e-6, rtol=2e-6)
 
 
-@pytest.mark.parametrize("format", ["saved_model", "tflite", "onnx"])
+@pytest.mark.parametrize("format", ["saved_model", slow("tflite"), "onnx"])
 def test_only_the_chosen_signatures_are_written(format, tmp_path):
     if format == "onnx":
         pytest.importorskip("tf2onnx", reason="The extra `onnx` is not installed")

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow
 
 import zoo
 from zoo.model import GenerativeModel, Round
@@ -241,7 +242,7 @@ def test_early_stopping_restores_the_weights_of_the_best_epoch(players):
         assert weight(model, player) == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("players", [1, 2])
+@pytest.mark.parametrize("players", [slow(1), 2])
 def test_model_checkpoint_saves_weights_whole_models_and_the_best(players, tmp_path):
     model = lines(sgd(0.1, momentum=0.5), players)
     save = keras.callbacks.ModelCheckpoint
@@ -274,7 +275,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("players", [1, 2])
+@pytest.mark.parametrize("players", [slow(1), 2])
 def test_a_training_with_backup_and_restore_equals_an_uninterrupted_one(players, digits, tmp_path):
     def build():
         keras.utils.set_random_seed(0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from line_models import RNG, Lines, after_a_step, compiled, images, weights
+from speed import slow
 
 import zoo
 from zoo.model import path_between
@@ -241,7 +242,7 @@ def test_predict_and_evaluate_check_images(vae, digits, method):
         getattr(vae, method)((digits[:2] * 255).astype(np.uint8), verbose=0)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+@pytest.mark.parametrize("dtype", [slow(np.float64), np.float16])
 def test_a_dataset_of_other_floats_trains_like_float32(digits, dtype):
     def loss(x):
         keras.utils.set_random_seed(0)
@@ -309,7 +310,7 @@ def mean_gradient(labelled, unlabelled):
     return total / (len(x) + len(unlabelled))
 
 
-@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, slow({"jit_compile": True}), {}])
 def test_the_objective_receives_two_streams_of_different_sizes(how):
     batch, model = streams(), compiled(Streams(), **how)
     before = weights(model)
@@ -420,7 +421,7 @@ class Turns(Lines):
         yield {"two": (other * tf.stop_gradient(before + 10 * one(x[..., 0])))[:, 0]}, {}
 
 
-@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, slow({"jit_compile": True}), {}])
 def test_a_later_turn_has_tensors_from_before_the_first_update_and_weights_from_after_it(how):
     x, model = images(5, 2), compiled(Turns(2), **how)
     w, v = weights(model, 0), weights(model, 1)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow
 
 from zoo import networks
 
@@ -265,7 +266,7 @@ KINDS = pytest.mark.parametrize("kind", ["dense", "conv"])
 
 
 @KINDS
-@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("training", [True, slow(False)], ids=["training", "inference"])
 def test_the_normalized_kernel_converges_to_the_largest_singular_value_1(kind, training):
     layer, x = normalized(kind)
     raw = layer.layer.kernel.numpy()

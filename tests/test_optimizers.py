@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from line_models import Lines, after_a_step, compiled, images, weights
+from speed import slow
 
 import zoo
 
@@ -99,7 +100,7 @@ def twins(*optimizers, steps=3, **kwargs):
         yield weights(model), logs["loss"][0]
 
 
-@pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+@pytest.mark.parametrize("how", [{"run_eagerly": True}, slow({"jit_compile": True}), {}])
 @pytest.mark.parametrize(
     "own", [{}, {"global_clipnorm": 0.1}, {"clipvalue": 0.2}], ids=["plain", "norm", "value"]
 )

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from zoo import checked_data, keras_internals, optimizers
 from zoo.config import with_article
-from zoo.passes import generator_states, layers_of, passes, turns_of
+from zoo.steps import generator_states, layers_of, passes, turns_of
 
 if TYPE_CHECKING:
     from zoo.model import GenerativeModel

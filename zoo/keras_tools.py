@@ -11,7 +11,7 @@ import keras
 from zoo import averaging, keras_internals
 from zoo.config import with_article
 from zoo.finite import StopAtNonFinite
-from zoo.passes import layers_of
+from zoo.steps import layers_of
 
 if TYPE_CHECKING:
     from zoo.model import GenerativeModel

@@ -27,7 +27,7 @@ from zoo.distributions.part import Part
 from zoo.finite import FirstNonFinite
 from zoo.interfaces import Interface
 from zoo.networks import OneHot
-from zoo.passes import generator_states, passes, seed_at, turns_of
+from zoo.steps import generator_states, passes, seed_at, turns_of
 
 if TYPE_CHECKING:
     from zoo.datasets import ImageData
@@ -766,13 +766,13 @@ class GenerativeModel(FromArguments, keras.Model):
         n = as_count(n, "n", 2)
         path = path_between(self._latent(a, y), self._latent(b, y), n, spherical)
         if y is not None:
-            y = tf.repeat(tf.convert_to_tensor(y)[None], n, 0)
+            y = _repeated(y, n)
         return self.decode(path, y)
 
     def _latent(self, end, y):
         end = end if isinstance(end, tf.Tensor) else np.asarray(end)
         if len(end.shape) == 3:
-            return self.encode(end[None], None if y is None else tf.convert_to_tensor(y)[None])[0]
+            return self.encode(end[None], None if y is None else _repeated(y, 1))[0]
         if len(end.shape) != 1:
             raise ValueError(
                 "An end of an interpolation is a latent [D] or an image [H, W, C]. "
@@ -896,6 +896,13 @@ class GenerativeModel(FromArguments, keras.Model):
             "ability: use `zoo.export.export(model, path)`, or python -m trainers.export. "
             f"Received: '{filepath}'."
         )
+
+
+def _repeated(y, n):
+    """One condition, or one of each annotation of a dict, for `n` images."""
+    if isinstance(y, Mapping):
+        return {name: _repeated(values, n) for name, values in y.items()}
+    return tf.repeat(tf.convert_to_tensor(y)[None], n, 0)
 
 
 def as_seed(seed: Any) -> tf.Tensor:

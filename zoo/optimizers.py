@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from zoo import keras_internals
 from zoo.config import with_article
-from zoo.passes import layers_of
+from zoo.steps import layers_of
 
 if TYPE_CHECKING:
     from zoo.model import GenerativeModel

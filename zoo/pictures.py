@@ -274,7 +274,8 @@ def interpolations(
         model: Any model of the zoo. For images, the model must be able to encode.
         path: The file to write.
         n: Number of images in a row, including the decoded ends, at least 2.
-        y: A condition for each pair, `[len(ends), ...]`, or one for all, if the model takes one.
+        y: A condition for each pair, `[len(ends), ...]`, or one for all, if the model takes one; or
+            a dict of annotations for each pair.
 
     Raises:
         ValueError: If the ends are neither all latents nor all images of the model.
@@ -288,7 +289,9 @@ def interpolations(
             f"Received: shapes {[(a.shape, b.shape) for a, b in ends]}."
         )
     conditions: Sequence[Any] = [y] * len(ends)
-    if y is not None and model.condition is not None:
+    if isinstance(y, Mapping):
+        conditions = [{name: v[i] for name, v in y.items()} for i in range(len(ends))]
+    elif y is not None and model.condition is not None:
         y = np.asarray(y)
         conditions = list(y) if y.ndim == model.condition.shape.rank else conditions
         if len(conditions) != len(ends):

@@ -38,7 +38,7 @@ from zoo import datasets, models, presets
 from zoo.datasets.images import ImageData, Split
 from zoo.files import write_json, write_text
 from zoo.model import GenerativeModel
-from zoo.passes import turns_of
+from zoo.steps import turns_of
 from zoo.versions import versions
 
 FLAGS = flags.FLAGS

@@ -22,6 +22,7 @@ import types
 
 import numpy as np
 import pytest
+from speed import slow_except
 
 import zoo
 import zoo.models
@@ -32,7 +33,7 @@ from benchmarks.comparison.page import Cell, Items, Picture, Pictures, Table, as
 from benchmarks.comparison.scores import Protocol, Scored, score, summary, unranked
 from benchmarks.comparison.subjects import Subject, prepare, train, train_all
 from zoo import evaluation, features, metrics, presets, training
-from zoo.evaluation import Result, samples
+from zoo.evaluation import Result, sample_images
 from zoo.files import write_json
 from zoo.finite import NonFiniteError
 from zoo.model import GenerativeModel
@@ -165,13 +166,13 @@ def test_scores_compare_the_saved_model_with_the_test_images(comparison, preset,
     run = Run(comparison / "runs" / f"{preset}-seed-0")
     model, data = run.load_model(checkpoint), training.load_data(run.read_config())
     network = features.get("mnist-cnn-v1")
-    fake = network(samples(model, 200, seed=0)).features.astype(float)
+    fake = network(sample_images(model, 200, seed=0)).features.astype(float)
     real = network(data.pixels("test")).features.astype(float)
     prdc = metrics.precision_recall_density_coverage(real, fake)
     want = {"classifier-FID": frechet(real, fake)} | {k: v.value for k, v in prdc.items()}
     want["classifier-KID"] = metrics.kernel_distance(real, fake, seed=0).value
     want = {f"{key}[mnist-cnn-v1]": value for key, value in want.items()}
-    pixels = samples(model, 200, seed=0), data.pixels("test"), data.pixels("train")
+    pixels = sample_images(model, 200, seed=0), data.pixels("test"), data.pixels("train")
     want["copying"] = metrics.data_copying(*(p.reshape(len(p), -1) / 255 for p in pixels)).value
     if preset == "vae_digits":
         x, _ = data.arrays("test")
@@ -377,6 +378,7 @@ def wait_for(path, process):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_continues_to_the_same_result(comparison, tmp_path):
     """One of its runs is reused, and its folder is not changed."""
     folder, reused = tmp_path / "killed", comparison / "runs" / "vae_digits-seed-0"
@@ -405,6 +407,7 @@ def test_a_killed_comparison_continues_to_the_same_result(comparison, tmp_path):
         assert a == b
 
 
+@pytest.mark.slow
 def test_a_failed_training_is_left_out_and_reported(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "c"
     # Determinism would stay on for later tests of this process.
@@ -448,6 +451,7 @@ def test_a_failure_while_time_is_measured_is_left_out(tmp_path, monkeypatch):
     assert failed == {"gan_digits-seed-1": "The loss became NaN."}
 
 
+@pytest.mark.slow
 def test_the_page_lists_failed_trainings(comparison, tmp_path, monkeypatch):
     folder = tmp_path / "c"
     shutil.copytree(comparison, folder)
@@ -481,6 +485,7 @@ def finished(comparison, settings=SETTINGS, **more):
     return prepare(PRESETS, [0], comparison, settings=settings, **more)
 
 
+@pytest.mark.slow
 def test_a_finished_comparison_trains_and_scores_nothing_again(comparison, capsys, tmp_path):
     models = [path.stat().st_mtime_ns for path in sorted(comparison.rglob("*.keras"))]
     extractors = [features.get("mnist-cnn-v1")]
@@ -511,7 +516,7 @@ def test_results_are_shared_with_the_evaluations_of_the_run(comparison, tmp_path
 
 def test_results_of_other_weights_or_settings_are_computed(comparison, tmp_path, monkeypatch):
     """The run is reused: its folder is read, and new results go to the comparison's folder."""
-    monkeypatch.setattr(training, "draw", lambda *_: None)
+    monkeypatch.setattr(training, "draw_pictures", lambda *_: None)
     run = Run(shutil.copytree(comparison / "runs" / "gan_digits-seed-0", tmp_path / "run"))
     best = run.best_path.read_bytes()
     run.best_path.unlink()
@@ -562,16 +567,22 @@ def test_pictures_are_drawn_again_for_other_weights(comparison, tmp_path):
 # Decisions before training -------------------------------------------------------------------
 
 
+THREE = ["vae_digits", "gan_digits", "autoencoder_digits"]
+
+
 def test_runs_are_evaluated_by_a_metric_that_applies(tmp_path):
-    names = ["vae_digits", "gan_digits", "autoencoder_digits"]
-    found = prepare(names, [0], tmp_path / "a", settings=["epochs=11"])
+    found = prepare(THREE, [0], tmp_path, settings=["epochs=11"])
     assert [tuple(s.config.evaluation.at) for s in found] == [(2, 4, 6, 8, 11), (), ()]
     assert found[0].config.evaluation.metric == "nll"
+
+
+@pytest.mark.slow
+def test_runs_are_evaluated_by_the_chosen_metric_if_it_applies(tmp_path):
     settings = ["evaluation.extractor=mnist-cnn-v1", "evaluation.every=3"]
-    found = prepare(names, [0], tmp_path / "b", settings=settings)
+    found = prepare(THREE, [0], tmp_path / "b", settings=settings)
     assert [s.config.evaluation.every for s in found] == [3, 3, 0]
     settings = ["evaluation.metric=psnr", "epochs=2"]
-    found = prepare(names, [0, 1], tmp_path / "c", settings=settings)
+    found = prepare(THREE, [0, 1], tmp_path / "c", settings=settings)
     assert [tuple(s.config.evaluation.at) for s in found] == [(1, 2)] * 2 + [()] * 2 + [(1, 2)] * 2
 
 
@@ -656,7 +667,10 @@ def test_a_comparison_removes_the_files_of_killed_comparisons(tmp_path, monkeypa
 
 @pytest.mark.parametrize(
     "name",
-    ["pictures/learning_curves.png", "report.html", "report.md", "scores.json", "scores.csv"],
+    slow_except(
+        ["scores.json"],
+        ["pictures/learning_curves.png", "report.html", "report.md", "scores.json", "scores.csv"],
+    ),
 )
 def test_a_full_disk_keeps_the_old_report_and_names_the_file(
     name, comparison, tmp_path, monkeypatch
@@ -841,6 +855,7 @@ def test_the_time_of_an_interrupted_run_is_scaled_to_all_epochs(comparison, fini
     assert row["seconds"] is None and report._table([row]).rows[0][-2:] == ["", ""]
 
 
+@pytest.mark.slow
 def test_few_images_are_noted_next_to_the_distance(comparison, tmp_path):
     """Four features, and 39 or 40 images of each kind."""
     network = dataclasses.replace(

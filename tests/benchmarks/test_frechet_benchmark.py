@@ -62,6 +62,7 @@ def benchmark_run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_report_has_the_measurements(benchmark_run):
     content = json.loads((benchmark_run / "frechet.json").read_text())
     assert content["about"]["dim"] == 32 and "scipy" in content["about"]

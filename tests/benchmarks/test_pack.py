@@ -18,6 +18,8 @@ from benchmarks.release import pack
 from zoo import features, presets, pretrained
 from zoo.training import Run
 
+pytestmark = pytest.mark.slow  # A comparison of two seeds, and programs.
+
 ROOT = pathlib.Path(__file__).parents[2]
 NETWORK = "mnist-cnn-v1"
 # The best model is of an epoch before the last, and its weights are averages.
@@ -183,7 +185,7 @@ def test_the_effect_of_float16_is_measured_on_the_scored_samples(comparison, tmp
     assert whole == pytest.approx(best_row(comparison)["metrics"][name]["values"][0], rel=1e-3)
     network, data = features.get(NETWORK), zoo.datasets.load("digits")
     model = pretrained.load(tmp_path / "gan_digits.npz")
-    fake = network(zoo.evaluation.samples(model, 200)).features
+    fake = network(zoo.evaluation.sample_images(model, 200)).features
     real = network(data.pixels("test")).features
     assert packed == pytest.approx(zoo.metrics.frechet_distance(real, fake).value, rel=1e-3)
     assert abs(packed / whole - 1) > 0.01

@@ -5,6 +5,7 @@ import types
 
 import keras
 import pytest
+from speed import slow
 
 from benchmarks.speed import passes, throughput
 from benchmarks.speed.passes import Pass, Passes, needed
@@ -37,9 +38,9 @@ def test_operations_of_passes_are_counted_by_their_products():
     ("preset", "settings"),
     [
         ("aae_mnist", []),
-        ("vaegan_mnist", []),
-        ("vaegan_mnist", ["model.joint_batch=true"]),
-        ("alpha_gan_mnist", []),
+        slow("vaegan_mnist", []),
+        slow("vaegan_mnist", ["model.joint_batch=true"]),
+        slow("alpha_gan_mnist", []),
     ],
 )
 def test_a_step_makes_exactly_the_needed_passes(preset, settings):
@@ -56,6 +57,7 @@ def test_a_model_without_a_list_of_passes_is_refused():
         needed(presets.build(presets.get("vae_digits"), (8, 8, 1)))
 
 
+@pytest.mark.slow
 def test_the_program_writes_a_report(capsys, monkeypatch, tmp_path):
     settings = {"presets": ["aae_digits"], "repeats": 1, "seconds": 0.01, "output": str(tmp_path)}
     settings["set"] = ["hidden=(8,)", "discriminator_hidden=(8,)", "jit_compile=false"]

@@ -22,6 +22,11 @@ class Config(NamedTuple):
     random_steps: bool = True
 
 
+# Models for which the fast tests also trace a step: one player and a flow; rounds of two players with
+# batch statistics, dropout and clipped gradients; a gate and a label; two streams. The slow tests
+# repeat the checks for all models.
+REPRESENTATIVE = ("VAE-iaf-realnvp", "GAN", "VAEGAN-label", "M2")
+
 # The key is the name of the class. A suffix after a hyphen names other parts of the same class.
 CONFIGS = {
     "Autoencoder": Config("autoencoder_digits", ("hidden=32",), random_steps=False),

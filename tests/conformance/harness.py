@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from configs import CONFIGS
+from configs import CONFIGS, REPRESENTATIVE
 
 import zoo
 from zoo import presets
@@ -21,7 +21,15 @@ from zoo import presets
 SHAPE = (8, 8, 1)
 BATCH = 32
 
+
+def slow_except(fast):
+    """All models as the parameter `name` of a test, which is slow except with the fast models."""
+    slow = [pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS if name not in fast]
+    return pytest.mark.parametrize("name", [*fast, *slow])
+
+
 every_model = pytest.mark.parametrize("name", CONFIGS)
+every_model_traced = slow_except(REPRESENTATIVE)
 
 
 def class_of(name):

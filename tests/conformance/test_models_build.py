@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from configs import CONFIGS
-from harness import SHAPE, class_of, conditions, every_model, fresh
+from harness import SHAPE, class_of, conditions, every_model, every_model_traced, fresh
 
 import zoo
 
@@ -90,7 +90,7 @@ def test_the_config_survives_json(name):
 
 
 # Detects: a loaded model that has other weights or fewer abilities if it is not compiled.
-@every_model
+@every_model_traced
 def test_a_file_loads_without_compiling(name, tmp_path):
     model = fresh(name)
     model.save(tmp_path / "model.keras")
@@ -102,7 +102,7 @@ def test_a_file_loads_without_compiling(name, tmp_path):
 
 # Detects: results of another shape, type or range; a draw that ignores its seed; noise where there
 # should be none; `predict` and `interpolate` that differ from `reconstruct`.
-@every_model
+@every_model_traced
 def test_abilities_work_on_arrays(name, images):
     model = fresh(name)
     can = model.abilities()

@@ -20,6 +20,7 @@ from harness import (
     eagerly,
     evaluate_eagerly,
     every_model,
+    every_model_traced,
     fresh,
     objective_inputs,
     state,
@@ -30,7 +31,7 @@ from harness import (
 
 # Detects: gradients of the wrong sign or of the wrong player, an objective that training does not
 # lower, results that are not finite or that validation does not report.
-@every_model
+@every_model_traced
 def test_training_lowers_the_result_of_its_entry(name, images):
     model, falls = fresh(name), CONFIGS[name].falls
     held_out = batches(images, model)
@@ -54,7 +55,7 @@ def test_training_lowers_the_result_of_its_entry(name, images):
 
 # Detects: a weight, a statistic, an optimizer's slot, a step or a setting that a file loses, and
 # randomness that depends on other state.
-@every_model
+@every_model_traced
 def test_training_resumes_exactly_from_a_keras_file(name, images, tmp_path):
     model = fresh(name)
     data = training_batches(images, model)
@@ -69,7 +70,7 @@ def test_training_resumes_exactly_from_a_keras_file(name, images, tmp_path):
 
 
 # Detects: randomness outside of the seed, or state outside of the variables.
-@every_model
+@every_model_traced
 def test_training_is_reproducible(name, images):
     ends = []
     for _ in range(2):
@@ -92,14 +93,14 @@ def state_after_one_step(name, seed):
 
 
 # Detects: draws that ignore the model's seed.
-@every_model
+@every_model_traced
 def test_the_seed_changes_the_step_of_a_model_that_draws(name):
     different = differs(state_after_one_step(name, 0), state_after_one_step(name, 1))
     assert different == CONFIGS[name].random_steps, "`random_steps` of its entry says otherwise."
 
 
 # Detects: a model without a condition that reads labels.
-@every_model
+@every_model_traced
 def test_a_model_without_a_condition_ignores_labels(name, images):
     model = fresh(name)
     if model.condition is not None or model.semi_supervised:
@@ -138,7 +139,7 @@ def test_a_round_changes_exactly_the_variables_of_its_players(name, images):
 
 # Detects: weights or losses in half precision, an operation without a bfloat16 kernel, casts that
 # cost more than bfloat16's rounding.
-@every_model
+@every_model_traced
 def test_bfloat16_keeps_weights_and_losses_in_float32(name, images):
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from speed import slow
 
 from zoo import datasets
 from zoo.datasets import folder
@@ -130,7 +131,7 @@ def tagged(path, orientation, size=(9, 6)):
     )
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("suffix", [".png", slow(".jpg")])
 @pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9])
 def test_images_are_rotated_and_mirrored_as_by_pillow(tmp_path, orientation, suffix):
     path = tmp_path / f"one{suffix}"

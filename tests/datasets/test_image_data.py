@@ -5,6 +5,7 @@ from itertools import chain
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow
 
 from zoo import datasets
 from zoo.datasets.images import ImageData, Split, _uniform
@@ -165,7 +166,7 @@ def test_extreme_pixels_are_never_flipped():
 
 @pytest.mark.parametrize(
     "binarize, train_varies, test_varies",
-    [("dynamic", True, False), ("dynamic_all", True, True), ("fixed", False, False)],
+    [("dynamic", True, False), slow("dynamic_all", True, True), slow("fixed", False, False)],
 )
 def test_the_binarisation_determines_which_splits_have_new_draws_in_each_epoch(
     binarize, train_varies, test_varies

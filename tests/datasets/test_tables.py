@@ -210,7 +210,6 @@ def test_masks_are_refused_where_there_are_none(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="'alpha' for 'digits'"):
         datasets.load("digits", mask="alpha")
     monkeypatch.setattr(folder, "MEMORY", 4 * 8 * 8 * 3)
-    assert load(tmp_path).pixels("train").max() == 9  # Decoded batch by batch.
     with pytest.raises(ValueError, match="Images with masks must fit in"):
         load(tmp_path, mask="alpha")
 
@@ -219,7 +218,7 @@ def test_a_conditional_model_is_built_for_a_folder_with_attributes(table):
     config = presets.get("cvae_digits")
     changes = ["data.name=folder", f"data.data_dir={table(csv_of())}", "image_size=8"]
     changes += ["condition=attributes", "data.attributes=hat,glasses", "condition_size=2"]
-    presets.override(config, [*changes, "hidden=8", "latent_dim=2", "jit_compile=false"])
+    presets.override(config, [*changes, "model.hidden=8", "latent_dim=2", "jit_compile=false"])
     data = training.load_data(config)
     model = presets.build(config, data.image_shape)
     training.check_data(model, data, 5)

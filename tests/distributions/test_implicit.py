@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from speed import slow
 
 import zoo
 from zoo.distributions import noise_basis, noisy_mlp
@@ -41,7 +42,7 @@ def test_draws_of_a_linear_network_are_normal():
     assert np.abs(np.corrcoef(residual[:, 0, 0], residual[:, 1, 0])[0, 1]) < 0.06
 
 
-@pytest.mark.parametrize("moment_draws", [2, 150])
+@pytest.mark.parametrize("moment_draws", [2, slow(150)])
 def test_moments_are_computed_from_fixed_draws(moment_draws):
     noise = np.random.default_rng(0).standard_normal((moment_draws, NOISE)).astype(np.float32) @ A
     q = linear(moment_draws)(X)
@@ -102,7 +103,7 @@ def test_new_bases_have_the_initial_weights_of_dense_layers():
     assert np.abs(wide).max() == pytest.approx(np.sqrt(6 / 110), rel=0.01)  # Glorot's limit.
 
 
-@pytest.mark.parametrize("make", [linear, lambda: basis(50)], ids=["noise", "bases"])
+@pytest.mark.parametrize("make", [slow(linear), lambda: basis(50)], ids=["noise", "bases"])
 def test_draws_follow_the_seed_with_unknown_batch_sizes_and_xla(make):
     part = make()
     q = part(X)
@@ -145,6 +146,7 @@ def test_estimated_moments_have_no_gradient():
     assert all(g is None or not np.any(g) for g in gradients)
 
 
+@pytest.mark.slow
 def test_adaptive_contrast_with_a_network_of_noise_trains_under_xla(digits):
     model = zoo.models.avb(
         (8, 8, 1), latent_dim=LATENTS, hidden=(4,), posterior_noise_dim=NOISE, discriminator_hidden=(4,),
@@ -156,6 +158,7 @@ def test_adaptive_contrast_with_a_network_of_noise_trains_under_xla(digits):
     assert int(model.optimizers["discriminator"].iterations) == 4
 
 
+@pytest.mark.slow
 def test_an_adversarial_autoencoder_trains_with_an_implicit_posterior(digits):
     model = zoo.AAE(
         zoo.ImplicitConditional(noisy_mlp((8, 8, 1), 2, LATENTS, (5,))),

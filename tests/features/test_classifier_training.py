@@ -25,6 +25,7 @@ def trained(digits28, tmp_path_factory):
     return weights, printed
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_prints_accuracies(digits28, trained):
     weights, printed = trained
     network = classifier.load(weights)
@@ -41,6 +42,7 @@ def test_training_lowers_the_loss_and_prints_accuracies(digits28, trained):
     assert -log_p[np.arange(len(labels)), labels].mean() < np.log(10) - 0.3
 
 
+@pytest.mark.slow
 def test_the_card_documents_the_origin_of_the_weights(trained):
     weights, printed = trained
     card = weights.with_suffix(".md").read_text()
@@ -50,6 +52,7 @@ def test_the_card_documents_the_origin_of_the_weights(trained):
     assert "the first 1,000 of" in card
 
 
+@pytest.mark.slow
 def test_weights_are_replaced_only_on_request(digits28, trained, monkeypatch):
     weights, _ = trained
     before = weights.read_bytes()

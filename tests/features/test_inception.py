@@ -290,6 +290,7 @@ def keras_inception(tmp_path_factory):
     return model, path
 
 
+@pytest.mark.slow
 def test_the_keras_network_returns_its_last_average_and_its_logits(keras_inception):
     model, path = keras_inception
     images = np.random.default_rng(0).integers(0, 256, [2, 90, 90, 3], np.uint8)
@@ -304,6 +305,7 @@ def test_the_keras_network_returns_its_last_average_and_its_logits(keras_incepti
     assert features.shape == (2, 2048) and extractor.dim == 2048
 
 
+@pytest.mark.slow
 def test_the_known_structure_has_the_convolutions_of_inception_v3(keras_inception):
     layers = [x for x in keras_inception[0].layers if isinstance(x, keras.layers.Conv2D)]
     assert inception.STRUCTURE["convolutions"] == len(layers)
@@ -311,9 +313,10 @@ def test_the_known_structure_has_the_convolutions_of_inception_v3(keras_inceptio
     assert inception.STRUCTURE["values in their kernels"] == values
 
 
-def test_the_keras_network_accepts_only_keras_weights(keras_inception):
+def test_the_keras_network_accepts_only_keras_weights(tmp_path):
+    (tmp_path / "other.weights.h5").write_bytes(b"other weights")
     with pytest.raises(ValueError, match=f"MD5 {catalog.KERAS_MD5}. Received: "):
-        zoo.features.get("keras-inceptionv3-imagenet", keras_inception[1])
+        zoo.features.get("keras-inceptionv3-imagenet", tmp_path / "other.weights.h5")
     with pytest.raises(zoo.features.WeightsNotFound, match="is not a file"):
         zoo.features.get("keras-inceptionv3-imagenet", "absent.h5")
 

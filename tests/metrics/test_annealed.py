@@ -71,6 +71,7 @@ class UnshapedNormal(WithoutShapes, tfd.MultivariateNormalTriL):
     pass
 
 
+@pytest.mark.slow
 def test_densities_without_static_shapes_are_annealed():
     result = annealed_importance_sampling(
         lambda z, x: of_unknown_shape(log_likelihood(z, x)),
@@ -105,6 +106,7 @@ def test_the_mean_weight_is_unbiased_for_few_steps(num_steps):
     assert ratio == pytest.approx(1, abs=4 * error) and error < 0.02
 
 
+@pytest.mark.slow
 def test_initial_distributions_and_tuned_step_sizes_do_not_bias_the_mean_weight():
     ratio, error = mean_weight_over(
         np.exp(-EXACT[0]),
@@ -142,6 +144,7 @@ def test_one_step_is_importance_sampling_from_the_prior():
     assert result.details["ess"] == pytest.approx(p.sum() ** 2 / (p**2).sum(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_more_steps_tighten_the_bound_and_equal_seeds_give_equal_results():
     short, again, other, longer = (
         annealed_importance_sampling(
@@ -166,6 +169,7 @@ def trained():
     return model, data.arrays("test")[0][:30]
 
 
+@pytest.mark.slow
 def test_annealing_agrees_with_importance_sampling_for_a_trained_vae(trained):
     model, x = trained
     importance = negative_log_likelihood(model, x, 2000)
@@ -242,6 +246,7 @@ class Wrapped(zoo.distributions.Part):
         return self.other(x, y, training=training)
 
 
+@pytest.mark.slow
 def test_a_posterior_without_a_family_is_accepted(trained):
     model, x = trained
     likelihood, prior = model.likelihood, model.prior

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import mutual_info_score
+from speed import slow_except
 
 from zoo.metrics import disentanglement
 from zoo.metrics.disentanglement import (
@@ -54,7 +55,9 @@ def test_a_constant_code_is_not_disentangled(name):
     assert float(SCORES[name](0 * IDENTITY, FACTORS)) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize(
+    "name", slow_except(SCORES.keys() - {"disentanglement", "completeness"}, SCORES)
+)
 def test_scores_depend_on_the_axes_and_not_on_their_order(name):
     skewed = IDENTITY + 0.3 * NOISE
     score = float(SCORES[name](skewed, FACTORS))

@@ -164,6 +164,7 @@ def test_the_discriminator_loss_tends_to_log_4_if_the_codes_follow_the_prior():
     assert losses[-1] == pytest.approx(2 * math.log(2), abs=0.02)
 
 
+@pytest.mark.slow
 def test_training_matches_the_codes_to_the_prior():
     model = one_dimensional(3.0, slope=0.0, offset=0.0)
     model.compile({

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow_except
 
 import zoo
 from zoo.adversarial import LogRatio, Minimax, NonSaturating
@@ -335,6 +336,7 @@ def test_the_generator_gradient_vanishes_for_equal_data_reconstructions_and_samp
     assert all(not np.any(g) for g in tape.gradient(losses["generator"], scale.trainable_variables))
 
 
+@pytest.mark.slow
 def test_training_matches_the_codes_to_the_prior():
     model = one_dimensional(2.0, 0.5)
     fixed = keras.optimizers.SGD(0.0)
@@ -431,7 +433,7 @@ def test_options_reach_their_parts():
     assert norms == [True, False]
 
 
-@pytest.mark.parametrize("posterior", by_name.POSTERIORS)
+@pytest.mark.parametrize("posterior", slow_except(["planar", "implicit"], by_name.POSTERIORS))
 def test_every_posterior_trains(digits, posterior):
     model = alpha_gan(SHAPE, **TINY, posterior=posterior)
     model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)

@@ -50,6 +50,7 @@ def test_the_principal_components_are_a_minimum_with_half_the_residual_as_loss(p
     assert max(np.abs(g).max() for g in gradients) < 1e-4
 
 
+@pytest.mark.slow
 def test_training_a_linear_autoencoder_reaches_the_residual_of_pca(pca, linear, digits):
     linear.compile(keras.optimizers.Adam(0.02), steps_per_execution=50, jit_compile=True)
     best = residual(pca, digits).mean() / 2

@@ -6,6 +6,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
+from speed import slow
 
 import zoo
 from zoo.evaluation import Evaluation
@@ -72,7 +73,7 @@ def optimal_discriminator(model, n=40_000, start=0.0):
     return kernel.numpy().ravel(), np.sqrt(np.diag(np.linalg.inv(hessian)) / n), float(loss)
 
 
-@pytest.mark.parametrize(("loc", "scale"), [(0.5, 0.8), (-1.0, 0.5), (0.0, 1.0)])
+@pytest.mark.parametrize(("loc", "scale"), [(0.5, 0.8), slow(-1.0, 0.5), slow(0.0, 1.0)])
 def test_the_optimal_logit_is_the_log_ratio_with_the_kl_as_mean(loc, scale):
     model = one_dimensional(loc, scale)
     weights, error, loss = optimal_discriminator(model)
@@ -370,6 +371,7 @@ def test_further_updates_divide_the_batch_and_the_joint_update_uses_their_first_
     assert seen == [joint, *further]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bases", [{}, BASES], ids=["implicit", "noise_basis"])
 def test_annealing_from_the_posterior_moments_estimates_log_p_of_a_linear_model(bases):
     model = avb(

@@ -8,6 +8,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
+from speed import slow
 
 import zoo
 from zoo.models.beta_tcvae import log_aggregate
@@ -101,8 +102,8 @@ def test_the_weighted_density_is_the_batch_mean_over_the_data_set_size():
     np.testing.assert_allclose(each, scipy.special.logsumexp(pairs, 2) - np.log(200), rtol=1e-5)
 
 
-@pytest.mark.parametrize("estimator", ["stratified", "weighted"])
-@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("estimator", ["stratified", slow("weighted")])
+@pytest.mark.parametrize("size", [1, slow(2)])
 def test_batches_of_any_size_train(digits, estimator, size):
     model = small(estimator=estimator)
     model.compile("adam", jit_compile=False)

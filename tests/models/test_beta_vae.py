@@ -62,6 +62,7 @@ def test_the_loss_penalises_the_distance_of_the_rate_from_the_capacity(vae, x, s
     np.testing.assert_allclose(losses["vae"], by_hand, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_training_with_a_large_weight_reaches_the_capacity(digits):
     keras.utils.set_random_seed(1)
     model = zoo.models.beta_vae(

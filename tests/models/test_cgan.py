@@ -149,6 +149,7 @@ def test_the_optimal_discriminator_is_optimal_for_each_class():
         assert worse["discriminator"].numpy().mean() > loss.mean() + 1e-3
 
 
+@pytest.mark.slow
 @VARIANTS
 def test_the_generator_learns_the_images_of_each_class(discriminator):
     # Two classes: dark images, and bright ones.

@@ -7,11 +7,12 @@ import scipy.stats
 import tensorflow as tf
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from speed import slow
 
 import zoo
 import zoo.conditions
 import zoo.training
-from zoo.evaluation import Evaluation, samples
+from zoo.evaluation import Evaluation, sample_images
 
 SHAPE = (4, 4, 1)
 QUADRANTS = {"prior": "conditional", "condition": "seen", "baseline_hidden": (5,)}
@@ -229,6 +230,7 @@ def test_one_importance_sample_of_the_exact_posterior_gives_the_conditional_like
         np.testing.assert_allclose(have, exact(), atol=2e-4)
 
 
+@pytest.mark.slow
 def test_importance_sampling_and_plain_monte_carlo_agree_on_the_conditional_likelihood():
     model = linear(widening=1.5)
     sampled = tf.function(model.log_prob)(X, 3000, y=Y, seed=tf.constant([1, 2]))
@@ -247,12 +249,14 @@ def test_plain_monte_carlo_draws_from_the_prior():
     assert np.reshape(model.log_prob(x, 1, y=y, seed=1), [6, 3000]).std(1).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_a_gsnn_estimates_its_likelihood_from_the_prior():
     gsnn, cvae = linear(alpha=0.0), linear()
     want = cvae.log_prob_from_prior(X, 50, y=Y, seed=1)
     np.testing.assert_allclose(gsnn.log_prob(X, 50, y=Y, seed=1), want, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_record_names_the_proposal_of_the_likelihood_estimate(quadrants):
     nll = zoo.metrics.negative_log_likelihood
     many = {"y": Y, "num_samples": 2000}
@@ -524,7 +528,7 @@ def plain_parts(prior):
     return vae.posterior, vae.likelihood, p if prior else vae.prior
 
 
-@pytest.mark.parametrize("kind", [zoo.VAE, zoo.CVAE])
+@pytest.mark.parametrize("kind", [zoo.VAE, slow(zoo.CVAE)])
 def test_a_condition_of_the_prior_is_a_condition_of_the_model(kind, quadrants, tmp_path):
     model = kind(*plain_parts(prior=True))
     assert model.condition == tf.TensorSpec([None], tf.int32) and model.latent_dim == 2
@@ -692,12 +696,13 @@ def test_evaluation_samples_use_the_conditions_of_the_data():
     parts = zoo.models.cvae(SHAPE, latent_dim=2, hidden=(4,))
     model = Echo(parts.posterior, parts.likelihood, parts.prior)
     pool = np.array([2] * 30 + [7] * 10)
-    drawn = samples(model, 2000, seed=0, batch_size=300, y=pool)[:, 0, 0, 0]
+    drawn = sample_images(model, 2000, seed=0, batch_size=300, y=pool)[:, 0, 0, 0]
     assert (drawn == 7).mean() == pytest.approx(0.25, abs=0.04)
     assert set(drawn) == {2, 7}
-    np.testing.assert_array_equal(drawn, samples(model, 2000, 0, 300, y=pool)[:, 0, 0, 0])
+    np.testing.assert_array_equal(drawn, sample_images(model, 2000, 0, 300, y=pool)[:, 0, 0, 0])
 
 
+@pytest.mark.slow
 def test_evaluation_scores_the_conditional_model():
     data = zoo.datasets.load("digits", binarize="fixed", seen_quadrants=2)
     model = zoo.models.cvae(

@@ -188,6 +188,7 @@ def test_each_replica_permutes_only_its_images(mirrored):
         np.testing.assert_array_equal(np.sort(drawn, 0), own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 5])
 def test_batches_of_any_size_train(digits, size):
     model = zoo.models.factor_vae(SHAPE, latent_dim=LATENTS, hidden=(4,), discriminator_hidden=(4,))
@@ -196,6 +197,7 @@ def test_batches_of_any_size_train(digits, size):
     assert all(np.isfinite(v).all() for v in model.fit(data, verbose=0).history.values())
 
 
+@pytest.mark.slow
 def test_training_lowers_the_total_correlation_of_the_codes():
     """Two equal pixels: the likelihood favours equal latents, and gamma independent latents."""
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy.stats import norm
+from speed import slow
 
 import zoo
 from zoo.adversarial import FDivergence, Hinge, Minimax, NonSaturating, Wasserstein
@@ -180,6 +181,7 @@ def test_the_loss_of_the_optimal_discriminator_of_two_normals_is_log_4_minus_twi
     assert abs(loss.mean() - expected) < 4 * loss.std() / np.sqrt(n) + 1e-6
 
 
+@pytest.mark.slow
 def test_a_discriminator_of_equal_distributions_converges_to_one_half():
     to_pixel = keras.Sequential([
         keras.Input((1,)),
@@ -321,6 +323,7 @@ def test_the_discriminator_descends_the_gradient_of_the_penalty(known, digits, w
     np.testing.assert_allclose(change[0], -(by_images + by_penalty), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_penalised_critic_of_shifted_normals_converges_to_the_penalised_distance():
     # The loss of a slope s is (s - 1)^2 / 2 - 0.15 s, least at s = 1.15, where it is -0.16125.
     shift, weight = 0.15, 0.5
@@ -375,6 +378,7 @@ def test_spectral_vectors_change_only_in_the_discriminator_round(snapshot):
         assert not np.array_equal(old, new), name
 
 
+@pytest.mark.slow
 def test_kernels_trained_with_spectral_normalization_have_the_largest_singular_value_1(digits):
     model = sngan(SHAPE, network="mlp", **TINY | {"discriminator_hidden": (8, 8)})
     model.compile(keras.optimizers.Adam(1e-3))
@@ -385,7 +389,9 @@ def test_kernels_trained_with_spectral_normalization_have_the_largest_singular_v
             assert np.linalg.svd(kernel, compute_uv=False)[0] == pytest.approx(1, abs=0.01)
 
 
-@pytest.mark.parametrize("loss", ["f_kl", "f_reverse_kl", "f_neyman", "f_squared_hellinger_saddle"])
+@pytest.mark.parametrize(
+    "loss", ["f_kl", slow("f_reverse_kl"), slow("f_neyman"), slow("f_squared_hellinger_saddle")]
+)
 @pytest.mark.parametrize("sign", [1, -1])
 def test_an_f_gan_trains_on_logits_whose_exponential_overflows(digits, loss, sign):
     model = f_gan(SHAPE, **TINY, loss=loss)

@@ -239,6 +239,7 @@ SMALL = {
 EVERY = pytest.mark.parametrize("name", SMALL)
 
 
+@pytest.mark.slow
 @EVERY
 def test_training_resumes_exactly_from_a_file(name, digits, tmp_path):
     model = SMALL[name]()
@@ -259,6 +260,7 @@ def test_training_resumes_exactly_from_a_file(name, digits, tmp_path):
     assert after["loss"] < 0.97 * results["loss"]
 
 
+@pytest.mark.slow
 @EVERY
 def test_two_replicas_stay_equal(name, digits, mirrored):
     with mirrored.scope():
@@ -295,6 +297,7 @@ def test_the_model_trains_under_xla(name, digits):
     assert 20 < losses[0] < 70
 
 
+@pytest.mark.slow
 @EVERY
 def test_the_model_is_exported(name, digits, tmp_path):
     model = SMALL[name]()

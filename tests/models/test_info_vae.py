@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from speed import slow
 
 import zoo
 from zoo.discrepancies import RBF, InverseMultiquadric
@@ -61,7 +62,7 @@ def parts_by_hand(model, known, x, draws=1):
 
 
 @pytest.mark.parametrize("unbiased", [True, False])
-@pytest.mark.parametrize(("alpha", "lambda_"), [(1.0, 30.0), (0.4, 2.0), (-2.0, 5.0)])
+@pytest.mark.parametrize(("alpha", "lambda_"), [slow(1.0, 30.0), slow(0.4, 2.0), (-2.0, 5.0)])
 def test_the_loss_matches_the_paper(known, digits, alpha, lambda_, unbiased):
     x = digits[:7]
     model = small(known, alpha=alpha, lambda_=lambda_, unbiased=unbiased)
@@ -85,7 +86,9 @@ def trained(model, x):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"num_samples": 3}, {"free_bits": 0.5}, {"rate_weight": 0.5}], ids=str
+    "settings",
+    [slow({}), slow({"num_samples": 3}), {"free_bits": 0.5}, slow({"rate_weight": 0.5})],
+    ids=str,
 )
 def test_alpha_0_and_lambda_1_equal_the_vae_bit_for_bit(known, digits, settings):
     parts = {"posterior": zoo.DiagonalNormal(), "prior": zoo.StandardNormal(3)}
@@ -191,6 +194,7 @@ def test_posterior_and_prior_draw_independent_noise(known, digits):
     assert 2e-3 < terms["discrepancy"].mean() < 0.05
 
 
+@pytest.mark.slow
 def test_training_matches_the_codes_to_the_prior():
     # The discrepancy dominates the loss: q(z) converges to the moments of N(0, I).
     keras.utils.set_random_seed(0)
@@ -214,6 +218,7 @@ def test_training_matches_the_codes_to_the_prior():
     assert after[0] < 0.15 and after[1] < 0.15
 
 
+@pytest.mark.slow
 def test_two_replicas_report_the_discrepancy_of_the_whole_batch(known, digits, mirrored):
     # Replicas draw different noise; the noise of these parts is negligible.
     x = digits[:12]

@@ -241,6 +241,7 @@ def test_the_builder_has_the_options_of_the_aae():
         small(condition="label")
 
 
+@pytest.mark.slow
 def test_training_matches_each_class_to_its_petal():
     data = zoo.datasets.load("digits")
     model = label_informed_aae((8, 8, 1), hidden=(64,), discriminator_hidden=(64,))

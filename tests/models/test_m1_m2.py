@@ -207,6 +207,7 @@ def test_images_are_decoded_by_the_first_model(first, known, x):
     assert model.image_shape == SIZE
 
 
+@pytest.mark.slow
 def test_the_density_of_images_matches_the_chain():
     """z1 = A z2 + m_y + noise, x = W z1 + c + noise; the third of z1 unused, N(0, 1)."""
     rng = np.random.default_rng(3)

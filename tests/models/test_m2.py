@@ -10,6 +10,7 @@ import scipy.stats
 import tensorflow as tf
 from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
+from speed import slow
 
 import zoo
 import zoo.training
@@ -200,30 +201,30 @@ def test_draws_are_averaged_and_the_rate_in_training_has_its_weight_and_free_bit
     np.testing.assert_allclose(losses["vae"], terms["distortion"] + terms["rate"], rtol=1e-6)
 
 
-def test_an_epoch_adds_up_to_the_objective_for_every_share_of_labelled_rows():
+@pytest.mark.parametrize("size", [50, slow(40)])
+def test_an_epoch_adds_up_to_the_objective_for_every_share_of_labelled_rows(size):
     """The weights times the counts of the pipeline: s, 1 - s and alpha, per image of the stream."""
     data = zoo.datasets.load("digits", num_labels=50)
     model = build(SIZE, latent_dim=2, hidden=(3,), classifier_hidden=())
     model.adapt(data)
-    for size in (50, 40):
-        sums = dict.fromkeys(("labelled", "unlabelled", "classified"), 0.0)
-        epoch = data.batches("train", size, shuffle=True, repeat=True, semi_supervised=True)
-        for (x_labelled, y), x_unlabelled in epoch.take(data.steps_per_epoch(size)):
-            x, n = (x_labelled, x_unlabelled), len(y)
-            model.alpha = 0.0
-            losses, terms = model.objective(x, y, SEED, True)
-            weights = np.asarray(losses["vae"] / (terms["distortion"] + terms["rate"]))
-            sums["labelled"] += weights[-n:].sum()
-            sums["unlabelled"] += weights[:-n].sum()
-            model.alpha = 3.0
-            more = np.asarray(model.objective(x, y, SEED, True)[0]["vae"] - losses["vae"])
-            np.testing.assert_array_equal(more[:-n], 0)
-            errors = -log_q_by_hand(model, x_labelled)[np.arange(n), y]
-            sums["classified"] += (more[-n:] / errors).sum()
-        # Of 1,000 images: N_l labelled, N - N_l unlabelled, and alpha N.
-        assert sums == pytest.approx(
-            {"labelled": 50, "unlabelled": 950, "classified": 3.0 * 1000}, rel=1e-3
-        )
+    sums = dict.fromkeys(("labelled", "unlabelled", "classified"), 0.0)
+    epoch = data.batches("train", size, shuffle=True, repeat=True, semi_supervised=True)
+    for (x_labelled, y), x_unlabelled in epoch.take(data.steps_per_epoch(size)):
+        x, n = (x_labelled, x_unlabelled), len(y)
+        model.alpha = 0.0
+        losses, terms = model.objective(x, y, SEED, True)
+        weights = np.asarray(losses["vae"] / (terms["distortion"] + terms["rate"]))
+        sums["labelled"] += weights[-n:].sum()
+        sums["unlabelled"] += weights[:-n].sum()
+        model.alpha = 3.0
+        more = np.asarray(model.objective(x, y, SEED, True)[0]["vae"] - losses["vae"])
+        np.testing.assert_array_equal(more[:-n], 0)
+        errors = -log_q_by_hand(model, x_labelled)[np.arange(n), y]
+        sums["classified"] += (more[-n:] / errors).sum()
+    # Of 1,000 images: N_l labelled, N - N_l unlabelled, and alpha N.
+    assert sums == pytest.approx(
+        {"labelled": 50, "unlabelled": 950, "classified": 3.0 * 1000}, rel=1e-3
+    )
 
 
 def test_labelled_rows_pass_the_networks_only_with_their_class(known, x, monkeypatch):
@@ -436,10 +437,11 @@ def test_rows_without_a_label_have_the_density_over_all_classes():
     np.testing.assert_allclose(model.log_prob(X, 2, y=np.full(5, -1)), marginal, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_exported_model_takes_minus_one_for_a_missing_label(tmp_path):
     model, exact = linear(), exact_by_class()
     model.likelihood.network.weights[2].assign(0.1 * CENTRES + 0.4)
-    zoo.export.export(model, tmp_path / "m2")
+    zoo.export.export(model, tmp_path / "m2", signatures=["encode", "decode", "reconstruct"])
     served = tf.saved_model.load(str(tmp_path / "m2"))
     signatures = served.signatures
     z = np.random.default_rng(0).normal(0, 0.3, size=(5, 2)).astype(np.float32)
@@ -458,7 +460,7 @@ def test_an_exported_model_takes_minus_one_for_a_missing_label(tmp_path):
         have = signatures[name](x=x, y=none)[output]
         np.testing.assert_allclose(have, getattr(model, name)(X), atol=1e-6)
     model.likelihood.network.weights[2].assign(CENTRES)
-    zoo.export.export(model, tmp_path / "exact")
+    zoo.export.export(model, tmp_path / "exact", signatures=["log_prob"])
     exactly = tf.saved_model.load(str(tmp_path / "exact")).signatures["log_prob"]
     marginal = logsumexp(exact, 1) - math.log(CLASSES)
     for labels in (y, none):
@@ -579,6 +581,7 @@ def few_labels():
     return zoo.datasets.load("digits", binarize="dynamic", num_labels=100)
 
 
+@pytest.mark.slow
 def test_unlabelled_images_improve_the_accuracy(few_labels):
     """On validation images, against a linear classifier trained on the same labels alone."""
     x, y = few_labels.arrays("train")

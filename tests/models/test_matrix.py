@@ -2,7 +2,8 @@
 
 The refusals are written down in `REFUSED`, with their reasons. The values of all choices of a
 builder change together, and each value trains once. Each builder of a bound on log p(x) also builds
-every pair of its posteriors and priors.
+every pair of its posteriors and priors. The fast tests try each value, switch and reason with one
+builder.
 """
 
 import functools
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow_except
 
 import zoo
 from zoo import adversarial, models, presets
@@ -229,20 +231,67 @@ def rows(name):
         yield completed(name, row)
 
 
+def trains_with(name, settings):
+    try:
+        one_step(name, **settings)
+    except Exception as error:
+        raise AssertionError(f"{name} failed with {settings}: {error}") from error
+
+
+def cover():
+    """Few of the rows of all builders, in which each accepted value of each choice but `loss` occurs."""
+    found = [
+        (
+            name,
+            row,
+            {(option, row[option]) for option in {*models.BUILDERS[name].choices} - {"loss"}},
+        )
+        for name in OWN
+        for row in rows(name)
+    ]
+    left = set().union(*(values for *_, values in found))
+    while left:
+        name, row, values = max(found, key=lambda entry: len(entry[2] & left))
+        yield name, row
+        left -= values
+
+
+@pytest.mark.parametrize(("name", "row"), list(cover()))
+def test_every_value_of_a_choice_trains_with_one_builder(name, row):
+    trains_with(name, row)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", models.BUILDERS)
 def test_every_accepted_value_of_a_choice_trains(name):
     for row in rows(name) if name in OWN else [{}]:
-        try:
-            one_step(name, **row)
-        except Exception as error:
-            raise AssertionError(f"{name} failed with {row}: {error}") from error
+        trains_with(name, row)
 
 
 REFUSALS = [key for key in REFUSED if key[0] in OWN]
+# One builder for each reason.
+REFUSING = [
+    ("vae", "posterior"),
+    ("vae", "prior"),
+    ("hvae", "posterior"),
+    ("m2", "prior"),
+    ("beta_tcvae", "posterior"),
+    ("gan", "prior"),
+    ("avb", "posterior"),
+    ("label_informed_aae", "prior"),
+    ("aae", "loss"),
+    ("bi_gan", "loss"),
+    ("wae", "prior"),
+    ("iwae", "free_bits"),
+    ("hvae", "free_bits"),
+]
 
 
-@pytest.mark.parametrize(("name", "option"), sorted({key[:2] for key in REFUSALS}))
-def test_every_other_value_of_a_choice_is_refused(name, option):
+@pytest.mark.parametrize(
+    "choice", slow_except(REFUSING, sorted({key[:2] for key in REFUSALS})), ids="-".join
+)
+def test_every_other_value_of_a_choice_is_refused(choice):
+    name, option = choice
     for value in [value for n, o, value in REFUSALS if (n, o) == (name, option)]:
         with pytest.raises(ValueError, match=REFUSED[name, option, value]) as refusal:
             one_step(name, **completed(name, {option: value}))
@@ -308,8 +357,8 @@ def needed(name, option):
     return changes
 
 
-@pytest.mark.parametrize("option", SWITCHES)
-def test_every_switch_changes_the_model(option):
+def builders_that_a_switch_changes(option):
+    """The builders whose model changes, one after the other; the others have the switch already."""
     value = SWITCHES[option]
     for name in OWN:
         if option not in switches_of(name):
@@ -318,9 +367,30 @@ def test_every_switch_changes_the_model(option):
         if configured(name, **changes).model[option] != value:
             model = built(name, **changes, **{option: value})
             assert described(model) != described_without(name, tuple(changes.items())), name
+            yield name
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("option", SWITCHES)
+def test_every_switch_changes_the_model_of_one_builder(option):
+    assert next(builders_that_a_switch_changes(option))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", SWITCHES)
+def test_every_switch_changes_the_models_of_all_builders(option):
+    assert list(builders_that_a_switch_changes(option))
+
+
+# Together, these builders have all switches.
+SWITCHED = ("vae", "beta_vae", "info_vae", "iwae", "waegan", "gan", "dimension_reduction_aae")
+SWITCHED += ("vaegan", "avb")
+
+
+def test_the_fast_builders_have_all_switches():
+    assert {option for name in SWITCHED for option in switches_of(name)} == SWITCHES.keys()
+
+
+@pytest.mark.parametrize("name", slow_except(SWITCHED, OWN))
 def test_a_builder_trains_with_all_switches_that_agree(name):
     left = set(switches_of(name))
     while left:
@@ -329,14 +399,14 @@ def test_a_builder_trains_with_all_switches_that_agree(name):
             values = needed(name, option) | {option: SWITCHES[option]}
             if all(changes.get(key, value) == value for key, value in values.items()):
                 changes |= values
-        try:
-            one_step(name, **changes)
-        except Exception as error:
-            raise AssertionError(f"{name} failed with {changes}: {error}") from error
+        trains_with(name, changes)
         left -= {option for option in left if changes.get(option) == SWITCHES[option]}
 
 
-@pytest.mark.parametrize("loss", adversarial.LOSSES)
+@pytest.mark.parametrize(
+    "loss",
+    slow_except(["least_squares", "hinge", "wasserstein", "f_jeffrey"], adversarial.LOSSES),
+)
 def test_every_adversarial_loss_trains(loss):
     one_step("gan", **completed("gan", {"loss": loss}))
 
@@ -360,7 +430,9 @@ def pair(name, posterior, prior):
     return models.BUILDERS[name](SHAPE, posterior=posterior, prior=prior, **options)
 
 
-@pytest.mark.parametrize("name", [name for name in BOUNDS if name in OWN])
+@pytest.mark.parametrize(
+    "name", slow_except(("vae", "beta_tcvae"), [name for name in BOUNDS if name in OWN])
+)
 def test_every_pair_of_posterior_and_prior_is_built_or_refused(name):
     for posterior, prior in itertools.product(accepted(name, "posterior"), accepted(name, "prior")):
         if (posterior, prior) in FAILS_TOGETHER:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.mixture import GaussianMixture
+from speed import slow
 
 import zoo
 
@@ -69,7 +70,7 @@ def test_the_gradient_penalty_reaches_the_decoder(digits, weight_changes):
         assert np.abs(change).max() > 1e-9
 
 
-@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("network", ["mlp", slow("conv")])
 def test_spectral_normalization_bounds_every_layer_of_the_decoder(network, digits):
     model = small(regularizer="spectral_norm", network=network)
     for _ in range(30):

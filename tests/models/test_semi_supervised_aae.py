@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.special import log_softmax
+from speed import slow
 
 import zoo
 from zoo.models.semi_supervised_aae import semi_supervised_aae
@@ -116,7 +117,7 @@ def test_all_phases_use_the_images_of_a_single_stream(digits, single_turns):
     assert sizes == [{5}] * 4
 
 
-@pytest.mark.parametrize("y", [[0, 1, 2, -1, -1, -1, -1, -1], [0, 1, 2, -1, 3, -1, -1, -1]])
+@pytest.mark.parametrize("y", [[0, 1, 2, -1, -1, -1, -1, -1], slow([0, 1, 2, -1, 3, -1, -1, -1])])
 def test_replicas_with_unequal_numbers_of_labels_match_one_replica(
     y, digits, mirrored, weight_changes
 ):
@@ -199,6 +200,7 @@ def test_evaluation_reports_cross_entropy_and_accuracy_of_labelled_images(digits
     )
 
 
+@pytest.mark.slow
 def test_training_learns_the_classes_from_few_labels(digits):
     data = zoo.datasets.load("digits", num_labels=100)
     model = semi_supervised_aae(

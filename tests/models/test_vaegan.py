@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow
 
 import zoo
 from zoo.adversarial import Minimax, NonSaturating
@@ -589,8 +590,8 @@ def gated(rule):
         ("eager", 9.0, "discriminator"),
         ("eager", -9.0, "generator"),
         ("eager", 0.69, None),
-        ("graph", 9.0, "discriminator"),
-        ("xla", -9.0, "generator"),
+        slow("graph", 9.0, "discriminator"),
+        slow("xla", -9.0, "generator"),
     ],
 )
 def test_a_skipped_player_keeps_weights_statistics_and_optimizer_bit_for_bit(
@@ -704,6 +705,7 @@ def trained_discriminator(model, x):
     return float(tf.sigmoid(logits[0, 0]))
 
 
+@pytest.mark.slow
 def test_all_players_are_updated_if_all_images_are_equal():
     model, x = of_one_image(zoo.Equilibrium())
     assert trained_discriminator(model, x) == pytest.approx(1 / 2, abs=1e-3)
@@ -741,6 +743,7 @@ class BrightnessAsCost(zoo.VAEGAN):
         return losses, terms | {"real_cost": cost, "fake_cost": cost}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("second", "updated"), [(0.9, False), (1.0, True)])
 def test_replicas_decide_on_the_mean_of_the_global_batch(mirrored, second, updated):
     """The first replica's costs would skip the discriminator, the second replica's would not."""

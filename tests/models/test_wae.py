@@ -98,6 +98,7 @@ def test_a_step_updates_both_networks_along_the_gradient(
     assert_descends(weight_changes(model, lambda: model.train_step((x,)))["autoencoder"], gradients)
 
 
+@pytest.mark.slow
 def test_training_reconstructs_and_matches_the_prior(digits):
     """Against the same networks trained without the discrepancy."""
 
@@ -127,6 +128,7 @@ class Point(zoo.distributions.Prior):
         return tfd.Independent(tfd.Deterministic(tf.ones(3)), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [12, 7])
 def test_two_replicas_match_one_replica(known, digits, mirrored, size):
     """The discrepancy compares the global batch; it is not the mean over the replicas' batches."""

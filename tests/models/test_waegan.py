@@ -164,6 +164,7 @@ def test_the_loss_of_the_optimal_discriminator_and_its_gradient_on_the_codes(
         assert slopes[0] > 0.05 and slopes[1] < -0.05
 
 
+@pytest.mark.slow
 def test_training_matches_the_codes_to_the_prior():
     model = codes_from(2.0, 1.0, prior_aware=False)
     model.discriminator.set_weights([np.zeros((2, 1)), np.zeros(1)])

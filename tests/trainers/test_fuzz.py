@@ -430,6 +430,7 @@ def filled(shape, value, dtype):
     return np.zeros(shape, dtype)
 
 
+@pytest.mark.slow
 @fuzz(160)
 @given(st.data())
 def test_arrays_are_taken_or_refused(models, data):

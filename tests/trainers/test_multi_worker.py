@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 from programs import cluster, error_message, start, succeed, until, weights
+from speed import slow_except
 
 FLAGS = {
     "autoencoder_digits": ["--set=hidden=16"],
@@ -89,7 +90,7 @@ def on_two(tmp_path_factory):
     return train
 
 
-@pytest.mark.parametrize("preset", FLAGS)
+@pytest.mark.parametrize("preset", slow_except(["autoencoder_digits"], FLAGS))
 def test_both_workers_have_the_same_final_weights(preset, on_two):
     path, (a, b) = on_two(preset)
     assert a.keys() == b.keys() and len(a) > 8
@@ -98,6 +99,7 @@ def test_both_workers_have_the_same_final_weights(preset, on_two):
     assert len(list((path / "tensorboard" / "train").iterdir())) == 1  # only the chief writes
 
 
+@pytest.mark.slow
 def test_two_workers_match_one_process_on_the_same_batches(on_two, tmp_path):
     path = tmp_path / "one"
     succeed("train", *flags("autoencoder_digits", path), forked=True)
@@ -134,6 +136,7 @@ def test_a_lost_worker_stops_the_other_and_both_resume_from_the_checkpoint(
     assert (path / "metrics.csv").read_text() == (uninterrupted / "metrics.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_worker_waits_for_the_other(tmp_path):
     arguments = [
         *flags("autoencoder_digits", tmp_path / "run", epochs=1),
@@ -148,6 +151,7 @@ def test_a_worker_waits_for_the_other(tmp_path):
     assert (tmp_path / "run" / "model.keras").is_file()
 
 
+@pytest.mark.slow
 def test_an_output_in_use_stops_both_workers(on_two):
     path, _ = on_two("autoencoder_digits")
     before = (path / "metrics.csv").read_bytes()
@@ -160,6 +164,7 @@ def test_an_output_in_use_stops_both_workers(on_two):
     assert (path / "metrics.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_both_workers_restart_an_overwritten_run(on_two, tmp_path):
     path = tmp_path / "run"
     succeed("train", *flags("autoencoder_digits", path, epochs=2, more=["--seed=5"]), forked=True)

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 
 import keras
 import numpy as np
@@ -134,6 +135,7 @@ def test_the_results_hold_test_losses_and_a_likelihood(vae):
     assert {"tensorflow", "keras", "python"} <= results["versions"].keys()
 
 
+@pytest.mark.slow
 def test_the_configuration_of_a_run_repeats_it(vae, root):
     again = root / "again"
     config = f"--config={vae[0]}/config.json"
@@ -199,12 +201,19 @@ FEW = ("--extractor=mnist-cnn-v1", "--num_samples=30", "--limit=20", "--importan
 
 @pytest.fixture(scope="module")
 def conditional(root):
-    """Runs of models with labels, with seen quadrants, and with optional labels."""
+    """Untrained runs of models with labels, with seen quadrants, and with optional labels."""
     runs = {}
     for preset in ("cvae_digits", "cvae_quadrants_digits", "m2_digits"):
-        runs[preset] = root / preset
-        small = ("--epochs=1", "--set=model.hidden=8", f"--preset={preset}")
-        succeed("train", *small, f"--output={runs[preset]}", *QUICK)
+        config = zoo.presets.get(preset)
+        zoo.presets.override(config, ["model.hidden=8"])
+        data = zoo.training.load_data(config)
+        model = zoo.presets.build(config, data.image_shape, data.levels)
+        model.adapt(data)
+        run = zoo.training.Run(root / preset)
+        run.begin(config)
+        run.save_model(model)
+        zoo.files.write_json(run.results_path, {"epochs": config.epochs})
+        runs[preset] = run.path
     return runs
 
 
@@ -277,6 +286,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_evaluation_of_a_run_and_of_its_file_agree(vae, root):
     printed = succeed("evaluate", f"--run={vae[0]}", *FEW)
     a = lines(vae[0] / "evaluation.jsonl")
@@ -326,6 +336,7 @@ def test_folders_are_compared_without_a_model(images, root):
     )
 
 
+@pytest.mark.slow
 def test_results_are_compared_in_text_markdown_and_csv(vae, gan):
     for path in (vae[0], gan):
         succeed("evaluate", f"--run={path}", "--metrics=fid,nll", *FEW)
@@ -416,6 +427,7 @@ def test_invalid_evaluations_are_refused_before_the_evaluation_starts(vae, flags
     assert files(vae[0]) == before
 
 
+@pytest.mark.slow
 def test_the_export_of_a_run_and_of_its_file_agree(vae, root):
     printed = succeed("export", f"--run={vae[0]}")
     path = root / "exported"
@@ -457,6 +469,7 @@ def test_a_gan_refuses_interpolations_between_images(gan):
     assert files(gan) == before
 
 
+@pytest.mark.slow
 def test_an_autoencoder_interpolates_between_images_and_not_between_latents(root):
     path = root / "ae"
     small = ("--preset=autoencoder_digits", "--set=hidden=16", "--epochs=1", *QUICK)
@@ -469,6 +482,7 @@ def test_an_autoencoder_interpolates_between_images_and_not_between_latents(root
     assert "has no prior" in error_message(run("sample", f"--run={path}"))
 
 
+@pytest.mark.slow
 def test_a_run_with_another_optimizer_resumes(root):
     path = root / "rmsprop"
     flags = ("--set=hidden=16", "--set=discriminator_hidden=16", f"--output={path}", *QUICK)
@@ -621,11 +635,12 @@ def test_existing_files_at_the_output_are_not_changed(vae, tmp_path):
         assert (files(vae[0]), files(tmp_path)) == before
 
 
-def test_overwriting_a_run_keeps_the_files_of_the_user(gan, root):
+def test_overwriting_a_run_keeps_the_files_of_the_user(vae, root):
     path = root / "replaced"
-    small = ("--preset=autoencoder_digits", "--set=hidden=16", f"--output={path}", *QUICK)
-    succeed("train", "--epochs=2", *small)
+    shutil.copytree(vae[0], path)
+    assert (path / "checkpoints" / "ckpt-2.index").exists()
     (path / "notes.txt").write_text("mine")
+    small = ("--preset=autoencoder_digits", "--set=hidden=16", f"--output={path}", *QUICK)
     succeed("train", "--epochs=1", *small, "--overwrite")
     assert (path / "notes.txt").read_text() == "mine"
     assert len(rows(path)) == 1 and not (path / "checkpoints" / "ckpt-2.index").exists()

@@ -7,6 +7,7 @@ import numpy as np
 import programs
 import pytest
 from programs import error_message, start, until, weights
+from speed import slow
 
 # Runs are compared bit by bit, so each one has a separate process.
 run = functools.partial(programs.run, forked=True)
@@ -80,7 +81,11 @@ MOMENTS = [
 
 @pytest.mark.parametrize(
     ("preset", "moment"),
-    [("vae_digits", moment) for moment in MOMENTS] + [("gan_digits", as_a_row_is_written)],
+    [
+        ("vae_digits", in_the_middle_of_an_epoch),
+        *(slow("vae_digits", moment) for moment in MOMENTS if moment != in_the_middle_of_an_epoch),
+        slow("gan_digits", as_a_row_is_written),
+    ],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_killed_run_resumes_to_the_same_weights(preset, moment, uninterrupted_run, tmp_path):
@@ -93,6 +98,7 @@ def test_a_killed_run_resumes_to_the_same_weights(preset, moment, uninterrupted_
     assert_same(path, uninterrupted_run(preset))
 
 
+@pytest.mark.slow
 def test_a_run_killed_several_times_has_the_same_final_weights(uninterrupted_run, tmp_path):
     path, more = tmp_path / "run", []
     for epoch in (1, 2, 3):
@@ -107,6 +113,7 @@ def test_a_run_killed_several_times_has_the_same_final_weights(uninterrupted_run
     assert_same(path, uninterrupted_run("gan_digits"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", FLAGS)
 def test_a_finished_run_continues_to_more_epochs(preset, uninterrupted_run, tmp_path):
     path = tmp_path / "run"
@@ -128,6 +135,7 @@ def test_resuming_with_fewer_epochs_than_the_run_has_is_refused(uninterrupted_ru
     assert before == ((path / "config.json").read_text(), (path / "metrics.csv").read_text())
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_reports_it_and_resumes(uninterrupted_run, tmp_path):
     path = tmp_path / "run"
     with start("train", *flags("vae_digits", path)) as program:

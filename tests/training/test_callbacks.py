@@ -218,6 +218,17 @@ def test_a_full_disk_names_the_metrics(digits, tmp_path):
             full.close()
 
 
+def test_the_end_of_an_epoch_names_metrics_that_were_removed(tmp_path):
+    path = tmp_path / "run" / "metrics.csv"
+    path.parent.mkdir()
+    rows = MetricsRows(path, append=True)
+    rows.on_train_begin()
+    shutil.rmtree(path.parent)
+    with pytest.raises(FileNotFoundError) as error:
+        rows.on_epoch_end(0, {"loss": 1.0})
+    assert error.value.filename == str(path)
+
+
 def test_non_finite_weights_are_not_saved(digits, tmp_path):
     class Spoil(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

@@ -2,10 +2,12 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from speed import slow
 
 import zoo
 from zoo import datasets, metrics, pictures, presets, training
@@ -14,6 +16,7 @@ from zoo.training import Run
 TILE = 48  # 8 pixels, six times as large
 
 
+@pytest.mark.slow
 def test_a_run_with_averages_uses_them_for_scores_and_pictures(tmp_path):
     config = presets.get("vae_digits")
     averages = ("use_ema=true", "ema_momentum=0.95")
@@ -51,7 +54,16 @@ def test_a_run_with_averages_uses_them_for_scores_and_pictures(tmp_path):
     assert np.abs(drawn - pixels).max() > 5
 
 
-def test_a_player_that_an_option_adds_trains_at_the_rate_of_the_others(tmp_path):
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Runs draw nothing and estimate no likelihood, which take longer than a few steps."""
+    module = sys.modules["zoo.training.train"]  # `zoo.training.train` is the function.
+    for name in ("draw", "draw_curves", "_likelihood"):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(training.callbacks.SampleGrids, "on_epoch_end", lambda *_: None)
+
+
+def test_a_player_that_an_option_adds_trains_at_the_rate_of_the_others(tmp_path, no_pictures):
     config, run = presets.get("cvae_digits"), Run(tmp_path / "run")
     options = ("condition=seen", "seen_quadrants=1", "prior=conditional", "baseline_hidden=(8,)")
     small = ("epochs=1", "model.hidden=8", "jit_compile=false", "learning_rate_decay=cosine")
@@ -94,7 +106,7 @@ def test_a_run_without_its_checkpoints_is_refused_and_not_changed(tmp_path, left
     assert {path: path.read_bytes() for path in run.path.iterdir()} == before
 
 
-def test_the_rate_counts_only_the_steps_since_resuming(tmp_path, monkeypatch):
+def test_the_rate_counts_only_the_steps_since_resuming(tmp_path, monkeypatch, no_pictures):
     class Known(training.callbacks.TrainingTime):
         def on_train_end(self, logs=None):
             self.seconds = 2.0
@@ -102,7 +114,7 @@ def test_the_rate_counts_only_the_steps_since_resuming(tmp_path, monkeypatch):
     monkeypatch.setattr(training.callbacks, "TrainingTime", Known)
     config, run = presets.get("vae_digits"), Run(tmp_path / "run")
     presets.override(config, ["epochs=1", "hidden=16", "jit_compile=false"])
-    for epochs, done in ((1, 0), (4, 1), (4, 4)):
+    for epochs, done in ((1, 0), (3, 1), (3, 3)):
         config.epochs = epochs
         results = training.train(
             config, run, resume=done > 0, progress=False, say=lambda line: None
@@ -112,24 +124,27 @@ def test_the_rate_counts_only_the_steps_since_resuming(tmp_path, monkeypatch):
         assert results["images_per_second"] == (images / 2 if images else None)
 
 
-def test_compared_presets_train_on_svhn_from_its_original_files(tmp_path, make_svhn):
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [name for name in presets.names() if name.endswith("_svhn_cropped")]
+)
+def test_compared_presets_train_on_svhn_from_its_original_files(name, tmp_path, make_svhn):
     make_svhn(train=45, test=12, extra=2)
-    for name in [name for name in presets.names() if name.endswith("_svhn_cropped")]:
-        config = presets.get(name)
-        widths = {"hidden", "generator_hidden", "discriminator_hidden", "filters", "width"}
-        for key in widths - set(presets.unused(config)):
-            if key in config.model:
-                value = config.model[key]
-                config.model[key] = (8,) * len(value) if isinstance(value, tuple) else 8
-        given = ("epochs=1", "batch_size=20", "jit_compile=false", f"data.data_dir={tmp_path}")
-        presets.override(config, given)
-        run = Run(tmp_path / name)
-        results = training.train(config, run, progress=False, say=lambda line: None)
-        assert np.isfinite(list(results["test"].values())).all(), name
-        images = run.load_model().sample(3).numpy()
-        assert images.shape == (3, 32, 32, 3) and 0 <= images.min() < images.max() <= 1, name
-        if "likelihood" in results:  # On noise the best likelihood is uniform over the 256 levels.
-            assert results["likelihood"]["nll"] / (32 * 32 * 3) > 0.95 * math.log(256), name
+    config = presets.get(name)
+    widths = {"hidden", "generator_hidden", "discriminator_hidden", "filters", "width"}
+    for key in widths - set(presets.unused(config)):
+        if key in config.model:
+            value = config.model[key]
+            config.model[key] = (8,) * len(value) if isinstance(value, tuple) else 8
+    given = ("epochs=1", "batch_size=20", "jit_compile=false", f"data.data_dir={tmp_path}")
+    presets.override(config, given)
+    run = Run(tmp_path / name)
+    results = training.train(config, run, progress=False, say=lambda line: None)
+    assert np.isfinite(list(results["test"].values())).all()
+    images = run.load_model().sample(3).numpy()
+    assert images.shape == (3, 32, 32, 3) and 0 <= images.min() < images.max() <= 1
+    if "likelihood" in results:  # On noise the best likelihood is uniform over the 256 levels.
+        assert results["likelihood"]["nll"] / (32 * 32 * 3) > 0.95 * math.log(256)
 
 
 # Pictures ---------------------------------------------------------------------------------------
@@ -217,7 +232,7 @@ def test_a_model_without_encoder_and_prior_has_no_picture_of_an_epoch(tmp_path):
     ("preset", "walk"),
     [
         ("label_informed_aae_petals_digits", petals),
-        ("label_informed_aae_swiss_roll_digits", swiss_roll),
+        slow("label_informed_aae_swiss_roll_digits", swiss_roll),
     ],
 )
 def test_each_row_of_prior_walks_follows_one_part(tmp_path, preset, walk):

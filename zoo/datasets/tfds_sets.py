@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import io
 import os
@@ -20,6 +21,7 @@ from absl import logging
 from zoo.datasets.errors import DatasetNotFound
 from zoo.datasets.images import ImageData, Split
 from zoo.datasets.pixels import centre_crop, decode, square
+from zoo.files import os_error
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -97,8 +99,17 @@ def check(name: str, data_dir: str | None) -> None:
         )
 
 
+# The disk is full, the quota is used up, the file system is read-only, or the user may not write.
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+
 def _prepare(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
-    """Builds a set from the files in the manual folder, and downloads missing ones."""
+    """Builds a set from the files in the manual folder, and downloads missing ones.
+
+    Raises:
+        OSError: If `folder` cannot be written. The error names it.
+        DatasetNotFound: If the set cannot be built for another reason.
+    """
     import tensorflow_datasets as tfds
 
     manual = folder / "downloads" / "manual"
@@ -116,6 +127,11 @@ def _prepare(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
             download_config=tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False),
         )
     except Exception as error:
+        found = error if isinstance(error, OSError) else os_error(error)
+        if "Not enough disk space" in str(error):  # TFDS's own error, without a number.
+            found = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if found is not None and found.errno in _CANNOT_WRITE:
+            raise OSError(found.errno, found.strerror, str(folder)) from error
         originals = ", ".join(sorted(filter(None, files.values())))
         hosts = ", ".join(sorted({urlsplit(url).netloc for url in missing}))
         if isinstance(error, requests.RequestException):

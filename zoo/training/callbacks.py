@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import math
+import os
 import pathlib
 import re
 import time
@@ -270,7 +271,11 @@ class TrainingTime(keras.callbacks.Callback):
 
 
 class MetricsRows(keras.callbacks.CSVLogger):
-    """Appends a row to metrics.csv after each epoch. An error of the write names the file."""
+    """Appends a row to metrics.csv after each epoch. An error of the write names the file.
+
+    If the file, or the folder of the run, is removed during training, the next epoch ends with an
+    error, and no later callback creates the folder again.
+    """
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         with naming(self.filename):
@@ -278,6 +283,7 @@ class MetricsRows(keras.callbacks.CSVLogger):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         with naming(self.filename):
+            os.stat(self.filename)  # A write to a removed file would succeed.
             super().on_epoch_end(epoch, logs)
 
 
