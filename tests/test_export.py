@@ -126,7 +126,7 @@ CODES = {"discriminator_hidden": (8,)}
 
 def of_images(model):
     """The abilities that an export has: functions of images, latents or numbers of samples."""
-    others = ("attribute_vectors", "category_images", "fit_prior")
+    others = ("attribute_vectors", "category_images", "fit_prior", "rerender")
     return [name for name in model.abilities() if name not in others]
 
 
@@ -218,6 +218,7 @@ MODELS = {
     ),
     "alpha_gan": trained_of("alpha_gan", **SMALL_MLP, **CODES, code_discriminator_hidden=(8,)),
     "info_vae": of("info_vae", **SMALL_MLP),
+    "inverse_graphics": of("inverse_graphics", hidden=(16,), units=(1, 1, 1, 2)),
     "wae": trained_of("wae", **SMALL_MLP),
     "waegan": of("waegan", **SMALL_MLP, **CODES),
     "factor_vae": of("factor_vae", **SMALL_MLP, **CODES),

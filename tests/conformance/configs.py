@@ -158,6 +158,10 @@ CONFIGS = {
         falls="reconstruction",
     ),
     "InfoVAE": Config("info_vae_digits", ("hidden=32",)),
+    "InverseGraphics": Config(
+        "inverse_graphics_heads_grey",
+        ("network=mlp", "model.hidden=32", "units=(1, 1, 1, 5)", "group_size=8"),
+    ),
     "M2": Config("m2_digits", ("model.hidden=32", "classifier_hidden=32")),
     "M1M2": Config("m1_m2_digits", ("model.hidden=32", "classifier_hidden=32")),
     "WAE": Config("wae_digits", ("hidden=32", "lambda_=100.0")),

@@ -91,9 +91,15 @@ def conditions(model, images):
     return np.where(seen, images, -1).astype(np.float32)
 
 
+def annotations(model, n):
+    """The annotations that the objective reads, of `n` images in groups."""
+    assert model.annotations == ("varied",), "Add the annotations of this model here."
+    return {"varied": np.arange(n) // model.group_size % len(model.units)}
+
+
 def batches(images, model, number=None):
     """Batches `x` or `(x, y)` of `BATCH` images, `number` of them at most."""
-    y = conditions(model, images)
+    y = annotations(model, len(images)) if model.annotations else conditions(model, images)
     data = tf.data.Dataset.from_tensor_slices(images if y is None else (images, y))
     data = data.batch(BATCH, drop_remainder=True)
     return data if number is None else data.take(number)

@@ -36,6 +36,7 @@ SMALL = {
     "filters": 4,
     "width": 4,
     "latent_dims": 4,
+    "group_size": 6,
 }
 
 # Groups of builders that refuse a part for the same reason.
@@ -86,6 +87,13 @@ REFUSED = (
     | refused(["cvae", "m2", "m1_m2", *TWO_LAYERS], "prior", ["vamp"], "VampPrior")
     # The total correlation needs the density of each latent.
     | refused(["beta_tcvae"], "posterior", ["full_covariance", "iaf", "planar"], "each latent")
+    # The clamp of groups replaces means and scales.
+    | refused(
+        ["inverse_graphics"],
+        "posterior",
+        ["full_covariance", "iaf", "planar"],
+        "means and scales",
+    )
     # No loss of these models trains a prior.
     | refused(ADVERSARIAL, "prior", LEARNED, FIXED)
     # log q(z | x) of a code without noise is infinite.
@@ -148,6 +156,8 @@ def batch_for(model):
     y = np.arange(12) % 10
     if model.semi_supervised:
         return (tf.constant(x[:6]), tf.constant(y[:6])), tf.constant(x[6:])
+    if model.annotations:
+        return tf.constant(x), {"varied": tf.constant(y // 6)}  # Two groups of six
     if model.condition is None:
         return (tf.constant(x),)
     if model.condition.shape.rank == 4:
