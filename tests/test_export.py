@@ -218,7 +218,9 @@ MODELS = {
     ),
     "alpha_gan": trained_of("alpha_gan", **SMALL_MLP, **CODES, code_discriminator_hidden=(8,)),
     "info_vae": of("info_vae", **SMALL_MLP),
-    "inverse_graphics": of("inverse_graphics", hidden=(16,), units=(1, 1, 1, 2)),
+    "inverse_graphics": of(
+        "inverse_graphics", hidden=(16,), factors=("pose", "identity"), units=(1, 2)
+    ),
     "wae": trained_of("wae", **SMALL_MLP),
     "waegan": of("waegan", **SMALL_MLP, **CODES),
     "factor_vae": of("factor_vae", **SMALL_MLP, **CODES),

@@ -140,6 +140,8 @@ def configured(name, **changes):
     if changes.get("prior") in ("petals", "swiss_roll"):
         if "latent_dims" in config.model:
             config.model.latent_dims = (4, 2)
+        elif "units" in config.model:
+            config.model.factors, config.model.units = ("one", "two"), (1, 1)
         else:
             config.model.latent_dim = 2
     return config
@@ -201,6 +203,8 @@ FAILS_TOGETHER = {("planar", "vamp")}  # A planar flow has no density at given p
 def completed(name, changes):
     """The changes, and the settings that they need."""
     own = inspect.signature(models.BUILDERS[name]).parameters
+    if changes.get("posterior") in ("implicit", "noise_basis") and "network" in own:
+        changes["network"] = "mlp"  # These parts are perceptrons.
     if "condition" in changes:
         changes["condition_size"] = SIZES.get(changes["condition"], 0)
     if "loss" in changes and changes["loss"] not in LABELLED:
@@ -431,6 +435,7 @@ def pair(name, posterior, prior):
     dim = 2 if prior in ("petals", "swiss_roll") else 3
     sizes = dict.fromkeys(("hidden", "hidden_between", "discriminator_hidden"), (2,))
     sizes |= {"classifier_hidden": (), "latent_dim": dim, "latent_dims": (3, dim)}
+    sizes |= {"factors": ("one", "two"), "units": (1, dim - 1)}
     used = by_name.POSTERIORS[posterior] + by_name.PRIORS.get(prior, ())
     sizes |= {option: (2,) for option in used if option.endswith("_hidden")}
     sizes |= {option: 2 for option in used if option.endswith("_steps")}

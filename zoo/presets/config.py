@@ -270,12 +270,13 @@ def _assign(config, path, value):
     """Sets the value at `path`. Raises a `TypeError` if its type is not that of the old value."""
     holder, name = _holder(config, path), path.rpartition(".")[2]
     wanted = holder.get_type(name)
+    item = type(holder[name][0]) if wanted is tuple and holder[name] else int
     if wanted is tuple and isinstance(value, int):
         value = (value,)
     if (
         (isinstance(value, bool) and wanted is not bool)
         or (value is None and name not in _MAY_BE_NONE)
-        or (wanted is tuple and not all(type(v) is int for v in value))
+        or (wanted is tuple and not all(type(v) is item for v in value))
     ):
         raise TypeError(f"{path} is {value!r}")
     setattr(holder, name, value)
