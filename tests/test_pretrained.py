@@ -371,9 +371,9 @@ def rename(content, about):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (drop, r"kernel' of shape \(12, 1\) next\. Received: nothing"),
-        (transpose, r"kernel' of shape \(3, 12\) next\. Received: '\S+' of shape \(12, 3\)"),
-        (rename, r"kernel' of shape \(3, 12\) next\. Received: '\S+gamma' of shape \(3, 12\)"),
+        (drop, r"kernel' of shape \(12, 1\)\. Received: nothing"),
+        (transpose, r"kernel' of shape \(3, 12\)\. Received: '\S+' of shape \(12, 3\)"),
+        (rename, r"kernel' of shape \(3, 12\)\. Received: '\S+gamma' of shape \(3, 12\)"),
         (lambda _, about: about["config"]["model"].update(latent_dim=4), r"\(4, 12\).*\(3, 12\)"),
         (lambda _, about: about.update(format=2), "format 1 .* Received: format 2"),
         (lambda content, _: content.update(x=np.zeros(3)), "Expected trained weights"),

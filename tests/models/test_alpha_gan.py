@@ -422,7 +422,9 @@ def test_options_reach_their_parts():
     assert isinstance(model.posterior.family, zoo.DiagonalNormal)
     assert isinstance(model.prior, zoo.Uniform)
     for network in (model.discriminator, model.code_discriminator):
-        spectral = [n for n in network.layers if isinstance(n, zoo.networks.SpectralNormalization)]
+        spectral = [
+            n for n in layers_in(network) if isinstance(n, zoo.networks.SpectralNormalization)
+        ]
         assert len(spectral) == sum(len(w.shape) > 1 for w in network.trainable_variables) > 1
     dropout = [n.rate for n in model.discriminator.layers if isinstance(n, keras.layers.Dropout)]
     assert dropout == [0.25] * 2
