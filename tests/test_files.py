@@ -78,6 +78,13 @@ def test_a_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch):
         pass
 
 
+def test_a_temporary_file_has_the_suffix_and_the_folder_of_its_file(tmp_path):
+    with files.replacing(tmp_path / "model.keras") as partial:
+        assert partial.suffix == ".keras" and partial.parent == tmp_path
+        assert partial.name != "model.keras"
+        partial.touch()
+
+
 def test_only_the_temporary_files_of_ended_processes_are_removed(tmp_path):
     code = (
         "manager = files.replacing(sys.argv[1])\n"

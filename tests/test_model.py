@@ -316,6 +316,15 @@ def test_the_error_names_the_first_of_several_steps():
         compiled(Lines(2)).fit(tf.data.Dataset.from_tensor_slices(x), verbose=0)
 
 
+def test_the_error_names_the_result_that_was_non_finite_first():
+    x = np.stack([images(4, 2) for _ in range(5)])
+    for step, channel in ((1, 1), (3, 0)):
+        spoil_channel(channel)(x[step])
+    model = compiled(Fragile(2), keras.optimizers.SGD(0.0))
+    with pytest.raises(zoo.NonFiniteError, match="at step 1 'two_loss' became"):
+        model.fit(tf.data.Dataset.from_tensor_slices(x), verbose=0)
+
+
 def test_the_error_names_a_single_player_and_precedes_other_callbacks():
     epochs = []
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
