@@ -6,7 +6,7 @@ from zoo.presets.optimizers import adversarial_adam, critic_adam
 
 PRESETS: dict[str, dict[str, Any]] = {
     "gan_digits": {
-        "about": "GAN, non-saturating, multilayer perceptrons.",
+        "about": "GAN, non-saturating, multilayer perceptrons, averaged weights.",
         "builder": "gan",
         "model": {
             "latent_dim": 16,
@@ -16,7 +16,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "optimizers": {
             "discriminator": adversarial_adam(1e-3),
-            "generator": adversarial_adam(1e-3),
+            "generator": adversarial_adam(1e-3, use_ema=True),
         },
         "data": {"name": "digits"},
         "jit_compile": False,
@@ -132,6 +132,10 @@ PRESETS: dict[str, dict[str, Any]] = {
             "loss": "f_squared_hellinger",
             "real_label": 1.0,
         },
+        "optimizers": {
+            "discriminator": adversarial_adam(1e-3),
+            "generator": adversarial_adam(1e-3),
+        },
     },
     "f_gan_mnist": {
         "about": "f-GAN with the Kullback-Leibler divergence, almost the paper's networks.",
@@ -159,7 +163,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 50,
     },
     "cgan_digits": {
-        "about": "Class-conditional GAN, concatenated labels, multilayer perceptrons.",
+        "about": "Class-conditional GAN, concatenated labels, perceptrons, averaged weights.",
         "like": "gan_digits",
         "builder": "cgan",
         "model": {"condition_size": 10},

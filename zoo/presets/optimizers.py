@@ -8,9 +8,9 @@ def adam(learning_rate: float, **settings: float) -> dict[str, Any]:
     return {"name": "adam", "learning_rate": learning_rate} | settings
 
 
-def adversarial_adam(learning_rate: float = 2e-4) -> dict[str, Any]:
+def adversarial_adam(learning_rate: float = 2e-4, **settings: float) -> dict[str, Any]:
     """Adam with beta_1 = 0.5: Radford et al., 2016."""
-    return adam(learning_rate, beta_1=0.5)
+    return adam(learning_rate, beta_1=0.5, **settings)
 
 
 def critic_adam(learning_rate: float = 1e-4) -> dict[str, Any]:
