@@ -80,7 +80,7 @@ class InverseGraphics(VAE):
     """
 
     terms: tuple[str, ...] = (*VAE.terms, "spread")
-    annotations = ("varied",)
+    annotations: tuple[str, ...] = ("varied",)
     grouped_batches = True
 
     def __init__(
@@ -191,15 +191,15 @@ class InverseGraphics(VAE):
             limit: Number of training images.
         """
         x, _ = data.arrays("train", limit)
-        values = data.factors("train", limit)
+        columns = dict(zip(data.factor_names or (), data.factors("train", limit).T, strict=True))
         parts = [self.encode(x[i : i + 500]) for i in range(0, len(x), 500)]
         codes = np.concatenate(parts)
         coefficients = np.zeros(self.calibration.shape, np.float32)
         for k, (name, latents) in enumerate(zip(self.units, self._latents_of, strict=True)):
-            if latents.sum() == 1 and name in (data.factor_names or ()):
-                factor = values[:, data.factor_names.index(name)]
+            if latents.sum() == 1 and name in columns:
                 code = codes[:, np.argmax(latents)]
-                coefficients[k] = np.polyfit(factor.astype(float), code.astype(float), DEGREE)
+                factor = columns[name].astype(float)
+                coefficients[k] = np.polyfit(factor, code.astype(float), DEGREE)
         self.calibration.assign(coefficients)
 
     def abilities(self) -> tuple[str, ...]:
