@@ -41,7 +41,7 @@ def check_data(
 ) -> Any:
     """`x`, to read from its start. Raises a `ValueError` if the model cannot be trained on the data.
 
-    Of a generator or a `PyDataset`, the first batch is checked. Errors call the data `where`.
+    For a generator or a `PyDataset`, the first batch is checked. Errors call the data `where`.
     """
     _refuse_dicts(x, where)
     source, (x, batch) = x, _with_first_batch(x)

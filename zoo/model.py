@@ -460,7 +460,7 @@ class GenerativeModel(FromArguments, keras.Model):
 
     def _regularization(self, player):
         """The sum of the penalties of the player's weights, such as a `kernel_regularizer`."""
-        # Not `layer.losses`, which contain the penalty of a shared weight once for each layer.
+        # `layer.losses` would contain the penalty of a shared weight once for each layer.
         regularized = [v for v in self.variables_of(player) if v.regularizer is not None]
         penalties = [v.regularizer(v) for v in regularized]
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
@@ -606,7 +606,7 @@ class GenerativeModel(FromArguments, keras.Model):
     def check_record(self, what: str) -> None:
         """Raises a `ValueError` if a batch of the latest pass over data was out of range.
 
-        Keras's `fit`, `evaluate` and `predict` call this method. A loop of one's own around
+        Keras's `fit`, `evaluate` and `predict` call this method. A custom loop around
         `train_step` or `test_step` in a `tf.function` calls it after some steps.
 
         Args:
@@ -624,7 +624,7 @@ class GenerativeModel(FromArguments, keras.Model):
         checked_data.assert_valid(self, x, y)
 
     def _images(self, x):
-        """Images as float32, checked. Of a symbolic tensor, only type and shape are known."""
+        """Checked images as float32. For a symbolic tensor, only type and shape are checked."""
         x = x if tf.is_tensor(x) else np.asarray(x)
         self.check_images(x)
         return tf.cast(x, tf.float32)
@@ -831,7 +831,7 @@ class GenerativeModel(FromArguments, keras.Model):
             data: Batches of training data as `fit` takes them, in the batch size of the training.
 
         Raises:
-            ValueError: If no optimizer keeps averages; if `data` is no finite `tf.data.Dataset` of
+            ValueError: If no optimizer keeps averages; if `data` is not a finite `tf.data.Dataset` of
                 at least one batch; or if the model cannot be trained on `data`.
 
         Example:
@@ -940,7 +940,7 @@ def path_between(a: Array, b: Array, n: int, spherical: bool = False) -> tf.Tens
                [0.5, 1.5],
                [1. , 2. ]], dtype=float32)
     """
-    n = as_count(n, "n", 2)  # Its two ends.
+    n = as_count(n, "n", 2)  # A path has two ends.
     a, b = tf.convert_to_tensor(a, tf.float32), tf.convert_to_tensor(b, tf.float32)
     t = tf.linspace(0.0, 1.0, n)[:, None]
     line = (1 - t) * a + t * b
