@@ -166,13 +166,15 @@ def test_scores_compare_the_saved_model_with_the_test_images(comparison, preset,
     run = Run(comparison / "runs" / f"{preset}-seed-0")
     model, data = run.load_model(checkpoint), training.load_data(run.read_config())
     network = features.get("mnist-cnn-v1")
-    fake = network(sample_images(model, 200, seed=0)).features.astype(float)
+    with model.best_weights():  # The preset of the GAN averages its weights.
+        generated = sample_images(model, 200, seed=0)
+    fake = network(generated).features.astype(float)
     real = network(data.pixels("test")).features.astype(float)
     prdc = metrics.precision_recall_density_coverage(real, fake)
     want = {"classifier-FID": frechet(real, fake)} | {k: v.value for k, v in prdc.items()}
     want["classifier-KID"] = metrics.kernel_distance(real, fake, seed=0).value
     want = {f"{key}[mnist-cnn-v1]": value for key, value in want.items()}
-    pixels = sample_images(model, 200, seed=0), data.pixels("test"), data.pixels("train")
+    pixels = generated, data.pixels("test"), data.pixels("train")
     want["copying"] = metrics.data_copying(*(p.reshape(len(p), -1) / 255 for p in pixels)).value
     if preset == "vae_digits":
         x, _ = data.arrays("test")
@@ -526,7 +528,8 @@ def test_results_of_other_weights_or_settings_are_computed(comparison, tmp_path,
     def copying(protocol=PROTOCOL):
         [scored] = score(subject, protocol, [], tmp_path, lines.append)
         [result] = scored.results
-        return result.value
+        # The value itself depends only on the number of samples if all samples are far away.
+        return result.details["median_samples"]
 
     first = copying()
     assert lines == []  # The result is in the file of the run.

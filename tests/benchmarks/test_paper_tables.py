@@ -110,7 +110,7 @@ def record(tmp_path_factory):
     lines = []
     with pytest.MonkeyPatch.context() as patch:
         # The tables need no pictures, which take longer than the training.
-        for name in ("draw", "draw_curves"):
+        for name in ("draw_pictures", "draw_curves"):
             patch.setattr(sys.modules["zoo.training.train"], name, lambda *_: None)
         patch.setattr(training.callbacks.SampleGrids, "on_epoch_end", lambda *_: None)
         content = tables.reproduce(small(), 1.0, folder, 3, epochs, say=lines.append)

@@ -58,7 +58,7 @@ def test_a_run_with_averages_uses_them_for_scores_and_pictures(tmp_path):
 def no_pictures(monkeypatch):
     """Runs draw nothing and estimate no likelihood, which take longer than a few steps."""
     module = sys.modules["zoo.training.train"]  # `zoo.training.train` is the function.
-    for name in ("draw", "draw_curves", "_likelihood"):
+    for name in ("draw_pictures", "draw_curves", "_likelihood"):
         monkeypatch.setattr(module, name, lambda *_: None)
     monkeypatch.setattr(training.callbacks.SampleGrids, "on_epoch_end", lambda *_: None)
 
