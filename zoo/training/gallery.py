@@ -18,7 +18,7 @@ def draw_pictures(model: GenerativeModel, data: ImageData, run: Run, seed: int) 
     | picture | needs |
     |---|---|
     | samples.png, interpolations.png | the ability `sample` |
-    | prior_walks.png | `sample`, and a prior with parts: `Prior.walks` |
+    | prior_walks.png | `sample`, and a prior with `walks`, paths along its own axes |
     | completions.png | a condition and no latents |
     | reconstructions.png, interpolations_images.png | the ability `encode` |
     | latents.png | `encode`, and at least two latent dimensions |
