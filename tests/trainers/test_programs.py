@@ -343,10 +343,10 @@ def test_results_are_compared_in_text_markdown_and_csv(vae, gan):
     both = ("--compare", str(vae[0]), str(gan))
     text = succeed("evaluate", *both)
     assert re.search(r"classifier-FID\[mnist-cnn-v1\] +[\d.]+", text) and " *" in text
-    assert "nll of gan: A GAN has no `log_prob`" in text
-    assert "| gan |" in succeed("evaluate", *both, "--format=markdown")
+    assert "nll of gan (last, averaged): A GAN has no `log_prob`" in text
+    assert "| gan (last, averaged) |" in succeed("evaluate", *both, "--format=markdown")
     rows = list(csv.DictReader(succeed("evaluate", *both, "--format=csv").splitlines()))
-    assert {row["model"] for row in rows} == {"vae", "gan"}
+    assert {row["model"] for row in rows} == {"vae", "gan (last, averaged)"}
     succeed("evaluate", f"--run={gan}", "--metrics=fid", *FEW, "--num_samples=40")
     assert "not ranked, because the protocols differ in n_fake" in succeed("evaluate", *both)
     assert "Name the runs" in error_message(run("evaluate", "--compare"))

@@ -6,7 +6,7 @@ from zoo.presets.optimizers import adversarial_adam, critic_adam
 
 PRESETS: dict[str, dict[str, Any]] = {
     "gan_digits": {
-        "about": "GAN, non-saturating, multilayer perceptrons, averaged weights.",
+        "about": "GAN, non-saturating, multilayer perceptrons.",
         "builder": "gan",
         "model": {
             "latent_dim": 16,
@@ -163,7 +163,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 50,
     },
     "cgan_digits": {
-        "about": "Class-conditional GAN, concatenated labels, perceptrons, averaged weights.",
+        "about": "Class-conditional GAN, concatenated labels, multilayer perceptrons.",
         "like": "gan_digits",
         "builder": "cgan",
         "model": {"condition_size": 10},
