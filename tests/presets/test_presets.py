@@ -21,6 +21,7 @@ SHAPES = {
     "svhn_cropped": (32, 32, 3),
     "cifar10": (32, 32, 3),
     "celeb_a": (64, 64, 3),
+    "heads_grey": (32, 32, 1),
 }
 SMALL = {"hidden", "generator_hidden", "discriminator_hidden", "width", "filters"}
 
@@ -53,7 +54,8 @@ def test_every_preset_builds_a_model_with_an_optimizer_for_each_player(name):
     model = presets.build(config, SHAPES[config.data.name], levels=17)
     assert model.compiled and model.image_shape == SHAPES[config.data.name]
     assert set(config.optimizers) == set(model.players()) == set(model.optimizers)
-    several = config.model.get("latent_dims", ())  # One latent, or layers of them.
+    # One latent, layers of them, or blocks.
+    several = config.model.get("latent_dims", config.model.get("units", ()))
     latents = config.model.get("latent_dim", sum(several))
     if isinstance(model, zoo.LabelInformedAAE):
         latents = 2  # Presets with a planar prior.
