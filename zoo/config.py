@@ -76,7 +76,7 @@ def extends(
         >>> def circle(image_shape, *, radius=1.0, color="red"):
         ...     return radius, color
         >>> @extends(circle, color="blue")
-        ... def ring(image_shape, *, width=0.1, **options: Any):
+        ... def ring(image_shape, *, width=0.1, **options):
         ...     return width, circle(image_shape, **options)
         >>> str(inspect.signature(ring))
         "(image_shape, *, width=0.1, radius=1.0, color='blue')"
