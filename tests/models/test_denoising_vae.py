@@ -158,7 +158,7 @@ def bounds_by_enumeration(x):
     return dvae, cvae, np.log(integral(np.exp(log_joint)))
 
 
-@pytest.mark.parametrize("pixel", [slow(0), 1])
+@pytest.mark.parametrize("pixel", [0, slow(1)])
 def test_the_loss_matches_enumeration_and_the_bounds_have_the_papers_order(pixel):
     dvae, cvae, likelihood = bounds_by_enumeration(pixel)
     assert dvae + 0.01 < cvae < likelihood - 0.01
