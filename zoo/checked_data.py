@@ -74,6 +74,17 @@ def _check_batch(model, x, y, training):
     check_numbers(y, rows=model.condition is None)
     if model.condition is not None:
         _check_condition(model, _condition_in(model, y), _rows(streams[0]), training)
+    for name, (low, high) in model.annotation_limits.items():
+        values = y[name] if hasattr(y[name], "dtype") else np.asarray(y[name])
+        dtype = tf.as_dtype(values.dtype)
+        if not dtype.is_integer or len(values.shape) != 1:
+            raise ValueError(
+                f"The annotation {name!r} is ints of shape [B]. "
+                f"Received: {dtype.name} of shape {_described(tf.TensorShape(values.shape))}."
+            )
+        known = _known(values)
+        if known is not None and known.size and not low <= known.min() <= known.max() <= high:
+            raise ValueError(_sentence(model, "y", known.min(), known.max()))
 
 
 def check_inputs(model: GenerativeModel, x: Any) -> Any:
@@ -391,6 +402,9 @@ def values_of(
     if y is not None and model.condition is not None:
         span = span_of(_shown(model, tf.convert_to_tensor(_condition_in(model, y))))
         values["y"] = Values(span, *_limits(model, training))
+    elif y is not None:
+        for name, limits in model.annotation_limits.items():
+            values["y"] = Values(span_of(y[name]), *limits)
     return values
 
 
@@ -425,6 +439,9 @@ def _sentence(model, name, low, high, training=False):
         )
     received = f"Received: values from {low} to {high}"
     received += "." if finite else f"; {advice}."
+    if model.annotation_limits:
+        [(annotation, limits)] = model.annotation_limits.items()
+        return f"The annotation {annotation!r} is from {limits[0]} to {limits[1]}. {received}"
     kind = _kind(model)
     if kind == "label":
         received = f"Received: labels from {int(low)} to {int(high)}."

@@ -160,6 +160,11 @@ class GenerativeModel(FromArguments, keras.Model):
     with one annotation may be trained on the bare array.
     """
 
+    @property
+    def annotation_limits(self) -> Mapping[str, tuple[int, int]]:
+        """The smallest and the largest valid value of an annotation of ints `[B]`, by its name."""
+        return {}
+
     condition_leaf: str | None = None
     """Which of the `annotations` is the condition. Methods such as `decode` take it as a bare `y`."""
 

@@ -247,6 +247,43 @@ def test_batches_without_the_annotation_are_refused(digits):
 
 
 @pytest.mark.parametrize(
+    ("varied", "message"),
+    [
+        (np.arange(12) // GROUP + 1, "The annotation 'varied' is from 0 to 2.*from 1 to 3"),
+        (np.arange(12) // GROUP - 1, "The annotation 'varied' is from 0 to 2.*from -1 to 1"),
+        (np.ones(12, np.float32), r"ints of shape \[B\]. Received: float32"),
+        (
+            np.zeros([12, 1], np.int32),
+            r"ints of shape \[B\]. Received: int32 of shape \((12|None), 1\)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("as_dataset", [False, True])
+def test_invalid_annotations_are_refused(digits, varied, message, as_dataset):
+    model, y = small(), {"varied": varied}
+    model.compile("adam", run_eagerly=True)
+    data = (digits[:12], y)
+    if as_dataset:
+        data = (tf.data.Dataset.from_tensor_slices(data).batch(12),)
+    with pytest.raises(ValueError, match=message):
+        model.fit(*data, batch_size=None if as_dataset else 12, verbose=0)
+
+
+def test_batches_that_are_not_whole_groups_are_refused(x):
+    model = small()
+    with pytest.raises(ValueError, match=r"whole groups of 4 images\. Received: a batch of 11"):
+        model.clamped(model.posterior(x[:11]), tf.zeros(11, tf.int32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1])])
+    def step(x):
+        y = {"varied": tf.zeros(tf.shape(x)[0], tf.int32)}
+        return model.objective(x, y, SEED, training=True)[0]["vae"]
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="whole groups of 4 images"):
+        step(x[:11])
+
+
+@pytest.mark.parametrize(
     ("factor", "values", "message"),
     [
         (5, [0.0], "The latents are 0 to 4"),

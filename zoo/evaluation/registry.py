@@ -259,7 +259,7 @@ def _of_factors(about: str, kinds: Mapping[str, Better], compute: Callable) -> M
         names = {"factors": _source_of_factors(e.data)}
         if _continuous(e.data).any():
             names["quantiles"] = _QUANTILES
-        # Values for labels have always been values for factors, and need no name.
+        # Results of labels, the usual factors, do not name them.
         names = {} if names == {"factors": "label"} else names
         return {
             kind: dataclasses.replace(estimate, estimator=estimate.estimator | names)

@@ -60,7 +60,8 @@ class InverseGraphics(VAE):
 
     Raises:
         ValueError: If the posterior has another family, `units` do not sum to the number of latents,
-            or another argument is out of range; when trained, if a batch has no annotation `varied`.
+            or another argument is out of range; when trained, if a batch has no valid annotation
+            `varied`, or does not consist of whole groups.
 
     Notes:
         The authors' code clamps to the first image of a group. Its term of invariance is off by
@@ -121,6 +122,10 @@ class InverseGraphics(VAE):
             trainable=False,
         )
 
+    @property
+    def annotation_limits(self) -> Mapping[str, tuple[int, int]]:
+        return {"varied": (0, len(self.units) - 1)}
+
     def adapt(self, data: ImageData) -> None:
         """Checks the groups of the data.
 
@@ -159,8 +164,18 @@ class InverseGraphics(VAE):
 
         Returns:
             The clamped posterior, with batch shape `[B]`, and `spread`, `[B]`.
+
+        Raises:
+            ValueError: If the batch does not consist of whole groups. If its size is known only
+                when a graph runs, the error is TensorFlow's `InvalidArgumentError`.
         """
         loc, scale = q.distribution.loc, q.distribution.scale
+        expected = f"A batch consists of whole groups of {self.group_size} images."
+        if loc.shape[0] is not None and loc.shape[0] % self.group_size:
+            raise ValueError(f"{expected} Received: a batch of {loc.shape[0]} images.")
+        whole = tf.debugging.assert_equal(tf.shape(loc)[0] % self.group_size, 0, expected)
+        with tf.control_dependencies([] if whole is None else [whole]):
+            loc, scale = tf.identity(loc), tf.identity(scale)
         active = tf.gather(self._latents_of, varied)
         common_loc, common_scale = map(self._of_group, (loc, scale))
         spread = tf.reduce_sum(tf.where(active, 0.0, tf.square(loc - common_loc)), -1) / 2
