@@ -17,12 +17,10 @@ Notes:
     because the identity's part of the code keeps the light if few groups vary the light.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from zoo.datasets.images import SPLITS, Split
-from zoo.datasets.rendered import RenderedSet, in_parts
+from zoo.datasets.images import Split
+from zoo.datasets.rendered import RenderedSet, in_parts, independent_splits
 from zoo.rendering import exact, light
 from zoo.rendering.head import (
     ALBEDO_MODES,
@@ -163,24 +161,12 @@ def _grey_split(count, size, seed, stream):
     return Split(images, leaves)
 
 
-def _splits(one, sizes, image_size, seed):
-    return {split: one(sizes[split], image_size, seed, k) for k, split in enumerate(SPLITS)}
-
-
-def _colour_splits(sizes: Mapping[str, int], image_size: int, seed: int) -> dict[str, Split]:
-    return _splits(_colour_split, sizes, image_size, seed)
-
-
-def _grey_splits(sizes: Mapping[str, int], image_size: int, seed: int) -> dict[str, Split]:
-    return _splits(_grey_split, sizes, image_size, seed)
-
-
 HEADS = RenderedSet(
     shape=(48, 48, 3),
     levels=256,
     sizes={"train": 8_000, "validation": 400, "test": 400},
     leaves=("attributes", "factors", "group", "mask", "landmarks", "light"),
-    splits=_colour_splits,
+    splits=independent_splits(_colour_split),
     options={
         "attribute_names": FACTORS,
         "factor_names": FACTORS,
@@ -194,7 +180,7 @@ HEADS_GREY = RenderedSet(
     levels=256,
     sizes={"train": 40_000, "validation": 2_000, "test": 2_000},
     leaves=("attributes", "factors", "varied"),
-    splits=_grey_splits,
+    splits=independent_splits(_grey_split),
     options={
         "attribute_names": GREY_FACTORS,
         "factor_names": GREY_FACTORS,

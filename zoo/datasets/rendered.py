@@ -29,6 +29,21 @@ class RenderedSet(NamedTuple):
     options: Mapping[str, Any]
 
 
+def independent_splits(
+    one: Callable[[int, int, int, int], Split],
+) -> Callable[[Mapping[str, int], int, int], dict[str, Split]]:
+    """The function `RenderedSet.splits` of a set whose splits have separate random streams.
+
+    Args:
+        one: The function from (size, image_size, seed, stream) to a split.
+    """
+
+    def splits(sizes: Mapping[str, int], image_size: int, seed: int) -> dict[str, Split]:
+        return {split: one(sizes[split], image_size, seed, k) for k, split in enumerate(SPLITS)}
+
+    return splits
+
+
 def check_sizes(name: str, kind: RenderedSet, sizes: Mapping[str, int] | None) -> dict[str, int]:
     """The sizes of all splits: `sizes`, and the set's own for splits that it does not name.
 

@@ -9,12 +9,11 @@ be read off 32x32 pixels.
 """
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 
-from zoo.datasets.images import SPLITS, Split
-from zoo.datasets.rendered import RenderedSet, in_parts
+from zoo.datasets.images import Split
+from zoo.datasets.rendered import RenderedSet, in_parts, independent_splits
 from zoo.rendering import exact, shapes
 
 ATTRIBUTES = (*shapes.SHAPES, "hue_cos", "hue_sin", "size", "x", "y")
@@ -145,16 +144,12 @@ def read_attributes(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarr
     return {"shape": shape, "hue": hue, "size": size, "x": x, "y": y}
 
 
-def _splits(sizes: Mapping[str, int], image_size: int, seed: int) -> dict[str, Split]:
-    return {split: _split(sizes[split], image_size, seed, k) for k, split in enumerate(SPLITS)}
-
-
 SCENES = RenderedSet(
     shape=(32, 32, 3),
     levels=256,
     sizes={"train": 20_000, "validation": 2_000, "test": 2_000},
     leaves=("attributes", "mask", "factors"),
-    splits=_splits,
+    splits=independent_splits(_split),
     options={
         "attribute_names": ATTRIBUTES,
         "factor_names": ("shape", "hue", "size", "x", "y"),

@@ -9,12 +9,11 @@ Structure and texture are independent. The four colours of an image are a quarte
 """
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 
-from zoo.datasets.images import SPLITS, Split
-from zoo.datasets.rendered import RenderedSet, in_parts
+from zoo.datasets.images import Split
+from zoo.datasets.rendered import RenderedSet, in_parts, independent_splits
 from zoo.rendering import exact, shapes
 
 PATTERNS = ("stripes", "checker", "dots")
@@ -123,16 +122,12 @@ def read_layouts(images: np.ndarray, palettes: np.ndarray) -> tuple[np.ndarray, 
     return distances.argmin(-1) < 2, distances.min(-1).mean((1, 2))
 
 
-def _splits(sizes: Mapping[str, int], image_size: int, seed: int) -> dict[str, Split]:
-    return {split: _split(sizes[split], image_size, seed, k) for k, split in enumerate(SPLITS)}
-
-
 TEXTURES = RenderedSet(
     shape=(32, 32, 3),
     levels=256,
     sizes={"train": 20_000, "validation": 2_000, "test": 2_000},
     leaves=("factors", "layout", "palette"),
-    splits=_splits,
+    splits=independent_splits(_split),
     options={
         "factor_names": FACTORS,
         "factor_sizes": (MOST_SHAPES, 3, 0, 0, 3, 0, 0),
