@@ -4,8 +4,8 @@ No identity is in two splits. The images of a group are consecutive rows. The an
 says of each factor whether it is above its median: 0 or 1.
 
 `heads`: colour. The frames of a group share identity and albedo; expression, pose, light and
-background differ. Each background is a smooth field of random colours: a constant one would let
-models hide errors of the silhouette.
+background differ. Each background is a smooth field of random colours, because a constant
+background would hide errors of the silhouette.
 
 `heads_grey`: grey, on mid-grey, without expression. In a group of 20 images exactly one of the azimuth,
 the elevation, the azimuth of the light, and the identity (with the albedo) differs, as in Kulkarni et

@@ -1,9 +1,9 @@
-"""`textures`: a layout of large shapes, in which two textures of known colours lie.
+"""`textures`: a layout of large shapes, with one texture of known colours inside and one outside.
 
 The structure of an image is its layout: the union of one to three shapes of `zoo.rendering.shapes`. The
-texture is a pattern of two colours inside the layout, and one of two other colours outside. So an
-image that combines the structure of one image with the texture of another can be judged without a
-trained network: each pixel belongs to the nearest of four known colours; see `read_layouts`.
+texture is a pattern of two colours inside the layout, and one of two other colours outside. An
+image that combines the structure of one image with the texture of another can therefore be judged
+without a trained network: `read_layouts` assigns each pixel to the nearest of four known colours.
 
 Structure and texture are independent. The four colours of an image are a quarter turn of hue apart.
 """
