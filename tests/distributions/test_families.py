@@ -481,3 +481,67 @@ def test_only_the_full_covariance_posterior_makes_the_elbo_equal_log_p():
 def test_num_params_is_the_number_of_parameters_that_a_family_takes(family, expected):
     assert family.num_params(5) == expected
     assert family(tf.zeros([2, expected]), 1).sample(seed=[1, 2]).shape == (2, 5)
+
+
+# Locations ------------------------------------------------------------------------------------
+
+
+def start_of(family, x):
+    """The distribution with the location of images, and with zeros as the other parameters."""
+    location = family.location(family.total(x), len(x))
+    params = np.zeros([*x.shape[1:-1], family.num_params(x.shape[-1])], np.float32)
+    params[..., : location.shape[-1]] = location
+    return family(tf.constant(params), 3)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        zoo.Bernoulli(),
+        zoo.ContinuousBernoulli(),
+        zoo.DiagonalNormal(0.05, 1.0),
+        zoo.UnitNormal(),
+        zoo.SharedScaleNormal(),
+        zoo.Categorical(5),
+    ],
+    ids=lambda family: type(family).__name__,
+)
+def test_the_distribution_at_the_location_has_the_mean_of_the_images(family):
+    x = (np.random.default_rng(1).integers(0, 5, [200, 3, 2, 2]) / 4).astype(np.float32)
+    # The smoothing of a categorical adds an image to the 200.
+    np.testing.assert_allclose(start_of(family, x).mean(), x.mean(0), atol=1e-3)
+
+
+def test_the_location_of_a_discretized_logistic_is_the_mean():
+    x = np.random.default_rng(1).uniform(size=[20, 3, 2, 1]).astype(np.float32)
+    loc = start_of(zoo.DiscretizedLogistic(17), x).distribution.loc
+    np.testing.assert_allclose(loc, x.mean(0), rtol=1e-6)
+
+
+def test_logits_of_means_are_clipped():
+    totals = np.array([0.0, 0.0005, 0.2, 1.0])
+    np.testing.assert_allclose(
+        zoo.Bernoulli().location(totals * 7, 7), scipy.special.logit([0.001, 0.001, 0.2, 0.999])
+    )
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.01, 0.2, 0.4999, 0.5, 0.7, 1.0])
+def test_the_location_of_a_continuous_bernoulli_is_the_inverse_of_its_mean(mean):
+    location = float(zoo.ContinuousBernoulli().location(np.array([3 * mean]), 3)[0])
+    reached, _ = scipy.integrate.quad(
+        lambda x: x * np.exp(continuous_bernoulli(x, location)), 0, 1, points=[0.01, 0.99]
+    )
+    assert reached == pytest.approx(np.clip(mean, 0.01, 0.99), abs=1e-6)
+
+
+def test_the_location_of_a_categorical_is_the_log_of_smoothed_shares_by_level():
+    # Two channels of four images: the shares of three levels are 3/4, 1/4, 0 and 0, 1/2, 1/2.
+    x = np.array([[0, 1], [0, 1], [0.5, 0.5], [0, 0.5]], np.float32)[:, None]
+    family = zoo.Categorical(3)
+    location = family.location(family.total(x), len(x))
+    shares = np.array([[3, 0], [1, 2], [0, 2]]) + 1 / 3  # [levels, channels]
+    np.testing.assert_allclose(location, np.log(shares.reshape(1, 6) / 5))
+
+
+def test_a_family_without_a_location_has_none():
+    assert zoo.FullCovarianceNormal().location(np.zeros(2), 1) is None

@@ -231,15 +231,16 @@ def prior(
     }[name]()
 
 
-def likelihood(name: str, levels: int = 256) -> Family:
+def likelihood(name: str, levels: int = 256, scale: float = 1.0) -> Family:
     """The family of p(x | z) of that name.
 
     Args:
         name: A key of `LIKELIHOODS`.
         levels: Number of grey levels of the data, for "discretized_logistic" and "categorical".
+        scale: Initial standard deviation, for "shared_scale_normal"; 1 for other families.
 
     Raises:
-        ValueError: If `name` is unknown.
+        ValueError: If `name` is unknown, or the family does not have an option.
 
     Example:
         >>> from zoo.distributions import by_name
@@ -247,11 +248,16 @@ def likelihood(name: str, levels: int = 256) -> Family:
         17
     """
     look_up(LIKELIHOODS, name, "likelihood")
+    if scale != 1 and name != "shared_scale_normal":
+        raise ValueError(
+            "An initial standard deviation of the pixels is for the likelihood "
+            f"'shared_scale_normal'. Received: likelihood='{name}', scale={scale}."
+        )
     return {
         "bernoulli": Bernoulli,
         "continuous_bernoulli": ContinuousBernoulli,
         "normal": lambda: DiagonalNormal(min_scale=0.05, max_scale=1.0),
-        "shared_scale_normal": SharedScaleNormal,
+        "shared_scale_normal": lambda: SharedScaleNormal(scale),
         "unit_normal": UnitNormal,
         "discretized_logistic": lambda: DiscretizedLogistic(levels),
         "categorical": lambda: Categorical(levels),

@@ -126,7 +126,7 @@ def check_network(part: Part, network: keras.Model, inputs: str, counts: tuple[i
 class Completion(Conditional):
     """p(x | ., y) of the hidden values of an image, where `y` holds the seen values.
 
-    `y[B, H, W, C]` holds the seen values, and -1 where the image is hidden (`seen_quadrants` in
+    `y[B, H, W, C]` holds the seen values, and -1 where the image is hidden (`seen` in
     `zoo.datasets`). `log_prob(x)` is the sum over the hidden values; seen values contribute neither
     to the sum nor to a gradient. `mean()` and `sample()` are whole images that contain the seen
     values unchanged.

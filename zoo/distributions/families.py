@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -11,6 +12,7 @@ from zoo.config import with_article
 from zoo.contract import check_counts
 from zoo.distributions.part import Part
 from zoo.draws import Normal
+from zoo.networks import logit_of_mean
 
 tfd = tfp.distributions
 
@@ -59,6 +61,27 @@ class Family(Part):
             ValueError: If the likelihood has no maximum on such images.
         """
 
+    def total(self, x: np.ndarray) -> np.ndarray:
+        """The sum over images `x[N, ...]` of the statistic that determines `location`.
+
+        By default of the images themselves, `[...]`.
+        """
+        return x.sum(axis=0, dtype=np.float64)
+
+    def location(self, total: np.ndarray, count: int) -> np.ndarray | None:
+        """The first parameters, `[..., L]`, of the distribution with the mean of given values.
+
+        A decoder starts with these parameters: see `zoo.mean_start`.
+
+        Args:
+            total: The sum of the statistic over the values, as `total` returns it.
+            count: The number of values in each sum.
+
+        Returns:
+            The parameters. `None`, the default, if the family has no such parameters.
+        """
+        return None
+
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         raise NotImplementedError
 
@@ -84,6 +107,10 @@ class Bernoulli(Family):
 
     has_differentiable_draws = False
 
+    def location(self, total: np.ndarray, count: int) -> np.ndarray:
+        """The logits of the means, clipped to `zoo.networks.LEAST_MEAN` and 1 minus this value."""
+        return logit_of_mean(total / count)
+
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(tfd.Bernoulli(logits=params, dtype=tf.float32), event_ndims)
 
@@ -103,6 +130,25 @@ class ContinuousBernoulli(Family):
                 "binary images. Received: images of zeros and ones. Train on the grey images (--set "
                 "binarize=None), or choose the likelihood 'bernoulli'."
             )
+
+    def location(self, total: np.ndarray, count: int) -> np.ndarray:
+        """The logits of the distributions with the means, which are clipped to [0.01, 0.99].
+
+        The mean is 1 / (1 - exp(-logit)) - 1 / logit, and its inverse is found by bisection. A
+        pixel that is 0 in all images has no best logit. At a mean of 0.01 the logit is -100, and a
+        pixel that is 1 costs 95 nats. At 0.001 the cost would be 993 nats, and a few such pixels
+        would determine the gradient.
+        """
+        means = np.clip(total / count, 0.01, 0.99)
+        low, high = np.full_like(means, -101.0), np.full_like(means, 101.0)
+        for _ in range(60):  # The interval of 202 is then smaller than the precision of float64.
+            middle = (low + high) / 2
+            with np.errstate(divide="ignore", invalid="ignore"):
+                mean = 1 / -np.expm1(-middle) - 1 / middle
+            # Near 0 the difference of both terms is inexact; the mean is 1/2 + logit / 12.
+            mean = np.where(np.abs(middle) < 1e-3, 0.5 + middle / 12, mean)
+            low, high = np.where(mean < means, middle, low), np.where(mean < means, high, middle)
+        return (low + high) / 2
 
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(tfd.ContinuousBernoulli(logits=params), event_ndims)
@@ -136,6 +182,10 @@ class DiagonalNormal(Family):
             )
         self.min_scale = min_scale
         self.max_scale = max_scale
+
+    def location(self, total: np.ndarray, count: int) -> np.ndarray:
+        """The means."""
+        return total / count
 
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         loc, raw = tf.split(params, 2, axis=-1)
@@ -234,6 +284,10 @@ class UnitNormal(Family):
     -log_prob is half the summed squared error plus D/2 log(2 pi): the "mean squared error" loss.
     """
 
+    def location(self, total: np.ndarray, count: int) -> np.ndarray:
+        """The means."""
+        return total / count
+
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(Normal(params, 1.0), event_ndims)
 
@@ -276,6 +330,10 @@ class SharedScaleNormal(Family):
         """The standard deviation, `[]`."""
         return self.min_scale + tf.exp(tf.convert_to_tensor(self.raw_scale))
 
+    def location(self, total: np.ndarray, count: int) -> np.ndarray:
+        """The means."""
+        return total / count
+
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         return tfd.Independent(Normal(params, self.scale), event_ndims)
 
@@ -316,6 +374,10 @@ class DiscretizedLogistic(Family):
         self.min_scale = min_scale
         self.max_scale = max_scale
 
+    def location(self, total: np.ndarray, count: int) -> np.ndarray:
+        """The means minus 1/2: the parameters of logistics whose location is the mean."""
+        return total / count - 0.5
+
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         loc, raw = tf.split(params, 2, axis=-1)
         low, high = math.log(self.min_scale), math.log(self.max_scale)
@@ -349,6 +411,23 @@ class Categorical(Family):
         if levels < 2:
             raise ValueError(f"`levels` must be at least 2. Received: {levels}.")
         self.levels = self.params_per_value = levels
+
+    def total(self, x: np.ndarray) -> np.ndarray:
+        """The numbers of images with each level, `[..., levels C]` for `x[N, ..., C]`."""
+        level = np.rint(x * (self.levels - 1)).astype(np.int64).reshape(len(x), -1)
+        values = level.shape[1]
+        counts = np.bincount(
+            (level + self.levels * np.arange(values)).ravel(), minlength=values * self.levels
+        )
+        counts = np.moveaxis(counts.reshape([*x.shape[1:], self.levels]), -1, -2)
+        return counts.reshape([*x.shape[1:-1], -1]).astype(np.float64)
+
+    def location(self, total: np.ndarray, count: int) -> np.ndarray:
+        """The logs of the shares of the levels among the values and one more image.
+
+        In this image each level has the same share, so that no share is 0.
+        """
+        return np.log((total + 1 / self.levels) / (count + 1))
 
     def call(self, params: tf.Tensor, event_ndims: int) -> tfd.Distribution:
         logits = tf.stack(tf.split(params, self.levels, axis=-1), -1)
