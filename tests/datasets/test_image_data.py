@@ -242,3 +242,52 @@ def test_pixels_are_the_stored_pixels_for_every_binarisation(binarize):
 def test_pixels_of_fewer_levels_are_the_nearest_8_bit_values():
     for value, eight_bit in ((0, 0), (1, 16), (8, 128), (15, 239), (16, 255)):
         assert (half(3, value, levels=17).pixels("test") == eight_bit).all()
+
+
+@pytest.mark.parametrize("binarize", [None, "dynamic", "fixed", "threshold"])
+def test_spread_yields_the_means_of_draws_and_fixed_draws(binarize):
+    data = half(1100, binarize=binarize)
+    x = np.concatenate([x for x, _ in data.spread("train", 5000)])
+    expected = data.arrays("train")[0]
+    if binarize == "dynamic":
+        expected = data.pixels("train").astype(np.float32) / 255
+    np.testing.assert_allclose(x, expected, atol=1e-6)
+
+
+def test_spread_takes_steady_steps_through_images_and_annotations():
+    data = counting(20)
+    [(x, y)] = data.spread("train", 5)
+    np.testing.assert_array_equal(y, [0, 4, 8, 12, 16])
+    np.testing.assert_array_equal(x, data.arrays("train")[0][::4])
+    with pytest.raises(ValueError, match="limit"):
+        next(data.spread("train", 0))
+
+
+def test_a_small_image_is_the_average_of_the_same_draw():
+    data = datasets.load("digits", binarize="dynamic", y="small:4")
+    assert data.has_labels and data.label_names is None
+    first, second = (
+        next(iter(data.batches("train", 50, shuffle=True, first_epoch=epoch))) for epoch in (0, 1)
+    )
+    for x, y in (first, second, data.arrays("test", 7)):
+        assert y.dtype == np.float32 and y.shape == (len(x), 2, 2, 1)
+        boxes = np.asarray(x).reshape(-1, 2, 4, 2, 4, 1)
+        np.testing.assert_allclose(y, boxes.mean((2, 4)), atol=1e-6)
+    assert np.abs(first[1] - second[1]).max() > 0
+    assert data.annotations("test", 3)["label"].shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"y": "small:3"}, "divisible by 3. Received: 8x8"),
+        ({"y": "small:1"}, "factor K of at least 2, such as 'small:4'. Received: y='small:1'"),
+        ({"y": "small:x"}, "Received: y='small:x'"),
+        ({"y": "smaller"}, "or 'small:K' for the image.*Received: y='smaller'"),
+        ({"y": "small:2", "seen": "box"}, "a small image or the image's seen part"),
+        ({"y": "small:2", "num_labels": 10}, "label"),
+    ],
+)
+def test_small_images_that_do_not_exist_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.load("digits", **options)

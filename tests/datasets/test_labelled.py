@@ -162,7 +162,7 @@ def test_attributes_and_seen_parts_are_not_labels():
     with pytest.raises(ValueError, match="an integer label"):
         hide_labels(None, 4, 0)
     with pytest.raises(ValueError, match="either the label or the image's seen part"):
-        counting(seen_quadrants=1)
+        counting(seen="quadrants:1")
 
 
 def test_a_batch_without_room_for_both_streams_is_refused():

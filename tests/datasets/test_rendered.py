@@ -13,17 +13,22 @@ from zoo.datasets.images import ImageData, Split
 from zoo.rendering import shapes
 
 SIZES = {"train": 40, "validation": 20, "test": 20}
-NAMES = ["heads", "heads_grey", "sprites", "sprites_scenes", "textures"]
+NAMES = ["heads", "heads_grey", "sprites", "sprites_groups", "sprites_scenes", "textures"]
+NAMES += ["bouncing_sprites", "moving_sprites", "turning_sprites"]
 
 
 @pytest.mark.parametrize(
     ("name", "pixels", "annotations"),
     [
         ("heads", "59d2944f43b8a387", "39377a3e954d5735"),
-        ("heads_grey", "2c0edb6aefaf4552", "c202a63a1a96af03"),
+        ("heads_grey", "f3e3267913f52b30", "ae10a6ab3120f2bb"),
         ("sprites", "8666d78b7ce237b5", "380c6b511a01932f"),
+        ("sprites_groups", "05664f2b1c01ab4c", "f84a06e0fea3673b"),
         ("sprites_scenes", "8e6aec71d8cbfe4c", "13657c189f95477e"),
         ("textures", "5173cfd3c68a1437", "bb4dfbd49a859b99"),
+        ("bouncing_sprites", "593378d251ea4eee", "1c9dcba0c514e65a"),
+        ("moving_sprites", "6785abaa8cdc2b44", "dbbba17fe9f71475"),
+        ("turning_sprites", "cacdf7e0289e0eb0", "0badc961b2e32049"),
     ],
 )
 def test_the_bytes_of_images_and_annotations_are_those_recorded(name, pixels, annotations):
@@ -53,8 +58,14 @@ def test_shape_levels_and_sizes_are_known_before_loading(name):
 def test_other_seeds_and_splits_have_other_images(name):
     first, other = (datasets.load(name, image_size=16, sizes=SIZES, seed=s) for s in (0, 1))
     assert (first.pixels("train") != other.pixels("train")).any()
-    factors = np.concatenate([first.factors(split) for split in SIZES])
-    assert len(np.unique(factors, axis=0)) == 80
+    splits = [np.unique(first.factors(split), axis=0) for split in SIZES]
+    if name in ("moving_sprites", "turning_sprites"):  # All splits draw from a small grid.
+        assert len({split.tobytes() for split in splits}) == 3
+        return
+    points = np.concatenate(splits)
+    assert len(np.unique(points, axis=0)) == len(points)
+    if name != "sprites_groups":  # The values of shape and scale repeat within a group.
+        assert len(points) == 80
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -154,8 +165,8 @@ def test_unknown_annotations_are_refused_before_rendering(monkeypatch):
     for y in ("masks", "attributes,masks", "attributes, mask", ""):
         with pytest.raises(ValueError, match=f"{known}'{y}'"):
             datasets.load("sprites_scenes", y=y)
-    with pytest.raises(ValueError, match=r"seen part\. Received: y='mask', seen_quadrants=1"):
-        datasets.load("sprites_scenes", y="mask", seen_quadrants=1)
+    with pytest.raises(ValueError, match=r"seen part\. Received: y='mask', seen='quadrants:1'"):
+        datasets.load("sprites_scenes", y="mask", seen="quadrants:1")
     with pytest.raises(ValueError, match=r"must be 'all' or one of 'label'"):
         datasets.load("digits", y="attributes")
     images = {"train": Split(np.zeros([2, 2, 2, 1], np.uint8))}
@@ -284,6 +295,40 @@ def test_orientations_turn_counterclockwise_and_a_heart_stands_upright():
     assert slope > 0
 
 
+# Groups of sprites.
+
+
+def test_exactly_one_factor_differs_within_a_group():
+    sizes = {"train": 200, "validation": 20, "test": 20}
+    data = datasets.load("sprites_groups", image_size=8, sizes=sizes, y="varied")
+    groups = data.factors("train").reshape(10, 20, 5)
+    varied = data.arrays("train")[1].reshape(10, 20)
+    np.testing.assert_array_equal(varied[:, 0], [0, 1, 2, 3, 4] * 2)
+    np.testing.assert_array_equal(varied, np.tile(varied[:, :1], 20))
+    values = np.array([[len(set(column)) for column in group.T] for group in groups])
+    # Shape and scale have fewer than 20 values, which occur equally often up to one.
+    np.testing.assert_array_equal(values[:5], 1 + np.diag([2, 5, 19, 19, 19]))
+    np.testing.assert_array_equal(np.sort(np.bincount(groups[0, :, 0])), [6, 7, 7])
+
+
+def test_no_point_of_the_grid_is_in_two_splits_and_none_is_an_image_to_score_on():
+    sizes = {"train": 20_000, "validation": 2_000, "test": 2_000}
+    groups = sprites._group_splits(sizes, 1, 3)
+    scored = sprites._splits({**sprites.SPRITES.sizes, "train": 1}, 1, 3)
+    train, validation, test, *held_out = (
+        set(map(tuple, split.labels["factors"].tolist()))
+        for split in (*groups.values(), scored["validation"], scored["test"])
+    )
+    assert len(train) > 13_000
+    assert not train & validation and not train & test and not validation & test
+    assert not train & held_out[0] and not train & held_out[1]
+
+
+def test_too_many_held_out_groups_of_sprites_are_refused():
+    with pytest.raises(ValueError, match=r"at most 40000 together.*Received: .*'test': 50000"):
+        datasets.load("sprites_groups", sizes={"test": 50_000})
+
+
 # Scenes.
 
 
@@ -370,16 +415,69 @@ def test_frames_of_a_head_share_its_identity_alone():
     assert 0.15 < shares.mean() < 0.45 and set(np.unique(leaves["mask"])) == {0, 1}
 
 
+def test_a_turn_has_similar_effects_under_the_lights_at_both_ends_of_the_range():
+    values = np.zeros([4, len(heads.GREY_FACTORS)])
+    values[:, 0] = [0.1, -0.1, 0.1, -0.1]
+
+    def correlation(light):
+        values[:, 2] = [light, light, -light, -light]
+        pixels = heads.render_grey(values, 32).astype(float)
+        return np.corrcoef((pixels[0] - pixels[1]).ravel(), (pixels[2] - pixels[3]).ravel())[0, 1]
+
+    assert correlation(heads.RANGES[2]) > 0.7 > 0.4 > correlation(1.2)
+
+
 def test_images_of_a_grey_group_differ_in_one_factor():
-    sizes = {"train": 100, "validation": 20, "test": 20}
+    sizes = {"train": 120, "validation": 20, "test": 20}
     data = datasets.load("heads_grey", image_size=16, sizes=sizes, y="varied")
     _, varied = data.arrays("train")
-    groups = data.factors("train").reshape(5, 20, 13)
-    np.testing.assert_array_equal(varied, np.repeat([0, 1, 2, 3, 3], 20))
+    groups = data.factors("train").reshape(6, 20, 13)
+    np.testing.assert_array_equal(varied, np.repeat([0, 0, 1, 2, 3, 3], 20))
     blocks = [slice(0, 1), slice(1, 2), slice(2, 3), slice(3, 13)]
     for group, kind in zip(groups, varied[::20], strict=True):
         for k, block in enumerate(blocks):
             spread = np.ptp(group[:, block], axis=0)
             assert spread.min() > 0 if k == kind else spread.max() == 0
     background = data.pixels("train")[:, 0, 0, 0]
-    np.testing.assert_array_equal(background, np.full(100, 127))
+    np.testing.assert_array_equal(background, np.full(120, 127))
+
+
+@pytest.mark.parametrize("name", ["sprites", "heads_grey"])
+def test_images_are_rendered_from_their_factors(name):
+    data = zoo.datasets.load(name, sizes=SIZES, image_size=16)
+    images, _ = data.arrays("test")
+    again = data.render(data.factors("test"))
+    # Factors are float32, and the renderings of heads have more digits.
+    assert np.abs(images - again).max() <= 1.5 / 255
+    with pytest.raises(ValueError, match=r"shape \[N, \d+\]"):
+        data.render(np.zeros([3, 1]))
+
+
+def test_sets_whose_factors_do_not_determine_images_are_not_rendered():
+    data = zoo.datasets.load("sprites_scenes", sizes=SIZES)
+    assert not data.can_render
+    with pytest.raises(ValueError, match="'sprites_scenes'"):
+        data.render(np.zeros([1, 5]))
+
+
+@pytest.mark.parametrize("shape", [-1, 0.5, 3])
+def test_sprites_are_rendered_on_the_grid_only(shape):
+    with pytest.raises(ValueError, match="whole numbers from 0 to below"):
+        sprites.render([[shape, 0, 0, 0, 0]], 8)
+
+
+@pytest.mark.parametrize(("light", "expected"), [(0.4, 0.80), (1.2, 0.13)])
+def test_the_effect_of_a_turn_depends_on_the_light(light, expected):
+    """The reason for the narrow range of the light, in the record of DC-IGN on heads."""
+    values = np.random.default_rng(0).normal(size=(100, 13))
+    values[:, 1] = 0
+
+    def effect(light):
+        values[:, 2] = light
+        images = []
+        for azimuth in (0.1, -0.1):
+            values[:, 0] = azimuth
+            images.append(heads.render_grey(values, 32) / 255.0)
+        return (images[0] - images[1]).ravel()
+
+    assert np.corrcoef(effect(light), effect(-light))[0, 1] == pytest.approx(expected, abs=0.006)

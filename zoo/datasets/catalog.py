@@ -12,17 +12,22 @@ from zoo.datasets import folder, tfds_sets
 from zoo.datasets.heads import HEADS, HEADS_GREY
 from zoo.datasets.images import SPLITS, ImageData, Split, check_options, check_y, resized
 from zoo.datasets.labelled import check_num_labels
+from zoo.datasets.moving import BOUNCING, MOVING, TURNING
 from zoo.datasets.rendered import check_sizes
 from zoo.datasets.scenes import SCENES
-from zoo.datasets.sprites import SPRITES
+from zoo.datasets.sprites import SPRITES, SPRITES_GROUPS
 from zoo.datasets.textures import TEXTURES
 
 RENDERED = {
+    "bouncing_sprites": BOUNCING,
     "heads": HEADS,
     "heads_grey": HEADS_GREY,
+    "moving_sprites": MOVING,
     "sprites": SPRITES,
+    "sprites_groups": SPRITES_GROUPS,
     "sprites_scenes": SCENES,
     "textures": TEXTURES,
+    "turning_sprites": TURNING,
 }
 
 
@@ -106,11 +111,15 @@ def _rendered(name, sizes, *, image_size, seed, **options) -> ImageData:
     kind = RENDERED[name]
     check_counts(0, seed=seed)
     sizes = check_sizes(name, kind, sizes)
-    check_y(name, kind.leaves, options["y"], options["seen_quadrants"])
+    check_y(name, kind.leaves, options["y"], options["seen"])
     size = image_size or kind.shape[0]
     splits = _rendered_splits(name, tuple(sizes[split] for split in SPLITS), size, seed)
     shape = (size, size, kind.shape[-1])
-    return ImageData(name, splits, shape, levels=kind.levels, seed=seed, **kind.options, **options)
+    of_factors = kind.render
+    render = None if of_factors is None else lambda factors: of_factors(factors, size)
+    return ImageData(
+        name, splits, shape, levels=kind.levels, render=render, seed=seed, **kind.options, **options
+    )
 
 
 def expected(name: str, image_size: int | None = None) -> tuple[tuple[int, int, int], int] | None:
@@ -147,7 +156,7 @@ def load(
     data_dir: str | None = None,
     image_size: int | None = None,
     binarize: str | None = None,
-    seen_quadrants: int | None = None,
+    seen: str | None = None,
     num_labels: int | None = None,
     y: str | None = None,
     attributes: str | None = None,
@@ -167,10 +176,14 @@ def load(
     | omniglot | 28x28x1, from 105x105, ink is 1 | train[:90%] / train[90%:] / test | alphabet |
     | celeb_a | 64x64x3, from the central 148x148 | its own | 40 attributes, 0 or 1 |
     | sprites | 64x64x1, 0 and 1; the grid of dSprites | 50000 / 5000 / 5000 | shape |
+    | sprites_groups | 64x64x1, 0 and 1; groups of 20 | 50000 / 2000 / 2000 | shape |
     | sprites_scenes | 32x32x3, a sprite on a texture | 20000 / 2000 / 2000 | 8 attributes |
     | heads | 48x48x3, four images of each head | 8000 / 400 / 400 | 24 attributes |
     | heads_grey | 32x32x1, groups of 20 | 40000 / 2000 / 2000 | 13 attributes |
     | textures | 32x32x3, two textures in a layout | 20000 / 2000 / 2000 | 7 factors |
+    | moving_sprites | 16x16x4, 0 and 1; four frames with two futures | 8000 / 1000 / 1000 | 4 factors |
+    | turning_sprites | 16x16x4, 0 and 1; four frames with four futures | 8000 / 1000 / 1000 | 4 factors |
+    | bouncing_sprites | 16x16x8, 0 and 1; eight frames | 8000 / 1000 / 1000 | 5 factors |
     | folder | 64x64, central squares | about 80% / 10% / 10%, or its own | subfolder, else attributes |
 
     The last sets before `folder` are rendered when they are loaded, as functions of the seed, the sizes
@@ -179,13 +192,16 @@ def load(
     | name | annotations `[N, ...]` |
     |---|---|
     | sprites | label; factors int32 `[5]` |
+    | sprites_groups | label; factors int32 `[5]`; varied int32, the factor that differs in the group |
     | sprites_scenes | attributes `[8]` in [0, 1]; mask `[H, W, 1]`; factors `[5]` |
     | heads | attributes `[24]`, 0 or 1; factors `[24]`; group int32; mask; landmarks `[8, 2]`, pixels; light `[9, 3]` |
     | heads_grey | attributes `[13]`, 0 or 1; factors `[13]`; varied int32, the factor that differs in the group |
+    | moving_sprites, turning_sprites | factors int32 `[4]` |
+    | bouncing_sprites | factors `[5]` |
     | textures | factors `[7]`; layout `[H, W, 1]`, 0 or 1; palette `[4, 3]`, two colours inside and two outside |
 
-    `zoo.datasets.sprites`, `zoo.datasets.scenes`, `zoo.datasets.heads` and `zoo.datasets.textures`
-    describe them.
+    `zoo.datasets.sprites`, `zoo.datasets.scenes`, `zoo.datasets.heads`, `zoo.datasets.textures` and
+    `zoo.datasets.moving` describe them. The channels of the moving sprites are the frames of a video.
 
     `folder` reads the PNG and JPEG files of `data_dir`. If there is one subfolder per label, the
     sorted names of the subfolders are the labels. Subfolders named `train` (or `training`),
@@ -207,12 +223,14 @@ def load(
             downloaded.
         image_size: Side to which images are resized, with antialiasing; `None` for the set's own.
         binarize: `None`, "dynamic", "dynamic_all", "fixed" or "threshold"; see `ImageData`.
-        seen_quadrants: Number of quadrants of the image that `y` shows, 1, 2 or 3; `y` is -1
-            elsewhere; see `ImageData`. `None` for the set's own `y`.
+        seen: The part of the image that `y` shows, such as "quadrants:1", "half:top", "box",
+            "pixels:0.5", or the path of a mask; or "frames:K" for the first K frames of a video. `y`
+            is -1 elsewhere. See `named_mask` and `ImageData`. `None` for the set's own `y`.
         num_labels: Number of training images that keep their label, the same for each class; the
             others have -1. `None` for all. See `ImageData`.
         y: The annotation that becomes `y`, such as "attributes"; several, separated by commas, or
-            "all" for a dict of annotations; `None` for the one in the table.
+            "all" for a dict of annotations; "small:4" for the image, smaller by a factor of 4, or
+            another factor; `None` for the one in the table.
         attributes: The columns of the annotation `attributes` to keep, separated by commas, such as
             "glasses,hat". `None` for all.
         mask: "alpha" for an annotation `mask` `[H, W, 1]` of `folder`, the alpha channel of its PNG
@@ -234,7 +252,7 @@ def load(
         >>> x.shape, y.shape
         (TensorShape([100, 8, 8, 1]), TensorShape([100]))
     """
-    check_options(image_size, binarize, seen_quadrants)
+    check_options(image_size, binarize, seen)
     check_num_labels(num_labels)
     check(name, data_dir)
     if name == "binarized_mnist" and (binarize or image_size not in (None, 28)):
@@ -246,7 +264,7 @@ def load(
     options: dict[str, Any] = {
         "image_size": image_size,
         "binarize": binarize,
-        "seen_quadrants": seen_quadrants,
+        "seen": seen,
         "num_labels": num_labels,
         "y": y,
         "attributes": attributes,

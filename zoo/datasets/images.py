@@ -1,14 +1,16 @@
 """`ImageData`: images in memory, and a pipeline that gathers batches by index."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from zoo.contract import check_counts
 from zoo.datasets.labelled import check_num_labels, hide_labels, labelled_rows
+from zoo.datasets.masks import check_seen, named_mask, random_share, seen_frames
 from zoo.datasets.pixels import square
+from zoo.resizing import box_average, small_factor, small_shape
 
 BINARIZATIONS = ("dynamic", "dynamic_all", "fixed", "threshold")
 SPLITS = ("train", "validation", "test")
@@ -26,14 +28,12 @@ class Split(NamedTuple):
     labels: np.ndarray | tf.Tensor | Mapping[str, np.ndarray | tf.Tensor] | None = None
 
 
-def check_options(
-    image_size: int | None, binarize: str | None, seen_quadrants: int | None = None
-) -> None:
+def check_options(image_size: int | None, binarize: str | None, seen: str | None = None) -> None:
     """Checks the options of images.
 
     Raises:
-        ValueError: If an option has an invalid value, or if `image_size` is odd with
-            `seen_quadrants`.
+        ValueError: If an option has an invalid value.
+        FileNotFoundError: If `seen` is the path of a file that does not exist.
     """
     integral = isinstance(image_size, int | np.integer) and not isinstance(image_size, bool)
     if image_size is not None and not (integral and image_size > 0):
@@ -46,33 +46,11 @@ def check_options(
             f"`binarize` must be None or one of {', '.join(map(repr, BINARIZATIONS))}. "
             f"Received: binarize={binarize!r}."
         )
-    if seen_quadrants is not None and seen_quadrants not in (1, 2, 3):
-        raise ValueError(
-            "`seen_quadrants` must be None, or 1, 2 or 3 quadrants. "
-            f"Received: seen_quadrants={seen_quadrants!r}."
-        )
-    if seen_quadrants and image_size and image_size % 2:
-        raise ValueError(
-            "An image of four quadrants needs an even side. "
-            f"Received: image_size={image_size}, seen_quadrants={seen_quadrants}."
-        )
+    if seen is not None:
+        check_seen(seen, (image_size or 2, image_size or 2))
 
 
-def seen_mask(height: int, width: int, quadrants: int) -> np.ndarray:
-    """The mask of the pixels in the first `quadrants` quadrants, bool `[H, W, 1]`.
-
-    The quadrants are counted clockwise from the lower left: lower left, upper left, upper right, as
-    in the figures of Sohn et al., "Learning Structured Output Representation using Deep Conditional
-    Generative Models", 2015. The lower right quadrant is never seen.
-    """
-    low, left = np.arange(height)[:, None] >= height // 2, np.arange(width) < width // 2
-    order = [low & left, ~low & left, ~low & ~left]
-    return np.any(order[:quadrants], axis=0)[..., None]
-
-
-def check_y(
-    name: str, leaves: tuple[str, ...], y: str | None, seen_quadrants: int | None = None
-) -> None:
+def check_y(name: str, leaves: tuple[str, ...], y: str | None, seen: str | None = None) -> None:
     """Checks the names of the annotations that become `y`; see `ImageData`.
 
     Raises:
@@ -80,15 +58,23 @@ def check_y(
     """
     if y is None:
         return
-    if seen_quadrants:
+    if seen:
         raise ValueError(
-            "`y` is either an annotation or the image's seen part. "
-            f"Received: y={y!r}, seen_quadrants={seen_quadrants}."
+            "`y` is either an annotation, a small image or the image's seen part. "
+            f"Received: y={y!r}, seen={seen!r}."
         )
+    if y.startswith("small:"):
+        if small_factor(y) is None:
+            raise ValueError(
+                "A small image is 'small:K', smaller by a factor K of at least 2, such as 'small:4'. "
+                f"Received: y={y!r}."
+            )
+        return
     if not leaves or not (y == "all" or {*y.split(",")} <= {*leaves}):
         known = "None"
         if leaves:
             known = f"'all' or one of {', '.join(map(repr, leaves))}, or several with commas"
+        known += ", or 'small:K' for the image, smaller by a factor K"
         raise ValueError(f"`y` of {name!r} must be {known}. Received: y={y!r}.")
 
 
@@ -138,6 +124,15 @@ def _check_groups(name, splits, group_size):
             )
 
 
+def _check_frames(name, image_shape, frames):
+    check_counts(frames=frames)
+    if image_shape[-1] % frames:
+        raise ValueError(
+            f"Expected the same number of channels for each of the {frames} frames of {name!r}. "
+            f"Received: {image_shape[-1]} channels."
+        )
+
+
 def _seed(seed: int, purpose: int, epoch: tf.Tensor | int) -> tf.Tensor:
     """A stateless seed, a pure function of its arguments."""
     # `purpose` separates orders and draws, which a common seed would correlate.
@@ -176,7 +171,7 @@ class ImageData:
     """Images in splits, as arrays and as `tf.data` pipelines.
 
     Images are rows of one uint8 tensor, and a batch is a gather of rows, without operations per
-    example. Order and binarisation of epoch e are pure functions of (seed, e), so a run that
+    example. Order, binarisation and random masks of epoch e are pure functions of (seed, e), so a run that
     resumes at epoch e gets the same batches as an uninterrupted run.
 
     Attributes:
@@ -186,15 +181,22 @@ class ImageData:
         annotation_names: Names of the annotations; empty if there are none. One array of labels has
             the name "label", or "attributes" if it has `attribute_names`.
         y: The name of the annotation that `y` is; several names, separated by commas, or "all" for
-            a dict of annotations; `None` for the first annotation.
+            a dict of annotations; `None` for the first annotation. "small:K" for the image, smaller by
+            a factor K: the averages of boxes of K x K pixels, float32 `[B, H / K, W / K, C]`, of the
+            same binary draw as the image.
         label_names: Names of the integer labels, or `None`.
         attribute_names: Names of the columns of `y` if `y` is a vector, otherwise `None`.
         factor_names: Names of the columns of the annotation `factors`, or `None`.
         factor_sizes: Number of values of each factor, where 0 means continuous, or `None`.
         group_size: Rows k g to (k + 1) g - 1 of a split, for g = `group_size`, belong together;
             `None` if there are no groups.
-        seen_quadrants: If not `None`, `y` is the image with that number of quadrants shown and -1
-            elsewhere; see `seen_mask`. `y` shows the same binary draw as the image.
+        frames: If the images are videos, their number of frames, otherwise `None`. The channels of
+            the first frame come first.
+        seen: If not `None`, `y` is the seen part of the image, and -1 elsewhere. The seen part has a
+            name of `zoo.datasets.named_mask`, or is "frames:K" for the first K frames of a video. `y`
+            shows the same binary draw as the image. The random masks of "pixels:P" are functions of
+            the seed, the epoch and the row of the image, new in each training epoch; validation and
+            test keep one fixed draw.
         num_labels: If not `None`, the number of training images that keep their label, the same for
             each class; the others have -1. Validation and test keep all labels.
         sizes: Number of examples of each split.
@@ -211,6 +213,7 @@ class ImageData:
         levels: Number of grey levels; the pixel value `levels - 1` means 1.0.
         decode: For splits of file paths, the function from a path to uint8 `[H, W, C]`.
         mask_levels: Number of levels of masks; the value `mask_levels - 1` means 1.0.
+        render: The function of the method `render`, to uint8 images, if factors determine the images.
         attributes: The attributes to keep, separated by commas; `None` for all.
 
     Raises:
@@ -230,15 +233,17 @@ class ImageData:
         factor_names: tuple[str, ...] | None = None,
         factor_sizes: tuple[int, ...] | None = None,
         group_size: int | None = None,
+        frames: int | None = None,
         mask_levels: int = 256,
+        render: Callable[[np.ndarray], np.ndarray] | None = None,
         attributes: str | None = None,
         y: str | None = None,
         binarize: str | None = None,
-        seen_quadrants: int | None = None,
+        seen: str | None = None,
         num_labels: int | None = None,
         seed: int = 0,
     ):
-        check_options(None, binarize, seen_quadrants)
+        check_options(None, binarize, seen)
         check_num_labels(num_labels)
         check_counts(0, seed=seed)
         annotations = {
@@ -249,11 +254,14 @@ class ImageData:
                 name, annotations, attribute_names, attributes
             )
         self.annotation_names = tuple(next(iter(annotations.values())))
-        check_y(name, self.annotation_names, y, seen_quadrants)
+        check_y(name, self.annotation_names, y, seen)
         self.y, self.factor_names, self.factor_sizes = y, factor_names, factor_sizes
         self.group_size, self._mask_levels = group_size, mask_levels
         if group_size is not None:
             _check_groups(name, splits, group_size)
+        self._factor = small_factor(y)
+        if self._factor is not None:
+            small_shape(image_shape, self._factor)
         y = y or next(iter(self.annotation_names), "")
         splits = {
             split: Split(part.images, _chosen(annotations[split], y))
@@ -265,10 +273,10 @@ class ImageData:
         if "attributes" not in leaves:
             attribute_names = factor_names if leaves == ["factors"] else None
         if num_labels is not None:
-            if seen_quadrants:
+            if seen:
                 raise ValueError(
                     "`y` is either the label or the image's seen part. Received: "
-                    f"num_labels={num_labels}, seen_quadrants={seen_quadrants}."
+                    f"num_labels={num_labels}, seen={seen!r}."
                 )
             train = splits["train"]
             hidden = hide_labels(train.labels, num_labels, seed)
@@ -276,19 +284,16 @@ class ImageData:
             self._labelled = np.flatnonzero(hidden >= 0).astype(np.int32)
             self._unlabelled = np.flatnonzero(hidden < 0).astype(np.int32)
         self.num_labels = num_labels
-        if seen_quadrants and (image_shape[0] % 2 or image_shape[1] % 2):
-            raise ValueError(
-                "An image of four quadrants needs an even height and an even width. "
-                f"Received: {image_shape[0]}x{image_shape[1]}."
-            )
         self.name, self.image_shape, self.binarize, self.seed = name, image_shape, binarize, seed
-        self.seen_quadrants = seen_quadrants
-        if seen_quadrants:  # `y` replaces labels and attributes.
+        self.seen, self.frames = seen, frames
+        if frames is not None:
+            _check_frames(name, image_shape, frames)
+        if seen:  # `y` replaces labels and attributes.
             label_names = attribute_names = None
-            self._seen = seen_mask(*image_shape[:2], seen_quadrants)
+            self._mask, self._seen_share = self.seen_mask(seen)[0], random_share(seen)
         self.label_names, self.attribute_names = label_names, attribute_names
         self.sizes = {split: len(part.images) for split, part in splits.items()}
-        self.levels, self._decode = levels, decode
+        self.levels, self._decode, self._render = levels, decode, render
         # Graphs capture eager tensors by reference but copy arrays. tf.data runs on the CPU.
         with tf.device("CPU:0"):
             self._splits = {
@@ -307,8 +312,45 @@ class ImageData:
 
     @property
     def has_labels(self) -> bool:
-        """Whether there is a `y`: integer labels, attributes, or the seen part of the image."""
-        return self.seen_quadrants is not None or self._splits["train"].labels is not None
+        """Whether there is a `y`: integer labels, attributes, a small image or a seen part."""
+        return self._from_image or self._splits["train"].labels is not None
+
+    @property
+    def _from_image(self) -> bool:
+        """Whether `y` is computed from the image."""
+        return self.seen is not None or self._factor is not None
+
+    def seen_mask(self, name: str, n: int = 1, seed: int = 0) -> np.ndarray:
+        """Which values of images or videos are seen, by the name of the seen part.
+
+        Args:
+            name: A name for `zoo.datasets.named_mask`, or "frames:K" for the first K frames of a video.
+            n: Number of masks.
+            seed: Seed of masks of random pixels.
+
+        Returns:
+            Bools `[n, H, W, 1]`, or `[n, H, W, C]` for the frames of a video.
+
+        Raises:
+            ValueError, FileNotFoundError: As for `named_mask`; or if the images are not videos of more
+                than K frames.
+
+        Example:
+            >>> data = zoo.datasets.load("digits")
+            >>> data.seen_mask("half:left")[0, 0, :, 0]
+            array([ True,  True,  True,  True, False, False, False, False])
+        """
+        if (count := seen_frames(name)) is None:
+            return named_mask(name, self.image_shape[:2], n, seed)
+        if self.frames is None or count >= self.frames:
+            have = "no videos" if self.frames is None else f"videos of {self.frames} frames"
+            raise ValueError(
+                "The seen frames are fewer than the frames of a video, such as those of "
+                f"'moving_sprites'. Received: seen={name!r} for {self.name!r}, which has {have}."
+            )
+        channels = self.image_shape[-1]
+        shown = np.arange(channels) < count * (channels // self.frames)
+        return np.tile(shown, (n, *self.image_shape[:2], 1))
 
     @property
     def labelled_share(self) -> float:
@@ -348,6 +390,38 @@ class ImageData:
                 f"Received: {self.name!r}."
             )
         return self.annotations(split, limit)["factors"]
+
+    @property
+    def can_render(self) -> bool:
+        """Whether factors determine the images: see `render`."""
+        return self._render is not None
+
+    def render(self, factors: np.ndarray) -> np.ndarray:
+        """The images of factors, as floats in [0, 1], `[N, H, W, C]`.
+
+        Args:
+            factors: Values of `factor_names`, `[N, F]`.
+
+        Raises:
+            ValueError: If factors do not determine the images of this set, or have another shape.
+
+        Example:
+            >>> data = zoo.datasets.load("sprites", sizes={"train": 10})
+            >>> images, _ = data.arrays("train")
+            >>> np.array_equal(data.render(data.factors("train")), images)
+            True
+        """
+        if self._render is None:
+            raise ValueError(
+                "Factors determine the images of some rendered sets only, such as 'heads_grey'. "
+                f"Received: {self.name!r}."
+            )
+        factors, count = np.asarray(factors), len(self.factor_names or ())
+        if factors.ndim != 2 or factors.shape[1] != count:
+            raise ValueError(
+                f"Expected factors of shape [N, {count}]. Received: shape {factors.shape}."
+            )
+        return self._render(factors).astype(np.float32) / (self.levels - 1)
 
     def check_groups(self, batch_size: int, replicas: int = 1) -> None:
         """Checks that batches of whole groups can be shared out to replicas.
@@ -432,8 +506,8 @@ class ImageData:
             A dataset of `x`, of `(x, y)` if there are labels, or of `((x_labelled, y),
             x_unlabelled)` with `semi_supervised`. `x`: float32 `[B, H, W, C]` in [0, 1]. `y`: int32
             labels `[B]`; float32 attributes `[B, A]`; float32 masks `[B, H, W, 1]` in [0, 1];
-            another annotation `[B, ...]`, or a dict of all of them; or float32 `[B, H, W, C]`, the
-            seen part of `x` and -1 elsewhere.
+            another annotation `[B, ...]`, or a dict of all of them; float32 `[B, H, W, C]`, the
+            seen part of `x` and -1 elsewhere; or float32 `[B, H / K, W / K, C]`, a small image.
 
         Raises:
             ValueError: If the split is unknown, if the remainder is dropped and a batch is larger
@@ -503,6 +577,7 @@ class ImageData:
                 if grouped:
                     order = tf.reshape(order[:, None] * group + tf.range(group), [-1])
             keys = self._keys(split)
+            mask_keys = self._mask_keys(split, epoch if split == "train" else _FIXED)
 
             def rows(turn):
                 step, place = turn // replicas, (worker * replicas + turn % replicas) * each
@@ -516,16 +591,16 @@ class ImageData:
                 # Random numbers are drawn for the global batch; each shard takes its part.
                 seed = _seed(self.seed, 1 + SPLITS.index(split), epoch)
                 seed = tf.random.experimental.stateless_fold_in(seed, step)
-                return row, tf.gather(keys, row), seed, place
+                return row, tf.gather(keys, row), tf.gather(mask_keys, row), seed, place
 
             return tf.data.Dataset.range(steps * replicas).map(rows)
 
-        def to_batch(row, keys, seed, place):
+        def to_batch(row, keys, mask_keys, seed, place):
             uniform = None
             if new_draws:
                 uniform = tf.random.stateless_uniform([batch_size, *self.image_shape], seed)
                 uniform = uniform[place : place + tf.size(row, tf.int64)]
-            x, y = self._examples(split, row, keys, uniform)
+            x, y = self._examples(split, row, keys, mask_keys, uniform)
             x = tf.ensure_shape(x, [each if drop else None, *self.image_shape])
             if y is None or not labels:
                 return x
@@ -565,17 +640,52 @@ class ImageData:
         _check_limit(limit)
         size = self._size(split)
         rows = tf.range(size if limit is None else min(limit, size))
-        keys = self._keys(split)
+        keys, mask_keys = self._keys(split), self._mask_keys(split, _FIXED)
         x = np.empty([len(rows), *self.image_shape], np.float32)
+        parts = []
         for start in range(0, len(rows), 1024):
             row = rows[start : start + 1024]
-            x[start : start + 1024] = self._examples(split, row, tf.gather(keys, row))[0]
-        if self.seen_quadrants:
-            return x, self._seen_part(x).numpy()
+            given = (tf.gather(keys, row), tf.gather(mask_keys, row))
+            x[start : start + 1024], y = self._examples(split, row, *given)
+            if self._from_image:
+                parts.append(y.numpy())
+        if self._from_image:
+            return x, np.concatenate(parts)
         labels = self._splits[split].labels
         if labels is None:
             return x, None
         return x, tf.nest.map_structure(lambda t: self._scaled(t[: len(rows)]).numpy(), labels)
+
+    def spread(self, split: str, limit: int) -> Iterator[tuple[np.ndarray, Any]]:
+        """Chunks of at most `limit` examples, in steady steps through a split, for statistics.
+
+        Images with new draws in each epoch are grey: their values are the means of all draws.
+
+        Args:
+            split: "train", "validation" or "test".
+            limit: Number of images, at least 1.
+
+        Returns:
+            An iterator of pairs: `x`, float32 `[N, H, W, C]` in [0, 1], and the annotations, as in
+            `batches`, or `None`.
+
+        Raises:
+            ValueError: If the split is unknown, or `limit` is below 1.
+        """
+        _check_limit(limit)
+        size = self._size(split)
+        rows = np.linspace(0, size, min(limit, size), endpoint=False).astype(np.int32)
+        labels, keys = self._splits[split].labels, self._keys(split)
+        for start in range(0, len(rows), 1024):
+            row = rows[start : start + 1024]
+            if self._has_new_draws(split):
+                x = self._stored(split, row)
+            else:
+                x = self._images(split, row, tf.gather(keys, row))
+            y = None
+            if labels is not None:
+                y = tf.nest.map_structure(lambda t: self._scaled(tf.gather(t, row)).numpy(), labels)  # noqa: B023
+            yield x.numpy(), y
 
     def pixels(self, split: str, limit: int | None = None) -> np.ndarray:
         """The first `limit` images of a split as stored, without binarisation: uint8 `[N, H, W, C]`.
@@ -610,7 +720,7 @@ class ImageData:
     def _streams(self, epoch: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Rows of `count` labelled images, each pass in a new order, and of all unlabelled images."""
         passes = -(-count // len(self._labelled))
-        # The order and the draws use the purposes 0 to 3.
+        # The order and the draws use the purposes 0 to 3, and masks 5 to 7.
         keys = tf.random.stateless_uniform(
             [passes, len(self._labelled)], _seed(self.seed, 4, epoch)
         )
@@ -630,27 +740,45 @@ class ImageData:
         shape = [self.sizes[split]]
         return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint64)
 
+    def _mask_keys(self, split: str, epoch: tf.Tensor | int) -> tf.Tensor:
+        """Keys of the random masks of a split's examples, uint64 `[N]`."""
+        shape = [self.sizes[split]]
+        if not self.seen or self._seen_share is None:
+            return tf.zeros(shape, tf.uint64)
+        seed = _seed(self.seed, 5 + SPLITS.index(split), epoch)
+        return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint64)
+
     def _stored(self, split, row):
         x = tf.gather(self._splits[split].images, row)
         if self._decode:
             x = tf.map_fn(self._decode, x, fn_output_signature=tf.uint8, parallel_iterations=16)
         return tf.cast(x, tf.float32) / (self.levels - 1)
 
-    def _examples(self, split, row, keys, uniform=None):
-        x, labels = self._stored(split, row), self._splits[split].labels
+    def _images(self, split, row, keys, uniform=None):
+        x = self._stored(split, row)
         if self.binarize == "threshold":
-            x = tf.cast(x >= 0.5, tf.float32)
-        elif self.binarize:
+            return tf.cast(x >= 0.5, tf.float32)
+        if self.binarize:
             uniform = _uniform(keys, self.image_shape) if uniform is None else uniform
-            x = tf.cast(uniform < x, tf.float32)
-        if self.seen_quadrants:
-            return x, self._seen_part(x)
+            return tf.cast(uniform < x, tf.float32)
+        return x
+
+    def _examples(self, split, row, keys, mask_keys, uniform=None):
+        x, labels = self._images(split, row, keys, uniform), self._splits[split].labels
+        if self.seen:
+            return x, self._seen_part(x, mask_keys)
+        if self._factor is not None:
+            x = tf.ensure_shape(x, [None, *self.image_shape])
+            return x, box_average(x, self._factor)
         if labels is None:
             return x, None
         return x, tf.nest.map_structure(lambda t: self._scaled(tf.gather(t, row)), labels)
 
-    def _seen_part(self, x):
-        return tf.ensure_shape(tf.where(self._seen, x, -1.0), [None, *self.image_shape])
+    def _seen_part(self, x, mask_keys):
+        mask = self._mask
+        if self._seen_share is not None:
+            mask = _uniform(mask_keys, (*self.image_shape[:2], 1)) < self._seen_share
+        return tf.ensure_shape(tf.where(mask, x, -1.0), [None, *self.image_shape])
 
 
 def _check_limit(limit):

@@ -19,6 +19,8 @@ class RenderedSet(NamedTuple):
         leaves: Names of the annotations. The first is `y` by default.
         splits: The function from (sizes, image_size, seed) to the splits.
         options: Further arguments of `ImageData`.
+        render: The function from the annotation `factors`, `[N, F]`, and `image_size` to images,
+            uint8 `[N, H, W, C]`; `None` if factors do not determine the images.
     """
 
     shape: tuple[int, int, int]
@@ -27,6 +29,7 @@ class RenderedSet(NamedTuple):
     leaves: tuple[str, ...]
     splits: Callable[[Mapping[str, int], int, int], dict[str, Split]]
     options: Mapping[str, Any]
+    render: Callable[[np.ndarray, int], np.ndarray] | None = None
 
 
 def independent_splits(

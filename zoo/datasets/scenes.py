@@ -3,8 +3,8 @@
 The attributes describe the sprite and not the background: the shape as three numbers 0 or 1; the
 hue h as (1 + cos h) / 2 and (1 + sin h) / 2; the size and the place, to the right and upwards, each
 scaled to [0, 1]. The mask is the share of a pixel that the sprite covers, in ninths, so that the
-image is mask * sprite + (1 - mask) * background. Sprites are `ENLARGED` times as large as those of `sprites`, so that their attributes can
-be read off 32x32 pixels.
+image is mask * sprite + (1 - mask) * background. Sprites are `ENLARGED` times as large as those of
+`sprites`, so that their attributes can be read off 32x32 pixels.
 """
 
 import math
