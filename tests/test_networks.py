@@ -494,6 +494,8 @@ def leaky(h):
 
 LABEL = networks.Condition("label", (3,))
 ATTRIBUTES = networks.Condition("attributes", (2,))
+SMALL = networks.Condition("small_image", (2, 2, 1))
+OF_SIDE_4 = networks.Condition("small_image", (4, 4, 1))
 
 
 def test_conditions_are_built_by_name():
@@ -502,6 +504,7 @@ def test_conditions_are_built_by_name():
     assert networks.condition("label", 4, SHAPE) == networks.Condition("label", (4,))
     assert networks.condition("attributes", 7, SHAPE) == networks.Condition("attributes", (7,))
     assert networks.condition("seen", 0, SHAPE) == networks.Condition("seen", SHAPE)
+    assert networks.condition("image", 4, SHAPE) == networks.Condition("small_image", (2, 2, 1))
 
 
 @pytest.mark.parametrize(
@@ -512,6 +515,8 @@ def test_conditions_are_built_by_name():
         ("label", -1, "condition='label', condition_size=-1"),
         ("none", 3, "condition='none', condition_size=3"),
         ("seen", 3, "condition='seen', condition_size=3"),
+        ("image", 1, "condition='image', condition_size=1"),
+        ("image", 3, "divisible by 3. Received: 8x8"),
     ],
 )
 def test_conditions_of_another_size_are_refused(name, size, message):
@@ -567,6 +572,52 @@ def test_convolutions_take_a_condition_as_channels(name):
     joined = np.concatenate([x, planes], -1)
     expected = tf.nn.conv2d(joined, kernel, 1, "SAME") + bias
     np.testing.assert_allclose(network([x, y]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_small_image_becomes_channels_of_boxes():
+    network = networks.conditioned(
+        lambda shape: networks.mlp_encoder(shape, 3, ()), (4, 4, 1), SMALL, channels=True
+    )
+    (kernel, bias), x = network.get_weights(), images(4, 1)
+    y = RNG.random((3, 2, 2, 1)).astype(np.float32)
+    joined = np.concatenate([x, y.repeat(2, 1).repeat(2, 2)], -1).reshape(3, -1)
+    np.testing.assert_allclose(network([x, y]), joined @ kernel + bias, rtol=1e-4, atol=1e-5)
+
+
+DECODERS = {
+    "conv": lambda: networks.decoder("conv", 3, SHAPE, 2, (4,), (2, 2), condition=OF_SIDE_4),
+    "dcgan": lambda: networks.generator("conv", 3, (16, 16, 1), (), 2, condition=OF_SIDE_4),
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_each_transposed_convolution_takes_the_small_image_at_its_size(name):
+    network = DECODERS[name]()
+    convolutions = layers_of(network, keras.layers.Conv2DTranspose)
+    inputs = keras.Model(network.inputs, [layer.input for layer in convolutions])
+    y = RNG.random((3, 4, 4, 1)).astype(np.float32)
+    for features in inputs([latents(3), y]):
+        side = features.shape[1]
+        if side < 4:
+            plane = y.reshape(3, side, 4 // side, side, 4 // side).mean((2, 4))
+        else:
+            plane = y[..., 0].repeat(side // 4, 1).repeat(side // 4, 2)
+        np.testing.assert_allclose(features[..., -1], plane, atol=1e-6)
+    first = layers_of(network, keras.layers.Dense)[0]
+    assert first.kernel.shape[0] == 3 + 16  # Latents and the small image
+
+
+def test_a_prior_of_a_small_image_enlarges_it_for_convolutions():
+    shapes = []
+
+    def make(shape):
+        shapes.append(shape)
+        return networks.mlp_encoder(shape, 2, ())
+
+    networks.of_condition(make, OF_SIDE_4, (8, 8))
+    networks.of_condition(make, OF_SIDE_4)
+    networks.of_condition(make, LABEL, (8, 8))
+    assert shapes == [(8, 8, 1), (4, 4, 1), (3,)]
 
 
 def test_channels_do_not_apply_to_latents():
@@ -683,3 +734,68 @@ def test_labels_out_of_range_are_refused():
         networks.OneHot(3)(np.array([1, 3]))
     with pytest.raises(ValueError, match=r"`classes` must be at least 1"):
         networks.OneHot(0)
+
+
+# The bias at the end ---------------------------------------------------------------------------
+
+
+def ending_in(*layers, units=12, **options):
+    return keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(units, **options), *layers], name="ending"
+    )
+
+
+SMALL_RGB = networks.Condition("small_image", (4, 4, 3))
+ENDINGS = {
+    "mlp": lambda: networks.mlp_decoder(2, (8, 8, 3), 2),
+    "conv": lambda: networks.conv_decoder(2, (8, 8, 3), 1, (4,)),
+    "generator": lambda: networks.generator("mlp", 2, (8, 8, 3)),
+    "dcgan": lambda: networks.dcgan_generator(2, (8, 8, 3), 4),
+    "small_image": lambda: networks.conv_decoder(2, (8, 8, 3), 1, (4,), small=SMALL_RGB),
+    "spectral": lambda: networks.spectrally_normalized(networks.mlp_decoder(2, (8, 8, 3))),
+    "conditional": lambda: networks.conditioned(
+        lambda shape: networks.mlp_decoder(shape[0], (8, 8, 3)), (2,), LABEL
+    ),
+    "activation": lambda: ending_in(keras.layers.Reshape((2, 2, 3)), activation="sigmoid"),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_the_bias_at_the_end_moves_the_output_to_a_value(name):
+    network = ENDINGS[name]()
+    for weight in network.trainable_variables:
+        weight.assign(tf.zeros_like(weight))
+    output = networks.output_bias(network)
+    assert output.per_value == (name not in ("conv", "dcgan", "small_image"))
+    channels = network.output_shape[-1]
+    value = np.linspace(0.1, 0.9, output.bias.shape[0])
+    output.bias.assign(output.inverse(value))
+    y = tf.zeros([1, *network.inputs[-1].shape[1:]], network.inputs[-1].dtype)
+    made = networks.call(network, tf.zeros([1, 2]), y).numpy().ravel()
+    expected = value if output.per_value else np.tile(value, len(made) // channels)
+    np.testing.assert_allclose(made, expected, rtol=1e-4)
+
+
+def test_inverses_clip_sigmoids():
+    output = networks.output_bias(networks.dcgan_generator(2, (8, 8, 1), 4))
+    low, high = output.inverse(np.array([0.0, 1.0]))
+    assert np.tanh([low, high]) == pytest.approx([-0.998, 0.998])
+
+
+def test_other_networks_have_no_bias_at_the_end():
+    twice = keras.Input((2,))
+    added = keras.layers.Add()([keras.layers.Dense(12)(twice), keras.layers.Dense(12)(twice)])
+    for network in [
+        ending_in(use_bias=False),
+        ending_in(activation="relu"),
+        ending_in(keras.layers.BatchNormalization()),
+        ending_in(keras.layers.Reshape((6, 2)), keras.layers.Permute((2, 1))),
+        # A bias for each of 6 values, and 12 outputs in blocks of 4
+        ending_in(keras.layers.Reshape((3, 4)), units=12, use_bias=False),
+        keras.Sequential(
+            [keras.Input((2, 3)), keras.layers.Dense(6), keras.layers.Reshape((3, 4))]
+        ),
+        keras.Model(twice, added),
+        keras.Sequential([keras.Input((2,)), keras.layers.Reshape((2, 1))]),
+    ]:
+        assert networks.output_bias(network) is None

@@ -131,7 +131,8 @@ def test_steps_with_gradients_that_overflow_are_skipped_and_halve_the_scale():
 def half_vae():
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
-        return zoo.models.vae((8, 8, 1), latent_dim=3, hidden=(16,))
+        # From a bias of 0 the loss falls clearly in three epochs.
+        return zoo.models.vae((8, 8, 1), latent_dim=3, hidden=(16,), start_at_mean=False)
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import keras_internals
+from zoo import keras_internals, networks
 from zoo.config import with_article
 from zoo.contract import FirstInvalid, Values, check_numbers, span_of
+from zoo.interfaces import context_shape
 
 if TYPE_CHECKING:
     from zoo.model import GenerativeModel
@@ -27,10 +28,14 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class Records:
-    """The records of the latest training, evaluation and prediction."""
+    """The records of the latest training, evaluation and prediction.
 
-    def __init__(self):
-        names = ("images", "y")
+    Args:
+        annotations: Names of the annotations that may have limits.
+    """
+
+    def __init__(self, annotations: Iterable[str] = ()):
+        names = ("images", "y", *annotations)
         self.training = FirstInvalid(names)
         self.evaluation = FirstInvalid(names)
         self.prediction = FirstInvalid(names)
@@ -44,7 +49,7 @@ def check_data(
     For a generator or a `PyDataset`, the first batch is checked. Errors call the data `where`.
     """
     _refuse_dicts(x, where)
-    source, (x, batch) = x, _with_first_batch(x)
+    source, (x, batch) = x, with_first_batch(x)
     if batch is not None:
         _check_batch(model, *unpack(model, batch, where), training)
         return x
@@ -74,17 +79,31 @@ def _check_batch(model, x, y, training):
     check_numbers(y, rows=model.condition is None)
     if model.condition is not None:
         _check_condition(model, _condition_in(model, y), _rows(streams[0]), training)
-    for name, (low, high) in model.annotation_limits.items():
-        values = y[name] if hasattr(y[name], "dtype") else np.asarray(y[name])
-        dtype = tf.as_dtype(values.dtype)
-        if not dtype.is_integer or len(values.shape) != 1:
-            raise ValueError(
-                f"The annotation {name!r} is ints of shape [B]. "
-                f"Received: {dtype.name} of shape {_described(tf.TensorShape(values.shape))}."
-            )
-        known = _known(values)
-        if known is not None and known.size and not low <= known.min() <= known.max() <= high:
-            raise ValueError(_sentence(model, "y", known.min(), known.max()))
+    for name in model.annotation_limits:
+        check_annotation(model, name, y[name])
+
+
+def check_annotation(model: GenerativeModel, name: str, values: Any) -> None:
+    """Raises a `ValueError` unless the values are those of an annotation with limits.
+
+    Args:
+        model: A model.
+        name: The name of the annotation.
+        values: An array, a tensor or a specification, `[B, ...]`.
+    """
+    shape, low, high = model.annotation_limits[name]
+    values = values if hasattr(values, "dtype") else np.asarray(values)
+    dtype, received = tf.as_dtype(values.dtype), tf.TensorShape(values.shape)
+    ints = isinstance(low, int)
+    if not received.is_compatible_with([None, *shape]) or (ints and not dtype.is_integer):
+        kind = "ints" if ints else "numbers"
+        raise ValueError(
+            f"The annotation {name!r} is {kind} of shape [{', '.join(map(str, ['B', *shape]))}]. "
+            f"Received: {dtype.name} of shape {_described(received)}."
+        )
+    known = _known(values)
+    if known is not None and known.size and not low <= known.min() <= known.max() <= high:
+        raise ValueError(_sentence(model, name, known.min(), known.max()))
 
 
 def check_inputs(model: GenerativeModel, x: Any) -> Any:
@@ -94,7 +113,7 @@ def check_inputs(model: GenerativeModel, x: Any) -> Any:
     """
     if not model.can_encode:
         return x
-    source, batch = _with_first_batch(x)
+    source, batch = with_first_batch(x)
     if batch is None:
         batch = getattr(x, "element_spec", None)
     if batch is not None:
@@ -190,7 +209,7 @@ def _refuse_dicts(x, where):
         )
 
 
-def _with_first_batch(source):
+def with_first_batch(source: Any) -> tuple[Any, Any]:
     """`source`, to read from its start, and the first batch of a generator or a `PyDataset`.
 
     The second value is `None` for other sources, and for a source without batches.
@@ -212,16 +231,23 @@ def _with_first_batch(source):
     return again(), first
 
 
-def check_images(model: GenerativeModel, x: Any) -> None:
-    """Checks images: see `GenerativeModel.check_images`."""
+def check_images(model: GenerativeModel, x: Any, image_shape: Sequence | None = None) -> None:
+    """Checks images: see `GenerativeModel.check_images`.
+
+    Args:
+        model: A model.
+        x: The images.
+        image_shape: Their shape, if it is not that of the model's images.
+    """
     if isinstance(x, tf.data.Dataset):
         check_data(model, x)
         return
     if not hasattr(x, "shape") or not hasattr(x, "dtype"):
         return
     shape, dtype = tf.TensorShape(x.shape), tf.as_dtype(x.dtype)
-    expected = _expected_images(model)
-    if not shape.is_compatible_with([None, *model.image_shape]):
+    image_shape = model.image_shape if image_shape is None else image_shape
+    expected = _expected_images(image_shape)
+    if not shape.is_compatible_with([None, *image_shape]):
         raise ValueError(f"Expected {expected}. Received: an array of shape {_described(shape)}.")
     if not dtype.is_floating:
         raise ValueError(
@@ -237,10 +263,11 @@ def check_images(model: GenerativeModel, x: Any) -> None:
 def latents(model: GenerativeModel, z: Any) -> tf.Tensor:
     """Latents as float32. Raises a `ValueError` unless they are finite and of D dimensions."""
     part = getattr(model, "likelihood", getattr(model, "generator", None))
-    network = getattr(part, "network", part)
     z = tf.cast(z if tf.is_tensor(z) else np.asarray(z), tf.float32)
-    if isinstance(network, keras.Model):
-        dim = network.inputs[0].shape[-1]
+    shape = context_shape(part)
+    if shape is not None:
+        # A generator of several codes takes them apart.
+        dim = shape[-1] if len(shape) == 1 else model.latent_dim
         if not z.shape[-1:].is_compatible_with([dim]):
             raise ValueError(
                 f"Expected latents of shape [B, {dim}]. Received: shape {_described(z.shape)}."
@@ -251,8 +278,8 @@ def latents(model: GenerativeModel, z: Any) -> tf.Tensor:
     return z
 
 
-def _expected_images(model):
-    return f"float images in [0, 1] of shape [B, {', '.join(map(str, model.image_shape))}]"
+def _expected_images(image_shape):
+    return f"float images in [0, 1] of shape [B, {', '.join(map(str, image_shape))}]"
 
 
 def _known(values):
@@ -336,18 +363,21 @@ def _check_values(model, y, training=False):
         raise ValueError(_sentence(model, "y", y.min(), y.max(), training))
 
 
-def _kind(model):
-    """The kind of the condition: "label", "attributes", "seen", or "" for another kind."""
+def kind_of_condition(model: GenerativeModel) -> str:
+    """The kind of the condition of a conditional model, as `networks.Condition.name`, or "" for another kind."""
+    assert model.condition is not None
     if model.condition.dtype.is_integer:
         return "label"
     layers = keras_internals.layers_in(model, include_self=False)
     names = {part.name for part in layers if isinstance(part, keras.layers.InputLayer)}
-    return next((kind for kind in ("attributes", "seen") if kind in names), "")
+    return next(
+        (kind for kind in ("attributes", "seen", networks.SMALL_IMAGE) if kind in names), ""
+    )
 
 
 def _limits(model, training=False):
     """The smallest and the largest valid value of `y`."""
-    kind = _kind(model)
+    kind = kind_of_condition(model)
     if kind == "label":
         if model.num_classes is None:
             return -math.inf, math.inf
@@ -358,7 +388,7 @@ def _limits(model, training=False):
 
 def _shown(model, y):
     """The values of `y` that the limits concern: not those of hidden pixels."""
-    if _kind(model) != "seen":
+    if kind_of_condition(model) != "seen":
         return y
     if isinstance(y, np.ndarray):
         return np.where(y == -1, 0, y)
@@ -402,9 +432,9 @@ def values_of(
     if y is not None and model.condition is not None:
         span = span_of(_shown(model, tf.convert_to_tensor(_condition_in(model, y))))
         values["y"] = Values(span, *_limits(model, training))
-    elif y is not None:
+    if isinstance(y, Mapping):
         for name, limits in model.annotation_limits.items():
-            values["y"] = Values(span_of(y[name]), *limits)
+            values[name] = Values(span_of(y[name]), limits.low, limits.high)
     return values
 
 
@@ -434,15 +464,13 @@ def _sentence(model, name, low, high, training=False):
     advice = "repair or remove these examples, which are not numbers"
     if name == "images":
         advice = "scale them" if finite else advice
-        return (
-            f"Expected {_expected_images(model)}. Received: values from {low} to {high}; {advice}."
-        )
+        return f"Expected {_expected_images(model.image_shape)}. Received: values from {low} to {high}; {advice}."
     received = f"Received: values from {low} to {high}"
     received += "." if finite else f"; {advice}."
-    if model.annotation_limits:
-        [(annotation, limits)] = model.annotation_limits.items()
-        return f"The annotation {annotation!r} is from {limits[0]} to {limits[1]}. {received}"
-    kind = _kind(model)
+    if name in model.annotation_limits:
+        limits = model.annotation_limits[name]
+        return f"The annotation {name!r} is from {limits.low} to {limits.high}. {received}"
+    kind = kind_of_condition(model)
     if kind == "label":
         received = f"Received: labels from {int(low)} to {int(high)}."
         if training and model.needs_labels and low < 0:
@@ -453,4 +481,6 @@ def _sentence(model, name, low, high, training=False):
         return f"Attributes are numbers from 0 to 1. {received}"
     if kind == "seen":
         return f"The seen part of an image is in [0, 1], and -1 where it is hidden. {received}"
+    if kind == networks.SMALL_IMAGE:
+        return f"The values of a small image are from 0 to 1. {received}"
     return f"A condition consists of finite numbers. {received}"

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from zoo.checked_data import read_annotations
+from zoo.checked_data import kind_of_condition, read_annotations
 from zoo.config import with_article
 from zoo.contract import check_counts
 from zoo.datasets import ImageData
 from zoo.model import GenerativeModel
+from zoo.networks import SMALL_IMAGE
+from zoo.resizing import factor_between
 
 
 def check(model: GenerativeModel, data: ImageData) -> None:
@@ -40,7 +42,7 @@ def _check_annotations(model, data):
     if isinstance(y, dict) and {*model.annotations} <= {*y}:
         return
     first = data.y or next(iter(data.annotation_names), None)
-    if [first] == list(model.annotations) and not data.seen_quadrants:
+    if [first] == list(model.annotations) and not data.seen:
         return
     wanted = ",".join(model.annotations)
     have = ", ".join(data.annotation_names) or "no annotations"
@@ -79,6 +81,17 @@ def labels_in(y: Any) -> Any:
     return y
 
 
+def factor(model: GenerativeModel) -> int | None:
+    """By which factor the model's condition is smaller than its images; `None` for another condition.
+
+    A network takes a small image by an input of the name `zoo.networks.SMALL_IMAGE`.
+    """
+    spec = model.condition
+    if spec is None or kind_of_condition(model) != SMALL_IMAGE:
+        return None
+    return factor_between(model.image_shape, spec.shape[1:])
+
+
 def _check(model, data):
     spec = model.condition
     _, y = data.arrays("train", 1)
@@ -103,7 +116,8 @@ def _check(model, data):
         raise ValueError(
             f"{expected} Received: '{data.name}' with y {y.dtype.name} of shape "
             f"[{', '.join(['B', *map(str, y.shape[1:])])}]. For the seen part of an image set "
-            "data.seen_quadrants to 1, 2 or 3; for labels or attributes set it to None."
+            "data.seen, for example to 'quadrants:1'; for labels or attributes set it to None. For a "
+            "small image set data.y, for example to 'small:4'."
         )
     names = data.label_names or ()
     if model.num_classes is not None and model.num_classes < len(names):

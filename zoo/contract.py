@@ -42,6 +42,23 @@ def span_of(values: Any) -> tf.Tensor:
     return tf.where(tf.reduce_any(tf.math.is_nan(values)), math.nan, span)
 
 
+class MissingInput(ValueError):
+    """A method needs an input that was not passed, such as a mask."""
+
+
+class Limits(NamedTuple):
+    """The valid values of an annotation.
+
+    Attributes:
+        shape: The shape of one value, without the batch axis.
+        low, high: The smallest and the largest value. If `low` is an int, all values are ints.
+    """
+
+    shape: tuple[int, ...]
+    low: float
+    high: float
+
+
 class FirstInvalid:
     """Records the first batch of a pass over data with values out of range.
 

@@ -390,6 +390,12 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a file of bytes, atomically."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file in UTF-8, atomically."""
     with replacing(path) as partial:

@@ -18,14 +18,17 @@ from zoo import (
     keras_internals,
     keras_settings,
     keras_tools,
+    mean_start,
     networks,
     optimizers,
 )
 from zoo.config import FromArguments, with_article
-from zoo.contract import as_count
+from zoo.contract import Limits, as_count
+from zoo.distributions.conditional import Conditional
 from zoo.distributions.part import Part
 from zoo.finite import FirstNonFinite
 from zoo.interfaces import Interface
+from zoo.mean_start import Start
 from zoo.networks import OneHot
 from zoo.steps import generator_states, passes, seed_at, turns_of
 
@@ -43,9 +46,9 @@ class Round(NamedTuple):
     `objective(x, y, seed, training)` returns `(losses, terms)`. `losses` maps each player of the
     round to its loss per example, `[B]`; `terms` maps the names of other results to their values
     per example, `[B]`. A loss or a term may also be a pair `(values, weights)`, which is reduced to
-    its weighted mean. All randomness must come from `seed`, so that an objective is a pure function
-    of weights, batch and seed. (Layers such as dropout have their own generators; the model seeds
-    them from `seed`.)
+    its weighted mean. Players with the same tensor as loss share one backward pass. All randomness
+    must come from `seed`, so that an objective is a pure function of weights, batch and seed.
+    (Layers such as dropout have their own generators; the model seeds them from `seed`.)
 
     An objective with several turns is a generator that yields one such pair per turn. When the
     objective continues after a `yield`, the players of that turn have been updated: networks called
@@ -67,6 +70,38 @@ class Round(NamedTuple):
     objective: Callable
     steps: int = 1
     gates: Mapping[str, Callable] = {}
+
+
+class Signature(NamedTuple):
+    """The tensors that a method takes and returns, for `zoo.export`.
+
+    `GenerativeModel.tensor_specs` has the shape and the type of each tensor. The condition `y` and
+    `seed` are not listed: an export passes `y` as the last tensor if the method uses it, and a new
+    seed in each call if the method has an argument `seed`. Such a method draws random numbers, and
+    is exported only to formats that have them.
+
+    Args:
+        takes: Names of the tensors. A tensor is passed to the argument of its name. If there is no
+            such argument, it is passed to the argument at its place.
+        returns: Name of the result; or names of the results, if the method returns a tuple.
+
+    Example:
+        A VAE with a method that is exported:
+
+        >>> class Contrasting(zoo.VAE):
+        ...     signatures = {
+        ...         **zoo.VAE.signatures, "contrast": zoo.Signature(("x", "gain"), "images")
+        ...     }
+        ...     def abilities(self):
+        ...         return (*super().abilities(), "contrast")
+        ...     def tensor_specs(self):
+        ...         return super().tensor_specs() | {"gain": tf.TensorSpec([], tf.float32)}
+        ...     def contrast(self, x, gain, y=None):
+        ...         return tf.sigmoid(gain * (self.reconstruct(x, y) - 0.5))
+    """
+
+    takes: tuple[str, ...]
+    returns: str | tuple[str, ...]
 
 
 @keras_internals.without_symbolic_build  # The constructor builds the model.
@@ -107,6 +142,8 @@ class GenerativeModel(FromArguments, keras.Model):
         seed: Seed of all random numbers in training. Each draw is a function of this seed, the
             step, the round and the replica, so that a resumed run draws the same numbers as an
             uninterrupted run.
+        start_at_mean: Whether the decoder of a new model starts at the mean of the training images:
+            see `zoo.mean_start`. Without effect on a model without a likelihood or reconstructions.
         **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
 
     Example:
@@ -161,8 +198,8 @@ class GenerativeModel(FromArguments, keras.Model):
     """
 
     @property
-    def annotation_limits(self) -> Mapping[str, tuple[int, int]]:
-        """The smallest and the largest valid value of an annotation of ints `[B]`, by its name."""
+    def annotation_limits(self) -> Mapping[str, Limits]:
+        """The valid values of annotations, by name."""
         return {}
 
     condition_leaf: str | None = None
@@ -177,6 +214,19 @@ class GenerativeModel(FromArguments, keras.Model):
     requires: Mapping[str, str] = {}
     """Maps builder options that name the run of a trained model to the builder of that model."""
 
+    signatures: Mapping[str, Signature] = {
+        "encode": Signature(("x",), "latents"),
+        "decode": Signature(("z",), "images"),
+        "reconstruct": Signature(("x",), "images"),
+        "sample": Signature(("n",), "images"),
+        "log_prob": Signature(("x", "num_samples"), "log_prob"),
+    }
+    """Maps abilities to their signatures. An ability without a signature is not exported.
+
+    A subclass with a method of its own adds the method to `abilities` and to `signatures`, and adds
+    new tensors to `tensor_specs` and `tensor_ranges`.
+    """
+
     log_prob_method: str = "importance sampling"
     """Method of `log_prob`: "importance sampling", "Monte Carlo" (from the prior), or "exact"."""
 
@@ -185,13 +235,14 @@ class GenerativeModel(FromArguments, keras.Model):
         if "__init__" in vars(cls):
             cls.__init__ = interfaces.with_check(cls.__init__)
 
-    def __init__(self, seed: int = 0, **kwargs):
+    def __init__(self, seed: int = 0, start_at_mean: bool = True, **kwargs):
         keras_settings.check()
         # Each network has its own precision; images, losses and densities are float32.
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.seed = as_count(seed, "seed", 0)
+        self.start_at_mean = start_at_mean
         # Keras neither saves nor tracks the records.
-        self._records = checked_data.Records()
+        self._records = checked_data.Records(self.annotations)
         self.step = self.add_weight(
             name="step",
             shape=(),
@@ -276,12 +327,67 @@ class GenerativeModel(FromArguments, keras.Model):
         y = None if spec is None else tf.zeros([1, *spec.shape[1:]], spec.dtype)
         return int(self.prior(y).event_shape[-1])
 
-    def adapt(self, data: ImageData) -> None:
-        """Sets attributes that depend on the training data.
+    def tensor_specs(self) -> dict[str, tf.TensorSpec]:
+        """Shape and type of the tensors that `signatures` name, by name."""
+        images = tf.TensorSpec([None, *self.image_shape], tf.float32)
+        latents = tf.TensorSpec([None, self.latent_dim], tf.float32)
+        count = tf.TensorSpec([], tf.int32)
+        specs = {
+            "x": images,
+            "z": latents,
+            "n": count,
+            "num_samples": count,
+            "images": images,
+            "latents": latents,
+            "log_prob": tf.TensorSpec([None], tf.float32),
+        }
+        if (classes := self.num_classes) is not None:
+            specs["probabilities"] = tf.TensorSpec([None, classes], tf.float32)
+        if (condition := self.condition) is not None:
+            specs["y"] = condition
+        return specs
 
-        `zoo.training` calls this method before training on an `ImageData`. By default it does
-        nothing.
+    def tensor_ranges(self) -> dict[str, tuple[float | None, float | None]]:
+        """The smallest and the largest value of tensors in `tensor_specs`, by name.
+
+        A bound is `None` if it does not exist; a tensor without bounds is left out. A SavedModel
+        refuses inputs that are out of range.
         """
+        ranges: dict[str, tuple[float | None, float | None]] = {
+            "x": (0.0, 1.0),
+            "images": (0.0, 1.0),
+            "probabilities": (0.0, 1.0),
+            "n": (0, None),
+            "num_samples": (1, None),
+        }
+        condition, classes = self.condition, self.num_classes
+        if condition is not None and condition.dtype.is_integer and classes is not None:
+            ranges["y"] = (-1 if self.condition_is_optional else 0, classes - 1)
+        return ranges
+
+    def export_details(self) -> dict[str, Any]:
+        """Further entries of `abilities.json` for servers, as values of JSON. By default none."""
+        return {}
+
+    def mean_starts(self) -> list[Start]:
+        """The networks that start at the mean of the training images, for `zoo.mean_start`.
+
+        By default the network of the likelihood, if the likelihood is a `Conditional` over images. A
+        subclass adds other networks whose outputs are compared with images.
+        """
+        likelihood = getattr(self, "likelihood", None)
+        if isinstance(likelihood, Conditional) and likelihood.event_shape == self.image_shape:
+            return [Start(likelihood.network, likelihood.family)]
+        return []
+
+    def adapt(self, data: ImageData) -> None:
+        """Sets what depends on the training data, before training on an `ImageData`.
+
+        `zoo.training` calls this method. By default the decoder of a new model starts at the mean of
+        the training images: see `zoo.mean_start`. A subclass that sets more calls
+        `super().adapt(data)`.
+        """
+        mean_start.from_data(self, data)
 
     def fit_prior(self, data: Any) -> None:
         """Fits the prior to the codes of an `ImageData`, if gradients do not train the prior.
@@ -395,7 +501,7 @@ class GenerativeModel(FromArguments, keras.Model):
             losses, terms = losses | turn[0], terms | turn[1]
             variables = {player: self.variables_of(player) for player in objectives}
             # All gradients before any update: the players of a turn are updated at the same time.
-            gradients = {p: tape.gradient(objectives[p], variables[p]) for p in objectives}
+            gradients = _gradients(tape, objectives, variables)
             allowed = self._evaluate_gates(round, objectives, losses, terms)
             for player in objectives:
                 optimizer = self.optimizers[player]
@@ -406,11 +512,14 @@ class GenerativeModel(FromArguments, keras.Model):
 
     def _objectives(self, losses):
         """Each player's objective: its mean loss over the global batch, plus its regularization."""
+        means: dict[int, tf.Tensor] = {}
+        for player, loss in losses.items():
+            # Players with the same loss have the same mean, and share its gradient.
+            if id(loss) not in means:
+                means[id(loss)] = _global_mean(loss, player)
         # A loss scale affects the gradients only: the reported loss is not scaled.
         return {
-            player: self.optimizers[player].scale_loss(
-                _global_mean(loss, player) + self._regularization(player)
-            )
+            player: self.optimizers[player].scale_loss(self._regularized(means[id(loss)], player))
             for player, loss in losses.items()
         }
 
@@ -463,13 +572,13 @@ class GenerativeModel(FromArguments, keras.Model):
             with _undone_unless(go, [variables[i]]):
                 variables[i].assign(value)
 
-    def _regularization(self, player):
-        """The sum of the penalties of the player's weights, such as a `kernel_regularizer`."""
+    def _regularized(self, mean, player):
+        """A mean loss plus the penalties of the player's weights, such as a `kernel_regularizer`."""
         # `layer.losses` would contain the penalty of a shared weight once for each layer.
         regularized = [v for v in self.variables_of(player) if v.regularizer is not None]
         penalties = [v.regularizer(v) for v in regularized]
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        return tf.add_n(penalties) / replicas if penalties else 0.0
+        return mean + tf.add_n(penalties) / replicas if penalties else mean
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
         """All losses and terms on a batch, without updates. Called by Keras's `evaluate`."""
@@ -527,6 +636,9 @@ class GenerativeModel(FromArguments, keras.Model):
         batch stops training within a second or at the end of the epoch, before another callback
         saves the model.
 
+        The decoder of a new model starts at the mean of the data, unless `adapt` has set its start:
+        see `zoo.mean_start`.
+
         Raises:
             ValueError: If images are not floats in [0, 1] of the model's shape, if `y` is not the
                 model's condition or is out of range, or if sample weights or class weights are
@@ -545,6 +657,7 @@ class GenerativeModel(FromArguments, keras.Model):
             kwargs["validation_data"] = keras.utils.pack_x_y_sample_weight(held_out, held_out_y)
         if self.compiled:
             self.first_non_finite.reset_state()
+            x = mean_start.from_training(self, x, y, kwargs.get("validation_split"))
         self._records.training.reset()
         if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
             kwargs.setdefault("shuffle", False)  # Keras warns about its own default.
@@ -963,6 +1076,18 @@ def path_between(a: Array, b: Array, n: int, spherical: bool = False) -> tf.Tens
 
 def _update_terms(allowed):
     return {f"{player}_updates": tf.cast(go, tf.float32) for player, go in allowed.items()}
+
+
+def _gradients(tape, objectives, variables):
+    """The gradients of each player. Players with the same objective share one backward pass."""
+    shared: dict[int, list[str]] = {}
+    for player, objective in objectives.items():
+        shared.setdefault(id(objective), []).append(player)
+    gradients = {}
+    for players in shared.values():
+        found = tape.gradient(objectives[players[0]], [variables[p] for p in players])
+        gradients |= dict(zip(players, found, strict=True))
+    return gradients
 
 
 def _global_mean(loss, player):

@@ -14,13 +14,22 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from zoo import keras_settings
+from zoo import keras_internals, keras_settings
 from zoo.config import look_up
 from zoo.contract import check_counts
+from zoo.resizing import small_shape
 
 Shape = Sequence[int]
+
+LEAST_MEAN = 0.001
+"""The least mean of a value whose logit a bias can be: see `zoo.mean_start`.
+
+The value is that of Burda et al.'s code. The logit of a pixel that is 0 in all images would be
+minus infinity. At 0.001 a pixel costs 0.001 nats, and a pixel that is 1 costs 6.9 nats.
+"""
 
 
 # By name --------------------------------------------------------------------------------------
@@ -65,6 +74,7 @@ def decoder(
     hidden: Sequence[int] = (500,),
     filters: Sequence[int] = (32, 64),
     activation: str = "relu",
+    condition: "Condition | None" = None,
 ) -> keras.Model:
     """The mirror of `encoder`, from latents to the parameters of a distribution over images.
 
@@ -76,16 +86,26 @@ def decoder(
         hidden: Units of the encoder's dense layers.
         filters: Channels of the encoder's convolutions, for "conv".
         activation: Activation of the hidden layers.
+        condition: The second input, or `None`. It is concatenated with the latents. The convolutions
+            of "conv" also take a small image: see `conv_decoder`.
 
     Raises:
         ValueError: As `encoder`.
     """
     look_up(NETWORKS, network, "network")
+    widths = hidden[::-1]
     if network == "mlp":
-        return mlp_decoder(latent_dim, image_shape, params_per_value, hidden[::-1], activation)
-    filters = filters[::-1]
-    return conv_decoder(
-        latent_dim, image_shape, params_per_value, filters, hidden[::-1], activation
+        return conditioned(
+            lambda shape: mlp_decoder(shape[0], image_shape, params_per_value, widths, activation),
+            (latent_dim,),
+            condition,
+        )
+    return _with_small_image(
+        lambda size, small: conv_decoder(
+            size, image_shape, params_per_value, filters[::-1], widths, activation, small
+        ),
+        latent_dim,
+        condition,
     )
 
 
@@ -96,6 +116,7 @@ def generator(
     hidden: Sequence[int] = (500,),
     width: int = 64,
     activation: str = "relu",
+    condition: "Condition | None" = None,
 ) -> keras.Model:
     """A generator, from latents `[B, D]` to images in [0, 1], with batch normalization.
 
@@ -106,16 +127,22 @@ def generator(
         hidden: Units of the hidden layers, in the order from latents to images, for "mlp".
         width: Channels of the layer next to the image, for "conv".
         activation: Activation of the hidden layers, for "mlp".
+        condition: As for `decoder`.
 
     Raises:
         ValueError: If `network` is unknown, or the image cannot be halved often enough.
     """
     look_up(NETWORKS, network, "network")
     if network == "mlp":
-        return mlp_decoder(
-            latent_dim, image_shape, 1, hidden, activation, output="sigmoid", batch_norm=True
+        options: dict[str, Any] = {"output": "sigmoid", "batch_norm": True}
+        return conditioned(
+            lambda shape: mlp_decoder(shape[0], image_shape, 1, hidden, activation, **options),
+            (latent_dim,),
+            condition,
         )
-    return dcgan_generator(latent_dim, image_shape, width)
+    return _with_small_image(
+        lambda size, small: dcgan_generator(size, image_shape, width, small), latent_dim, condition
+    )
 
 
 def discriminator(
@@ -178,14 +205,18 @@ NETWORKS: dict[str, tuple[str, ...]] = {"mlp": (), "conv": ("filters",)}
 
 # Conditions -----------------------------------------------------------------------------------
 
+SMALL_IMAGE = "small_image"
+"""The name of the `Condition` that is a small image."""
+
 
 class Condition(NamedTuple):
     """The kind and the shape of a network's condition `y`.
 
     Attributes:
-        name: "label" for ints `[B]`, "attributes" for `[B, A]`, or "seen" for the seen part of an
-            image, `[B, H, W, C]`, with -1 where the image is hidden.
-        shape: The shape of the condition's code: (classes,), (A,) or (H, W, C).
+        name: "label" for ints `[B]`, "attributes" for `[B, A]`, "seen" for the seen part of an
+            image, `[B, H, W, C]`, with -1 where the image is hidden, or "small_image" for an image
+            that is smaller by a factor K, `[B, H / K, W / K, C]`.
+        shape: The shape of the condition's code: (classes,), (A,), (H, W, C) or (H / K, W / K, C).
     """
 
     name: str
@@ -201,18 +232,31 @@ class Condition(NamedTuple):
         """The code of `y`, `[B, *shape]`: one-hot for a label, else `y` itself."""
         return OneHot(self.shape[0])(y) if self.name == "label" else y
 
+    def planes(self, code: keras.KerasTensor, size: Sequence[int]) -> keras.KerasTensor:
+        """The code as channels of an image of height and width `size`.
+
+        A vector becomes constant planes. Each pixel of a small image becomes a box.
+        """
+        if len(self.shape) == 1:
+            code = keras.layers.RepeatVector(size[0] * size[1])(code)
+            return keras.layers.Reshape((*size, self.shape[0]))(code)
+        factor = size[0] // self.shape[0]
+        return code if factor == 1 else keras.layers.UpSampling2D(factor)(code)
+
 
 def condition(name: str, size: int, image_shape: Shape) -> Condition | None:
     """A condition by name, for presets and command lines.
 
     Args:
-        name: "none", "label", "attributes" or "seen".
+        name: "none", "label", "attributes", "seen", or "image" for a small image.
         size: For "label" the number of classes, 0 for 10; for "attributes" the number of
-            attributes, at least 1; otherwise 0.
-        image_shape: Height, width, channels, for "seen".
+            attributes, at least 1; for "image" the factor by which the condition is smaller than the
+            image, at least 2; otherwise 0.
+        image_shape: Height, width, channels, for "seen" and "image".
 
     Raises:
-        ValueError: If `name` is unknown, or `size` is invalid for this condition.
+        ValueError: If `name` is unknown, or `size` is invalid for this condition or, for "image", does
+            not divide the height and the width.
 
     Example:
         >>> zoo.networks.condition("label", 0, (8, 8, 1))
@@ -223,14 +267,19 @@ def condition(name: str, size: int, image_shape: Shape) -> Condition | None:
         "label": (size or 10,),
         "attributes": (size,),
         "seen": tuple(image_shape),
+        "image": None,
     }
     shape = look_up(shapes, name, "condition")
-    if size < 0 or (name == "attributes" and size < 1) or (size and name in ("none", "seen")):
+    least = {"attributes": 1, "image": 2}.get(name, 0)
+    if size < least or (size and name in ("none", "seen")):
         raise ValueError(
-            "`condition_size` is the number of classes of the condition 'label' (0 for 10) or the "
-            "number of attributes of the condition 'attributes' (at least 1), and 0 otherwise. "
+            "`condition_size` is the number of classes of the condition 'label' (0 for 10), the "
+            "number of attributes of the condition 'attributes' (at least 1), or the factor by which "
+            "the condition 'image' is smaller than the image (at least 2), and 0 otherwise. "
             f"Received: condition='{name}', condition_size={size}."
         )
+    if name == "image":
+        return Condition(SMALL_IMAGE, small_shape(image_shape, size))
     return None if shape is None else Condition(name, shape)
 
 
@@ -246,8 +295,8 @@ def conditioned(
         make: Builds a network for an input of a given shape, without the batch axis.
         shape: Shape of the context: `(D,)` for latents, `(H, W, C)` for images.
         condition: The condition; `None` to return `make(shape)`.
-        channels: Whether to concatenate along the channels of an image, with labels and attributes
-            as constant planes. Otherwise context and condition are flattened into one vector, as
+        channels: Whether to concatenate along the channels of an image: see `Condition.planes`.
+            Otherwise context and condition are flattened into one vector, as
             for a perceptron. Latents are always concatenated as a vector.
 
     Example:
@@ -262,12 +311,9 @@ def conditioned(
     if condition is None:
         return make(shape)
     context, y = keras.Input(shape), condition.input()
-    code, size = condition.code(y), math.prod(condition.shape)
+    code = condition.code(y)
     if channels and len(shape) == 3:
-        if len(condition.shape) == 1:
-            code = keras.layers.RepeatVector(shape[0] * shape[1])(code)
-            code = keras.layers.Reshape((*shape[:2], size))(code)
-        joined = keras.layers.Concatenate()([context, code])
+        joined = keras.layers.Concatenate()([context, condition.planes(code, shape[:2])])
     else:
         parts = [t if len(t.shape) == 2 else keras.layers.Flatten()(t) for t in (context, code)]
         joined = keras.layers.Concatenate()(parts)
@@ -276,12 +322,34 @@ def conditioned(
 
 
 def of_condition(
-    make: Callable[[tuple[int, ...]], keras.Model], condition: Condition
+    make: Callable[[tuple[int, ...]], keras.Model],
+    condition: Condition,
+    size: Sequence[int] | None = None,
 ) -> keras.Model:
-    """A network whose only input is `y`: the network `make(condition.shape)` of the code of `y`."""
+    """A network whose only input is `y`: a network of the code of `y`.
+
+    Args:
+        make: Builds a network for an input of a given shape, without the batch axis.
+        condition: The condition.
+        size: Height and width to which an image is enlarged first; `None` for its own size.
+    """
     y = condition.input()
-    network = make(condition.shape)
-    return keras.Model(y, network(condition.code(y)), name=f"{network.name}_of_condition")
+    code = condition.code(y)
+    if size is not None and len(condition.shape) == 3:
+        code = condition.planes(code, size)
+    network = make(tuple(code.shape[1:]))
+    return keras.Model(y, network(code), name=f"{network.name}_of_condition")
+
+
+def _with_small_image(make, latent_dim, condition):
+    """A decoder of latents and a condition, `make(latent_dim, small)`.
+
+    A small image goes to the network's convolutions (`small`), and any other condition into the
+    vector of latents.
+    """
+    if condition is not None and condition.name == SMALL_IMAGE:
+        return make(latent_dim, condition)
+    return conditioned(lambda shape: make(shape[0], None), (latent_dim,), condition)
 
 
 def call(network: keras.Model, context: Any, y: Any = None, training: bool = False) -> Any:
@@ -309,6 +377,16 @@ def call(network: keras.Model, context: Any, y: Any = None, training: bool = Fal
     return network([tf.convert_to_tensor(context), y], training=training)
 
 
+def refuse_batch_norm(network: keras.Model, name: str, reason: str) -> None:
+    """Raises a `ValueError`, "The `name` must have no batch normalization: `reason`", if it has."""
+    for layer in keras_internals.layers_in(network):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            raise ValueError(
+                f"The {name} must have no batch normalization: {reason} Received: a network with the "
+                f"layer '{layer.name}'."
+            )
+
+
 def check_built(network: keras.layers.Layer, owner: str) -> None:
     """Checks that a network has static shapes and weights.
 
@@ -332,6 +410,95 @@ def returns_tensor(network: keras.Model) -> bool:
     """Whether a built network returns one tensor, rather than a list, tuple or dict of tensors."""
     single = isinstance(network, keras.Sequential) or hasattr(network.output, "shape")
     return single and len(network.outputs) == 1
+
+
+class OutputBias(NamedTuple):
+    """The bias of the last layer of a network from any input to `[B, H, W, P]`.
+
+    Attributes:
+        bias: The bias, `[H W P]` or `[P]`.
+        per_value: Whether the bias has one value for each output, `[H W P]`.
+        inverse: Function from an output of the network to the output of the layer with the bias.
+    """
+
+    bias: keras.Variable
+    per_value: bool
+    inverse: Callable[[np.ndarray], np.ndarray]
+
+
+def output_bias(network: keras.Model) -> OutputBias | None:
+    """The bias of the last layer of a network, if all later layers have a known inverse.
+
+    The last layer is a `Dense`, `Conv2D`, `Conv2DTranspose` or `SpectralNormalization` layer. After
+    it, or in it as its activation, come `Reshape`, `Flatten`, `Rescaling` and `Activation` layers,
+    linear, sigmoid or tanh. The inverses of sigmoid and tanh clip sigmoids to `LEAST_MEAN` and
+    1 - `LEAST_MEAN`.
+
+    Returns:
+        The bias; `None` if the network has another form, or no bias.
+
+    Example:
+        >>> output = zoo.networks.output_bias(zoo.networks.mlp_decoder(2, (8, 8, 1)))
+        >>> output.bias.shape[0], output.per_value
+        (64, True)
+    """
+    inverses: list[Callable] = []
+    for layer in _from_the_end(network):
+        if (inverse := _inverse(layer)) is None:
+            return None
+        inverses.append(inverse)
+        if isinstance(layer, _LAYERS_WITH_BIAS):
+            break
+    else:
+        return None
+    size, params = math.prod(network.output_shape[1:]), network.output_shape[-1]
+    if layer.bias is None or layer.bias.shape[0] not in (size, params):
+        return None
+
+    def inverse_of_all(values):
+        for inverse in inverses:
+            values = inverse(values)
+        return values
+
+    return OutputBias(layer.bias, layer.bias.shape[0] == size, inverse_of_all)
+
+
+def _from_the_end(network):
+    """The layers of a network and of the networks in it, from the last to the first."""
+    for layer in reversed(network.layers):
+        if hasattr(layer, "inputs"):
+            yield from _from_the_end(layer)
+        else:
+            yield layer
+
+
+def _inverse(layer):
+    """The inverse of a layer's activation, or of the layer; `None` if it is unknown."""
+    if isinstance(layer, keras.layers.Rescaling):
+        return lambda values: (values - layer.offset) / layer.scale
+    if isinstance(layer, keras.layers.Reshape | keras.layers.Flatten | SpectralNormalization):
+        return _same
+    if isinstance(layer, (*_LAYERS_WITH_BIAS, keras.layers.Activation)):
+        return _INVERSES.get(layer.activation)
+    return None
+
+
+def logit_of_mean(means: np.ndarray, least: float = LEAST_MEAN) -> np.ndarray:
+    """log(m / (1 - m)) of means m, clipped to [`least`, 1 - `least`]."""
+    means = np.clip(means, least, 1 - least)
+    return np.log(means) - np.log1p(-means)
+
+
+def _same(values):
+    return values
+
+
+# tanh(a) = 2 sigmoid(2 a) - 1.
+_INVERSES = {
+    keras.activations.linear: _same,
+    keras.activations.sigmoid: logit_of_mean,
+    keras.activations.tanh: lambda values: logit_of_mean((values + 1) / 2) / 2,
+}
 
 
 def logits(network: keras.Model, context: Any, y: Any = None, training: bool = False) -> tf.Tensor:
@@ -439,8 +606,20 @@ def conv_decoder(
     filters: Sequence[int] = (64, 32),
     hidden: Sequence[int] = (256,),
     activation: str = "relu",
+    small: Condition | None = None,
 ) -> keras.Model:
     """The mirror of `conv_encoder`: dense layers, then transposed convolutions of stride 2.
+
+    Args:
+        latent_dim: D of the latents `[B, D]`.
+        image_shape: Height, width, channels.
+        params_per_value: Parameters of the distribution for each value of the image.
+        filters: Channels, from the latents to the image.
+        hidden: Units of the dense layers, from the latents to the image.
+        activation: Activation of the hidden layers.
+        small: A small image as the second input, or `None`. It is concatenated with the latents, and
+            each transposed convolution takes it as further channels. For a map with more pixels, each
+            pixel of the small image is a box; for a map with fewer pixels, boxes are averaged.
 
     Raises:
         ValueError: If `filters` is empty, or the image cannot be halved that often.
@@ -452,26 +631,40 @@ def conv_decoder(
         keras.layers.Conv2DTranspose(n, 4, strides=2, padding="same", activation=activation)
         for n in filters[1:]
     ]
-    return keras.Sequential(
-        [
-            keras.Input((latent_dim,)),
-            *(keras.layers.Dense(units, activation) for units in hidden),
-            keras.layers.Dense(height * width * filters[0], activation),
-            keras.layers.Reshape((height, width, filters[0])),
-            *layers,
-            keras.layers.Conv2DTranspose(
-                image_shape[-1] * params_per_value, 4, strides=2, padding="same"
-            ),
-            keras.layers.Activation("linear", dtype="float32"),
-        ],
-        name="conv_decoder",
-    )
+    layers = [
+        *(keras.layers.Dense(units, activation) for units in hidden),
+        keras.layers.Dense(height * width * filters[0], activation),
+        keras.layers.Reshape((height, width, filters[0])),
+        *layers,
+        keras.layers.Conv2DTranspose(
+            image_shape[-1] * params_per_value, 4, strides=2, padding="same"
+        ),
+        keras.layers.Activation("linear", dtype="float32"),
+    ]
+    return _of_latents(layers, latent_dim, image_shape, small, "conv_decoder")
+
+
+def _of_latents(layers, latent_dim, image_shape, small, name):
+    """A network of latents, whose transposed convolutions may take a small image."""
+    if small is None:
+        return keras.Sequential([keras.Input((latent_dim,)), *layers], name=name)
+    z, y = keras.Input((latent_dim,)), small.input()
+    planes = small.planes(y, image_shape[:2])
+    h = keras.layers.Concatenate()([z, keras.layers.Flatten()(y)])
+    for layer in layers:
+        if isinstance(layer, keras.layers.Conv2DTranspose):
+            ratio = image_shape[0] // h.shape[1]
+            h = keras.layers.Concatenate()([h, keras.layers.AveragePooling2D(ratio)(planes)])
+        h = layer(h)
+    return keras.Model([z, y], h, name=f"conditional_{name}")
 
 
 # Generators and discriminators ----------------------------------------------------------------
 
 
-def dcgan_generator(latent_dim: int, image_shape: Shape, width: int = 64) -> keras.Model:
+def dcgan_generator(
+    latent_dim: int, image_shape: Shape, width: int = 64, small: Condition | None = None
+) -> keras.Model:
     """The generator of DCGAN, for images of 28, 32 or 64 pixels (4 to 7 times any power of 2).
 
     A dense layer projects latents to a small map. 5x5 transposed convolutions of stride 2 follow,
@@ -484,13 +677,13 @@ def dcgan_generator(latent_dim: int, image_shape: Shape, width: int = 64) -> ker
         latent_dim: D of the latents `[B, D]`, 100 in the paper.
         image_shape: Height, width, channels.
         width: Channels before the last layer; 128 in the paper, for 64 pixels (1024 at 4x4).
+        small: As for `conv_decoder`.
     """
     keras_settings.check()
     doublings = _doublings(image_shape)
     height, width_0 = halves(image_shape, doublings)
     top = width * 2 ** (doublings - 1)
     layers = [
-        keras.Input((latent_dim,)),
         keras.layers.Dense(height * width_0 * top, use_bias=False, kernel_initializer=_dcgan()),
         keras.layers.Reshape((height, width_0, top)),
         _batch_norm(),
@@ -509,7 +702,7 @@ def dcgan_generator(latent_dim: int, image_shape: Shape, width: int = 64) -> ker
         keras.layers.Activation("tanh", dtype="float32"),
         keras.layers.Rescaling(0.5, 0.5, dtype="float32"),
     ]
-    return keras.Sequential(layers, name="dcgan_generator")
+    return _of_latents(layers, latent_dim, image_shape, small, "dcgan_generator")
 
 
 def dcgan_discriminator(
@@ -757,6 +950,14 @@ class SpectralNormalization(keras.layers.Layer):
         config = dict(config)
         config["layer"] = keras.saving.deserialize_keras_object(config["layer"])
         return cls(**config)
+
+
+_LAYERS_WITH_BIAS = (
+    keras.layers.Dense,
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    SpectralNormalization,
+)
 
 
 def spectrally_normalized(network: keras.Model) -> keras.Model:

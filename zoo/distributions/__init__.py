@@ -55,6 +55,7 @@ from zoo.distributions.priors import (
     Uniform,
     UniformOnSphere,
 )
+from zoo.distributions.videos import FrameLikelihood, FramePosterior, MarkovChain, MarkovPrior
 
 __all__ = [
     "MADE",
@@ -69,6 +70,8 @@ __all__ = [
     "DiscretizedLogistic",
     "Family",
     "FittedMixture",
+    "FrameLikelihood",
+    "FramePosterior",
     "FullCovarianceNormal",
     "HierarchicalPosterior",
     "HierarchicalPrior",
@@ -77,6 +80,8 @@ __all__ = [
     "InverseAutoregressiveNormal",
     "IsotropicNormal",
     "MAFPrior",
+    "MarkovChain",
+    "MarkovPrior",
     "MixturePrior",
     "NoiseBasisConditional",
     "NormalPetals",
