@@ -90,7 +90,9 @@ def test_a_condition_reaches_the_decoder(digits):
     h = keras.layers.Dense(64)(keras.layers.Concatenate()([z, y]))
     decoder = keras.Model([z, y], keras.layers.Reshape((8, 8, 1))(h))
     model = zoo.Autoencoder(
-        zoo.networks.mlp_encoder((8, 8, 1), 2, ()), zoo.Conditional(decoder, zoo.UnitNormal())
+        zoo.networks.mlp_encoder((8, 8, 1), 2, ()),
+        zoo.Conditional(decoder, zoo.UnitNormal()),
+        start_at_mean=False,
     )
     x, y = digits[:6], np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]]
     code = model.encoder(x).numpy()

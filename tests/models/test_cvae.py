@@ -541,7 +541,7 @@ def test_a_condition_of_the_prior_is_a_condition_of_the_model(kind, quadrants, t
     assert have == pytest.approx(want, abs=3)
     signatures = zoo.export.export(model, tmp_path / "served")["signatures"]
     takes_y = {name for name, about in signatures.items() if "y" in about["inputs"]}
-    assert takes_y == {"sample", "log_prob"}
+    assert takes_y == {"sample", "log_prob", "complete"}
 
 
 def test_a_completion_requires_the_seen_part_even_if_its_network_does_not(quadrants):
@@ -653,13 +653,13 @@ def test_incompatible_settings_are_refused(wrong, message):
 
 
 def test_data_without_the_condition_are_refused():
-    digits = {k: zoo.datasets.load("digits", seen_quadrants=k) for k in (None, 1)}
+    digits = {k: zoo.datasets.load("digits", seen=k) for k in (None, "quadrants:1")}
     by_label = zoo.models.cvae((8, 8, 1), latent_dim=2, hidden=(4,))
     by_part = zoo.models.predictor((8, 8, 1), hidden=(4,))
     zoo.conditions.check(by_label, digits[None])
-    zoo.conditions.check(by_part, digits[1])
-    with pytest.raises(ValueError, match=r"data.seen_quadrants"):
-        zoo.conditions.check(by_label, digits[1])
+    zoo.conditions.check(by_part, digits["quadrants:1"])
+    with pytest.raises(ValueError, match=r"data.seen, for"):
+        zoo.conditions.check(by_label, digits["quadrants:1"])
     with pytest.raises(
         ValueError, match=r"float32 of shape \[B, 8, 8, 1\].*Received: 'digits' with"
     ):
@@ -677,7 +677,7 @@ def test_pictures_use_all_classes_in_turn_or_one_seen_part_per_row():
         *range(10),
         *range(5),
     ]
-    seen = zoo.datasets.load("digits", seen_quadrants=1)
+    seen = zoo.datasets.load("digits", seen="quadrants:1")
     by_part = zoo.models.predictor((8, 8, 1), hidden=(4,))
     y = zoo.conditions.in_turn(by_part, seen, 25, 10)
     for i in range(25):
@@ -704,7 +704,7 @@ def test_evaluation_samples_use_the_conditions_of_the_data():
 
 @pytest.mark.slow
 def test_evaluation_scores_the_conditional_model():
-    data = zoo.datasets.load("digits", binarize="fixed", seen_quadrants=2)
+    data = zoo.datasets.load("digits", binarize="fixed", seen="quadrants:2")
     model = zoo.models.cvae(
         (8, 8, 1), latent_dim=2, hidden=(4,), condition="seen", prior="conditional"
     )

@@ -190,11 +190,54 @@ def test_a_calibrated_factor_is_rendered_at_its_value():
         model.rerender(x, "identity", [0.0])
 
 
+def test_each_latent_of_a_block_has_its_own_polynomial():
+    data, model = heads(), on_heads(factors=("azimuth", "identity"), units=(2, 3))
+    model.calibrate(data)
+    x, factors = data.arrays("train")[0], data.factors("train")
+    codes = model.encode(x).numpy()
+    z = codes[:2].copy()
+    for k in range(2):
+        fit = np.polynomial.Polynomial.fit(factors[:, 0].astype(float), codes[:, k], 3)
+        z[:, k] = fit(0.3)
+    have = model.rerender(x[:2], "azimuth", [0.3])
+    np.testing.assert_allclose(have[:, 0], model.decode(z), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_factor_of_few_values_has_a_polynomial_of_lower_degree():
+    model = zoo.models.inverse_graphics(
+        (8, 8, 1), hidden=(6,), factors=("shape", "rest"), units=(1, 2)
+    )
+    sizes = {"train": 50, "validation": 5, "test": 5}
+    data = zoo.datasets.load("sprites", image_size=8, sizes=sizes)
+    model.calibrate(data)
+    codes, shapes = model.encode(data.arrays("train")[0]), data.factors("train")[:, 0]
+    assert np.asarray(model.calibration)[0, 0] == 0
+    for value in range(3):
+        mean = codes.numpy()[shapes == value, 0].mean()
+        fit = np.polyval(np.asarray(model.calibration)[0], value)
+        np.testing.assert_allclose(fit, mean, rtol=1e-4, atol=1e-5)
+
+
 def test_a_latent_is_replaced_by_its_values(x):
     model = small()
     z = model.encode(x).numpy()
     z[:, 3] = -1.5
     np.testing.assert_allclose(model.rerender(x, 3, [2.0, -1.5])[:, 1], model.decode(z), atol=1e-6)
+
+
+def test_a_latent_may_be_a_tensor_in_a_graph(x):
+    model = small()
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32), tf.TensorSpec([None])])
+    def rerender(latent, values):
+        return model.rerender(x, latent, values)
+
+    values = tf.constant([2.0, -1.5])
+    np.testing.assert_allclose(rerender(3, values), model.rerender(x, 3, values), atol=1e-6)
+    for latent in (-1, 5):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="The latents are 0 to 4"):
+            rerender(latent, values)
 
 
 def test_the_calibration_is_saved(tmp_path):
@@ -203,7 +246,7 @@ def test_the_calibration_is_saved(tmp_path):
     model.finish(data)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert np.asarray(loaded.calibration).any(1).tolist() == [True, True, True, False]
+    assert loaded.calibrated == ("azimuth", "elevation", "light_azimuth")
     x, _ = data.arrays("test")
     np.testing.assert_allclose(
         loaded.rerender(x, "azimuth", [0.2]), model.rerender(x, "azimuth", [0.2]), atol=1e-6
@@ -230,6 +273,13 @@ def test_units_must_sum_to_the_number_of_latents():
     model = small()
     with pytest.raises(ValueError, match="`units` must sum to the number of latents, 5"):
         zoo.InverseGraphics(model.posterior, model.likelihood, model.prior, {"a": 2, "b": 2})
+
+
+def test_adapt_starts_the_decoder_at_the_mean():
+    model, data = on_heads(), heads()
+    model.adapt(data)
+    bias = zoo.networks.output_bias(model.likelihood.network).bias.numpy()
+    np.testing.assert_allclose(bias, data.arrays("train")[0].mean(0).ravel(), rtol=1e-4)
 
 
 def test_data_with_other_groups_are_refused():
@@ -288,6 +338,7 @@ def test_batches_that_are_not_whole_groups_are_refused(x):
     [
         (5, [0.0], "The latents are 0 to 4"),
         (-1, [0.0], "The latents are 0 to 4"),
+        (1.5, [0.0], "`factor` must be an int"),
         ("azimuth", [0.0], r"call `calibrate\(data\)`"),
         ("colour", [0.0], "the factors are azimuth, elevation, identity"),
         (0, 0.0, r"shape \[V\]"),

@@ -639,7 +639,7 @@ def test_a_negative_weight_is_refused(known):
 def test_data_without_labels_or_with_too_many_classes_is_refused(known, few_labels):
     with pytest.raises(ValueError, match=r"at most 3 classes.*Received: 'digits' with 10 classes"):
         m2(known).adapt(few_labels)
-    quadrants = zoo.datasets.load("digits", seen_quadrants=1)
+    quadrants = zoo.datasets.load("digits", seen="quadrants:1")
     with pytest.raises(ValueError, match="with no integer labels"):
         m2(known).adapt(quadrants)
 

@@ -44,6 +44,7 @@ BOUNDS = [  # Builders of a bound on log p(x)
     name
     for name, builder in models.BUILDERS.items()
     if issubclass(inspect.signature(builder).return_annotation, zoo.VAE | zoo.M2)
+    and "posterior" in inspect.signature(builder).parameters
 ]
 TWO_LAYERS = ["hvae", "hierarchical_iwae"]
 NO_DENSITY = "needs a density"
@@ -72,7 +73,14 @@ ADVERSARIAL = [  # The discriminators and generators of these models train again
     for name in offering("prior", "mixture")
     if issubclass(
         inspect.signature(models.BUILDERS[name]).return_annotation,
-        zoo.GAN | zoo.BiGAN | zoo.AAE | zoo.VAEGAN | zoo.AVB | zoo.AlphaGAN | zoo.WAEGAN,
+        zoo.GAN
+        | zoo.BiGAN
+        | zoo.AAE
+        | zoo.VAEGAN
+        | zoo.AVB
+        | zoo.AlphaGAN
+        | zoo.WAEGAN
+        | zoo.DCVAE,
     )
 ]
 CODES = ["aae", "label_informed_aae", "semi_supervised_aae", "clustering_aae"]
@@ -80,7 +88,10 @@ CODES += ["dimension_reduction_aae", "semi_supervised_dimension_reduction_aae", 
 REFUSED = (
     # A bound on log p(x) contains the densities of q(z | x) and p(z).
     refused([*BOUNDS, "vaegan"], "posterior", SAMPLED_ONLY, NO_DENSITY)
-    | refused([*BOUNDS, "vaegan"], "prior", PARTIAL, NO_DENSITY)
+    | refused(["dcvae"], "posterior", ["deterministic", "noise_basis"], NO_DENSITY)
+    # Its encoder has spectral normalization.
+    | refused(["dcvae"], "posterior", ["implicit"], "only as a perceptron")
+    | refused([*BOUNDS, "vaegan", "dcvae"], "prior", PARTIAL, NO_DENSITY)
     # A planar flow has no density at given points, and two layers split their draws.
     | refused(TWO_LAYERS, "posterior", ["planar"], NO_DENSITY)
     # The VampPrior averages a posterior that depends only on images.
@@ -159,10 +170,18 @@ def batch_for(model):
     if model.semi_supervised:
         return (tf.constant(x[:6]), tf.constant(y[:6])), tf.constant(x[6:])
     if model.annotations:
-        return tf.constant(x), {"varied": tf.constant(y // 6)}  # Two groups of six
+        size = 1 if model.condition is None else model.condition.shape[-1]
+        every = {
+            "varied": y // 6,  # Two groups of six
+            "attributes": np.eye(size, dtype=np.float32)[y % size],
+            "mask": x,
+        }
+        return tf.constant(x), {leaf: tf.constant(every[leaf]) for leaf in model.annotations}
     if model.condition is None:
         return (tf.constant(x),)
-    if model.condition.shape.rank == 4:
+    if model.condition.shape.rank == 4 and model.condition.shape[1:] != SHAPE:
+        y = x.reshape(12, 4, 2, 4, 2, 1).mean((2, 4))
+    elif model.condition.shape.rank == 4:
         y = np.where(np.arange(8)[:, None, None] < 4, x, -1).astype(np.float32)
     elif model.condition.shape.rank == 2:
         y = np.eye(model.condition.shape[-1], dtype=np.float32)[y % model.condition.shape[-1]]
@@ -196,7 +215,7 @@ def trains(model):
 RECIPES = ("dcgan", "wgan_gp", "f_gan", "sngan", "ali", "m1")
 OWN = [name for name in models.BUILDERS if name not in RECIPES]
 LABELLED = ("minimax", "non_saturating", "log_ratio")
-SIZES = {"label": 10, "attributes": 3}
+SIZES = {"label": 10, "attributes": 3, "image": 2}
 FAILS_TOGETHER = {("planar", "vamp")}  # A planar flow has no density at given points.
 
 
@@ -209,6 +228,10 @@ def completed(name, changes):
         changes["condition_size"] = SIZES.get(changes["condition"], 0)
     if "loss" in changes and changes["loss"] not in LABELLED:
         changes |= {k: v for k, v in (("real_label", 1.0), ("label_noise", 0.0)) if k in own}
+    if changes.get("comparison") == "instances":  # No game
+        changes = {
+            k: v for k, v in changes.items() if k not in ("loss", "real_label", "label_noise")
+        }
     if changes.get("loss") == "wasserstein":
         needed = {"gradient_penalty": 10.0, "spectral_norm": True, "batch_norm": False}
         changes |= {k: v for k, v in needed.items() if k in own}
@@ -280,6 +303,12 @@ def test_every_value_of_a_choice_trains_with_one_builder(name, row):
 def test_every_accepted_value_of_a_choice_trains(name):
     for row in rows(name) if name in OWN else [{}]:
         trains_with(name, row)
+
+
+@pytest.mark.parametrize("name", ["hvae", "hierarchical_iwae", "m2", "inverse_graphics"])
+def test_the_initial_scale_reaches_the_likelihood(name):
+    model = built(name, likelihood="shared_scale_normal", likelihood_scale=0.2)
+    np.testing.assert_allclose(model.likelihood.family.scale, 0.2, rtol=1e-5)
 
 
 REFUSALS = [key for key in REFUSED if key[0] in OWN]

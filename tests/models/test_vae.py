@@ -136,6 +136,7 @@ def test_the_loss_is_the_distortion_summed_over_pixels_plus_the_kl(
         zoo.Conditional(zoo.networks.mlp_encoder((8, 8, 1), 6, (5,)), known.Posterior()),
         zoo.Conditional(zoo.networks.mlp_decoder(3, (8, 8, 1), 1, (5,)), family()),
         zoo.StandardNormal(3),
+        start_at_mean=False,
     )
     x = np.round(digits[:7])
     distortion, rate = hand_computed(model, known, x, log_likelihood)

@@ -48,7 +48,7 @@ def algorithm_2(x, generated, z, prior, lambda_):
 
 def test_the_loss_matches_algorithm_2(known, digits):
     x = digits[:7]
-    model = small(known, lambda_=12.0)
+    model = small(known, lambda_=12.0, start_at_mean=False)
     z = np.asarray(model.posterior.network(x), np.float64)
     generated = np.asarray(model.generator(z.astype(np.float32)), np.float64)
     cost, penalty = algorithm_2(x, generated, z, known.noise(7, 3), 12.0)

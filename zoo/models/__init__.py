@@ -6,7 +6,7 @@ class, and the names of the presets begin with it: `zoo.models.info_vae` builds 
 class; the builder then has the usual name of the paper's model, such as `dcgan`.
 
 The last column lists the data sets of a builder's presets. The name of a preset ends with its data
-set.
+set; for `folder`, with the name of a set of images, such as `toon_heads`.
 
 `zoo.models.NAME` is the builder, not the module: import other names with
 `from zoo.models.NAME import ...`.
@@ -16,18 +16,18 @@ Autoencoders and VAEs:
 | builder | class | paper | presets on |
 |---|---|---|---|
 | `autoencoder` | `Autoencoder` | Hinton & Salakhutdinov 2006 | digits, mnist |
-| `vae` | `VAE` | Kingma & Welling 2014; Rezende et al. 2014 | digits, mnist, fashion_mnist, svhn_cropped, cifar10 |
-| `beta_vae` | `BetaVAE` | Higgins et al. 2017; Burgess et al. 2018 | digits, mnist |
-| `beta_tcvae` | `BetaTCVAE` | Chen et al. 2018 | digits, mnist |
-| `factor_vae` | `FactorVAE` | Kim & Mnih 2018 | digits, mnist, cifar10 |
+| `vae` | `VAE` | Kingma & Welling 2014; Rezende et al. 2014 | digits, mnist, fashion_mnist, svhn_cropped, cifar10, heads_grey, sprites |
+| `beta_vae` | `BetaVAE` | Higgins et al. 2017; Burgess et al. 2018 | digits, mnist, sprites |
+| `beta_tcvae` | `BetaTCVAE` | Chen et al. 2018 | digits, mnist, sprites |
+| `factor_vae` | `FactorVAE` | Kim & Mnih 2018 | digits, mnist, cifar10, sprites |
 | `info_vae` | `InfoVAE` | Zhao et al. 2019 (InfoVAE, MMD-VAE) | digits, mnist |
 | `iwae` | `IWAE` | Burda et al. 2016; Tucker et al. 2019 (DReG) | digits, mnist |
 | `hierarchical_iwae` | `VAE` | Burda et al. 2016, two stochastic layers (an IWAE) | digits, mnist |
 | `hvae` | `VAE` | Tomczak & Welling 2018, section 4 (HVAE) | digits, mnist |
 | `denoising_vae` | `DenoisingVAE` | Im et al. 2017 | digits, mnist |
 | `denoising_iwae` | `DenoisingIWAE` | Im et al. 2017 | digits, mnist |
-| `cvae` | `CVAE` | Sohn et al. 2015 (CVAE, GSNN) | digits, mnist |
-| `predictor` | `Predictor` | Sohn et al. 2015, deterministic baseline | digits, mnist |
+| `cvae` | `CVAE` | Sohn et al. 2015 (CVAE, GSNN); Yan et al. 2016 (attributes); Walker et al. 2016 (forecasting) | digits, mnist, folder, sprites_scenes, moving_sprites, turning_sprites |
+| `predictor` | `Predictor` | Sohn et al. 2015, deterministic baseline | digits, mnist, moving_sprites, turning_sprites |
 | `m1` | `VAE` | Kingma et al. 2014 (M1) | digits, mnist |
 | `m2` | `M2` | Kingma et al. 2014 (M2) | digits, mnist |
 | `m1_m2` | `M1M2` | Kingma et al. 2014 (M1+M2) | digits, mnist |
@@ -39,7 +39,9 @@ Models of scenes:
 
 | builder | class | paper | presets on |
 |---|---|---|---|
-| `inverse_graphics` | `InverseGraphics` | Kulkarni et al. 2015 (DC-IGN) | heads_grey |
+| `inverse_graphics` | `InverseGraphics` | Kulkarni et al. 2015 (DC-IGN) | heads_grey, sprites_groups |
+| `dis_cvae` | `DisCVAE` | Yan et al. 2016 (Attribute2Image) | folder, sprites_scenes |
+| `video_vae` | `VideoVAE` | Krishnan et al. 2015; Li & Mandt 2018 | bouncing_sprites |
 
 GANs:
 
@@ -69,9 +71,11 @@ Hybrids of VAE and GAN:
 
 | builder | class | paper | presets on |
 |---|---|---|---|
-| `vaegan` | `VAEGAN` | Larsen et al. 2016 (VAE/GAN) | digits, mnist, fashion_mnist, svhn_cropped, cifar10, celeb_a |
+| `vaegan` | `VAEGAN` | Larsen et al. 2016 (VAE/GAN) | digits, mnist, fashion_mnist, svhn_cropped, cifar10, celeb_a, folder |
 | `avb` | `AVB` | Mescheder et al. 2017 | digits, mnist |
 | `alpha_gan` | `AlphaGAN` | Rosca et al. 2017 | digits, mnist, cifar10 |
+| `swapping_autoencoder` | `SwappingAutoencoder` | Park et al. 2020 | digits, textures, cifar10, folder |
+| `dcvae` | `DCVAE` | Parmar et al. 2021 (DC-VAE) | digits, mnist, fashion_mnist, cifar10, folder |
 
 Papers that describe a part, which many models can use:
 
@@ -85,11 +89,14 @@ Papers that describe a part, which many models can use:
 | Mixture prior | `prior="mixture"` |
 | Free bits (Kingma et al. 2016), KL warm-up | `free_bits`, `warm_up_steps` |
 | sigma-VAE (Rybkin et al. 2021) | `likelihood="shared_scale_normal"` |
+| Decoder that starts at the mean image (Burda et al. 2016, authors' code) | `start_at_mean`, true by default: `zoo.mean_start` |
 | Continuous Bernoulli (Loaiza-Ganem & Cunningham 2019) | `likelihood="continuous_bernoulli"` |
 | LSGAN (Mao et al. 2017), hinge loss (Lim & Ye 2017), WGAN (Arjovsky et al. 2017) | `loss="least_squares"`, `"hinge"`, `"wasserstein"` |
 | f-GAN's divergences (Nowozin et al. 2016) | `loss="f_kl"` and others: `zoo.adversarial` |
 | Gradient penalty (Gulrajani et al. 2017), R1 (Mescheder et al. 2018) | `gradient_penalty`, `r1` |
+| Modulated convolutions (Karras et al. 2020) | `zoo.modulated` |
 | Spectral normalization (Miyato et al. 2018) | `spectral_norm` |
+| InfoNCE (van den Oord et al. 2018), momentum contrast (MoCo, He et al. 2020) | `zoo.contrast` |
 | One-sided label smoothing (Salimans et al. 2016), instance noise (Sonderby et al. 2017) | `real_label`, `instance_noise` |
 """
 
@@ -116,6 +123,7 @@ from zoo.models.clustering_aae import (
 )
 from zoo.models.cvae import CVAE, cvae
 from zoo.models.dcgan import dcgan
+from zoo.models.dcvae import DCVAE, dcvae
 from zoo.models.denoising_iwae import DenoisingIWAE, denoising_iwae
 from zoo.models.denoising_vae import DenoisingVAE, GaussianNoise, SaltAndPepper, denoising_vae
 from zoo.models.dimension_reduction_aae import (
@@ -123,6 +131,7 @@ from zoo.models.dimension_reduction_aae import (
     DimensionReductionAAE,
     dimension_reduction_aae,
 )
+from zoo.models.dis_cvae import DisCVAE, dis_cvae
 from zoo.models.f_gan import f_gan
 from zoo.models.factor_vae import FactorVAE, factor_vae, permute_dims
 from zoo.models.gan import GAN, gan
@@ -143,8 +152,10 @@ from zoo.models.semi_supervised_dimension_reduction_aae import (
     semi_supervised_dimension_reduction_aae,
 )
 from zoo.models.sngan import sngan
+from zoo.models.swapping_autoencoder import SwappingAutoencoder, swapping_autoencoder
 from zoo.models.vae import VAE, vae
 from zoo.models.vaegan import VAEGAN, Equilibrium, attribute_vectors, vaegan
+from zoo.models.video_vae import VideoVAE, video_vae
 from zoo.models.wae import WAE, wae
 from zoo.models.waegan import WAEGAN, waegan
 from zoo.models.wgan_gp import wgan_gp

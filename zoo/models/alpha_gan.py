@@ -15,9 +15,10 @@ from zoo import networks
 from zoo.adversarial import AdversarialLoss, LogRatio
 from zoo.config import extends
 from zoo.contract import check_non_negative
-from zoo.distributions import Conditional, ImplicitPart, Prior, refuse_learned
+from zoo.distributions import Conditional, ImplicitPart, Prior, UnitNormal, refuse_learned
 from zoo.interfaces import LOGIT, Interface, context_shape, shape_of_images
 from zoo.keras_internals import layers_in
+from zoo.mean_start import Start
 from zoo.model import GenerativeModel, Round
 from zoo.models.vaegan import parts
 from zoo.penalties import Penalty
@@ -134,6 +135,9 @@ class AlphaGAN(GenerativeModel):
             "code_discriminator": Interface((latents,), (LOGIT,)),
         }
 
+    def mean_starts(self) -> list[Start]:
+        return [Start(self.generator, UnitNormal())]
+
     def rounds(self) -> list[Round]:
         return [Round(self.encoder_objective), Round(self.adversarial_objective)]
 
@@ -229,6 +233,7 @@ def alpha_gan(
     spectral_norm: bool = False,
     code_discriminator_hidden: Sequence[int] = (750, 750),
     lambda_: float = 1.0,
+    start_at_mean: bool = True,
     **options: Any,
 ) -> AlphaGAN:
     """An `AlphaGAN` of perceptrons, or with the paper's generator and discriminator of DCGAN.
@@ -241,6 +246,8 @@ def alpha_gan(
         code_discriminator_hidden: Units of the code discriminator's hidden layers, which have leaky
             ReLU of slope 0.2; two of 750 in the paper.
         lambda_: Weight of the L1 distance, summed over pixels.
+        start_at_mean: Whether the generator starts at the mean of the training images: see
+            `zoo.mean_start`.
         **options: The other options of `zoo.models.vaegan`, without `condition`, `beta`, `gamma`,
             `margin` and `joint_batch`; and `posterior_noise_dim` and `posterior_bases`, the sizes
             of the posteriors "implicit" and "noise_basis".
@@ -260,4 +267,5 @@ def alpha_gan(
         **parts(image_shape, latent_dim=latent_dim, spectral_norm=spectral_norm, **options),
         code_discriminator=code_discriminator,
         lambda_=lambda_,
+        start_at_mean=start_at_mean,
     )

@@ -65,6 +65,7 @@ def autoencoder(
     activation: str = "relu",
     likelihood: str = "unit_normal",
     levels: int = 256,
+    start_at_mean: bool = True,
 ) -> Autoencoder:
     """An `Autoencoder` from named networks.
 
@@ -77,6 +78,8 @@ def autoencoder(
         activation: Activation of the hidden layers.
         likelihood: Name of p(x | z): see `zoo.distributions.by_name`.
         levels: Number of grey levels, for "discretized_logistic" and "categorical".
+        start_at_mean: Whether the decoder starts at the mean of the training images: see
+            `zoo.mean_start`.
     """
     family = by_name.likelihood(likelihood, levels)
     size = family.params_per_value
@@ -86,4 +89,5 @@ def autoencoder(
             networks.decoder(network, latent_dim, image_shape, size, hidden, filters, activation),
             family,
         ),
+        start_at_mean=start_at_mean,
     )

@@ -106,9 +106,10 @@ class BetaTCVAE(VAE):
         self.dataset_size = dataset_size
 
     def adapt(self, data: ImageData) -> None:
-        """Sets `dataset_size` to the number of training images, if it is `None`."""
+        """Sets `dataset_size` to the number of training images, if it is `None`; and the start."""
         if self.dataset_size is None:
             self.dataset_size = data.sizes["train"]
+        super().adapt(data)
 
     def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         terms = self.elbo_terms(x, y, seed, training)

@@ -3,7 +3,7 @@
 Makhzani et al., "Adversarial Autoencoders", 2016, section 6. https://arxiv.org/abs/1511.05644
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,7 +16,7 @@ from zoo.config import choices, extends
 from zoo.distributions import Conditional, Family, Prior, by_name
 from zoo.distributions.mixtures import component_labels, logits_of_labels
 from zoo.interfaces import LOGIT, Interface
-from zoo.model import Array, as_images, as_seed
+from zoo.model import Array, Signature, as_images, as_seed
 from zoo.models.aae import AAE, latent_loss
 from zoo.models.parts import LEARNED_PRIOR_SIZES, prior_part
 
@@ -142,6 +142,10 @@ class ClusteringAAE(AAE):
     """
 
     terms: tuple[str, ...] = ("prior_logit", "code_logit", "prior_category_logit", "category_logit")
+    signatures: Mapping[str, Signature] = {
+        **AAE.signatures,
+        "classify": Signature(("x",), "probabilities"),
+    }
 
     def __init__(
         self,
@@ -287,6 +291,7 @@ def parts(
     batch_norm: bool = False,
     likelihood: str = "bernoulli",
     levels: int = 256,
+    start_at_mean: bool = True,
     loss: str = "non_saturating",
     real_label: float = 1.0,
     label_noise: float = 0.0,
@@ -325,6 +330,7 @@ def parts(
         "prior": CategoryAndStyle(
             categories, prior_part(image_shape, latent_dim=latent_dim, **prior)
         ),
+        "start_at_mean": start_at_mean,
         "discriminator": networks.mlp(latent_dim, 1, discriminator_hidden),
         "category_discriminator": networks.mlp(categories, 1, discriminator_hidden),
         "adversarial_loss": latent_loss(loss, real_label, label_noise),
@@ -365,6 +371,8 @@ def clustering_aae(image_shape: Sequence[int], **options: Any) -> ClusteringAAE:
             the encoder's output, for "mlp". Without normalization, all images start in one
             category, where the softmax has almost no gradient.
         likelihood, levels: See `zoo.distributions.by_name.likelihood`.
+        start_at_mean: Whether the decoder starts at the mean of the training images: see
+            `zoo.mean_start`.
         prior, prior_scale, prior_components: p(z) of the style; see
             `zoo.distributions.by_name.prior`.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`; not "wasserstein".

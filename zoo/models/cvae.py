@@ -27,6 +27,7 @@ from zoo.distributions import (
     by_name,
     need_differentiable_draws,
 )
+from zoo.mean_start import Start
 from zoo.model import Array
 from zoo.models import elbo
 from zoo.models.predictor import completion
@@ -128,6 +129,11 @@ class CVAE(VAE):
         baseline = getattr(self.prior, "baseline", None)
         return baseline if baseline is not None and baseline.trainable_variables else None
 
+    def mean_starts(self) -> list[Start]:
+        baseline = getattr(self.prior, "baseline", None)
+        of_baseline = [] if baseline is None else [Start(baseline.network, baseline.family)]
+        return super().mean_starts() + of_baseline
+
     def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         loss = 0.0
         terms: dict[str, tf.Tensor] = {}
@@ -189,7 +195,12 @@ class CVAE(VAE):
 
 @choices(
     prior=by_name.PRIORS | {"conditional": ("baseline_hidden",)},
-    condition={"label": ("condition_size",), "attributes": ("condition_size",), "seen": ()},
+    condition={
+        "label": ("condition_size",),
+        "attributes": ("condition_size",),
+        "seen": (),
+        "image": ("condition_size",),
+    },
 )
 @extends(vae, latent_dim=50, hidden=(500, 500))
 def cvae(
@@ -207,10 +218,12 @@ def cvae(
     It has the options of `vae`, and:
 
     Args:
-        condition: The kind of y: "label" (ints `[B]`), "attributes" (`[B, A]`), or "seen"
-            (`[B, H, W, C]`, the seen part of the image and -1 elsewhere). With "seen" the model
-            generates the hidden part.
-        condition_size: Number of classes, 0 for 10; or number of attributes A, at least 1.
+        condition: The kind of y: "label" (ints `[B]`), "attributes" (`[B, A]`), "seen"
+            (`[B, H, W, C]`, the seen part of the image and -1 elsewhere), or "image"
+            (`[B, H / K, W / K, C]`, the image, smaller by a factor K). With "seen" the model generates
+            the hidden part.
+        condition_size: Number of classes, 0 for 10; number of attributes A, at least 1; or the factor K
+            of "image", at least 2.
         prior: As for `vae`, or "conditional" for p(z | y) with a network of y.
         baseline_hidden: Hidden units of a deterministic prediction that the conditional prior
             receives; () for none. Only for the condition "seen".
@@ -257,7 +270,8 @@ def _conditional_prior(
         return networks.encoder(kind, shape, outputs, hidden, filters, activation)
 
     if not baseline_hidden:
-        return ConditionalPrior(networks.of_condition(prior_network, condition), family)
+        size = image_shape[:2] if network == "conv" else None
+        return ConditionalPrior(networks.of_condition(prior_network, condition, size), family)
     baseline = completion(
         image_shape,
         hidden=baseline_hidden,

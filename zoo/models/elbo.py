@@ -240,7 +240,9 @@ def two_layers(
     second: Callable[[int], keras.Model],
     between: Callable[[int], keras.Model],
     likelihood: str = "bernoulli",
+    likelihood_scale: float = 1.0,
     levels: int = 256,
+    start_at_mean: bool = True,
     posterior: str = "normal",
     posterior_steps: int = 0,
     posterior_hidden: Sequence[int] = (),
@@ -277,7 +279,7 @@ def two_layers(
         )
     by_name.check_density(posterior, "A model with two layers of latents")
     bottom, top = latent_dims
-    family = by_name.likelihood(likelihood, levels)
+    family = by_name.likelihood(likelihood, levels, likelihood_scale)
     likelihood_part = Conditional(decoder(family.params_per_value), family)
     sizes: dict[str, Any] = {"steps": posterior_steps, "hidden": posterior_hidden}
     dims = (bottom, top) if upwards else (top, bottom)
@@ -290,6 +292,7 @@ def two_layers(
             prior_part(image_shape, latent_dim=top, **prior),
             Conditional(between(2 * bottom), DiagonalNormal()),
         ),
+        "start_at_mean": start_at_mean,
         "num_samples": num_samples,
         "rate_weight": warm_up(warm_up_steps),
         "free_bits": free_bits,

@@ -51,7 +51,7 @@ def hierarchical_iwae(
             density at any z, or `doubly_reparameterised` is set without `importance_weighted`.
 
     Notes:
-        The posterior's scales and the bias of the output differ from the paper's, as in `iwae`.
+        The posterior's scales differ from the paper's, as in `iwae`.
     """
     if doubly_reparameterised and not importance_weighted:
         raise ValueError(

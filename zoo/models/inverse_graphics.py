@@ -13,11 +13,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.config import extends, look_up
-from zoo.contract import as_count, check_non_negative
+from zoo.contract import Limits, as_count, check_non_negative
 from zoo.datasets import ImageData
 from zoo.distributions import Conditional, DiagonalNormal, Prior
 from zoo.distributions.part import described
-from zoo.model import Array
+from zoo.model import Array, Signature
 from zoo.models import elbo
 from zoo.models.vae import VAE, vae
 
@@ -83,6 +83,10 @@ class InverseGraphics(VAE):
     terms: tuple[str, ...] = (*VAE.terms, "spread")
     annotations: tuple[str, ...] = ("varied",)
     grouped_batches = True
+    signatures: Mapping[str, Signature] = {
+        **VAE.signatures,
+        "rerender": Signature(("x", "latent", "values"), "renderings"),
+    }
 
     def __init__(
         self,
@@ -117,17 +121,17 @@ class InverseGraphics(VAE):
         self._latents_of = np.arange(len(self.units))[:, None] == block_of_latent
         self.calibration = self.add_weight(
             name="calibration",
-            shape=(len(self.units), DEGREE + 1),
+            shape=(self.latent_dim, DEGREE + 1),
             initializer="zeros",
             trainable=False,
         )
 
     @property
-    def annotation_limits(self) -> Mapping[str, tuple[int, int]]:
-        return {"varied": (0, len(self.units) - 1)}
+    def annotation_limits(self) -> Mapping[str, Limits]:
+        return {"varied": Limits((), 0, len(self.units) - 1)}
 
     def adapt(self, data: ImageData) -> None:
-        """Checks the groups of the data.
+        """Checks the groups of the data, and adapts as `GenerativeModel.adapt` does.
 
         Raises:
             ValueError: If the groups have another size, or vary a factor that `units` does not have.
@@ -143,6 +147,7 @@ class InverseGraphics(VAE):
                 f"`units` has {len(self.units)} factors. Received: {data.name!r}, whose groups vary "
                 f"{last + 1} factors."
             )
+        super().adapt(data)
 
     def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         q = self.posterior(x, training=training)
@@ -198,8 +203,9 @@ class InverseGraphics(VAE):
     def calibrate(self, data: ImageData, limit: int = 10_000) -> None:
         """Fits the polynomials from the values of factors to their latents, for `rerender`.
 
-        A factor with one latent is calibrated if it is one of `data.factor_names`. The polynomial
-        of degree 3 has the least squared error on the codes of training images.
+        A factor is calibrated if it is one of `data.factor_names`. Each latent of its block has a
+        polynomial with the least squared error on the codes of training images. Its degree is 3, or
+        less for a factor with fewer than four values.
 
         Args:
             data: Images with known factors.
@@ -210,24 +216,68 @@ class InverseGraphics(VAE):
         parts = [self.encode(x[i : i + 500]) for i in range(0, len(x), 500)]
         codes = np.concatenate(parts)
         coefficients = np.zeros(self.calibration.shape, np.float32)
-        for k, (name, latents) in enumerate(zip(self.units, self._latents_of, strict=True)):
-            if latents.sum() == 1 and name in columns:
-                code = codes[:, np.argmax(latents)]
-                factor = columns[name].astype(float)
-                coefficients[k] = np.polyfit(factor, code.astype(float), DEGREE)
+        for name, latents in zip(self.units, self._latents_of, strict=True):
+            if name in columns:
+                factor, code = columns[name].astype(float), codes[:, latents].astype(float)
+                degree = min(DEGREE, len(np.unique(factor)) - 1)
+                coefficients[latents, DEGREE - degree :] = np.polyfit(factor, code, degree).T
         self.calibration.assign(coefficients)
+
+    @property
+    def calibrated(self) -> tuple[str, ...]:
+        """The factors that `rerender` takes by name."""
+        used = np.array(self.calibration).any(1)
+        return tuple(
+            name
+            for name, latents in zip(self.units, self._latents_of, strict=True)
+            if np.any(used & latents)
+        )
 
     def abilities(self) -> tuple[str, ...]:
         return (*super().abilities(), "rerender")
 
-    def rerender(self, x: Array, factor: str | int, values: Any) -> tf.Tensor:
+    def tensor_specs(self) -> dict[str, tf.TensorSpec]:
+        return super().tensor_specs() | {
+            "latent": tf.TensorSpec([], tf.int32),
+            "values": tf.TensorSpec([None], tf.float32),
+            "renderings": tf.TensorSpec([None, None, *self.image_shape], tf.float32),
+        }
+
+    def tensor_ranges(self) -> dict[str, tuple[float | None, float | None]]:
+        return super().tensor_ranges() | {
+            "latent": (0, self.latent_dim - 1),
+            "renderings": (0.0, 1.0),
+        }
+
+    def export_details(self) -> dict[str, Any]:
+        """The latents of each factor, and the polynomials from its value to these latents.
+
+        `{"factors": {name: {"latents": positions, "coefficients": rows}}}`. Each row has the
+        coefficients of a latent, as for `numpy.polyval`. The rows are `None` if the factor is not
+        calibrated.
+        """
+        calibration = np.asarray(self.calibration)
+        return {
+            "factors": {
+                name: {
+                    "latents": np.flatnonzero(latents).tolist(),
+                    "coefficients": calibration[latents].tolist()
+                    if name in self.calibrated
+                    else None,
+                }
+                for name, latents in zip(self.units, self._latents_of, strict=True)
+            }
+        }
+
+    def rerender(self, x: Array, factor: str | int | tf.Tensor, values: Any) -> tf.Tensor:
         """The scenes of images with other values of one factor.
 
-        Each image is encoded, the latent of the factor is replaced, and the code is decoded.
+        Each image is encoded, the latents of the factor are replaced, and the code is decoded.
 
         Args:
             x: Images `[B, H, W, C]`.
-            factor: The name of a calibrated factor, or the position of a latent.
+            factor: The name of a calibrated factor, or the position of a latent. In a graph, the
+                position may be a scalar tensor of ints.
             values: Values `[V]` of the factor, or of the latent.
 
         Returns:
@@ -235,38 +285,38 @@ class InverseGraphics(VAE):
 
         Raises:
             ValueError: If there is no such factor or latent, if the factor is not calibrated, or if
-                `values` has another shape.
+                `values` has another shape. If the position is known only when a graph runs, the
+                error is TensorFlow's `InvalidArgumentError`.
         """
-        values = np.asarray(values, np.float32)
-        if values.ndim != 1:
+        values = tf.cast(values if tf.is_tensor(values) else np.asarray(values), tf.float32)
+        if values.shape.rank != 1:
             raise ValueError(f"`values` must have the shape [V]. Received: shape {values.shape}.")
-        latent, values = self._latent_of(factor, values)
-        z = self.encode(x)
-        chosen = tf.one_hot(latent, self.latent_dim, on_value=True, off_value=False)
-        z = tf.where(chosen, values[:, None], z[:, None])  # [B, V, D]
+        chosen, latents = self._latents_at(factor, values)
+        z = tf.where(chosen, latents, self.encode(x)[:, None])  # [B, V, D]
         images = self.decode(tf.reshape(z, [-1, self.latent_dim]))
-        return tf.reshape(images, [-1, len(values), *self.image_shape])
+        return tf.reshape(images, [-1, tf.shape(values)[0], *self.image_shape])
 
-    def _latent_of(self, factor, values):
-        """The position of a factor's latent, and the latent's values for the factor's `values`."""
+    def _latents_at(self, factor, values):
+        """Which latents belong to a factor, bool `[D]`, and their values `[V, D]` or `[V, 1]`."""
         if not isinstance(factor, str):
-            if not 0 <= factor < self.latent_dim:
-                raise ValueError(
-                    f"The latents are 0 to {self.latent_dim - 1}. Received: factor={factor}."
-                )
-            return factor, values
-        names = list(self.units)
-        coefficients = None
-        if factor in names:
-            coefficients = np.asarray(self.calibration)[names.index(factor)]
-        if coefficients is None or not coefficients.any():
+            latents = f"The latents are 0 to {self.latent_dim - 1}."
+            if tf.is_symbolic_tensor(factor):
+                tf.debugging.assert_non_negative(factor, latents)
+                tf.debugging.assert_less(factor, self.latent_dim, latents)
+            elif not 0 <= factor < self.latent_dim:
+                raise ValueError(f"{latents} Received: factor={factor}.")
+            # tf2onnx converts no `tf.one_hot` of bools.
+            latent = tf.cast(as_count(factor, "factor", 0), tf.int32)
+            return tf.equal(tf.range(self.latent_dim), latent), values[:, None]
+        if factor not in self.calibrated:
             raise ValueError(
                 "`factor` is the position of a latent or the name of a calibrated factor: call "
                 f"`calibrate(data)` after training. Received: {factor!r}; the factors are "
-                f"{', '.join(names)}."
+                f"{', '.join(self.units)}."
             )
-        latent = int(np.argmax(self._latents_of[names.index(factor)]))
-        return latent, np.polyval(coefficients, values).astype(np.float32)
+        chosen = self._latents_of[list(self.units).index(factor)]
+        coefficients = np.asarray(self.calibration).T
+        return chosen, np.polyval(coefficients, np.asarray(values)[:, None]).astype(np.float32)
 
 
 @extends(vae, without=("latent_dim",))

@@ -118,7 +118,7 @@ def iwae(
     Notes:
         The paper draws 1, 5 or 50 samples. The scales of its posterior are exp(output), here
         softplus(output). The bias of its decoder's output is initialised with the logits of the
-        mean image, here with 0.
+        mean image, as here: see `zoo.mean_start`.
     """
     parts = elbo.parts(image_shape, **options)
     return IWAE(**parts, doubly_reparameterised=doubly_reparameterised)

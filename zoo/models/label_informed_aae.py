@@ -87,8 +87,13 @@ class LabelInformedAAE(AAE):
         return self.prior.components
 
     def adapt(self, data: ImageData) -> None:
-        """Raises a `ValueError` unless the data have labels of at most K classes."""
+        """Adapts as `GenerativeModel.adapt` does.
+
+        Raises:
+            ValueError: If the data have no integer labels, or labels of more than K classes.
+        """
         check_classes(self, data, self.prior.components)
+        super().adapt(data)
 
     def sample_latents(self, n: int, y: Any = None, seed: Any = None) -> tf.Tensor:
         """`n` draws `[n, D]` of the label's component, or of the whole prior if `y` is negative."""

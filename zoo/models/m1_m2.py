@@ -130,7 +130,10 @@ class M1M2(M2):
         return super()._log_weight(self._used(z), y, seed) + repeat_for_labels(first, y)
 
 
-@extends(m2, without=("network", "filters", "likelihood", "levels"))
+@extends(
+    m2,
+    without=("network", "filters", "likelihood", "likelihood_scale", "levels", "start_at_mean"),
+)
 def m1_m2(image_shape: Sequence[int], *, first: VAE | None = None, **options: Any) -> M1M2:
     """An `M1M2` of multilayer perceptrons on the codes of a trained M1.
 

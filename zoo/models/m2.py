@@ -7,7 +7,7 @@ M1 is in `zoo.models.m1`, M1+M2 in `zoo.models.m1_m2`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -29,7 +29,7 @@ from zoo.distributions import (
 )
 from zoo.interfaces import Interface, context_shape, of_autoencoder
 from zoo.keras_internals import layers_in
-from zoo.model import Array, GenerativeModel, as_images, as_seed
+from zoo.model import Array, GenerativeModel, Signature, as_images, as_seed
 from zoo.models import elbo
 from zoo.models.aae import check_classes
 from zoo.models.parts import latent_parts
@@ -178,6 +178,10 @@ class M2(GenerativeModel):
     )
     semi_supervised = True
     adapted = ("labelled_share",)
+    signatures: Mapping[str, Signature] = {
+        **GenerativeModel.signatures,
+        "classify": Signature(("x",), "probabilities"),
+    }
 
     def __init__(
         self,
@@ -229,13 +233,14 @@ class M2(GenerativeModel):
         return self.classifier.output_shape[-1]
 
     def adapt(self, data: ImageData) -> None:
-        """Sets `labelled_share` to that of the data.
+        """Sets `labelled_share` to that of the data, and the start of the decoder.
 
         Raises:
             ValueError: If the data have no integer labels, or labels of more than C classes.
         """
         check_classes(self, data, self.num_classes)
         self.labelled_share = data.labelled_share
+        super().adapt(data)
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -526,7 +531,9 @@ def parts(
     dropout: float = 0.0,
     activation: str = "softplus",
     likelihood: str = "bernoulli",
+    likelihood_scale: float = 1.0,
     levels: int = 256,
+    start_at_mean: bool = True,
     family: Family | None = None,
     num_samples: int = 1,
     warm_up_steps: int = 0,
@@ -543,7 +550,8 @@ def parts(
     by_name.check_density(options.get("posterior", "normal"), "An M2")
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be a share in [0, 1). Received: {dropout}.")
-    shape, family = tuple(image_shape), family or by_name.likelihood(likelihood, levels)
+    shape = tuple(image_shape)
+    family = family or by_name.likelihood(likelihood, levels, likelihood_scale)
     classifier = networks.encoder(
         network, shape, num_classes, classifier_hidden, filters, activation
     )
@@ -559,6 +567,7 @@ def parts(
             class_network((latent_dim,), params, num_classes, hidden[::-1], activation), family
         ),
         "alpha": alpha,
+        "start_at_mean": start_at_mean,
         "num_samples": num_samples,
         "rate_weight": elbo.warm_up(warm_up_steps),
         "free_bits": free_bits,

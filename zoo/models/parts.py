@@ -148,7 +148,7 @@ def posterior_and_prior(
     )
 
 
-@choices(likelihood=by_name.LIKELIHOODS)
+@choices(likelihood=by_name.LIKELIHOODS | {"shared_scale_normal": ("likelihood_scale",)})
 @extends(posterior_and_prior)
 def autoencoder_parts(
     image_shape: Sequence[int],
@@ -159,17 +159,22 @@ def autoencoder_parts(
     filters: Sequence[int] = (32, 64),
     activation: str = "relu",
     likelihood: str = "bernoulli",
+    likelihood_scale: float = 1.0,
     levels: int = 256,
+    start_at_mean: bool = True,
     decoder_condition: Condition | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """The `posterior` q(z | x), the `prior` p(z) and the `likelihood` p(x | z).
+    """The `posterior` q(z | x), the `prior` p(z), the `likelihood` p(x | z) and `start_at_mean`.
 
     Args:
         image_shape, latent_dim, network, hidden, filters, activation: As for `posterior_and_prior`;
             the decoder mirrors the encoder.
         likelihood: Name of p(x | z): see `zoo.distributions.by_name`.
+        likelihood_scale: Initial standard deviation, for "shared_scale_normal".
         levels: Number of grey levels, for "discretized_logistic" and "categorical".
+        start_at_mean: Whether the decoder starts at the mean of the training images: see
+            `zoo.mean_start`.
         decoder_condition: The decoder's second input, or `None`.
         **options: The other options of `posterior_and_prior`.
 
@@ -183,15 +188,21 @@ def autoencoder_parts(
         "activation": activation,
     }
     parts = posterior_and_prior(image_shape, latent_dim=latent_dim, **sizes, **options)
-    family = by_name.likelihood(likelihood, levels)
-    decoder = networks.conditioned(
-        lambda shape: networks.decoder(
-            network, shape[0], image_shape, family.params_per_value, hidden, filters, activation
-        ),
-        (latent_dim,),
+    family = by_name.likelihood(likelihood, levels, likelihood_scale)
+    decoder = networks.decoder(
+        network,
+        latent_dim,
+        image_shape,
+        family.params_per_value,
+        hidden,
+        filters,
+        activation,
         decoder_condition,
     )
-    return parts | {"likelihood": Conditional(decoder, family)}
+    return parts | {
+        "likelihood": Conditional(decoder, family),
+        "start_at_mean": start_at_mean,
+    }
 
 
 INTERNAL = ("encoder_condition", "decoder_condition", "center_images")

@@ -36,7 +36,7 @@ class Predictor(GenerativeModel):
     Example:
         >>> model = zoo.models.predictor((8, 8, 1), hidden=(16,))
         >>> model.compile("adam")
-        >>> data = zoo.datasets.load("digits", binarize="fixed", seen_quadrants=1)
+        >>> data = zoo.datasets.load("digits", binarize="fixed", seen="quadrants:1")
         >>> history = model.fit(*data.arrays("train"), verbose=0)
     """
 
@@ -120,6 +120,13 @@ def completion(
 
 
 @extends(completion)
-def predictor(image_shape: Sequence[int], **options: Any) -> Predictor:
-    """A `Predictor` with the options of `completion`."""
-    return Predictor(completion(image_shape, **options))
+def predictor(
+    image_shape: Sequence[int], *, start_at_mean: bool = True, **options: Any
+) -> Predictor:
+    """A `Predictor` with the options of `completion`, and:
+
+    Args:
+        start_at_mean: Whether the prediction starts at the mean of the training images: see
+            `zoo.mean_start`.
+    """
+    return Predictor(completion(image_shape, **options), start_at_mean=start_at_mean)

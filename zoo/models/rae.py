@@ -158,4 +158,12 @@ def rae(
         network = networks.spectrally_normalized(likelihood.network)
         likelihood = Conditional(network, likelihood.family)
     prior = FittedMixture(parts.latent_dim, prior_components)
-    return RAE(parts.encoder, likelihood, prior, beta, lambda_, regularizer)
+    return RAE(
+        parts.encoder,
+        likelihood,
+        prior,
+        beta,
+        lambda_,
+        regularizer,
+        start_at_mean=parts.start_at_mean,
+    )

@@ -76,12 +76,13 @@ class SemiSupervisedAAE(ClusteringAAE):
         return [*unsupervised, Round(self.classification_objective)]
 
     def adapt(self, data: ImageData) -> None:
-        """Checks the labels of the data.
+        """Checks the labels of the data, and adapts as `GenerativeModel.adapt` does.
 
         Raises:
             ValueError: If the data have no integer labels, or labels of more than K classes.
         """
         check_classes(self, data, self.num_classes)
+        super().adapt(data)
 
     def classification_objective(
         self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool

@@ -5,17 +5,18 @@ Rezende et al., "Stochastic Backpropagation and Approximate Inference in Deep Ge
 2014. https://arxiv.org/abs/1401.4082
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoo import chains
 from zoo.config import extends, with_article
 from zoo.contract import as_count, check_non_negative
 from zoo.distributions import Conditional, Prior, kl, need_density
-from zoo.model import Array, GenerativeModel
+from zoo.model import Array, GenerativeModel, Signature, as_seed
 from zoo.models import elbo
 from zoo.schedules import Schedule, check_weight, value_at
 
@@ -62,6 +63,10 @@ class VAE(GenerativeModel):
     """
 
     terms: tuple[str, ...] = ("distortion", "rate")
+    signatures: Mapping[str, Signature] = {
+        **GenerativeModel.signatures,
+        "complete": Signature(("x", "seen", "steps"), ("images", "acceptance")),
+    }
 
     def __init__(
         self,
@@ -138,6 +143,76 @@ class VAE(GenerativeModel):
         x = self._images(x)
         y = self.condition_for(x, y)
         return elbo.importance_sampled(self, x, y, self.posterior(x, y), num_samples, seed)
+
+    def abilities(self) -> tuple[str, ...]:
+        own = ("complete",) if chains.can_sample_conditional(self) else ()
+        return (*super().abilities(), *own)
+
+    def complete(
+        self, x: Array, seen: Array, *, steps: int = 500, y: Any = None, seed: Any = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Completions of images by Metropolis-within-Gibbs, one for each image.
+
+        This is the method "metropolis" of `zoo.inference.complete` for graphs, so that exported models
+        have it. A call outside of a `tf.function` is a loop in Python: `zoo.inference.complete` is
+        faster there.
+
+        Args:
+            x: Images `[B, H, W, C]` in [0, 1]. Hidden values have no effect.
+            seen: Which values are seen, bools `[B, H, W, C]`, or with one channel for all channels.
+            steps: Number of steps of the chains, at least 11. The first 10 accept every proposal.
+            y: A condition for each image, or one for all, if the model takes a condition.
+            seed: An int or a `[2]` int tensor for repeatable draws; `None` for new draws.
+
+        Returns:
+            Images `[B, H, W, C]` in which the hidden values are the mean of p(x | z, y) at the end of
+            the chain; and the share of accepted proposals after the first 10, `[B]`.
+
+        Raises:
+            ValueError: If an argument is out of range, `seen` does not consist of bools, or a part
+                of the model lacks the density that the method needs.
+
+        Example:
+            >>> model = zoo.models.vae((8, 8, 1), latent_dim=2, hidden=(16,))
+            >>> x, _ = zoo.datasets.load("digits", binarize="fixed").arrays("test", 10)
+            >>> left = zoo.datasets.named_mask("half:left", (8, 8))
+            >>> images, acceptance = model.complete(x, left, steps=20)
+            >>> images.shape, acceptance.shape
+            (TensorShape([10, 8, 8, 1]), TensorShape([10]))
+        """
+        if not chains.can_sample_conditional(self):
+            raise ValueError(
+                "Metropolis-within-Gibbs needs a posterior, a likelihood and a prior with "
+                "densities, and a likelihood under which the values of an image are independent "
+                "given z. Received: "
+                f"{with_article(type(self).__name__)} with another part."
+            )
+        x = self._images(x)
+        steps = as_count(steps, "steps", chains.WARM_UP + 1)
+        seen = tf.convert_to_tensor(seen)
+        if seen.dtype != tf.bool:
+            raise ValueError(f"Expected the mask `seen` of bools. Received: {seen.dtype.name}.")
+        seen = tf.broadcast_to(seen, tf.shape(x))
+        y = self.condition_for(x, y)
+        start = chains.filled(x, tf.ensure_shape(seen, x.shape))
+        _, z, acceptance = chains.ends(
+            self, start, seen, y, as_seed(seed), steps, chains.WARM_UP, exact=True
+        )
+        return tf.where(seen, x, self.decode(z, y)), acceptance
+
+    def tensor_specs(self) -> dict[str, tf.TensorSpec]:
+        height, width, _ = self.image_shape
+        return super().tensor_specs() | {
+            "seen": tf.TensorSpec([None, height, width, None], tf.bool),
+            "steps": tf.TensorSpec([], tf.int32),
+            "acceptance": tf.TensorSpec([None], tf.float32),
+        }
+
+    def tensor_ranges(self) -> dict[str, tuple[float | None, float | None]]:
+        return super().tensor_ranges() | {
+            "steps": (chains.WARM_UP + 1, None),
+            "acceptance": (0.0, 1.0),
+        }
 
 
 @extends(elbo.parts, without=("condition",))

@@ -392,15 +392,13 @@ def parts(
         condition, features: As for `zoo.networks.discriminator`.
     """
     check_bounded(loss, gradient_penalty, r1, spectral_norm)
-
-    def generator(shape):
-        return networks.generator(network, shape[0], image_shape, hidden[::-1], width, activation)
-
     sizes = {"latent_dim": latent_dim, "hidden": hidden, "activation": activation}
     return posterior_and_prior(
         image_shape, network=network, encoder_condition=condition, **sizes, **options
     ) | {
-        "generator": networks.conditioned(generator, (latent_dim,), condition),
+        "generator": networks.generator(
+            network, latent_dim, image_shape, hidden[::-1], width, activation, condition
+        ),
         "discriminator": networks.discriminator(
             network,
             image_shape,
@@ -418,7 +416,12 @@ def parts(
 
 
 @choices(
-    condition={"none": (), "label": ("condition_size",), "attributes": ("condition_size",)},
+    condition={
+        "none": (),
+        "label": ("condition_size",),
+        "attributes": ("condition_size",),
+        "image": ("condition_size",),
+    },
 )
 @extends(parts, without=("features", *IMPLICIT_POSTERIOR_SIZES))
 def vaegan(
@@ -440,9 +443,9 @@ def vaegan(
         beta: Weight of the encoder's rate; 1 in the paper.
         margin: Margin of the `Equilibrium`, 0.35 in the authors' code; 0 for no equilibrium.
         joint_batch: As for `VAEGAN`.
-        condition: The condition of all three networks: "none", "label" (ints `[B]`) or "attributes"
-            (`[B, A]`).
-        condition_size: Number of classes, 0 for 10; or number of attributes.
+        condition: The condition of all three networks: "none", "label" (ints `[B]`), "attributes"
+            (`[B, A]`), or "image" (`[B, H / K, W / K, C]`, the image, smaller by a factor K).
+        condition_size: Number of classes, 0 for 10; number of attributes; or the factor K, at least 2.
         width: Channels of the layer next to the image in generator and discriminator, for "conv".
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
         dropout, batch_norm, spectral_norm: Options of the discriminator: see

@@ -15,8 +15,9 @@ from zoo import networks
 from zoo.config import choices, extends
 from zoo.contract import check_non_negative
 from zoo.discrepancies import InverseMultiquadric, Kernel, kernel_named, mmd_to_prior
-from zoo.distributions import Part, Prior, need_differentiable_draws
+from zoo.distributions import Part, Prior, UnitNormal, need_differentiable_draws
 from zoo.interfaces import Interface, context_shape, shape_of_images
+from zoo.mean_start import Start
 from zoo.model import GenerativeModel
 from zoo.models.parts import INTERNAL, posterior_and_prior
 
@@ -101,6 +102,9 @@ class WAE(GenerativeModel):
         generator = Interface((context_shape(self.generator),), (shape_of_images(self),))
         return super().interfaces() | {"generator": generator}
 
+    def mean_starts(self) -> list[Start]:
+        return [Start(self.generator, UnitNormal())]
+
     def objective(self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool) -> tuple[dict, dict]:
         code_seed, prior_seed = tfp.random.split_seed(seed)
         z = self.posterior(x, y, training=training).sample(seed=code_seed)
@@ -127,15 +131,20 @@ def parts(
     hidden: Sequence[int] = (500, 500),
     width: int = 32,
     activation: str = "relu",
+    start_at_mean: bool = True,
     **options: Any,
 ) -> dict[str, Any]:
-    """The `posterior`, `prior` and `generator` of a `WAE`, from the options of `wae`."""
+    """The `posterior`, `prior` and `generator` of a `WAE`, from the options of `wae`.
+
+    The result also has the model's `start_at_mean`.
+    """
     sizes = {"network": network, "hidden": hidden, "activation": activation}
     return {
         **posterior_and_prior(image_shape, latent_dim=latent_dim, **sizes, **options),
         "generator": networks.generator(
             network, latent_dim, image_shape, hidden[::-1], width, activation
         ),
+        "start_at_mean": start_at_mean,
     }
 
 
@@ -164,6 +173,8 @@ def wae(
             of 28, 32 or 64 pixels. The paper's networks are similar but larger, with 4 layers of
             128 to 1024 channels.
         width: Channels of the generator's layer next to the image, for "conv".
+        start_at_mean: Whether the generator starts at the mean of the training images: see
+            `zoo.mean_start`.
         **options: The other options of `zoo.models.parts.posterior_and_prior`. The generator "mlp"
             mirrors the `hidden` layers of the encoder and has the same `activation`.
 

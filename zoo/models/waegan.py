@@ -14,8 +14,9 @@ from zoo import networks
 from zoo.adversarial import LOSSES, AdversarialLoss, NonSaturating
 from zoo.config import choices, extends
 from zoo.contract import check_non_negative
-from zoo.distributions import Part, Prior, need_density, refuse_learned
+from zoo.distributions import Part, Prior, UnitNormal, need_density, refuse_learned
 from zoo.interfaces import LOGIT, Interface, context_shape, shape_of_images
+from zoo.mean_start import Start
 from zoo.model import GenerativeModel
 from zoo.models.aae import latent_loss
 from zoo.models.parts import LEARNED_PRIOR_SIZES
@@ -113,6 +114,9 @@ class WAEGAN(GenerativeModel):
             "generator": Interface((latents,), (shape_of_images(self),)),
             "discriminator": Interface((latents,), (LOGIT,), conditional=True),
         }
+
+    def mean_starts(self) -> list[Start]:
+        return [Start(self.generator, UnitNormal())]
 
     def objective(
         self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
