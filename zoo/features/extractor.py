@@ -41,6 +41,7 @@ class Extractor:
         size, method, gray, value_range: As for `preprocess`.
         protocol: "ttur" if everything is as in the original code of FID
             (https://github.com/bioinf-jku/TTUR), "clean" if it is as in Clean-FID, otherwise None.
+        batch_size: Number of images at a time, unless a call chooses another. It bounds the memory.
 
     Example:
         >>> extractor = zoo.features.get("mnist-cnn-v1")
@@ -61,6 +62,7 @@ class Extractor:
     gray: str = "repeat"
     value_range: tuple[float, float] = (0.0, 1.0)
     protocol: str | None = None
+    batch_size: int = 256
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -105,14 +107,15 @@ class Extractor:
     def __call__(
         self,
         images: Any,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Features:
         """Features and logits of images.
 
         Args:
             images: As for `preprocess`: uint8 `[N, H, W, C]`, or floats in [0, 1].
-            batch_size: Number of images at a time. The features do not depend on it.
+            batch_size: Number of images at a time; by default the extractor's own. The features do
+                not depend on it.
             progress: A function that is called after each batch with the number of images done and
                 N.
 
@@ -122,6 +125,7 @@ class Extractor:
         Raises:
             ValueError: If `preprocess` rejects the images, or if the batch size is below 1.
         """
+        batch_size = self.batch_size if batch_size is None else batch_size
         check_counts(batch_size=batch_size)
         images = pixels.check_images(images, self.gray)
         features = np.empty([len(images), self.dim], np.float32)
