@@ -3,12 +3,13 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from speed import slow_except
 
 import zoo
-from zoo import presets
+from zoo import presets, training
 from zoo.adversarial import NonSaturating
 from zoo.distributions import Uniform
 from zoo.presets import config as config_module
@@ -22,7 +23,16 @@ SHAPES = {
     "cifar10": (32, 32, 3),
     "celeb_a": (64, 64, 3),
     "heads_grey": (32, 32, 1),
+    "sprites_scenes": (32, 32, 3),
+    "folder": (32, 32, 3),
+    "sprites": (64, 64, 1),
+    "sprites_groups": (64, 64, 1),
+    "textures": (32, 32, 3),
+    "moving_sprites": (16, 16, 4),
+    "turning_sprites": (16, 16, 4),
+    "bouncing_sprites": (16, 16, 8),
 }
+FOLDERS = ("toon_heads", "pixel_avatars")  # Sets of images with presets for their folder.
 SMALL = {"hidden", "generator_hidden", "discriminator_hidden", "width", "filters"}
 
 
@@ -47,6 +57,53 @@ def changed(name, *settings):
 BUILDERS = {presets.get(name).builder: name for name in reversed(presets.names())}
 
 
+@pytest.mark.parametrize(
+    "name",
+    slow_except(
+        ["factor_vae_sprites", "inverse_graphics_sprites_groups"],
+        [
+            name
+            for name in presets.names()
+            if presets.get(name).data.name in ("sprites", "sprites_groups")
+        ],
+    ),
+)
+def test_a_preset_of_sprites_takes_a_step_on_its_images(name):
+    config = small(name)
+    presets.override(config, ["image_size=16", "sizes=80,20,20", "jit_compile=false"])
+    data = training.load_data(config)
+    model = presets.build(config, data.image_shape, data.levels)
+    model.adapt(data)
+    batch = next(iter(data.batches("train", config.batch_size, grouped=model.grouped_batches)))
+    before = model.posterior.network.get_weights()
+    logs = {name: float(value) for name, value in model.train_step(batch).items()}
+    assert np.isfinite(list(logs.values())).all() and logs["distortion"] > 0
+    after = model.posterior.network.get_weights()
+    assert any((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    "name",
+    slow_except(
+        ["video_vae_bouncing_sprites"],
+        [name for name in presets.names() if name.endswith("ing_sprites")],
+    ),
+)
+def test_a_preset_of_videos_takes_a_step(name):
+    config = small(name)
+    presets.override(config, ["sizes=20,5,5", "jit_compile=false", "batch_size=10"])
+    training.check_config(config)
+    data = training.load_data(config)
+    model = presets.build(config, data.image_shape, data.levels)
+    training.checks.check_data(model, data, config.batch_size)
+    model.adapt(data)
+    before = model.likelihood.network.get_weights()
+    logs = model.train_step(next(iter(data.batches("train", 10))))
+    assert all(np.isfinite(value) for value in logs.values())
+    after = model.likelihood.network.get_weights()
+    assert all((a != b).any() for a, b in zip(before, after, strict=True))
+
+
 # The fast tests build the first preset of each builder.
 @pytest.mark.parametrize("name", slow_except(BUILDERS.values(), presets.names()))
 def test_every_preset_builds_a_model_with_an_optimizer_for_each_player(name):
@@ -56,11 +113,16 @@ def test_every_preset_builds_a_model_with_an_optimizer_for_each_player(name):
     assert set(config.optimizers) == set(model.players()) == set(model.optimizers)
     # One latent, layers of them, or blocks.
     several = config.model.get("latent_dims", config.model.get("units", ()))
+    several = several or [v for k, v in config.model.items() if k.endswith("ground_dim")]
     latents = config.model.get("latent_dim", sum(several))
     if isinstance(model, zoo.LabelInformedAAE):
         latents = 2  # Presets with a planar prior.
     elif isinstance(model, zoo.ClusteringAAE) and not isinstance(model, zoo.DimensionReductionAAE):
         latents += model.num_classes  # The category comes first.
+    elif isinstance(model, zoo.SwappingAutoencoder):
+        latents = np.prod(model.code_shapes.structure) + config.model.texture_dim
+    elif isinstance(model, zoo.VideoVAE):
+        latents = config.model.static_dim + model.frames * latents
     assert model.latent_dim == latents
     assert model.jit_compile == config.jit_compile
     assert model.steps_per_execution == config.steps_per_execution
@@ -130,7 +192,8 @@ def test_a_preset_states_only_settings_that_differ(name):
 def test_a_presets_name_is_its_builder_and_ends_with_its_data_set(name):
     config = presets.get(name)
     assert name.startswith(f"{config.builder}_")
-    assert name.endswith(f"_{config.data.name}")
+    folder = config.data.name == "folder"
+    assert name.endswith(tuple(f"_{data}" for data in (FOLDERS if folder else [config.data.name])))
 
 
 COMPARED = ("vae", "vae_conv", "vae_flow", "gan", "dcgan", "aae", "vaegan")

@@ -5,7 +5,8 @@
     model = zoo.presets.build(config, image_shape=(8, 8, 1), levels=17)
 
 The settings are plain data in `vaes.py`, `gans.py`, `aaes.py`, `hybrids.py` and `vision.py`. The name of a
-preset consists of the builder's name, the variant and the data set.
+preset consists of the builder's name, the variant and the data set. A preset for a folder of images
+ends with the name of the images, and needs `data_dir`, the folder.
 """
 
 from zoo.presets.config import (

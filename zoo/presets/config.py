@@ -12,10 +12,10 @@ from ml_collections import ConfigDict, config_dict
 from zoo import models
 from zoo.config import look_up, unused_options
 from zoo.model import GenerativeModel
-from zoo.presets import aaes, gans, hybrids, vaes, vision
+from zoo.presets import aaes, gans, hybrids, vaes, videos, vision
 
 PRESETS: dict[str, dict[str, Any]] = (
-    vaes.PRESETS | gans.PRESETS | aaes.PRESETS | hybrids.PRESETS | vision.PRESETS
+    vaes.PRESETS | gans.PRESETS | aaes.PRESETS | hybrids.PRESETS | vision.PRESETS | videos.PRESETS
 )
 """Each preset states its differences from the preset `like`, or from the builder's defaults."""
 
@@ -24,7 +24,7 @@ _DEFAULTS = {
         "data_dir": config_dict.placeholder(str),
         "image_size": config_dict.placeholder(int),
         "binarize": config_dict.placeholder(str),
-        "seen_quadrants": config_dict.placeholder(int),
+        "seen": config_dict.placeholder(str),
         "num_labels": config_dict.placeholder(int),
         "y": config_dict.placeholder(str),
         "attributes": config_dict.placeholder(str),
@@ -63,7 +63,7 @@ _MAY_BE_NONE = (
     "data_dir",
     "image_size",
     "binarize",
-    "seen_quadrants",
+    "seen",
     "num_labels",
     "y",
     "attributes",
@@ -139,7 +139,7 @@ def from_dict(settings: dict) -> ConfigDict:
     try:
         config = get(settings["preset"])
         config.model.update(_with_values(defaults(config.builder)))
-        flat = dict(_flatten(ConfigDict(settings)))
+        flat = dict(_flatten(ConfigDict(_with_present_names(settings))))
         if unknown := flat.keys() - dict(_flatten(config)).keys():
             raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
         for path, value in flat.items():
@@ -150,6 +150,15 @@ def from_dict(settings: dict) -> ConfigDict:
             f"Expected the configuration of a run, as in its config.json. Received: {error}."
         ) from error
     return config
+
+
+def _with_present_names(settings):
+    """The settings of a run, with the present names of settings that had other names."""
+    data = dict(settings["data"])
+    quadrants = data.pop("seen_quadrants", None)
+    if quadrants is not None:
+        data["seen"] = f"quadrants:{quadrants}"
+    return settings | {"data": data}
 
 
 def to_dict(config: ConfigDict) -> dict:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from zoo.presets.optimizers import adversarial_adam
+from zoo.presets.optimizers import adversarial_adam, critic_adam, style_adam
 
 PRESETS: dict[str, dict[str, Any]] = {
     "vaegan_digits": {
@@ -27,6 +27,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "about": "Class-conditional VAE/GAN, multilayer perceptrons.",
         "like": "vaegan_digits",
         "model": {"margin": 0.35, "condition": "label", "condition_size": 10},
+    },
+    "vaegan_super_resolution_digits": {
+        "about": "VAE/GAN that enlarges digits by 2, multilayer perceptrons.",
+        "like": "vaegan_digits",
+        "model": {"margin": 0.35, "condition": "image", "condition_size": 2},
+        "data": {"y": "small:2"},
     },
     "vaegan_mnist": {
         "about": "VAE/GAN, convolutional, the authors' equilibrium, larger rate weight.",
@@ -56,6 +62,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "about": "Class-conditional VAE/GAN, convolutional, with the settings of `vaegan_mnist`.",
         "like": "vaegan_mnist",
         "model": {"condition": "label", "condition_size": 10},
+    },
+    "vaegan_super_resolution_mnist": {
+        "about": "VAE/GAN that enlarges MNIST by 4, with the settings of `vaegan_mnist`.",
+        "like": "vaegan_mnist",
+        "model": {"condition": "image", "condition_size": 4},
+        "data": {"y": "small:4"},
     },
     "vaegan_fashion_mnist": {
         "about": "VAE/GAN, convolutional, the authors' equilibrium, larger rate weight.",
@@ -108,6 +120,54 @@ PRESETS: dict[str, dict[str, Any]] = {
         "about": "VAE/GAN on faces, conditional on 40 attributes, with the authors' equilibrium.",
         "like": "vaegan_celeb_a",
         "model": {"condition": "attributes", "condition_size": 40},
+    },
+    "vaegan_toon_heads": {
+        "about": "VAE/GAN on a folder of drawn heads, with the authors' equilibrium.",
+        "builder": "vaegan",
+        "model": {
+            "gamma": 0.003,
+            "beta": 4.0,
+            "margin": 0.35,
+            "joint_batch": False,
+            "latent_dim": 32,
+            "network": "conv",
+            "hidden": (256,),
+            "filters": (16, 32, 64),
+            "width": 16,
+            "loss": "non_saturating",
+        },
+        "optimizers": {
+            "generator": adversarial_adam(5e-4),
+            "discriminator": adversarial_adam(),
+            "encoder": adversarial_adam(5e-4),
+        },
+        "data": {"name": "folder", "mask": "alpha", "image_size": 32},
+        "jit_compile": False,
+        "epochs": 60,
+    },
+    "vaegan_super_resolution_toon_heads": {
+        "about": "VAE/GAN that enlarges drawn heads by 4.",
+        "like": "vaegan_toon_heads",
+        "model": {"condition": "image", "condition_size": 4},
+        "data": {"y": "small:4"},
+    },
+    "vaegan_attributes_toon_heads": {
+        "about": "VAE/GAN on drawn heads, conditional on 16 attributes.",
+        "like": "vaegan_toon_heads",
+        "model": {"condition": "attributes", "condition_size": 16},
+    },
+    "vaegan_pixel_avatars": {
+        "about": "VAE/GAN on a folder of avatars, with the authors' equilibrium.",
+        "like": "vaegan_toon_heads",
+        "model": {"filters": (32, 64), "width": 32},
+        # The avatars are drawn in 16x16 squares.
+        "data": {"image_size": 16},
+        "epochs": 30,
+    },
+    "vaegan_attributes_pixel_avatars": {
+        "about": "VAE/GAN on avatars, conditional on eight attributes.",
+        "like": "vaegan_pixel_avatars",
+        "model": {"condition": "attributes", "condition_size": 8},
     },
     "avb_digits": {
         "about": "Adversarial variational Bayes, encoder with noise, on binarised digits.",
@@ -199,5 +259,117 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {"latent_dim": 128, "lambda_": 0.1, "filters": (64, 128, 256), "width": 32},
         "data": {"name": "cifar10"},
         "epochs": 50,
+    },
+    "swapping_autoencoder_textures": {
+        "about": "Swapping Autoencoder on layouts of shapes with two textures.",
+        "builder": "swapping_autoencoder",
+        "model": {
+            "filters": (16, 32, 64),
+            "discriminator_filters": (16, 32, 64),
+            "patch_filters": (16, 32, 64),
+        },
+        "optimizers": {
+            "autoencoder": style_adam(use_ema=True),
+            "discriminator": style_adam(),
+            "patch_discriminator": style_adam(),
+        },
+        "data": {"name": "textures"},
+        "batch_size": 16,
+        "jit_compile": False,
+        "epochs": 10,
+    },
+    "swapping_autoencoder_cifar10": {
+        "about": "Swapping Autoencoder on CIFAR-10.",
+        "like": "swapping_autoencoder_textures",
+        "model": {
+            "filters": (32, 64, 128),
+            "discriminator_filters": (32, 64, 128),
+            "patch_filters": (32, 64, 128),
+            "structure_channels": 8,
+            "texture_dim": 128,
+        },
+        "data": {"name": "cifar10"},
+    },
+    "swapping_autoencoder_toon_heads": {
+        "about": "Swapping Autoencoder on a folder of drawn heads.",
+        "like": "swapping_autoencoder_textures",
+        "data": {"name": "folder", "mask": "alpha", "image_size": 32},
+        "epochs": 60,
+    },
+    "swapping_autoencoder_digits": {
+        "about": "Swapping Autoencoder on digits of 8x8 pixels, with narrow networks.",
+        "like": "swapping_autoencoder_textures",
+        "model": {
+            "filters": (8, 16),
+            "structure_channels": 2,
+            "texture_dim": 16,
+            "blocks": 1,
+            "discriminator_filters": (8, 16),
+            "discriminator_hidden": (32,),
+            "crops": 2,
+            "patch_size": 4,
+            "patch_filters": (8, 16),
+            "patch_features": 16,
+            "patch_hidden": (16,),
+            "r1_interval": 4,
+        },
+        "data": {"name": "digits"},
+        "epochs": 100,
+    },
+    "dcvae_digits": {
+        "about": "DC-VAE, multilayer perceptrons.",
+        "builder": "dcvae",
+        "model": {
+            "latent_dim": 16,
+            "hidden": (128,),
+            "discriminator_hidden": (128, 128),
+            "queue_size": 64,
+        },
+        "optimizers": {
+            player: critic_adam(5e-4)
+            for player in ("contrast", "decision", "encoder", "generator", "trunk")
+        },
+        "data": {"name": "digits"},
+        "batch_size": 160,
+        "epochs": 300,
+    },
+    # A batch is five of the authors' batches of 64.
+    "dcvae_mnist": {
+        "about": "DC-VAE, DCGAN's networks, with the authors' schedule of updates.",
+        "builder": "dcvae",
+        "model": {"network": "conv", "hidden": (256,), "queue_size": 1024},
+        "optimizers": {
+            player: critic_adam(2e-4)
+            for player in ("contrast", "decision", "encoder", "generator", "trunk")
+        },
+        "data": {"name": "mnist"},
+        "batch_size": 320,
+        "jit_compile": False,
+        "epochs": 12,
+    },
+    "dcvae_fashion_mnist": {
+        "about": "DC-VAE, DCGAN's networks, with the authors' schedule of updates.",
+        "like": "dcvae_mnist",
+        "data": {"name": "fashion_mnist"},
+    },
+    "dcvae_cifar10": {
+        "about": "DC-VAE on CIFAR-10, DCGAN's networks, with the authors' sizes of codes and queue.",
+        "like": "dcvae_mnist",
+        "model": {
+            "latent_dim": 128,
+            "hidden": (512,),
+            "filters": (64, 128, 256),
+            "width": 64,
+            "queue_size": 8192,
+        },
+        "data": {"name": "cifar10"},
+        "epochs": 50,
+    },
+    "dcvae_toon_heads": {
+        "about": "DC-VAE on a folder of drawn heads, DCGAN's networks.",
+        "like": "dcvae_mnist",
+        "model": {"filters": (16, 32, 64), "width": 16, "queue_size": 160},
+        "data": {"name": "folder", "mask": "alpha", "image_size": 32},
+        "epochs": 60,
     },
 }
