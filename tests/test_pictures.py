@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 import zoo
-from zoo import pictures
+from zoo import pictures, resizing
 
 TILE = 48  # 8 pixels, six times as large
 RANDOM = np.random.default_rng(0)
@@ -33,7 +33,7 @@ def read(path):
 def shown(images):
     """The expected tiles of a picture."""
     pixels = np.round(np.clip(np.asarray(images), 0, 1) * 255).astype(np.uint8)
-    return np.kron(pixels, np.ones((1, 6, 6, 3), np.uint8))
+    return np.kron(pixels, np.ones((1, 6, 6, 3 // pixels.shape[-1]), np.uint8))
 
 
 def close(picture, images):
@@ -83,7 +83,7 @@ def test_grid_keeps_colours_and_repeats_a_single_channel():
     "images, received",
     [
         (np.zeros((8, 8, 1)), r"shape \(8, 8, 1\)"),
-        (np.zeros((2, 8, 8, 2)), r"shape \(2, 8, 8, 2\)"),
+        (np.zeros((2, 8, 8, 0)), r"shape \(2, 8, 8, 0\)"),
         (np.zeros((0, 8, 8, 1)), r"shape \(0, 8, 8, 1\)"),
         (np.zeros((2, 8, 8, 1), np.uint8), "uint8"),
         (np.full((2, 8, 8, 1), 1.5), "from 1.5 to 1.5"),
@@ -253,6 +253,30 @@ def test_nearest_neighbours_refuse_invalid_arrays(tmp_path, samples, neighbours,
     assert not list(tmp_path.iterdir())
 
 
+def test_queries_stand_left_of_the_samples_of_each_model(tmp_path):
+    x, first, second = IMAGES[:2], IMAGES[2:8].reshape(2, 3, 8, 8, 1), IMAGES[8:10, None]
+    pictures.queries(x, [first, second], tmp_path / "p.png")
+    picture = read(tmp_path / "p.png")
+    assert picture.shape == (2 * TILE + 2, 5 * TILE + 2 * 10 + 2 * 2, 3)
+    lefts = [0, TILE + 10, 2 * TILE + 12, 3 * TILE + 14, 4 * TILE + 24]
+    for row in range(2):
+        tiles = shown(np.concatenate([x[row : row + 1], first[row], second[row]]))
+        for left, tile in zip(lefts, tiles, strict=True):
+            top = row * (TILE + 2)
+            np.testing.assert_array_equal(picture[top : top + TILE, left : left + TILE], tile)
+    assert (picture[:, 4 * TILE + 14 : 4 * TILE + 24] == 255).all()
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [[], [IMAGES[:6]], [IMAGES[:6].reshape(3, 2, 8, 8, 1)], [np.zeros((2, 0, 8, 8, 1))]],
+)
+def test_queries_refuse_samples_of_other_shapes(tmp_path, samples):
+    with pytest.raises(ValueError, match=r"samples \[N, K, H, W, C\]"):
+        pictures.queries(IMAGES[:2], samples, tmp_path / "p.png")
+    assert not list(tmp_path.iterdir())
+
+
 def test_interpolations_of_latents_connect_the_ends_on_line_and_arc(model, tmp_path):
     ends = RANDOM.normal(size=(3, 2, 2)).astype(np.float32) * 2
     pictures.interpolations([tuple(pair) for pair in ends], model, tmp_path / "p.png", n=5)
@@ -319,6 +343,169 @@ def test_traversal_accepts_an_image_and_chosen_dimensions(tmp_path):
             pictures.traversal(model, tmp_path / "p.png", dims=dims)
     with pytest.raises(ValueError, match="have 4 dimensions"):
         pictures.traversal(model, tmp_path / "p.png", centre=np.zeros(3))
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A model of layers, and two images with their annotations."""
+    keras.utils.set_random_seed(0)
+    model = zoo.models.dis_cvae((8, 8, 3), condition_size=2, network="mlp", hidden=(6,))
+    x = RANDOM.random((2, 8, 8, 3), np.float32)
+    mask = RANDOM.random((2, 8, 8, 1), np.float32)
+    return model, x, {"attributes": np.array([[0.0, 1.0], [0.5, 0.2]], np.float32), "mask": mask}
+
+
+def tile(picture, row, column, gaps=2):
+    """A tile, right of `gaps` pixels for each seam and eight more for a gap after the first column."""
+    left = column * (TILE + gaps) + (8 if column else 0)
+    return picture[row * (TILE + gaps) :][:TILE, left : left + TILE]
+
+
+def test_layers_stand_right_of_their_image(scene, tmp_path):
+    model, x, y = scene
+    pictures.layers(model, x, y, tmp_path / "layers.png")
+    picture = read(tmp_path / "layers.png")
+    z = model.encode(x, y)
+    front, gate, back = model.decode_layers(z, y)
+    columns = [x, front, 1 - np.repeat(gate, 3, -1), back, model.decode(z, y)]
+    assert picture.shape == (2 * TILE + 2, 5 * TILE + 4 * 2 + 8, 3)
+    for column, images in enumerate(columns):
+        for row in range(2):
+            assert close(tile(picture, row, column), np.asarray(images)[row : row + 1])
+
+
+def test_recompositions_have_the_foreground_of_the_row_and_the_background_of_the_column(
+    scene, tmp_path
+):
+    model, x, y = scene
+    pictures.recompositions(model, x, y, tmp_path / "r.png")
+    picture = read(tmp_path / "r.png")
+    z = np.asarray(model.encode(x, y))
+    top = TILE + 10
+    for row in range(2):
+        front = {name: values[[row]] for name, values in y.items()}
+        for column in range(2):
+            expected = model.recompose(z[[row]], z[[column]], front)
+            left = TILE + 10 + column * (TILE + 2)
+            below = top + row * (TILE + 2)
+            assert close(picture[below:, left:][:TILE, :TILE], expected)
+        assert close(picture[top + row * (TILE + 2) :][:TILE, :TILE], x[[row]])
+        assert close(picture[:TILE, TILE + 10 + row * (TILE + 2) :][:, :TILE], x[[row]])
+
+
+class Swapping:
+    """Half of each image is its structure, the other half its texture."""
+
+    def swap(self, structure, texture):
+        return np.concatenate([structure[:, :4], texture[:, 4:]], 1)
+
+    def mix(self, x, other, alpha):
+        return (1 - alpha) * x + alpha * self.swap(x, other)
+
+
+def test_swaps_have_the_structure_of_the_row_and_the_texture_of_the_column(tmp_path):
+    structures, textures = (RANDOM.random((n, 8, 8, 3), np.float32) for n in (2, 3))
+    pictures.swaps(Swapping(), structures, textures, tmp_path / "s.png")
+    picture = read(tmp_path / "s.png")
+    assert picture.shape == (3 * TILE + 10 + 2, 4 * TILE + 10 + 2 * 2, 3)
+    assert (picture[:TILE, :TILE] == 255).all()
+    for row in range(2):
+        below = picture[TILE + 10 + row * (TILE + 2) :]
+        assert close(below[:TILE, :TILE], structures[[row]])
+        for column in range(3):
+            left = TILE + 10 + column * (TILE + 2)
+            expected = Swapping().swap(structures[[row]], textures[[column]])
+            assert close(below[:TILE, left:][:, :TILE], expected)
+            assert close(picture[:TILE, left:][:, :TILE], textures[[column]])
+
+
+def test_mixes_go_from_one_texture_to_the_other(tmp_path):
+    x, others = (RANDOM.random((2, 8, 8, 3), np.float32) for _ in range(2))
+    pictures.mixes(Swapping(), x, others, tmp_path / "m.png", n=3)
+    picture = read(tmp_path / "m.png")
+    assert picture.shape == (2 * TILE + 2, 5 * TILE + 2 * 10 + 2 * 2, 3)
+    columns = [x, *(Swapping().mix(x, others, alpha) for alpha in (0, 0.5, 1)), others]
+    lefts = np.cumsum([0, TILE + 10, TILE + 2, TILE + 2, TILE + 10])
+    for column, left in zip(columns, lefts, strict=True):
+        for row in range(2):
+            shown = picture[row * (TILE + 2) :, left:][:TILE, :TILE]
+            assert close(shown, column[row : row + 1])
+    with pytest.raises(ValueError, match="`n` must be at least 2"):
+        pictures.mixes(Swapping(), x, others, tmp_path / "m.png", n=1)
+
+
+def test_progressions_change_one_attribute_in_each_row_and_keep_the_latents(scene, tmp_path):
+    model, _, y = scene
+    z = np.full(24, 0.3, np.float32)
+    pictures.progressions(model, z, y["attributes"][1], tmp_path / "p.png", n=3)
+    picture = read(tmp_path / "p.png")
+    for row in range(2):
+        for column, value in enumerate([0.0, 0.5, 1.0]):
+            own = y["attributes"][1].copy()
+            own[row] = value
+            shown_tile = picture[row * (TILE + 2) :, column * (TILE + 2) :][:TILE, :TILE]
+            assert close(shown_tile, model.decode(z[None], own))
+
+
+def test_rerenderings_stand_below_the_true_scenes(tmp_path):
+    images = RANDOM.random((2, 3, 8, 8, 1), np.float32)
+    pictures.rerenderings(images, 1 - images, tmp_path / "r.png")
+    picture = read(tmp_path / "r.png")
+    assert picture.shape == (4 * TILE + 2 + 10 + 2, 3 * TILE + 4, 3)
+    for row, top in enumerate([0, 2 * TILE + 12]):
+        for column in range(3):
+            left = column * (TILE + 2)
+            scene = images[row, column][None]
+            assert close(picture[top:, left:][:TILE, :TILE], 1 - scene)
+            assert close(picture[top + TILE + 2 :, left:][:TILE, :TILE], scene)
+    pictures.rerenderings(images, None, tmp_path / "alone.png")
+    assert read(tmp_path / "alone.png").shape[0] == 2 * TILE + 10
+
+
+def test_enlargements_stand_right_of_their_small_image(tmp_path):
+    x = RANDOM.random((2, 8, 8, 1), np.float32)
+    small, images = resizing.box_average(x, 2).numpy(), np.stack([1 - x, x / 2])
+    pictures.enlargements(small, images, tmp_path / "e.png", x)
+    picture = read(tmp_path / "e.png")
+    columns = [resizing.nearest(small, 2), resizing.bicubic(small, 2), *images, x]
+    assert picture.shape == (2 * TILE + 2, 5 * TILE + 2 * 2 + 2 * 10, 3)
+    for left, column in zip((0, 50, 108, 158, 216), columns, strict=True):
+        for row in range(2):
+            assert close(picture[row * 50 :, left:][:TILE, :TILE], column[row][None])
+    pictures.enlargements(small, images, tmp_path / "alone.png")
+    assert read(tmp_path / "alone.png").shape[1] == 4 * TILE + 2 * 2 + 10
+    with pytest.raises(ValueError, match=r"\[n, B, H, W, C\]. Received: shape \(2, 8, 8, 1\)"):
+        pictures.enlargements(small, x, tmp_path / "no.png")
+
+
+def test_samples_stand_right_of_the_small_image_of_their_row(tmp_path):
+    model = zoo.models.cvae(
+        (8, 8, 1), latent_dim=2, hidden=(4,), condition="image", condition_size=2
+    )
+    y = RANDOM.random((2, 4, 4, 1), np.float32)
+    pictures.samples(model, np.zeros([6, 2]), tmp_path / "s.png", columns=3, y=y.repeat(3, 0))
+    picture = read(tmp_path / "s.png")
+    assert picture.shape == (2 * TILE + 2, 4 * TILE + 10 + 2 * 2, 3)
+    for row in range(2):
+        head = picture[row * 50 :, :][:TILE, :TILE]
+        assert close(head, resizing.nearest(y[row : row + 1], 2))
+
+
+def test_the_chart_of_factors_shows_squared_correlations_and_the_best_latents(tmp_path):
+    values = RANDOM.normal(size=(200, 2))
+    codes = np.stack([RANDOM.normal(size=200), -values[:, 1], values[:, 0] ** 3, np.ones(200)], 1)
+    figure = pictures._factors(codes, values, ["one", "two"])
+    heat, _, first, second = figure.axes[0], figure.axes[1], *figure.axes[2:]
+    found = heat.images[0].get_array()
+    expected = np.corrcoef(codes[:, 2], values[:, 0])[0, 1] ** 2
+    assert found.shape == (2, 4)
+    np.testing.assert_allclose([found[0, 2], found[1, 1]], [expected, 1.0])
+    np.testing.assert_array_equal(found[:, 3], 0)
+    assert [a.get_ylabel() for a in (first, second)] == ["latent 2", "latent 1"]
+    pictures.factors(codes, values, ["one", "two"], tmp_path / "f.png")
+    assert read(tmp_path / "f.png").size
+    with pytest.raises(ValueError, match=r"shapes \(200, 4\) and \(200, 2\), and 3 names"):
+        pictures.factors(codes, values, ["one", "two", "three"], tmp_path / "f.png")
 
 
 def test_categories_stand_left_of_a_gap_and_their_members_right_of_it(tmp_path):
@@ -527,3 +714,75 @@ def test_a_folder_of_images_keeps_other_files_and_replaces_older_images(tmp_path
     for i, image in enumerate(small):
         pixels = np.asarray(Image.open(folder / f"{i:05}.png"))
         np.testing.assert_array_equal(pixels[..., :1], np.round(image * 255).astype(np.uint8))
+
+
+# Videos -----------------------------------------------------------------------------------------
+
+
+def strip(video):
+    """The expected film strip of a video `[H, W, T]`: frames of 8 pixels, enlarged four times."""
+    parts = []
+    for frame in np.moveaxis(np.round(video * 255).astype(np.uint8), -1, 0):
+        parts += [np.full([32, 1], 128, np.uint8), np.kron(frame, np.ones([4, 4], np.uint8))]
+    return np.repeat(np.concatenate(parts[1:], 1)[..., None], 3, -1)
+
+
+def test_videos_are_film_strips():
+    videos = RANDOM.random((3, 8, 8, 4), np.float32)
+    picture = pictures.grid(videos, columns=2)
+    width = 4 * 32 + 3
+    assert picture.shape == (2 * 32 + 2, 2 * width + 2, 3)
+    np.testing.assert_array_equal(picture[:32, :width], strip(videos[0]))
+    np.testing.assert_array_equal(picture[34:, :width], strip(videos[2]))
+
+
+def test_an_animation_shows_the_frames_one_after_the_other(tmp_path):
+    videos = np.round(RANDOM.random((3, 8, 8, 4), np.float32))
+    pictures.write_images(videos, tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as file:
+        assert (file.format, file.n_frames, file.info["loop"]) == ("GIF", 4, 0)
+        times = []
+        for t in range(4):
+            file.seek(t)
+            times.append(file.info["duration"])
+            frame = np.asarray(file.convert("RGB"))
+            np.testing.assert_array_equal(frame, pictures.grid(videos[..., t : t + 1]))
+    assert times == [250, 250, 250, 1000]
+    colour = RANDOM.random((2, 8, 8, 6), np.float32)
+    pictures.animation(colour, tmp_path / "b.gif", channels=3)
+    with Image.open(tmp_path / "b.gif") as file:
+        assert file.n_frames == 2
+
+
+def test_other_images_than_videos_are_not_animated(tmp_path):
+    with pytest.raises(ValueError, match=r"\.gif file shows videos.*Received: .* \(8, 8, 1\)"):
+        pictures.write_images(IMAGES, tmp_path / "a.gif")
+    for videos, channels in ((np.zeros([2, 8, 8]), 1), (np.zeros([2, 8, 8, 4]), 3)):
+        with pytest.raises(ValueError, match="frames of C = 1 or 3 channels"):
+            pictures.animation(videos, tmp_path / "a.gif", channels=channels)
+    with pytest.raises(ValueError, match=r"end in \.gif"):
+        pictures.animation(np.zeros([2, 8, 8, 4]), tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_videos_has_strips_of_their_size(tmp_path):
+    videos = RANDOM.random((2, 8, 8, 4), np.float32)
+    pictures.write_images(videos, tmp_path)
+    pixels = read(tmp_path / "00001.png")
+    assert pixels.shape == (8, 32, 3)
+    np.testing.assert_array_equal(pixels[:, 8:16, 0], np.round(videos[1, ..., 1] * 255))
+
+
+def test_a_continuation_stands_below_the_video_with_a_gap_after_the_seen_frames(tmp_path):
+    x, extended = RANDOM.random((2, 2, 8, 8, 3), np.float32)
+    pictures.extensions(x, extended, 2, tmp_path / "p.png")
+    picture = read(tmp_path / "p.png")
+    lefts, tops = (0, TILE + 2, 2 * TILE + 12), (0, TILE + 2, 2 * TILE + 12, 3 * TILE + 14)
+    assert picture.shape == (4 * TILE + 14, 3 * TILE + 12, 3)
+    for top, video in zip(tops, (x[0], extended[0], x[1], extended[1]), strict=True):
+        for t, left in enumerate(lefts):
+            have = picture[top : top + TILE, left : left + TILE]
+            np.testing.assert_array_equal(have, shown(video[None, ..., t : t + 1])[0])
+    for other, seen in ((extended[:1], 2), (extended, 3), (extended, 0)):
+        with pytest.raises(ValueError, match="of the same shape, with more than"):
+            pictures.extensions(x, other, seen, tmp_path / "p.png")

@@ -23,22 +23,10 @@ import tensorflow as tf
 from zoo.config import look_up
 from zoo.distributions import Prior
 from zoo.files import check_writable, replacing_folder
-from zoo.model import GenerativeModel
+from zoo.model import GenerativeModel, Signature
 
 FORMATS: tuple[str, ...] = ("saved_model", "tflite", "onnx")
 """The formats of `export`."""
-
-# The arguments of each ability, and the name of its result.
-_ABILITIES = {
-    "encode": (("x",), "latents"),
-    "decode": (("z",), "images"),
-    "reconstruct": (("x",), "images"),
-    "sample": (("n",), "images"),
-    "log_prob": (("x", "num_samples"), "log_prob"),
-    "classify": (("x",), "probabilities"),
-}
-# TFLite and ONNX have no counterpart of TensorFlow's stateless random numbers.
-_RANDOM = ("sample", "log_prob")
 
 
 def export(
@@ -51,12 +39,14 @@ def export(
 ) -> dict[str, Any]:
     """Writes a folder with one signature for each ability of the model, and `abilities.json`.
 
-    The abilities are `encode(x) -> latents`, `decode(z) -> images`, `reconstruct(x) -> images`,
-    `sample(n) -> images`, `log_prob(x, num_samples) -> log_prob` and `classify(x) ->
-    probabilities`, if the model has them. Images `x[B, H, W, C]` in [0, 1] and latents `z[B, D]`
-    are float32, `n` and `num_samples` scalar int32; the results are `images[B, H, W, C]` in [0, 1],
-    `latents[B, D]`, `log_prob[B]` and `probabilities[B, classes]`. If an ability uses a condition,
-    its last argument is `y[B, ...]`; an optional label is -1 if it is unknown.
+    The abilities are the methods in the model's `abilities()` that have one of its `signatures`.
+    Common ones are `encode(x) -> latents`, `decode(z) -> images`, `reconstruct(x) -> images`,
+    `sample(n) -> images`, `log_prob(x, num_samples) -> log_prob`, `classify(x) -> probabilities` and,
+    for a VAE, `complete(x, seen, steps) -> images, acceptance`. Images `x[B, H, W, C]` in [0, 1] and
+    latents `z[B, D]` are float32, `n`, `num_samples` and `steps` scalar int32, and `seen[B, H, W, C]` or
+    `[B, H, W, 1]` bool; the results are `images[B, H, W, C]` in [0, 1], `latents[B, D]`, `log_prob[B]`,
+    `probabilities[B, classes]` and `acceptance[B]`. If an ability uses a condition, its last argument
+    is `y[B, ...]`; an optional label is -1 if it is unknown.
 
     The formats:
 
@@ -65,9 +55,10 @@ def export(
     - "tflite": `model.tflite`, one file with all signatures, for LiteRT.
     - "onnx": one file for each signature, such as `decode.onnx`. Needs the extra `onnx`.
 
-    In a SavedModel, `sample` and `log_prob` use new random numbers in each call and in each
-    process. The other formats have neither, because they have no such random numbers: draw latents
-    from the prior that `abilities.json` describes, and decode them. Only the variables that the
+    In a SavedModel, methods with an argument `seed`, such as `sample` and `log_prob`, use new random
+    numbers in each call and in each process. The other formats lack these methods, because they
+    have no such random numbers: draw latents from the prior that `abilities.json` describes, and
+    decode them. A SavedModel refuses inputs that are out of range. Only the variables that the
     abilities use are written, without discriminators and optimizers.
 
     Args:
@@ -91,13 +82,14 @@ def export(
           arguments. They are null if the prior has weights.
         - "condition": null, or a tensor with "classes", the number of labels or null, and
           "optional".
+        - The entries of the model's `export_details()`.
 
     Raises:
         FileExistsError: If `path` is neither new nor empty and, with `overwrite`, not an export.
         OSError: If `path` cannot be written.
         ValueError: If `averaged` is set and no optimizer keeps averages; if the format is unknown
             or needs a package that is not installed; if the model lacks an ability, or the format
-            does not support it.
+            does not support it; if a signature does not fit its method.
 
     Example:
         >>> about = zoo.export.export(zoo.models.gan((8, 8, 1)), "served/gan/1")
@@ -161,9 +153,10 @@ def _chosen(model, signatures, format):
             "`signatures` must be a sequence of names, such as ['decode', 'encode']. "
             f"Received: {signatures!r}."
         )
-    random = _RANDOM if format != "saved_model" else ()
-    exportable = _ABILITIES.keys() - random
-    available = [name for name in model.abilities() if name in exportable]
+    exportable = [name for name in model.abilities() if name in model.signatures]
+    # TFLite and ONNX have no counterpart of TensorFlow's stateless random numbers.
+    random = [name for name in exportable if format != "saved_model" and _draws(model, name)]
+    available = [name for name in exportable if name not in random]
     names = available if signatures is None else list(dict.fromkeys(signatures))
     if chosen := [name for name in names if name in random]:
         raise ValueError(
@@ -180,11 +173,15 @@ def _chosen(model, signatures, format):
     return names
 
 
+def _draws(model, name):
+    return "seed" in inspect.signature(getattr(model, name)).parameters
+
+
 def _check_free(path, overwrite):
     if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
         return
-    files = ("saved_model.pb", "model.tflite", *(f"{name}.onnx" for name in _ABILITIES))
-    if not any((path / file).is_file() for file in files):
+    files = [path / "saved_model.pb", path / "model.tflite", *path.glob("*.onnx")]
+    if not any(file.is_file() for file in files):
         raise FileExistsError(
             "Expected a new or an empty folder, or with `overwrite=True` an older export. "
             f"Received: '{path}', which is neither. Choose another path."
@@ -198,50 +195,52 @@ def _check_free(path, overwrite):
 
 def _module(model, names):
     """A module with a function for each ability, and its signatures."""
-    specs = {
-        "x": tf.TensorSpec([None, *model.image_shape], tf.float32, "x"),
-        "z": tf.TensorSpec([None, model.latent_dim], tf.float32, "z"),
-        "n": tf.TensorSpec([], tf.int32, "n"),
-        "num_samples": tf.TensorSpec([], tf.int32, "num_samples"),
-        "log_prob": tf.TensorSpec([None], tf.float32, "log_prob"),
-    }
-    specs |= {"images": specs["x"], "latents": specs["z"]}
-    if (condition := model.condition) is not None:
-        specs["y"] = tf.TensorSpec(condition.shape, condition.dtype, "y")
-    if "classify" in names:
-        specs["probabilities"] = tf.TensorSpec([None, model.num_classes], tf.float32)
+    # The names of the tensors, here and in the loaded model.
+    specs = {name: tf.TensorSpec.from_spec(s, name) for name, s in model.tensor_specs().items()}
     module, signatures, variables = tf.Module(), {}, {}
     for name in names:
-        function = _function(getattr(model, name), name, specs)
+        function = _function(model, name, specs)
         setattr(module, name, function)
         variables |= {id(v): v for v in function.get_concrete_function().graph.variables}
-        signatures[name] = _signature(function, _ABILITIES[name][1])
+        signatures[name] = _signature(function, model.signatures[name].returns)
     # A graph lists its variables by their addresses. The order of the model repeats in each process.
     place = {id(v.value): i for i, v in enumerate(model.variables)}
     module.used_variables = sorted(variables.values(), key=lambda v: place.get(id(v), len(place)))
     return module, signatures
 
 
-def _function(method, name, specs):
+def _function(model, name, specs):
     """The method as a `tf.function` of the tensors that it uses."""
-    inputs, output = _ABILITIES[name]
-    accepted = inspect.signature(method).parameters
-    names = [inputs[0], *(n for n in (*inputs[1:], "y") if n in specs and n in accepted)]
+    method, returns = getattr(model, name), model.signatures[name].returns
+    outputs = _names(returns)
+    accepted, ranges = inspect.signature(method).parameters, model.tensor_ranges()
+    argument_of = _arguments(model, name, specs)
+    names = [*argument_of]
 
     def ability(*tensors):
-        arguments = dict(zip(names[1:], tensors[1:], strict=True))
+        given = dict(zip(names, tensors, strict=True))
         if asserts:
-            images = tensors[0] if names[0] == "x" else None
-            method.__self__.assert_valid(images, arguments.get("y"))
-        if "num_samples" in arguments:
-            tf.debugging.assert_positive(
-                arguments["num_samples"], "`num_samples` must be at least 1"
-            )
+            model.assert_valid(given.get("x"), given.get("y"))
+            for tensor, value in given.items():
+                if tensor in ranges and tensor not in ("x", "y"):
+                    _assert_in_range(tensor, value, *ranges[tensor])
+        arguments = {argument_of[tensor]: value for tensor, value in given.items()}
+        if "y" in accepted:
+            arguments.setdefault("y", None)
         if "seed" in accepted:
             arguments["seed"] = _fresh_seed()
-        result = tf.cast(method(tensors[0], **arguments), specs[output].dtype)
-        result.set_shape(specs[output].shape)  # `tf.ensure_shape` cannot become TFLite.
-        return result
+        results = method(**arguments)
+        results = results if isinstance(results, tuple) else (results,)
+        if len(results) != len(outputs):
+            raise ValueError(
+                f"Expected a tensor for each of {', '.join(outputs)} from `{name}`, as in "
+                f"`{type(model).__name__}.signatures`. Received: {len(results)} of them."
+            )
+        results = [
+            _result(name, specs[output], value)
+            for output, value in zip(outputs, results, strict=True)
+        ]
+        return results[0] if isinstance(returns, str) else tuple(results)
 
     def compiled():
         # The names of the arguments, here and in the loaded model.
@@ -260,6 +259,64 @@ def _function(method, name, specs):
     return compiled()
 
 
+def _arguments(model, name, specs):
+    """The argument of the method for each tensor: `{tensor: argument}`, `y` last."""
+    takes, returns = model.signatures[name]
+    here = f"in the signature '{name}' of {type(model).__name__}"
+    if unknown := [tensor for tensor in (*takes, *_names(returns)) if tensor not in specs]:
+        raise ValueError(
+            f"Expected tensors of `tensor_specs` {here}: {', '.join(specs)}. "
+            f"Received: '{unknown[0]}'. Add it to `tensor_specs`."
+        )
+    expected = inspect.signature(getattr(model, name))
+    accepted = expected.parameters
+    order = [argument for argument in accepted if argument not in ("y", "seed")]
+    if takes == GenerativeModel.signatures.get(name, Signature((), ())).takes:
+        # A method of the base class may be overridden by one with fewer arguments.
+        takes = tuple(t for i, t in enumerate(takes) if t in accepted or i < len(order))
+    arguments = {
+        tensor: order[i] if tensor not in accepted and i < len(order) else tensor
+        for i, tensor in enumerate(takes)
+    }
+    if len(set(arguments.values())) < len(arguments):
+        raise ValueError(
+            f"Expected one tensor for each argument of `{name}` {here}. "
+            f"Received: {', '.join(takes)}, two of them for one argument."
+        )
+    passed = [*arguments.values(), *(n for n in ("y", "seed") if n in accepted)]
+    try:
+        expected.bind(**dict.fromkeys(passed))
+    except TypeError as error:
+        raise ValueError(
+            f"Expected a tensor for each argument of `{name}` {here}. "
+            f"Received: {', '.join(takes)}; {error}."
+        ) from error
+    return arguments | ({"y": "y"} if "y" in specs and "y" in accepted else {})
+
+
+def _assert_in_range(name, value, low, high):
+    if low is not None:
+        tf.debugging.assert_greater_equal(value, low, f"`{name}` must be at least {low}")
+    if high is not None:
+        tf.debugging.assert_less_equal(value, high, f"`{name}` must be at most {high}")
+
+
+def _names(returns):
+    return (returns,) if isinstance(returns, str) else returns
+
+
+def _result(name, spec, value):
+    """The result of a method, in the shape and the type of its specification."""
+    if not spec.shape.is_compatible_with(value.shape):
+        raise ValueError(
+            f"Expected '{spec.name}' of shape {spec.shape} from `{name}`, as in `tensor_specs`. "
+            f"Received: shape {value.shape}."
+        )
+    value = tf.cast(value, spec.dtype)
+    value.set_shape(spec.shape)  # `tf.ensure_shape` cannot become TFLite.
+    return value
+
+
 def _fresh_seed():
     """A new seed `[2]` in each call, independent of all seeds that are set."""
     return tf.raw_ops.RandomUniformInt(
@@ -267,14 +324,16 @@ def _fresh_seed():
     )
 
 
-def _signature(function, output):
+def _signature(function, returns):
     """A concrete function with named inputs and outputs, as servers call it."""
     specs = function.input_signature
 
     def named(*tensors):
         # TensorFlow checks the shapes of a function's arguments, but not those of a signature's.
         checked = [tf.ensure_shape(t, s.shape) for t, s in zip(tensors, specs, strict=True)]
-        return {output: function(*checked)}
+        results = function(*checked)
+        results = results if isinstance(results, tuple) else (results,)
+        return dict(zip(_names(returns), results, strict=True))
 
     named.__signature__ = inspect.signature(function.python_function)
     return tf.function(named, input_signature=specs).get_concrete_function()
@@ -391,20 +450,10 @@ _WRITERS = {
 
 def _description(model, signatures):
     """The content of `abilities.json`."""
-    about, condition = None, model.condition
-    ranges = {
-        "x": [0.0, 1.0],
-        "images": [0.0, 1.0],
-        "probabilities": [0.0, 1.0],
-        "n": [0, None],
-        "num_samples": [1, None],
-    }
+    about, condition, ranges = None, model.condition, model.tensor_ranges()
     if condition is not None:
-        classes = model.num_classes if condition.dtype.is_integer else None
-        if classes is not None:
-            ranges["y"] = [-1 if model.condition_is_optional else 0, classes - 1]
         about = _tensor(condition, ranges.get("y")) | {
-            "classes": classes,
+            "classes": model.num_classes if condition.dtype.is_integer else None,
             "optional": model.condition_is_optional,
         }
 
@@ -426,11 +475,15 @@ def _description(model, signatures):
         "images": _tensor(images, ranges["images"]),
         "prior": None if prior is None else _prior(prior) | {"dim": model.latent_dim},
         "condition": about,
-    }
+    } | model.export_details()
 
 
 def _tensor(tensor, range):
-    return {"shape": tensor.shape.as_list(), "dtype": tensor.dtype.name, "range": range}
+    return {
+        "shape": tensor.shape.as_list(),
+        "dtype": tensor.dtype.name,
+        "range": None if range is None else list(range),
+    }
 
 
 def _prior(prior):

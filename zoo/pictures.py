@@ -4,6 +4,9 @@ Grids of images are exact: images are upscaled by whole numbers, so each pixel i
 chart is a new `matplotlib.figure.Figure`. Without pyplot there is no shared state, so charts can be
 drawn from any thread and without a display.
 
+An image of other than one or three channels is a video of grey frames. It is drawn as a film strip, the
+first frame on the left; `animation` writes a GIF file.
+
 Every file is written atomically and replaces an older file of the same name.
 """
 
@@ -20,6 +23,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
+from zoo import conditions, resizing
 from zoo.contract import check_counts
 from zoo.files import replacing
 from zoo.model import GenerativeModel
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 # Matplotlib and scikit-learn are imported where they are used: most programs draw no chart.
 
 _TILE = 48  # smallest height of a tile, in pixels of the picture
+_FRAME = 32  # the same of a frame in a film strip
 _PADDING = 2
 _GAP = 10  # between groups of tiles
 _DPI = 130
@@ -69,11 +74,11 @@ def _save_figure(path, figure: "Figure") -> None:
 
 
 @contextlib.contextmanager
-def _replacing(path) -> Iterator[IO[bytes]]:
+def _replacing(path, suffix=".png") -> Iterator[IO[bytes]]:
     """Opens a temporary file, which replaces `path` if the block ends without an error."""
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"The path of a picture must end in .png. Received: '{path}'.")
+    if path.suffix.lower() != suffix:
+        raise ValueError(f"The path of a picture must end in {suffix}. Received: '{path}'.")
     with replacing(path) as partial, open(partial, "wb") as file:
         yield file
 
@@ -85,13 +90,13 @@ def grid(images: npt.ArrayLike, columns: int | None = None, padding: int = _PADD
     """Arranges images in a grid, row by row, with white space between them.
 
     Args:
-        images: `[N, H, W, C]`, floats in [0, 1], grey (C = 1) or colour (C = 3).
+        images: `[N, H, W, C]`, floats in [0, 1], grey (C = 1), colour (C = 3), or videos.
         columns: Number of images in a row. `None` is the square root of N, rounded up.
         padding: Space between two images, in pixels of the picture.
 
     Returns:
         uint8 `[H', W', 3]`. Images are upscaled by the smallest whole number that makes them at
-        least 48 pixels high. The rest of the last row is white.
+        least 48 pixels high, frames of videos 32. The rest of the last row is white.
 
     Raises:
         ValueError: If `images` have another shape, type or range.
@@ -108,29 +113,115 @@ def grid(images: npt.ArrayLike, columns: int | None = None, padding: int = _PADD
     return _sheet(_in_rows(tiles, columns), padding, padding)
 
 
+def check_path(path: str | os.PathLike, image_shape: Sequence[int]) -> None:
+    """Raises a `ValueError` if `write_images` cannot write images of this shape to the path."""
+    if Path(path).suffix.lower() == ".gif" and image_shape[-1] in (1, 3):
+        raise ValueError(
+            "A .gif file shows videos, whose frames are the channels of images. Choose .png. "
+            f"Received: '{path}' for images of shape {tuple(image_shape)}."
+        )
+
+
 def write_images(images: npt.ArrayLike, path: str | os.PathLike) -> None:
     """Writes images in the format that the suffix of the path names.
 
     Args:
         images: `[N, H, W, C]`, floats in [0, 1].
-        path: ".png" for one grid, ".npy" for the array in float32, any other suffix for a folder.
-            In a folder each image is a PNG file of the image's size: 00000.png and so on. Older
-            files with such names are removed; other files stay.
+        path: ".png" for one grid, ".gif" for an animated grid of videos, ".npy" for the array in
+            float32, any other suffix for a folder. In a folder each image is a PNG file of the
+            image's size: 00000.png and so on. Older files with such names are removed; other files
+            stay.
+
+    Raises:
+        ValueError: If the images are not floats in [0, 1], or a ".gif" file is to show other images
+            than videos.
     """
     path = Path(path)
-    if path.suffix.lower() == ".png":
+    check_path(path, np.shape(images)[1:])
+    if path.suffix.lower() == ".gif":
+        animation(images, path)
+    elif path.suffix.lower() == ".png":
         save(path, grid(images))
     elif path.suffix.lower() == ".npy":
         with replacing(path) as partial, open(partial, "wb") as file:
             np.save(file, np.asarray(images, np.float32), allow_pickle=False)
     else:
         pixels = np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+        if pixels.shape[-1] not in (1, 3):
+            pixels = np.concatenate(np.split(pixels, pixels.shape[-1], -1), 2)
         pixels = np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
         for old in path.glob("*.png"):
             if old.is_file() and re.fullmatch("[0-9]{5}|[1-9][0-9]{5,}", old.stem):
                 old.unlink()
         for i, image in enumerate(pixels):
             save(path / f"{i:05}.png", image)
+
+
+def animation(
+    videos: npt.ArrayLike,
+    path: str | os.PathLike,
+    columns: int | None = None,
+    channels: int = 1,
+    milliseconds: int = 250,
+) -> None:
+    """Writes videos as an animated grid, a GIF file that repeats. The last frame stays longer.
+
+    Args:
+        videos: `[N, H, W, T C]`, floats in [0, 1], the channels of the first frame first.
+        path: The file to write; it must end in ".gif".
+        columns: As for `grid`.
+        channels: C, the number of channels of a frame, 1 or 3.
+        milliseconds: The time of a frame.
+
+    Raises:
+        ValueError: If the videos have another shape, type or range, or the path another suffix.
+    """
+    videos = np.asarray(videos)
+    if videos.ndim != 4 or channels not in (1, 3) or videos.shape[-1] % channels:
+        raise ValueError(
+            "Expected videos [N, H, W, T C] with frames of C = 1 or 3 channels. "
+            f"Received: an array of shape {videos.shape} for channels={channels}."
+        )
+    frames = np.split(videos, videos.shape[-1] // channels, -1)
+    first, *others = (Image.fromarray(grid(frame, columns)) for frame in frames)
+    times = [milliseconds] * len(others) + [4 * milliseconds]
+    with _replacing(path, ".gif") as file:
+        first.save(file, format="gif", save_all=True, append_images=others, duration=times, loop=0)
+
+
+def extensions(
+    x: npt.ArrayLike,
+    extended: npt.ArrayLike,
+    seen: int,
+    path: str | os.PathLike,
+    channels: int = 1,
+) -> None:
+    """Draws two rows for each video: its frames, and the seen frames with their continuation.
+
+    A gap separates the seen frames from the others.
+
+    Args:
+        x: Videos `[N, H, W, T C]`, floats in [0, 1].
+        extended: The videos after `GenerativeModel.extend` of the seen frames, of the same shape.
+        seen: Number of seen frames, from 1 to T - 1.
+        path: The file to write.
+        channels: C, the number of channels of a frame, 1 or 3.
+
+    Raises:
+        ValueError: If the arrays are not videos of the same shape with more than `seen` frames.
+    """
+    x, extended = np.asarray(x), np.asarray(extended)
+    frames = x.shape[-1] // channels
+    if x.shape != extended.shape or x.ndim != 4 or not 0 < seen < frames:
+        raise ValueError(
+            f"Expected videos [N, H, W, T C] of the same shape, with more than {seen} frame(s). "
+            f"Received: shapes {x.shape} and {extended.shape} for channels={channels}."
+        )
+    pairs = np.stack([x, extended], 1).reshape(-1, *x.shape[1:])
+    tiles = np.stack([_tiles(frame) for frame in np.split(pairs, frames, -1)], 1)
+    row_gaps = [_GAP if row % 2 else _PADDING for row in range(len(tiles) - 1)]
+    column_gaps = [_GAP if column == seen else _PADDING for column in range(1, frames)]
+    save(path, _sheet(tiles, row_gaps, column_gaps))
 
 
 def samples(
@@ -149,9 +240,9 @@ def samples(
         latents: `[N, D]`, such as draws of the prior.
         path: The file to write.
         columns: Largest number of images in a row.
-        y: A condition for each latent, if the model takes one. If it is the seen part of an image
-            (`[N, H, W, C]`, -1 elsewhere) and the same in each row, it is drawn left of the row,
-            with hidden values in grey.
+        y: A condition for each latent, if the model takes one. If it is the same in each row, and is
+            the seen part of an image (`[N, H, W, C]`, -1 elsewhere) or a small image, it is drawn left
+            of the row, with hidden values in grey.
 
     Raises:
         ValueError: If the latents are not `[N, D]`, or decoded images are not finite.
@@ -161,6 +252,8 @@ def samples(
     images = _decoded(model, latents, y)
     rows_of_y = np.zeros([0]) if y is None else np.asarray(y)
     heads = rows_of_y[::columns]
+    if y is not None and (factor := conditions.factor(model)) is not None:
+        heads, rows_of_y = (resizing.nearest(part, factor).numpy() for part in (heads, rows_of_y))
     if heads.shape[1:] != images.shape[1:] or not np.array_equal(
         heads.repeat(columns, 0)[: len(images)], rows_of_y
     ):
@@ -192,6 +285,39 @@ def reconstructions(
     tiles = tiles.reshape(-1, *tiles.shape[2:])
     row_gaps = [_GAP if row % 2 else _PADDING for row in range(len(tiles) - 1)]
     save(path, _sheet(tiles, row_gaps, _PADDING))
+
+
+def enlargements(
+    small: npt.ArrayLike,
+    images: npt.ArrayLike,
+    path: str | os.PathLike,
+    truth: npt.ArrayLike | None = None,
+) -> None:
+    """Draws a row for each small image: itself, its bicubic enlargement, a gap, larger images, a gap,
+    and the true image.
+
+    Args:
+        small: Small images `[B, h, w, C]` in [0, 1].
+        images: n larger images of each, such as those of `zoo.inference.super_resolve`, `[n, B, H, W,
+            C]` in [0, 1].
+        path: The file to write.
+        truth: The true images `[B, H, W, C]`, or `None`.
+
+    Raises:
+        ValueError: If the shapes do not fit, or a value is out of range.
+    """
+    images = np.asarray(images)
+    if images.ndim != 5:
+        raise ValueError(
+            f"Expected larger images of shape [n, B, H, W, C]. Received: shape {images.shape}."
+        )
+    small = np.asarray(small, np.float32)
+    factor = resizing.factor_between(images.shape[2:], small.shape[1:])
+    columns = [resizing.nearest(small, factor), resizing.bicubic(small, factor), *images]
+    gaps = [_PADDING, _GAP, *[_PADDING] * (len(images) - 1)]
+    if truth is not None:
+        columns, gaps = [*columns, truth], [*gaps, _GAP]
+    save(path, _sheet(np.stack([_tiles(column) for column in columns], 1), _PADDING, gaps))
 
 
 def categories(
@@ -254,6 +380,33 @@ def nearest_neighbours(
     rows = np.concatenate([samples[:, None], neighbours], axis=1)
     tiles = _in_rows(_tiles(rows.reshape(-1, *samples.shape[1:])), rows.shape[1])
     save(path, _sheet(tiles, _PADDING, [_GAP, *[_PADDING] * (rows.shape[1] - 2)]))
+
+
+def queries(x: npt.ArrayLike, samples: Sequence[npt.ArrayLike], path: str | os.PathLike) -> None:
+    """Draws a row for each condition: an image that has it, and samples of one or several models.
+
+    The row is a query by attributes, as in section 4.2 of Larsen et al., "Autoencoding beyond pixels
+    using a learned similarity metric", 2016. Gaps separate the image and the models.
+
+    Args:
+        x: Images with the conditions, `[N, H, W, C]`, floats in [0, 1].
+        samples: For each model its samples `[N, K, H, W, C]` with these conditions, K at least 1.
+        path: The file to write.
+
+    Raises:
+        ValueError: If `x` or `samples` are not images in [0, 1] of these shapes.
+    """
+    x, groups = np.asarray(x), [np.asarray(s) for s in samples]
+    shapes = [s.shape for s in groups]
+    if not shapes or any(len(s) != 5 or not s[1] or (s[0], *s[2:]) != x.shape for s in shapes):
+        raise ValueError(
+            "Expected images [N, H, W, C] and, for each model, samples [N, K, H, W, C], K at least 1. "
+            f"Received: shapes {x.shape} and {shapes}."
+        )
+    rows = np.concatenate([x[:, None], *groups], axis=1)
+    tiles = _in_rows(_tiles(rows.reshape(-1, *x.shape[1:])), rows.shape[1])
+    gaps = [gap for s in shapes for gap in (_GAP, *[_PADDING] * (s[1] - 1))]
+    save(path, _sheet(tiles, _PADDING, gaps))
 
 
 def interpolations(
@@ -405,11 +558,207 @@ def attributes(
     save(path, _sheet(tiles, _PADDING, [_GAP, *[_PADDING] * len(vectors)]))
 
 
-def _tiles(images) -> np.ndarray:
-    """Images as tiles: checked, in 8-bit colour, upscaled to uint8 `[N, s H, s W, 3]`."""
+def layers(
+    model: GenerativeModel,
+    x: npt.ArrayLike,
+    y: Mapping[str, npt.ArrayLike],
+    path: str | os.PathLike,
+) -> None:
+    """Draws a row for each image: the image, a gap, and foreground, mask, background, composite.
+
+    Args:
+        model: A model with the ability `decode_layers`, such as `zoo.DisCVAE`.
+        x: Images `[N, H, W, C]` in [0, 1].
+        y: The annotations of the images that the model reads.
+        path: The file to write.
+    """
+    z = model.encode(x, y)
+    front, gate, back = model.decode_layers(z, y)
+    mask = np.broadcast_to(1 - np.asarray(gate), front.shape)
+    columns = [x, front, mask, back, model.decode(z, y)]
+    tiles = np.stack([_tiles(column) for column in columns], axis=1)
+    save(path, _sheet(tiles, _PADDING, [_GAP, *[_PADDING] * 3]))
+
+
+def recompositions(
+    model: GenerativeModel,
+    x: npt.ArrayLike,
+    y: Mapping[str, npt.ArrayLike],
+    path: str | os.PathLike,
+) -> None:
+    """Draws the foreground of each image of the first column before the background of each other.
+
+    The first row shows the images with the backgrounds. The arguments are those of `layers`.
+    """
+    x = np.asarray(x)
+    z = np.asarray(model.encode(x, y))
+    n = len(x)
+    front = np.repeat(np.arange(n), n)
+    y = {name: np.asarray(values)[front] for name, values in y.items()}
+    images = np.asarray(model.recompose(z[front], np.tile(z, (n, 1)), y))
+    save(path, _crossed(x, x, images))
+
+
+def swaps(
+    model: GenerativeModel,
+    structures: npt.ArrayLike,
+    textures: npt.ArrayLike,
+    path: str | os.PathLike,
+) -> None:
+    """Draws the structure of each image of the first column with the texture of each of the first row.
+
+    Args:
+        model: A model with the ability `swap`, such as `zoo.SwappingAutoencoder`.
+        structures: Images `[N, H, W, C]` in [0, 1].
+        textures: Images `[M, H, W, C]` in [0, 1].
+        path: The file to write.
+    """
+    structures, textures = np.asarray(structures), np.asarray(textures)
+    rows = np.repeat(structures, len(textures), 0)
+    images = np.asarray(model.swap(rows, np.tile(textures, (len(structures), 1, 1, 1))))
+    save(path, _crossed(structures, textures, images))
+
+
+def mixes(
+    model: GenerativeModel,
+    x: npt.ArrayLike,
+    others: npt.ArrayLike,
+    path: str | os.PathLike,
+    n: int = 8,
+) -> None:
+    """Draws a row for each image: the image, its structure with `n` textures, the other image.
+
+    The textures go from that of the image to that of the other image.
+
+    Args:
+        model: A model with the ability `mix`, such as `zoo.SwappingAutoencoder`.
+        x: Images `[N, H, W, C]` in [0, 1].
+        others: As many images.
+        path: The file to write.
+        n: Number of textures, at least 2.
+    """
+    check_counts(2, n=n)
+    between = [np.asarray(model.mix(x, others, alpha)) for alpha in np.linspace(0, 1, n)]
+    tiles = np.stack([_tiles(column) for column in (x, *between, others)], axis=1)
+    save(path, _sheet(tiles, _PADDING, [_GAP, *[_PADDING] * (n - 1), _GAP]))
+
+
+def progressions(
+    model: GenerativeModel, z: npt.ArrayLike, y: npt.ArrayLike, path: str | os.PathLike, n: int = 8
+) -> None:
+    """Draws a row for each attribute, from 0 to 1 in `n` steps, with the same latents.
+
+    Yan et al., "Attribute2Image: Conditional Image Generation from Visual Attributes", 2016.
+
+    Args:
+        model: A model whose condition is a vector of attributes.
+        z: The latents of an image, `[D]`.
+        y: The attributes of the image, `[A]`.
+        path: The file to write.
+        n: Number of images in a row, at least 2.
+    """
+    check_counts(2, n=n)
+    y = np.asarray(y, np.float32)
+    rows = np.tile(y, (len(y), n, 1))
+    own = np.arange(len(y))
+    rows[own, :, own] = np.linspace(0, 1, n)
+    latents = np.tile(_latents(model, np.asarray(z)[None]), (len(y) * n, 1))
+    save(path, grid(_decoded(model, latents, rows.reshape(-1, len(y))), n))
+
+
+def rerenderings(
+    images: npt.ArrayLike, truth: npt.ArrayLike | None, path: str | os.PathLike
+) -> None:
+    """Draws rows of re-rendered scenes, each below the row of the true scenes.
+
+    Args:
+        images: Re-renderings `[B, V, H, W, C]` in [0, 1], such as those of `InverseGraphics.rerender`.
+        truth: The true scenes, of the same shape, or `None`.
+        path: The file to write.
+
+    Raises:
+        ValueError: If the shapes are others.
+    """
     images = np.asarray(images)
-    expected = "Expected float images in [0, 1] of shape [N, H, W, C], with C = 1 or 3"
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
+    kinds = [images] if truth is None else [np.asarray(truth), images]
+    if images.ndim != 5 or kinds[0].shape != images.shape:
+        raise ValueError(
+            "Expected re-renderings [B, V, H, W, C] and true scenes of the same shape. "
+            f"Received: shapes {images.shape} and {kinds[0].shape}."
+        )
+    tiles = np.stack([np.stack([_tiles(row) for row in kind]) for kind in kinds], 1)
+    tiles = tiles.reshape(-1, *tiles.shape[2:])
+    last_of_pair = [
+        _GAP if row % len(kinds) == len(kinds) - 1 else _PADDING for row in range(len(tiles))
+    ]
+    save(path, _sheet(tiles, last_of_pair[:-1], _PADDING))
+
+
+def factors(
+    codes: npt.ArrayLike,
+    values: npt.ArrayLike,
+    names: Sequence[str],
+    path: str | os.PathLike,
+) -> None:
+    """Draws the matrix of squared correlations of latents with factors, and the best latents.
+
+    The upper chart is a heat map. A chart for each factor below it shows the latent that correlates
+    most with the factor, against the factor.
+
+    Args:
+        codes: Latents `[N, D]`.
+        values: Values of the factors, `[N, F]`.
+        names: Names of the factors.
+        path: The file to write.
+
+    Raises:
+        ValueError: If the shapes do not match.
+    """
+    _save_figure(path, _factors(np.asarray(codes, float), np.asarray(values, float), names))
+
+
+def _factors(codes, values, names):
+    from matplotlib.figure import Figure
+
+    if codes.ndim != 2 or values.shape != (len(codes), len(names)):
+        raise ValueError(
+            "Expected latents [N, D] and a factor [N] for each name. "
+            f"Received: shapes {codes.shape} and {values.shape}, and {len(names)} names."
+        )
+    size = codes.shape[1]
+    with np.errstate(invalid="ignore", divide="ignore"):  # Latents or factors without variance
+        both = np.corrcoef(np.concatenate([codes, values], 1).T)
+    found = np.nan_to_num(both[:size, size:] ** 2)
+    columns = min(len(names), 5)
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(2.2 * max(columns, 3), 3 + 2 * rows), layout="constrained")
+    places = figure.add_gridspec(rows + 1, columns, height_ratios=[1.4, *[1] * rows])
+    axes = figure.add_subplot(places[0, :])
+    _style(axes, "Squared correlation of latents with factors")
+    axes.grid(visible=False)
+    image = axes.imshow(found.T, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xticks(range(size))
+    figure.colorbar(image, ax=axes)
+    shown = np.random.default_rng(0).permutation(len(codes))[:500]
+    for k, name in enumerate(names):
+        best = int(found[:, k].argmax())
+        axes = figure.add_subplot(places[1 + k // columns, k % columns])
+        _style(axes, "")
+        axes.scatter(values[shown, k], codes[shown, best], s=4, linewidths=0, alpha=0.6)
+        axes.set_xlabel(name, fontsize=8)
+        axes.set_ylabel(f"latent {best}", fontsize=8)
+    return figure
+
+
+def _tiles(images) -> np.ndarray:
+    """Images as tiles: checked, in 8-bit colour, upscaled to uint8 `[N, s H, s W, 3]`.
+
+    Videos, whose channels are grey frames, become film strips.
+    """
+    images = np.asarray(images)
+    expected = "Expected float images in [0, 1] of shape [N, H, W, C]"
+    if images.ndim != 4 or not images.size:
         raise ValueError(f"{expected}. Received: an array of shape {images.shape}.")
     if not np.issubdtype(images.dtype, np.floating):
         raise ValueError(f"{expected}. Received: {images.dtype.name}.")
@@ -418,9 +767,14 @@ def _tiles(images) -> np.ndarray:
     if not (low >= 0 and high <= 1):
         raise ValueError(f"{expected}. Received: values from {low} to {high}.")
     pixels = np.round(images.astype(np.float32) * 255).astype(np.uint8)
-    pixels = np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
-    scale = math.ceil(_TILE / pixels.shape[1])
-    return pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+    is_video = pixels.shape[-1] not in (1, 3)
+    scale = math.ceil((_FRAME if is_video else _TILE) / pixels.shape[1])
+    pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+    if is_video:
+        line = np.full([*pixels.shape[:2], 1, 1], 128, np.uint8)  # between two frames
+        first, *others = np.split(pixels, pixels.shape[-1], -1)
+        pixels = np.concatenate([first, *(part for f in others for part in (line, f))], 2)
+    return np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
 
 
 def _in_rows(tiles, columns):
@@ -441,6 +795,17 @@ def _sheet(tiles, row_gaps, column_gaps):
         for column, left in enumerate(lefts):
             sheet[top : top + height, left : left + width] = tiles[row, column]
     return sheet
+
+
+def _crossed(left, top, images):
+    """A table of `images[N M, ...]`, with the images `left[N]` as its first column and `top[M]` as its
+    first row."""
+    images = images.reshape(len(left), len(top), *images.shape[1:])
+    rows = np.concatenate([left[:, None], images], 1)
+    first = np.concatenate([np.ones_like(top[:1]), top])
+    tiles = np.stack([_tiles(row) for row in (first, *rows)])
+    gaps = [[_GAP, *[_PADDING] * (len(side) - 1)] for side in (left, top)]
+    return _sheet(tiles, *gaps)
 
 
 def _decoded(model, latents, y):

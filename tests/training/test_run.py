@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import zoo
-from zoo import training
+from zoo import presets, training
 from zoo.files import write_json
-from zoo.training import Run
+from zoo.training import Run, checks
 
 
 @pytest.fixture
@@ -194,3 +196,26 @@ def test_an_earlier_model_of_a_resumed_run_is_refused(run):
     with pytest.raises(ValueError, match="is from an earlier epoch"):
         training.open_model(run.path)
     assert isinstance(training.open_model(run.model_path)[0], zoo.VAE)
+
+
+def test_a_run_keeps_a_copy_of_its_mask(tmp_path):
+    mask = tmp_path / "mask.PNG"
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(mask)
+    config = presets.get("cvae_quadrants_digits")
+    config.data.seen = str(mask)
+    begun = Run(tmp_path / "run")
+    begun.begin(config)
+    checks.check_unchanged(begun, config)
+    moved = Run((tmp_path / "run").rename(tmp_path / "moved"))
+    checks.check_unchanged(moved, moved.read_config())
+    mask.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"was started with data\.seen='.*moved/seen\.png'"):
+        checks.check_unchanged(moved, config)
+    data = training.load_data(moved.read_config())
+    np.testing.assert_array_equal(data.arrays("test", 1)[1][0, ..., 0] >= 0, np.eye(8, dtype=bool))
+    # A new run may replace the run whose mask it takes.
+    moved.begin(moved.read_config())
+    assert (moved.path / "seen.png").is_file()
+    config.data.seen = "box"
+    moved.begin(config)
+    assert not (moved.path / "seen.png").exists()

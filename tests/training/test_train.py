@@ -19,7 +19,8 @@ TILE = 48  # 8 pixels, six times as large
 @pytest.mark.slow
 def test_a_run_with_averages_uses_them_for_scores_and_pictures(tmp_path):
     config = presets.get("vae_digits")
-    averages = ("use_ema=true", "ema_momentum=0.95")
+    # From a bias of 0, so that the averages differ clearly from the last weights.
+    averages = ("use_ema=true", "ema_momentum=0.95", "start_at_mean=false")
     presets.override(
         config, ["epochs=2", "hidden=16", "latent_dim=3", "jit_compile=false", *averages]
     )
@@ -47,7 +48,6 @@ def test_a_run_with_averages_uses_them_for_scores_and_pictures(tmp_path):
     assert results["likelihood"]["nll"] == pytest.approx(nll, rel=1e-4)
     drawn = np.asarray(Image.open(run.path / "samples.png"), int)
     assert np.abs(drawn - pixels).max() <= 1
-    # The averages differ clearly from the last weights.
     scores, nll, pixels = by_weights["last"]
     assert abs(results["test"]["loss"] - scores["loss"]) > 0.1
     assert abs(results["likelihood"]["nll"] - nll) > 0.1
@@ -65,7 +65,7 @@ def no_pictures(monkeypatch):
 
 def test_a_player_that_an_option_adds_trains_at_the_rate_of_the_others(tmp_path, no_pictures):
     config, run = presets.get("cvae_digits"), Run(tmp_path / "run")
-    options = ("condition=seen", "seen_quadrants=1", "prior=conditional", "baseline_hidden=(8,)")
+    options = ("condition=seen", "seen=quadrants:1", "prior=conditional", "baseline_hidden=(8,)")
     small = ("epochs=1", "model.hidden=8", "jit_compile=false", "learning_rate_decay=cosine")
     presets.override(config, [*options, *small])
     training.train(config, run, progress=False, say=lambda line: None)
@@ -223,7 +223,7 @@ def test_a_run_of_an_rae_shows_reconstructions_each_epoch_and_samples_at_the_end
 
 
 def test_a_model_without_encoder_and_prior_has_no_picture_of_an_epoch(tmp_path):
-    data = datasets.load("digits", seen_quadrants=2)
+    data = datasets.load("digits", seen="quadrants:2")
     model = zoo.models.predictor((8, 8, 1), hidden=(8,))
     assert training.gallery.epoch_pictures(model, data, Run(tmp_path), seed=0) == []
 
@@ -349,6 +349,7 @@ class Attributes:
         (lambda y: np.where(np.arange(len(y)) % 3 == 0, y, -1), 10),  # Most labels are hidden.
         (lambda y: None, 0),
         (lambda y: y[:, None] * 0.5, 0),
+        (lambda y: np.stack([y > 4, y / 9], -1).astype(float), 1),  # The second is not 0 or 1.
         (lambda y: np.arange(len(y)) % 41, 0),  # Too many classes.
         (lambda y: np.zeros([len(y), 8, 8, 1]), 0),  # The seen part of images.
     ],
@@ -356,9 +357,92 @@ class Attributes:
 def test_each_varying_attribute_has_a_column(tmp_path, y, columns):
     model = zoo.models.vaegan((8, 8, 1), latent_dim=3, hidden=(16,), discriminator_hidden=(8,))
     x, _ = datasets.load("digits").arrays("test", limit=2)
-    training.gallery._draw_attributes(model, Attributes(y), x, tmp_path / "a.png")
+    training.gallery._draw_attributes(model, Attributes(y), x, tmp_path)
+    names = ("attributes", "attributes_removed")
     if columns:
-        picture = np.asarray(Image.open(tmp_path / "a.png"))
-        assert picture.shape[:2] == (2 * TILE + 2, (2 + columns) * TILE + 10 + columns * 2)
+        added, removed = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in names)
+        assert added.shape[:2] == (2 * TILE + 2, (2 + columns) * TILE + 10 + columns * 2)
+        plain = slice(2 * TILE + 10)  # The image and its reconstruction
+        np.testing.assert_array_equal(removed[:, plain], added[:, plain])
+        assert (removed != added).any()
     else:
-        assert not (tmp_path / "a.png").exists()
+        assert not list(tmp_path.iterdir())
+
+
+def test_scenes_are_drawn_with_their_factors_and_layers(tmp_path):
+    small = {"sizes": {"train": 200, "validation": 20, "test": 20}, "image_size": 8}
+    model = zoo.models.inverse_graphics((8, 8, 1), hidden=(8,))
+    data = datasets.load("heads_grey", y="varied", **small)
+    model.calibrate(data)
+    training.gallery._draw_codes(model, data, tmp_path, seed=0)
+    names = ("azimuth", "elevation", "light_azimuth")
+    drawn = {f"rerenderings_{name}.png" for name in names} | {"factors.png"}
+    assert drawn <= {path.name for path in tmp_path.iterdir()}
+    picture = np.asarray(Image.open(tmp_path / "rerenderings_azimuth.png"))
+    x, _ = data.arrays("test")
+    values = data.factors("test")
+    chosen, azimuths = values[:1].copy(), np.quantile(values[:, 0], [0.05, 0.95])
+    chosen[:, 0] = azimuths[0]
+    truth = np.kron(data.render(chosen)[0] * 255, np.ones([6, 6, 3])).round()
+    np.testing.assert_array_equal(picture[:TILE, :TILE], truth)
+    again = model.rerender(x[:1], "azimuth", azimuths[:1])[0, 0]
+    again = np.kron(again * 255, np.ones([6, 6, 3]))
+    assert np.abs(picture[TILE + 2 :][:TILE, :TILE] - again).max() <= 1
+
+    factors = ("shape", "scale", "orientation", "x", "y")
+    model = zoo.models.inverse_graphics(
+        (8, 8, 1), factors=factors, units=(2, 1, 1, 1, 1), hidden=(8,)
+    )
+    data = datasets.load("sprites_groups", y="varied", **small)
+    model.calibrate(data)
+    training.gallery._draw_codes(model, data, tmp_path, seed=0)
+    picture = np.asarray(Image.open(tmp_path / "rerenderings_shape.png"))
+    kinds = len(np.unique(data.factors("test")[:, 0]))  # A column for each shape
+    assert picture.shape[1] == kinds * (TILE + 2) - 2
+
+    model = zoo.models.dis_cvae((8, 8, 3), condition_size=8, network="mlp", hidden=(8,))
+    data = datasets.load("sprites_scenes", y="attributes,mask", **small)
+    training.gallery._draw_codes(model, data, tmp_path, seed=0)
+    drawn = {"layers.png", "recompositions.png", "progressions.png"}
+    assert drawn <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_images_are_drawn_with_the_textures_of_others(tmp_path):
+    sizes = {"filters": (2, 3), "blocks": 1, "discriminator_filters": (2,), "patch_filters": (2,)}
+    model = zoo.models.swapping_autoencoder((8, 8, 3), patch_size=4, **sizes)
+    data = datasets.load("textures", sizes={"train": 5, "validation": 5, "test": 6}, image_size=8)
+    training.gallery._draw_codes(model, data, tmp_path, seed=0)
+    picture = np.asarray(Image.open(tmp_path / "swaps.png"))
+    x, _ = data.arrays("test")
+    for place, image in ((slice(TILE + 10, None), x[0]), (slice(-TILE, None), x[2])):
+        shown = np.kron(image * 255, np.ones([6, 6, 1])).round()
+        np.testing.assert_array_equal(picture[place][:TILE, :TILE], shown)
+    top = np.kron(x[3] * 255, np.ones([6, 6, 1])).round()
+    np.testing.assert_array_equal(picture[:TILE, TILE + 10 :][:, :TILE], top)
+    assert (tmp_path / "mixes.png").is_file()
+
+
+def test_videos_are_drawn_as_strips_and_as_animations(tmp_path):
+    small = {"sizes": dict.fromkeys(datasets.images.SPLITS, 20), "image_size": 8}
+    model = zoo.models.video_vae((8, 8, 8), latent_dim=2, hidden=(8,), transition_hidden=(4,))
+    data = datasets.load("bouncing_sprites", **small)
+    training.draw_pictures(model, data, Run(tmp_path), seed=0)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert {"samples.png", "samples.gif", "reconstructions.png"} <= drawn
+    x, _ = data.arrays("test", 10)
+    picture = np.asarray(Image.open(tmp_path / "extensions.png"))
+    extended = model.extend(x[:1, ..., :4], 4)[0, ..., -1:]
+    assert shows(picture[TILE + 2 :][:TILE, -TILE:], extended)
+    assert shows(picture[:TILE, :TILE], x[0, ..., :1])
+    with Image.open(tmp_path / "extensions.gif") as file:
+        assert file.n_frames == 8
+
+    data = datasets.load("moving_sprites", seen="frames:1", **small)
+    model = zoo.models.cvae(data.image_shape, condition="seen", latent_dim=2, hidden=(8,))
+    training.draw_pictures(model, data, Run(tmp_path / "cvae"), seed=0)
+    with Image.open(tmp_path / "cvae" / "samples.gif") as file:
+        first = np.asarray(file.convert("RGB"), int)
+    seen = data.arrays("test", 5)[0][..., :1]
+    for row in range(5):  # Ten forecasts of each first frame
+        for column in (0, 9):
+            assert shows(tile(first, row, column), seen[row])

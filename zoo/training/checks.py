@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from zoo import conditions, datasets, evaluation, features, presets
 from zoo.config import look_up
-from zoo.datasets import ImageData
+from zoo.datasets import ImageData, masks
 from zoo.features import Extractor
 from zoo.model import GenerativeModel
 from zoo.training.callbacks import DECAYS
@@ -24,6 +24,8 @@ def check_unchanged(run: Run, config: ConfigDict) -> None:
     # The decay of learning rates is a function of the number of epochs.
     fixed = () if begun.learning_rate_decay == "none" else ("epochs",)
     changed = presets.differences(begun, config)
+    if masks.same_file(*changed.get("data.seen", (None, None))):  # The run has a copy of the mask.
+        del changed["data.seen"]
     if changed_anyway := [k for k in changed if k not in _MAY_CHANGE or k in fixed]:
         raise ValueError(
             f"The run in '{run.path}' was started with "
@@ -61,11 +63,8 @@ def check_config(config: ConfigDict) -> None:
         raise ValueError(f"`image_size` must be at least 1. Received: {config.data.image_size}.")
     if config.evaluation.every or config.evaluation.at:
         _check_evaluation(config)
-    if config.data.seen_quadrants not in (None, 1, 2, 3):
-        raise ValueError(
-            "`seen_quadrants` must be None, or 1, 2 or 3 of the image's four. "
-            f"Received: {config.data.seen_quadrants}."
-        )
+    if config.data.seen is not None:
+        masks.check_seen(config.data.seen)
     if config.data.binarize is not None and config.data.binarize not in datasets.BINARIZATIONS:
         raise ValueError(
             f"`binarize` must be one of {', '.join(map(str, datasets.BINARIZATIONS))}. "

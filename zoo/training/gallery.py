@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from zoo import conditions, pictures
+from zoo import conditions, inference, pictures
 from zoo.datasets import ImageData
 from zoo.model import GenerativeModel
 from zoo.training import callbacks
@@ -20,10 +20,18 @@ def draw_pictures(model: GenerativeModel, data: ImageData, run: Run, seed: int) 
     | samples.png, interpolations.png | the ability `sample` |
     | prior_walks.png | `sample`, and a prior with `walks`, paths along its own axes |
     | completions.png | a condition and no latents |
+    | super_resolution.png | a small image as the condition |
     | reconstructions.png, interpolations_images.png | the ability `encode` |
     | latents.png | `encode`, and at least two latent dimensions |
     | categories.png | the ability `category_images` |
-    | attributes.png | the ability `attribute_vectors`, and labels or attributes |
+    | attributes.png, attributes_removed.png | the ability `attribute_vectors`, and labels or attributes |
+    | progressions.png | `encode`, and attributes as the condition |
+    | layers.png, recompositions.png | the ability `decode_layers` |
+    | swaps.png, mixes.png | the abilities `swap` and `mix` |
+    | factors.png | `encode` without a condition, and data with factors |
+    | samples.gif | `sample`, and data of videos |
+    | extensions.png, extensions.gif | the ability `extend`, and data of videos |
+    | rerenderings_FACTOR.png | the ability `rerender`; one for each calibrated factor |
 
     The model has the moving averages of its weights if the optimizers keep them.
 
@@ -40,8 +48,15 @@ def draw_pictures(model: GenerativeModel, data: ImageData, run: Run, seed: int) 
             y = conditions.in_turn(model, data, 10)
             latents = np.zeros([10, 0])
             pictures.samples(model, latents, run.path / "completions.png", columns=1, y=y)
+        if (factor := conditions.factor(model)) is not None:
+            x, small = data.arrays("test", 8)
+            assert isinstance(small, np.ndarray)  # `conditions.check` has found it.
+            images = inference.super_resolve(model, small, factor, n=5, seed=seed)
+            pictures.enlargements(small, images, run.path / "super_resolution.png", x)
         if "encode" in model.abilities():
             _draw_codes(model, data, run.path, seed)
+        if data.frames is not None:
+            _draw_videos(model, data, run.path, seed)
 
 
 def draw_curves(model: GenerativeModel, run: Run) -> None:
@@ -114,7 +129,20 @@ def _draw_codes(model, data, folder, seed):
         members = [x[category == k] for k in range(len(images))]
         pictures.categories(images, members, folder / "categories.png")
     if "attribute_vectors" in model.abilities():
-        _draw_attributes(model, data, x[:10], folder / "attributes.png")
+        _draw_attributes(model, data, x[:10], folder)
+    if "decode_layers" in model.abilities():
+        pictures.layers(model, x[:8], condition(slice(8)), folder / "layers.png")
+        pictures.recompositions(model, x[:8], condition(slice(8)), folder / "recompositions.png")
+    if {"swap", "mix"} <= {*model.abilities()} and len(x) > 1:
+        half = min(8, len(x) // 2)
+        pictures.swaps(model, x[:half], x[half : 2 * half], folder / "swaps.png")
+        pictures.mixes(model, x[:half], x[half : 2 * half], folder / "mixes.png")
+    if model.condition is not None and model.condition.shape.rank == 2:
+        z = model.encode(x[:1], condition(slice(1)))[0]
+        own = conditions.in_turn(model, data, 1)[0]
+        pictures.progressions(model, z, own, folder / "progressions.png")
+    if data.factor_names and y is None and len(x) > 1:
+        _draw_factors(model, data, folder)
     if model.latent_dim > 1 and len(x) > 1:
         prior = None
         if "sample" in model.abilities():
@@ -128,6 +156,46 @@ def _draw_codes(model, data, folder, seed):
         )
 
 
+def _draw_factors(model, data, folder, scenes=4, steps=9):
+    x, _ = data.arrays("test", limit=2000)
+    values = data.factors("test", limit=2000)
+    codes = np.concatenate([model.encode(part) for part in np.array_split(x, min(4, len(x)))])
+    pictures.factors(codes, values, data.factor_names, folder / "factors.png")
+    if "rerender" not in model.abilities():
+        return
+    for column, name in enumerate(data.factor_names):
+        if name not in model.calibrated:
+            continue
+        if data.factor_sizes[column]:  # Discrete values
+            every = np.unique(values[:, column])
+            shown = every[np.linspace(0, len(every) - 1, min(steps, len(every))).astype(int)]
+        else:
+            shown = np.linspace(*np.quantile(values[:, column], [0.05, 0.95]), steps)
+        chosen = np.linspace(0, len(x) - 1, scenes).astype(int)
+        truth = None
+        if data.can_render:
+            factors = np.repeat(values[chosen], len(shown), 0)
+            factors[:, column] = np.tile(shown, scenes)
+            truth = data.render(factors).reshape(scenes, len(shown), *data.image_shape)
+        images = model.rerender(x[chosen], name, shown)
+        pictures.rerenderings(images, truth, folder / f"rerenderings_{name}.png")
+
+
+def _draw_videos(model, data, folder, seed):
+    channels = data.image_shape[-1] // data.frames
+    if "sample" in model.abilities():
+        videos = model.sample(50, conditions.in_turn(model, data, 50, 10), seed)
+        pictures.animation(videos, folder / "samples.gif", 10, channels)
+    # A model may take the channels of several frames for one.
+    if "extend" in model.abilities() and model.frames == data.frames:
+        x, _ = data.arrays("test", limit=10)
+        seen = max(1, data.frames // 2)
+        extended = np.asarray(model.extend(x[..., : seen * channels], data.frames - seen))
+        pictures.extensions(x, extended, seen, folder / "extensions.png", channels)
+        both = np.concatenate([x, extended])
+        pictures.animation(both, folder / "extensions.gif", len(x), channels)
+
+
 def _images_and_conditions(model, data, split, limit):
     """Images of a split, and their conditions if the encoder takes them."""
     x, y = data.arrays(split, limit=limit)
@@ -136,10 +204,11 @@ def _images_and_conditions(model, data, split, limit):
     return x, conditions.read(model, y) if takes_condition else None
 
 
-def _draw_attributes(model, data, x, path):
-    """Draws `x` with each attribute that some of 2,000 training images have and some lack.
+def _draw_attributes(model, data, x, folder):
+    """Draws `x` with and without each attribute that some of 2,000 training images have and some lack.
 
-    Each label counts as an attribute. Without attributes, or with too many, no picture is drawn.
+    Each label counts as an attribute. Attributes with other values than 0 and 1 are left out. Without
+    attributes, or with too many, no picture is drawn.
     """
     images, y = data.arrays("train", limit=2000)
     y = conditions.labels_in(y)
@@ -147,8 +216,10 @@ def _draw_attributes(model, data, x, path):
         known = y >= 0
         images, y = images[known], y[known]
         y = (y[:, None] == np.unique(y)).astype(int)
-    if y is None or y.ndim != 2 or not np.isin(y, (0, 1)).all():
+    if y is None or y.ndim != 2:
         return
-    y = y[:, (y == 0).any(0) & (y == 1).any(0)]
+    y = y[:, np.isin(y, (0, 1)).all(0) & (y == 0).any(0) & (y == 1).any(0)]
     if 0 < y.shape[1] <= _MOST_ATTRIBUTES:
-        pictures.attributes(model, x, model.attribute_vectors(images, y), path)
+        vectors = model.attribute_vectors(images, y)
+        pictures.attributes(model, x, vectors, folder / "attributes.png")
+        pictures.attributes(model, x, vectors, folder / "attributes_removed.png", strength=-1.0)

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from zoo import datasets, presets
 from zoo.config import with_article
-from zoo.datasets import ImageData
+from zoo.datasets import ImageData, masks
 from zoo.datasets.images import SPLITS
 from zoo.files import (
     check_archive,
@@ -24,6 +24,7 @@ from zoo.files import (
     read_json,
     remove_leftovers,
     replacing,
+    write_bytes,
     write_json,
 )
 from zoo.model import GenerativeModel
@@ -34,6 +35,7 @@ class Run:
     """The folder of one training run. The constructor reads and writes nothing.
 
         config.json          the full configuration, enough to repeat the run
+        seen.*               a copy of the mask image that `data.seen` names, if it names one
         metrics.csv          losses and terms of each epoch
         tensorboard/         the same numbers as event files
         checkpoints/         checkpoints to resume from
@@ -132,13 +134,23 @@ class Run:
             self.best_result_path,
             self.results_path,
         )
-        for old in (*files, self.evaluation_path, *self.path.glob("*.png")):
+        pictures = [path for path in self.path.glob("*.png") if path.stem != "seen"]
+        for old in (*files, self.evaluation_path, *pictures):
             old.unlink(missing_ok=True)
         self.write_config(config)
 
     def write_config(self, config: ConfigDict) -> None:
-        """Writes the configuration and the versions of the packages."""
-        write_json(self.config_path, presets.to_dict(config) | {"versions": versions()})
+        """Writes the configuration, the versions of the packages, and a copy of a mask image."""
+        settings, own = presets.to_dict(config) | {"versions": versions()}, None
+        if config.data.seen and masks.is_file(config.data.seen):
+            content = pathlib.Path(config.data.seen).expanduser().read_bytes()
+            own = self.path / f"seen{pathlib.Path(config.data.seen).suffix.lower()}"
+            write_bytes(own, content)
+            settings["data"]["seen"] = own.name
+        write_json(self.config_path, settings)
+        for old in self.path.glob("seen.*"):
+            if old != own:
+                old.unlink()
 
     def read_config(self) -> ConfigDict:
         """The configuration that the run was started with.
@@ -360,6 +372,8 @@ def read_config(path: str | os.PathLike) -> ConfigDict:
     settings.pop("versions", None)
     try:
         config = presets.from_dict(settings)
+        if config.data.seen and masks.is_file(config.data.seen):  # Beside config.json
+            config.data.seen = str(pathlib.Path(path).parent / config.data.seen)
         builder = presets.get(config.preset).builder
         if config.builder != builder:
             raise ValueError(
@@ -427,7 +441,7 @@ def load_data(
         data_dir=data_dir or (None if other_set else own.data_dir),
         image_size=image_shape[0] if image_shape else own.get("image_size"),
         binarize=None if binarize == "none" else binarize,
-        seen_quadrants=own.get("seen_quadrants"),
+        seen=own.get("seen"),
         num_labels=None if other_set else own.get("num_labels"),
         **({} if other_set else _of_annotations(own)),
         seed=config.seed if config else seed,
