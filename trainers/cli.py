@@ -3,14 +3,15 @@
 import contextlib
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from zoo import conditions, datasets, training
+from zoo import conditions, datasets, resizing, training
 from zoo.config import look_up, with_article
 from zoo.files import check_writable, os_error
 from zoo.finite import NonFiniteError
@@ -120,6 +121,36 @@ def define_condition_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Folder of the run's data set, if it has moved.")
 
 
+def define_flags_of_images(files: str) -> None:
+    """Defines the flags that choose the images to work on; `files` describes those of `--image`."""
+    flags.DEFINE_list("image", None, f"PNG or JPEG files to {files}")
+    flags.DEFINE_integer("rows", 10, "Number of test images.", lower_bound=1)
+
+
+def define_flags_of_map() -> None:
+    """Defines the flags of the most probable latents."""
+    flags.DEFINE_integer("starts", 3, "Number of starts of map.", lower_bound=1)
+    flags.DEFINE_float(
+        "weight", 1.0, "Weight of the prior of map; 0 for a prior without a density."
+    )
+
+
+def options_of_map(method: str, *more: str) -> dict[str, Any]:
+    """The options of the most probable latents, and the flags `more`; {} for another method.
+
+    Raises:
+        ValueError: If one of these flags is set with another method.
+    """
+    options = {name: FLAGS[name].value for name in ("starts", "weight", *more)}
+    if method == "map":
+        return options
+    if given := [name for name in options if FLAGS[name].present]:
+        raise ValueError(
+            f"--{given[0]} is for --method=map. Received: --{given[0]} with --method={method}."
+        )
+    return {}
+
+
 def conditions_for(model: GenerativeModel, run: training.Run | None, n: int) -> np.ndarray | None:
     """Conditions `[n, ...]` as chosen by `--y`, or `None` if the model takes none.
 
@@ -161,6 +192,36 @@ def conditions_for(model: GenerativeModel, run: training.Run | None, n: int) -> 
     return np.resize(numbers, n)
 
 
+def condition_of(
+    image: np.ndarray, model: GenerativeModel, run: training.Run | None
+) -> np.ndarray | None:
+    """The condition `[1, ...]` that an image `[H, W, C]` determines; `None` if none is needed.
+
+    Raises:
+        ValueError: If the model needs another condition than the seen part of the image or a small
+            image.
+    """
+    spec = model.condition
+    if spec is None or model.condition_is_optional:
+        return None
+    if spec.shape.rank == 1:
+        raise ValueError(
+            f"{with_article(type(model).__name__, True)} takes a label, which image files do not "
+            "have: pass one, such as --y=3. Received: image files without --y."
+        )
+    if (factor := conditions.factor(model)) is not None:
+        return resizing.box_average(image[None], factor).numpy()
+    seen = None if run is None else run.read_config().data.seen
+    if spec.shape[1:] != image.shape or seen is None:
+        raise ValueError(
+            f"{with_article(type(model).__name__, True)} takes a condition of shape "
+            f"{list(spec.shape[1:])}, which image files alone do not determine: pass the folder of "
+            "a run whose condition is the seen part, or choose test images instead of files."
+        )
+    mask = datasets.named_mask(seen, image.shape[:2])[0]
+    return np.where(mask, image, np.float32(-1))[None]
+
+
 def _label_names(run):
     """The labels of a run's data by name; empty if it is missing and its names are numbers."""
     config = run.read_config()
@@ -183,6 +244,26 @@ def _is_number(text):
     return text.strip().isdecimal()
 
 
+def test_images(
+    model: GenerativeModel, run: training.Run | None
+) -> tuple[datasets.ImageData, np.ndarray, Any]:
+    """The run's data, `--rows` of its test images, and their conditions.
+
+    Raises:
+        ValueError: If there is no run, or its data do not fit the model.
+    """
+    if run is None:
+        raise ValueError(
+            "A .keras file does not name its data set: pass --image, or the folder of a run."
+        )
+    data = training.load_data(run.read_config(), data_dir=FLAGS.data_dir)
+    conditions.check(model, data)
+    x, y = data.arrays("test", FLAGS.rows)
+    y = conditions.read(model, y)
+    # Other annotations, such as a mask, describe the hidden part of an image too.
+    return data, x, y[model.condition_leaf] if isinstance(y, Mapping) else y
+
+
 def output_path(default: str) -> pathlib.Path:
     """The path of the result: `--output`, or by default `default` in the run's folder.
 
@@ -200,6 +281,23 @@ def output_path(default: str) -> pathlib.Path:
         raise FileExistsError(f"'{path}' exists already. Choose another --output, or --overwrite.")
     # The check comes before the work of loading the model.
     check_writable(path)
+    return path
+
+
+def picture_path(default: str) -> pathlib.Path:
+    """As `output_path`, for a picture of the images that `define_flags_of_images` chooses.
+
+    Raises:
+        ValueError: As `output_path`; if the path does not end in .png; or if `--rows` is set with
+            `--image`.
+    """
+    path = output_path(default)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"The path of a picture must end in .png. Received: '{path}'.")
+    if FLAGS.image is not None and FLAGS["rows"].present:
+        raise ValueError(
+            "--rows is the number of test images. Received: --rows with --image. Leave one of them out."
+        )
     return path
 
 

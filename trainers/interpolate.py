@@ -1,13 +1,11 @@
 """Draws paths from one latent to another: `python -m trainers.interpolate --run=runs/vae_mnist`."""
 
-import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from trainers import cli
 from zoo import conditions, datasets, pictures, training
 from zoo.config import with_article
-from zoo.datasets.images import seen_mask
 
 FLAGS = flags.FLAGS
 
@@ -36,7 +34,7 @@ def _interpolate():
     y = None
     if FLAGS.images:
         pairs = [[datasets.read_image(name, model.image_shape) for name in FLAGS.images]]
-        y = _condition_of(pairs[0][0], model, run) if FLAGS.y is None else None
+        y = cli.condition_of(pairs[0][0], model, run) if FLAGS.y is None else None
     elif FLAGS.between == "images":
         if run is None:
             raise ValueError(
@@ -69,27 +67,6 @@ def _interpolate():
     with cli.weights(model):
         pictures.interpolations(pairs, model, path, n=FLAGS.n, y=y)
     print(f"{len(pairs)} paths of {FLAGS.n} points: {path}")
-
-
-def _condition_of(image, model, run):
-    """The condition `[1, ...]` that an image determines; `None` if none is needed."""
-    spec = model.condition
-    if spec is None or model.condition_is_optional:
-        return None
-    if spec.shape.rank == 1:
-        raise ValueError(
-            f"{with_article(type(model).__name__, True)} takes a label, which image files do not "
-            "have: pass one, such as --y=3. Received: --images without --y."
-        )
-    quadrants = None if run is None else run.read_config().data.seen_quadrants
-    if spec.shape[1:] != image.shape or quadrants is None:
-        raise ValueError(
-            f"{with_article(type(model).__name__, True)} takes a condition of shape "
-            f"{list(spec.shape[1:])}, which image files alone do not determine: pass the folder of "
-            "a run whose condition is the seen part, or interpolate between test images with "
-            "--between=images."
-        )
-    return np.where(seen_mask(*image.shape[:2], quadrants), image, np.float32(-1))[None]
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ PRESETS = ("vae_digits", "gan_digits", "vaegan_digits", "m2_digits", "vae_flow_d
 KEYS = ("latent_dim", "hidden", "prior", "posterior", "network", "loss", "epochs", "seed")
 KEYS += ("batch_size", "learning_rate", "optimizers.vae.learning_rate", "optimizers.vae.name")
 KEYS += ("evaluation.every", "evaluation.at", "evaluation.metric", "learning_rate_decay")
-KEYS += ("data.binarize", "num_labels", "seen_quadrants", "image_size", "jit_compile", "free_bits")
+KEYS += ("data.binarize", "num_labels", "seen", "image_size", "jit_compile", "free_bits")
 KEYS += ("preset", "builder", "model", "data.name", "strategy", "name", "a.b.c", "", " ", "model.")
 VALUES = (
     "0",
