@@ -7,23 +7,35 @@ as JSON and Markdown. With --epochs_of=FILE the numbers of epochs come from a re
 budget, which repeats the table on a faster or slower machine.
 """
 
+import os
 import pathlib
 import shlex
+from collections.abc import Sequence
 
 from absl import flags
 
 from benchmarks.tables import (
     aae,
+    attribute_similarity,
+    completion,
+    dcvae,
     denoising,
     digits,
+    disentanglement,
     flow_prior,
+    forecasting,
     four_points,
     gan_objectives,
+    inverse_graphics,
     iwae,
+    layers,
     parzen,
     priors,
     quadrants,
     semi_supervised,
+    super_resolution,
+    swapping,
+    videos,
 )
 from benchmarks.tables.table import check_budget, folder_of, markdown, reproduce
 from trainers import cli
@@ -45,8 +57,20 @@ TABLES = {
         parzen,
         aae,
         flow_prior,
+        disentanglement,
+        inverse_graphics,
+        layers,
+        swapping,
+        dcvae,
+        completion,
+        forecasting,
+        videos,
     )
-} | {table.name: table for table in gan_objectives.TABLES}
+} | {
+    table.name: table
+    for module in (attribute_similarity, gan_objectives, super_resolution)
+    for table in module.TABLES
+}
 
 
 def main() -> None:
@@ -62,9 +86,10 @@ def main() -> None:
     check_writable(results)
     with lock(folder, "table"):
         record = reproduce(table, FLAGS.budget, folder, FLAGS.seed, epochs, tuple(FLAGS.set))
-    record["command"] = _command(table)
+    path = results / f"{table.name}.json"
+    record["command"] = command(table.name, path, FLAGS.seed, record["settings"])
     page = markdown(record, record["command"])
-    write_json(results / f"{table.name}.json", record)
+    write_json(path, record)
     write_text(results / f"{table.name}.md", page)
     print(page)
 
@@ -81,11 +106,18 @@ def _epochs_of(path, table):
     return {row["row"]: row["epochs"] for row in record["rows"]}
 
 
-def _command(table):
-    words = ["python", "-m", "benchmarks.paper_tables", f"--table={table.name}"]
-    record = pathlib.Path(FLAGS.results) / f"{table.name}.json"
-    words += [f"--epochs_of={shlex.quote(str(record))}", f"--seed={FLAGS.seed}"]
-    words += [f"--set={shlex.quote(setting)}" for setting in FLAGS.set]
+def command(table: str, record: str | os.PathLike, seed: int, settings: Sequence[str]) -> str:
+    """The command that repeats a record's runs.
+
+    Args:
+        table: The name of the table.
+        record: The path of the record.
+        seed: The record's seed.
+        settings: The record's changes to every row.
+    """
+    words = ["python", "-m", "benchmarks.paper_tables", f"--table={table}"]
+    words += [f"--epochs_of={shlex.quote(os.fspath(record))}", f"--seed={seed}"]
+    words += [f"--set={shlex.quote(setting)}" for setting in settings]
     words += ["--results=repeated"]
     return " ".join(words)
 

@@ -1,6 +1,7 @@
 """Training steps compared with the passes through networks that their algorithms need.
 
-python -m benchmarks.speed.passes --presets=aae_mnist,vaegan_mnist,alpha_gan_mnist --output=DIR
+python -m benchmarks.speed.passes --presets=aae_mnist,vaegan_mnist,alpha_gan_mnist,dcvae_mnist \
+    --output=DIR
 
 The bare step (`benchmarks.speed.throughput`) is timed in turn with the passes and the updates, each
 timed alone, for autoencoders with discriminators. A step that costs more than their sum repeats
@@ -8,6 +9,7 @@ work or computes unused values.
 """
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +33,8 @@ from trainers.cli import start
 from zoo.model import GenerativeModel
 from zoo.models.aae import AAE
 from zoo.models.alpha_gan import AlphaGAN
+from zoo.models.dcvae import DCVAE
+from zoo.models.swapping_autoencoder import SwappingAutoencoder
 from zoo.models.vaegan import VAEGAN
 
 FLAGS = flags.FLAGS
@@ -41,33 +45,44 @@ class Pass(NamedTuple):
 
     Attributes:
         network: The network.
-        rows: Number of rows, in batches.
+        rows: Number of rows, in batches; rounded up to whole rows.
         weights: Whether the gradient with respect to the weights is taken.
         inputs: Whether the gradient with respect to the inputs is taken.
+        penalty: Whether the gradients are those of a penalty of the gradient with respect to the
+            inputs, such as R1.
         again: Whether the pass reuses the activations of another pass, so that only its backward
             pass counts.
+        times: Number of times that the pass is made in a step.
     """
 
     network: keras.Model
-    rows: int = 1
+    rows: float = 1
     weights: bool = False
     inputs: bool = False
     again: bool = False
+    penalty: bool = False
+    times: int = 1
 
 
 def needed(model: GenerativeModel) -> tuple[list[Pass], list[str]]:
-    """The passes of one step of a model's algorithm, and the players that it updates.
+    """The passes of one step of a model's algorithm, and the players that it updates, in order.
 
     Raises:
         ValueError: If the passes of the model are not listed here.
     """
-    known = {AAE: _aae, VAEGAN: _vaegan, AlphaGAN: _alpha_gan}
+    known = {
+        AAE: _aae,
+        VAEGAN: _vaegan,
+        AlphaGAN: _alpha_gan,
+        SwappingAutoencoder: _swapping_autoencoder,
+        DCVAE: _dcvae,
+    }
     if type(model) not in known:
         raise ValueError(
             f"Passes are listed for {', '.join(cls.__name__ for cls in known)}. "
             f"Received: a {type(model).__name__}."
         )
-    return known[type(model)](model), list(model.players())
+    return known[type(model)](model)
 
 
 def _aae(model):
@@ -80,7 +95,7 @@ def _aae(model):
         Pass(encoder, weights=True),
         Pass(discriminator, 2, weights=True),
         Pass(discriminator, inputs=True),
-    ]
+    ], list(model.players())
 
 
 def _vaegan(model):
@@ -102,7 +117,7 @@ def _vaegan(model):
         Pass(discriminator, 3, weights=True),
         Pass(discriminator, generator_rows, inputs=True, again=True),
         Pass(discriminator, encoder_rows, inputs=True, again=True),
-    ]
+    ], list(model.players())
 
 
 def _normalizes(network):
@@ -123,7 +138,60 @@ def _alpha_gan(model):
         Pass(generator, 2),
         Pass(discriminator, 3, weights=True),
         Pass(code_discriminator, 2, weights=True),
+    ], list(model.players())
+
+
+def _dcvae(model):
+    encoder, generator, trunk = model.posterior.network, model.generator, model.trunk
+    decision, heads, copies = model.decision, model.heads, model.momentum_keys.copies
+    # Each round takes a share of the batch. Players of a round have one loss and one backward pass.
+    k = model.discriminator_steps
+    share = 1 / k
+    return [
+        Pass(encoder, share, times=k),
+        Pass(generator, 2 * share, times=k),
+        Pass(trunk, 3 * share, weights=True, times=k),
+        Pass(decision, 3 * share, weights=True, inputs=True, times=k),
+        Pass(encoder, share, weights=True),
+        Pass(generator, 2 * share, weights=True, inputs=True),
+        Pass(trunk, 2 * share, inputs=True),
+        Pass(decision, 2 * share, inputs=True),
+        Pass(encoder, share, weights=True),
+        Pass(generator, share, weights=True, inputs=True),
+        Pass(trunk, share, weights=True, inputs=True),
+        Pass(heads, share, weights=True, inputs=True),
+        *(Pass(copy, share) for copy in copies),
+    ], [
+        *["trunk", "decision"] * k,
+        *["encoder", "generator"],
+        *["encoder", "generator", "trunk", "contrast"],
     ]
+
+
+def _swapping_autoencoder(model):
+    encoder, generator = model.encoder, model.generator
+    discriminator = model.discriminator
+    patches, head, n = model.patch_encoder, model.patch_head, model.crops
+    lazy = 1 / model.r1_interval
+    passes = [
+        Pass(encoder, weights=True),
+        # Reconstructions and hybrids
+        Pass(generator, 2, weights=True, inputs=True),
+        Pass(discriminator, 3, weights=True),
+        # References, other crops of the images, and crops of the hybrids
+        Pass(patches, 3 * n, weights=True),
+        Pass(head, 2 * n, weights=True, inputs=True),
+        # The discriminators were updated.
+        Pass(discriminator, 2, inputs=True),
+        Pass(patches, n),
+        Pass(patches, n, inputs=True),
+        Pass(head, n, inputs=True),
+    ]
+    if model.r1:
+        passes.append(Pass(discriminator, lazy, weights=True, penalty=True))
+    if model.patch_r1:
+        passes.append(Pass(patches, 2 * n * lazy, weights=True, penalty=True))
+    return passes, list(model.players())
 
 
 class Passes:
@@ -142,13 +210,18 @@ class Passes:
 
     def _prepare(self, batch_size):
         # A backward pass alone is a forward and backward pass minus a forward pass.
-        counted = [(1, p._replace(again=False)) for p in self.passes]
-        counted += [(-1, Pass(p.network, p.rows)) for p in self.passes if p.again]
-        self._parts = [(sign, *self._function(p, batch_size)) for sign, p in counted]
-        self._updates = [self._update(player) for player in self.updated]
+        counted = [(p.times, p._replace(again=False)) for p in self.passes]
+        counted += [(-p.times, Pass(p.network, p.rows)) for p in self.passes if p.again]
+        self._parts = [(times, *self._function(p, batch_size)) for times, p in counted]
+        self._updates = [
+            (self.updated.count(player), self._update(player))
+            for player in dict.fromkeys(self.updated)
+        ]
 
     def _function(self, p, batch_size):
-        shapes = [(p.rows * batch_size, *i.shape[1:]) for i in p.network.inputs]
+        shapes = [
+            (math.ceil(round(p.rows * batch_size, 6)), *i.shape[1:]) for i in p.network.inputs
+        ]
         context = [tf.random.stateless_uniform(shape, [1, 2]) for shape in shapes]
         context = context if len(context) > 1 else context[0]
 
@@ -158,9 +231,13 @@ class Passes:
             watched = [*p.network.trainable_variables] * p.weights
             with tf.GradientTape() as tape:
                 tape.watch(x)
-                out = tf.nest.flatten(p.network(x, training=True))
-                # The squares give each output its own gradient.
-                total = tf.add_n([tf.reduce_sum(tf.cast(o, tf.float32) ** 2) for o in out])
+                with tf.GradientTape() as inner:
+                    inner.watch(x)
+                    out = tf.nest.flatten(p.network(x, training=True))
+                    # The squares give each output its own gradient.
+                    total = tf.add_n([tf.reduce_sum(tf.cast(o, tf.float32) ** 2) for o in out])
+                if p.penalty:
+                    total = tf.reduce_sum(inner.gradient(total, x) ** 2)
             watched += tf.nest.flatten(x) * p.inputs
             grads = tape.gradient(total, watched) if watched else []
             return tf.add_n([total, *(tf.reduce_sum(tf.abs(g)) for g in grads if g is not None)])
@@ -192,12 +269,13 @@ class Passes:
     def seconds(self, steps: int) -> float:
         """Seconds of one step's passes and updates, each timed alone over `steps` steps."""
         n = tf.constant(steps)
-        total = sum(sign * elapsed(functools.partial(loop, n)) for sign, _, loop in self._parts)
-        return (total + sum(elapsed(functools.partial(loop, n)) for loop in self._updates)) / steps
+        total = sum(times * elapsed(functools.partial(loop, n)) for times, _, loop in self._parts)
+        total += sum(times * elapsed(functools.partial(loop, n)) for times, loop in self._updates)
+        return total / steps
 
     def flops(self) -> int:
         """Floating-point operations of one step's passes."""
-        return sum(sign * count_flops(run, tf.constant(0)) for sign, run, _ in self._parts)
+        return sum(times * count_flops(run, tf.constant(0)) for times, run, _ in self._parts)
 
 
 def measure(config: ConfigDict, repeats: int, seconds: float) -> dict[str, Any]:
@@ -245,10 +323,10 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    names = FLAGS.presets or ["aae_mnist", "vaegan_mnist", "alpha_gan_mnist"]
+    names = FLAGS.presets or ["aae_mnist", "vaegan_mnist", "alpha_gan_mnist", "dcvae_mnist"]
     report("passes", names, lambda c: [measure(c, FLAGS.repeats, FLAGS.seconds)], table)
 
 
 if __name__ == "__main__":
-    define_flags("aae_mnist, vaegan_mnist, alpha_gan_mnist")
+    define_flags("aae_mnist, vaegan_mnist, alpha_gan_mnist, dcvae_mnist")
     start(main)

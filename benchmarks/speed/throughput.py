@@ -15,8 +15,8 @@ Times of one training step, measured in turn and repeated:
 
 With --sweep it times `fit` with and without XLA, and with 1, 10 and 50 steps per execution.
 
-MNIST presets read random pixels through the same `ImageData` as the real images: the speed of a
-step does not depend on the content of the images.
+Presets on downloaded images read random pixels through the same `ImageData` as the real images: the
+speed of a step does not depend on the content of the images.
 """
 
 import functools
@@ -34,10 +34,11 @@ from ml_collections import ConfigDict
 
 from benchmarks.machine import machine
 from trainers.cli import start
-from zoo import datasets, models, presets
+from zoo import datasets, models, presets, training
 from zoo.datasets.images import ImageData, Split
 from zoo.files import write_json, write_text
 from zoo.model import GenerativeModel
+from zoo.resizing import small_factor
 from zoo.steps import turns_of
 from zoo.versions import versions
 
@@ -61,12 +62,17 @@ def bare_step(model: GenerativeModel, x: Any, y: Any, seed: tf.Tensor) -> None:
                 turns = _means(round.objective(_rows(x, part), _rows(y, part), here, True))
                 means = next(turns)
             while means is not None:
-                updated = [(p, model.variables_of(p)) for p in means]
-                grads = [tape.gradient(means[player], variables) for player, variables in updated]
+                updated = {player: model.variables_of(player) for player in means}
+                grads = {}
+                for mean in {id(mean): mean for mean in means.values()}.values():
+                    # Players with the same loss share one backward pass.
+                    players = [player for player in means if means[player] is mean]
+                    found = tape.gradient(mean, [updated[player] for player in players])
+                    grads |= dict(zip(players, found, strict=True))
                 waiting |= scope.state_mapping
                 scope.state_mapping.clear()
-                for (player, variables), gradients in zip(updated, grads, strict=True):
-                    model.optimizers[player].apply(gradients, variables)
+                for player, variables in updated.items():
+                    model.optimizers[player].apply(grads[player], variables)
                     for layer in model.players()[player]:
                         for variable in layer.non_trainable_variables:
                             if id(variable) in waiting:
@@ -77,7 +83,8 @@ def bare_step(model: GenerativeModel, x: Any, y: Any, seed: tf.Tensor) -> None:
 
 def _means(outcome):
     for losses, _ in turns_of(outcome):
-        yield {player: _mean(loss) for player, loss in losses.items()}
+        means = {id(loss): _mean(loss) for loss in losses.values()}
+        yield {player: means[id(loss)] for player, loss in losses.items()}
 
 
 def _mean(loss):
@@ -216,6 +223,7 @@ class Case:
             shuffle=True,
             repeat=True,
             semi_supervised=self.model.semi_supervised,
+            grouped=self.model.grouped_batches,
         )
         self.batch = next(iter(self.batches))
         self.constant = tf.data.Dataset.from_tensors(self.batch).repeat()
@@ -255,15 +263,27 @@ class Case:
 
 
 def _data(config) -> ImageData:
-    """The preset's data: the digits of scikit-learn, or random pixels in place of other data."""
+    """The preset's data.
+
+    They are the digits of scikit-learn, 10,000 images of a rendered set, the images of a folder, or
+    random pixels in place of other data.
+    """
+    if config.data.name == "folder":
+        return training.load_data(config)
+    y = config.data.get("y")
     options = {
         "binarize": config.data.binarize,
-        "seen_quadrants": config.data.seen_quadrants,
+        "seen": config.data.seen,
+        # Random pixels have no annotations other than labels.
+        "y": None if small_factor(y) is None else y,
         "num_labels": config.data.num_labels,
         "seed": config.seed,
     }
     if config.data.name == "digits":
         return datasets.load("digits", **options)
+    if config.data.name in datasets.catalog.RENDERED:
+        options |= {"y": y, "image_size": config.data.image_size}
+        return datasets.load(config.data.name, sizes={"train": 10_000}, **options)
     shape, levels = datasets.expected(config.data.name, config.data.image_size)
     rng = np.random.default_rng(0)
     images = rng.integers(0, levels, [10_000, *shape], np.uint8)
@@ -420,7 +440,8 @@ def write(
 def chosen(names: Sequence[str]) -> Iterator[ConfigDict]:
     """The configurations of presets with the changes of `--set`. All names are checked first.
 
-    A preset that builds on a trained model is left out, unless `--set=first=FOLDER` names one.
+    A preset that builds on a trained model is left out, unless `--set=first=FOLDER` names one, and
+    one on a folder of images, unless `--set=data.data_dir=FOLDER` names it.
     """
     if FLAGS.repeats < 1 or FLAGS.seconds <= 0:
         raise ValueError(
@@ -435,6 +456,12 @@ def chosen(names: Sequence[str]) -> Iterator[ConfigDict]:
             print(
                 f"{config.preset}: left out, it builds on a trained model "
                 f"(--set={missing[0]}=FOLDER)."
+            )
+            continue
+        if config.data.name == "folder" and not config.data.data_dir:
+            print(
+                f"{config.preset}: left out, it trains on a folder of images "
+                "(--set=data.data_dir=FOLDER)."
             )
             continue
         keras.utils.set_random_seed(config.seed)

@@ -33,9 +33,10 @@ TABLE = Table(
         "are not comparable (see below)."
     ),
     protocol=(
-        "8x8 images of 17 levels, 1000 / 350 / 447 of them, a softmax for each pixel, 64-256-256-16 "
-        "and its mirror, leaky ReLU, Adamax from 1e-3 with a cosine fall to 0, batches of 50, the "
-        "same number of epochs for all. NLL of the 447 test images with 5,000 importance samples."
+        "8x8 images of 17 levels, 1000 / 350 / 447 of them, a softmax for each pixel, "
+        "64-256-256-16 and its mirror, leaky ReLU, Adamax from 1e-3 with a cosine fall to 0, "
+        "batches of 50, the same number of epochs for all. NLL of the 447 test images with 5,000 "
+        "importance samples."
     ),
     differs=(
         "The course stops each model early by the validation set, after at most 1,000 epochs. Here "

@@ -40,13 +40,14 @@ TABLE = Table(
     name="parzen",
     title="Log-likelihoods of MNIST by a Parzen window on samples",
     reference=(
-        "Makhzani et al., 2016, table 1 (AAE, GAN; https://arxiv.org/abs/1511.05644) and Nowozin et "
-        "al., 2016, table 4 (f-GANs, VAE; https://arxiv.org/abs/1606.00709)."
+        "Makhzani et al., 2016, table 1 (AAE, GAN; https://arxiv.org/abs/1511.05644) and Nowozin "
+        "et al., 2016, table 4 (f-GANs, VAE; https://arxiv.org/abs/1606.00709)."
     ),
     protocol=(
-        "10,000 samples, normal kernels whose standard deviation is the best of 19 from 0.1 to 0.6 for "
-        "1,000 validation images; mean over the 10,000 test images, in grey. Historical: such numbers "
-        "are far from a model's likelihood, and rank models wrongly (Theis et al., 2016, section 5)."
+        "10,000 samples, normal kernels whose standard deviation is the best of 19 from 0.1 to "
+        "0.6 for 1,000 validation images; mean over the 10,000 test images, in grey. Historical: "
+        "such numbers are far from a model's likelihood, and rank models wrongly (Theis et al., "
+        "2016, section 5)."
     ),
     differs=(
         "The table states the epochs. The papers train for longer.",

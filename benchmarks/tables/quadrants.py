@@ -22,7 +22,7 @@ def _score(trained):
 
 def _rows(seen, network, gsnn, from_prior, importance):
     quadrants = f"{seen} quadrant{'s' if seen > 1 else ''}"
-    settings = (f"seen_quadrants={seen}", "learning_rate_decay=cosine")
+    settings = (f"seen=quadrants:{seen}", "learning_rate_decay=cosine")
     cvae = "cvae_quadrants_mnist"
     return (
         Row(f"{quadrants}: network", "predictor_quadrants_mnist", settings, {"NLL": network}, 0.3),

@@ -46,8 +46,8 @@ TABLE = Table(
         "Labelled images chosen evenly over the classes, the others of the 50,000 without labels. "
         "M1: 784-500-500-50, softplus. M2: a convolutional q(y | x) with dropout, else 500 hidden "
         "units, 50 latents, alpha = 5. M1+M2: on samples of M1's codes, 300 hidden units for 100 "
-        "labels, 500 for 1,000, 50 latents, alpha = 1. Adam from 1e-3 with a cosine fall to 0. Error "
-        "on the 10,000 test images, in percent."
+        "labels, 500 for 1,000, 50 latents, alpha = 1. Adam from 1e-3 with a cosine fall to 0. "
+        "Error on the 10,000 test images, in percent."
     ),
     differs=(
         "The paper trains for 3,000 epochs. Here the table states the epochs.",

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from benchmarks.machine import machine
 from zoo import metrics, presets, training
 from zoo.datasets import ImageData
+from zoo.datasets.masks import is_file
 from zoo.files import check_fields, read_json, write_json
 from zoo.finite import NonFiniteError
 from zoo.metrics.estimate import Estimate
@@ -153,7 +154,7 @@ def reproduce(
         plan.keep({row.name: equal for row in rows})
     results = []
     for row in table.rows:
-        source = next(r for r in table.rows if r.name == (row.trained_as or row.name))
+        source = _source(table, row)
         if source.name not in plan.epochs:
             seconds = 60 * minutes * (1 - table.scoring) / table.seeds
             seconds *= row.share / sum(r.share for r in rows)
@@ -163,6 +164,18 @@ def reproduce(
         results.append(result)
         say(f"{row.name}: " + ", ".join(_score(name, result) for name in result["scores"]))
         keras.backend.clear_session()
+    return stated(table) | {
+        "seed": seed,
+        "settings": [published(setting) for setting in settings],
+        "budget_minutes": plan.content["budget_minutes"],
+        "date": datetime.date.today().isoformat(),
+        "machine": machine() | versions(),
+        "rows": results,
+    }
+
+
+def stated(table: Table) -> dict[str, Any]:
+    """The part of a record that the table states, whatever its runs measure."""
     return {
         "table": table.name,
         "title": table.title,
@@ -172,14 +185,24 @@ def reproduce(
         "remarks": list(table.remarks),
         "unit": table.unit,
         "digits": table.digits,
-        "seed": seed,
         "seeds": table.seeds,
-        "settings": list(settings),
-        "budget_minutes": plan.content["budget_minutes"],
-        "date": datetime.date.today().isoformat(),
-        "machine": machine() | versions(),
-        "rows": results,
     }
+
+
+def stated_of_row(table: Table, row: Row) -> dict[str, Any]:
+    """The part of a row of the record that the table states."""
+    source = _source(table, row)
+    return {
+        "row": row.name,
+        "preset": source.preset,
+        "settings": list(source.settings),
+        "paper": dict(row.paper),
+    }
+
+
+def _source(table, row):
+    """The row whose model a row scores."""
+    return next(r for r in table.rows if r.name == (row.trained_as or row.name))
 
 
 class _Plan:
@@ -238,6 +261,7 @@ def seconds_per_epoch(config: ConfigDict) -> float:
         shuffle=True,
         repeat=True,
         semi_supervised=model.semi_supervised,
+        grouped=model.grouped_batches,
     )
     chunk = min(20, data.steps_per_epoch(config.batch_size))
     model.adapt(data)
@@ -291,16 +315,16 @@ def _result(table, row, source, plan, n, say):
         write_json(path, content)
     times = folder / _TIMES
     training_times = read_json(times, {}) if times.is_file() else {}
-    return {
-        "row": row.name,
-        "preset": source.preset,
-        "settings": list(row.settings if row.trained_as is None else source.settings),
-        "epochs": config.epochs,
-        "paper": dict(row.paper),
-        "scores": content["scores"],
-        "parameters": content["parameters"],
-        "times": content["times"] | training_times,
-    } | ({"failed": content["failed"]} if "failed" in content else {})
+    return (
+        stated_of_row(table, row)
+        | {
+            "epochs": config.epochs,
+            "scores": content["scores"],
+            "parameters": content["parameters"],
+            "times": content["times"] | training_times,
+        }
+        | ({"failed": content["failed"]} if "failed" in content else {})
+    )
 
 
 def _over_seeds(parts):
@@ -388,7 +412,7 @@ def negative_log_likelihood(
 def markdown(record: Mapping[str, Any], command: str) -> str:
     """The record as a page of Markdown."""
     names = list(dict.fromkeys(name for row in record["rows"] for name in row["scores"]))
-    head, digits = ["row", "parameters", "epochs", "minutes"], record.get("digits", 2)
+    head, digits = ["row", "parameters", "epochs", "minutes"], record["digits"]
     for name in names:
         head.append(f"{name}, here")
         if any(name in row["paper"] for row in record["rows"]):
@@ -409,7 +433,7 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
                 both = paper is not None and score is not None
                 cells.append(f"{score['value'] - paper:+.{digits}f}" if both else "")
         lines.append(f"| {' | '.join(cells)} |")
-    seeds = record.get("seeds", 1)
+    seeds = record["seeds"]
     over = "the test images" if seeds == 1 else f"{seeds} seeds, of which the scores are means"
     lines += ["", f"Scores in {record['unit']}; ± is one standard error over {over}."]
     if any(row.get("failed") for row in record["rows"]):
@@ -417,8 +441,8 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
             "Failed: the number of seeds whose loss became NaN or infinite; they are left out."
         ]
     lines += [
-        "Minutes of training on all cores: processor time divided by the number of cores; empty for a "
-        "run that was interrupted."
+        "Minutes of training on all cores: processor time divided by the number of cores; empty "
+        "for a run that was interrupted."
     ]
     if record["differs"]:
         lines += ["", "Differences from the paper:", "", *(f"- {x}" for x in record["differs"])]
@@ -442,6 +466,15 @@ def _score(name, result):
     return f"{name} {_value(result['scores'][name])}" + (
         "" if paper is None else f" (paper {paper:g})"
     )
+
+
+def published(setting: str) -> str:
+    """A setting "key=value" as the record shows it: paths of data and masks are left out."""
+    key, _, value = setting.partition("=")
+    last = key.rpartition(".")[2]
+    if last == "seen" and is_file(value):
+        return f"{key}=FILE"
+    return f"{key}=FOLDER" if last == "data_dir" else setting
 
 
 def check_budget(minutes: float) -> None:

@@ -17,12 +17,22 @@ import zoo
 from benchmarks import paper_tables
 from benchmarks.paper_tables import TABLES
 from benchmarks.tables import table as tables
-from benchmarks.tables.table import Row, Table, Trained, markdown, negative_log_likelihood
+from benchmarks.tables.table import (
+    Row,
+    Table,
+    Trained,
+    markdown,
+    negative_log_likelihood,
+    stated,
+    stated_of_row,
+)
 from zoo import presets, training
 from zoo.adversarial import FDivergence, adversarial_loss
 from zoo.metrics.estimate import Estimate
 
 ROOT = pathlib.Path(__file__).parents[2]
+RESULTS = "benchmarks/results"
+RECORDED = [name for name in TABLES if (ROOT / RESULTS / f"{name}.json").is_file()]
 SMALL = ("hidden=8", "latent_dim=2", "jit_compile=false")
 
 
@@ -40,6 +50,26 @@ def test_every_row_is_a_valid_run(name, monkeypatch):
         presets.override(config, [setting.format(runs="runs") for setting in row.settings])
         training.check_config(config)
         assert row.trained_as is None or row.trained_as in trained
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_record_states_what_its_script_states(name):
+    table, record = TABLES[name], zoo.files.read_json(ROOT / RESULTS / f"{name}.json")
+    assert record | stated(table) == record
+    assert [row["row"] for row in record["rows"]] == [row.name for row in table.rows]
+    for row, recorded in zip(table.rows, record["rows"], strict=True):
+        assert recorded | stated_of_row(table, row) == recorded
+        assert row.paper.keys() <= recorded["scores"].keys()
+    path = f"{RESULTS}/{name}.json"
+    command = paper_tables.command(name, path, record["seed"], record["settings"])
+    assert record["command"] == command
+    page = (ROOT / RESULTS / f"{name}.md").read_text(encoding="utf-8")
+    assert page == markdown(record, command)
+
+
+def test_every_record_of_a_table_has_a_script():
+    records = [zoo.files.read_json(path) for path in (ROOT / RESULTS).glob("*.json")]
+    assert {record["table"] for record in records if "table" in record} == {*RECORDED}
 
 
 def test_f_gans_differ_by_their_divergence_and_their_generators_are_updated_as_in_section_3_2():

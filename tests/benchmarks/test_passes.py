@@ -29,6 +29,7 @@ def test_operations_of_passes_are_counted_by_their_products():
         (Pass(network, weights=True), forth + 5 * 3 + weights),  # Without a gradient of the input.
         (Pass(network, inputs=True, again=True), back),
         (Pass(network, 3, weights=True, inputs=True), 3 * (forth + back + weights)),
+        (Pass(network, 0.25, times=5), 5 * forth / 4),
     ):
         assert Known([row], 4).flops() == 2 * 4 * products
     assert Known([Pass(network), Pass(network, 2)], 4).seconds(2) > 0
@@ -41,19 +42,22 @@ def test_operations_of_passes_are_counted_by_their_products():
         slow("vaegan_mnist", []),
         slow("vaegan_mnist", ["model.joint_batch=true"]),
         slow("alpha_gan_mnist", []),
+        slow("swapping_autoencoder_textures", ["data.sizes=50,10,10", "r1_interval=2"]),
+        slow("dcvae_mnist", ["queue_size=16"]),
     ],
 )
 def test_a_step_makes_exactly_the_needed_passes(preset, settings):
     config = presets.get(preset)
     presets.override(config, settings)
-    config.jit_compile, config.batch_size = False, 4
+    config.jit_compile, config.batch_size = False, 10  # Two rows for each of five steps
     case = throughput.Case(config)
     cost = Passes(case.model, config.batch_size, False)
     assert case.flops() == pytest.approx(cost.flops(), rel=0.02)
 
 
 def test_a_model_without_a_list_of_passes_is_refused():
-    with pytest.raises(ValueError, match=r"AAE, VAEGAN, AlphaGAN\. Received: a VAE"):
+    expected = r"AlphaGAN, SwappingAutoencoder, DCVAE\. Received: a VAE"
+    with pytest.raises(ValueError, match=expected):
         needed(presets.build(presets.get("vae_digits"), (8, 8, 1)))
 
 

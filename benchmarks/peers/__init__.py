@@ -1,0 +1,1 @@
+"""Models of another library, pythae, compared with those of the zoo."""
