@@ -112,6 +112,15 @@ def prepared():
     return load
 
 
+@pytest.fixture(scope="session")
+def photo_weights():
+    """The file of the extra `photos`. Without the extra the test is skipped."""
+    path = zoo.features.efficientnet.installed()
+    if path is None:
+        skip_or_fail("the extra `photos` is not installed")
+    return path
+
+
 @pytest.fixture
 def manual(tmp_path, monkeypatch):
     """TFDS's manual folder. It accepts small files in place of the registered downloads."""

@@ -17,6 +17,8 @@ SUBMODULES = [
     "adversarial",
     "conditions",
     "config",
+    "contrast",
+    "crops",
     "datasets",
     "discrepancies",
     "distributions",
@@ -24,15 +26,18 @@ SUBMODULES = [
     "export",
     "features",
     "files",
+    "inference",
     "interfaces",
     "metrics",
     "models",
+    "modulated",
     "networks",
     "penalties",
     "pictures",
     "presets",
     "pretrained",
     "rendering",
+    "resizing",
     "schedules",
     "training",
     "versions",
@@ -62,6 +67,12 @@ def test_submodules_are_attributes_of_zoo(name):
 def test_every_exported_name_exists():
     assert len(set(zoo.__all__)) == len(zoo.__all__)
     assert all(hasattr(zoo, name) for name in zoo.__all__)
+
+
+def test_every_class_of_a_model_is_exported():
+    classes = {type_ for type_ in vars(zoo.models).values() if isinstance(type_, type)}
+    models = {c.__name__ for c in classes if issubclass(c, zoo.GenerativeModel)}
+    assert models <= {*zoo.__all__}
 
 
 def public_functions(module):

@@ -12,7 +12,8 @@ import zipfile
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-COMMANDS = {"zoo-train", "zoo-sample", "zoo-interpolate", "zoo-evaluate", "zoo-export"}
+COMMANDS = {"zoo-train", "zoo-sample", "zoo-interpolate", "zoo-complete", "zoo-evaluate"}
+COMMANDS |= {"zoo-export", "zoo-super-resolve"}
 
 
 def run(*command, cwd):

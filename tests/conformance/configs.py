@@ -14,12 +14,14 @@ class Config(NamedTuple):
             several players names a reconstruction error, or in a GAN the loss of the discriminator:
             the losses of the others depend on an opponent that also learns.
         random_steps: Whether a training step draws random numbers.
+        frames: Number of frames, as channels, of a model of videos.
     """
 
     preset: str
     settings: tuple[str, ...] = ()
     falls: str = "loss"
     random_steps: bool = True
+    frames: int = 1
 
 
 # Models for which the fast tests also trace a step: one player and a flow; rounds of two players with
@@ -50,6 +52,9 @@ CONFIGS = {
         "cvae_quadrants_digits",
         ("model.hidden=32", "baseline_hidden=16", "alpha=0.5"),
         falls="distortion",
+    ),
+    "CVAE-small_image": Config(
+        "cvae_super_resolution_digits", ("model.hidden=16", "filters=4,8"), falls="distortion"
     ),
     "Predictor": Config("predictor_quadrants_digits", ("hidden=32",), random_steps=False),
     "RAE": Config("rae_digits", ("hidden=32",), random_steps=False),
@@ -129,6 +134,11 @@ CONFIGS = {
         ("hidden=32", "discriminator_hidden=32", "margin=0.05"),
         falls="discriminator_loss",
     ),
+    "VAEGAN-small_image": Config(
+        "vaegan_super_resolution_digits",
+        ("hidden=32", "discriminator_hidden=32", "margin=0.05"),
+        falls="discriminator_loss",
+    ),
     "FactorVAE": Config(
         "factor_vae_digits", ("hidden=32", "discriminator_hidden=32"), falls="distortion"
     ),
@@ -157,13 +167,41 @@ CONFIGS = {
         ("model.hidden=32", "model.discriminator_hidden=32", "code_discriminator_hidden=32"),
         falls="reconstruction",
     ),
+    # Under the hinge loss, the gradients of the last bias from real and fake images cancel.
+    "DCVAE": Config(
+        "dcvae_digits",
+        (
+            "model.hidden=32",
+            "model.discriminator_hidden=32",
+            "discriminator_steps=2",
+            "loss=least_squares",
+            "queue_size=64",
+        ),
+        falls="decision_loss",
+    ),
     "InfoVAE": Config("info_vae_digits", ("hidden=32",)),
     "InverseGraphics": Config(
         "inverse_graphics_heads_grey",
         ("network=mlp", "model.hidden=32", "units=(1, 1, 1, 5)", "group_size=8"),
     ),
+    "DisCVAE": Config(
+        "dis_cvae_sprites_scenes",
+        ("network=mlp", "model.hidden=32", "foreground_dim=4", "background_dim=3"),
+    ),
+    "DisCVAE-masked": Config(
+        "dis_cvae_sprites_scenes",
+        ("network=mlp", "model.hidden=32", "composite=masked"),
+    ),
+    "VideoVAE": Config(
+        "video_vae_bouncing_sprites",
+        ("model.hidden=32", "transition_hidden=16", "static_dim=2"),
+        frames=3,
+    ),
     "M2": Config("m2_digits", ("model.hidden=32", "classifier_hidden=32")),
     "M1M2": Config("m1_m2_digits", ("model.hidden=32", "classifier_hidden=32")),
+    "SwappingAutoencoder": Config(
+        "swapping_autoencoder_digits", ("filters=4,8",), falls="reconstruction"
+    ),
     "WAE": Config("wae_digits", ("hidden=32", "lambda_=100.0")),
     "WAE-normal": Config("wae_digits", ("hidden=32", "posterior=normal", "kernel=rbf")),
 }

@@ -17,6 +17,7 @@ from configs import CONFIGS, REPRESENTATIVE
 
 import zoo
 from zoo import presets
+from zoo.resizing import box_average
 
 SHAPE = (8, 8, 1)
 BATCH = 32
@@ -43,7 +44,7 @@ def build(name, *settings):
     plain = ("jit_compile=false", "steps_per_execution=1")
     presets.override(config, [*plain, *own.settings, *settings])
     keras.utils.set_random_seed(0)
-    model = presets.build(config, SHAPE, levels=17)
+    model = presets.build(config, (*SHAPE[:2], own.frames), levels=17)
     if model.semi_supervised:
         data = zoo.datasets.load("digits", num_labels=100)
         # An untrained M1 uses no dimension by the threshold of the paper's code.
@@ -80,21 +81,39 @@ def binary_digits():
     return zoo.datasets.load("digits", binarize="fixed").arrays("train", limit=160)[0]
 
 
+@functools.cache
+def images_for(name):
+    """The binary digits; for a model of videos, digits that move to the right."""
+    frames = [np.roll(binary_digits(), t, 2) for t in range(CONFIGS[name].frames)]
+    return np.concatenate(frames, -1)
+
+
 def conditions(model, images):
-    """A condition for each image, if the model takes one: a class or the lower left quadrant."""
+    """A condition for each image, if the model takes one: a class, a small image, the lower left
+    quadrant, or annotations.
+    """
     if model.condition is None:
         return None
+    if model.annotations:
+        return annotations(model, len(images))
     if model.condition.shape.rank == 1:
         return np.arange(len(images)) % 10
+    if (factor := zoo.conditions.factor(model)) is not None:
+        return box_average(images, factor).numpy()
     seen = np.zeros([8, 8, 1], bool)
     seen[4:, :4] = True
     return np.where(seen, images, -1).astype(np.float32)
 
 
 def annotations(model, n):
-    """The annotations that the objective reads, of `n` images in groups."""
-    assert model.annotations == ("varied",), "Add the annotations of this model here."
-    return {"varied": np.arange(n) // model.group_size % len(model.units)}
+    """The annotations that the objective reads, of `n` images."""
+    random = np.random.default_rng(0)
+    known = {
+        "varied": lambda: np.arange(n) // model.group_size % len(model.units),
+        "attributes": lambda: random.uniform(size=[n, *model.condition.shape[1:]]),
+        "mask": lambda: random.integers(0, 10, [n, *SHAPE[:2], 1]) / 9,
+    }
+    return {name: known[name]() for name in model.annotations}
 
 
 def batches(images, model, number=None):

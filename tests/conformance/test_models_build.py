@@ -10,9 +10,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 from configs import CONFIGS
-from harness import SHAPE, class_of, conditions, every_model, every_model_traced, fresh
+from harness import (
+    annotations,
+    class_of,
+    conditions,
+    every_model,
+    every_model_traced,
+    fresh,
+)
 
 import zoo
+from zoo import mean_start, networks, presets
+from zoo.conditions import rows_of
 
 WHERE = "CONFIGS in tests/conformance/configs.py"
 
@@ -119,7 +128,8 @@ def test_abilities_work_on_arrays(name, images):
             rtol=1e-5,
             atol=1e-6,
         )
-        ends = model.interpolate(images[0], images[1], 3, y=None if y is None else y[0])
+        one = {name: rows_of(values, 0) for name, values in condition.items()}
+        ends = model.interpolate(images[0], images[1], 3, **one)
         np.testing.assert_allclose(ends[0], results["reconstruct"][0], rtol=1e-4, atol=1e-5)
     if "sample" in can:
         results["sample"] = model.sample(3, seed=1, **condition)
@@ -129,7 +139,29 @@ def test_abilities_work_on_arrays(name, images):
     if "log_prob" in can:
         assert model.log_prob(images[:3], 5, **condition).shape == (3,)
     for result in results.values():
-        assert result.shape == (3, *SHAPE)
+        assert result.shape == (3, *model.image_shape)
         assert result.dtype == tf.float32
         assert (result.numpy() >= 0).all()
         assert (result.numpy() <= 1).all()
+
+
+# Detects: a model whose decoder starts elsewhere; an option that its builder does not have.
+@every_model
+def test_a_new_decoder_returns_the_mean_image(name, images):
+    model = fresh(name)
+    starts = model.mean_starts()
+    assert bool(starts) == ("start_at_mean" in presets.get(CONFIGS[name].preset).model)
+    y = annotations(model, len(images)) if model.annotations else None
+    for start in starts:
+        for variable in start.network.trainable_variables:
+            if variable.ndim > 1 or variable.path.endswith("bias"):
+                variable.assign(np.zeros(variable.shape))
+    mean_start.from_training(model, images, y)
+    for start in starts:
+        inputs = [np.zeros([1, *t.shape[1:]], t.dtype) for t in start.network.inputs]
+        params = start.network(inputs if len(inputs) > 1 else inputs[0])
+        values = images if start.values is None else start.values(images, y)
+        mean = start.family(tf.cast(params, tf.float32), 3).mean()[0]
+        if not networks.output_bias(start.network).per_value:  # One value for each channel
+            mean, values = tf.reduce_mean(mean, [0, 1]), values.mean((1, 2))
+        np.testing.assert_allclose(mean, np.mean(values, 0), atol=2e-3)

@@ -14,7 +14,6 @@ from harness import (
     assert_finite,
     assert_same,
     batches,
-    binary_digits,
     build,
     differs,
     eagerly,
@@ -22,6 +21,7 @@ from harness import (
     every_model,
     every_model_traced,
     fresh,
+    images_for,
     objective_inputs,
     state,
     training_batch,
@@ -86,7 +86,7 @@ def state_after_one_step(name, seed):
     model = fresh(name)
     try:
         model.seed = seed
-        model.train_step(training_batch(binary_digits(), model))
+        model.train_step(training_batch(images_for(name), model))
     finally:
         model.seed = 0
     return state(model)
