@@ -47,7 +47,6 @@ FLAGS = flags.FLAGS
 TABLES = {
     module.TABLE.name: module.TABLE
     for module in (
-        iwae,
         priors,
         quadrants,
         semi_supervised,
@@ -68,7 +67,7 @@ TABLES = {
     )
 } | {
     table.name: table
-    for module in (attribute_similarity, gan_objectives, super_resolution)
+    for module in (attribute_similarity, gan_objectives, iwae, super_resolution)
     for table in module.TABLES
 }
 

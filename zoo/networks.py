@@ -51,7 +51,8 @@ def encoder(
         outputs: Number of outputs.
         hidden: Units of the dense layers; for "conv" these layers follow the convolutions.
         filters: Channels of the convolutions, for "conv".
-        activation: Activation of the hidden layers.
+        activation: Activation of the hidden layers. With "glu" the layers are gated, h * sigmoid(g)
+            with two linear maps h and g, as those of Tomczak and Welling (2018).
 
     Raises:
         ValueError: If `network` is unknown, or the image cannot be halved by each convolution.
@@ -509,11 +510,21 @@ def logits(network: keras.Model, context: Any, y: Any = None, training: bool = F
 # Encoders and decoders ------------------------------------------------------------------------
 
 
+def _dense(units, activation):
+    """A dense layer with `units` outputs."""
+    return keras.layers.Dense(_before(units, activation), activation)
+
+
+def _before(units, activation):
+    """The outputs of a layer before its activation. A gated linear unit halves them."""
+    return 2 * units if activation == "glu" else units
+
+
 def mlp(
     inputs: int, outputs: int, hidden: Sequence[int] = (500,), activation: str = "relu"
 ) -> keras.Model:
     """A multilayer perceptron from `[B, inputs]` to `[B, outputs]`."""
-    layers = [keras.layers.Dense(units, activation) for units in hidden]
+    layers = [_dense(units, activation) for units in hidden]
     return keras.Sequential([keras.Input((inputs,)), *layers, _linear(outputs)], name="mlp")
 
 
@@ -522,7 +533,7 @@ def mlp_encoder(
 ) -> keras.Model:
     """A multilayer perceptron from images, or inputs of any other shape, to `[B, outputs]`."""
     keras_settings.check()
-    layers = [keras.layers.Dense(units, activation) for units in hidden]
+    layers = [_dense(units, activation) for units in hidden]
     return keras.Sequential(
         [keras.Input(tuple(image_shape)), keras.layers.Flatten(), *layers, _linear(outputs)],
         name="mlp_encoder",
@@ -553,7 +564,7 @@ def mlp_decoder(
     height, width, channels = image_shape
     layers = []
     for units in hidden:
-        layers.append(keras.layers.Dense(units, use_bias=not batch_norm))
+        layers.append(keras.layers.Dense(_before(units, activation), use_bias=not batch_norm))
         if batch_norm:
             layers.append(_batch_norm())
         layers.append(keras.layers.Activation(activation))
@@ -585,14 +596,17 @@ def conv_encoder(
     _need_one(filters, "filters", "A convolutional network")
     halves(image_shape, len(filters))
     layers = [
-        keras.layers.Conv2D(n, 4, strides=2, padding="same", activation=activation) for n in filters
+        keras.layers.Conv2D(
+            _before(n, activation), 4, strides=2, padding="same", activation=activation
+        )
+        for n in filters
     ]
     return keras.Sequential(
         [
             keras.Input(tuple(image_shape)),
             *layers,
             keras.layers.Flatten(),
-            *(keras.layers.Dense(units, activation) for units in hidden),
+            *(_dense(units, activation) for units in hidden),
             _linear(outputs),
         ],
         name="conv_encoder",
@@ -628,12 +642,14 @@ def conv_decoder(
     _need_one(filters, "filters", "A convolutional network")
     height, width = halves(image_shape, len(filters))
     layers = [
-        keras.layers.Conv2DTranspose(n, 4, strides=2, padding="same", activation=activation)
+        keras.layers.Conv2DTranspose(
+            _before(n, activation), 4, strides=2, padding="same", activation=activation
+        )
         for n in filters[1:]
     ]
     layers = [
-        *(keras.layers.Dense(units, activation) for units in hidden),
-        keras.layers.Dense(height * width * filters[0], activation),
+        *(_dense(units, activation) for units in hidden),
+        _dense(height * width * filters[0], activation),
         keras.layers.Reshape((height, width, filters[0])),
         *layers,
         keras.layers.Conv2DTranspose(

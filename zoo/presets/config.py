@@ -37,6 +37,8 @@ _DEFAULTS = {
     "batch_size": 50,
     "seed": 0,
     "strategy": "default",
+    # A run's folder or a .keras file, whose weights a new run starts with; None for random weights.
+    "initial_weights": config_dict.placeholder(str),
     "mixed_precision": False,
     "deterministic": False,
     "jit_compile": True,
@@ -71,6 +73,7 @@ _MAY_BE_NONE = (
     "global_clipnorm",
     "extractor",
     "first",
+    "initial_weights",
 )
 
 

@@ -92,6 +92,8 @@ def train(
         check_data(model, data, config.batch_size, strategy.num_replicas_in_sync)
         with strategy.scope():
             model.adapt(data)
+            if config.initial_weights and not resume:
+                _start_from(model, config.initial_weights)
         steps = data.steps_per_epoch(config.batch_size)
         # An epoch must be a whole number of executions: Keras always finishes an execution.
         model.steps_per_execution = max(
@@ -125,6 +127,26 @@ def _build(config, strategy, image_shape, levels):
         model = presets.build(config, image_shape, levels, **first)
     check_model(model, config, levels)
     return model
+
+
+def _start_from(model, where):
+    """Gives `model` the weights of the model in a run's folder or in a .keras file."""
+    found, wanted = open_model(where)[0].weights, model.weights
+    shapes, expected = ([tuple(v.shape) for v in weights] for weights in (found, wanted))
+    if shapes != expected:
+        raise ValueError(
+            f"`initial_weights` must name a run whose model has the same networks. Received: "
+            f"'{where}', {_first_difference(shapes, expected)}."
+        )
+    for own, other in zip(wanted, found, strict=True):
+        own.assign(other)
+
+
+def _first_difference(found, expected):
+    for i, (other, own) in enumerate(zip(found, expected, strict=False)):
+        if other != own:
+            return f"whose weight number {i + 1} has shape {other} instead of {own}"
+    return f"with {len(found)} weights instead of {len(expected)}"
 
 
 def _keep_best(config, run, data, model, say):
@@ -194,6 +216,8 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
     done = checkpoints.restore(model, say) if resume else 0
     if resume:
         _check_progress(run, done, say)
+        if config.initial_weights and not done:
+            _start_from(model, config.initial_weights)
     if done > config.epochs:
         raise ValueError(
             f"The run in '{run.path}' is trained for {done} epochs already. "
