@@ -511,20 +511,22 @@ def logits(network: keras.Model, context: Any, y: Any = None, training: bool = F
 
 
 def _dense(units, activation):
-    """A dense layer with `units` outputs."""
-    return keras.layers.Dense(_before(units, activation), activation)
+    """Layers from any number of inputs to `units` outputs."""
+    return _activated(keras.layers.Dense, units, activation)
 
 
-def _before(units, activation):
-    """The outputs of a layer before its activation. A gated linear unit halves them."""
-    return 2 * units if activation == "glu" else units
+def _activated(make, units, activation, **options):
+    """The layer `make(units)` and its activation, as a list of layers."""
+    if activation == "glu":
+        return [make(2 * units, **options), GatedLinearUnit()]
+    return [make(units, activation=activation, **options)]
 
 
 def mlp(
     inputs: int, outputs: int, hidden: Sequence[int] = (500,), activation: str = "relu"
 ) -> keras.Model:
     """A multilayer perceptron from `[B, inputs]` to `[B, outputs]`."""
-    layers = [_dense(units, activation) for units in hidden]
+    layers = [layer for units in hidden for layer in _dense(units, activation)]
     return keras.Sequential([keras.Input((inputs,)), *layers, _linear(outputs)], name="mlp")
 
 
@@ -533,7 +535,7 @@ def mlp_encoder(
 ) -> keras.Model:
     """A multilayer perceptron from images, or inputs of any other shape, to `[B, outputs]`."""
     keras_settings.check()
-    layers = [_dense(units, activation) for units in hidden]
+    layers = [layer for units in hidden for layer in _dense(units, activation)]
     return keras.Sequential(
         [keras.Input(tuple(image_shape)), keras.layers.Flatten(), *layers, _linear(outputs)],
         name="mlp_encoder",
@@ -564,10 +566,11 @@ def mlp_decoder(
     height, width, channels = image_shape
     layers = []
     for units in hidden:
-        layers.append(keras.layers.Dense(_before(units, activation), use_bias=not batch_norm))
+        gated = activation == "glu"
+        layers.append(keras.layers.Dense(2 * units if gated else units, use_bias=not batch_norm))
         if batch_norm:
             layers.append(_batch_norm())
-        layers.append(keras.layers.Activation(activation))
+        layers.append(GatedLinearUnit() if gated else keras.layers.Activation(activation))
     return keras.Sequential(
         [
             keras.Input((latent_dim,)),
@@ -595,18 +598,18 @@ def conv_encoder(
     keras_settings.check()
     _need_one(filters, "filters", "A convolutional network")
     halves(image_shape, len(filters))
+    options: dict[str, Any] = {"kernel_size": 4, "strides": 2, "padding": "same"}
     layers = [
-        keras.layers.Conv2D(
-            _before(n, activation), 4, strides=2, padding="same", activation=activation
-        )
+        layer
         for n in filters
+        for layer in _activated(keras.layers.Conv2D, n, activation, **options)
     ]
     return keras.Sequential(
         [
             keras.Input(tuple(image_shape)),
             *layers,
             keras.layers.Flatten(),
-            *(_dense(units, activation) for units in hidden),
+            *(layer for units in hidden for layer in _dense(units, activation)),
             _linear(outputs),
         ],
         name="conv_encoder",
@@ -641,20 +644,18 @@ def conv_decoder(
     keras_settings.check()
     _need_one(filters, "filters", "A convolutional network")
     height, width = halves(image_shape, len(filters))
+    options: dict[str, Any] = {"kernel_size": 4, "strides": 2, "padding": "same"}
     layers = [
-        keras.layers.Conv2DTranspose(
-            _before(n, activation), 4, strides=2, padding="same", activation=activation
-        )
+        layer
         for n in filters[1:]
+        for layer in _activated(keras.layers.Conv2DTranspose, n, activation, **options)
     ]
     layers = [
-        *(_dense(units, activation) for units in hidden),
-        _dense(height * width * filters[0], activation),
+        *(layer for units in hidden for layer in _dense(units, activation)),
+        *_dense(height * width * filters[0], activation),
         keras.layers.Reshape((height, width, filters[0])),
         *layers,
-        keras.layers.Conv2DTranspose(
-            image_shape[-1] * params_per_value, 4, strides=2, padding="same"
-        ),
+        keras.layers.Conv2DTranspose(image_shape[-1] * params_per_value, **options),
         keras.layers.Activation("linear", dtype="float32"),
     ]
     return _of_latents(layers, latent_dim, image_shape, small, "conv_decoder")
@@ -841,6 +842,22 @@ def halves(image_shape: Shape, times: int) -> tuple[int, int]:
             "layers."
         )
     return height // 2**times, width // 2**times
+
+
+@keras.saving.register_keras_serializable("zoo")
+class GatedLinearUnit(keras.layers.Layer):
+    """h * sigmoid(g), where h and g are the first and the second half of the last axis.
+
+    Dauphin et al., "Language Modeling with Gated Convolutional Networks", 2017, eq. 1.
+    https://arxiv.org/abs/1612.08083
+
+    Example:
+        >>> zoo.networks.GatedLinearUnit()(np.array([[3.0, 0.0]])).numpy()
+        array([[1.5]], dtype=float32)
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return keras.ops.glu(inputs)
 
 
 @keras.saving.register_keras_serializable("zoo")
