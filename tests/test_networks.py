@@ -42,6 +42,31 @@ def test_encoders_and_decoders_have_the_given_shapes(size, channels, params_per_
         assert decoder.built and decoder(z).shape == (3, size, size, channels * params_per_value)
 
 
+def gated(values):
+    h, g = np.split(values, 2, -1)
+    return h / (1 + np.exp(-g))
+
+
+def test_gated_layers_multiply_one_linear_map_by_the_sigmoid_of_another():
+    x = images(8, GREY)
+    network = networks.mlp_encoder((8, 8, 1), 7, (6, 4), "glu")
+    first, second, last = layers_of(network, keras.layers.Dense)
+    assert [layer.units for layer in (first, second, last)] == [12, 8, 7]
+    h = gated(x.reshape(3, 64) @ first.kernel.numpy())
+    want = gated(h @ second.kernel.numpy()) @ last.kernel.numpy()
+    np.testing.assert_allclose(network(x), want, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_gated_networks_have_the_shapes_of_others(batch_norm):
+    x, z = images(8, GREY), latents()
+    decoder = networks.mlp_decoder(5, (8, 8, 1), 2, (4,), "glu", batch_norm=batch_norm)
+    assert decoder(z).shape == (3, 8, 8, 2)
+    assert networks.conv_encoder((8, 8, 1), 7, (2, 3), (4,), "glu")(x).shape == (3, 7)
+    assert networks.conv_decoder(5, (8, 8, 1), 2, (3, 2), (4,), "glu")(z).shape == (3, 8, 8, 2)
+    assert networks.mlp(5, 2, (4,), "glu")(z).shape == (3, 2)
+
+
 @pytest.mark.parametrize(("size", "channels"), SIZES)
 def test_dcgans_networks_have_the_shapes_of_images_and_logits(size, channels):
     shape = (size, size, channels)

@@ -91,6 +91,56 @@ def test_a_run_that_another_process_trains_is_refused_and_not_changed(tmp_path):
         assert {path: path.read_bytes() for path in run.path.iterdir()} == before
 
 
+def quiet(config, run, **options):
+    return training.train(config, run, progress=False, say=lambda line: None, **options)
+
+
+def test_a_new_run_starts_with_the_weights_of_another(tmp_path, no_pictures, monkeypatch):
+    config, first = presets.get("gan_digits"), Run(tmp_path / "first")
+    small = ("generator_hidden=8", "discriminator_hidden=8", "epochs=1", "jit_compile=false")
+    presets.override(config, small)
+    quiet(config, first)
+    want = [np.array(v) for v in first.load_model().weights]
+
+    # Steps of size 0 leave trainable weights as they are. Batch statistics change with each step.
+    tiny = [f"optimizers.{player}.learning_rate=1e-30" for player in config.optimizers]
+    presets.override(config, [*tiny, f"initial_weights={first.path}", "seed=1"])
+    second = Run(tmp_path / "second")
+    quiet(config, second)
+    trained = second.load_model()
+    trainable = {id(v) for v in trained.trainable_variables}
+    equal = [
+        np.array_equal(v, w) for v, w in zip(trained.weights, want, strict=True)
+        if id(v) in trainable
+    ]  # fmt: skip
+    assert len(equal) > 5 and all(equal)
+    assert int(trained.step) == int(first.load_model().step)  # of one epoch, not of two
+
+    # A run that was killed before its first checkpoint starts again from the same weights.
+    killed = Run(tmp_path / "killed")
+    killed.begin(config)
+    quiet(config, killed, resume=True)
+    for v, w in zip(killed.load_model().weights, trained.weights, strict=True):
+        np.testing.assert_array_equal(v, w)
+
+
+def test_weights_that_do_not_fit_are_refused_before_a_run_begins(tmp_path, no_pictures):
+    config, first = small_run(tmp_path / "first")
+    quiet(config, first, resume=True)
+    presets.override(config, [f"initial_weights={first.path}", "hidden=9"])
+    with pytest.raises(
+        ValueError, match=r"weight number 1 has shape \(64, 8\) instead of \(64, 9\)"
+    ):
+        quiet(config, Run(tmp_path / "second"))
+    presets.override(config, ["hidden=(8, 8)"])
+    with pytest.raises(ValueError, match=r"Received: .*first', whose weight number 3"):
+        quiet(config, Run(tmp_path / "second"))
+    presets.override(config, ["initial_weights=" + str(tmp_path / "none")])
+    with pytest.raises(FileNotFoundError, match="none"):
+        quiet(config, Run(tmp_path / "second"))
+    assert not (tmp_path / "second").exists()
+
+
 @pytest.mark.parametrize("left", ["metrics.csv", "model.keras", "a damaged row"])
 def test_a_run_without_its_checkpoints_is_refused_and_not_changed(tmp_path, left):
     config, run = small_run(tmp_path / "run")

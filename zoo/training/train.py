@@ -76,6 +76,9 @@ def train(
             say("With several replicas, steps run one at a time and without XLA.")
         config = ConfigDict(config)
         config.jit_compile, config.steps_per_execution = False, 1
+    source = (
+        open_model(config.initial_weights)[0] if config.initial_weights and not resume else None
+    )
     keras.utils.set_random_seed(config.seed)
     with (
         # One process writes. In a cluster, this process is the chief.
@@ -92,8 +95,8 @@ def train(
         check_data(model, data, config.batch_size, strategy.num_replicas_in_sync)
         with strategy.scope():
             model.adapt(data)
-            if config.initial_weights and not resume:
-                _start_from(model, config.initial_weights)
+            if source is not None:
+                _copy_weights(source, model, config.initial_weights)
         steps = data.steps_per_epoch(config.batch_size)
         # An epoch must be a whole number of executions: Keras always finishes an execution.
         model.steps_per_execution = max(
@@ -129,14 +132,15 @@ def _build(config, strategy, image_shape, levels):
     return model
 
 
-def _start_from(model, where):
-    """Gives `model` the weights of the model in a run's folder or in a .keras file."""
-    found, wanted = open_model(where)[0].weights, model.weights
+def _copy_weights(source, model, where):
+    """Gives `model` the weights of `source`, which was loaded from `where`, but not its step."""
+    found, wanted = ([v for v in m.weights if v is not m.step] for m in (source, model))
     shapes, expected = ([tuple(v.shape) for v in weights] for weights in (found, wanted))
     if shapes != expected:
         raise ValueError(
-            f"`initial_weights` must name a run whose model has the same networks. Received: "
-            f"'{where}', {_first_difference(shapes, expected)}."
+            "`initial_weights` must name a model with the same networks. Received: "
+            f"'{where}', {_first_difference(shapes, expected)}. Use its preset and its settings, or "
+            "leave `initial_weights` out."
         )
     for own, other in zip(wanted, found, strict=True):
         own.assign(other)
@@ -217,7 +221,9 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
     if resume:
         _check_progress(run, done, say)
         if config.initial_weights and not done:
-            _start_from(model, config.initial_weights)
+            source = open_model(config.initial_weights)[0]
+            with strategy.scope():
+                _copy_weights(source, model, config.initial_weights)
     if done > config.epochs:
         raise ValueError(
             f"The run in '{run.path}' is trained for {done} epochs already. "
