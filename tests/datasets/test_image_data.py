@@ -111,6 +111,12 @@ def test_shapes_are_static_if_the_remainder_is_dropped():
     assert isinstance(data.batches("train", 6, labels=False).element_spec, tf.TensorSpec)
 
 
+@pytest.mark.parametrize("shard", [(0, 1, 1), (0, 2, 1)])
+def test_the_end_of_a_pipeline_waits_for_no_tuning_thread(shard):
+    batches = counting().batches("train", 6, drop_remainder=True, shard=shard)
+    assert batches.options().autotune.enabled is False
+
+
 def test_uniform_matches_splitmix64():
     def reference(key, count):
         mask, out = 2**64 - 1, []

@@ -14,7 +14,7 @@ from PIL import ExifTags, JpegImagePlugin, PngImagePlugin
 
 from zoo.datasets import tables
 from zoo.datasets.errors import DatasetNotFound
-from zoo.datasets.images import SPLITS, ImageData, Split
+from zoo.datasets.images import SPLITS, ImageData, Split, untuned
 from zoo.datasets.pixels import MOST_PIXELS, PNG, decode, on_black, square
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -453,7 +453,7 @@ def _read_all(paths, size, mask, data_dir):
     )
     grey, done = True, 0
     try:
-        for image, is_grey in data.as_numpy_iterator():
+        for image, is_grey in untuned(data).as_numpy_iterator():
             grey &= bool(is_grey)
             if keep:
                 images[done] = image

@@ -622,7 +622,7 @@ class ImageData:
                 tf.data.experimental.AutoShardPolicy.OFF
             )
             data = data.with_options(options)
-        return data.prefetch(tf.data.AUTOTUNE)
+        return untuned(data.prefetch(tf.data.AUTOTUNE))
 
     def arrays(
         self, split: str, limit: int | None = None
@@ -779,6 +779,18 @@ class ImageData:
         if self._seen_share is not None:
             mask = _uniform(mask_keys, (*self.image_shape[:2], 1)) < self._seen_share
         return tf.ensure_shape(tf.where(mask, x, -1.0), [None, *self.image_shape])
+
+
+def untuned(data: tf.data.Dataset) -> tf.data.Dataset:
+    """The pipeline without the thread that tunes the numbers of its threads while it runs.
+
+    The end of an iterator may wait for this thread, which sleeps for 10 ms, 20 ms, 40 ms and so on: an
+    iterator could take twice its time. Without the thread, `tf.data.AUTOTUNE` means one thread per
+    core, 16 at most.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)
 
 
 def _check_limit(limit):

@@ -19,7 +19,7 @@ import tensorflow as tf
 from absl import logging
 
 from zoo.datasets.errors import DatasetNotFound
-from zoo.datasets.images import ImageData, Split
+from zoo.datasets.images import ImageData, Split, untuned
 from zoo.datasets.pixels import centre_crop, decode, square
 from zoo.files import os_error
 
@@ -177,7 +177,7 @@ def _read(builder: tfds.core.DatasetBuilder, recipe: Recipe, split: str, size: i
     x = np.empty([count, *x_spec.shape], np.uint8)
     y = np.empty([count, *y_spec.shape], y_spec.dtype.as_numpy_dtype)
     start = 0
-    for images, labels in data.batch(1024).prefetch(2).as_numpy_iterator():
+    for images, labels in untuned(data.batch(1024).prefetch(2)).as_numpy_iterator():
         x[start : start + len(images)], y[start : start + len(images)] = images, labels
         start += len(images)
     # The cache below shares the arrays.
