@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from speed import slow
 
@@ -154,6 +155,38 @@ def test_a_run_without_its_checkpoints_is_refused_and_not_changed(tmp_path, left
     with pytest.raises(ValueError, match=message):
         training.train(config, run, resume=True, progress=False)
     assert {path: path.read_bytes() for path in run.path.iterdir()} == before
+
+
+@pytest.mark.parametrize(("most", "passes"), [(2**26, 1), (350 * 64 * 4 - 1, 3)])
+def test_small_validation_images_are_prepared_once(
+    tmp_path, monkeypatch, no_pictures, most, passes
+):
+    module = sys.modules["zoo.training.train"]
+    monkeypatch.setattr(module, "_MOST_CACHED", most)
+    config, run = presets.get("vae_digits"), Run(tmp_path / "run")
+    presets.override(config, ["epochs=3", "hidden=8", "jit_compile=false"])
+    counts, batches = [], datasets.ImageData.batches
+
+    def count(x):
+        counts.append(len(x))
+        return x
+
+    def counted(data, split, *args, **options):
+        found = batches(data, split, *args, **options)
+        if split != "validation":
+            return found
+
+        def counting(x, y):
+            known = tf.numpy_function(count, [x], x.dtype)
+            return tf.ensure_shape(known, x.shape), y
+
+        return found.map(counting)
+
+    monkeypatch.setattr(datasets.ImageData, "batches", counted)
+    quiet(config, run)
+    assert sum(counts) == 350 * passes
+    losses = run.read_metrics()["val_loss"]
+    assert len(set(losses)) == 3
 
 
 def test_the_rate_counts_only_the_steps_since_resuming(tmp_path, monkeypatch, no_pictures):
