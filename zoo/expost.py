@@ -249,7 +249,7 @@ def with_prior(model: GenerativeModel, prior: Prior) -> GenerativeModel:
         ('FittedMixture', TensorShape([3, 8, 8, 1]))
     """
     config = model.get_config() | {"prior": keras.saving.serialize_keras_object(prior)}
-    copy = type(model).from_config(config)
+    copy: Any = type(model).from_config(config)
     for new, old in zip(_weights(copy), _weights(model), strict=True):
         new.assign(old)
     copy.prior.set_weights(prior.get_weights())

@@ -296,7 +296,7 @@ class FittedPrior(Prior):
         scale = np.where(scale > 0, scale, 1.0)
         e = ((z - loc) / scale).astype(np.float32)
         with _seeded(seed):
-            new = type(self.prior).from_config(self.prior.get_config())
+            new: Any = type(self.prior).from_config(self.prior.get_config())
         new.trainable = True
         if not np.isfinite(_train(new, e[count:], e[:count], seed, epochs)):
             raise ValueError(
@@ -330,11 +330,17 @@ def _train(prior, z, held_out, seed, epochs):
 
     def batches(points):
         # Keras wants a target for each point.
-        return tf.data.Dataset.from_tensor_slices((points, np.zeros(len(points), np.float32)))
+        targets = tf.zeros([points.shape[0]])
+        return tf.data.Dataset.from_tensor_slices((points, targets)).batch(BATCH_SIZE)
+
+    def epoch(i):
+        # Unlike the order of `Dataset.shuffle`, this order does not depend on TensorFlow's seed.
+        return batches(tf.random.experimental.stateless_shuffle(z, [seed, i]))
 
     model.fit(
-        batches(z).shuffle(len(z), seed=seed).batch(BATCH_SIZE),
-        validation_data=batches(held_out).batch(BATCH_SIZE),
+        tf.data.Dataset.range(epochs, output_type=tf.int32).flat_map(epoch),
+        steps_per_epoch=-(-len(z) // BATCH_SIZE),
+        validation_data=batches(held_out),
         epochs=epochs,
         shuffle=False,  # Keras warns about its own default.
         callbacks=[
@@ -343,7 +349,7 @@ def _train(prior, z, held_out, seed, epochs):
         ],
         verbose=0,
     )
-    return -float(model.evaluate(batches(held_out).batch(BATCH_SIZE), verbose=0))
+    return -float(model.evaluate(batches(held_out), verbose=0))
 
 
 def _fixed(part, name, value):

@@ -126,7 +126,8 @@ class RAE(Autoencoder):
 
     def fit_prior(self, data: ImageData) -> None:
         """Fits the prior to the codes of the training images of an `ImageData`."""
-        self.prior.fit(expost.codes(self, data))
+        prior: Any = self.prior
+        prior.fit(expost.codes(self, data))
 
 
 @choices(
