@@ -24,6 +24,7 @@ SUBMODULES = [
     "distributions",
     "evaluation",
     "export",
+    "expost",
     "features",
     "files",
     "inference",

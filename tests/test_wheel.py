@@ -13,7 +13,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COMMANDS = {"zoo-train", "zoo-sample", "zoo-interpolate", "zoo-complete", "zoo-evaluate"}
-COMMANDS |= {"zoo-export", "zoo-super-resolve"}
+COMMANDS |= {"zoo-export", "zoo-super-resolve", "zoo-refit-prior"}
 
 
 def run(*command, cwd):

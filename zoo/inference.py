@@ -401,7 +401,7 @@ def _batches(count, size):
 
 
 def _check_prior(model):
-    if not hasattr(model, "prior"):
+    if getattr(model, "prior", None) is None:
         raise ValueError(
             f"{with_article(type(model).__name__, True)} has no prior: pass weight=0 for the first "
             "term of the energy alone."

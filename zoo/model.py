@@ -766,7 +766,7 @@ class GenerativeModel(FromArguments, keras.Model):
             "encode": self.can_encode,
             "decode": True,
             "reconstruct": self.can_encode,
-            "sample": hasattr(self, "prior"),
+            "sample": getattr(self, "prior", None) is not None,
             "log_prob": hasattr(self, "log_prob"),
         }
         return tuple(name for name, present in has.items() if present)

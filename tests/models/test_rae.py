@@ -1,10 +1,9 @@
-"""Regularised autoencoder: losses by hand, norms against singular values, the fitted prior."""
+"""Regularised autoencoder: losses by hand, norms against singular values, samples."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from sklearn.mixture import GaussianMixture
 from speed import slow
 
 import zoo
@@ -88,26 +87,6 @@ def test_spectral_normalization_bounds_every_layer_of_the_decoder(network, digit
     assert model.decode(np.zeros([2, 3], np.float32)).shape == (2, 8, 8, 1)
 
 
-def test_the_prior_is_the_mixture_fitted_by_scikit_learn():
-    rng = np.random.default_rng(0)
-    z = np.concatenate([rng.normal(-3, 0.5, (150, 2)), rng.normal([2, 4], [1, 0.2], (50, 2))])
-    prior = zoo.distributions.FittedMixture(2, components=2)
-    np.testing.assert_allclose(prior().log_prob([0.0, 0.0]), -np.log(2 * np.pi), rtol=1e-6)
-    prior.fit(z)
-    reference = GaussianMixture(2, reg_covar=1e-6, random_state=0).fit(z)
-    points = rng.normal(size=(20, 2))
-    np.testing.assert_allclose(
-        prior().log_prob(points.astype(np.float32)), reference.score_samples(points), rtol=1e-3
-    )
-    assert not prior.trainable_variables
-
-
-@pytest.mark.parametrize("z", [np.zeros([5, 3]), np.zeros([1, 2]), np.full([9, 2], np.nan)])
-def test_a_mixture_refuses_invalid_codes(z):
-    with pytest.raises(ValueError, match="Received: "):
-        zoo.distributions.FittedMixture(2, components=2).fit(z)
-
-
 def test_samples_come_from_the_fitted_codes_and_a_file_keeps_the_prior(tmp_path):
     data = zoo.datasets.load("digits")
     model = small(latent_dim=2, prior_components=3)
@@ -126,6 +105,12 @@ def test_samples_come_from_the_fitted_codes_and_a_file_keeps_the_prior(tmp_path)
 def test_invalid_arguments_are_refused(wrong):
     with pytest.raises(ValueError, match=r"Received: |Available: "):
         small(**wrong)
+
+
+def test_a_prior_that_is_not_fitted_is_refused():
+    parts = small()
+    with pytest.raises(ValueError, match=r"is fitted to codes .* Received: a StandardNormal"):
+        zoo.RAE(parts.encoder, parts.likelihood, zoo.StandardNormal(3))
 
 
 def test_a_weight_without_a_regularizer_is_refused():

@@ -19,6 +19,7 @@ from zoo.distributions.families import (
     SharedScaleNormal,
     UnitNormal,
 )
+from zoo.distributions.fitted import FittedMixture, FittedPrior, TwoStagePrior
 from zoo.distributions.flow_networks import MADE
 from zoo.distributions.flow_posteriors import InverseAutoregressiveNormal, PlanarNormal
 from zoo.distributions.flow_priors import MAFPrior, RealNVPPrior
@@ -31,13 +32,7 @@ from zoo.distributions.implicit import (
     noise_basis,
     noisy_mlp,
 )
-from zoo.distributions.mixtures import (
-    FittedMixture,
-    MixturePrior,
-    NormalPetals,
-    SwissRoll,
-    VampPrior,
-)
+from zoo.distributions.mixtures import MixturePrior, NormalPetals, SwissRoll, VampPrior
 from zoo.distributions.part import (
     Part,
     has_log_prob,
@@ -70,6 +65,7 @@ __all__ = [
     "DiscretizedLogistic",
     "Family",
     "FittedMixture",
+    "FittedPrior",
     "FrameLikelihood",
     "FramePosterior",
     "FullCovarianceNormal",
@@ -92,6 +88,7 @@ __all__ = [
     "SharedScaleNormal",
     "StandardNormal",
     "SwissRoll",
+    "TwoStagePrior",
     "Uniform",
     "UniformOnSphere",
     "UnitNormal",

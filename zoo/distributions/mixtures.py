@@ -51,7 +51,7 @@ class NormalPetals(Prior):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        _check_components(components)
+        check_components(components)
         scales = tuple(scales)
         check_non_negative(shift=shift)
         if len(scales) != 2 or not all(0 < scale < math.inf for scale in scales):
@@ -147,7 +147,7 @@ class MixturePrior(Prior):
 
     def __init__(self, dim: int, components: int = 10, min_scale: float = 1e-2, **kwargs: Any):
         super().__init__(**kwargs)
-        _check_components(components)
+        check_components(components)
         if not 0 < min_scale < 1:
             raise ValueError(
                 f"`min_scale` must be between 0 and 1. Received: min_scale={min_scale}."
@@ -210,7 +210,7 @@ class VampPrior(Prior):
 
     def __init__(self, image_shape: Sequence[int], components: int = 100, **kwargs: Any):
         super().__init__(**kwargs)
-        _check_components(components)
+        check_components(components)
         self.image_shape = tuple(image_shape)
         self.components = components
         self.pseudo_inputs = self.add_weight(
@@ -275,7 +275,8 @@ def _clip_to_unit_interval(values):
     return keras.ops.clip(values, 0.0, 1.0)
 
 
-def _check_components(components):
+def check_components(components: int) -> None:
+    """Raises a `ValueError` unless `components` is an int of at least 1."""
     check_counts(0, components=components)
     if components < 1:
         raise ValueError(
@@ -316,7 +317,7 @@ class SwissRoll(Prior):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        _check_components(components)
+        check_components(components)
         if not (0 < turns < math.inf and 0 < radius < math.inf and 0 <= noise < math.inf):
             raise ValueError(
                 "`turns` and `radius` must be positive, `noise` at least 0, and all finite. "
@@ -403,74 +404,3 @@ class NoisySpiral(tfd.Distribution):
         shape = tf.concat([tf.shape(place), [2]], 0)
         noise = Normal(0.0, self.noise).sample(shape, seed=noise_seed)
         return _spiral(place, self.turns, self.radius) + noise
-
-
-@keras.saving.register_keras_serializable("zoo")
-class FittedMixture(Prior):
-    """A mixture of `components` normals with full covariances, fitted to points by `fit`.
-
-    Before the first `fit` it is N(0, I). Gradients do not change it. Ghosh et al., "From
-    Variational to Deterministic Autoencoders", 2020, section 5, sample an autoencoder from such a
-    mixture, fitted to the codes of the training images. https://arxiv.org/abs/1903.12436
-
-    Args:
-        dim: D of the latents.
-        components: K, at least 1; 10 in the paper.
-
-    Raises:
-        ValueError: If `components` is below 1.
-
-    Example:
-        >>> prior = zoo.distributions.FittedMixture(2, components=3)
-        >>> prior.fit(np.random.default_rng(0).normal(size=(100, 2)))
-        >>> prior().sample(4).shape
-        TensorShape([4, 2])
-    """
-
-    def __init__(self, dim: int, components: int = 10, **kwargs: Any):
-        super().__init__(**kwargs)
-        _check_components(components)
-        self.dim = dim
-        self.components = components
-        eye = np.tile(np.eye(dim, dtype=np.float32), (components, 1, 1))
-
-        def fixed(name, value):
-            return self.add_weight(
-                name=name,
-                shape=value.shape,
-                initializer=lambda shape, dtype: tf.constant(value, dtype),
-                trainable=False,
-            )
-
-        self.log_weights = fixed("log_weights", np.zeros(components, np.float32))
-        self.loc = fixed("loc", np.zeros((components, dim), np.float32))
-        self.scale_tril = fixed("scale_tril", eye)
-
-    def call(self, y: tf.Tensor | None = None) -> tfd.Distribution:
-        return tfd.MixtureSameFamily(
-            tfd.Categorical(logits=tf.convert_to_tensor(self.log_weights)),
-            tfd.MultivariateNormalTriL(
-                tf.convert_to_tensor(self.loc), tf.convert_to_tensor(self.scale_tril)
-            ),
-        )
-
-    def fit(self, z: np.ndarray, seed: int = 0) -> None:
-        """Fits the mixture to points `z[N, D]` by expectation maximisation.
-
-        Raises:
-            ValueError: If there are fewer points than components, or values are not finite.
-        """
-        from sklearn.mixture import GaussianMixture
-
-        z = np.asarray(z, np.float64)
-        if z.ndim != 2 or z.shape[1] != self.dim or len(z) < self.components:
-            raise ValueError(
-                f"Expected at least {self.components} points [N, {self.dim}], one per component. "
-                f"Received: an array of shape {z.shape}."
-            )
-        if not np.isfinite(z).all():
-            raise ValueError("Expected finite points. Received: NaN or infinite values.")
-        found = GaussianMixture(self.components, reg_covar=1e-6, random_state=seed).fit(z)
-        self.log_weights.assign(np.log(np.maximum(found.weights_, 1e-12)))
-        self.loc.assign(found.means_)
-        self.scale_tril.assign(np.linalg.cholesky(found.covariances_))

@@ -28,7 +28,11 @@ class Prior(Part):
     `has_differentiable_draws = False`.
 
     `call` may also take `training`, if the prior has layers that behave differently in training.
+
+    A prior with `is_fitted = True` has a method `fit`, and is fitted to the codes of a trained model.
     """
+
+    is_fitted = False
 
     def __call__(self, y: tf.Tensor | None = None, training: bool = False) -> tfd.Distribution:
         call: Callable[..., tfd.Distribution] = self.call

@@ -135,7 +135,7 @@ def _only_annealing_applies(e):
     return (
         not e.has("log_prob")
         and hasattr(model, "likelihood")
-        and hasattr(model, "prior")
+        and getattr(model, "prior", None) is not None
         and (model.condition is None or model.condition_is_optional)
         and model.prior.has_density
         and not is_cross_entropy(model.likelihood.family, e.x)

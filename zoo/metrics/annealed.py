@@ -213,7 +213,7 @@ def annealed_nll(
         >>> sorted(annealed.details)
         ['acceptance', 'bits_per_dim', 'ess', 'ess_min']
     """
-    if not (hasattr(model, "likelihood") and hasattr(model, "prior")):
+    if any(getattr(model, part, None) is None for part in ("likelihood", "prior")):
         raise ValueError(
             "Annealing needs a model with a likelihood p(x | z) and a prior p(z). Received: a "
             f"{type(model).__name__}, which lacks them. Its samples can be scored instead."

@@ -57,7 +57,8 @@ def rate_and_distortion(
         >>> terms["rate"].estimator["method"], terms["distortion"].n_real
         ('exact', 2)
     """
-    missing = [p for p in ("posterior", "likelihood", "prior") if not hasattr(model, p)]
+    parts = ("posterior", "likelihood", "prior")
+    missing = [name for name in parts if getattr(model, name, None) is None]
     if missing:
         raise ValueError(
             "Rate and distortion need a model with a posterior, a likelihood and a prior. "

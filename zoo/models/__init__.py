@@ -87,6 +87,7 @@ Papers that describe a part, which many models can use:
 | VampPrior (Tomczak & Welling 2018) | `prior="vamp"`, as in the presets `vae_vamp_*` |
 | RealNVP (Dinh et al. 2017), MAF (Papamakarios et al. 2017) | `prior="realnvp"`, `prior="maf"` |
 | Mixture prior | `prior="mixture"` |
+| Mixture fitted to codes (Ghosh et al. 2020), two-stage VAE (Dai & Wipf 2019) | after training: `zoo.expost` |
 | Free bits (Kingma et al. 2016), KL warm-up | `free_bits`, `warm_up_steps` |
 | sigma-VAE (Rybkin et al. 2021) | `likelihood="shared_scale_normal"` |
 | Decoder that starts at the mean image (Burda et al. 2016, authors' code) | `start_at_mean`, true by default: `zoo.mean_start` |

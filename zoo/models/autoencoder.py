@@ -11,8 +11,8 @@ import keras
 import tensorflow as tf
 
 from zoo import networks
-from zoo.config import choices
-from zoo.distributions import Conditional, by_name
+from zoo.config import choices, with_article
+from zoo.distributions import Conditional, Prior, by_name, refuse_learned
 from zoo.model import GenerativeModel
 
 
@@ -21,12 +21,17 @@ class Autoencoder(GenerativeModel):
     """Minimises the distortion, -log p(x | z) at z = encoder(x).
 
     With a `UnitNormal` likelihood, the distortion is half the squared error, summed over pixels,
-    plus a constant; with a `Bernoulli` likelihood, it is the cross-entropy. The model has no prior
-    and cannot sample.
+    plus a constant; with a `Bernoulli` likelihood, it is the cross-entropy. Training does not use a
+    prior. Without a prior the model cannot sample; `zoo.expost.refit` fits a prior to the codes of a
+    trained model.
 
     Args:
         encoder: Network from `x[B, H, W, C]` to `z[B, D]`.
         likelihood: p(x | z), a `Conditional` on `z[B, D]`.
+        prior: p(z), a `Prior` over `z[D]` without trainable weights, or `None`.
+
+    Raises:
+        ValueError: If the prior has trainable weights.
 
     Example:
         >>> model = zoo.Autoencoder(
@@ -37,10 +42,19 @@ class Autoencoder(GenerativeModel):
         >>> history = model.fit(zoo.datasets.load("digits").arrays("train")[0], verbose=0)
     """
 
-    def __init__(self, encoder: keras.Model, likelihood: Conditional, **kwargs: Any):
+    def __init__(
+        self,
+        encoder: keras.Model,
+        likelihood: Conditional,
+        prior: Prior | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
+        if prior is not None:
+            refuse_learned(prior, f"{with_article(type(self).__name__)}")
         self.encoder = encoder
         self.likelihood = likelihood
+        self.prior = prior
 
     def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {"autoencoder": [self.encoder, self.likelihood]}

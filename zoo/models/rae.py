@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from zoo import draws, networks
+from zoo import draws, expost, networks
 from zoo.config import choices, extends, look_up
 from zoo.contract import check_non_negative
 from zoo.datasets import ImageData
 from zoo.distributions import Conditional, FittedMixture, Prior
+from zoo.distributions.part import described
 from zoo.models.autoencoder import Autoencoder, autoencoder
 
 REGULARIZERS = ("none", "l2", "gradient_penalty", "spectral_norm")
@@ -46,13 +46,14 @@ class RAE(Autoencoder):
     Args:
         encoder: Network from `x[B, H, W, C]` to `z[B, D]`.
         likelihood: p(x | z), a `Conditional` on `z[B, D]`.
-        prior: A `FittedMixture` over `z[D]`.
+        prior: A `FittedMixture` over `z[D]`, or another prior with `is_fitted`.
         beta: Weight of the squared norm of the codes, at least 0.
         lambda_: Weight of the regularizer, at least 0.
         regularizer: "l2", "gradient_penalty", "spectral_norm" or "none".
 
     Raises:
-        ValueError: If a weight is out of range, or `regularizer` is unknown.
+        ValueError: If a weight is out of range, `regularizer` is unknown, or the prior is not one
+            that is fitted.
 
     Notes:
         The Frobenius norm is estimated with one random projection per image: |J|_F^2 is
@@ -85,10 +86,14 @@ class RAE(Autoencoder):
         regularizer: str = "l2",
         **kwargs: Any,
     ):
-        super().__init__(encoder, likelihood, **kwargs)
+        super().__init__(encoder, likelihood, prior, **kwargs)
         check_non_negative(beta=beta, lambda_=lambda_)
         look_up(dict.fromkeys(REGULARIZERS), regularizer, "regularizer")
-        self.prior = prior
+        if not prior.is_fitted:
+            raise ValueError(
+                "The prior of an RAE is fitted to codes after training: use FittedMixture, for "
+                f"example. Received: {described(prior)}."
+            )
         self.beta = beta
         self.lambda_ = lambda_
         self.regularizer = regularizer
@@ -121,9 +126,8 @@ class RAE(Autoencoder):
 
     def fit_prior(self, data: ImageData) -> None:
         """Fits the prior to the codes of the training images of an `ImageData`."""
-        batches = data.batches("train", 500)
-        images = (batch[0] if isinstance(batch, tuple) else batch for batch in batches)
-        self.prior.fit(np.concatenate([self.encode(x) for x in images]))
+        prior: Any = self.prior
+        prior.fit(expost.codes(self, data))
 
 
 @choices(

@@ -38,7 +38,8 @@ class VAE(GenerativeModel):
     Args:
         posterior: q(z | x), a `Conditional` on `x[B, H, W, C]`, over `z[B, D]`.
         likelihood: p(x | z), a `Conditional` on `z[..., B, D]`, over `x[..., B, H, W, C]`.
-        prior: p(z), a `Prior` over `z[D]` with a density.
+        prior: p(z), a `Prior` over `z[D]` with a density. A prior that `zoo.expost` has fitted may
+            lack a density: the model then has no bound and no `log_prob`, and is not trained.
         num_samples: Draws of z per image, at least 1, over which the bound is averaged.
         rate_weight: Weight of the rate in training, a number of at least 0 or a
             `zoo.schedules.Schedule`.
@@ -82,7 +83,8 @@ class VAE(GenerativeModel):
         check_weight(rate_weight, "rate_weight")
         check_non_negative(free_bits=free_bits)
         prior.bind(posterior)
-        for part in (posterior, prior):
+        # A fitted prior is for sampling a model that has been trained with another prior.
+        for part in (posterior,) if prior.is_fitted else (posterior, prior):
             need_density(part, f"{with_article(type(self).__name__)}")
         self.posterior = posterior
         self.likelihood = likelihood
@@ -146,7 +148,10 @@ class VAE(GenerativeModel):
 
     def abilities(self) -> tuple[str, ...]:
         own = ("complete",) if chains.can_sample_conditional(self) else ()
-        return (*super().abilities(), *own)
+        inherited = super().abilities()
+        if not self.prior.has_density:
+            inherited = tuple(name for name in inherited if name != "log_prob")
+        return (*inherited, *own)
 
     def complete(
         self, x: Array, seen: Array, *, steps: int = 500, y: Any = None, seed: Any = None
