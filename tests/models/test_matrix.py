@@ -348,6 +348,7 @@ SWITCHES = {
     "r1": 1.0,
     "dropout": 0.2,
     "instance_noise": 0.1,
+    "augment": "color,translation,cutout",
     "spectral_norm": True,
     "batch_norm": True,
     "free_bits": 0.1,

@@ -15,6 +15,7 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import LOSSES, AdversarialLoss, Minimax, NonSaturating, adversarial_loss
+from zoo.augmentation import augmented, check_policy
 from zoo.config import choices, extends
 from zoo.distributions import (
     Conditional,
@@ -63,10 +64,13 @@ class BiGAN(GenerativeModel):
             with their codes.
         adversarial_loss: A `Minimax`, `NonSaturating` or `LogRatio`, for which exchanging the
             labels negates the logit; `NonSaturating()` if `None`.
+        augment: Policy of `zoo.augmentation.augment` for the images of real and fake pairs in
+            training, such as "color,translation,cutout"; "" for no augmentation. The encoder takes
+            the images before their change.
 
     Raises:
-        ValueError: If the adversarial loss is of another class, if the prior has trainable weights,
-            or if the parts do not fit together.
+        ValueError: If the adversarial loss is of another class, if the policy is unknown, if the
+            prior has trainable weights, or if the parts do not fit together.
 
     Example:
         >>> model = zoo.models.bi_gan((8, 8, 1), latent_dim=4, hidden=(32,))
@@ -86,9 +90,11 @@ class BiGAN(GenerativeModel):
         prior: Prior,
         discriminator: keras.Model,
         adversarial_loss: AdversarialLoss | None = None,
+        augment: str = "",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        check_policy(augment)
         if not isinstance(adversarial_loss, Minimax | None):
             raise ValueError(
                 "The encoder of a BiGAN trains with exchanged labels, which negate the logit for "
@@ -101,6 +107,7 @@ class BiGAN(GenerativeModel):
         self.prior = prior
         self.discriminator = discriminator
         self.adversarial_loss = adversarial_loss or NonSaturating()
+        self.augment = augment
 
     def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {
@@ -121,6 +128,11 @@ class BiGAN(GenerativeModel):
         code = self.posterior(x, y, training=training).sample(seed=code_seed)
         z = self.prior.sample_for(x, y, prior_seed)
         fake = tf.cast(self.generator(z, training=training), tf.float32)
+        seeds = tfp.random.split_seed(tf.random.experimental.stateless_fold_in(seed, 1), 2)
+        x, fake = (
+            augmented(images, self.augment, image_seed, training)
+            for images, image_seed in zip((x, fake), seeds, strict=True)
+        )
         real_logits = networks.logits(self.discriminator, x, code, training)
         fake_logits = networks.logits(self.discriminator, fake, z, training)
         loss = self.adversarial_loss
@@ -149,6 +161,7 @@ def bi_gan(
     loss: str = "non_saturating",
     real_label: float = 1.0,
     label_noise: float = 0.0,
+    augment: str = "",
     **options: Any,
 ) -> BiGAN:
     """A `BiGAN` with Donahue et al.'s perceptrons, or with convolutional networks similar to ALI's.
@@ -173,6 +186,7 @@ def bi_gan(
         dropout: Dropout rate before each dense layer, for "conv"; 0.2 in Dumoulin et al.
         loss: "non_saturating", "minimax" or "log_ratio".
         real_label, label_noise: See `zoo.adversarial.adversarial_loss`.
+        augment: As for `BiGAN`.
         **options: The posterior and the prior: see `zoo.models.parts.latent_parts`. The posterior
             "deterministic" gives the BiGAN, "normal" gives ALI. The prior "uniform" on [-1, 1]^D is
             that of Donahue et al.
@@ -196,6 +210,7 @@ def bi_gan(
         generator=generator,
         discriminator=discriminator,
         adversarial_loss=adversarial_loss(loss, real_label, label_noise),
+        augment=augment,
     )
 
 

@@ -14,6 +14,7 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import LOSSES, AdversarialLoss, Hinge, adversarial_loss
+from zoo.augmentation import augmented, check_policy
 from zoo.config import choices, extends, look_up
 from zoo.contract import as_count, check_non_negative
 from zoo.contrast import MomentumKeys, info_nce, unit
@@ -74,11 +75,14 @@ class DCVAE(GenerativeModel):
             negatives are earlier keys of the same image.
         momentum: Share of its old weights that the momentum copy keeps at each step, in [0, 1].
         temperature: t of the contrastive loss, above 0.
+        augment: Policy of `zoo.augmentation.augment` for all images of rounds 1 and 2 in training,
+            such as "color,translation,cutout"; "" for no augmentation. Round 3, which compares an
+            image with its reconstruction, has no augmentation.
 
     Raises:
-        ValueError: If a number is out of range, if `decision` and `heads` are both `None`, if the
-            prior has trainable weights, if the posterior or the prior has no density, or if the
-            trunk or the heads have batch normalization.
+        ValueError: If a number is out of range, if the policy is unknown, if `decision` and `heads`
+            are both `None`, if the prior has trainable weights, if the posterior or the prior has
+            no density, or if the trunk or the heads have batch normalization.
 
     Notes:
         The order of the updates, the weights and the sizes of the contrast heads follow the
@@ -123,10 +127,12 @@ class DCVAE(GenerativeModel):
         queue_size: int = 8192,
         momentum: float = 0.999,
         temperature: float = 0.07,
+        augment: str = "",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_non_negative(beta=beta)
+        check_policy(augment)
         if not 0 < temperature < math.inf:
             raise ValueError(f"`temperature` must be above 0 and finite. Received: {temperature}.")
         if decision is None and heads is None:
@@ -149,6 +155,7 @@ class DCVAE(GenerativeModel):
         self.queue_size = as_count(queue_size, "queue_size")
         self.momentum = momentum
         self.temperature = temperature
+        self.augment = augment
         if heads is not None:
             for name in ("trunk", "heads"):
                 networks.check_built(getattr(self, name), f"The `{name}` of this DCVAE")
@@ -206,7 +213,7 @@ class DCVAE(GenerativeModel):
         seed, *label_seeds = tfp.random.split_seed(seed, 4)
         fake, _ = self._generate(x, seed, training, samples=True)
         images = tf.concat([x, tf.stop_gradient(fake)], 0)
-        real, reconstruction, sample = tf.split(self._logits(images, training), 3)
+        real, reconstruction, sample = tf.split(self._logits(images, seed, training), 3)
         loss = self.adversarial_loss
         fake_loss = loss.fake(reconstruction, label_seeds[1]) + loss.fake(sample, label_seeds[2])
         total = loss.real(real, label_seeds[0]) + fake_loss / 2
@@ -221,7 +228,7 @@ class DCVAE(GenerativeModel):
         self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
     ) -> tuple[dict, dict]:
         fake, rate = self._generate(x, seed, training, samples=True)
-        losses = self.adversarial_loss.generator(self._logits(fake, training))
+        losses = self.adversarial_loss.generator(self._logits(fake, seed, training))
         reconstruction, sample = tf.split(losses, 2)
         total = (reconstruction + sample) / 2 + self.beta * rate
         return dict.fromkeys(("encoder", "generator"), total), {"rate": rate}
@@ -261,12 +268,14 @@ class DCVAE(GenerativeModel):
         features = self.trunk(images, training=training)
         return unit(self.heads(features, training=training))
 
-    def _logits(self, images, training):
+    def _logits(self, images, seed, training):
+        view = tf.random.experimental.stateless_fold_in(seed, 1)
+        images = augmented(images, self.augment, view, training)
         features = keras.tree.flatten(self.trunk(images, training=training))
         return networks.logits(self.decision, features[-1], None, training)
 
 
-_GAME = ("loss", "real_label", "label_noise", "discriminator_steps")
+_GAME = ("loss", "real_label", "label_noise", "discriminator_steps", "augment")
 _CONTRAST = ("queue_size", "momentum", "temperature")
 COMPARISONS: dict[str, tuple[str, ...]] = {
     "both": _GAME + _CONTRAST,
@@ -304,6 +313,7 @@ def dcvae(
     queue_size: int = 8192,
     momentum: float = 0.999,
     temperature: float = 0.07,
+    augment: str = "",
     **options: Any,
 ) -> DCVAE:
     """A `DCVAE` of perceptrons, or of a convolutional encoder and DCGAN's networks.
@@ -326,7 +336,7 @@ def dcvae(
         comparison: "both"; "sets" for the set-level adversarial loss alone; or "instances" for the
             instance-level contrastive loss alone.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`.
-        beta, discriminator_steps, queue_size, momentum, temperature: As for `DCVAE`.
+        beta, discriminator_steps, queue_size, momentum, temperature, augment: As for `DCVAE`.
         **options: The other options of `zoo.models.parts.latent_parts`, without trainable priors and
             posteriors without a density.
 
@@ -361,6 +371,7 @@ def dcvae(
         queue_size=queue_size,
         momentum=momentum,
         temperature=temperature,
+        augment=augment,
     )
 
 
