@@ -112,7 +112,7 @@ def test_cutouts_are_those_of_a_loop(drawn, size):
     have = augment(x, "cutout", SEED)
     for image, center, cut in zip(x, centers, have, strict=True):
         np.testing.assert_array_equal(cut, cut_by_hand(image, center))
-        assert (cut != image).any()
+        assert (cut.numpy() != image).any()
 
 
 def test_changes_are_applied_in_the_order_of_the_policy(drawn):
@@ -141,13 +141,10 @@ def test_draws_are_uniform_and_independent():
     for values, low, high in ((brightness, -0.25, 0.25), (contrast, 0.5, 1.5)):
         uniform = scipy.stats.uniform(low, high - low)
         assert scipy.stats.kstest(values, uniform.cdf).pvalue > 1e-3
-    for values, possible in ((down, range(-2, 3)), (right, range(-2, 3)),
-                             (top, range(-1, 4)), (left, range(-1, 4))):  # fmt: skip
+    for values, first, last in ((down, -2, 2), (right, -2, 2), (top, -1, 3), (left, -1, 3)):
         seen, counts = np.unique(values, return_counts=True)
-        np.testing.assert_array_equal(seen[counts > 0], [p for p in possible if p in seen])
-        inner = counts[(seen > possible[0]) & (seen < possible[-1])]
-        assert scipy.stats.chisquare(inner).pvalue > 1e-3
-    assert {*down} == {*right} == {-2.0, -1.0, 0.0, 1.0, 2.0}
+        np.testing.assert_array_equal(seen, range(first, last + 1))
+        assert scipy.stats.chisquare(counts).pvalue > 1e-3
     every = [brightness, contrast, down, right, top, left]
     correlations = np.corrcoef(every) - np.eye(6)
     assert np.abs(correlations).max() < 0.03
@@ -248,8 +245,9 @@ def inputs_of_the_discriminator(name, policy, training, monkeypatch):
 
     monkeypatch.setattr(network, "call", record)
     y = tf.constant([0, 1, 2, 3, 4, 5]) if name == "cgan" else None
+    x = tf.constant(images(6, *SHAPE))
     for round in model.rounds()[:2]:
-        for _ in turns_of(round.objective(images(6, *SHAPE), y, tf.constant(SEED), training)):
+        for _ in turns_of(round.objective(x, y, tf.constant(SEED), training)):
             pass
     return seen
 

@@ -31,8 +31,8 @@ def augment(x: tf.Tensor, policy: str, seed: Sequence[int] | tf.Tensor | int | N
     | "translation" | a shift by whole pixels, by up to 1/8 of the height and of the width; the pixels from outside of the image are grey |
     | "cutout" | a grey rectangle of half the height and half the width, with its centre in the image |
 
-    The changes are differentiable in x, and linear except for a constant. Values are not clipped, and may leave [0, 1]. A change of
-    the saturation has no effect on images with one channel.
+    The changes are differentiable in x, and linear except for a constant. Values are not clipped,
+    and may leave [0, 1]. A change of the saturation has no effect on images with one channel.
 
     Args:
         x: Images `[B, H, W, C]` in [0, 1].
