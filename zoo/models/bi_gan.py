@@ -143,7 +143,9 @@ class BiGAN(GenerativeModel):
         }, {"real_logit": real_logits, "fake_logit": fake_logits}
 
 
-@choices(network={"mlp": (), "conv": ("width", "dropout")}, loss=LOSSES)
+@choices(
+    network={"mlp": (), "conv": ("width", "dropout"), "resnet": ("width", "dropout")}, loss=LOSSES
+)
 @extends(
     latent_parts,
     without=(*NETWORKS_OF_LATENTS, *LEARNED_PRIOR_SIZES),
@@ -174,16 +176,18 @@ def bi_gan(
     "conv" follows Dumoulin et al.'s appendix A, with DCGAN's networks. The encoder is DCGAN's
     discriminator with `latent_dim` outputs. In the discriminator, the same convolutions without
     normalization process the image, dense layers process the latent, and further dense layers,
-    twice as wide, process the concatenation of both. All dense layers have dropout.
+    twice as wide, process the concatenation of both. All dense layers have dropout. "resnet" has the
+    same form, with SNGAN's residual networks.
 
     Args:
         image_shape: Height, width, channels.
         latent_dim: D of the latents; 50 in Donahue et al., 64 in Dumoulin et al. on CIFAR-10.
-        network: "mlp" or "conv".
+        network: "mlp", "conv" or "resnet".
         hidden: Units of the hidden layers: of each network for "mlp", of the discriminator's dense
-            layers on the latent for "conv".
-        width: Channels of the layer next to the image, for "conv".
-        dropout: Dropout rate before each dense layer, for "conv"; 0.2 in Dumoulin et al.
+            layers on the latent for "conv" and "resnet".
+        width: Channels of the layer next to the image, for "conv" and "resnet": see
+            `zoo.networks.generator`.
+        dropout: Dropout rate before each dense layer, for "conv" and "resnet"; 0.2 in Dumoulin et al.
         loss: "non_saturating", "minimax" or "log_ratio".
         real_label, label_noise: See `zoo.adversarial.adversarial_loss`.
         augment: As for `BiGAN`.
@@ -197,7 +201,7 @@ def bi_gan(
     if network == "mlp":
         networks_of_pairs = _perceptrons(image_shape, latent_dim, hidden)
     else:
-        networks_of_pairs = _convolutions(image_shape, latent_dim, hidden, width, dropout)
+        networks_of_pairs = _convolutions(network, image_shape, latent_dim, hidden, width, dropout)
     encoder, noisy_encoder, generator, discriminator = networks_of_pairs
     return BiGAN(
         **latent_parts(
@@ -231,17 +235,17 @@ def _perceptrons(image_shape, latent_dim, hidden):
     )
 
 
-def _convolutions(image_shape, latent_dim, hidden, width, dropout):
+def _convolutions(network, image_shape, latent_dim, hidden, width, dropout):
     """Dumoulin et al.'s networks, in the same order; an encoder with noise is not available."""
     x, z = keras.Input(tuple(image_shape)), keras.Input((latent_dim,))
-    features = _features(image_shape, width, True)(x)
+    features = _features(network, image_shape, width, True)(x)
     of_z = _dense(z, hidden, dropout)
-    pair = keras.layers.Concatenate()([_features(image_shape, width, False)(x), of_z])
+    pair = keras.layers.Concatenate()([_features(network, image_shape, width, False)(x), of_z])
     pair = _dense(pair, [2 * units for units in hidden], dropout)
     return (
         lambda outputs: keras.Model(x, _output(features, outputs), name="encoder"),
         None,
-        networks.dcgan_generator(latent_dim, image_shape, width),
+        networks.generator(network, latent_dim, image_shape, width=width),
         keras.Model([x, z], _output(pair, 1), name="discriminator"),
     )
 
@@ -263,9 +267,9 @@ def _dense(h, units, dropout):
     return h
 
 
-def _features(image_shape, width, batch_norm):
-    """DCGAN's discriminator without its last layer."""
-    whole = networks.dcgan_discriminator(image_shape, width, batch_norm=batch_norm)
+def _features(network, image_shape, width, batch_norm):
+    """The discriminator of DCGAN or SNGAN without its last layer."""
+    whole = networks.discriminator(network, image_shape, width=width, batch_norm=batch_norm)
     return keras.Model(whole.input, whole.layers[-1].input, name="features")
 
 

@@ -87,10 +87,10 @@ class DCVAE(GenerativeModel):
     Notes:
         The order of the updates, the weights and the sizes of the contrast heads follow the
         authors' code. In that code, the first level is the sum in the first residual block, before
-        the activation; in `dcvae` it is an activation. The authors update trunk and decision on
-        each batch of 64 images, and play rounds 2 and 3 on every fifth batch. A step here with a
-        batch of 320 images is five of these batches, except that the images of rounds 2 and 3 are
-        also those of a discriminator step.
+        the activation; in `dcvae` it is an activation, or the sum for residual networks. The
+        authors update trunk and decision on each batch of 64 images, and play rounds 2 and 3 on
+        every fifth batch. A step here with a batch of 320 images is five of these batches, except
+        that the images of rounds 2 and 3 are also those of a discriminator step.
 
         The authors' code weights the sum of the rate over a batch of 64 images by 1e-6, in a loss
         that is a mean over the batch. In a loss per image, this is `beta` = 6.4e-5.
@@ -286,7 +286,11 @@ COMPARISONS: dict[str, tuple[str, ...]] = {
 
 
 @choices(
-    network={"mlp": ("discriminator_hidden",), "conv": ("filters", "width")},
+    network={
+        "mlp": ("discriminator_hidden",),
+        "conv": ("filters", "width"),
+        "resnet": ("filters", "width"),
+    },
     loss=LOSSES,
     comparison=COMPARISONS,
 )
@@ -316,21 +320,23 @@ def dcvae(
     augment: str = "",
     **options: Any,
 ) -> DCVAE:
-    """A `DCVAE` of perceptrons, or of a convolutional encoder and DCGAN's networks.
+    """A `DCVAE` of perceptrons, of DCGAN's networks and a convolutional encoder, or of residual blocks.
 
     As in the paper, encoder, trunk and decision have spectral normalization. The trunk is a
     discriminator up to its last activation, which is summed over positions and mapped to a vector.
-    The first level of features is the output of the first layer, from which the contrast head takes
-    a channel (1x1 convolution) and computes a vector. The second level is the trunk's vector.
+    The first level of features is the output of the first layer, or for "resnet" of the first
+    block, from which the contrast head takes a channel (1x1 convolution) and computes a vector. The
+    second level is the trunk's vector.
 
     Args:
         image_shape: Height, width, channels.
         latent_dim: D of the latents.
-        network: "mlp" or "conv": see `zoo.networks.encoder`.
+        network: "mlp", "conv" or "resnet": see `zoo.networks.encoder`.
         hidden: Units of the encoder's dense layers. The generator "mlp" mirrors them.
-        filters: Channels of the encoder's convolutions, for "conv".
+        filters: Channels of the encoder's convolutions or blocks, for "conv" and "resnet".
         activation: Activation of the hidden layers of encoder and generator.
-        width: Channels of the layer next to the image in generator and trunk, for "conv".
+        width: Channels of the layer next to the image in generator and trunk, for "conv" and
+            "resnet": see `zoo.networks.generator`.
         discriminator_hidden: Units of the trunk's hidden layers, for "mlp".
         feature_dim: Length of the vectors of both levels; 16 in the authors' code.
         comparison: "both"; "sets" for the set-level adversarial loss alone; or "instances" for the
@@ -380,17 +386,18 @@ def _trunk(network, image_shape, hidden, width, outputs):
     whole = networks.discriminator(
         network, image_shape, hidden, width, features=True, spectral_norm=True
     )
-    activations = [
-        layer.output for layer in whole.layers if isinstance(layer, keras.layers.LeakyReLU)
-    ]
-    last = activations[-1]
+    kind = keras.layers.Add if network == "resnet" else keras.layers.LeakyReLU
+    levels = [layer.output for layer in whole.layers if isinstance(layer, kind)]
+    last = levels[-1]
+    if network == "resnet":
+        last = keras.layers.ReLU()(last)
     if len(last.shape) == 4:
         positions = math.prod(last.shape[1:3])
         last = keras.layers.GlobalAveragePooling2D()(last)
         last = keras.layers.Rescaling(positions)(last)
     linear = keras.layers.Dense(outputs, use_bias=False)
     vector = networks.SpectralNormalization(linear)(last)
-    return keras.Model(whole.input, (activations[0], vector), name="trunk")
+    return keras.Model(whole.input, (levels[0], vector), name="trunk")
 
 
 def _heads(trunk, outputs):

@@ -182,7 +182,11 @@ def _second(seed):
 
 
 @choices(
-    network={"mlp": ("generator_hidden", "discriminator_hidden"), "conv": ("width",)},
+    network={
+        "mlp": ("generator_hidden", "discriminator_hidden"),
+        "conv": ("width",),
+        "resnet": ("width",),
+    },
     loss=LOSSES,
 )
 @extends(prior_part, without=LEARNED_PRIOR_SIZES)
@@ -249,10 +253,12 @@ def gan(image_shape: Sequence[int], **options: Any) -> GAN:
     Args:
         image_shape: Height, width, channels.
         latent_dim: D of the latents.
-        network: "mlp" for multilayer perceptrons, "conv" for DCGAN's networks.
+        network: "mlp" for multilayer perceptrons, "conv" for DCGAN's networks, "resnet" for SNGAN's
+            residual networks.
         generator_hidden: Units of the generator's hidden layers, for "mlp".
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
-        width: Channels of the layer next to the image, for "conv".
+        width: Channels of the layer next to the image, for "conv" and "resnet": see
+            `zoo.networks.generator`.
         dropout: Dropout rate of the discriminator's hidden layers.
         batch_norm, spectral_norm: Whether the discriminator has this normalization; at most one of
             the two.

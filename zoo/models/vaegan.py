@@ -371,7 +371,11 @@ def attribute_vectors(z: Array, y: Array) -> np.ndarray:
 
 
 @choices(
-    network={"mlp": ("discriminator_hidden",), "conv": ("filters", "width")},
+    network={
+        "mlp": ("discriminator_hidden",),
+        "conv": ("filters", "width"),
+        "resnet": ("filters", "width"),
+    },
     loss=LOSSES,
 )
 @extends(
@@ -452,7 +456,7 @@ def vaegan(
     condition_size: int = 0,
     **options: Any,
 ) -> VAEGAN:
-    """A `VAEGAN` of perceptrons, or of a convolutional encoder and DCGAN's networks.
+    """A `VAEGAN` of perceptrons, of DCGAN's networks and a convolutional encoder, or of residual blocks.
 
     Args:
         image_shape: Height, width, channels.
@@ -463,7 +467,8 @@ def vaegan(
         condition: The condition of all three networks: "none", "label" (ints `[B]`), "attributes"
             (`[B, A]`), or "image" (`[B, H / K, W / K, C]`, the image, smaller by a factor K).
         condition_size: Number of classes, 0 for 10; number of attributes; or the factor K, at least 2.
-        width: Channels of the layer next to the image in generator and discriminator, for "conv".
+        width: Channels of the layer next to the image in generator and discriminator, for "conv" and
+            "resnet": see `zoo.networks.generator`.
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
         dropout, batch_norm, spectral_norm: Options of the discriminator: see
             `zoo.networks.discriminator`. Spectral normalization needs `batch_norm=False`.
