@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
-from speed import slow_except
 
 import zoo
 from zoo import augmentation, draws
@@ -350,7 +349,8 @@ def test_a_penalty_is_on_the_slope_of_the_discriminator_of_augmented_images(draw
     np.testing.assert_allclose(terms["penalty"], np.full(3, np.sum(slope**2)), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", slow_except(["gan"], MODELS))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 def test_augmented_models_train_with_xla(name, digits):
     model = built(name, POLICY)
     model.compile("adam", jit_compile=True)
