@@ -1,4 +1,4 @@
-"""Networks: shapes, ranges, DCGAN's layers, conditions, spectral normalization, precision."""
+"""Networks: shapes, ranges, DCGAN's and SNGAN's layers, conditions, normalizations, precision."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from speed import slow
 
-from zoo import networks
+from zoo import keras_internals, networks
 
 RNG = np.random.default_rng(0)
 GREY, COLOUR = 1, 3
@@ -149,10 +149,248 @@ def test_dcgan_at_64_pixels_has_the_papers_channels():
         lambda: networks.conv_decoder(3, (28, 28, 1), 1, (2, 2, 2)),
         lambda: networks.dcgan_generator(3, (9, 9, 1), 2),
         lambda: networks.halves((8, 12), 3),
+        lambda: networks.resnet_encoder((12, 10, 1), 3, (2, 2)),
+        lambda: networks.resnet_decoder(3, (10, 12, 1), 1, (2, 2)),
+        lambda: networks.resnet_generator(3, (9, 9, 1), 2),
+        lambda: networks.resnet_discriminator((9, 9, 1), 2),
     ],
 )
 def test_images_that_cannot_be_halved_are_refused(build):
     with pytest.raises(ValueError, match=r"divisible by \d+\. Received: \d+x\d+"):
+        build()
+
+
+# Residual networks -------------------------------------------------------------------------------
+
+
+def count(network):
+    return sum(int(np.prod(v.shape)) for v in network.trainable_variables)
+
+
+def convolution(kernel, inputs, outputs):
+    return kernel**2 * inputs * outputs + outputs
+
+
+def test_residual_networks_at_32_pixels_have_the_papers_maps_and_parameters():
+    # Table 4: a dense layer to 4x4x256 and three blocks of 256; four blocks of 128, of which two halve.
+    generator = networks.resnet_generator(128, (32, 32, 3), 128)
+    blocks = layers_of(generator, keras.Model)
+    assert [block.output_shape for block in blocks] == [
+        (None, 8, 8, 256), (None, 16, 16, 256), (None, 32, 32, 256)
+    ]  # fmt: skip
+    normalization = 2 * 256
+    block = 2 * normalization + 2 * convolution(3, 256, 256) + convolution(1, 256, 256)
+    dense = (128 + 1) * 4 * 4 * 256
+    assert count(generator) == dense + 3 * block + normalization + convolution(3, 256, 3)
+    discriminator = networks.resnet_discriminator((32, 32, 3), 128)
+    sums = layers_of(discriminator, keras.layers.Add)
+    assert [tuple(layer.output.shape) for layer in sums] == [
+        (None, 16, 16, 128), (None, 8, 8, 128), (None, 8, 8, 128), (None, 8, 8, 128)
+    ]  # fmt: skip
+    first = convolution(3, 3, 128) + convolution(3, 128, 128) + convolution(1, 3, 128)
+    second = 2 * convolution(3, 128, 128) + convolution(1, 128, 128)
+    others = 2 * 2 * convolution(3, 128, 128)
+    assert count(discriminator) == first + second + others + 128 + 1
+
+
+def test_residual_networks_at_64_pixels_have_the_channels_of_the_authors_code():
+    # The widths 64 to 1024 of the code are 1 to 16 here.
+    generator = networks.resnet_generator(5, (64, 64, 3), 1)
+    maps = [layer.output_shape[1:] for layer in layers_of(generator, keras.Model)]
+    assert maps == [(8, 8, 8), (16, 16, 4), (32, 32, 2), (64, 64, 1)]
+    assert count(layers_of(generator, keras.layers.Dense)[0]) == (5 + 1) * 4 * 4 * 16
+    discriminator = networks.resnet_discriminator((64, 64, 3), 1)
+    maps = [tuple(layer.output.shape[1:]) for layer in layers_of(discriminator, keras.layers.Add)]
+    assert maps == [(32, 32, 1), (16, 16, 2), (8, 8, 4), (4, 4, 8), (2, 2, 16)]
+    # A block that does not enlarge its maps changes the channels in its second convolution.
+    kernels = [v.shape for v in discriminator.trainable_variables if v.shape[0] == 3]
+    assert kernels[:4] == [(3, 3, 3, 1), (3, 3, 1, 1), (3, 3, 1, 1), (3, 3, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "maps"),
+    [
+        ((8, 8, 1), [(4, 4)] * 4),
+        ((16, 24, 1), [(8, 12)] + [(4, 6)] * 3),
+        ((28, 28, 1), [(14, 14)] + [(7, 7)] * 3),
+        ((40, 40, 1), [(20, 20), (10, 10), (5, 5), (5, 5)]),
+    ],
+)
+def test_residual_networks_of_other_sizes_keep_at_least_4_pixels(shape, maps):
+    discriminator = networks.resnet_discriminator(shape, 1)
+    sums = layers_of(discriminator, keras.layers.Add)
+    assert [tuple(layer.output.shape[1:3]) for layer in sums] == maps
+    assert networks.resnet_generator(5, shape, 1).output_shape == (None, *shape)
+    outputs = networks.resnet_encoder(shape, 7, (2,), (4,)).output_shape
+    assert outputs == (None, 7)
+    assert networks.resnet_decoder(5, shape, 2, (2,), (4,)).output_shape == (
+        None, *shape[:2], 2 * shape[-1]
+    )  # fmt: skip
+
+
+def convolved(x, kernel, bias):
+    """A convolution of stride 1 with zeros around the images, as sums of matrix products."""
+    size, (height, width) = kernel.shape[0], x.shape[1:3]
+    x = np.pad(x, [(0, 0)] + [(size // 2, size // 2)] * 2 + [(0, 0)])
+    return bias + sum(
+        x[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(size) for j in range(size)
+    )
+
+
+def resized(x, resize):
+    if resize == "up":
+        return x.repeat(2, 1).repeat(2, 2)
+    if resize == "down":
+        batch, height, width, channels = x.shape
+        return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+    return x
+
+
+def block_by_hand(x, weights, resize, of_images):
+    """The order of the authors' code: a shortcut is doubled before its convolution."""
+    first, second, *shortcut = weights
+    h = x if of_images else np.maximum(x, 0)
+    h = convolved(resized(h, resize) if resize == "up" else h, *first)
+    h = convolved(np.maximum(h, 0), *second)
+    if resize == "up":
+        x = resized(x, resize)
+    if shortcut:
+        x = convolved(x, *shortcut[0])
+    return resized(h, resize) + resized(x, resize) if resize == "down" else h + x
+
+
+@pytest.mark.parametrize(
+    ("resize", "filters", "of_images"),
+    [
+        (None, 3, False),
+        (None, 4, False),
+        ("up", 2, False),
+        ("down", 3, False),
+        ("down", 5, False),
+        ("down", 5, True),
+    ],
+)
+@pytest.mark.parametrize("spectral_norm", [False, True], ids=["", "spectral"])
+def test_a_residual_block_is_that_of_numpy(resize, filters, of_images, spectral_norm):
+    maps = keras.Input((4, 6, 3))
+    block = keras.Model(
+        maps,
+        networks.residual_block(
+            maps, filters, resize, of_images=of_images, spectral_norm=spectral_norm
+        ),
+    )
+    for variable in block.trainable_variables:
+        variable.assign(RNG.normal(size=variable.shape))
+    kind = networks.SpectralNormalization if spectral_norm else keras.layers.Conv2D
+    pairs = [
+        (layer.layer.kernel / layer.sigma() if spectral_norm else layer.kernel, layer.bias)
+        for layer in layers_of(block, kind)
+    ]
+    # The two 3x3 convolutions are in the order of the graph.
+    pairs = sorted(
+        [(np.asarray(kernel), np.asarray(bias)) for kernel, bias in pairs],
+        key=lambda pair: -pair[0].shape[0],
+    )
+    between = filters if of_images or resize == "up" else 3
+    assert [kernel.shape for kernel, _ in pairs[:2]] == [
+        (3, 3, 3, between),
+        (3, 3, between, filters),
+    ]
+    assert len(pairs) == (3 if resize or filters != 3 else 2)
+    x = RNG.normal(size=(2, 4, 6, 3)).astype(np.float32)
+    expected = block_by_hand(x, pairs, resize, of_images)
+    np.testing.assert_allclose(block(x), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_kernels_of_a_trained_residual_discriminator_have_the_largest_singular_value_1():
+    network = networks.resnet_discriminator((8, 8, 1), 3)
+    x = tf.constant(images(8, 1))
+    for _ in range(60):
+        network(x, training=True)
+    layers = layers_of(network, networks.SpectralNormalization)
+    assert (
+        len(layers) == 4 * 2 + 1 + 1
+    )  # Only the block that halves its maps has a shortcut's kernel.
+    for layer in layers:
+        kernel = layer.layer.kernel.numpy() / float(layer.sigma())
+        values = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)
+        assert values[0] == pytest.approx(1, abs=0.02)
+
+
+def test_only_generators_and_some_discriminators_normalize_residual_blocks():
+    normalization = keras.layers.BatchNormalization
+
+    def kinds(network):
+        inner = keras_internals.layers_in(network)
+        return [sum(isinstance(layer, k) for layer in inner) for k in (normalization, networks.SpectralNormalization)]  # fmt: skip
+
+    shape = (16, 16, 1)
+    assert kinds(networks.resnet_generator(5, shape, 2)) == [2 * 2 + 1, 0]
+    assert kinds(networks.resnet_encoder(shape, 5, (2, 2))) == [0, 0]
+    assert kinds(networks.resnet_decoder(5, shape, 1, (2, 2))) == [0, 0]
+    # Three blocks with two activations, and the last activation
+    assert kinds(networks.resnet_discriminator(shape, 2, 0.0, False, True, False)) == [7, 0]
+    encoder = networks.spectrally_normalized(networks.resnet_encoder(shape, 5, (2, 2), (4,)))
+    assert kinds(encoder) == [0, 3 + 3 + 2]
+    with pytest.raises(ValueError, match=r"batch_norm=False.*Received: both"):
+        networks.resnet_discriminator(shape, batch_norm=True, spectral_norm=True)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_logit_is_linear_in_the_sum_of_the_activated_features_over_positions(batch_norm):
+    network = networks.resnet_discriminator(
+        (16, 16, 1), 3, features=True, batch_norm=batch_norm, spectral_norm=False
+    )
+    features, logits = network(images(16, 1))
+    assert features.shape == (3, 4 * 4 * 3)
+    phi = np.maximum(features, 0).reshape(3, 16, 3).sum(1)
+    (dense,) = layers_of(network, keras.layers.Dense)
+    np.testing.assert_allclose(logits, phi @ dense.kernel + dense.bias, rtol=1e-4, atol=1e-5)
+
+
+def test_a_residual_projection_uses_the_sum_over_positions():
+    x, y = images(16, 1), np.array([2, 0, 1])
+    network = networks.discriminator(
+        "resnet", (16, 16, 1), width=5, condition=LABEL, projection=True
+    )
+    [embedding] = [w for w in network.get_weights() if w.shape == (3, 5)]
+    (pooling,) = layers_of(network, keras.layers.GlobalAveragePooling2D)
+    phi = keras.Model(network.input, pooling.output)([x, y]).numpy() * 16
+    differences = network([x, y]) - network([x, np.zeros_like(y)])
+    expected = ((embedding[y] - embedding[0]) * phi).sum(1)
+    np.testing.assert_allclose(differences[:, 0], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_residual_networks_have_the_initial_weights_of_the_authors_code():
+    generator = networks.resnet_generator(5, (16, 16, 3), 16)
+    for layer in keras_internals.layers_in(generator):
+        if isinstance(layer, keras.layers.Conv2D):
+            size, _, inputs, outputs = layer.kernel.shape
+            inside = size == 3 and outputs != 3
+            limit = np.sqrt((2 if inside else 1) * 6 / (size**2 * (inputs + outputs)))
+            if outputs == 3:
+                continue  # Glorot's limit is Keras's own.
+            assert 0.98 * limit < np.abs(layer.kernel).max() <= limit * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("make", [networks.resnet_encoder, networks.resnet_decoder])
+def test_gated_residual_networks_are_refused(make):
+    arguments = ((8, 8, 1), 5) if make is networks.resnet_encoder else (5, (8, 8, 1))
+    with pytest.raises(ValueError, match=r"no gated layers.*Received: activation='glu'"):
+        make(*arguments, filters=(2,), activation="glu")
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: networks.resnet_encoder((8, 8, 1), 3, (2, 2)),
+        lambda: networks.resnet_decoder(3, (8, 8, 1), 1, (2, 2)),
+        lambda: networks.resnet_generator(3, (4, 4, 1)),
+        lambda: networks.resnet_discriminator((6, 6, 1)),
+    ],
+)
+def test_residual_networks_of_maps_below_4_pixels_are_refused(build):
+    with pytest.raises(ValueError, match=r"height and a width of at least \d+\. Received: \dx\d;"):
         build()
 
 
@@ -217,6 +455,12 @@ BUILDERS = {
     "mlp_discriminator": lambda: (
         networks.mlp_discriminator(SHAPE, (4, 4), 0.1, features=True), images(8, 1)
     ),
+    "resnet_encoder": lambda: (networks.resnet_encoder(SHAPE, 2, (2,), (4,)), images(8, 1)),
+    "resnet_decoder": lambda: (networks.resnet_decoder(5, SHAPE, 2, (2,), (4,)), latents()),
+    "resnet_generator": lambda: (networks.resnet_generator(5, SHAPE, 2), latents()),
+    "resnet_discriminator": lambda: (
+        networks.resnet_discriminator(SHAPE, 2, features=True), images(8, 1)
+    ),
 }  # fmt: skip
 
 
@@ -247,6 +491,8 @@ def test_generated_images_are_not_rounded_to_half_precision(name, half_precision
         (lambda: networks.conv_encoder((8, 8, 1), 3, ()), "filters"),
         (lambda: networks.conv_decoder(3, (8, 8, 1), filters=[]), "filters"),
         (lambda: networks.mlp_discriminator((8, 8, 1), (), features=True), "hidden"),
+        (lambda: networks.resnet_encoder((8, 8, 1), 3, ()), "filters"),
+        (lambda: networks.resnet_decoder(3, (8, 8, 1), filters=()), "filters"),
     ],
 )
 def test_networks_without_a_required_layer_are_refused(build, name):
@@ -367,11 +613,14 @@ def test_layers_with_a_bias_or_an_activation_are_refused():
 
 
 @pytest.mark.parametrize(
-    "build", [networks.mlp_discriminator, networks.dcgan_discriminator], ids=["mlp", "dcgan"]
+    "build",
+    [networks.mlp_discriminator, networks.dcgan_discriminator, networks.resnet_discriminator],
+    ids=["mlp", "dcgan", "resnet"],
 )
 def test_every_kernel_of_a_spectral_discriminator_is_normalized(build):
     for options in ({}, {"projected_classes": 4}):
-        network = build((16, 16, 1), batch_norm=False, spectral_norm=True, **options)
+        small = {} if build is networks.mlp_discriminator else {"width": 4}
+        network = build((16, 16, 1), batch_norm=False, spectral_norm=True, **small, **options)
         layers = layers_of(network, networks.SpectralNormalization)
         kernels = [v for v in network.trainable_variables if len(v.shape) > 1]
         assert {id(layer.layer.kernel) for layer in layers} == set(map(id, kernels))
@@ -420,10 +669,11 @@ def test_spectral_normalization_survives_half_precision_and_a_file(half_precisio
 
 def config_of(network):
     """The layers of a network, without any names."""
+    named = ("name", "inbound_nodes", "input_layers", "output_layers")
 
     def nameless(value):
         if isinstance(value, dict):
-            return {k: nameless(v) for k, v in value.items() if k != "name"}
+            return {k: nameless(v) for k, v in value.items() if k not in named}
         return [nameless(v) for v in value] if isinstance(value, list | tuple) else value
 
     layers = network.get_config()["layers"]
@@ -454,6 +704,19 @@ def test_networks_are_built_by_name():
             networks.mlp_decoder(5, shape, 1, (4, 3), "tanh", "sigmoid", batch_norm=True),
         ),
         (networks.generator("conv", 5, shape, width=3), networks.dcgan_generator(5, shape, 3)),
+        (
+            networks.encoder("resnet", shape, 5, (4, 3), (2,), "tanh"),
+            networks.resnet_encoder(shape, 5, (2,), (4, 3), "tanh"),
+        ),
+        (
+            networks.decoder("resnet", 5, (16, 16, 1), 2, (4, 3), (2, 6), "tanh"),
+            networks.resnet_decoder(5, (16, 16, 1), 2, (6, 2), (3, 4), "tanh"),
+        ),
+        (networks.generator("resnet", 5, shape, width=3), networks.resnet_generator(5, shape, 3)),
+        (
+            networks.discriminator("resnet", shape, width=3, dropout=0.2, features=True),
+            networks.resnet_discriminator(shape, 3, 0.2, True, spectral_norm=False),
+        ),
         (
             networks.discriminator("mlp", shape, (4, 3), dropout=0.2, batch_norm=True),
             networks.mlp_discriminator(shape, (4, 3), 0.2, batch_norm=True),
@@ -612,14 +875,21 @@ def test_a_small_image_becomes_channels_of_boxes():
 DECODERS = {
     "conv": lambda: networks.decoder("conv", 3, SHAPE, 2, (4,), (2, 2), condition=OF_SIDE_4),
     "dcgan": lambda: networks.generator("conv", 3, (16, 16, 1), (), 2, condition=OF_SIDE_4),
+    "resnet": lambda: networks.decoder(
+        "resnet", 3, (16, 16, 1), 2, (), (2, 3), condition=OF_SIDE_4
+    ),
+    "resnet_generator": lambda: networks.generator(
+        "resnet", 3, (16, 16, 1), (), 2, condition=OF_SIDE_4
+    ),
 }
 
 
 @pytest.mark.parametrize("name", DECODERS)
-def test_each_transposed_convolution_takes_the_small_image_at_its_size(name):
+def test_each_layer_that_enlarges_maps_takes_the_small_image_at_its_size(name):
     network = DECODERS[name]()
-    convolutions = layers_of(network, keras.layers.Conv2DTranspose)
-    inputs = keras.Model(network.inputs, [layer.input for layer in convolutions])
+    joined = layers_of(network, keras.layers.Concatenate)[1:]  # The first joins the latents.
+    assert len(joined) == 2
+    inputs = keras.Model(network.inputs, [layer.output for layer in joined])
     y = RNG.random((3, 4, 4, 1)).astype(np.float32)
     for features in inputs([latents(3), y]):
         side = features.shape[1]
@@ -742,7 +1012,7 @@ def test_a_convolutional_projection_uses_the_flattened_last_layer():
     assert np.abs(differences[0, 0]) > 1e-5
 
 
-@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("network", ["mlp", "conv", "resnet"])
 @pytest.mark.parametrize("condition", [None, ATTRIBUTES], ids=["none", "attributes"])
 def test_a_projection_without_a_label_is_refused(network, condition):
     with pytest.raises(ValueError, match=r"projects on a label.*Received: condition="):
@@ -777,6 +1047,12 @@ ENDINGS = {
     "generator": lambda: networks.generator("mlp", 2, (8, 8, 3)),
     "dcgan": lambda: networks.dcgan_generator(2, (8, 8, 3), 4),
     "small_image": lambda: networks.conv_decoder(2, (8, 8, 3), 1, (4,), small=SMALL_RGB),
+    "resnet": lambda: networks.resnet_decoder(2, (8, 8, 3), 2, (4,)),
+    "resnet_generator": lambda: networks.resnet_generator(2, (8, 8, 3), 4),
+    "resnet_small_image": lambda: networks.resnet_decoder(2, (8, 8, 3), 1, (4,), small=SMALL_RGB),
+    "resnet_spectral": lambda: networks.spectrally_normalized(
+        networks.resnet_decoder(2, (8, 8, 3), 1, (4,))
+    ),
     "spectral": lambda: networks.spectrally_normalized(networks.mlp_decoder(2, (8, 8, 3))),
     "conditional": lambda: networks.conditioned(
         lambda shape: networks.mlp_decoder(shape[0], (8, 8, 3)), (2,), LABEL
@@ -791,7 +1067,8 @@ def test_the_bias_at_the_end_moves_the_output_to_a_value(name):
     for weight in network.trainable_variables:
         weight.assign(tf.zeros_like(weight))
     output = networks.output_bias(network)
-    assert output.per_value == (name not in ("conv", "dcgan", "small_image"))
+    of_channels = name in ("conv", "dcgan", "small_image") or name.startswith("resnet")
+    assert output.per_value == (not of_channels)
     channels = network.output_shape[-1]
     value = np.linspace(0.1, 0.9, output.bias.shape[0])
     output.bias.assign(output.inverse(value))

@@ -15,6 +15,7 @@ import zoo
 SLOW_IMPORTS = ("matplotlib", "sklearn", "tensorflow_datasets", "tqdm")
 SUBMODULES = [
     "adversarial",
+    "augmentation",
     "conditions",
     "config",
     "contrast",

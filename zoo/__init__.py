@@ -12,6 +12,7 @@ from zoo import keras_settings as keras_settings
 # isort: split
 from zoo import (
     adversarial,
+    augmentation,
     conditions,
     config,
     contrast,
@@ -165,6 +166,7 @@ __all__ = [
     "VampPrior",
     "VideoVAE",
     "adversarial",
+    "augmentation",
     "conditions",
     "config",
     "contrast",

@@ -5,8 +5,9 @@ discriminators return `[B, outputs]`; decoders and generators return
 `[B, H, W, C * params_per_value]`.
 
 `encoder`, `decoder`, `generator` and `discriminator` select a network by name: "mlp" for a
-multilayer perceptron, "conv" for a convolutional network. `conditioned` adds a condition `y` to any
-network, and `call` and `logits` call a network with or without a condition.
+multilayer perceptron, "conv" for a convolutional network, "resnet" for a residual network.
+`conditioned` adds a condition `y` to any network, and `call` and `logits` call a network with or
+without a condition.
 """
 
 import math
@@ -46,16 +47,18 @@ def encoder(
     """An encoder by name, from images to `[B, outputs]`.
 
     Args:
-        network: "mlp" for `mlp_encoder`, "conv" for `conv_encoder`.
+        network: "mlp" for `mlp_encoder`, "conv" for `conv_encoder`, "resnet" for `resnet_encoder`.
         image_shape: Height, width, channels; for "mlp" any shape.
         outputs: Number of outputs.
-        hidden: Units of the dense layers; for "conv" these layers follow the convolutions.
-        filters: Channels of the convolutions, for "conv".
+        hidden: Units of the dense layers; for "conv" and "resnet" these layers follow the
+            convolutions.
+        filters: Channels of the convolutions, for "conv"; of the residual blocks, for "resnet".
         activation: Activation of the hidden layers. With "glu" the layers are gated, h * sigmoid(g)
-            with two linear maps h and g, as those of Tomczak and Welling (2018).
+            with two linear maps h and g, as those of Tomczak and Welling (2018); not for "resnet".
 
     Raises:
-        ValueError: If `network` is unknown, or the image cannot be halved by each convolution.
+        ValueError: If `network` is unknown, the image cannot be halved by each convolution or block,
+            or a residual network has the activation "glu".
 
     Example:
         >>> zoo.networks.encoder("conv", (8, 8, 1), 10, (32,), (8, 16)).output_shape
@@ -64,7 +67,8 @@ def encoder(
     look_up(NETWORKS, network, "network")
     if network == "mlp":
         return mlp_encoder(image_shape, outputs, hidden, activation)
-    return conv_encoder(image_shape, outputs, filters, hidden, activation)
+    make = resnet_encoder if network == "resnet" else conv_encoder
+    return make(image_shape, outputs, filters, hidden, activation)
 
 
 def decoder(
@@ -80,15 +84,15 @@ def decoder(
     """The mirror of `encoder`, from latents to the parameters of a distribution over images.
 
     Args:
-        network: "mlp" for `mlp_decoder`, "conv" for `conv_decoder`.
+        network: "mlp" for `mlp_decoder`, "conv" for `conv_decoder`, "resnet" for `resnet_decoder`.
         latent_dim: D of the latents `[B, D]`.
         image_shape: Height, width, channels.
         params_per_value: Parameters of the distribution for each value of the image.
         hidden: Units of the encoder's dense layers.
-        filters: Channels of the encoder's convolutions, for "conv".
+        filters: Channels of the encoder's convolutions or blocks, for "conv" and "resnet".
         activation: Activation of the hidden layers.
         condition: The second input, or `None`. It is concatenated with the latents. The convolutions
-            of "conv" also take a small image: see `conv_decoder`.
+            of "conv" and the blocks of "resnet" also take a small image: see `conv_decoder`.
 
     Raises:
         ValueError: As `encoder`.
@@ -101,8 +105,9 @@ def decoder(
             (latent_dim,),
             condition,
         )
+    make = resnet_decoder if network == "resnet" else conv_decoder
     return _with_small_image(
-        lambda size, small: conv_decoder(
+        lambda size, small: make(
             size, image_shape, params_per_value, filters[::-1], widths, activation, small
         ),
         latent_dim,
@@ -122,11 +127,13 @@ def generator(
     """A generator, from latents `[B, D]` to images in [0, 1], with batch normalization.
 
     Args:
-        network: "mlp" for `mlp_decoder`, "conv" for `dcgan_generator`.
+        network: "mlp" for `mlp_decoder`, "conv" for `dcgan_generator`, "resnet" for
+            `resnet_generator`.
         latent_dim: D of the latents.
         image_shape: Height, width, channels.
         hidden: Units of the hidden layers, in the order from latents to images, for "mlp".
-        width: Channels of the layer next to the image, for "conv".
+        width: Channels of the layer next to the image, for "conv" and "resnet"; for "resnet" and
+            images up to 32 pixels twice this number, as in the paper.
         activation: Activation of the hidden layers, for "mlp".
         condition: As for `decoder`.
 
@@ -141,8 +148,9 @@ def generator(
             (latent_dim,),
             condition,
         )
+    make = resnet_generator if network == "resnet" else dcgan_generator
     return _with_small_image(
-        lambda size, small: dcgan_generator(size, image_shape, width, small), latent_dim, condition
+        lambda size, small: make(size, image_shape, width, small), latent_dim, condition
     )
 
 
@@ -161,10 +169,11 @@ def discriminator(
     """A discriminator, from images to logits `[B, 1]`.
 
     Args:
-        network: "mlp" for `mlp_discriminator`, "conv" for `dcgan_discriminator`.
+        network: "mlp" for `mlp_discriminator`, "conv" for `dcgan_discriminator`, "resnet" for
+            `resnet_discriminator`.
         image_shape: Height, width, channels.
         hidden: Units of the hidden layers, for "mlp".
-        width: Channels of the layer next to the image, for "conv".
+        width: Channels of the layer next to the image, for "conv" and "resnet".
         dropout: Dropout rate of the hidden layers.
         features: Whether to return `(features[B, F], logits[B, 1])`.
         batch_norm, spectral_norm: Whether to use this normalization; at most one of the two.
@@ -187,7 +196,8 @@ def discriminator(
         }
         if network == "mlp":
             return mlp_discriminator(shape, hidden, **options)
-        return dcgan_discriminator(shape, width, **options)
+        make = resnet_discriminator if network == "resnet" else dcgan_discriminator
+        return make(shape, width, **options)
 
     if projection:
         kind = "none" if condition is None else condition.name
@@ -197,10 +207,10 @@ def discriminator(
                 f"concatenate the condition. Received: condition='{kind}'."
             )
         return make(image_shape, condition.shape[0])
-    return conditioned(make, image_shape, condition, channels=network == "conv")
+    return conditioned(make, image_shape, condition, channels=network != "mlp")
 
 
-NETWORKS: dict[str, tuple[str, ...]] = {"mlp": (), "conv": ("filters",)}
+NETWORKS: dict[str, tuple[str, ...]] = {"mlp": (), "conv": ("filters",), "resnet": ("filters",)}
 """The names of the networks, and the options of `encoder` and `decoder` that only one uses."""
 
 
@@ -662,14 +672,14 @@ def conv_decoder(
 
 
 def _of_latents(layers, latent_dim, image_shape, small, name):
-    """A network of latents, whose transposed convolutions may take a small image."""
+    """A network of latents, whose transposed convolutions or blocks may take a small image."""
     if small is None:
         return keras.Sequential([keras.Input((latent_dim,)), *layers], name=name)
     z, y = keras.Input((latent_dim,)), small.input()
     planes = small.planes(y, image_shape[:2])
     h = keras.layers.Concatenate()([z, keras.layers.Flatten()(y)])
     for layer in layers:
-        if isinstance(layer, keras.layers.Conv2DTranspose):
+        if isinstance(layer, keras.layers.Conv2DTranspose | keras.Model):
             ratio = image_shape[0] // h.shape[1]
             h = keras.layers.Concatenate()([h, keras.layers.AveragePooling2D(ratio)(planes)])
         h = layer(h)
@@ -826,6 +836,327 @@ def mlp_discriminator(
     logits = _logits(h, code, spectral_norm)
     outputs = (_float32()(last), logits) if features else logits
     return keras.Model(inputs, outputs, name="mlp_discriminator")
+
+
+# Residual networks ----------------------------------------------------------------------------
+
+
+def residual_block(
+    h: keras.KerasTensor,
+    filters: int,
+    resize: str | None = None,
+    activate: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None,
+    of_images: bool = False,
+    spectral_norm: bool = False,
+) -> keras.KerasTensor:
+    """A residual block with activations before its convolutions: shortcut(h) + residual(h).
+
+    The residual is two 3x3 convolutions, each after an activation. The shortcut is h, with a 1x1
+    convolution if the size or the number of channels changes. Maps are doubled before the first
+    convolution, by copying each value, and halved after the second convolution, by means of 2x2
+    values. The block is that of Miyato et al., "Spectral Normalization for Generative Adversarial
+    Networks", 2018, appendix B, figure 8, and of the authors' code. https://arxiv.org/abs/1802.05957
+
+    Args:
+        h: Maps `[B, H, W, C]`.
+        filters: Number of output channels.
+        resize: "up" to double height and width, "down" to halve them, `None` to keep them.
+        activate: Function that adds an activation to maps, and other layers such as batch
+            normalization; ReLU if `None`.
+        of_images: Whether h are images, which have no activation before the first convolution.
+        spectral_norm: Whether the convolutions have `SpectralNormalization`.
+
+    Returns:
+        Maps `[B, H', W', filters]`.
+
+    Notes:
+        The first convolution has as many output channels as h if the block does not enlarge its
+        maps, and `filters` channels otherwise or for images, as in the authors' code. That code
+        applies the 1x1 convolution before the maps are halved and after they are doubled; the order
+        makes no difference.
+    """
+    activate = activate or _activation("relu")
+    between = filters if of_images or resize == "up" else h.shape[-1]
+    shortcut, h = h, h if of_images else activate(h)
+    if resize == "up":
+        h = keras.layers.UpSampling2D()(h)
+    h = _residual_convolution(h, between, 3, spectral_norm)
+    h = _residual_convolution(activate(h), filters, 3, spectral_norm)
+    if resize == "down":
+        h, shortcut = (keras.layers.AveragePooling2D(2)(maps) for maps in (h, shortcut))
+    if resize or shortcut.shape[-1] != filters:
+        shortcut = _residual_convolution(shortcut, filters, 1, spectral_norm)
+    if resize == "up":
+        shortcut = keras.layers.UpSampling2D()(shortcut)
+    return keras.layers.Add()([h, shortcut])
+
+
+def resnet_encoder(
+    image_shape: Shape,
+    outputs: int,
+    filters: Sequence[int] = (32, 64),
+    hidden: Sequence[int] = (256,),
+    activation: str = "relu",
+) -> keras.Model:
+    """Residual blocks, each of which halves the image, then dense layers: `[B, outputs]`.
+
+    The blocks are those of SNGAN's discriminator (`residual_block`), without normalization.
+
+    Args:
+        image_shape: Height, width, channels.
+        outputs: Number of outputs.
+        filters: Channels of the blocks.
+        hidden: Units of the dense layers.
+        activation: Activation of blocks and dense layers; not "glu".
+
+    Raises:
+        ValueError: If `filters` is empty, if the image cannot be halved to maps of at least 4x4
+            pixels that often, or if the activation is "glu".
+    """
+    keras_settings.check()
+    _need_one(filters, "filters", "A residual network")
+    _residual_size(image_shape, len(filters))
+    activate = _residual_activation(activation)
+    layers: list[keras.Model] = []
+    shape = tuple(image_shape)
+    for i, n in enumerate(filters):
+        layers.append(_block(shape, n, "down", activate, i, of_images=i == 0))
+        shape = layers[-1].output_shape[1:]
+    return keras.Sequential(
+        [
+            keras.Input(tuple(image_shape)),
+            *layers,
+            keras.layers.Activation(activation),
+            keras.layers.Flatten(),
+            *(layer for units in hidden for layer in _dense(units, activation)),
+            _linear(outputs),
+        ],
+        name="resnet_encoder",
+    )
+
+
+def resnet_decoder(
+    latent_dim: int,
+    image_shape: Shape,
+    params_per_value: int = 1,
+    filters: Sequence[int] = (64, 32),
+    hidden: Sequence[int] = (256,),
+    activation: str = "relu",
+    small: Condition | None = None,
+) -> keras.Model:
+    """Dense layers, then residual blocks that double the image, and a 3x3 convolution.
+
+    The blocks are those of SNGAN's generator (`residual_block`), without normalization.
+
+    Args:
+        latent_dim: D of the latents `[B, D]`.
+        image_shape: Height, width, channels.
+        params_per_value: Parameters of the distribution for each value of the image.
+        filters: Channels of the input of each block, from the latents to the image. The last block
+            has as many output channels as input channels.
+        hidden: Units of the dense layers, from the latents to the image.
+        activation: Activation of dense layers and blocks; not "glu".
+        small: As for `conv_decoder`, with blocks instead of transposed convolutions.
+
+    Raises:
+        ValueError: As `resnet_encoder`.
+    """
+    keras_settings.check()
+    _need_one(filters, "filters", "A residual network")
+    size = _residual_size(image_shape, len(filters))
+    activate = _residual_activation(activation)
+    layers = [
+        *(layer for units in hidden for layer in _dense(units, activation)),
+        *_growing(size, filters[0], (*filters[1:], filters[-1]), activate, small),
+        keras.layers.Activation(activation),
+        keras.layers.Conv2D(image_shape[-1] * params_per_value, 3, padding="same"),
+        keras.layers.Activation("linear", dtype="float32"),
+    ]
+    return _of_latents(layers, latent_dim, image_shape, small, "resnet_decoder")
+
+
+def resnet_generator(
+    latent_dim: int, image_shape: Shape, width: int = 64, small: Condition | None = None
+) -> keras.Model:
+    """The residual generator of SNGAN, for images of 32 or 64 pixels (4 to 7 times a power of 2).
+
+    A dense layer projects latents to a map of 4 to 7 pixels. Residual blocks with batch
+    normalization double it. Batch normalization, ReLU and a 3x3 convolution follow. The output is
+    tanh, rescaled to [0, 1]. See `residual_block` for the reference.
+
+    For images up to 32 pixels, all maps have 2 `width` channels (table 4 of the paper, with `width`
+    = 128). For larger images, the channels are halved by each block, and the last block has `width`
+    channels (table 5, and the authors' code for 64 pixels, with `width` = 64).
+
+    Args:
+        latent_dim: D of the latents `[B, D]`, 128 in the paper.
+        image_shape: Height, width, channels.
+        width: Number of channels, see above.
+        small: As for `conv_decoder`, with blocks instead of transposed convolutions.
+
+    Raises:
+        ValueError: If the image cannot be halved to a map of at least 4x4 pixels.
+
+    Example:
+        >>> zoo.networks.resnet_generator(128, (32, 32, 3), 4).output_shape
+        (None, 32, 32, 3)
+    """
+    keras_settings.check()
+    doublings = _doublings(image_shape)
+    size = _residual_size(image_shape, doublings)
+    filters = [width * 2**i for i in range(doublings, -1, -1)]
+    if _is_small(image_shape):
+        filters = [2 * width] * (doublings + 1)
+    layers = [
+        *_growing(size, filters[0], filters[1:], _activation("relu", batch_norm=True), small),
+        _batch_norm(),
+        keras.layers.ReLU(),
+        keras.layers.Conv2D(image_shape[-1], 3, padding="same"),
+        keras.layers.Activation("tanh", dtype="float32"),
+        keras.layers.Rescaling(0.5, 0.5, dtype="float32"),
+    ]
+    return _of_latents(layers, latent_dim, image_shape, small, "resnet_generator")
+
+
+def resnet_discriminator(
+    image_shape: Shape,
+    width: int = 64,
+    dropout: float = 0.0,
+    features: bool = False,
+    batch_norm: bool = False,
+    spectral_norm: bool = True,
+    projected_classes: int = 0,
+) -> keras.Model:
+    """The residual discriminator of SNGAN, for images of 32 or 64 pixels.
+
+    After the residual blocks come ReLU, the sum over all positions and a dense layer. See
+    `residual_block` for the reference.
+
+    For images up to 32 pixels there are four blocks of `width` channels, of which the first two
+    halve the maps (table 4 of the paper, with `width` = 128), or one for maps below 8 pixels. For
+    larger images, each block halves the maps as long as their sides are even, and doubles the
+    channels, from `width` on, until maps have less than 4 pixels (the authors' code for 64 pixels,
+    with `width` = 64).
+
+    Args:
+        image_shape: Height, width, channels.
+        width: Channels of the first block.
+        dropout, projected_classes: As for `dcgan_discriminator`.
+        features: Whether to return `(features[B, F], logits[B, 1])`, as `VAEGAN` requires. The
+            features are the (normalized) output of the last block, before its activation.
+        batch_norm: Whether all activations but those of the first block follow batch normalization.
+        spectral_norm: Whether all layers have `SpectralNormalization`; not together with
+            `batch_norm`.
+
+    Raises:
+        ValueError: If the image cannot be halved to a map of at least 4x4 pixels, or both
+            normalizations are set.
+
+    Notes:
+        As in the authors' code for 64 pixels, the last layer has a bias; in their code for 32
+        pixels it has none.
+    """
+    keras_settings.check()
+    _check_normalization(batch_norm, spectral_norm)
+    images, inputs, code = _inputs(image_shape, projected_classes)
+    h = keras.layers.Rescaling(2.0, -1.0)(images)
+    activate = _activation("relu", batch_norm, dropout)
+    for i, (filters, resize) in enumerate(_shrinking(image_shape, width)):
+        first = i == 0
+        in_block = _activation("relu", False, dropout) if first else activate
+        h = residual_block(h, filters, resize, in_block, first, spectral_norm)
+    last = h = _batch_norm()(h) if batch_norm else h
+    h = _activation("relu", False, dropout)(h)
+    positions = math.prod(h.shape[1:3])
+    h = keras.layers.Rescaling(positions)(keras.layers.GlobalAveragePooling2D()(h))
+    logits = _logits(h, code, spectral_norm)
+    outputs = (_float32()(keras.layers.Flatten()(last)), logits) if features else logits
+    return keras.Model(inputs, outputs, name="resnet_discriminator")
+
+
+def _shrinking(image_shape, width):
+    """Channels and `resize` of the blocks of a residual discriminator."""
+    halvings = _doublings(image_shape)
+    size = _residual_size(image_shape, halvings)
+    if _is_small(image_shape):
+        return [(width, "down" if i < min(2, halvings) else None) for i in range(4)]
+    last = None if any(n % 2 for n in size) else "down"
+    return [(width * 2**i, "down") for i in range(halvings)] + [(width * 2**halvings, last)]
+
+
+def _growing(size, first, filters, activate, small):
+    """A dense layer to maps with `first` channels, and blocks that double them, as layers."""
+    height, width = size
+    layers = [
+        keras.layers.Dense(height * width * first),
+        keras.layers.Reshape((height, width, first)),
+    ]
+    channels = first
+    for i, n in enumerate(filters):
+        shape = (height * 2**i, width * 2**i, channels + (small.shape[-1] if small else 0))
+        layers.append(_block(shape, n, "up", activate, i))
+        channels = n
+    return layers
+
+
+def _block(shape, filters, resize, activate, number, **options):
+    """A `residual_block` as a network, for a list of layers."""
+    maps = keras.Input(shape)
+    h = residual_block(maps, filters, resize, activate, **options)
+    return keras.Model(maps, h, name=f"block_{number}")
+
+
+def _residual_convolution(h, filters, kernel_size, spectral_norm):
+    # As in the authors' code, initial 3x3 kernels have twice the variance of Glorot and Bengio.
+    scale = 2.0 if kernel_size > 1 else 1.0
+
+    def make(bias):
+        return keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            padding="same",
+            use_bias=bias,
+            kernel_initializer=keras.initializers.VarianceScaling(scale, "fan_avg", "uniform"),
+        )
+
+    return _spectral(make, spectral_norm, True)(h)
+
+
+def _activation(name, batch_norm=False, dropout=0.0):
+    """A function that adds an activation to maps, after batch normalization and before dropout."""
+
+    def activate(h):
+        h = _batch_norm()(h) if batch_norm else h
+        h = keras.layers.Activation(name)(h)
+        return keras.layers.Dropout(dropout)(h) if dropout else h
+
+    return activate
+
+
+def _residual_activation(name):
+    if name == "glu":
+        raise ValueError(
+            "A residual network has no gated layers: choose another activation, such as 'relu', or "
+            "network='conv'. Received: activation='glu'."
+        )
+    return _activation(name)
+
+
+def _residual_size(image_shape, times):
+    """Height and width after halving the image `times` times, at least 4 each."""
+    size = halves(image_shape, times)
+    if min(size) < 4:
+        raise ValueError(
+            f"A residual network that halves its images {times} times needs a height and a width of "
+            f"at least {4 * 2**times}. Received: {image_shape[0]}x{image_shape[1]}; choose another "
+            "`image_size`, or fewer `filters`, if the network has them."
+        )
+    return size
+
+
+def _is_small(image_shape):
+    """Whether an image has the networks of the paper's table 4."""
+    return max(image_shape[:2]) <= 32
 
 
 def halves(image_shape: Shape, times: int) -> tuple[int, int]:
@@ -1003,6 +1334,8 @@ def spectrally_normalized(network: keras.Model) -> keras.Model:
     """
 
     def normalized(layer):
+        if isinstance(layer, keras.Model):
+            return spectrally_normalized(layer)
         config = layer.get_config()
         if not hasattr(layer, "kernel"):
             return type(layer).from_config(config)

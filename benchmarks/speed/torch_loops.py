@@ -49,6 +49,8 @@ def _is_plain(m):
         "posterior": ("normal",),
         "prior": ("normal", "uniform"),
         "num_samples": (1,),
+        "network": ("mlp", "conv"),
+        "augment": ("",),
     }
     off = ("gradient_penalty", "r1", "spectral_norm", "instance_noise", "label_noise", "free_bits")
     wanted |= dict.fromkeys((*off, "warm_up_steps"), (0,))

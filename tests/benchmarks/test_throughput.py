@@ -269,6 +269,18 @@ def test_torch_has_no_loop_for_other_presets(preset):
     assert torch_loops.make(zoo.presets.get(preset), (28, 28, 1)) is None
 
 
+@pytest.mark.parametrize(
+    ("preset", "setting"), [("vae_mnist", "network=resnet"), ("dcgan_mnist", "augment=color")]
+)
+def test_torch_has_no_loop_for_other_settings(preset, setting):
+    pytest.importorskip("torch")
+    from benchmarks.speed import torch_loops
+
+    config = zoo.presets.get(preset)
+    zoo.presets.override(config, [setting])
+    assert torch_loops.make(config, (28, 28, 1)) is None
+
+
 @pytest.mark.slow
 def test_the_program_writes_the_report(tmp_path):
     flags = ["--presets=vae_digits", "--repeats=1", "--seconds=0.02", "--set=hidden=(8,)"]

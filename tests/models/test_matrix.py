@@ -21,6 +21,7 @@ from speed import slow_except
 import zoo
 from zoo import adversarial, models, presets
 from zoo.distributions import by_name
+from zoo.steps import layers_of
 
 SHAPE = (8, 8, 1)
 SMALL = {
@@ -148,6 +149,8 @@ def configured(name, **changes):
     for key in (SMALL.keys() & config.model.keys()) - unused - changes.keys():
         value = config.model[key]
         config.model[key] = (SMALL[key],) * len(value) if isinstance(value, tuple) else SMALL[key]
+    if changes.get("network") == "resnet" and "filters" in config.model:
+        config.model.filters = (4,)  # Two blocks would leave maps of 2x2 pixels.
     if changes.get("prior") in ("petals", "swiss_roll"):
         if "latent_dims" in config.model:
             config.model.latent_dims = (4, 2)
@@ -164,8 +167,10 @@ def data():
 
 
 def batch_for(model):
-    """Twelve digits, with the condition of the model."""
+    """Twelve digits, enlarged to the model's images, with the condition of the model."""
     x, y = data().arrays("train", limit=12)
+    height, width, channels = model.image_shape
+    x = x.repeat(height // 8, 1).repeat(width // 8, 2).repeat(channels, 3)
     y = np.arange(12) % 10
     if model.semi_supervised:
         return (tf.constant(x[:6]), tf.constant(y[:6])), tf.constant(x[6:])
@@ -174,26 +179,26 @@ def batch_for(model):
         every = {
             "varied": y // 6,  # Two groups of six
             "attributes": np.eye(size, dtype=np.float32)[y % size],
-            "mask": x,
+            "mask": x[..., :1],
         }
         return tf.constant(x), {leaf: tf.constant(every[leaf]) for leaf in model.annotations}
     if model.condition is None:
         return (tf.constant(x),)
-    if model.condition.shape.rank == 4 and model.condition.shape[1:] != SHAPE:
-        y = x.reshape(12, 4, 2, 4, 2, 1).mean((2, 4))
+    if model.condition.shape.rank == 4 and model.condition.shape[1:] != model.image_shape:
+        y = x.reshape(12, height // 2, 2, width // 2, 2, channels).mean((2, 4))
     elif model.condition.shape.rank == 4:
-        y = np.where(np.arange(8)[:, None, None] < 4, x, -1).astype(np.float32)
+        y = np.where(np.arange(height)[:, None, None] < height // 2, x, -1).astype(np.float32)
     elif model.condition.shape.rank == 2:
         y = np.eye(model.condition.shape[-1], dtype=np.float32)[y % model.condition.shape[-1]]
     return tf.constant(x), tf.constant(y)
 
 
-def built(name, **changes):
+def built(name, shape=SHAPE, **changes):
     keras.utils.set_random_seed(0)
     parts = {}
     if name == "m1_m2":
-        parts["first"] = models.m1(SHAPE, latent_dim=4, hidden=(8,))
-    model = presets.build(configured(name, **changes), SHAPE, levels=17, **parts)
+        parts["first"] = models.m1(shape, latent_dim=4, hidden=(8,))
+    model = presets.build(configured(name, **changes), shape, levels=17, **parts)
     for key, value in (("dataset_size", 100), ("labelled_share", 0.5)):
         if key in model.adapted:
             setattr(model, key, value)
@@ -305,6 +310,18 @@ def test_every_accepted_value_of_a_choice_trains(name):
         trains_with(name, row)
 
 
+# The fast tests train an encoder with a decoder, and a generator with a discriminator.
+@pytest.mark.parametrize("name", slow_except(["vae", "gan"], offering("network", "resnet")))
+@pytest.mark.parametrize("side", slow_except([16], [16, 32]))
+def test_every_builder_with_residual_networks_trains(name, side):
+    changes = {"network": "resnet"}
+    if configured(name).model.get("posterior") in ("implicit", "noise_basis"):
+        changes["posterior"] = "normal"  # The others are perceptrons.
+    model = built(name, (side, side, 3), **changes)
+    assert any(isinstance(layer, keras.layers.Add) for layer in layers_of(model))
+    trains(model)
+
+
 @pytest.mark.parametrize("name", ["hvae", "hierarchical_iwae", "m2", "inverse_graphics"])
 def test_the_initial_scale_reaches_the_likelihood(name):
     model = built(name, likelihood="shared_scale_normal", likelihood_scale=0.2)
@@ -348,6 +365,7 @@ SWITCHES = {
     "r1": 1.0,
     "dropout": 0.2,
     "instance_noise": 0.1,
+    "augment": "color,translation,cutout",
     "spectral_norm": True,
     "batch_norm": True,
     "free_bits": 0.1,

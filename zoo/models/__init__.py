@@ -97,8 +97,10 @@ Papers that describe a part, which many models can use:
 | Gradient penalty (Gulrajani et al. 2017), R1 (Mescheder et al. 2018) | `gradient_penalty`, `r1` |
 | Modulated convolutions (Karras et al. 2020) | `zoo.modulated` |
 | Spectral normalization (Miyato et al. 2018) | `spectral_norm` |
+| Residual networks (Miyato et al. 2018) | `network="resnet"`: `zoo.networks.residual_block` |
 | InfoNCE (van den Oord et al. 2018), momentum contrast (MoCo, He et al. 2020) | `zoo.contrast` |
 | One-sided label smoothing (Salimans et al. 2016), instance noise (Sonderby et al. 2017) | `real_label`, `instance_noise` |
+| Differentiable augmentation (Zhao et al. 2020) | `augment`, of models with a discriminator of images: `zoo.augmentation` |
 """
 
 import re

@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import AdversarialLoss, LogRatio
+from zoo.augmentation import augmented, check_policy
 from zoo.config import extends
 from zoo.contract import check_non_negative
 from zoo.distributions import Conditional, ImplicitPart, Prior, UnitNormal, refuse_learned
@@ -65,11 +66,14 @@ class AlphaGAN(GenerativeModel):
         penalty: A `zoo.penalties.Penalty`, added to the losses of both discriminators, or `None`.
             The fake images of the penalty are G(z). The penalties are reported as `penalty` and
             `code_penalty`.
+        augment: Policy of `zoo.augmentation.augment` for all images that D takes in training, such
+            as "color,translation,cutout"; "" for no augmentation. The L1 distance is that of the
+            images before their change, and a penalty is on the gradient with respect to them.
 
     Raises:
-        ValueError: If `lambda_` is out of range, if the prior has trainable weights, if the code
-            discriminator has batch normalization, or if the penalty needs a discriminator without
-            batch normalization.
+        ValueError: If `lambda_` is out of range, if the policy is unknown, if the prior has
+            trainable weights, if the code discriminator has batch normalization, or if the penalty
+            needs a discriminator without batch normalization.
 
     Notes:
         Equations 16 and 17 of the first version on arXiv exchange prior and code in the loss of C,
@@ -89,10 +93,12 @@ class AlphaGAN(GenerativeModel):
         adversarial_loss: AdversarialLoss | None = None,
         lambda_: float = 1.0,
         penalty: Penalty | None = None,
+        augment: str = "",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_non_negative(lambda_=lambda_)
+        check_policy(augment)
         if penalty is not None:
             penalty.check(discriminator)
         kind = keras.layers.BatchNormalization
@@ -112,6 +118,7 @@ class AlphaGAN(GenerativeModel):
         self.adversarial_loss = adversarial_loss or LogRatio()
         self.lambda_ = lambda_
         self.penalty = penalty
+        self.augment = augment
 
     @property
     def terms(self):
@@ -155,8 +162,11 @@ class AlphaGAN(GenerativeModel):
     ) -> Iterator[tuple[dict, dict]]:
         code_seed, first_seed, second_seed, *label_seeds = tfp.random.split_seed(seed, 8)
         loss = self.adversarial_loss
+        # One seed for each call of D, and for the penalty the seed of its real images.
+        views = tfp.random.split_seed(tf.random.experimental.stateless_fold_in(seed, 2), 5)
 
-        def discriminate(images):
+        def discriminate(images, view=views[2]):
+            images = augmented(images, self.augment, view, training)
             return networks.logits(self.discriminator, images, None, training)
 
         def discriminate_codes(codes):
@@ -166,8 +176,8 @@ class AlphaGAN(GenerativeModel):
         z = self.prior.sample_for(x, y, first_seed)
         reconstruction, sample = self._generate(code, training), self._generate(z, training)
         distance = _l1(x, reconstruction)
-        ratios = loss.generator(discriminate(reconstruction))
-        ratios += loss.generator(discriminate(sample))
+        ratios = loss.generator(discriminate(reconstruction, views[0]))
+        ratios += loss.generator(discriminate(sample, views[1]))
         yield {"generator": self.lambda_ * distance + ratios}, {"reconstruction": distance}
 
         # The generator now has its updated weights.
@@ -183,8 +193,8 @@ class AlphaGAN(GenerativeModel):
             real_logits, image_penalty = self.penalty(discriminate, x, sample, seeds[0])
             prior_logits, code_penalty = self.penalty(discriminate_codes, z, code, seeds[1])
             penalties = {"penalty": image_penalty, "code_penalty": code_penalty}
-        reconstruction_logits = discriminate(reconstruction)
-        sample_logits = discriminate(sample)
+        reconstruction_logits = discriminate(reconstruction, views[3])
+        sample_logits = discriminate(sample, views[4])
         code_logits = discriminate_codes(code)
         losses = {
             "discriminator": loss.real(real_logits, label_seeds[0])

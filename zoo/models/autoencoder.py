@@ -86,9 +86,9 @@ def autoencoder(
     Args:
         image_shape: Height, width, channels.
         latent_dim: D of the codes.
-        network: "mlp" or "conv": see `zoo.networks.encoder`.
+        network: "mlp", "conv" or "resnet": see `zoo.networks.encoder`.
         hidden: Units of the encoder's dense layers; the decoder mirrors them.
-        filters: Channels of the encoder's convolutions, for "conv".
+        filters: Channels of the encoder's convolutions or blocks, for "conv" and "resnet".
         activation: Activation of the hidden layers.
         likelihood: Name of p(x | z): see `zoo.distributions.by_name`.
         levels: Number of grey levels, for "discretized_logistic" and "categorical".

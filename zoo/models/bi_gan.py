@@ -15,6 +15,7 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import LOSSES, AdversarialLoss, Minimax, NonSaturating, adversarial_loss
+from zoo.augmentation import augmented, check_policy
 from zoo.config import choices, extends
 from zoo.distributions import (
     Conditional,
@@ -63,10 +64,13 @@ class BiGAN(GenerativeModel):
             with their codes.
         adversarial_loss: A `Minimax`, `NonSaturating` or `LogRatio`, for which exchanging the
             labels negates the logit; `NonSaturating()` if `None`.
+        augment: Policy of `zoo.augmentation.augment` for the images of real and fake pairs in
+            training, such as "color,translation,cutout"; "" for no augmentation. The encoder takes
+            the images before their change.
 
     Raises:
-        ValueError: If the adversarial loss is of another class, if the prior has trainable weights,
-            or if the parts do not fit together.
+        ValueError: If the adversarial loss is of another class, if the policy is unknown, if the
+            prior has trainable weights, or if the parts do not fit together.
 
     Example:
         >>> model = zoo.models.bi_gan((8, 8, 1), latent_dim=4, hidden=(32,))
@@ -86,9 +90,11 @@ class BiGAN(GenerativeModel):
         prior: Prior,
         discriminator: keras.Model,
         adversarial_loss: AdversarialLoss | None = None,
+        augment: str = "",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        check_policy(augment)
         if not isinstance(adversarial_loss, Minimax | None):
             raise ValueError(
                 "The encoder of a BiGAN trains with exchanged labels, which negate the logit for "
@@ -101,6 +107,7 @@ class BiGAN(GenerativeModel):
         self.prior = prior
         self.discriminator = discriminator
         self.adversarial_loss = adversarial_loss or NonSaturating()
+        self.augment = augment
 
     def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {
@@ -121,6 +128,11 @@ class BiGAN(GenerativeModel):
         code = self.posterior(x, y, training=training).sample(seed=code_seed)
         z = self.prior.sample_for(x, y, prior_seed)
         fake = tf.cast(self.generator(z, training=training), tf.float32)
+        seeds = tfp.random.split_seed(tf.random.experimental.stateless_fold_in(seed, 1), 2)
+        x, fake = (
+            augmented(images, self.augment, image_seed, training)
+            for images, image_seed in zip((x, fake), seeds, strict=True)
+        )
         real_logits = networks.logits(self.discriminator, x, code, training)
         fake_logits = networks.logits(self.discriminator, fake, z, training)
         loss = self.adversarial_loss
@@ -131,7 +143,9 @@ class BiGAN(GenerativeModel):
         }, {"real_logit": real_logits, "fake_logit": fake_logits}
 
 
-@choices(network={"mlp": (), "conv": ("width", "dropout")}, loss=LOSSES)
+@choices(
+    network={"mlp": (), "conv": ("width", "dropout"), "resnet": ("width", "dropout")}, loss=LOSSES
+)
 @extends(
     latent_parts,
     without=(*NETWORKS_OF_LATENTS, *LEARNED_PRIOR_SIZES),
@@ -149,6 +163,7 @@ def bi_gan(
     loss: str = "non_saturating",
     real_label: float = 1.0,
     label_noise: float = 0.0,
+    augment: str = "",
     **options: Any,
 ) -> BiGAN:
     """A `BiGAN` with Donahue et al.'s perceptrons, or with convolutional networks similar to ALI's.
@@ -161,18 +176,21 @@ def bi_gan(
     "conv" follows Dumoulin et al.'s appendix A, with DCGAN's networks. The encoder is DCGAN's
     discriminator with `latent_dim` outputs. In the discriminator, the same convolutions without
     normalization process the image, dense layers process the latent, and further dense layers,
-    twice as wide, process the concatenation of both. All dense layers have dropout.
+    twice as wide, process the concatenation of both. All dense layers have dropout. "resnet" has the
+    same form, with SNGAN's residual networks.
 
     Args:
         image_shape: Height, width, channels.
         latent_dim: D of the latents; 50 in Donahue et al., 64 in Dumoulin et al. on CIFAR-10.
-        network: "mlp" or "conv".
+        network: "mlp", "conv" or "resnet".
         hidden: Units of the hidden layers: of each network for "mlp", of the discriminator's dense
-            layers on the latent for "conv".
-        width: Channels of the layer next to the image, for "conv".
-        dropout: Dropout rate before each dense layer, for "conv"; 0.2 in Dumoulin et al.
+            layers on the latent for "conv" and "resnet".
+        width: Channels of the layer next to the image, for "conv" and "resnet": see
+            `zoo.networks.generator`.
+        dropout: Dropout rate before each dense layer, for "conv" and "resnet"; 0.2 in Dumoulin et al.
         loss: "non_saturating", "minimax" or "log_ratio".
         real_label, label_noise: See `zoo.adversarial.adversarial_loss`.
+        augment: As for `BiGAN`.
         **options: The posterior and the prior: see `zoo.models.parts.latent_parts`. The posterior
             "deterministic" gives the BiGAN, "normal" gives ALI. The prior "uniform" on [-1, 1]^D is
             that of Donahue et al.
@@ -183,7 +201,7 @@ def bi_gan(
     if network == "mlp":
         networks_of_pairs = _perceptrons(image_shape, latent_dim, hidden)
     else:
-        networks_of_pairs = _convolutions(image_shape, latent_dim, hidden, width, dropout)
+        networks_of_pairs = _convolutions(network, image_shape, latent_dim, hidden, width, dropout)
     encoder, noisy_encoder, generator, discriminator = networks_of_pairs
     return BiGAN(
         **latent_parts(
@@ -196,6 +214,7 @@ def bi_gan(
         generator=generator,
         discriminator=discriminator,
         adversarial_loss=adversarial_loss(loss, real_label, label_noise),
+        augment=augment,
     )
 
 
@@ -216,17 +235,17 @@ def _perceptrons(image_shape, latent_dim, hidden):
     )
 
 
-def _convolutions(image_shape, latent_dim, hidden, width, dropout):
+def _convolutions(network, image_shape, latent_dim, hidden, width, dropout):
     """Dumoulin et al.'s networks, in the same order; an encoder with noise is not available."""
     x, z = keras.Input(tuple(image_shape)), keras.Input((latent_dim,))
-    features = _features(image_shape, width, True)(x)
+    features = _features(network, image_shape, width, True)(x)
     of_z = _dense(z, hidden, dropout)
-    pair = keras.layers.Concatenate()([_features(image_shape, width, False)(x), of_z])
+    pair = keras.layers.Concatenate()([_features(network, image_shape, width, False)(x), of_z])
     pair = _dense(pair, [2 * units for units in hidden], dropout)
     return (
         lambda outputs: keras.Model(x, _output(features, outputs), name="encoder"),
         None,
-        networks.dcgan_generator(latent_dim, image_shape, width),
+        networks.generator(network, latent_dim, image_shape, width=width),
         keras.Model([x, z], _output(pair, 1), name="discriminator"),
     )
 
@@ -248,9 +267,9 @@ def _dense(h, units, dropout):
     return h
 
 
-def _features(image_shape, width, batch_norm):
-    """DCGAN's discriminator without its last layer."""
-    whole = networks.dcgan_discriminator(image_shape, width, batch_norm=batch_norm)
+def _features(network, image_shape, width, batch_norm):
+    """The discriminator of DCGAN or SNGAN without its last layer."""
+    whole = networks.discriminator(network, image_shape, width=width, batch_norm=batch_norm)
     return keras.Model(whole.input, whole.layers[-1].input, name="features")
 
 

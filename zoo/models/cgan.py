@@ -36,7 +36,7 @@ class CGAN(GAN):
         discriminator: Network from `[x[B, H, W, C], y[B, ...]]` to logits `[B, 1]`, high for real
             images.
         prior: p(z), a `Prior` over `z[D]`, the same for all y, without trainable weights.
-        adversarial_loss, discriminator_steps, penalty, instance_noise: As for `GAN`.
+        adversarial_loss, discriminator_steps, penalty, instance_noise, augment: As for `GAN`.
 
     Raises:
         ValueError: If a network does not take two inputs, if the networks take different
@@ -65,6 +65,7 @@ class CGAN(GAN):
         discriminator_steps: int = 1,
         penalty: Penalty | None = None,
         instance_noise: float | Schedule = 0.0,
+        augment: str = "",
         **kwargs: Any,
     ):
         for name, network in (("generator", generator), ("discriminator", discriminator)):
@@ -88,6 +89,7 @@ class CGAN(GAN):
             discriminator_steps,
             penalty,
             instance_noise,
+            augment,
             **kwargs,
         )
 

@@ -272,7 +272,7 @@ class ClusteringAAE(AAE):
 
 
 @choices(
-    network={"mlp": ("batch_norm",), "conv": ("filters",)},
+    network={"mlp": ("batch_norm",), "conv": ("filters",), "resnet": ("filters",)},
     likelihood=by_name.LIKELIHOODS,
     loss=LOSSES,
 )
@@ -339,7 +339,7 @@ def parts(
 
 def _encoder(image_shape, outputs, network, hidden, filters, input_noise, batch_norm):
     layers = [keras.layers.GaussianNoise(input_noise)] if input_noise else []
-    if network == "conv":
+    if network != "mlp":
         layers += networks.encoder(network, image_shape, outputs, hidden, filters).layers
     else:
         layers.append(keras.layers.Flatten())
@@ -362,7 +362,7 @@ def clustering_aae(image_shape: Sequence[int], **options: Any) -> ClusteringAAE:
         image_shape: Height, width, channels.
         categories: K; 16 and 30 in the paper on MNIST.
         latent_dim: D of the style.
-        network: "mlp" or "conv", for encoder and decoder.
+        network: "mlp", "conv" or "resnet", for encoder and decoder.
         hidden, filters: Units of the encoder's dense layers, and channels of its convolutions; the
             decoder mirrors them.
         discriminator_hidden: Units of the hidden layers of both discriminators.

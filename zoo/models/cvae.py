@@ -270,7 +270,7 @@ def _conditional_prior(
         return networks.encoder(kind, shape, outputs, hidden, filters, activation)
 
     if not baseline_hidden:
-        size = image_shape[:2] if network == "conv" else None
+        size = image_shape[:2] if network != "mlp" else None
         return ConditionalPrior(networks.of_condition(prior_network, condition, size), family)
     baseline = completion(
         image_shape,
@@ -279,5 +279,5 @@ def _conditional_prior(
         likelihood=likelihood,
         levels=levels,
     )
-    both = networks.conditioned(prior_network, image_shape, condition, channels=network == "conv")
+    both = networks.conditioned(prior_network, image_shape, condition, channels=network != "mlp")
     return ConditionalPrior(both, family, baseline)

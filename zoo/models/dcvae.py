@@ -14,6 +14,7 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import LOSSES, AdversarialLoss, Hinge, adversarial_loss
+from zoo.augmentation import augmented, check_policy
 from zoo.config import choices, extends, look_up
 from zoo.contract import as_count, check_non_negative
 from zoo.contrast import MomentumKeys, info_nce, unit
@@ -74,19 +75,22 @@ class DCVAE(GenerativeModel):
             negatives are earlier keys of the same image.
         momentum: Share of its old weights that the momentum copy keeps at each step, in [0, 1].
         temperature: t of the contrastive loss, above 0.
+        augment: Policy of `zoo.augmentation.augment` for all images of rounds 1 and 2 in training,
+            such as "color,translation,cutout"; "" for no augmentation. Round 3, which compares an
+            image with its reconstruction, has no augmentation.
 
     Raises:
-        ValueError: If a number is out of range, if `decision` and `heads` are both `None`, if the
-            prior has trainable weights, if the posterior or the prior has no density, or if the
-            trunk or the heads have batch normalization.
+        ValueError: If a number is out of range, if the policy is unknown, if `decision` and `heads`
+            are both `None`, if the prior has trainable weights, if the posterior or the prior has
+            no density, or if the trunk or the heads have batch normalization.
 
     Notes:
         The order of the updates, the weights and the sizes of the contrast heads follow the
         authors' code. In that code, the first level is the sum in the first residual block, before
-        the activation; in `dcvae` it is an activation. The authors update trunk and decision on
-        each batch of 64 images, and play rounds 2 and 3 on every fifth batch. A step here with a
-        batch of 320 images is five of these batches, except that the images of rounds 2 and 3 are
-        also those of a discriminator step.
+        the activation; in `dcvae` it is an activation, or the sum for residual networks. The
+        authors update trunk and decision on each batch of 64 images, and play rounds 2 and 3 on
+        every fifth batch. A step here with a batch of 320 images is five of these batches, except
+        that the images of rounds 2 and 3 are also those of a discriminator step.
 
         The authors' code weights the sum of the rate over a batch of 64 images by 1e-6, in a loss
         that is a mean over the batch. In a loss per image, this is `beta` = 6.4e-5.
@@ -123,10 +127,12 @@ class DCVAE(GenerativeModel):
         queue_size: int = 8192,
         momentum: float = 0.999,
         temperature: float = 0.07,
+        augment: str = "",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_non_negative(beta=beta)
+        check_policy(augment)
         if not 0 < temperature < math.inf:
             raise ValueError(f"`temperature` must be above 0 and finite. Received: {temperature}.")
         if decision is None and heads is None:
@@ -149,6 +155,7 @@ class DCVAE(GenerativeModel):
         self.queue_size = as_count(queue_size, "queue_size")
         self.momentum = momentum
         self.temperature = temperature
+        self.augment = augment
         if heads is not None:
             for name in ("trunk", "heads"):
                 networks.check_built(getattr(self, name), f"The `{name}` of this DCVAE")
@@ -206,7 +213,7 @@ class DCVAE(GenerativeModel):
         seed, *label_seeds = tfp.random.split_seed(seed, 4)
         fake, _ = self._generate(x, seed, training, samples=True)
         images = tf.concat([x, tf.stop_gradient(fake)], 0)
-        real, reconstruction, sample = tf.split(self._logits(images, training), 3)
+        real, reconstruction, sample = tf.split(self._logits(images, seed, training), 3)
         loss = self.adversarial_loss
         fake_loss = loss.fake(reconstruction, label_seeds[1]) + loss.fake(sample, label_seeds[2])
         total = loss.real(real, label_seeds[0]) + fake_loss / 2
@@ -221,7 +228,7 @@ class DCVAE(GenerativeModel):
         self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
     ) -> tuple[dict, dict]:
         fake, rate = self._generate(x, seed, training, samples=True)
-        losses = self.adversarial_loss.generator(self._logits(fake, training))
+        losses = self.adversarial_loss.generator(self._logits(fake, seed, training))
         reconstruction, sample = tf.split(losses, 2)
         total = (reconstruction + sample) / 2 + self.beta * rate
         return dict.fromkeys(("encoder", "generator"), total), {"rate": rate}
@@ -261,12 +268,14 @@ class DCVAE(GenerativeModel):
         features = self.trunk(images, training=training)
         return unit(self.heads(features, training=training))
 
-    def _logits(self, images, training):
+    def _logits(self, images, seed, training):
+        view = tf.random.experimental.stateless_fold_in(seed, 1)
+        images = augmented(images, self.augment, view, training)
         features = keras.tree.flatten(self.trunk(images, training=training))
         return networks.logits(self.decision, features[-1], None, training)
 
 
-_GAME = ("loss", "real_label", "label_noise", "discriminator_steps")
+_GAME = ("loss", "real_label", "label_noise", "discriminator_steps", "augment")
 _CONTRAST = ("queue_size", "momentum", "temperature")
 COMPARISONS: dict[str, tuple[str, ...]] = {
     "both": _GAME + _CONTRAST,
@@ -277,7 +286,11 @@ COMPARISONS: dict[str, tuple[str, ...]] = {
 
 
 @choices(
-    network={"mlp": ("discriminator_hidden",), "conv": ("filters", "width")},
+    network={
+        "mlp": ("discriminator_hidden",),
+        "conv": ("filters", "width"),
+        "resnet": ("filters", "width"),
+    },
     loss=LOSSES,
     comparison=COMPARISONS,
 )
@@ -304,29 +317,32 @@ def dcvae(
     queue_size: int = 8192,
     momentum: float = 0.999,
     temperature: float = 0.07,
+    augment: str = "",
     **options: Any,
 ) -> DCVAE:
-    """A `DCVAE` of perceptrons, or of a convolutional encoder and DCGAN's networks.
+    """A `DCVAE` of perceptrons, of DCGAN's networks and a convolutional encoder, or of residual blocks.
 
     As in the paper, encoder, trunk and decision have spectral normalization. The trunk is a
     discriminator up to its last activation, which is summed over positions and mapped to a vector.
-    The first level of features is the output of the first layer, from which the contrast head takes
-    a channel (1x1 convolution) and computes a vector. The second level is the trunk's vector.
+    The first level of features is the output of the first layer, or for "resnet" of the first
+    block, from which the contrast head takes a channel (1x1 convolution) and computes a vector. The
+    second level is the trunk's vector.
 
     Args:
         image_shape: Height, width, channels.
         latent_dim: D of the latents.
-        network: "mlp" or "conv": see `zoo.networks.encoder`.
+        network: "mlp", "conv" or "resnet": see `zoo.networks.encoder`.
         hidden: Units of the encoder's dense layers. The generator "mlp" mirrors them.
-        filters: Channels of the encoder's convolutions, for "conv".
+        filters: Channels of the encoder's convolutions or blocks, for "conv" and "resnet".
         activation: Activation of the hidden layers of encoder and generator.
-        width: Channels of the layer next to the image in generator and trunk, for "conv".
+        width: Channels of the layer next to the image in generator and trunk, for "conv" and
+            "resnet": see `zoo.networks.generator`.
         discriminator_hidden: Units of the trunk's hidden layers, for "mlp".
         feature_dim: Length of the vectors of both levels; 16 in the authors' code.
         comparison: "both"; "sets" for the set-level adversarial loss alone; or "instances" for the
             instance-level contrastive loss alone.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`.
-        beta, discriminator_steps, queue_size, momentum, temperature: As for `DCVAE`.
+        beta, discriminator_steps, queue_size, momentum, temperature, augment: As for `DCVAE`.
         **options: The other options of `zoo.models.parts.latent_parts`, without trainable priors and
             posteriors without a density.
 
@@ -361,6 +377,7 @@ def dcvae(
         queue_size=queue_size,
         momentum=momentum,
         temperature=temperature,
+        augment=augment,
     )
 
 
@@ -369,17 +386,18 @@ def _trunk(network, image_shape, hidden, width, outputs):
     whole = networks.discriminator(
         network, image_shape, hidden, width, features=True, spectral_norm=True
     )
-    activations = [
-        layer.output for layer in whole.layers if isinstance(layer, keras.layers.LeakyReLU)
-    ]
-    last = activations[-1]
+    kind = keras.layers.Add if network == "resnet" else keras.layers.LeakyReLU
+    levels = [layer.output for layer in whole.layers if isinstance(layer, kind)]
+    last = levels[-1]
+    if network == "resnet":
+        last = keras.layers.ReLU()(last)
     if len(last.shape) == 4:
         positions = math.prod(last.shape[1:3])
         last = keras.layers.GlobalAveragePooling2D()(last)
         last = keras.layers.Rescaling(positions)(last)
     linear = keras.layers.Dense(outputs, use_bias=False)
     vector = networks.SpectralNormalization(linear)(last)
-    return keras.Model(whole.input, (activations[0], vector), name="trunk")
+    return keras.Model(whole.input, (levels[0], vector), name="trunk")
 
 
 def _heads(trunk, outputs):

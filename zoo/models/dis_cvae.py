@@ -386,7 +386,7 @@ def dis_cvae(
     """
     look_up(COMPOSITES, composite, "composite")
     y = networks.condition("attributes", condition_size, image_shape)
-    channels, planes = image_shape[-1], network == "conv"
+    channels, planes = image_shape[-1], network != "mlp"
     family = DiagonalNormal()
 
     def posterior(shape, dim):

@@ -12,6 +12,7 @@ import tensorflow_probability as tfp
 
 from zoo import draws, networks
 from zoo.adversarial import LOSSES, AdversarialLoss, NonSaturating, adversarial_loss
+from zoo.augmentation import augmented, check_policy
 from zoo.config import choices, extends
 from zoo.contract import as_count
 from zoo.distributions import Prior, refuse_learned
@@ -40,6 +41,10 @@ class GAN(GenerativeModel):
     Bottou, "Towards Principled Methods for Training Generative Adversarial Networks", 2017, section
     3. https://arxiv.org/abs/1701.04862
 
+    With `augment`, the discriminator of a training step is D(T(x)) instead of D(x), for real and
+    generated images in the losses of both players, with a random change T of each image: see
+    `zoo.augmentation`.
+
     Args:
         generator: Network from latents `z[B, D]` to images `x[B, H, W, C]` in [0, 1].
         discriminator: Network from images `x[B, H, W, C]` to logits `[B, 1]`, high for real images.
@@ -52,10 +57,16 @@ class GAN(GenerativeModel):
         instance_noise: Standard deviation of the instance noise, in units of images in [0, 1]: a
             number of at least 0, or a `zoo.schedules.Schedule` such as `LinearDecay`. Evaluation
             uses the schedule's value at the current training step.
+        augment: Policy of `zoo.augmentation.augment`, such as "color,translation,cutout"; "" for no
+            augmentation.
 
     Raises:
-        ValueError: If a number is out of range, if the prior has trainable weights, or if the
-            penalty needs a discriminator without batch normalization.
+        ValueError: If a number is out of range, if the policy is unknown, if the prior has trainable
+            weights, or if the penalty needs a discriminator without batch normalization.
+
+    Notes:
+        Images are augmented after the instance noise. A penalty is on the gradient of D(T(x)) with
+        respect to x, as in Zhao et al.'s code for StyleGAN2.
 
     Example:
         >>> model = zoo.GAN(
@@ -77,12 +88,14 @@ class GAN(GenerativeModel):
         discriminator_steps: int = 1,
         penalty: Penalty | None = None,
         instance_noise: float | Schedule = 0.0,
+        augment: str = "",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if penalty is not None:
             penalty.check(discriminator)
         check_weight(instance_noise, "instance_noise")
+        check_policy(augment)
         self.generator = generator
         self.discriminator = discriminator
         refuse_learned(prior, "a GAN")
@@ -91,6 +104,7 @@ class GAN(GenerativeModel):
         self.discriminator_steps = as_count(discriminator_steps, "discriminator_steps")
         self.penalty = penalty
         self.instance_noise = instance_noise
+        self.augment = augment
 
     @property
     def terms(self):
@@ -118,15 +132,15 @@ class GAN(GenerativeModel):
         fake = self._with_noise(self._generate(x, y, z_seed, training), fake_noise_seed)
         fake = tf.stop_gradient(fake)
 
-        def discriminate(images):
-            return networks.logits(self.discriminator, images, y, training)
+        def discriminate(images, noise_seed=real_noise_seed):
+            return self._discriminate(images, y, _second(noise_seed), training)
 
         penalty = None
         if self.penalty is None:
             real_logits = discriminate(real)
         else:
             real_logits, penalty = self.penalty(discriminate, real, fake, point_seed)
-        fake_logits = discriminate(fake)
+        fake_logits = discriminate(fake, fake_noise_seed)
         loss = self.adversarial_loss.real(real_logits, real_seed)
         loss += self.adversarial_loss.fake(fake_logits, fake_seed)
         terms = {"real_logit": real_logits, "fake_logit": fake_logits}
@@ -138,8 +152,9 @@ class GAN(GenerativeModel):
     def generator_objective(
         self, x: tf.Tensor, y: Any, seed: tf.Tensor, training: bool
     ) -> tuple[dict, dict]:
-        fake = self._with_noise(self._generate(x, y, seed, training), _second(seed))
-        fake_logits = networks.logits(self.discriminator, fake, y, training)
+        noise_seed = _second(seed)
+        fake = self._with_noise(self._generate(x, y, seed, training), noise_seed)
+        fake_logits = self._discriminate(fake, y, _second(noise_seed), training)
         return {"generator": self.adversarial_loss.generator(fake_logits)}, {}
 
     def _generate(self, x, y, seed, training):
@@ -152,6 +167,10 @@ class GAN(GenerativeModel):
         x = tf.cast(x, tf.float32)
         return x + value_at(self.instance_noise, self.step) * draws.normal(tf.shape(x), seed)
 
+    def _discriminate(self, images, y, seed, training):
+        images = augmented(images, self.augment, seed, training)
+        return networks.logits(self.discriminator, images, y, training)
+
     def call(self, z: Array, training: bool = False) -> tf.Tensor:
         """Images for the latents `z[B, D]`, because a GAN cannot reconstruct."""
         return self.decode(z)
@@ -163,7 +182,11 @@ def _second(seed):
 
 
 @choices(
-    network={"mlp": ("generator_hidden", "discriminator_hidden"), "conv": ("width",)},
+    network={
+        "mlp": ("generator_hidden", "discriminator_hidden"),
+        "conv": ("width",),
+        "resnet": ("width",),
+    },
     loss=LOSSES,
 )
 @extends(prior_part, without=LEARNED_PRIOR_SIZES)
@@ -186,6 +209,7 @@ def parts(
     r1: float = 0.0,
     instance_noise: float = 0.0,
     instance_noise_steps: int = 0,
+    augment: str = "",
     condition: networks.Condition | None = None,
     projection: bool = False,
     **prior: Any,
@@ -218,6 +242,7 @@ def parts(
         "discriminator_steps": discriminator_steps,
         "penalty": penalty(gradient_penalty, r1),
         "instance_noise": decaying(instance_noise, instance_noise_steps),
+        "augment": augment,
     }
 
 
@@ -228,10 +253,12 @@ def gan(image_shape: Sequence[int], **options: Any) -> GAN:
     Args:
         image_shape: Height, width, channels.
         latent_dim: D of the latents.
-        network: "mlp" for multilayer perceptrons, "conv" for DCGAN's networks.
+        network: "mlp" for multilayer perceptrons, "conv" for DCGAN's networks, "resnet" for SNGAN's
+            residual networks.
         generator_hidden: Units of the generator's hidden layers, for "mlp".
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
-        width: Channels of the layer next to the image, for "conv".
+        width: Channels of the layer next to the image, for "conv" and "resnet": see
+            `zoo.networks.generator`.
         dropout: Dropout rate of the discriminator's hidden layers.
         batch_norm, spectral_norm: Whether the discriminator has this normalization; at most one of
             the two.
@@ -242,6 +269,7 @@ def gan(image_shape: Sequence[int], **options: Any) -> GAN:
         gradient_penalty, r1: Weight of the penalty of that name, 0 for none: see `zoo.penalties`.
         instance_noise: Initial standard deviation of the instance noise.
         instance_noise_steps: Training steps in which the noise falls to 0; 0 for constant noise.
+        augment: As for `GAN`.
 
     Raises:
         ValueError: If a name is unknown, a number is out of range, or options do not fit together.

@@ -38,7 +38,7 @@ def hierarchical_iwae(
 
     Args:
         latent_dims: Dimensions of z1, next to the image, and of z2, the top layer.
-        network: "mlp"; or "conv" for convolutional networks from and to the image.
+        network: "mlp"; or "conv" or "resnet" for networks with convolutions from and to the image.
         hidden: Units of the dense layers of q(z1 | x); p(x | z1) mirrors them.
         hidden_between: Units of the networks between z1 and z2.
         posterior: Name of q(z1 | x) and of q(z2 | z1).

@@ -34,7 +34,7 @@ def hvae(
 
     Args:
         latent_dims: Dimensions of z1, next to the image, and of z2, the top layer.
-        network: "mlp"; or "conv" for convolutional networks from and to the image.
+        network: "mlp"; or "conv" or "resnet" for networks with convolutions from and to the image.
         hidden: Units of the dense layers of all networks.
         posterior: Name of q(z2 | x) and of q(z1 | x, z2).
         prior: Name of the prior p(z2) of the top layer; not "vamp".

@@ -582,11 +582,11 @@ def m2(image_shape: Sequence[int], **options: Any) -> M2:
         image_shape: Height, width, channels.
         num_classes: C.
         latent_dim: D of the latents z.
-        network: "mlp" or "conv", for the classifier.
+        network: "mlp", "conv" or "resnet", for the classifier.
         hidden: Units of the hidden layers of q(z | x, y), at least one; p(x | y, z) mirrors them.
             The first hidden layer of each takes the class.
         classifier_hidden: Units of the hidden dense layers of the classifier.
-        filters: Channels of the convolutions of the classifier, for "conv".
+        filters: Channels of the convolutions or blocks of the classifier, for "conv" and "resnet".
         dropout: Dropout rate before each dense layer of the classifier, in [0, 1).
         activation: Activation of the hidden layers.
         alpha: Weight of the classification loss.

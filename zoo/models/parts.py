@@ -111,9 +111,9 @@ def posterior_and_prior(
     Args:
         image_shape: Height, width, channels.
         latent_dim: D of the latents.
-        network: "mlp" or "conv": see `zoo.networks.encoder`.
+        network: "mlp", "conv" or "resnet": see `zoo.networks.encoder`.
         hidden: Units of the encoder's dense layers.
-        filters: Channels of the encoder's convolutions, for "conv".
+        filters: Channels of the encoder's convolutions or blocks, for "conv" and "resnet".
         activation: Activation of the encoder's hidden layers.
         encoder_condition: The encoder's second input, or `None`.
         center_images: Whether the encoder first rescales images from [0, 1] to [-1, 1]. The network
@@ -133,7 +133,7 @@ def posterior_and_prior(
 
     def encoder(outputs):
         return networks.conditioned(
-            lambda shape: make(shape, outputs), image_shape, encoder_condition, network == "conv"
+            lambda shape: make(shape, outputs), image_shape, encoder_condition, network != "mlp"
         )
 
     def noisy_encoder(noise_dim, outputs):

@@ -102,9 +102,9 @@ def completion(
 
     Args:
         image_shape: Height, width, channels.
-        network: "mlp" or "conv": see `zoo.networks.encoder`.
+        network: "mlp", "conv" or "resnet": see `zoo.networks.encoder`.
         hidden: Units of the dense layers.
-        filters: Channels of the convolutions, for "conv".
+        filters: Channels of the convolutions or blocks, for "conv" and "resnet".
         activation: Activation of the hidden layers.
         likelihood: Name of p(x | y): see `zoo.distributions.by_name`.
         levels: Number of grey levels, for "discretized_logistic" and "categorical".

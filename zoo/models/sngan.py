@@ -26,8 +26,8 @@ def sngan(image_shape: Sequence[int], **options: Any) -> GAN:
         ValueError: As for `gan`.
 
     Notes:
-        The networks are DCGAN's. The paper's networks have 3x3 and 4x4 convolutions (table 3), or
-        residual blocks (table 4).
+        The networks are DCGAN's by default. The paper's networks have 3x3 and 4x4 convolutions
+        (table 3), or residual blocks: `network="resnet"` with `width=128` is table 4, for CIFAR-10.
 
     Example:
         >>> zoo.models.sngan((8, 8, 1), width=8).latent_dim

@@ -16,6 +16,7 @@ import tensorflow_probability as tfp
 
 from zoo import networks
 from zoo.adversarial import LOSSES, AdversarialLoss, Minimax, adversarial_loss
+from zoo.augmentation import augmented, check_policy
 from zoo.config import PlainObject, choices, extends
 from zoo.contract import check_non_negative
 from zoo.distributions import (
@@ -122,11 +123,17 @@ class VAEGAN(GenerativeModel):
             batch of images and its reconstructions.
         penalty: A `zoo.penalties.Penalty` with the samples as fake images, added to the
             discriminator's loss and reported as `penalty`, or `None`.
+        augment: Policy of `zoo.augmentation.augment` for all images that the discriminator takes in
+            training, such as "color,translation,cutout"; "" for no augmentation. An image, its
+            reconstruction and a sample have the same random change, so that the distortion compares
+            features of equally changed images. A penalty is on the gradient with respect to the
+            images before their change.
 
     Raises:
-        ValueError: If gamma or beta is out of range, if the prior has trainable weights, if the
-            posterior or the prior has no density, or if the penalty needs a discriminator without
-            batch normalization. When called, if a network takes a condition and none is passed.
+        ValueError: If gamma or beta is out of range, if the policy is unknown, if the prior has
+            trainable weights, if the posterior or the prior has no density, or if the penalty needs
+            a discriminator without batch normalization. When called, if a network takes a condition
+            and none is passed.
 
     Notes:
         Algorithm 1 prints the adversarial terms of discriminator and decoder with the opposite
@@ -170,10 +177,12 @@ class VAEGAN(GenerativeModel):
         beta: float = 1.0,
         joint_batch: bool = True,
         penalty: Penalty | None = None,
+        augment: str = "",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_non_negative(gamma=gamma, beta=beta)
+        check_policy(augment)
         if penalty is not None:
             penalty.check(discriminator)
         refuse_learned(prior, "a VAEGAN")
@@ -189,6 +198,7 @@ class VAEGAN(GenerativeModel):
         self.beta = beta
         self.joint_batch = joint_batch
         self.penalty = penalty
+        self.augment = augment
 
     @property
     def terms(self):
@@ -226,7 +236,7 @@ class VAEGAN(GenerativeModel):
         latents = tf.concat([z, self.prior.sample_for(x, y, prior_seed)], 0)
         fake = networks.call(self.generator, latents, _repeated(y, 2), training)
         fake = tf.cast(fake, tf.float32)
-        features, logits = self._discriminate(x, fake, y, training)
+        features, logits = self._discriminate(x, fake, y, seed, training)
         target, feature, _ = features
         real, reconstruction, sample = (tf.cast(kind[:, 0], tf.float32) for kind in logits)
 
@@ -262,6 +272,7 @@ class VAEGAN(GenerativeModel):
 
     def _penalty(self, x, samples, y, seed, training):
         def discriminate(images):
+            images = self._augmented(images, seed, training)
             _, logits = networks.call(self.discriminator, images, y, training)
             return tf.cast(logits[:, 0], tf.float32)
 
@@ -269,14 +280,18 @@ class VAEGAN(GenerativeModel):
         _, penalty = self.penalty(discriminate, x, tf.stop_gradient(samples), point_seed)
         return penalty
 
-    def _discriminate(self, x, fake, y, training):
+    def _augmented(self, images, seed, training):
+        seed = tf.random.experimental.stateless_fold_in(seed, 2)
+        return augmented(images, self.augment, seed, training)
+
+    def _discriminate(self, x, fake, y, seed, training):
         """Two triples, features and logits, each of images, reconstructions and samples."""
+        kinds = [self._augmented(kind, seed, training) for kind in (x, *tf.split(fake, 2))]
         # Outside of training, the discriminator treats each example separately.
         if self.joint_batch or not training:
-            images = tf.concat([x, fake], 0)
+            images = tf.concat(kinds, 0)
             outputs = networks.call(self.discriminator, images, _repeated(y, 3), training)
             return [tf.split(output, 3) for output in outputs]
-        kinds = [x, *tf.split(fake, 2)]
         outputs = [networks.call(self.discriminator, kind, y, training) for kind in kinds]
         # The outputs are not concatenated, so that a gradient of one kind uses only its own pass.
         return zip(*outputs, strict=True)
@@ -356,7 +371,11 @@ def attribute_vectors(z: Array, y: Array) -> np.ndarray:
 
 
 @choices(
-    network={"mlp": ("discriminator_hidden",), "conv": ("filters", "width")},
+    network={
+        "mlp": ("discriminator_hidden",),
+        "conv": ("filters", "width"),
+        "resnet": ("filters", "width"),
+    },
     loss=LOSSES,
 )
 @extends(
@@ -380,6 +399,7 @@ def parts(
     label_noise: float = 0.0,
     gradient_penalty: float = 0.0,
     r1: float = 0.0,
+    augment: str = "",
     condition: networks.Condition | None = None,
     features: bool = False,
     **options: Any,
@@ -412,6 +432,7 @@ def parts(
         ),
         "adversarial_loss": adversarial_loss(loss, real_label, label_noise),
         "penalty": penalty(gradient_penalty, r1),
+        "augment": augment,
     }
 
 
@@ -435,7 +456,7 @@ def vaegan(
     condition_size: int = 0,
     **options: Any,
 ) -> VAEGAN:
-    """A `VAEGAN` of perceptrons, or of a convolutional encoder and DCGAN's networks.
+    """A `VAEGAN` of perceptrons, of DCGAN's networks and a convolutional encoder, or of residual blocks.
 
     Args:
         image_shape: Height, width, channels.
@@ -446,12 +467,14 @@ def vaegan(
         condition: The condition of all three networks: "none", "label" (ints `[B]`), "attributes"
             (`[B, A]`), or "image" (`[B, H / K, W / K, C]`, the image, smaller by a factor K).
         condition_size: Number of classes, 0 for 10; number of attributes; or the factor K, at least 2.
-        width: Channels of the layer next to the image in generator and discriminator, for "conv".
+        width: Channels of the layer next to the image in generator and discriminator, for "conv" and
+            "resnet": see `zoo.networks.generator`.
         discriminator_hidden: Units of the discriminator's hidden layers, for "mlp".
         dropout, batch_norm, spectral_norm: Options of the discriminator: see
             `zoo.networks.discriminator`. Spectral normalization needs `batch_norm=False`.
         gradient_penalty, r1: Weight of the penalty of that name, 0 for none: see `zoo.penalties`.
             Both need `batch_norm=False`.
+        augment: As for `VAEGAN`.
         loss, real_label, label_noise: See `zoo.adversarial.adversarial_loss`. The loss
             "wasserstein" needs a penalty or spectral normalization.
         **options: The other options of `zoo.models.parts.posterior_and_prior`, without trainable

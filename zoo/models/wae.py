@@ -121,7 +121,7 @@ def squared_error(x: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.math.squared_difference(x, tf.cast(generated, tf.float32)), [1, 2, 3])
 
 
-@choices(network={"mlp": (), "conv": ("filters", "width")})
+@choices(network={"mlp": (), "conv": ("filters", "width"), "resnet": ("filters", "width")})
 @extends(posterior_and_prior, without=INTERNAL, posterior="deterministic")
 def parts(
     image_shape: Sequence[int],
@@ -171,8 +171,9 @@ def wae(
         unbiased: As for `WAE`.
         network: "mlp"; or "conv" for a convolutional encoder and the generator of DCGAN, on images
             of 28, 32 or 64 pixels. The paper's networks are similar but larger, with 4 layers of
-            128 to 1024 channels.
-        width: Channels of the generator's layer next to the image, for "conv".
+            128 to 1024 channels. "resnet" for SNGAN's residual generator, and an encoder of its blocks.
+        width: Channels of the generator's layer next to the image, for "conv" and "resnet": see
+            `zoo.networks.generator`.
         start_at_mean: Whether the generator starts at the mean of the training images: see
             `zoo.mean_start`.
         **options: The other options of `zoo.models.parts.posterior_and_prior`. The generator "mlp"

@@ -163,6 +163,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "jit_compile": False,
     },
+    "vae_resnet_cifar10": {
+        "about": "VAE, discretized logistic likelihood, residual networks, on CIFAR-10.",
+        "like": "vae_conv_cifar10",
+        "model": {"network": "resnet"},
+    },
     "vae_flow_cifar10": {
         "about": "VAE, discretized logistic likelihood, RealNVP prior, on CIFAR-10.",
         "like": "vae_cifar10",
