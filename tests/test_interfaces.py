@@ -427,5 +427,6 @@ def test_the_signature_of_a_constructor_is_kept():
     assert list(inspect.signature(zoo.Autoencoder).parameters) == [
         "encoder",
         "likelihood",
+        "prior",
         "kwargs",
     ]
