@@ -7,7 +7,7 @@ _SETTINGS = (
     "binarize=None",
     "hidden=(300, 300)",
     "latent_dim=40",
-    "activation=glu",
+    "activation=relu",
     "optimizers.vae.learning_rate=1e-3",
     "warm_up_steps=2000",
     "learning_rate_decay=cosine",
@@ -28,13 +28,14 @@ TABLE = Table(
     title="Priors and posteriors of a VAE on static MNIST",
     reference="Tomczak and Welling, 2018, table 1. https://arxiv.org/abs/1705.07120",
     protocol=(
-        "784-300-300-40 and its mirror, gated layers, batches of 100, Adam from 1e-3 with a cosine fall to "
+        "784-300-300-40 and its mirror, ReLU, batches of 100, Adam from 1e-3 with a cosine fall to "
         "0, the rate's weight rising over the first 4 epochs, the same number of epochs for all. "
         "Static binarisation. NLL of the 10,000 test images with 500 importance samples for all "
         "images, corrected by the mean difference to 5,000 samples for 200 images."
     ),
     differs=(
-        "The paper's 88.56 was not checked against its text.",
+        "The paper uses gated layers; here they are ReLU. The paper's 88.56 was not checked "
+        "against its text.",
         "The paper trains for up to 2,000 epochs, with early stopping by the validation set.",
         "The paper reports the standard prior and the VampPrior with this network. The other rows "
         "have no published number for it.",
@@ -47,8 +48,6 @@ TABLE = Table(
         _row("RealNVP prior, 6 couplings", "vae_flow_mnist"),
         _row("IAF posterior", "vae_iaf_mnist"),
         _row("full-covariance posterior", "vae_full_covariance_mnist"),
-        _row("MAF prior, 6 steps", "vae_flow_mnist", "prior=maf", "prior_steps=6"),
-        _row("planar posterior, 10 steps", "vae_planar_mnist"),
     ),
     score=_score,
     equal_epochs=True,
