@@ -2,7 +2,7 @@
 
 `record.json` holds the resolved configuration of each preset that existed when builders and presets
 were redesigned, with today's names of keys and values. Options that did not exist then have their
-defaults.
+defaults, and other settings are `None`.
 """
 
 import json
@@ -31,4 +31,6 @@ def test_a_recorded_preset_is_unchanged(name):
         assert config["data"].pop(key) in (None, [])
     for key in ("preset", "about"):
         del config[key]
+    for key in config.keys() - recorded.keys():
+        assert config.pop(key) is None
     assert config == recorded
