@@ -24,6 +24,7 @@ from zoo.distributions.flow_networks import check_hidden
 from zoo.distributions.mixtures import check_components
 from zoo.distributions.part import described, kl
 from zoo.distributions.priors import Prior, StandardNormal
+from zoo.distributions.vectors import VectorDistribution
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 
@@ -168,38 +169,18 @@ class TwoStagePrior(Prior):
         return tf.reduce_logsumexp(log_w, 0) - math.log(num_samples)
 
 
-class TwoStage(tfd.Distribution):
+class TwoStage(VectorDistribution):
     """The distribution that `TwoStagePrior` returns: it has draws `z[dim]` and no density."""
 
     def __init__(self, likelihood: Conditional, dim: int, name: str = "TwoStage"):
         parameters = dict(locals())
         self.likelihood, self.dim = likelihood, dim
-        super().__init__(
-            dtype=tf.float32,
-            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(parameters, dim, reparameterized=True)
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
-        return {
-            name: tfp.util.ParameterProperties(event_ndims=None) for name in ("likelihood", "dim")
-        }
-
-    def _batch_shape(self):
-        return tf.TensorShape([])
-
-    def _batch_shape_tensor(self):
-        return tf.constant([], tf.int32)
-
-    def _event_shape(self):
-        return tf.TensorShape([self.dim])
-
-    def _event_shape_tensor(self):
-        return tf.constant([self.dim], tf.int32)
+        names = ("likelihood", "dim")
+        return {name: tfp.util.ParameterProperties(event_ndims=None) for name in names}
 
     def _sample_n(self, n, seed=None):
         first, second = tfp.random.split_seed(seed)

@@ -14,6 +14,7 @@ from zoo.contract import check_counts
 from zoo.distributions.conditional import Completion, Conditional, check_network
 from zoo.distributions.families import Family
 from zoo.distributions.part import Part
+from zoo.distributions.vectors import VectorDistribution
 from zoo.draws import Normal
 
 tfd = tfp.distributions
@@ -164,36 +165,17 @@ class UniformOnSphere(Prior):
         return _OnSphere(self.dim, math.sqrt(self.dim) if self.radius is None else self.radius)
 
 
-class _OnSphere(tfd.Distribution):
+class _OnSphere(VectorDistribution):
     """The distribution that `UniformOnSphere` returns."""
 
     def __init__(self, dim, radius, name="UniformOnSphere"):
         parameters = dict(locals())
         self.dim, self.radius = dim, radius
-        super().__init__(
-            dtype=tf.float32,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(parameters, dim, reparameterized=False)
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
         return {name: tfp.util.ParameterProperties(event_ndims=None) for name in ("dim", "radius")}
-
-    def _batch_shape(self):
-        return tf.TensorShape([])
-
-    def _batch_shape_tensor(self):
-        return tf.constant([], tf.int32)
-
-    def _event_shape(self):
-        return tf.TensorShape([self.dim])
-
-    def _event_shape_tensor(self):
-        return tf.constant([self.dim], tf.int32)
 
     def _sample_n(self, n, seed=None):
         draws = Normal(tf.zeros(self.dim), 1.0).sample(n, seed=seed)

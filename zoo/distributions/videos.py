@@ -21,6 +21,7 @@ from zoo.distributions.conditional import Conditional, check_network
 from zoo.distributions.families import DiagonalNormal, Family
 from zoo.distributions.part import described
 from zoo.distributions.priors import Prior
+from zoo.distributions.vectors import VectorDistribution
 
 tfd = tfp.distributions
 
@@ -283,7 +284,7 @@ class MarkovPrior(Prior):
         return new
 
 
-class MarkovChain(tfd.Distribution):
+class MarkovChain(VectorDistribution):
     """The distribution that `MarkovPrior` returns, over `[s, z_1, ..., z_T]`.
 
     Args:
@@ -306,31 +307,12 @@ class MarkovChain(tfd.Distribution):
         parameters = dict(locals())
         self.transition, self.dim, self.steps = transition, dim, steps
         self.order, self.static_dim = order, static_dim
-        super().__init__(
-            dtype=tf.float32,
-            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(parameters, static_dim + steps * dim, reparameterized=True)
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
         names = ("transition", "dim", "steps", "order", "static_dim")
         return {name: tfp.util.ParameterProperties(event_ndims=None) for name in names}
-
-    def _batch_shape(self):
-        return tf.TensorShape([])
-
-    def _batch_shape_tensor(self):
-        return tf.constant([], tf.int32)
-
-    def _event_shape(self):
-        return tf.TensorShape([self.static_dim + self.steps * self.dim])
-
-    def _event_shape_tensor(self):
-        return tf.constant(self.event_shape.as_list(), tf.int32)
 
     def given(self, z: tf.Tensor) -> tfd.Independent:
         """The normal of each latent, given the latents before it in `z[..., S + T D]`.
