@@ -228,6 +228,14 @@ def gan():
     [
         (linear, {"method": "gibbs"}, "Unknown method 'gibbs'. Available: map"),
         (linear, {"n": 2}, "pass n=1, or a method that samples"),
+        (linear, {"mean": False}, "The options of method='map' are .*start.* Received: mean=False"),
+        (linear, {"operator": abs}, "Received: operator="),
+        (
+            linear,
+            {"method": "metropolis", "starts": 2},
+            "are mean, steps, warm_up. Received: starts=2",
+        ),
+        (linear, {"method": "pseudo_gibbs", "warm_up": 2}, "are mean, steps. Received: warm_up=2"),
         (linear, {"n": 0}, "`n` must be at least 1"),
         (gan, {"method": "metropolis"}, "needs a posterior .* Received: a GAN; method='map'"),
         (gan, {"method": "pseudo_gibbs"}, "needs a posterior .* Received: a GAN"),

@@ -161,6 +161,7 @@ def test_models_are_trained_on_small_images(builder):
         ({"factor": 3}, "divisible by 3"),
         ({"factor": 1}, "`factor` must be at least 2"),
         ({"method": "bicubic"}, "Unknown method 'bicubic'"),
+        ({"operator": abs}, "The options of method='map' are .*steps.* Received: operator="),
         ({"method": "conditional"}, "needs a model whose condition .* Received: a VAE"),
         ({"n": 2}, "pass n=1, or a model whose condition is the small image"),
         ({"model": conditional, "y": SMALL}, "leave `y` out"),

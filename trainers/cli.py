@@ -121,10 +121,28 @@ def define_condition_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Folder of the run's data set, if it has moved.")
 
 
-def define_flags_of_images(files: str) -> None:
-    """Defines the flags that choose the images to work on; `files` describes those of `--image`."""
+def define_flags_of_images(files: str, results: str) -> None:
+    """Defines the flags that choose images, and the number and the seed of their results.
+
+    Args:
+        files: What is done with the files of `--image`.
+        results: The results of an image, such as "completions".
+    """
     flags.DEFINE_list("image", None, f"PNG or JPEG files to {files}")
     flags.DEFINE_integer("rows", 10, "Number of test images.", lower_bound=1)
+    text = f"Number of {results} of each image. Default: 1 for map, otherwise 5."
+    flags.DEFINE_integer("n", None, text, lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of all random numbers.", lower_bound=0)
+
+
+def number_of_results(method: str) -> int:
+    """`--n`, or by default 1 for the most probable latents and 5 for other methods."""
+    return FLAGS.n or (1 if method == "map" else 5)
+
+
+def read_images(shape: tuple[int, int, int]) -> np.ndarray:
+    """The files of `--image`, with the given shape: float32 `[B, H, W, C]` in [0, 1]."""
+    return np.stack([datasets.read_image(name, shape) for name in FLAGS.image])
 
 
 def define_flags_of_map() -> None:
@@ -284,16 +302,21 @@ def output_path(default: str) -> pathlib.Path:
     return path
 
 
-def picture_path(default: str) -> pathlib.Path:
-    """As `output_path`, for a picture of the images that `define_flags_of_images` chooses.
-
-    Raises:
-        ValueError: As `output_path`; if the path does not end in .png; or if `--rows` is set with
-            `--image`.
-    """
+def png_path(default: str) -> pathlib.Path:
+    """As `output_path`. Raises a `ValueError` if the path does not end in .png."""
     path = output_path(default)
     if path.suffix.lower() != ".png":
         raise ValueError(f"The path of a picture must end in .png. Received: '{path}'.")
+    return path
+
+
+def picture_path(default: str) -> pathlib.Path:
+    """As `png_path`, for a picture of the images that `define_flags_of_images` chooses.
+
+    Raises:
+        ValueError: As `png_path`; or if `--rows` is set with `--image`.
+    """
+    path = png_path(default)
     if FLAGS.image is not None and FLAGS["rows"].present:
         raise ValueError(
             "--rows is the number of test images. Received: --rows with --image. Leave one of them out."

@@ -15,7 +15,8 @@ cli.define_flags_of_users(
 cli.define_condition_flags()
 cli.define_flags_of_images(
     "complete. Their central squares are resized, and become black and white if the model was trained "
-    "on binarised images. Default: test images of the run."
+    "on binarised images. Default: test images of the run.",
+    "completions",
 )
 cli.define_flags_of_map()
 flags.adopt_module_key_flags(cli)
@@ -35,15 +36,8 @@ flags.DEFINE_enum(
     "densities. pseudo_gibbs: faster, with an unknown bias, also without these densities.",
 )
 flags.DEFINE_integer(
-    "n",
-    None,
-    "Number of completions of each image. Default: 1 for map, otherwise 5.",
-    lower_bound=1,
-)
-flags.DEFINE_integer(
     "steps", None, "Number of steps. Default: 200 for map, otherwise 500.", lower_bound=1
 )
-flags.DEFINE_integer("seed", 0, "Seed of masks, starts and chains.", lower_bound=0)
 
 
 def main() -> None:
@@ -64,18 +58,18 @@ def _complete():
         )
     if FLAGS.image is None:
         data, x, y = cli.test_images(model, run)
+        if FLAGS.y is not None:
+            y = cli.conditions_for(model, run, len(x))
         seen = data.seen_mask(FLAGS.seen, len(x), FLAGS.seed)
     else:
         x, y, seen = _files(model, run)
-    if FLAGS.y is not None:
-        y = cli.conditions_for(model, run, len(x))
     if y is not None and np.ndim(y) == 4:
         # The condition is the part that the run's own mask shows. What `seen` hides is hidden in it.
         y = np.where(seen, y, np.float32(-1))
     with cli.weights(model):
         done = inference.complete(model, x, seen, y, seed=FLAGS.seed, **options)
-    shown = np.where(seen, x, np.float32(0.5))
-    rows = np.stack([shown, *done.images.numpy(), x], 1)
+    seen_part = np.where(seen, x, np.float32(0.5))
+    rows = np.stack([seen_part, *done.images.numpy(), x], 1)
     pictures.save(path, pictures.grid(rows.reshape(-1, *x.shape[1:]), rows.shape[1]))
     shares = ""
     if done.acceptance is not None:
@@ -86,23 +80,23 @@ def _complete():
 
 def _options():
     """The options of `inference.complete`."""
-    options = {"method": FLAGS.method, "n": FLAGS.n or (1 if FLAGS.method == "map" else 5)}
+    options = {"method": FLAGS.method, "n": cli.number_of_results(FLAGS.method)}
     options |= cli.options_of_map(FLAGS.method)
     return options | ({} if FLAGS.steps is None else {"steps": FLAGS.steps})
 
 
 def _files(model, run):
     """The images of `--image`, the conditions that they determine, and which values are seen."""
-    x = np.stack([datasets.read_image(name, model.image_shape) for name in FLAGS.image])
+    x = cli.read_images(model.image_shape)
     if run is not None:
         data = run.read_config().data
         if data.binarize is not None or data.name == "binarized_mnist":
             x = np.float32(x >= 0.5)
     seen = datasets.named_mask(FLAGS.seen, x.shape[1:3], len(x), FLAGS.seed)
     if FLAGS.y is not None:
-        return x, None, seen
-    each = [cli.condition_of(image, model, run) for image in x]
-    return x, None if each[0] is None else np.concatenate(each), seen
+        return x, cli.conditions_for(model, run, len(x)), seen
+    own = [cli.condition_of(image, model, run) for image in x]
+    return x, None if own[0] is None else np.concatenate(own), seen
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def _samples(model: GenerativeModel, n: int, y: Any) -> np.ndarray:
 def _draw_queries(rows: int, columns: int) -> None:
     if FLAGS.y is not None:
         raise ValueError("--queries takes the conditions of test images. Received: --y.")
-    path = cli.output_path("queries.png")
+    path = cli.png_path("queries.png")
     model, run = cli.open_run()
     if run is None:
         raise ValueError(
@@ -89,7 +89,7 @@ def _draw_queries(rows: int, columns: int) -> None:
         )
     x, _ = data.arrays("test", rows)
     y = every[: len(x)].repeat(columns, 0)
-    models = [model, *(training.open_model(other)[0] for other in FLAGS.beside)]
+    models = [model, *(training.open_model(other, FLAGS.checkpoint)[0] for other in FLAGS.beside)]
     drawn = [_samples(one, len(y), y) for one in models]
     shape = (len(x), columns)
     pictures.queries(x, [d.reshape(*shape, *d.shape[1:]) for d in drawn], path)

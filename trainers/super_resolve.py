@@ -4,7 +4,8 @@ import numpy as np
 from absl import flags
 
 from trainers import cli
-from zoo import conditions, datasets, inference, pictures, resizing
+from zoo import conditions, inference, pictures, resizing
+from zoo.config import with_article
 
 FLAGS = flags.FLAGS
 
@@ -15,7 +16,8 @@ cli.define_flags_of_users(
 cli.define_condition_flags()
 cli.define_flags_of_images(
     "enlarge. Their central squares are resized to the small size. Default: the averages of test "
-    "images of the run."
+    "images of the run.",
+    "results",
 )
 cli.define_flags_of_map()
 flags.adopt_module_key_flags(cli)
@@ -33,17 +35,10 @@ flags.DEFINE_enum(
     "conditional: draws of a model whose condition is a small image. map: the most probable latents, "
     "for any model with a decoder. Default: conditional if the model allows it.",
 )
-flags.DEFINE_integer(
-    "n",
-    None,
-    "Number of results for each image. Default: 1 for map, otherwise 5.",
-    lower_bound=1,
-)
 flags.DEFINE_bool(
     "consistent", False, "Make the averages of the results equal to the small images."
 )
 flags.DEFINE_integer("steps", 200, "Number of steps of map.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Seed of draws and starts.", lower_bound=0)
 
 
 def main() -> None:
@@ -57,26 +52,32 @@ def _super_resolve():
     own = conditions.factor(model)
     factor = FLAGS.factor or own or 2
     method = FLAGS.method or ("conditional" if factor == own else "map")
+    if factor == own and FLAGS.y is not None:
+        raise ValueError(
+            "The condition of this model is the small image: leave --y out. Received: --y."
+        )
     truth, y = None, None
     if FLAGS.image is None:
         _, truth, y = cli.test_images(model, run)
         small = resizing.box_average(truth, factor).numpy()
     else:
-        shape = resizing.small_shape(model.image_shape, factor)
-        small = np.stack([datasets.read_image(name, shape) for name in FLAGS.image])
-    if factor == own:
-        if FLAGS.y is not None:
+        small = cli.read_images(resizing.small_shape(model.image_shape, factor))
+        needs_condition = model.condition is not None and not model.condition_is_optional
+        if FLAGS.y is None and needs_condition and factor != own:
             raise ValueError(
-                "The condition of this model is the small image: leave --y out. Received: --y."
+                f"{with_article(type(model).__name__, True)} takes a condition, which image files do "
+                "not have: pass labels, such as --y=3, or choose test images instead of files. "
+                "Received: --image without --y."
             )
-        y = None
-    elif FLAGS.y is not None:
+    if FLAGS.y is not None:
         y = cli.conditions_for(model, run, len(small))
-    n = FLAGS.n or (1 if method == "map" else 5)
-    given = {"method": method, "n": n, "consistent": FLAGS.consistent, "seed": FLAGS.seed}
-    given |= cli.options_of_map(method, "steps")
+    n = cli.number_of_results(method)
+    options = {"method": method, "n": n, "consistent": FLAGS.consistent, "seed": FLAGS.seed}
+    options |= cli.options_of_map(method, "steps")
     with cli.weights(model):
-        images = inference.super_resolve(model, small, factor, y, **given)
+        images = inference.super_resolve(
+            model, small, factor, None if factor == own else y, **options
+        )
     pictures.enlargements(small, images, path, truth)
     errors = np.abs(
         resizing.box_average(images.numpy().reshape(-1, *model.image_shape), factor)

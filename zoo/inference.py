@@ -9,6 +9,7 @@ Deep Latent Variable Models", 2018. https://arxiv.org/abs/1802.04826
 """
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -234,7 +235,9 @@ def complete(
     """
     check_counts(n=n, batch_size=batch_size)
     by_name = {"map": _by_mode, "pseudo_gibbs": _by_pseudo_gibbs, "metropolis": _by_metropolis}
-    return look_up(by_name, method, "method")(model, x, seen, y, n, batch_size, seed, **options)
+    by_method = look_up(by_name, method, "method")
+    _check_options(method, fit_latents if method == "map" else by_method, options)
+    return by_method(model, x, seen, y, n, batch_size, seed, **options)
 
 
 def log_prob_of_hidden(
@@ -383,8 +386,9 @@ def super_resolve(
             f"{small.shape[1:]}. Received: {with_article(type(model).__name__)} with another condition "
             "or none; method='map' needs only a decoder."
         )
-    given = small if takes_small else y
-    images = by_method(model, small, factor, given, n, batch_size, seed, **options)
+    _check_options(chosen, fit_latents if chosen == "map" else by_method, options)
+    condition = small if takes_small else y
+    images = by_method(model, small, factor, condition, n, batch_size, seed, **options)
     if not consistent:
         return images
     flat = resizing.with_average(
@@ -398,6 +402,18 @@ def _batches(count, size):
 
 
 # Arguments --------------------------------------------------------------------------------------
+
+
+def _check_options(method, function, options):
+    """Raises a `ValueError` unless the options of a method are keyword-only in its function."""
+    parameters = inspect.signature(function).parameters.values()
+    known = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    known -= {"operator", "batch_size", "seed"}
+    if unknown := sorted(options.keys() - known):
+        raise ValueError(
+            f"The options of method='{method}' are {', '.join(sorted(known)) or 'none'}. Received: "
+            f"{unknown[0]}={options[unknown[0]]!r}."
+        )
 
 
 def _check_prior(model):

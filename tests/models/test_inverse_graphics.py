@@ -7,6 +7,7 @@ import scipy.stats
 import tensorflow as tf
 
 import zoo
+from zoo.datasets.images import ImageData, Split
 
 SEED = tf.constant([1, 2])
 GROUP = 4
@@ -238,6 +239,20 @@ def test_a_latent_may_be_a_tensor_in_a_graph(x):
     for latent in (-1, 5):
         with pytest.raises(tf.errors.InvalidArgumentError, match="The latents are 0 to 4"):
             rerender(latent, values)
+
+
+def test_own_groups_without_factors_are_trained_and_not_calibrated(digits):
+    images = np.round(16 * digits[: 3 * GROUP]).astype(np.uint8)
+    split = Split(images, {"varied": np.repeat([0, 1, 2], GROUP)})
+    splits = dict.fromkeys(("train", "validation", "test"), split)
+    data = ImageData("own", splits, (8, 8, 1), levels=17, group_size=GROUP)
+    model = small()
+    model.compile("adam")
+    model.fit(data.batches("train", 2 * GROUP, grouped=True), verbose=0)
+    model.finish(data)
+    assert model.calibrated == ()
+    with pytest.raises(ValueError, match="Factors are known"):
+        model.calibrate(data)
 
 
 def test_the_calibration_is_saved(tmp_path):

@@ -357,6 +357,9 @@ def test_programs_refuse_what_a_small_image_does_not_allow(conditional, images, 
     assert "Received: --rows with --image" in error_message(answer)
     answer = run("super_resolve", run_of_small, new, "--y=3")
     assert "leave --y out" in error_message(answer)
+    run_of_labels = f"--run={conditional['cvae_digits']}"
+    answer = run("super_resolve", run_of_labels, new, f"--image={images}/00.png")
+    assert "pass labels, such as --y=3" in error_message(answer)
     answer = run("super_resolve", run_of_small, new, "--weight=0")
     assert "--weight is for --method=map" in error_message(answer)
 

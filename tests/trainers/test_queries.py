@@ -77,6 +77,19 @@ def test_a_row_shows_the_image_and_samples_of_each_model(runs, images, tmp_path)
         left += TILE + 2
 
 
+def test_all_models_of_a_row_have_the_same_kind_of_checkpoint(runs, tmp_path, monkeypatch):
+    asked, first = [], runs["vaegan_attributes_toon_heads"]
+
+    def open_model(where, checkpoint="last"):
+        asked.append(checkpoint)
+        return first.load_model(), first
+
+    monkeypatch.setattr(training, "open_model", open_model)
+    flags = ["--queries=1", "--n=1", f"--beside={first.path}", "--checkpoint=best"]
+    succeed("sample", f"--run={first.path}", *flags, f"--output={tmp_path}/drawn.png")
+    assert asked == ["best", "best"]
+
+
 def test_queries_that_cannot_be_drawn_are_refused(runs, tmp_path):
     path, plain = runs["vaegan_attributes_toon_heads"].path, runs["vaegan_toon_heads"].path
     out = f"--output={tmp_path}/no.png"
@@ -87,4 +100,6 @@ def test_queries_that_cannot_be_drawn_are_refused(runs, tmp_path):
         (f"--run={plain}", "--queries=1"): "for models with a condition. Received: a VAEGAN",
     }.items():
         assert message in error_message(run("sample", *flags, out))
+    answer = run("sample", f"--run={path}", "--queries=1", f"--output={tmp_path}/no.gif")
+    assert "must end in .png" in error_message(answer)
     assert not list(tmp_path.iterdir())

@@ -198,7 +198,8 @@ class InverseGraphics(VAE):
 
     def finish(self, data: ImageData) -> None:
         super().finish(data)
-        self.calibrate(data)
+        if data.factor_names:
+            self.calibrate(data)
 
     def calibrate(self, data: ImageData, limit: int = 10_000) -> None:
         """Fits the polynomials from the values of factors to their latents, for `rerender`.
@@ -210,9 +211,12 @@ class InverseGraphics(VAE):
         Args:
             data: Images with known factors.
             limit: Number of training images.
+
+        Raises:
+            ValueError: If the factors of the data are not known.
         """
         x, _ = data.arrays("train", limit)
-        columns = dict(zip(data.factor_names or (), data.factors("train", limit).T, strict=True))
+        columns = dict(zip(data.factor_names, data.factors("train", limit).T, strict=True))
         parts = [self.encode(x[i : i + 500]) for i in range(0, len(x), 500)]
         codes = np.concatenate(parts)
         coefficients = np.zeros(self.calibration.shape, np.float32)
