@@ -9,7 +9,8 @@ import scipy.special
 import tensorflow as tf
 
 import zoo
-from zoo.contrast import MomentumKeys, info_nce, unit
+from zoo.contrast import MomentumKeys, info_nce
+from zoo.networks import unit
 
 RNG = np.random.default_rng(0)
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from speed import slow
 
+import zoo
 from zoo import keras_internals, networks
 
 RNG = np.random.default_rng(0)
@@ -55,6 +56,37 @@ def test_gated_layers_multiply_one_linear_map_by_the_sigmoid_of_another():
     h = gated(x.reshape(3, 64) @ first.kernel.numpy())
     want = gated(h @ second.kernel.numpy()) @ last.kernel.numpy()
     np.testing.assert_allclose(network(x), want, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("builder", "options"),
+    [
+        ("vae", {"hidden": (4, 3)}),
+        ("vae", {"network": "conv", "filters": (2,), "hidden": (3,), "posterior": "iaf"}),
+        ("hvae", {"hidden": (4,), "latent_dims": (2, 2)}),
+        ("wae", {"hidden": (4,)}),
+    ],
+)
+def test_models_with_gated_layers_reconstruct_and_sample(builder, options):
+    sizes = {} if "latent_dims" in options else {"latent_dim": 2}
+    model = getattr(zoo.models, builder)((8, 8, 1), activation="glu", **sizes, **options)
+    assert model.reconstruct(images(8, GREY)).shape == model.sample(3).shape == (3, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("builder", "options"),
+    [
+        ("m2", {"num_classes": 10}),
+        ("avb", {}),
+        ("aae", {"posterior": "implicit"}),
+        ("vae", {"network": "resnet", "filters": (2,)}),
+    ],
+)
+def test_networks_without_gated_layers_refuse_them(builder, options):
+    with pytest.raises(ValueError, match=r"no gated layers.*Received: activation='glu'"):
+        getattr(zoo.models, builder)(
+            (8, 8, 1), latent_dim=2, hidden=(8, 6), activation="glu", **options
+        )
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

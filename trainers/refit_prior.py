@@ -1,4 +1,4 @@
-"""Fits a new prior to the codes of a trained model, so that the model samples where codes are.
+"""Fits a new prior to the codes of a trained model, so that its samples resemble codes.
 
 python -m trainers.refit_prior --run=runs/vae_mnist --output=runs/vae_mnist_mixture
 python -m trainers.refit_prior --run=runs/autoencoder_mnist --prior=mixture,realnvp --output=new.keras

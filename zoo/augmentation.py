@@ -5,7 +5,9 @@ compare T(x) with T(G(z)), and the gradient of the generator flows through T. Zh
 "Differentiable Augmentation for Data-Efficient GAN Training", 2020, section 3.
 https://arxiv.org/abs/2006.10738
 
-A model with an image discriminator has the option `augment`, the policy of `augment` below.
+`GAN` and its relatives, `BiGAN`, `VAEGAN`, `AlphaGAN` and `DCVAE` have the option `augment`, the policy
+of `augment` below. A condition is not changed: for a small image as the condition, leave out
+"translation", after which the image and its condition do not match.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,8 +64,7 @@ def augment(x: tf.Tensor, policy: str, seed: Sequence[int] | tf.Tensor | int | N
     x = tf.cast(x, tf.float32)
     if not policy:
         return x
-    batch = x.shape[0] or tf.shape(x)[0]
-    u = draws.uniform([batch, _DRAWS], tfp.random.sanitize_seed(seed))
+    u = draws.uniform([draws.row_count(x), _DRAWS], tfp.random.sanitize_seed(seed))
     for name in policy.split(","):
         x = _CHANGES[name](x, u)
     return x

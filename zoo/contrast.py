@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from zoo.contract import as_count
+from zoo.networks import unit
 
 
 def info_nce(
@@ -44,11 +45,6 @@ def info_nce(
     loss = tf.reduce_logsumexp(tf.concat([own, others], -1), -1) - own[..., 0]
     nearest = own[..., 0] > tf.reduce_max(others, -1)
     return loss, tf.cast(nearest, tf.float32)
-
-
-def unit(vectors: tf.Tensor) -> tf.Tensor:
-    """The vectors `[..., d]` divided by their lengths, in float32; zeros remain zeros."""
-    return tf.math.l2_normalize(tf.cast(vectors, tf.float32), -1)
 
 
 class MomentumKeys(keras.layers.Layer):

@@ -6,11 +6,17 @@ of Philox differently, so a compiled step and an eager step draw different numbe
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 _ALGORITHM = "philox"
+
+
+def row_count(x: tf.Tensor) -> Any:
+    """The number of rows of a tensor: an int if it is static, else a tensor."""
+    return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
 
 
 def normal(shape: Sequence[int] | tf.Tensor, seed: Sequence[int] | tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 The codes of a trained autoencoder, VAE, WAE or AAE do not follow its prior, and a plain autoencoder
 has no prior. `refit` fits a density to the codes of the training images and returns the model with
-this density as its prior, so that it samples where codes are. No other weight changes.
+this density as its prior, so that samples of the prior resemble codes. No other weight changes.
 
 | prior | part | paper |
 |---|---|---|

@@ -139,8 +139,8 @@ def fit_latents(
     z, lowest = tf.concat(latents, 0), tf.concat(energies, 0)
     if infinite := int(tf.reduce_sum(tf.cast(~tf.math.is_finite(lowest), tf.int32))):
         raise ValueError(
-            "Expected a finite energy at the start or after a step. Received: none for "
-            f"{infinite} of {count} images. Choose another `start` or a lower `learning_rate`."
+            "Expected a finite energy at the start or after a step. Received: an energy that is not "
+            f"finite for {infinite} of {count} images. Choose another `start` or a lower `learning_rate`."
         )
     return z, lowest
 

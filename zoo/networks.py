@@ -517,6 +517,11 @@ def logits(network: keras.Model, context: Any, y: Any = None, training: bool = F
     return tf.cast(call(network, context, y, training)[:, 0], tf.float32)
 
 
+def unit(vectors: tf.Tensor) -> tf.Tensor:
+    """The vectors `[..., d]` divided by their lengths, in float32; zeros remain zeros."""
+    return tf.math.l2_normalize(tf.cast(vectors, tf.float32), -1)
+
+
 # Encoders and decoders ------------------------------------------------------------------------
 
 
@@ -530,6 +535,20 @@ def _activated(make, units, activation, **options):
     if activation == "glu":
         return [make(2 * units, **options), GatedLinearUnit()]
     return [make(units, activation=activation, **options)]
+
+
+def check_not_gated(activation: str, owner: str) -> None:
+    """Raises a `ValueError` if the activation of a network without gated layers is "glu".
+
+    Args:
+        activation: The name of the activation.
+        owner: The network in words, for the error, such as "A residual network".
+    """
+    if activation == "glu":
+        raise ValueError(
+            f"{owner} has no gated layers: choose another activation, such as 'relu'. Received: "
+            "activation='glu'."
+        )
 
 
 def mlp(
@@ -1033,7 +1052,8 @@ def resnet_discriminator(
     `residual_block` for the reference.
 
     For images up to 32 pixels there are four blocks of `width` channels, of which the first two
-    halve the maps (table 4 of the paper, with `width` = 128), or one for maps below 8 pixels. For
+    halve the maps (table 4 of the paper, with `width` = 128); for images below 16 pixels only the
+    first block halves them. For
     larger images, each block halves the maps as long as their sides are even, and doubles the
     channels, from `width` on, until maps have less than 4 pixels (the authors' code for 64 pixels,
     with `width` = 64).
@@ -1134,11 +1154,7 @@ def _activation(name, batch_norm=False, dropout=0.0):
 
 
 def _residual_activation(name):
-    if name == "glu":
-        raise ValueError(
-            "A residual network has no gated layers: choose another activation, such as 'relu', or "
-            "network='conv'. Received: activation='glu'."
-        )
+    check_not_gated(name, "A residual network")
     return _activation(name)
 
 

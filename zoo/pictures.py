@@ -105,11 +105,6 @@ def grid(images: npt.ArrayLike, columns: int | None = None, padding: int = _PADD
     columns = math.ceil(math.sqrt(len(tiles))) if columns is None else columns
     check_counts(columns=columns)
     check_counts(0, padding=padding)
-    if columns < 1 or padding < 0:
-        raise ValueError(
-            "A grid needs columns >= 1 and padding >= 0. "
-            f"Received: columns={columns}, padding={padding}."
-        )
     return _sheet(_in_rows(tiles, columns), padding, padding)
 
 

@@ -51,6 +51,7 @@ def _is_plain(m):
         "num_samples": (1,),
         "network": ("mlp", "conv"),
         "augment": ("",),
+        "activation": ("relu",),
     }
     off = ("gradient_penalty", "r1", "spectral_norm", "instance_noise", "label_noise", "free_bits")
     wanted |= dict.fromkeys((*off, "warm_up_steps"), (0,))

@@ -270,7 +270,12 @@ def test_torch_has_no_loop_for_other_presets(preset):
 
 
 @pytest.mark.parametrize(
-    ("preset", "setting"), [("vae_mnist", "network=resnet"), ("dcgan_mnist", "augment=color")]
+    ("preset", "setting"),
+    [
+        ("vae_mnist", "network=resnet"),
+        ("vae_mnist", "activation=glu"),
+        ("dcgan_mnist", "augment=color"),
+    ],
 )
 def test_torch_has_no_loop_for_other_settings(preset, setting):
     pytest.importorskip("torch")

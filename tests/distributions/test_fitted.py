@@ -145,9 +145,10 @@ def test_a_two_stage_prior_states_that_it_has_no_density():
         prior().log_prob([0.0, 0.0])
 
 
-def test_equal_seeds_give_equal_priors_and_leave_other_random_numbers_unchanged():
+@pytest.mark.parametrize("name", ["two_stage", slow("realnvp"), slow("maf")])
+def test_equal_seeds_give_equal_priors_and_leave_other_random_numbers_unchanged(name):
     def fitted(seed):
-        prior = FittedPrior(inner("two_stage"))
+        prior = FittedPrior(inner(name))
         state = random.getstate()
         prior.fit(points(60), seed, epochs=2)
         assert random.getstate() == state

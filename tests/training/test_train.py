@@ -136,6 +136,12 @@ def test_weights_that_do_not_fit_are_refused_before_a_run_begins(tmp_path, no_pi
     presets.override(config, ["hidden=(8, 8)"])
     with pytest.raises(ValueError, match=r"Received: .*first', whose weight number 3"):
         quiet(config, Run(tmp_path / "second"))
+    other = presets.get("beta_vae_digits")
+    presets.override(other, [f"initial_weights={first.path}", "hidden=8", "jit_compile=false"])
+    with pytest.raises(
+        ValueError, match=r"must name a BetaVAE, as this model is. Received: .* a VAE"
+    ):
+        quiet(other, Run(tmp_path / "second"))
     presets.override(config, ["initial_weights=" + str(tmp_path / "none")])
     with pytest.raises(FileNotFoundError, match="none"):
         quiet(config, Run(tmp_path / "second"))

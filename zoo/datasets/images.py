@@ -60,7 +60,7 @@ def check_y(name: str, leaves: tuple[str, ...], y: str | None, seen: str | None 
         return
     if seen:
         raise ValueError(
-            "`y` is either an annotation, a small image or the image's seen part. "
+            "`y` is one of three: an annotation, a small image, or the seen part of the image. "
             f"Received: y={y!r}, seen={seen!r}."
         )
     if y.startswith("small:"):
@@ -782,11 +782,11 @@ class ImageData:
 
 
 def untuned(data: tf.data.Dataset) -> tf.data.Dataset:
-    """The pipeline without the thread that tunes the numbers of its threads while it runs.
+    """The pipeline with autotuning off.
 
-    The end of an iterator may wait for this thread, which sleeps for 10 ms, 20 ms, 40 ms and so on: an
-    iterator could take twice its time. Without the thread, `tf.data.AUTOTUNE` means one thread per
-    core, 16 at most.
+    The end of an iterator may wait for the thread that tunes, which sleeps for 10 ms, 20 ms, 40 ms
+    and so on: an iterator could take twice its time. Without tuning, `tf.data.AUTOTUNE` means one
+    thread per core, 16 at most.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

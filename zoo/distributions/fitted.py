@@ -129,6 +129,7 @@ class TwoStagePrior(Prior):
         check_hidden(hidden)
         self.dim = dim
         self.hidden = tuple(hidden)
+        self.latents = StandardNormal(dim)
         self.posterior = Conditional(self._network(2 * dim), DiagonalNormal())
         self.likelihood = Conditional(self._network(dim), SharedScaleNormal())
 
@@ -146,7 +147,7 @@ class TwoStagePrior(Prior):
         """The evidence lower bound on log p(z) of points `z[B, D]`, with one draw of u: `[B]`."""
         q = self.posterior(z)
         u = q.sample(seed=seed)
-        return self.likelihood(u).log_prob(z) - kl(q, StandardNormal(self.dim)(), u)
+        return self.likelihood(u).log_prob(z) - kl(q, self.latents(), u)
 
     def log_prob_estimate(
         self, z: tf.Tensor, num_samples: int = 100, seed: Any = None
@@ -165,7 +166,7 @@ class TwoStagePrior(Prior):
         q = self.posterior(z)
         u = q.sample(as_count(num_samples, "num_samples"), seed=seed)
         log_w = self.likelihood(u).log_prob(z) - q.log_prob(u)
-        log_w += StandardNormal(self.dim)().log_prob(u)
+        log_w += self.latents().log_prob(u)
         return tf.reduce_logsumexp(log_w, 0) - math.log(num_samples)
 
 

@@ -317,6 +317,7 @@ def noisy_mlp(
         convolution, then normalize over the batch after all convolutions but the last. Their last
         layer, which is dense, has no noise.
     """
+    networks.check_not_gated(activation, "A network of images and noise")
     _check_noise_dim(noise_dim)
     images, noise = keras.Input(tuple(image_shape)), keras.Input((noise_dim,))
     h = keras.layers.Flatten()(keras.layers.Rescaling(2.0, -1.0)(images))
@@ -345,6 +346,7 @@ def noise_basis(
     Raises:
         ValueError: If `count` or `noise_dim` is below 1.
     """
+    networks.check_not_gated(activation, "A network of noise")
     _check_noise_dim(noise_dim)
     if count < 1:
         raise ValueError(f"`count` must be at least 1. Received: count={count}.")

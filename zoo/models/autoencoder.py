@@ -51,7 +51,7 @@ class Autoencoder(GenerativeModel):
     ):
         super().__init__(**kwargs)
         if prior is not None:
-            refuse_learned(prior, f"{with_article(type(self).__name__)}")
+            refuse_learned(prior, with_article(type(self).__name__))
         self.encoder = encoder
         self.likelihood = likelihood
         self.prior = prior

@@ -235,6 +235,7 @@ def joint_discriminator(
         >>> network([tf.zeros([3, 8, 8, 1]), tf.zeros([3, 2])]).shape
         TensorShape([3, 1])
     """
+    networks.check_not_gated(activation, "A discriminator of images and latents")
     images, z = keras.Input(tuple(image_shape)), keras.Input((latent_dim,))
     h = keras.layers.Concatenate()([_flat(images), z])
     for units in hidden:
@@ -264,6 +265,7 @@ def product_discriminator(
         In the authors' code, the product is not scaled, each of the four terms has its own network,
         and the networks of the image are convolutional.
     """
+    networks.check_not_gated(activation, "A discriminator of images and latents")
     images, z = keras.Input(tuple(image_shape)), keras.Input((latent_dim,))
     sides, alone = [], []
     # Only theta starts near 0: if theta and s did, neither would have a gradient.

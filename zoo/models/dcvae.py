@@ -17,7 +17,7 @@ from zoo.adversarial import LOSSES, AdversarialLoss, Hinge, adversarial_loss
 from zoo.augmentation import augmented, check_policy
 from zoo.config import choices, extends, look_up
 from zoo.contract import as_count, check_non_negative
-from zoo.contrast import MomentumKeys, info_nce, unit
+from zoo.contrast import MomentumKeys, info_nce
 from zoo.distributions import Conditional, Prior, kl, need_density, refuse_learned
 from zoo.interfaces import LOGIT, Interface, shape_of_images
 from zoo.model import GenerativeModel, Round
@@ -266,7 +266,7 @@ class DCVAE(GenerativeModel):
 
     def _queries(self, images, training):
         features = self.trunk(images, training=training)
-        return unit(self.heads(features, training=training))
+        return networks.unit(self.heads(features, training=training))
 
     def _logits(self, images, seed, training):
         view = tf.random.experimental.stateless_fold_in(seed, 1)
@@ -320,7 +320,7 @@ def dcvae(
     augment: str = "",
     **options: Any,
 ) -> DCVAE:
-    """A `DCVAE` of perceptrons, of DCGAN's networks and a convolutional encoder, or of residual blocks.
+    """A `DCVAE` of multilayer perceptrons, DCGAN's networks or residual networks.
 
     As in the paper, encoder, trunk and decision have spectral normalization. The trunk is a
     discriminator up to its last activation, which is summed over positions and mapped to a vector.

@@ -15,10 +15,11 @@ import tensorflow_probability as tfp
 from zoo.config import extends
 from zoo.datasets import ImageData
 from zoo.distributions import Conditional, DiagonalNormal, Prior, StandardNormal
+from zoo.draws import row_count
 from zoo.interfaces import Interface, context_shape
 from zoo.model import as_images
 from zoo.models.m1 import m1
-from zoo.models.m2 import M2, joined, m2, parts, repeat_for_labels, row_count
+from zoo.models.m2 import M2, joined, m2, parts, repeat_for_labels
 from zoo.models.vae import VAE
 
 tfd = tfp.distributions

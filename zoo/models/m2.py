@@ -27,6 +27,7 @@ from zoo.distributions import (
     kl,
     need_density,
 )
+from zoo.draws import row_count
 from zoo.interfaces import Interface, context_shape, of_autoencoder
 from zoo.keras_internals import layers_in
 from zoo.model import Array, GenerativeModel, Signature, as_images, as_seed
@@ -498,11 +499,6 @@ def joined(x: Any) -> tf.Tensor:
     return tf.concat(x[::-1], 0) if isinstance(x, tuple) else x
 
 
-def row_count(x: tf.Tensor) -> Any:
-    """The number of rows: an int if it is static, else a tensor."""
-    return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
-
-
 def repeat_for_labels(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """`x[B, ...]` repeated for each of the K labels `y[K * B]` of a row: `[K * B, ...]`."""
     times = tf.shape(y)[0] // tf.shape(x)[0]
@@ -620,6 +616,7 @@ def class_network(
 
     The first of the `hidden` layers takes the class.
     """
+    networks.check_not_gated(activation, "A network with a class")
     if not hidden:
         raise ValueError(
             "The first hidden layer takes the class, so `hidden` needs at least one layer. "

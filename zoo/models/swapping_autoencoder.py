@@ -17,11 +17,12 @@ from zoo import keras_settings, modulated, networks, penalties
 from zoo.adversarial import LOSSES, AdversarialLoss, NonSaturating, adversarial_loss
 from zoo.config import choices
 from zoo.contract import as_count, check_non_negative
-from zoo.contrast import unit
 from zoo.crops import random_crops
+from zoo.draws import row_count
 from zoo.interfaces import LOGIT, Interface, shape_of_images
 from zoo.model import Array, GenerativeModel, Signature, as_images
 from zoo.models.gan import check_bounded
+from zoo.networks import unit
 
 
 class Codes(NamedTuple):
@@ -217,7 +218,7 @@ class SwappingAutoencoder(GenerativeModel):
     ) -> Iterator[tuple[dict, dict]]:
         x = _in_pairs(x) if training else x
         seeds = tfp.random.split_seed(seed, 4)
-        partners = partners_of(_size(x))
+        partners = partners_of(row_count(x))
         structure, texture = self._encode(x, training)
         structures = tf.concat([structure, tf.gather(structure, partners)], 0)
         images = self._generate(structures, tf.concat([texture, texture], 0), training)
@@ -232,10 +233,10 @@ class SwappingAutoencoder(GenerativeModel):
         reconstruction, swapped = tf.split(images, 2)
         distance = tf.reduce_mean(tf.abs(x - reconstruction), [1, 2, 3])
         logits = networks.logits(self.discriminator, images, None, training)
-        charges = self.adversarial_loss.generator(logits)
-        reconstruction_charge, swap_charge = tf.split(charges, 2)
+        generator_losses = self.adversarial_loss.generator(logits)
+        reconstruction_loss, swap_loss = tf.split(generator_losses, 2)
         loss = self.reconstruction_weight * distance
-        loss += reconstruction_charge / 2 + self.swap_weight * swap_charge
+        loss += reconstruction_loss / 2 + self.swap_weight * swap_loss
         if self.patch_weight:
             reference = tf.stop_gradient(self._reference(x, seeds[2], training))
             features = self._features(self._crops(swapped, seeds[3]), training)
@@ -297,7 +298,7 @@ class SwappingAutoencoder(GenerativeModel):
         return self.patch_encoder.inputs[0].shape[1]
 
     def _lazy(self, x):
-        return tf.gather(x, penalties.lazy_rows(_size(x), self.step, self.r1_interval))
+        return tf.gather(x, penalties.lazy_rows(row_count(x), self.step, self.r1_interval))
 
     def _crops(self, images, seed):
         return random_crops(images, self.crops, self.patch_size, self.crop_share, seed)
@@ -438,10 +439,6 @@ def _in_pairs(x):
         return tf.identity(x)
 
 
-def _size(x):
-    return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
-
-
 def _mean(values):
     """The mean over crops, `[B]`."""
     return tf.reduce_mean(values, 1)
@@ -449,7 +446,7 @@ def _mean(values):
 
 def _spread(penalty, x):
     """The mean of a penalty of some rows, for each row: `[B]`."""
-    return tf.repeat(tf.reduce_mean(penalty)[None], _size(x))
+    return tf.repeat(tf.reduce_mean(penalty)[None], row_count(x))
 
 
 # Networks -------------------------------------------------------------------------------------

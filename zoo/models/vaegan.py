@@ -456,7 +456,7 @@ def vaegan(
     condition_size: int = 0,
     **options: Any,
 ) -> VAEGAN:
-    """A `VAEGAN` of perceptrons, of DCGAN's networks and a convolutional encoder, or of residual blocks.
+    """A `VAEGAN` of multilayer perceptrons, DCGAN's networks or residual networks.
 
     Args:
         image_shape: Height, width, channels.

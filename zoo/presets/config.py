@@ -37,7 +37,8 @@ _DEFAULTS = {
     "batch_size": 50,
     "seed": 0,
     "strategy": "default",
-    # A run's folder or a .keras file, whose weights a new run starts with; None for random weights.
+    # A run's folder or a .keras file. A new run starts with its weights of the last epoch, which are
+    # not their averages. None for random weights.
     "initial_weights": config_dict.placeholder(str),
     "mixed_precision": False,
     "deterministic": False,

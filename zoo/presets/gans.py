@@ -162,14 +162,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": {"name": "cifar10"},
         "epochs": 50,
     },
-    # Five updates of the discriminator, each on 64 images, for each of 50 000 of the generator
+    # 140 steps an epoch, about 50,000 in all. A step updates the discriminator five times, each time
+    # on 64 images, and the generator once.
     "sngan_resnet_cifar10": {
         "about": "SNGAN, the paper's residual networks (table 4), on CIFAR-10.",
         "like": "sngan_cifar10",
         "model": {"network": "resnet", "width": 128, "discriminator_steps": 5},
         "optimizers": {"discriminator": critic_adam(2e-4), "generator": critic_adam(2e-4)},
         "batch_size": 320,
-        "epochs": 320,
+        "epochs": 357,
         "learning_rate_decay": "linear",
     },
     "cgan_digits": {

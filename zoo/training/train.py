@@ -13,6 +13,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from zoo import conditions, datasets, evaluation, metrics, models, presets
+from zoo.config import with_article
 from zoo.datasets import ImageData
 from zoo.files import is_temporary, write_json
 from zoo.model import GenerativeModel
@@ -79,9 +80,9 @@ def train(
             say("With several replicas, steps run one at a time and without XLA.")
         config = ConfigDict(config)
         config.jit_compile, config.steps_per_execution = False, 1
-    source = (
-        open_model(config.initial_weights)[0] if config.initial_weights and not resume else None
-    )
+    source = None
+    if config.initial_weights and not resume:
+        source = open_model(config.initial_weights)[0]
     keras.utils.set_random_seed(config.seed)
     with (
         # One process writes. In a cluster, this process is the chief.
@@ -100,6 +101,7 @@ def train(
             model.adapt(data)
             if source is not None:
                 _copy_weights(source, model, config.initial_weights)
+                source = None  # Its memory is free during the training.
         steps = data.steps_per_epoch(config.batch_size)
         # An epoch must be a whole number of executions: Keras always finishes an execution.
         model.steps_per_execution = max(
@@ -136,7 +138,12 @@ def _build(config, strategy, image_shape, levels):
 
 
 def _copy_weights(source, model, where):
-    """Gives `model` the weights of `source`, which was loaded from `where`, but not its step."""
+    """Copies all weights of `source`, which was loaded from `where`, except the step."""
+    if type(source) is not type(model):
+        raise ValueError(
+            f"`initial_weights` must name {with_article(type(model).__name__)}, as this model is. "
+            f"Received: '{where}', {with_article(type(source).__name__)}."
+        )
     found, wanted = ([v for v in m.weights if v is not m.step] for m in (source, model))
     shapes, expected = ([tuple(v.shape) for v in weights] for weights in (found, wanted))
     if shapes != expected:
