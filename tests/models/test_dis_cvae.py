@@ -284,6 +284,16 @@ def test_latents_of_images_without_masks_are_found_by_optimisation():
         zoo.inference.fit_latents(model, x, y | {"mask": 2 * np.ones([2, 4, 4, 1])}, steps=1)
 
 
+def test_the_pixels_of_the_bound_start_with_the_given_scale():
+    for options, scale in (({}, 0.1), ({"likelihood_scale": 0.3}, 0.3)):
+        model = small(composite="masked", **options)
+        x = tf.zeros([1, 4, 4, 3])
+        want = scipy.stats.norm(0, scale).logpdf(0.0)
+        np.testing.assert_allclose(model._log_probs(x, x), np.full(x.shape, want), rtol=1e-5)
+    with pytest.raises(ValueError, match="likelihood_scale"):
+        zoo.models.dis_cvae((8, 8, 3), likelihood_scale=0.3)
+
+
 def test_the_bound_has_the_weight_one_of_the_gate():
     assert small(composite="masked").gate_weight == 1
     assert small().gate_weight == 0.9

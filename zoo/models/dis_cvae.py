@@ -349,7 +349,10 @@ def _joined(x, z):
     return tf.concat([x, planes], -1)
 
 
-COMPOSITES: dict[str, tuple[str, ...]] = {"additive": ("gate_weight",), "masked": ()}
+COMPOSITES: dict[str, tuple[str, ...]] = {
+    "additive": ("gate_weight",),
+    "masked": ("likelihood_scale",),
+}
 
 
 @choices(network=networks.NETWORKS, composite=COMPOSITES)
@@ -365,6 +368,7 @@ def dis_cvae(
     activation: str = "relu",
     composite: str = "additive",
     gate_weight: float = 0.9,
+    likelihood_scale: float = 0.1,
     start_at_mean: bool = True,
 ) -> DisCVAE:
     """A `DisCVAE` from named networks.
@@ -378,6 +382,8 @@ def dis_cvae(
         composite: "additive" for the loss of the authors' code; "masked" for the bound, with a
             learned standard deviation of the pixels.
         gate_weight: Weight of the gate's cross-entropy, for "additive".
+        likelihood_scale: Initial standard deviation of the pixels, above 0, for "masked". With a
+            large one the rate outweighs the errors at first, and the background keeps few latents.
         start_at_mean: Whether the decoders start at means of the training images: see
             `DisCVAE.mean_starts`.
 
@@ -406,6 +412,6 @@ def dis_cvae(
         networks.conditioned(lambda shape: decoder(shape[0], channels + 1), (foreground_dim,), y),
         decoder(background_dim, channels),
         gate_weight if composite == "additive" else 1.0,
-        SharedScaleNormal(0.5) if composite == "masked" else None,
+        SharedScaleNormal(likelihood_scale) if composite == "masked" else None,
         start_at_mean=start_at_mean,
     )
