@@ -290,7 +290,7 @@ def test_a_small_image_is_the_average_of_the_same_draw():
         ({"y": "small:1"}, "factor K of at least 2, such as 'small:4'. Received: y='small:1'"),
         ({"y": "small:x"}, "Received: y='small:x'"),
         ({"y": "smaller"}, "or 'small:K' for the image.*Received: y='smaller'"),
-        ({"y": "small:2", "seen": "box"}, "a small image or the image's seen part"),
+        ({"y": "small:2", "seen": "box"}, "one of three: an annotation, a small image, or the seen part"),
         ({"y": "small:2", "num_labels": 10}, "label"),
     ],
 )
