@@ -79,7 +79,7 @@ def main() -> None:
         return
     table = look_up(TABLES, FLAGS.table, "table")
     check_budget(FLAGS.budget)
-    epochs = _epochs_of(FLAGS.epochs_of, table) if FLAGS.epochs_of else None
+    epochs = epochs_of(FLAGS.epochs_of, table) if FLAGS.epochs_of else None
     folder = folder_of(FLAGS.output, table)
     results = pathlib.Path(FLAGS.results)
     check_writable(results)
@@ -93,7 +93,7 @@ def main() -> None:
     print(page)
 
 
-def _epochs_of(path, table):
+def epochs_of(path, table):
     record = read_json(path, {"table": str, "rows": list})
     for row in record["rows"]:
         check_fields(row, {"row": str, "epochs": int}, f"in each row of '{path}'")

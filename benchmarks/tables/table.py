@@ -174,6 +174,41 @@ def reproduce(
     }
 
 
+def begin(
+    table: Table,
+    folder: pathlib.Path,
+    seed: int,
+    epochs: Mapping[str, int],
+    settings: tuple[str, ...] = (),
+) -> list[training.Run]:
+    """Begins the runs of a table without training them, for `benchmarks.accelerator`.
+
+    Args:
+        table: The table.
+        folder: The folder of the runs.
+        seed: Seed of weights, order and noise.
+        epochs: Number of epochs of each row by its name. Rows that it does not name do not begin.
+        settings: Further changes to every row.
+
+    Returns:
+        The runs, each with its configuration.
+    """
+    rows = [row for row in table.rows if row.trained_as is None and row.name in epochs]
+    plan = _Plan(folder / "plan.json", table, seed, settings, 0.0, dict(epochs))
+    plan.write()
+    runs = []
+    for row in rows:
+        for n in range(table.seeds):
+            config = plan.config(row, n)
+            training.check_config(config)
+            end = f"_seed_{plan.seed + n}" if n else ""
+            run = training.Run(plan.folder / (row.slug + end))
+            run.check_free(overwrite=False)
+            run.begin(config)
+            runs.append(run)
+    return runs
+
+
 def stated(table: Table) -> dict[str, Any]:
     """The part of a record that the table states, whatever its runs measure."""
     return {
@@ -313,6 +348,7 @@ def _result(table, row, source, plan, n, say):
             "times": _elapsed("scoring", *start),
         }
         write_json(path, content)
+    device = read_json(run.results_path, {}).get("device") if run.results_path.is_file() else None
     times = folder / _TIMES
     training_times = read_json(times, {}) if times.is_file() else {}
     return (
@@ -324,6 +360,7 @@ def _result(table, row, source, plan, n, say):
             "times": content["times"] | training_times,
         }
         | ({"failed": content["failed"]} if "failed" in content else {})
+        | ({"device": device} if device else {})
     )
 
 
@@ -444,6 +481,17 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
         "Minutes of training on all cores: processor time divided by the number of cores; empty "
         "for a run that was interrupted."
     ]
+    for device in dict.fromkeys(row["device"] for row in record["rows"] if "device" in row):
+        own = ", ".join(row["row"] for row in record["rows"] if row.get("device") == device)
+        seconds = sum(
+            row["times"]["training_seconds"]
+            for row in record["rows"]
+            if row.get("device") == device and "training_seconds" in row["times"]
+        )
+        lines += [
+            f"Trained on {device} with `benchmarks.accelerator`, in {seconds:.0f} seconds together: "
+            f"{own}."
+        ]
     if record["differs"]:
         lines += ["", "Differences from the paper:", "", *(f"- {x}" for x in record["differs"])]
     if record["remarks"]:

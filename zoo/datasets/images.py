@@ -568,14 +568,10 @@ class ImageData:
         new_draws = self._has_new_draws(split)
 
         def one_epoch(epoch):
-            order = tf.range(size)
             if two_streams:
                 labelled, unlabelled = self._streams(epoch, steps * parts * each_labelled)
-            elif shuffle:
-                order = tf.range(size // group)
-                order = tf.random.experimental.stateless_shuffle(order, _seed(self.seed, 0, epoch))
-                if grouped:
-                    order = tf.reshape(order[:, None] * group + tf.range(group), [-1])
+            else:
+                order = self._shuffled(size, group, epoch) if shuffle else tf.range(size)
             keys = self._keys(split)
             mask_keys = self._mask_keys(split, epoch if split == "train" else _FIXED)
 
@@ -623,6 +619,69 @@ class ImageData:
             )
             data = data.with_options(options)
         return untuned(data.prefetch(tf.data.AUTOTUNE))
+
+    def batches_of(
+        self, split: str, rows: tf.Tensor, epoch: tf.Tensor | int = 0, num_labelled: int | None = None
+    ) -> Callable[[tf.Tensor], Any]:
+        """The batches of one epoch as a function of the step, given the rows of each batch.
+
+        A program that XLA compiles together with its data uses this function in place of `batches`.
+        With the rows that `batches` reads, and the same size of a batch, the batches are the same.
+
+        Args:
+            split: "train", "validation" or "test".
+            rows: The rows of each batch: int32 `[steps, B]`.
+            epoch: Number of the epoch, an int64 scalar.
+            num_labelled: Number of labelled rows, which come last in a batch, if a batch is two
+                streams; `None` for one stream.
+
+        Returns:
+            A function from the number of the step in the epoch, an int32 scalar, to a batch.
+        """
+        keys = self._keys(split)
+        mask_keys = self._mask_keys(split, epoch if split == "train" else _FIXED)
+        seed = _seed(self.seed, 1 + SPLITS.index(split), epoch)
+
+        def batch(step):
+            row, uniform = rows[step], None
+            if self._has_new_draws(split):
+                own = tf.random.experimental.stateless_fold_in(seed, tf.cast(step, tf.int64))
+                uniform = tf.random.stateless_uniform([rows.shape[1], *self.image_shape], own)
+            mask_key = tf.gather(mask_keys, row)
+            x, y = self._examples(split, row, tf.gather(keys, row), mask_key, uniform)
+            if y is None:
+                return x
+            if num_labelled is not None:
+                n = rows.shape[1] - num_labelled
+                return (x[n:], y[n:]), x[:n]
+            return x, y
+
+        return batch
+
+    def streams(
+        self, batch_size: int, *, semi_supervised: bool = False, grouped: bool = False
+    ) -> list[tuple[np.ndarray, int, int]]:
+        """What the rows of a training batch are drawn from, as `batches` draws them.
+
+        Args:
+            batch_size: Number of rows of a batch.
+            semi_supervised: As for `batches`.
+            grouped: As for `batches`.
+
+        Returns:
+            For each stream: the rows that it draws from in random order, without repetition until
+            all were drawn, `[N]`; the number of its rows in a batch; and the number of rows that
+            stay together, a group. If a batch is two streams, the second is the labelled one.
+        """
+        if semi_supervised and self.num_labels is not None:
+            n = labelled_rows(batch_size, self.labelled_share)
+            return [
+                (np.asarray(self._unlabelled), batch_size - n, 1),
+                (np.asarray(self._labelled), n, 1),
+            ]
+        if grouped:
+            self.check_groups(batch_size)
+        return [(np.arange(self._size("train")), batch_size, self.group_size if grouped else 1)]
 
     def arrays(
         self, split: str, limit: int | None = None
@@ -716,6 +775,12 @@ class ImageData:
         if annotation.dtype == tf.uint8 and annotation.shape.rank == 4:
             return tf.cast(annotation, tf.float32) / (self._mask_levels - 1)
         return annotation
+
+    def _shuffled(self, size: int, group: int, epoch: tf.Tensor) -> tf.Tensor:
+        """The order of an epoch: int32 `[size]`, in which groups of `group` rows stay whole."""
+        order = tf.range(size // group)
+        order = tf.random.experimental.stateless_shuffle(order, _seed(self.seed, 0, epoch))
+        return tf.reshape(order[:, None] * group + tf.range(group), [-1])
 
     def _streams(self, epoch: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Rows of `count` labelled images, each pass in a new order, and of all unlabelled images."""

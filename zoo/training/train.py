@@ -91,17 +91,8 @@ def train(
         _determinism(config.deterministic),
         _precision(config.mixed_precision),
     ):
-        form = datasets.expected(config.data.name, config.data.image_size)
-        model = _build(config, strategy, *form) if form else None
-        data = load_data(config)
-        if model is None:
-            model = _build(config, strategy, data.image_shape, data.levels)
-        check_data(model, data, config.batch_size, strategy.num_replicas_in_sync)
-        with strategy.scope():
-            model.adapt(data)
-            if source is not None:
-                _copy_weights(source, model, config.initial_weights)
-                source = None  # Its memory is free during the training.
+        data, model = prepared(config, strategy, source)
+        source = None  # Its memory is free during the training.
         steps = data.steps_per_epoch(config.batch_size)
         # An epoch must be a whole number of executions: Keras always finishes an execution.
         model.steps_per_execution = max(
@@ -111,6 +102,35 @@ def train(
         if chief and not resume:
             run.begin(config)
         return _train(config, run, strategy, data, model, resume, progress, say, keep_best)
+
+
+def prepared(
+    config: ConfigDict,
+    strategy: tf.distribute.Strategy | None = None,
+    source: GenerativeModel | None = None,
+) -> tuple[ImageData, GenerativeModel]:
+    """The data of a configuration, and its new model, ready for the first step.
+
+    Args:
+        config: A configuration.
+        strategy: The strategy of the training; by default the one of one device.
+        source: The model whose weights the new model starts with, if any; see `initial_weights`.
+
+    Raises:
+        ValueError: If the data, the model and the settings do not fit together.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    form = datasets.expected(config.data.name, config.data.image_size)
+    model = _build(config, strategy, *form) if form else None
+    data = load_data(config)
+    if model is None:
+        model = _build(config, strategy, data.image_shape, data.levels)
+    check_data(model, data, config.batch_size, strategy.num_replicas_in_sync)
+    with strategy.scope():
+        model.adapt(data)
+        if source is not None:
+            _copy_weights(source, model, config.initial_weights)
+    return data, model
 
 
 def evaluate(
@@ -250,7 +270,7 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
         run.truncate_metrics(done)
     steps = data.steps_per_epoch(config.batch_size)
     training_time = callbacks.TrainingTime()
-    averaged_state = callbacks.FitAveragedState(_batches_for_state(data, config.batch_size, model))
+    averaged_state = callbacks.FitAveragedState(batches_for_state(data, config.batch_size, model))
     start = time.monotonic()
     with _curves_of_a_stopped_run(model, run, chief):
         model.fit(
@@ -272,17 +292,46 @@ def _train(config, run, strategy, data, model, resume, progress, say, keep_best)
         )
     seconds = time.monotonic() - start
     trained = (config.epochs - done) * steps * config.batch_size
+    if model.keeps_averages:  # A run that was resumed after its last epoch has no state.
+        model.fit_averaged_state(averaged_state.batches)
+    results = {
+        "resumed_after": done,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(trained / training_time.seconds, 1) if trained else None,
+    }
+    return finish(config, run, data, model, results, chief, say)
+
+
+def finish(
+    config: ConfigDict,
+    run: Run,
+    data: ImageData,
+    model: GenerativeModel,
+    results: dict[str, Any],
+    chief: bool = True,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Fits what gradients do not train, scores a trained model, and writes the run's last files.
+
+    Args:
+        config: The configuration of the run.
+        run: The run.
+        data: Its data.
+        model: The model after its last epoch.
+        results: What is known of the training: "seconds", for example.
+        chief: Whether this process writes files.
+        say: Called with each line of the report.
+
+    Returns:
+        The content of results.json.
+    """
     results = {
         "preset": config.preset,
         "model": type(model).__name__,
         "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
         "epochs": config.epochs,
-        "resumed_after": done,
-        "seconds": round(seconds, 2),
-        "images_per_second": round(trained / training_time.seconds, 1) if trained else None,
+        **results,
     }
-    if model.keeps_averages:  # A run that was resumed after its last epoch has no state.
-        model.fit_averaged_state(averaged_state.batches)
     if chief:
         run.save_model(model)  # first, because later operations may fail
         draw_curves(model, run)
@@ -374,7 +423,7 @@ def _validation_batches(data, batch_size):
     return batches.cache() if size <= _MOST_CACHED else batches
 
 
-def _batches_for_state(data, batch_size, model):
+def batches_for_state(data, batch_size, model):
     """The batches from which the state of layers is computed for averaged weights."""
     options = {"shuffle": True, "drop_remainder": True}
     options |= {"semi_supervised": model.semi_supervised, "grouped": model.grouped_batches}

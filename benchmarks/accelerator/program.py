@@ -1,0 +1,283 @@
+"""`Program`: the epochs of a run as one function that XLA compiles, and its files."""
+
+import csv
+import dataclasses
+import hashlib
+import pathlib
+import re
+
+import jax
+import keras
+import numpy as np
+import tensorflow as tf
+from jax._src.interpreters import mlir
+from jax._src.lib import _jax
+from jax._src.lib.mlir import ir
+from jax._src.lib.mlir.dialects import hlo as stablehlo
+
+from zoo import keras_internals, training
+from zoo.files import write_json
+from zoo.training.train import batches_for_state, finish, prepared
+
+
+jax.config.update("jax_enable_x64", True)
+
+_TYPES = {
+    "f32": "float32", "f64": "float64", "i32": "int32", "i64": "int64",
+    "ui8": "uint8", "ui32": "uint32", "ui64": "uint64", "i1": "bool",
+}  # fmt: skip
+
+
+class Program:
+    """One epoch of a run, with its validation, as a function of order, rates and state.
+
+    Args:
+        run: A run that has begun: its folder has a configuration.
+
+    Raises:
+        ValueError: If the run needs what a program does not have: several replicas, other precision
+            than float32, or evaluations between epochs.
+
+    Attributes:
+        config: The configuration of the run.
+        model: The model at its first step.
+        names: The names of the results of an epoch: losses and terms.
+        variables: The model's variables and their averages, in order; not the optimizers' moments.
+        epoch: The function. It takes the number of the epoch, int64 `[]`; the rows of each batch,
+            int32 `[steps, B]`; and the learning rate of each player, float32 `[P]`. It returns the
+            results of training and of validation, float32 `[2, K]`, and the first step with a
+            result that is not finite, or -1, int64 `[]`.
+    """
+
+    def __init__(self, run: training.Run):
+        self.run = run
+        self.config = config = run.read_config()
+        for setting, wanted in {"strategy": "default", "mixed_precision": False}.items():
+            if config[setting] != wanted:
+                raise ValueError(
+                    f"A program trains on one device in float32: `{setting}` must be {wanted!r}. "
+                    f"Received: {config[setting]!r} in '{run.path}'."
+                )
+        if config.evaluation.every or config.evaluation.at:
+            raise ValueError(
+                "A program has no evaluation between its epochs: `evaluation.every` must be 0. "
+                f"Received: evaluation={dict(config.evaluation)} in '{run.path}'."
+            )
+        source = None
+        if config.initial_weights:
+            source = training.open_model(config.initial_weights)[0]
+        keras.utils.set_random_seed(config.seed)
+        self.data, self.model = prepared(config, source=source)
+        self.names = list(self.model.trackers)
+        self.variables = _weights(self.model)
+        self.steps = self.data.steps_per_epoch(config.batch_size)
+        two = {"semi_supervised": self.model.semi_supervised, "grouped": self.model.grouped_batches}
+        self.streams = self.data.streams(config.batch_size, **two)
+        self.epoch = tf.function(self._epoch, autograph=False, jit_compile=True)
+
+    @property
+    def signature(self) -> tuple[tf.TensorSpec, ...]:
+        """The arguments of `epoch`."""
+        return (
+            tf.TensorSpec([], tf.int64),
+            tf.TensorSpec([self.steps, self.config.batch_size], tf.int32),
+            tf.TensorSpec([len(self.model.optimizers)], tf.float32),
+        )
+
+    def _epoch(self, epoch, rows, rates):
+        model = self.model
+        for optimizer, rate in zip(model.optimizers.values(), tf.unstack(rates), strict=True):
+            optimizer.learning_rate.assign(rate)
+        n_labelled = self.streams[1][1] if len(self.streams) > 1 else None
+        batch = self.data.batches_of("train", rows, epoch, n_labelled)
+        trained = self._results(self.steps, lambda i: model.train_step(batch(i)))
+        size, each = self.data.sizes["validation"], self.config.batch_size
+        full = np.arange(size // each * each, dtype=np.int32).reshape(-1, each)
+        rest = np.arange(full.size, size, dtype=np.int32)[None]
+        held_out = self.data.batches_of("validation", tf.constant(full))
+        remainder = self.data.batches_of("validation", tf.constant(rest))
+        last = (lambda: model.test_step(remainder(0))) if rest.size else None
+        tested = self._results(len(full), lambda i: model.test_step(held_out(i)), last)
+        return tf.stack([trained, tested]), tf.reduce_max(model.first_non_finite.result())
+
+    def _results(self, count, step, last=None):
+        """The mean results of `count` steps and of a last one."""
+        for metric in self.model.metrics:
+            metric.reset_state()
+
+        def body(i):
+            step(i)
+            return (i + 1,)
+
+        tf.while_loop(lambda i: i < count, body, [tf.constant(0)])
+        if last is not None:
+            last()
+        return tf.stack([self.model.trackers[name].result() for name in self.names])
+
+    @property
+    def rates(self) -> list[float]:
+        """The first learning rate of each player."""
+        own = self.config.optimizers
+        return [
+            own[player].learning_rate if player in own else float(optimizer.learning_rate)
+            for player, optimizer in self.model.optimizers.items()
+        ]
+
+    def finish(self, path: pathlib.Path, say=print) -> None:
+        """Finishes the run with the weights that `benchmarks/accelerator/run.py` wrote.
+
+        The run has no checkpoint, because the optimizers' moments stay on the accelerator: it cannot
+        be resumed.
+
+        Args:
+            path: The file of the results.
+            say: Called with each line of the report.
+        """
+        with np.load(path) as file:
+            found = dict(file)
+        for i, variable in enumerate(self.variables):
+            variable.assign(found.get(f"variable_{i}", variable))
+        results, config = found["results"], self.config
+        config.epochs = len(results)
+        self.run.write_config(config)
+        with open(self.run.metrics_path, "w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["epoch", *self.names, *(f"val_{name}" for name in self.names)])
+            rows.writerows([i, *row.reshape(-1).tolist()] for i, row in enumerate(results))
+        images = self.steps * config.batch_size
+        seconds = found["seconds"]
+        about = {
+            "resumed_after": 0,
+            "seconds": round(float(seconds.sum()), 2),
+            # The first epoch includes the compilation.
+            "images_per_second": round(images / float(np.median(seconds[1:])), 1)
+            if len(seconds) > 1
+            else None,
+            "device": str(found["device"]),
+        }
+        if self.model.keeps_averages:
+            batches = batches_for_state(self.data, config.batch_size, self.model)
+            self.model.fit_averaged_state(batches)
+        finish(config, self.run, self.data, self.model, about, say=say)
+        write_json(self.run.path / "times.json", {"training_seconds": about["seconds"]})
+
+    def write(self, folder: pathlib.Path, platform: str = "cuda") -> None:
+        """Writes the program for `benchmarks/accelerator/run.py`.
+
+        Args:
+            folder: The folder of the files. Arrays of data are beside it, in the folder "arrays",
+                so that programs share them.
+            platform: The platform of the accelerator, as JAX names it: "cuda", "rocm", "tpu", "cpu".
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        traced = self.epoch.get_concrete_function(*self.signature)
+        arguments = [tf.zeros(spec.shape, spec.dtype) for spec in self.signature]
+        hlo = self.epoch.experimental_get_compiler_ir(*arguments)(stage="hlo_serialized")
+        by_handle = {id(v.handle): v for v in traced.graph.variables}
+        kept = {id(v.handle): i for i, v in enumerate(self.variables)}
+        inputs, state = [], {}
+        for place, tensor in enumerate(traced.captured_inputs, len(self.signature)):
+            if tensor.dtype == tf.resource:
+                number = kept.get(id(tensor))
+                name = f"scratch_{place}" if number is None else f"variable_{number}"
+                state[name] = by_handle[id(tensor)].numpy()
+                inputs.append({"state": name})
+            else:
+                inputs.append({"array": _stored(folder.parent / "arrays", tensor.numpy())})
+        values = [*arguments, *(by_handle.get(id(t), t) for t in traced.captured_inputs)]
+        blob, changed = _exported(hlo, [_shape(v) for v in values], platform)
+        (folder / "epoch.jax").write_bytes(blob)
+        np.savez_compressed(folder / "state.npz", **state)
+        for i, (rows, _, _) in enumerate(self.streams):
+            np.savez_compressed(folder / f"rows_{i}.npz", rows=rows.astype(np.int32))
+        write_json(
+            folder / "program.json",
+            {
+                "seed": self.config.seed,
+                "epochs": self.config.epochs,
+                "steps": self.steps,
+                "streams": [{"per_batch": n, "group": group} for _, n, group in self.streams],
+                "names": self.names,
+                "rates": self.rates,
+                "decay": self.config.learning_rate_decay,
+                "inputs": inputs,
+                # The outputs are the results, the flag, and the state that an epoch changes.
+                "changed": [n - len(self.signature) for n in changed],
+            },
+        )
+
+
+
+def _weights(model):
+    metrics = {id(v) for m in [*model.metrics, model.first_non_finite] for v in m.variables}
+    variables = [v for v in model.variables if id(v) not in metrics]
+    for optimizer in model.optimizers.values():
+        variables += keras_internals.moving_averages(optimizer) if optimizer.use_ema else []
+    return [v.value if isinstance(v, keras.Variable) else v for v in variables]
+
+
+def _shape(value):
+    return jax.ShapeDtypeStruct(tuple(value.shape), value.dtype.as_numpy_dtype)
+
+
+def _stored(folder, array):
+    """The name of the file of an array, which is named after its content."""
+    folder.mkdir(exist_ok=True)
+    name = hashlib.sha256(array.tobytes() + repr(array.shape).encode()).hexdigest()[:16]
+    if not (path := folder / f"{name}.npz").exists():
+        np.savez_compressed(path, array=array)
+    return name
+
+
+def _remove_copies(module):
+    """Removes the copies of HLO, which StableHLO does not have."""
+    copies = []
+
+    def find(operation):
+        if operation.name == "mhlo.copy":
+            copies.append(operation)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(find)
+    for copy in copies:
+        copy.results[0].replace_all_uses_with(copy.operands[0])
+        copy.erase()
+
+
+def _exported(hlo: bytes, inputs: list[jax.ShapeDtypeStruct], platform: str):
+    """An HLO module as a serialized `jax.export.Exported`, and the inputs that are also outputs.
+
+    The module's outputs after the first two are new values of inputs. Its attribute of aliases names
+    the inputs.
+    """
+    with mlir.make_ir_context():
+        module = ir.Module.parse(_jax.mlir.hlo_to_stablehlo(hlo))
+        attributes = module.operation.attributes
+        aliases = str(attributes["mhlo.input_output_alias"])
+        for name in list(attributes):
+            if name.startswith("mhlo."):
+                del attributes[name]
+        _remove_copies(module)
+        main = next(op for op in module.body if op.name.value == "main")
+        main.attributes["sym_visibility"] = ir.StringAttr.get("public")
+        outputs = [ir.RankedTensorType(t) for t in main.type.results]
+        outputs = [
+            jax.ShapeDtypeStruct(tuple(t.shape), _TYPES[str(t.element_type)]) for t in outputs
+        ]
+        version = stablehlo.get_version_from_compatibility_requirement(
+            stablehlo.StablehloCompatibilityRequirement.WEEK_4
+        )
+        blob = _jax.mlir.serialize_portable_artifact(module, version, False)
+    pairs = re.findall(r"parameter_number = (\d+) .*?output_index = array<i64: (\d+)>", aliases)
+    changed = [int(number) for number, _ in sorted(pairs, key=lambda pair: int(pair[1]))]
+    if len(changed) != len(outputs) - 2:
+        raise ValueError(
+            f"Expected {len(outputs) - 2} changed variables. Received: {len(changed)} aliases."
+        )
+    stub = jax.export.export(
+        jax.jit(
+            lambda *_: [jax.numpy.zeros(o.shape, o.dtype) for o in outputs], keep_unused=True
+        ),
+        platforms=[platform],
+    )(*inputs)
+    return dataclasses.replace(stub, mlir_module_serialized=blob).serialize(), changed

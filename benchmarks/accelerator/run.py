@@ -1,0 +1,163 @@
+"""Runs programs on an accelerator. It needs JAX and NumPy only.
+
+python benchmarks/accelerator/run.py PROGRAMS RESULTS --seconds=300
+
+PROGRAMS is the folder that `write.py` wrote. For each program the file RESULTS/NAME.npz has the
+weights after the last epoch, and the results of all epochs. With --seconds a program trains for as
+many of its epochs as fit into this time, measured by some epochs that are not kept. Programs run one
+after another; several processes with --only share a GPU.
+"""
+
+import argparse
+import functools
+import json
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+import jax  # isort: skip
+
+
+def order(rng: np.random.Generator, candidates: np.ndarray, count: int, group: int) -> np.ndarray:
+    """`count` rows in random order; every row occurs once before a row repeats."""
+    passes = -(-count // len(candidates))
+    groups = candidates.reshape(-1, group)
+    return np.concatenate([rng.permutation(groups).reshape(-1) for _ in range(passes)])[:count]
+
+
+def factor(decay: str, progress: float) -> float:
+    """The factor of the learning rates after a share of the epochs, as in `zoo.training`."""
+    return {
+        "none": 1.0,
+        "linear": 1.0 - progress,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
+    }[decay]
+
+
+class Program:
+    """A program on the accelerator.
+
+    Args:
+        folder: The folder of the program.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self.about = json.loads((folder / "program.json").read_text())
+        self.state = _arrays(folder / "state.npz")
+        data = {
+            entry["array"]: _arrays(folder.parent / "arrays" / f"{entry['array']}.npz")["array"]
+            for entry in self.about["inputs"]
+            if "array" in entry
+        }
+        device = jax.devices()[0]
+        self.data = {name: jax.device_put(array, device) for name, array in data.items()}
+        self.streams = [
+            (_arrays(folder / f"rows_{i}.npz")["rows"], stream["per_batch"], stream["group"])
+            for i, stream in enumerate(self.about["streams"])
+        ]
+        exported = jax.export.deserialize(bytearray((folder / "epoch.jax").read_bytes()))
+        first = len(exported.in_avals) - len(self.about["inputs"])
+        donated = [first + i for i in self.about["changed"]]
+        self.call = jax.jit(exported.call, donate_argnums=donated)
+
+    def rows(self, epoch: int) -> np.ndarray:
+        """The rows of each batch of an epoch: int32 `[steps, B]`."""
+        rng, steps = np.random.default_rng([self.about["seed"], epoch]), self.about["steps"]
+        rows = [order(rng, c, steps * n, g).reshape(steps, n) for c, n, g in self.streams]
+        return np.concatenate(rows, 1).astype(np.int32)
+
+    def epochs(self, count: int) -> Iterator[tuple[np.ndarray, list]]:
+        """Trains `count` epochs from the first weights. Yields results `[2, K]` and all values.
+
+        Raises:
+            ArithmeticError: If a result is NaN or infinite.
+        """
+        device = jax.devices()[0]
+        values = [
+            jax.device_put(self.state[e["state"]], device) if "state" in e else self.data[e["array"]]
+            for e in self.about["inputs"]
+        ]
+        for epoch in range(count):
+            rates = np.float32(self.about["rates"]) * factor(self.about["decay"], epoch / count)
+            results, failed, *changed = self.call(
+                np.int64(epoch), self.rows(epoch), np.float32(rates), *values
+            )
+            for i, value in zip(self.about["changed"], changed, strict=True):
+                values[i] = value
+            if int(failed) >= 0:
+                raise ArithmeticError(
+                    f"{self.folder.name}: a result of step {int(failed)} is not finite."
+                )
+            yield np.asarray(results), values
+
+    def train(self, count: int, say: Callable[[str], None]) -> dict[str, np.ndarray]:
+        """Trains `count` epochs.
+
+        Returns:
+            The weights by name; "results", `[count, 2, K]`; "seconds", the time of each epoch; and
+            "device".
+        """
+        results, seconds, ended, values = [], [], time.monotonic(), []
+        for scores, values in self.epochs(count):
+            results.append(scores)
+            seconds.append(time.monotonic() - ended)
+            ended = time.monotonic()
+            if len(results) % max(1, count // 5) == 0:
+                named = zip(self.about["names"], *scores, strict=True)
+                say(
+                    f"{self.folder.name}, epoch {len(results)} of {count}, {seconds[-1]:.2f} s: "
+                    + ", ".join(f"{name} {own:.4g} {other:.4g}" for name, own, other in named)
+                )
+        weights = {
+            e["state"]: np.asarray(value)
+            for e, value in zip(self.about["inputs"], values, strict=True)
+            if e.get("state", "").startswith("variable_")
+        }
+        about = {"results": np.stack(results), "seconds": np.asarray(seconds)}
+        return weights | about | {"device": np.asarray(jax.devices()[0].device_kind)}
+
+    def seconds_per_epoch(self, seconds: float) -> float:
+        """The median time of the epochs that fit in some seconds, after two for the compilation."""
+        times, start = [], None
+        for _ in self.epochs(1_000_000):
+            now = time.monotonic()
+            times.append(now)
+            start = now if len(times) == 2 else start
+            if start and len(times) > 2 and now - start > seconds:
+                break
+        return float(np.median(np.diff(times)[1:]))
+
+
+def _arrays(path):
+    with np.load(path) as file:
+        return dict(file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("programs", type=pathlib.Path)
+    parser.add_argument("results", type=pathlib.Path)
+    parser.add_argument("--seconds", type=float, help="time of the epochs of each program")
+    parser.add_argument("--epochs", type=int, help="number of epochs, instead of the programs'")
+    parser.add_argument("--only", default="", help="names of programs, with commas")
+    options = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    options.results.mkdir(parents=True, exist_ok=True)
+    wanted = [name for name in options.only.split(",") if name]
+    say = functools.partial(print, flush=True)
+    for name in wanted or sorted(p.parent.name for p in options.programs.glob("*/program.json")):
+        program = Program(options.programs / name)
+        count = options.epochs or program.about["epochs"]
+        if options.seconds:
+            each = program.seconds_per_epoch(options.seconds / 20)
+            count = max(1, min(count, int(0.95 * options.seconds / each)))
+            say(f"{name}: {each:.3f} s an epoch, {count} epochs")
+        np.savez_compressed(options.results / f"{name}.npz", **program.train(count, say))
+
+
+if __name__ == "__main__":
+    main()
