@@ -22,6 +22,7 @@ from zoo.training.train import batches_for_state, finish, prepared
 
 jax.config.update("jax_enable_x64", True)
 
+_SMALL = 2**14  # bytes; larger arrays have files of their own, which programs share.
 _TYPES = {
     "f32": "float32", "f64": "float64", "i32": "int32", "i64": "int64",
     "ui8": "uint8", "ui32": "uint32", "ui64": "uint64", "i1": "bool",
@@ -165,8 +166,8 @@ class Program:
         """Writes the program for `benchmarks/accelerator/run.py`.
 
         Args:
-            folder: The folder of the files. Arrays of data are beside it, in the folder "arrays",
-                so that programs share them.
+            folder: The folder of the files. Large arrays are beside it, in the folder "arrays", so
+                that programs with the same data and the same first weights share them.
             platform: The platform of the accelerator, as JAX names it: "cuda", "rocm", "tpu", "cpu".
         """
         folder.mkdir(parents=True, exist_ok=True)
@@ -180,8 +181,12 @@ class Program:
             if tensor.dtype == tf.resource:
                 number = kept.get(id(tensor))
                 name = f"scratch_{place}" if number is None else f"variable_{number}"
-                state[name] = by_handle[id(tensor)].numpy()
+                value = by_handle[id(tensor)].numpy()
                 inputs.append({"state": name})
+                if value.nbytes < _SMALL:
+                    state[name] = value
+                else:
+                    inputs[-1]["array"] = _stored(folder.parent / "arrays", value)
             else:
                 inputs.append({"array": _stored(folder.parent / "arrays", tensor.numpy())})
         values = [*arguments, *(by_handle.get(id(t), t) for t in traced.captured_inputs)]
@@ -229,16 +234,22 @@ def _stored(folder, array):
     return name
 
 
-def _remove_copies(module):
-    """Removes the copies of HLO, which StableHLO does not have."""
-    copies = []
+def _prepare(module):
+    """Removes the copies of HLO, which StableHLO does not have, and asks for products in float32.
 
-    def find(operation):
+    The default on GPUs is TF32, with 10 bits of the mantissa.
+    """
+    copies = []
+    highest = ir.Attribute.parse("#stablehlo<precision HIGHEST>")
+
+    def visit(operation):
         if operation.name == "mhlo.copy":
             copies.append(operation)
+        if "precision_config" in operation.attributes:
+            operation.attributes["precision_config"] = ir.ArrayAttr.get([highest, highest])
         return ir.WalkResult.ADVANCE
 
-    module.operation.walk(find)
+    module.operation.walk(visit)
     for copy in copies:
         copy.results[0].replace_all_uses_with(copy.operands[0])
         copy.erase()
@@ -257,7 +268,7 @@ def _exported(hlo: bytes, inputs: list[jax.ShapeDtypeStruct], platform: str):
         for name in list(attributes):
             if name.startswith("mhlo."):
                 del attributes[name]
-        _remove_copies(module)
+        _prepare(module)
         main = next(op for op in module.body if op.name.value == "main")
         main.attributes["sym_visibility"] = ir.StringAttr.get("public")
         outputs = [ir.RankedTensorType(t) for t in main.type.results]

@@ -47,14 +47,14 @@ class Program:
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
         self.about = json.loads((folder / "program.json").read_text())
-        self.state = _arrays(folder / "state.npz")
-        data = {
-            entry["array"]: _arrays(folder.parent / "arrays" / f"{entry['array']}.npz")["array"]
-            for entry in self.about["inputs"]
-            if "array" in entry
-        }
-        device = jax.devices()[0]
-        self.data = {name: jax.device_put(array, device) for name, array in data.items()}
+        small, self.first = _arrays(folder / "state.npz"), []
+        for entry in self.about["inputs"]:
+            if name := entry.get("array"):
+                value = _arrays(folder.parent / "arrays" / f"{name}.npz")["array"]
+            else:
+                value = small[entry["state"]]
+            # Data stay on the device. State is donated, and put there for each training.
+            self.first.append(value if "state" in entry else jax.device_put(value, _device()))
         self.streams = [
             (_arrays(folder / f"rows_{i}.npz")["rows"], stream["per_batch"], stream["group"])
             for i, stream in enumerate(self.about["streams"])
@@ -76,11 +76,7 @@ class Program:
         Raises:
             ArithmeticError: If a result is NaN or infinite.
         """
-        device = jax.devices()[0]
-        values = [
-            jax.device_put(self.state[e["state"]], device) if "state" in e else self.data[e["array"]]
-            for e in self.about["inputs"]
-        ]
+        values = [jax.device_put(value, _device()) for value in self.first]
         for epoch in range(count):
             rates = np.float32(self.about["rates"]) * factor(self.about["decay"], epoch / count)
             results, failed, *changed = self.call(
@@ -118,7 +114,7 @@ class Program:
             if e.get("state", "").startswith("variable_")
         }
         about = {"results": np.stack(results), "seconds": np.asarray(seconds)}
-        return weights | about | {"device": np.asarray(jax.devices()[0].device_kind)}
+        return weights | about | {"device": np.asarray(_device().device_kind)}
 
     def seconds_per_epoch(self, seconds: float) -> float:
         """The median time of the epochs that fit in some seconds, after two for the compilation."""
@@ -130,6 +126,10 @@ class Program:
             if start and len(times) > 2 and now - start > seconds:
                 break
         return float(np.median(np.diff(times)[1:]))
+
+
+def _device():
+    return jax.devices()[0]
 
 
 def _arrays(path):
