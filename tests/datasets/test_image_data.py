@@ -297,3 +297,47 @@ def test_a_small_image_is_the_average_of_the_same_draw():
 def test_small_images_that_do_not_exist_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         datasets.load("digits", **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"binarize": "dynamic"},
+        {"binarize": "fixed"},
+        {"binarize": "threshold"},
+        {"seen": "pixels:0.5"},
+        {"y": "small:2"},
+    ],
+)
+def test_batches_of_given_rows_are_those_of_the_pipeline(options):
+    data, epoch = datasets.load("digits", **options), 3
+    pipeline = data.batches("train", 50, shuffle=True, repeat=True, first_epoch=epoch)
+    order = data._shuffled(data.sizes["train"], 1, tf.constant(epoch, tf.int64))
+    order = tf.reshape(order[: data.steps_per_epoch(50) * 50], [-1, 50])
+
+    def batch(step):
+        return data.batches_of("train", order, tf.constant(epoch, tf.int64))(step)
+
+    # XLA draws other numbers where each epoch has new draws.
+    new = options in ({"binarize": "dynamic"}, {"seen": "pixels:0.5"})
+    compiled = tf.function(batch, jit_compile=not new)
+    for step, expected in enumerate(pipeline.take(3)):
+        found = compiled(tf.constant(step))
+        tf.nest.map_structure(np.testing.assert_array_equal, found, expected)
+    held_out = data.batches_of("validation", tf.range(40)[None])(0)
+    expected = next(iter(data.batches("validation", 40)))
+    tf.nest.map_structure(np.testing.assert_array_equal, held_out, expected)
+
+
+def test_batches_of_two_streams_come_from_the_streams():
+    data = datasets.load("digits", num_labels=50)
+    (unlabelled, n, one), (labelled, n_labelled, _) = data.streams(40, semi_supervised=True)
+    assert sorted([*unlabelled, *labelled]) == list(range(data.sizes["train"]))
+    assert len(labelled) == 50 and n + n_labelled == 40 and one == 1
+    rows = np.concatenate([unlabelled[:n], labelled[:n_labelled]])[None].astype(np.int32)
+    (x, y), x_unlabelled = data.batches_of("train", rows, 0, n_labelled)(0)
+    assert len(x) == n_labelled and len(x_unlabelled) == n and (np.asarray(y) >= 0).all()
+    np.testing.assert_array_equal(x, data.pixels("train")[labelled[:n_labelled]])
+    (all_rows, size, group), *others = data.streams(40)
+    assert (len(all_rows), size, group, others) == (data.sizes["train"], 40, 1, [])

@@ -626,7 +626,9 @@ class ImageData:
         """The batches of one epoch as a function of the step, given the rows of each batch.
 
         A program that XLA compiles together with its data uses this function in place of `batches`.
-        With the rows that `batches` reads, and the same size of a batch, the batches are the same.
+        With the rows that `batches` reads, and the same size of a batch, the batches are the same,
+        except that a compiled program draws other numbers where each epoch has new draws: XLA and
+        TensorFlow's kernels draw other numbers from one seed.
 
         Args:
             split: "train", "validation" or "test".
@@ -638,8 +640,10 @@ class ImageData:
         Returns:
             A function from the number of the step in the epoch, an int32 scalar, to a batch.
         """
-        keys = self._keys(split)
-        mask_keys = self._mask_keys(split, epoch if split == "train" else _FIXED)
+        with tf.init_scope():  # Fixed draws are those of the kernels in a compiled program too.
+            keys, mask_keys = self._keys(split), self._mask_keys(split, _FIXED)
+        if split == "train":
+            mask_keys = self._mask_keys(split, epoch)
         seed = _seed(self.seed, 1 + SPLITS.index(split), epoch)
 
         def batch(step):
