@@ -1,31 +1,47 @@
 """Finishes runs with the weights that `benchmarks/accelerator/run.py` wrote.
 
 python -m benchmarks.accelerator.read --runs=runs/vae_mnist --results=results
+python -m benchmarks.accelerator.read --table=priors --results=results
 
 The results of a run have its folder's name. A finished run has no checkpoint, because the optimizers'
 moments stay on the accelerator. `benchmarks.paper_tables` scores the runs of a table next.
 """
 
+import functools
 import pathlib
 
 from absl import flags
 
 from benchmarks.accelerator.program import Program
+from benchmarks.paper_tables import TABLES
+from benchmarks.tables.table import folder_of, keep_epochs
 from trainers import cli
 from zoo import training
+from zoo.config import look_up
 
 FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    for path in FLAGS.runs:
-        run = training.Run(path)
+    runs = [training.Run(path) for path in FLAGS.runs]
+    table = look_up(TABLES, FLAGS.table, "table") if FLAGS.table else None
+    if table is not None:
+        folder = folder_of(FLAGS.output, table)
+        runs += [training.Run(path.parent) for path in sorted(folder.glob("*/config.json"))]
+    for run in runs:
         results = pathlib.Path(FLAGS.results) / f"{run.path.name}.npz"
-        Program(run).finish(results, print)
+        if run.results_path.is_file():
+            print(f"{run.path}: finished before", flush=True)
+        elif results.is_file() or table is None:
+            Program(run).finish(results, functools.partial(print, flush=True))
+    if table is not None:
+        keep_epochs(table, folder)
 
 
 def _define_flags() -> None:
     flags.DEFINE_list("runs", [], "Folders of the runs, with commas.")
+    flags.DEFINE_string("table", None, "A table of benchmarks.paper_tables.")
+    flags.DEFINE_string("output", "runs/paper_tables", "Folder of a table's runs.")
     flags.DEFINE_string("results", "results", "Folder of the results.")
 
 

@@ -193,20 +193,26 @@ def begin(
     Returns:
         The runs, each with its configuration.
     """
-    rows = [row for row in table.rows if row.trained_as is None and row.name in epochs]
     plan = _Plan(folder / "plan.json", table, seed, settings, 0.0, dict(epochs))
     plan.write()
-    runs = []
-    for row in rows:
-        for n in range(table.seeds):
-            config = plan.config(row, n)
-            training.check_config(config)
-            end = f"_seed_{plan.seed + n}" if n else ""
-            run = training.Run(plan.folder / (row.slug + end))
-            run.check_free(overwrite=False)
-            run.begin(config)
-            runs.append(run)
-    return runs
+    runs = plan.runs(table)
+    for run, row, n in runs:
+        config = plan.config(row, n)
+        training.check_config(config)
+        run.check_free(overwrite=False)
+        run.begin(config)
+    return [run for run, _, _ in runs]
+
+
+def keep_epochs(table: Table, folder: pathlib.Path) -> None:
+    """Sets the plan's numbers of epochs to those of the finished runs of a table."""
+    path = folder / "plan.json"
+    content = read_json(path, {"seed": int, "settings": list, "epochs": dict})
+    plan = _Plan(path, table, content["seed"], tuple(content["settings"]), 0.0, None)
+    for run, row, _ in plan.runs(table):
+        if run.results_path.is_file():
+            plan.content["epochs"][row.name] = run.read_config().epochs
+    plan.write()
 
 
 def stated(table: Table) -> dict[str, Any]:
@@ -276,6 +282,15 @@ class _Plan:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.path, self.content)
 
+    def run(self, row: Row, n: int = 0) -> training.Run:
+        """The run of a row with the n-th seed."""
+        return training.Run(self.folder / (row.slug + (f"_seed_{self.seed + n}" if n else "")))
+
+    def runs(self, table: Table) -> list[tuple[training.Run, Row, int]]:
+        """The runs of all rows whose epochs are known, with the row and the number of the seed."""
+        rows = [row for row in table.rows if row.trained_as is None and row.name in self.epochs]
+        return [(self.run(row, n), row, n) for row in rows for n in range(table.seeds)]
+
     def config(self, row: Row, n: int = 0) -> ConfigDict:
         config = presets.get(row.preset)
         own = [setting.format(runs=self.folder) for setting in row.settings]
@@ -322,7 +337,7 @@ def _result(table, row, source, plan, n, say):
     """A row of the record. A model that was trained and scored with the same settings is kept."""
     end = f"_seed_{plan.seed + n}" if n else ""
     folder, config = plan.folder / (row.slug + end), plan.config(source, n)
-    run = training.Run(plan.folder / (source.slug + end))
+    run = plan.run(source, n)
     plan.write()
     path = folder / "scores.json"
     content = read_json(path, {"scores": dict, "times": dict}) if path.is_file() else {}
