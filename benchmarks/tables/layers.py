@@ -118,10 +118,14 @@ TABLE = Table(
         "foreground has the hue, the size and the place of the attributes, also with draws of the "
         "prior and before other backgrounds. The bound, which has a learned standard deviation of the "
         "pixels, has a smaller error of the hue than the loss of the authors' code.",
-        "The aim of completions, 3 dB over the mean colour, is missed. The backgrounds of disCVAE have "
-        "one of few colours: their eight latents carry 2.3 nats. The CVAE draws the mean colour of "
-        "each background and no texture, and gains 2.8 dB, after more than twice as many epochs in "
-        "the same time.",
+        "The aim of completions was 3 dB over the mean colour. The bound meets it with 3.2 dB. Its pixels "
+        "start with a standard deviation of 0.1: from 0.5, an earlier record, the rate outweighed the "
+        "errors at first, the background kept 2.3 nats, and the completions lost 0.5 dB. The backgrounds "
+        "of the loss of the authors' code have one of few colours. Those of the bound have the mean "
+        "colour of each image and no texture, as those of the CVAE, which gains 2.8 dB after more than "
+        "twice as many epochs in the same time.",
+        "The bound was still improving: its loss on validation images fell by 592 nats in the last "
+        "epoch.",
     ),
     score=_score,
     unit="the units that the text states",
