@@ -10,15 +10,14 @@ import jax
 import keras
 import numpy as np
 import tensorflow as tf
-from jax._src.interpreters import mlir
-from jax._src.lib import _jax
-from jax._src.lib.mlir import ir
-from jax._src.lib.mlir.dialects import hlo as stablehlo
+from jax.interpreters import mlir
+from jaxlib import _jax  # The only way from HLO to StableHLO; the extra pins the versions.
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import stablehlo
 
 from zoo import keras_internals, training
 from zoo.files import write_json
 from zoo.training.train import batches_for_state, finish, prepared
-
 
 jax.config.update("jax_enable_x64", True)
 
@@ -212,7 +211,6 @@ class Program:
         )
 
 
-
 def _weights(model):
     metrics = {id(v) for m in [*model.metrics, model.first_non_finite] for v in m.variables}
     variables = [v for v in model.variables if id(v) not in metrics]
@@ -286,9 +284,7 @@ def _exported(hlo: bytes, inputs: list[jax.ShapeDtypeStruct], platform: str):
             f"Expected {len(outputs) - 2} changed variables. Received: {len(changed)} aliases."
         )
     stub = jax.export.export(
-        jax.jit(
-            lambda *_: [jax.numpy.zeros(o.shape, o.dtype) for o in outputs], keep_unused=True
-        ),
+        jax.jit(lambda *_: [jax.numpy.zeros(o.shape, o.dtype) for o in outputs], keep_unused=True),
         platforms=[platform],
     )(*inputs)
     return dataclasses.replace(stub, mlir_module_serialized=blob).serialize(), changed

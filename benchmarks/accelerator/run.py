@@ -98,7 +98,7 @@ class Program:
             "device".
         """
         results, seconds, ended, values = [], [], time.monotonic(), []
-        for scores, values in self.epochs(count):
+        for scores, values in self.epochs(count):  # noqa: B007
             results.append(scores)
             seconds.append(time.monotonic() - ended)
             ended = time.monotonic()

@@ -290,7 +290,10 @@ def test_a_small_image_is_the_average_of_the_same_draw():
         ({"y": "small:1"}, "factor K of at least 2, such as 'small:4'. Received: y='small:1'"),
         ({"y": "small:x"}, "Received: y='small:x'"),
         ({"y": "smaller"}, "or 'small:K' for the image.*Received: y='smaller'"),
-        ({"y": "small:2", "seen": "box"}, "one of three: an annotation, a small image, or the seen part"),
+        (
+            {"y": "small:2", "seen": "box"},
+            "one of three: an annotation, a small image, or the seen part",
+        ),
         ({"y": "small:2", "num_labels": 10}, "label"),
     ],
 )
@@ -338,6 +341,6 @@ def test_batches_of_two_streams_come_from_the_streams():
     rows = np.concatenate([unlabelled[:n], labelled[:n_labelled]])[None].astype(np.int32)
     (x, y), x_unlabelled = data.batches_of("train", rows, 0, n_labelled)(0)
     assert len(x) == n_labelled and len(x_unlabelled) == n and (np.asarray(y) >= 0).all()
-    np.testing.assert_array_equal(x, data.pixels("train")[labelled[:n_labelled]])
+    np.testing.assert_array_equal(x, data.arrays("train")[0][labelled[:n_labelled]])
     (all_rows, size, group), *others = data.streams(40)
     assert (len(all_rows), size, group, others) == (data.sizes["train"], 40, 1, [])

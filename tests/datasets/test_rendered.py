@@ -165,7 +165,9 @@ def test_unknown_annotations_are_refused_before_rendering(monkeypatch):
     for y in ("masks", "attributes,masks", "attributes, mask", ""):
         with pytest.raises(ValueError, match=f"{known}'{y}'"):
             datasets.load("sprites_scenes", y=y)
-    with pytest.raises(ValueError, match=r"seen part of the image\. Received: y='mask', seen='quadrants:1'"):
+    with pytest.raises(
+        ValueError, match=r"seen part of the image\. Received: y='mask', seen='quadrants:1'"
+    ):
         datasets.load("sprites_scenes", y="mask", seen="quadrants:1")
     with pytest.raises(ValueError, match=r"must be 'all' or one of 'label'"):
         datasets.load("digits", y="attributes")

@@ -621,7 +621,11 @@ class ImageData:
         return untuned(data.prefetch(tf.data.AUTOTUNE))
 
     def batches_of(
-        self, split: str, rows: tf.Tensor, epoch: tf.Tensor | int = 0, num_labelled: int | None = None
+        self,
+        split: str,
+        rows: tf.Tensor,
+        epoch: tf.Tensor | int = 0,
+        num_labelled: int | None = None,
     ) -> Callable[[tf.Tensor], Any]:
         """The batches of one epoch as a function of the step, given the rows of each batch.
 
