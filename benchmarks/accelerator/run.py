@@ -14,7 +14,7 @@ import json
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -26,6 +26,22 @@ def order(rng: np.random.Generator, candidates: np.ndarray, count: int, group: i
     passes = -(-count // len(candidates))
     groups = candidates.reshape(-1, group)
     return np.concatenate([rng.permutation(groups).reshape(-1) for _ in range(passes)])[:count]
+
+
+def draw(
+    seed: int, epoch: int, steps: int, streams: Sequence[tuple[np.ndarray, int, int]]
+) -> np.ndarray:
+    """The rows of each batch of an epoch: int32 `[steps, B]`.
+
+    Args:
+        seed: The seed of the run.
+        epoch: Number of the epoch.
+        steps: Number of batches.
+        streams: For each stream of a batch: its candidates, rows in a batch, and rows in a group.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    rows = [order(rng, c, steps * n, group).reshape(steps, n) for c, n, group in streams]
+    return np.concatenate(rows, 1).astype(np.int32)
 
 
 def factor(decay: str, progress: float) -> float:
@@ -66,9 +82,7 @@ class Program:
 
     def rows(self, epoch: int) -> np.ndarray:
         """The rows of each batch of an epoch: int32 `[steps, B]`."""
-        rng, steps = np.random.default_rng([self.about["seed"], epoch]), self.about["steps"]
-        rows = [order(rng, c, steps * n, g).reshape(steps, n) for c, n, g in self.streams]
-        return np.concatenate(rows, 1).astype(np.int32)
+        return draw(self.about["seed"], epoch, self.about["steps"], self.streams)
 
     def epochs(self, count: int) -> Iterator[tuple[np.ndarray, list]]:
         """Trains `count` epochs from the first weights. Yields results `[2, K]` and all values.
