@@ -689,7 +689,8 @@ class ImageData:
             ]
         if grouped:
             self.check_groups(batch_size)
-        return [(np.arange(self._size("train")), batch_size, self.group_size if grouped else 1)]
+        group = self.group_size if grouped and self.group_size else 1
+        return [(np.arange(self._size("train")), batch_size, group)]
 
     def arrays(
         self, split: str, limit: int | None = None

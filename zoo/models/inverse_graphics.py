@@ -216,7 +216,7 @@ class InverseGraphics(VAE):
             ValueError: If the factors of the data are not known.
         """
         x, _ = data.arrays("train", limit)
-        columns = dict(zip(data.factor_names, data.factors("train", limit).T, strict=True))
+        columns = dict(zip(data.factor_names or (), data.factors("train", limit).T, strict=True))
         parts = [self.encode(x[i : i + 500]) for i in range(0, len(x), 500)]
         codes = np.concatenate(parts)
         coefficients = np.zeros(self.calibration.shape, np.float32)
