@@ -5,9 +5,10 @@ is all that the accelerator needs:
 
 1. `write.py` writes the programs of runs that have begun, with the images and the first weights.
 2. `run.py` needs JAX and NumPy only. It runs the epochs and writes the last weights.
-3. `read.py` writes the checkpoints of the runs. `trainers.train --resume`, or the benchmark that
-   began the runs, then finishes them as if the epochs had been trained here.
+3. `read.py` finishes the runs: it writes the metrics, the model, its results and its pictures. A
+   benchmark that began the runs then scores them. They have no checkpoint and cannot be resumed.
 
-The training is that of `trainers.train` without a callback in the epochs: the step, its random
-numbers and the draws of pixels are the same; the order of the images is another one.
+The training is that of `trainers.train` with `jit_compile=True`, except for rounding, the order of the
+images, and the draws of pixels or masks that are new in each epoch, which XLA draws from the same
+seeds as other numbers.
 """

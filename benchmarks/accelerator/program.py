@@ -3,24 +3,35 @@
 import csv
 import dataclasses
 import hashlib
+import json
 import pathlib
 import re
+import zipfile
+from collections.abc import Callable
 
-import jax
 import keras
 import numpy as np
 import tensorflow as tf
-from jax.interpreters import mlir
-from jaxlib import _jax  # The only way from HLO to StableHLO; the extra pins the versions.
-from jaxlib.mlir import ir
-from jaxlib.mlir.dialects import stablehlo
+from ml_collections import ConfigDict
+
+try:
+    import jax
+    from jax.interpreters import mlir
+    from jaxlib import _jax  # The only way from HLO to StableHLO; the extra pins the versions.
+    from jaxlib.mlir import ir
+    from jaxlib.mlir.dialects import stablehlo
+except ImportError as error:
+    raise ImportError(
+        'Programs need JAX 0.10: pip install -e ".[accelerator]", with Python 3.11 or newer.'
+    ) from error
 
 from zoo import keras_internals, training
-from zoo.files import write_json
+from zoo.files import replacing, write_json
 from zoo.training.train import batches_for_state, finish, prepared
 
 jax.config.update("jax_enable_x64", True)
 
+_NEEDED = {"strategy": "default", "mixed_precision": False, "deterministic": False}
 _SMALL = 2**14  # bytes; larger arrays have files of their own, which programs share.
 _TYPES = {
     "f32": "float32", "f64": "float64", "i32": "int32", "i64": "int64",
@@ -36,7 +47,8 @@ class Program:
 
     Raises:
         ValueError: If the run needs what a program does not have: several replicas, other precision
-            than float32, or evaluations between epochs.
+            than float32, deterministic operations, evaluations between epochs, or images that are
+            decoded batch by batch.
 
     Attributes:
         config: The configuration of the run.
@@ -52,15 +64,16 @@ class Program:
     def __init__(self, run: training.Run):
         self.run = run
         self.config = config = run.read_config()
-        for setting, wanted in {"strategy": "default", "mixed_precision": False}.items():
+        for setting, wanted in _NEEDED.items():
             if config[setting] != wanted:
                 raise ValueError(
-                    f"A program trains on one device in float32: `{setting}` must be {wanted!r}. "
-                    f"Received: {config[setting]!r} in '{run.path}'."
+                    "A program trains on one device, in float32 and with its fastest operations: "
+                    f"`{setting}` must be {wanted!r}. Received: {config[setting]!r} in '{run.path}'."
                 )
         if config.evaluation.every or config.evaluation.at:
             raise ValueError(
-                "A program has no evaluation between its epochs: `evaluation.every` must be 0. "
+                "A program has no evaluation between its epochs: `evaluation.every` must be 0 and "
+                "`evaluation.at` empty. "
                 f"Received: evaluation={dict(config.evaluation)} in '{run.path}'."
             )
         source = None
@@ -68,6 +81,11 @@ class Program:
             source = training.open_model(config.initial_weights)[0]
         keras.utils.set_random_seed(config.seed)
         self.data, self.model = prepared(config, source=source)
+        if self.data.decoded_in_batches:
+            raise ValueError(
+                "A program contains its images, and those of a large folder are decoded batch by batch. "
+                f"Received: '{run.path}', with the data {config.data.name!r}."
+            )
         self.names = list(self.model.trackers)
         self.variables = _weights(self.model)
         self.steps = self.data.steps_per_epoch(config.batch_size)
@@ -95,10 +113,14 @@ class Program:
         full = np.arange(size // each * each, dtype=np.int32).reshape(-1, each)
         rest = np.arange(full.size, size, dtype=np.int32)[None]
         held_out = self.data.batches_of("validation", tf.constant(full))
-        remainder = self.data.batches_of("validation", tf.constant(rest))
+        remainder = self.data.batches_of("validation", tf.constant(rest), first_step=len(full))
         last = (lambda: model.test_step(remainder(0))) if rest.size else None
         tested = self._results(len(full), lambda i: model.test_step(held_out(i)), last)
-        return tf.stack([trained, tested]), tf.reduce_max(model.first_non_finite.result())
+        steps = model.first_non_finite.result()
+        first = tf.reduce_min(tf.where(steps < 0, tf.int64.max, steps))
+        return tf.stack([trained, tested]), tf.where(
+            first == tf.int64.max, tf.constant(-1, tf.int64), first
+        )
 
     def _results(self, count, step, last=None):
         """The mean results of `count` steps and of a last one."""
@@ -123,7 +145,12 @@ class Program:
             for player, optimizer in self.model.optimizers.items()
         ]
 
-    def finish(self, path: pathlib.Path, say=print) -> None:
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the configuration without its number of epochs."""
+        return fingerprint(self.config)
+
+    def finish(self, path: pathlib.Path, say: Callable[[str], None] = print) -> None:
         """Finishes the run with the weights that `benchmarks/accelerator/run.py` wrote.
 
         The run has no checkpoint, because the optimizers' moments stay on the accelerator: it cannot
@@ -132,34 +159,53 @@ class Program:
         Args:
             path: The file of the results.
             say: Called with each line of the report.
+
+        Raises:
+            ValueError: If the file is damaged, or is not of a program of this run.
+            FileNotFoundError: If the file does not exist.
         """
-        with np.load(path) as file:
-            found = dict(file)
+        found = self._results_in(path)
         for i, variable in enumerate(self.variables):
             variable.assign(found.get(f"variable_{i}", variable))
-        results, config = found["results"], self.config
+        results, seconds, config = found["results"], found["seconds"], self.config
         config.epochs = len(results)
-        self.run.write_config(config)
-        with open(self.run.metrics_path, "w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["epoch", *self.names, *(f"val_{name}" for name in self.names)])
-            rows.writerows([i, *row.reshape(-1).tolist()] for i, row in enumerate(results))
-        images = self.steps * config.batch_size
-        seconds = found["seconds"]
         about = {
             "resumed_after": 0,
             "seconds": round(float(seconds.sum()), 2),
-            # The first epoch includes the compilation.
-            "images_per_second": round(images / float(np.median(seconds[1:])), 1)
-            if len(seconds) > 1
-            else None,
+            "images_per_second": None,  # Validation is a part of the program's epochs.
             "device": str(found["device"]),
         }
-        if self.model.keeps_averages:
-            batches = batches_for_state(self.data, config.batch_size, self.model)
-            self.model.fit_averaged_state(batches)
-        finish(config, self.run, self.data, self.model, about, say=say)
-        write_json(self.run.path / "times.json", {"training_seconds": about["seconds"]})
+        with self.run.locked():
+            self.run.write_config(config)
+            with (
+                replacing(self.run.metrics_path) as partial,
+                open(partial, "w", newline="") as file,
+            ):
+                rows = csv.writer(file)
+                rows.writerow(["epoch", *self.names, *(f"val_{name}" for name in self.names)])
+                rows.writerows([i, *row.reshape(-1).tolist()] for i, row in enumerate(results))
+            if self.model.keeps_averages:
+                batches = batches_for_state(self.data, config.batch_size, self.model)
+                self.model.fit_averaged_state(batches)
+            write_json(self.run.path / "times.json", {"training_seconds": about["seconds"]})
+            finish(config, self.run, self.data, self.model, about, say=say)
+
+    def _results_in(self, path):
+        try:
+            with np.load(path) as file:
+                found = dict(file)
+        except (ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise ValueError(f"The results in '{path}' are damaged: {error}.") from error
+        if str(found.get("program")) != self.fingerprint:
+            raise ValueError(
+                f"Expected results of a program of the run '{self.run.path}'. Received: '{path}', of "
+                "a program with another configuration."
+            )
+        trained = {id(v.value) for v in self.model.trainable_variables}
+        needed = [f"variable_{i}" for i, v in enumerate(self.variables) if id(v) in trained]
+        if lacking := [name for name in (*needed, "results", "seconds") if name not in found]:
+            raise ValueError(f"The results in '{path}' lack {', '.join(lacking)}.")
+        return found
 
     def write(self, folder: pathlib.Path, platform: str = "cuda") -> None:
         """Writes the program for `benchmarks/accelerator/run.py`.
@@ -168,7 +214,19 @@ class Program:
             folder: The folder of the files. Large arrays are beside it, in the folder "arrays", so
                 that programs with the same data and the same first weights share them.
             platform: The platform of the accelerator, as JAX names it: "cuda", "rocm", "tpu", "cpu".
+
+        Raises:
+            ValueError: If the run has been trained, or if the folder has a program of another run.
         """
+        run, path = self.run, folder / "program.json"
+        if run.metrics_path.exists() or run.checkpoints_dir.exists() or run.results_path.exists():
+            raise ValueError(
+                f"A program starts at the first epoch. Received: '{run.path}', whose training has begun."
+            )
+        if path.is_file() and json.loads(path.read_text()).get("program") != self.fingerprint:
+            raise ValueError(
+                f"'{folder}' has the program of another run. Choose another --programs."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         traced = self.epoch.get_concrete_function(*self.signature)
         arguments = [tf.zeros(spec.shape, spec.dtype) for spec in self.signature]
@@ -195,8 +253,9 @@ class Program:
         for i, (rows, _, _) in enumerate(self.streams):
             np.savez_compressed(folder / f"rows_{i}.npz", rows=rows.astype(np.int32))
         write_json(
-            folder / "program.json",
+            path,
             {
+                "program": self.fingerprint,
                 "seed": self.config.seed,
                 "epochs": self.config.epochs,
                 "steps": self.steps,
@@ -215,7 +274,9 @@ def _weights(model):
     metrics = {id(v) for m in [*model.metrics, model.first_non_finite] for v in m.variables}
     variables = [v for v in model.variables if id(v) not in metrics]
     for optimizer in model.optimizers.values():
-        variables += keras_internals.moving_averages(optimizer) if optimizer.use_ema else []
+        if optimizer.use_ema:
+            # The averages count only if the optimizer has done a step.
+            variables += [*keras_internals.moving_averages(optimizer), optimizer.iterations]
     return [v.value if isinstance(v, keras.Variable) else v for v in variables]
 
 
@@ -223,19 +284,29 @@ def _shape(value):
     return jax.ShapeDtypeStruct(tuple(value.shape), value.dtype.as_numpy_dtype)
 
 
+def fingerprint(config: ConfigDict) -> str:
+    """A hash of a configuration without its number of epochs, which an accelerator may reduce."""
+    content = {name: value for name, value in config.to_dict().items() if name != "epochs"}
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _stored(folder, array):
     """The name of the file of an array, which is named after its content."""
     folder.mkdir(exist_ok=True)
-    name = hashlib.sha256(array.tobytes() + repr(array.shape).encode()).hexdigest()[:16]
+    about = f"{array.dtype.str} {array.shape}".encode()
+    name = hashlib.sha256(about + array.tobytes()).hexdigest()[:16]
     if not (path := folder / f"{name}.npz").exists():
-        np.savez_compressed(path, array=array)
+        with replacing(path) as partial, open(partial, "wb") as file:
+            np.savez_compressed(file, array=array)
     return name
 
 
 def _prepare(module):
-    """Removes the copies of HLO, which StableHLO does not have, and asks for products in float32.
+    """Removes operations that StableHLO lacks, and asks for products of matrices in float32.
 
-    The default on GPUs is TF32, with 10 bits of the mantissa.
+    HLO is the language of XLA, and StableHLO its form with promises of compatibility; only HLO has
+    `copy`. The default of products on GPUs is TF32, with 10 bits of the mantissa.
     """
     copies = []
     highest = ir.Attribute.parse("#stablehlo<precision HIGHEST>")
@@ -254,10 +325,10 @@ def _prepare(module):
 
 
 def _exported(hlo: bytes, inputs: list[jax.ShapeDtypeStruct], platform: str):
-    """An HLO module as a serialized `jax.export.Exported`, and the inputs that are also outputs.
+    """An HLO module as a serialized `jax.export.Exported`, and the inputs that an epoch changes.
 
-    The module's outputs after the first two are new values of inputs. Its attribute of aliases names
-    the inputs.
+    The module's outputs after the first two are the new values of these inputs. The module's attribute
+    `input_output_alias` has the pairs.
     """
     with mlir.make_ir_context():
         module = ir.Module.parse(_jax.mlir.hlo_to_stablehlo(hlo))

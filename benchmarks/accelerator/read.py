@@ -3,8 +3,9 @@
 python -m benchmarks.accelerator.read --runs=runs/vae_mnist --results=results
 python -m benchmarks.accelerator.read --table=priors --results=results
 
-The results of a run have its folder's name. A finished run has no checkpoint, because the optimizers'
-moments stay on the accelerator. `benchmarks.paper_tables` scores the runs of a table next.
+The file of a run's results is named after the run's folder: RESULTS/NAME.npz. A finished run has no
+checkpoint, because the optimizers' moments stay on the accelerator. `benchmarks.paper_tables` scores
+the runs of a table next.
 """
 
 import functools
@@ -28,14 +29,23 @@ def main() -> None:
     if table is not None:
         folder = folder_of(FLAGS.output, table)
         runs += [training.Run(path.parent) for path in sorted(folder.glob("*/config.json"))]
+    if not runs:
+        raise ValueError("Expected --runs, or --table with runs in --output. Received: no run.")
+    found = 0
     for run in runs:
         results = pathlib.Path(FLAGS.results) / f"{run.path.name}.npz"
         if run.results_path.is_file():
             print(f"{run.path}: finished before", flush=True)
-        elif results.is_file() or table is None:
+        elif results.is_file():
             Program(run).finish(results, functools.partial(print, flush=True))
-    if table is not None:
-        keep_epochs(table, folder)
+        else:
+            print(f"{run.path}: no results in '{results}'", flush=True)
+            continue
+        found += 1
+        if table is not None:
+            keep_epochs(table, folder)
+    if not found:
+        raise FileNotFoundError(f"No results of the runs are in '{FLAGS.results}'.")
 
 
 def _define_flags() -> None:

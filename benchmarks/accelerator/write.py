@@ -23,6 +23,8 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     runs = [training.Run(path) for path in FLAGS.runs]
+    if not (runs or FLAGS.table) or (FLAGS.table and not FLAGS.epochs_of):
+        raise ValueError("Expected --runs, or --table with --epochs_of. Received: neither.")
     if FLAGS.table:
         table = look_up(TABLES, FLAGS.table, "table")
         epochs = epochs_of(FLAGS.epochs_of, table)

@@ -28,14 +28,13 @@ TABLE = Table(
     title="Priors and posteriors of a VAE on static MNIST",
     reference="Tomczak and Welling, 2018, table 1. https://arxiv.org/abs/1705.07120",
     protocol=(
-        "784-300-300-40 and its mirror, ReLU, batches of 100, Adam from 1e-3 with a cosine fall to "
+        "784-300-300-40 and its mirror, gated layers, batches of 100, Adam from 1e-3 with a cosine fall to "
         "0, the rate's weight rising over the first 4 epochs, the same number of epochs for all. "
         "Static binarisation. NLL of the 10,000 test images with 500 importance samples for all "
         "images, corrected by the mean difference to 5,000 samples for 200 images."
     ),
     differs=(
-        "The paper uses gated layers; here they are ReLU. The paper's 88.56 was not checked "
-        "against its text.",
+        "The paper's 88.56 was not checked against its text.",
         "The paper trains for up to 2,000 epochs, with early stopping by the validation set.",
         "The paper reports the standard prior and the VampPrior with this network. The other rows "
         "have no published number for it.",
@@ -55,10 +54,14 @@ TABLE = Table(
     equal_epochs=True,
     scoring=0.35,
     remarks=(
-        "At equal training, every learned prior is better than the standard prior: the mixture by "
-        "2.4 nats, the VampPrior by 3.9, the RealNVP prior by 4.6. Each richer posterior is better "
-        "than the diagonal one: IAF by 1.6 nats, full covariance by 1.4.",
-        "The standard prior misses the paper's number by 3.4 nats, and the VampPrior by 2.5. The "
-        "likely reason is the length of training: 30 epochs instead of up to 2,000.",
+        "The targets are met: the standard prior is 0.5 nats better than the paper's number, and the "
+        "VampPrior 0.2 nats.",
+        "At equal training, every learned prior is better than the standard prior: the mixture by 2.2 "
+        "nats, the VampPrior by 2.7, the RealNVP prior by 3.5, the MAF prior by 3.6. Each richer posterior "
+        "is better than the diagonal one: planar flows by 1.1 nats, IAF and full covariance by 1.5.",
+        "After 90 epochs the bound on validation images is above that on training images by 5.0 nats with "
+        "the standard prior and by 6.0 with the flows, and it still fell. An earlier record, with ReLU, 30 "
+        "epochs and decoders that start with a bias of 0, had 92.0 nats with the standard prior and 87.4 "
+        "with RealNVP.",
     ),
 )

@@ -191,28 +191,50 @@ def begin(
         settings: Further changes to every row.
 
     Returns:
-        The runs, each with its configuration.
+        The runs, each with its configuration. Runs that have begun with the same settings stay.
+
+    Raises:
+        ValueError: If the settings are invalid, or differ from those of the runs in `folder`.
     """
+    known = {row.name for row in table.rows if row.trained_as is None}
+    if unknown := epochs.keys() - known:
+        raise ValueError(
+            f"The rows of table '{table.name}' that are trained are {', '.join(sorted(known))}. "
+            f"Received: {', '.join(sorted(unknown))}."
+        )
     plan = _Plan(folder / "plan.json", table, seed, settings, 0.0, dict(epochs))
-    plan.write()
-    runs = plan.runs(table)
-    for run, row, n in runs:
-        config = plan.config(row, n)
+    runs = [(run, plan.config(row, n)) for run, row, n in plan.runs(table)]
+    for run, config in runs:
         training.check_config(config)
-        run.check_free(overwrite=False)
-        run.begin(config)
-    return [run for run, _, _ in runs]
+        if run.exists:
+            training.check_unchanged(run, config)
+    plan.write()
+    for run, config in runs:
+        if not run.exists:
+            run.begin(config)
+    return [run for run, _ in runs]
 
 
 def keep_epochs(table: Table, folder: pathlib.Path) -> None:
-    """Sets the plan's numbers of epochs to those of the finished runs of a table."""
+    """Sets the plan's numbers of epochs to those of the finished runs of a table.
+
+    Raises:
+        ValueError: If runs that must have equal epochs have not.
+    """
     path = folder / "plan.json"
     content = read_json(path, {"seed": int, "settings": list, "epochs": dict})
     plan = _Plan(path, table, content["seed"], tuple(content["settings"]), 0.0, None)
+    found: dict[str, set[int]] = {}
     for run, row, _ in plan.runs(table):
         if run.results_path.is_file():
-            plan.content["epochs"][row.name] = run.read_config().epochs
-    plan.write()
+            found.setdefault(row.name, set()).add(run.read_config().epochs)
+    every = set().union(*found.values())
+    if any(len(own) > 1 for own in found.values()) or (table.equal_epochs and len(every) > 1):
+        raise ValueError(
+            f"Table '{table.name}' has equal epochs for the seeds of a row"
+            f"{' and for all rows' if table.equal_epochs else ''}. Received: {found}."
+        )
+    plan.keep({name: own.pop() for name, own in found.items()})
 
 
 def stated(table: Table) -> dict[str, Any]:
@@ -494,7 +516,7 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
         ]
     lines += [
         "Minutes of training on all cores: processor time divided by the number of cores; empty "
-        "for a run that was interrupted."
+        "for a run that was interrupted or trained on an accelerator."
     ]
     for device in dict.fromkeys(row["device"] for row in record["rows"] if "device" in row):
         own = ", ".join(row["row"] for row in record["rows"] if row.get("device") == device)
@@ -504,8 +526,8 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
             if row.get("device") == device and "training_seconds" in row["times"]
         )
         lines += [
-            f"Trained on {device} with `benchmarks.accelerator`, in {seconds:.0f} seconds together: "
-            f"{own}."
+            f"Trained on {device} with `benchmarks.accelerator`: {own}. The times of these runs, some "
+            f"at the same time on one device, add up to {seconds:.0f} seconds."
         ]
     if record["differs"]:
         lines += ["", "Differences from the paper:", "", *(f"- {x}" for x in record["differs"])]

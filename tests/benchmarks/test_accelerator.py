@@ -1,6 +1,8 @@
 """Programs for an accelerator with JAX: the same training as `fit`, here on the CPU."""
 
 import math
+import sys
+import types
 
 import keras
 import numpy as np
@@ -12,10 +14,13 @@ from zoo.files import read_json
 from zoo.training.callbacks import DECAYS
 from zoo.training.train import prepared
 
-pytest.importorskip("jax", reason="JAX is not installed; the extra 'accelerator' has it.")
+jax = pytest.importorskip("jax", reason="JAX is not installed; the extra 'accelerator' has it.")
 
-from benchmarks.accelerator import run as accelerator
-from benchmarks.accelerator.program import Program
+from benchmarks.accelerator import read, write  # noqa: E402
+from benchmarks.accelerator import run as accelerator  # noqa: E402
+from benchmarks.accelerator.program import Program  # noqa: E402
+from benchmarks.paper_tables import TABLES  # noqa: E402
+from benchmarks.tables.table import begin, keep_epochs  # noqa: E402
 
 
 def begun(path, preset="vae_digits", *changes):
@@ -79,27 +84,84 @@ def test_jax_computes_what_tensorflow_computes(tmp_path, preset, changes):
             np.float32(program.rates) * np.float32(decay(epoch / 2)),
         )
         np.testing.assert_allclose(final["results"][epoch], scores, rtol=2e-3, atol=1e-3)
+    trained = {id(v.value) for v in program.model.trainable_variables}
     for i, variable in enumerate(program.variables):
+        assert f"variable_{i}" in final or id(variable) not in trained
         if f"variable_{i}" in final:
             np.testing.assert_allclose(final[f"variable_{i}"], variable, rtol=5e-2, atol=5e-3)
     assert len(lines) == 2 and final["seconds"].shape == (2,)
 
 
-def test_results_finish_the_run(tmp_path):
-    run = begun(tmp_path)
+def trained_elsewhere(tmp_path, run):
+    """The file of the results of a run."""
     Program(run).write(tmp_path / "programs" / "run", platform="cpu")
     final = accelerator.Program(tmp_path / "programs" / "run").train(2, lambda line: None)
     np.savez(tmp_path / "run.npz", **final)
-    Program(run).finish(tmp_path / "run.npz", lambda line: None)
+    return tmp_path / "run.npz", final
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [("vae_digits", ()), ("gan_digits", ("optimizers.generator.use_ema=true",))],
+)
+def test_results_finish_the_run(tmp_path, preset, changes):
+    run = begun(tmp_path, preset, *changes)
+    path, final = trained_elsewhere(tmp_path, run)
+    program = Program(run)
+    program.finish(path, lambda line: None)
     model, history = run.load_model(), run.read_metrics()
-    trained = [final[name] for name in sorted(final) if name.startswith("variable_")]
-    for weight in model.trainable_variables:
-        assert any(np.array_equal(weight, own) for own in trained)
+    own = [f"variable_{i}" for i, v in enumerate(program.variables) if is_trained(v, program)]
+    for weight, name in zip(trained_variables(model, program), own, strict=True):
+        np.testing.assert_array_equal(weight, final[name])
     assert history["epoch"] == [0, 1]
-    assert history["loss"][0] == pytest.approx(final["results"][0, 0, 0])
-    assert history["val_loss"][1] == pytest.approx(final["results"][1, 1, 0])
+    first = program.names[0]
+    assert history[first][0] == pytest.approx(final["results"][0, 0, 0])
+    assert history[f"val_{first}"][1] == pytest.approx(final["results"][1, 1, 0])
     assert read_json(run.path / "times.json", {"training_seconds": float})
     assert (run.path / "samples.png").is_file() and not run.checkpoints_dir.exists()
+    assert read_json(run.results_path, {"device": str, "epochs": int})["epochs"] == 2
+    if changes:
+        before = [np.asarray(v) for v in model.generator.trainable_variables]
+        with model.averaged_weights():
+            after = [np.asarray(v) for v in model.generator.trainable_variables]
+        assert all(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+        averages = {i for i, v in enumerate(program.variables) if "average" in v.name}
+        assert {a.tobytes() for a in after} <= {final[f"variable_{i}"].tobytes() for i in averages}
+    with pytest.raises(ValueError, match="whose training has begun"):
+        program.write(tmp_path / "programs" / "other", platform="cpu")
+
+
+def is_trained(variable, program):
+    return id(variable) in {id(v.value) for v in program.model.trainable_variables}
+
+
+def trained_variables(model, program):
+    """The trainable variables in the order of the program's variables."""
+    order = [id(v.value) for v in program.model.trainable_variables]
+    wanted = [order.index(id(v)) for v in program.variables if id(v) in order]
+    return [model.trainable_variables[i] for i in wanted]
+
+
+def test_results_of_another_program_are_refused(tmp_path):
+    run = begun(tmp_path)
+    path, final = trained_elsewhere(tmp_path, run)
+    program = Program(run)
+    np.savez(path, **final | {"program": "other"})
+    with pytest.raises(ValueError, match="a program with another configuration"):
+        program.finish(path)
+    del final["variable_1"]
+    np.savez(path, **final)
+    with pytest.raises(ValueError, match="lack variable_1"):
+        program.finish(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"run.npz' are damaged"):
+        program.finish(path)
+    with pytest.raises(FileNotFoundError):
+        program.finish(tmp_path / "none.npz")
+    assert not run.metrics_path.exists() and not run.model_path.exists()
+    other = begun(tmp_path / "other", "vae_digits", "seed=1")
+    with pytest.raises(ValueError, match="has the program of another run"):
+        Program(other).write(tmp_path / "programs" / "run", platform="cpu")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +169,9 @@ def test_results_finish_the_run(tmp_path):
     [
         (("strategy=mirrored",), "`strategy` must be 'default'. Received: 'mirrored'"),
         (("mixed_precision=true",), "`mixed_precision` must be False. Received: True"),
+        (("deterministic=true",), "`deterministic` must be False. Received: True"),
         (("evaluation.every=1",), "`evaluation.every` must be 0"),
+        (("evaluation.at=(1,)",), "`evaluation.at` empty"),
     ],
 )
 def test_settings_that_programs_lack_are_refused(tmp_path, changes, message):
@@ -118,8 +182,69 @@ def test_settings_that_programs_lack_are_refused(tmp_path, changes, message):
 def test_a_result_that_is_not_finite_stops_the_training(tmp_path):
     run = begun(tmp_path, "vae_digits", "optimizers.vae.learning_rate=1e30")
     Program(run).write(tmp_path / "programs" / "run", platform="cpu")
-    with pytest.raises(ArithmeticError, match=r"run: a result of step [0-9]+ is not finite"):
+    # The first step is number 0. Its update makes the second one infinite.
+    with pytest.raises(ArithmeticError, match="a result of step 1 is not finite"):
         accelerator.Program(tmp_path / "programs" / "run").train(2, lambda line: None)
+
+
+def test_products_are_asked_for_in_float32(tmp_path):
+    Program(begun(tmp_path)).write(tmp_path / "run", platform="cuda")
+    content = jax.export.deserialize(bytearray((tmp_path / "run" / "epoch.jax").read_bytes()))
+    text = content.mlir_module()
+    assert "precision = [HIGHEST, HIGHEST]" in text and "precision = [DEFAULT" not in text
+    assert content.platforms == ("cuda",)
+
+
+def test_the_three_programs_train_a_run(tmp_path, monkeypatch, capsys):
+    run = begun(tmp_path)
+    programs, results = tmp_path / "programs", tmp_path / "results"
+
+    def flags(**values):
+        return types.SimpleNamespace(
+            **{"runs": [str(run.path)], "table": None, "programs": str(programs)}
+            | {"results": str(results), "platform": "cpu", "epochs_of": None}
+            | values
+        )
+
+    monkeypatch.setattr(write, "FLAGS", flags())
+    write.main()
+    command = ["run.py", str(programs), str(results), "--seconds=0.5", "--only=run"]
+    monkeypatch.setattr(sys, "argv", command)
+    accelerator.main()
+    monkeypatch.setattr(read, "FLAGS", flags())
+    read.main()
+    assert run.load_model().sample(3).shape == (3, 8, 8, 1)
+    read.main()
+    assert "finished before" in capsys.readouterr().out
+    for wrong in (["--only=other"], ["--epochs=0"], ["--seconds=0"]):
+        monkeypatch.setattr(sys, "argv", ["run.py", str(programs), str(results), *wrong])
+        with pytest.raises(SystemExit):
+            accelerator.main()
+    monkeypatch.setattr(write, "FLAGS", flags(runs=[]))
+    with pytest.raises(ValueError, match="Expected --runs, or --table with --epochs_of"):
+        write.main()
+    monkeypatch.setattr(read, "FLAGS", flags(runs=[str(begun(tmp_path / "new").path / "x")]))
+    with pytest.raises(FileNotFoundError, match="No results of the runs"):
+        read.main()
+
+
+def test_a_table_begins_its_runs_and_keeps_their_epochs(tmp_path):
+    table = TABLES["digits"]
+    rows = [row.name for row in table.rows if row.trained_as is None][:2]
+    folder, epochs = tmp_path / "digits", dict.fromkeys(rows, 5)
+    with pytest.raises(ValueError, match="Received: another"):
+        begin(table, folder, 0, {"another": 3})
+    assert not folder.exists()
+    runs = begin(table, folder, 0, epochs)
+    assert [run.path for run in begin(table, folder, 0, epochs)] == [run.path for run in runs]
+    assert all(run.read_config().epochs == 5 for run in runs)
+    config = runs[0].read_config()
+    config.epochs = 3
+    runs[0].write_config(config)
+    runs[0].results_path.write_text("{}")
+    keep_epochs(table, folder)
+    kept = read_json(folder / "plan.json", {"epochs": dict})["epochs"]
+    assert kept == {rows[0]: 3, rows[1]: 5}
 
 
 def test_orders_repeat_no_row_before_all_are_drawn():

@@ -353,6 +353,11 @@ class ImageData:
         return np.tile(shown, (n, *self.image_shape[:2], 1))
 
     @property
+    def decoded_in_batches(self) -> bool:
+        """Whether images are kept as files and decoded batch by batch, as those of large folders."""
+        return self._decode is not None
+
+    @property
     def labelled_share(self) -> float:
         """Share of the training images that have a label, in [0, 1]."""
         if self.num_labels is None:
@@ -626,6 +631,7 @@ class ImageData:
         rows: tf.Tensor,
         epoch: tf.Tensor | int = 0,
         num_labelled: int | None = None,
+        first_step: int = 0,
     ) -> Callable[[tf.Tensor], Any]:
         """The batches of one epoch as a function of the step, given the rows of each batch.
 
@@ -640,10 +646,15 @@ class ImageData:
             epoch: Number of the epoch, an int64 scalar.
             num_labelled: Number of labelled rows, which come last in a batch, if a batch is two
                 streams; `None` for one stream.
+            first_step: The number of the first row of `rows` among the steps of the epoch.
 
         Returns:
-            A function from the number of the step in the epoch, an int32 scalar, to a batch.
+            A function from the number of a row of `rows`, an int32 scalar, to a batch.
+
+        Raises:
+            ValueError: If the split is unknown.
         """
+        self._size(split)
         with tf.init_scope():  # Fixed draws are those of the kernels in a compiled program too.
             keys, mask_keys = self._keys(split), self._mask_keys(split, _FIXED)
         if split == "train":
@@ -653,7 +664,9 @@ class ImageData:
         def batch(step):
             row, uniform = rows[step], None
             if self._has_new_draws(split):
-                own = tf.random.experimental.stateless_fold_in(seed, tf.cast(step, tf.int64))
+                own = tf.random.experimental.stateless_fold_in(
+                    seed, tf.cast(step, tf.int64) + first_step
+                )
                 uniform = tf.random.stateless_uniform([rows.shape[1], *self.image_shape], own)
             mask_key = tf.gather(mask_keys, row)
             x, y = self._examples(split, row, tf.gather(keys, row), mask_key, uniform)
@@ -786,7 +799,7 @@ class ImageData:
         return annotation
 
     def _shuffled(self, size: int, group: int, epoch: tf.Tensor) -> tf.Tensor:
-        """The order of an epoch: int32 `[size]`, in which groups of `group` rows stay whole."""
+        """The order of an epoch, in which groups stay whole: int32 `[size]`, a multiple of `group`."""
         order = tf.range(size // group)
         order = tf.random.experimental.stateless_shuffle(order, _seed(self.seed, 0, epoch))
         return tf.reshape(order[:, None] * group + tf.range(group), [-1])
