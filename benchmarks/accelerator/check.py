@@ -70,7 +70,9 @@ def main() -> None:
         for r in rows
     ]
     about = ", ".join(f"{name} {value}" for name, value in machine().items())
-    write_text(pathlib.Path(FLAGS.record), "\n".join([*lines, "", f"Here: {about}."]) + "\n")
+    command = "python -m benchmarks.accelerator.check --runs=RUNS --results=RESULTS"
+    lines += ["", f"Here: {about}.", "", "```sh", command, "```"]
+    write_text(pathlib.Path(FLAGS.record), "\n".join(lines) + "\n")
 
 
 def _define_flags() -> None:
