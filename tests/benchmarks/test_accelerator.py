@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from speed import slow
 
 from zoo import presets, training
 from zoo.files import read_json
@@ -65,8 +66,8 @@ def test_an_epoch_is_that_of_fit(tmp_path):
     ("preset", "changes"),
     [
         ("vae_digits", ("learning_rate_decay=cosine",)),
-        ("m2_digits", ()),
-        ("dcgan_digits", ("optimizers.generator.use_ema=true",)),
+        pytest.param("m2_digits", (), marks=slow),
+        pytest.param("dcgan_digits", ("optimizers.generator.use_ema=true",), marks=slow),
     ],
 )
 def test_jax_computes_what_tensorflow_computes(tmp_path, preset, changes):
