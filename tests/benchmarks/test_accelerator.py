@@ -66,8 +66,8 @@ def test_an_epoch_is_that_of_fit(tmp_path):
     ("preset", "changes"),
     [
         ("vae_digits", ("learning_rate_decay=cosine",)),
-        pytest.param("m2_digits", (), marks=slow),
-        pytest.param("dcgan_digits", ("optimizers.generator.use_ema=true",), marks=slow),
+        slow("m2_digits", ()),
+        slow("dcgan_digits", ("optimizers.generator.use_ema=true",)),
     ],
 )
 def test_jax_computes_what_tensorflow_computes(tmp_path, preset, changes):
