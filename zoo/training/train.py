@@ -423,7 +423,7 @@ def _validation_batches(data, batch_size):
     return batches.cache() if size <= _MOST_CACHED else batches
 
 
-def batches_for_state(data, batch_size, model):
+def batches_for_state(data: ImageData, batch_size: int, model: GenerativeModel) -> tf.data.Dataset:
     """The batches from which the state of layers is computed for averaged weights."""
     options = {"shuffle": True, "drop_remainder": True}
     options |= {"semi_supervised": model.semi_supervised, "grouped": model.grouped_batches}
