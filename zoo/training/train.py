@@ -425,11 +425,16 @@ def _validation_batches(data, batch_size):
 
 def batches_for_state(data: ImageData, batch_size: int, model: GenerativeModel) -> tf.data.Dataset:
     """The batches from which the state of layers is computed for averaged weights."""
-    options = {"shuffle": True, "drop_remainder": True}
-    options |= {"semi_supervised": model.semi_supervised, "grouped": model.grouped_batches}
     # The same batches in every epoch. The error of a mean over 100 batches is below that of the
     # moving averages, which extend over about 20.
-    return data.batches("train", batch_size, **options).take(100)
+    return data.batches(
+        "train",
+        batch_size,
+        shuffle=True,
+        drop_remainder=True,
+        semi_supervised=model.semi_supervised,
+        grouped=model.grouped_batches,
+    ).take(100)
 
 
 def _likelihood(model, data, num_samples=100):
