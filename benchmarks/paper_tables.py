@@ -37,7 +37,7 @@ from benchmarks.tables import (
     swapping,
     videos,
 )
-from benchmarks.tables.table import check_budget, folder_of, markdown, reproduce
+from benchmarks.tables.table import Table, check_budget, folder_of, markdown, reproduce
 from trainers import cli
 from zoo.config import look_up
 from zoo.files import check_fields, check_writable, lock, read_json, write_json, write_text
@@ -93,7 +93,12 @@ def main() -> None:
     print(page)
 
 
-def epochs_of(path, table):
+def epochs_of(path: str | os.PathLike, table: Table) -> dict[str, int]:
+    """The numbers of epochs by row that a record of a table states.
+
+    Raises:
+        ValueError: If the file is not a record of the table.
+    """
     record = read_json(path, {"table": str, "rows": list})
     for row in record["rows"]:
         check_fields(row, {"row": str, "epochs": int}, f"in each row of '{path}'")

@@ -3,7 +3,8 @@
 python -m benchmarks.accelerator.check --runs=runs/vae_mnist --results=results
 
 The batches and the random numbers are the same, so that the results differ by rounding. The record
-is a table in Markdown, with the seconds of an epoch on both machines.
+is a table in Markdown, with the seconds of an epoch on both machines. It compares runs that
+`write.py`, `run.py` and `read.py` have trained.
 """
 
 import pathlib
@@ -60,7 +61,7 @@ def main() -> None:
         "",
         "Largest difference of a loss or a term after the first epoch, relative to its value or to 1, "
         "on training and on validation images; seconds of an epoch with its validation, without "
-        "compilation. On the accelerator several runs were trained at the same time.",
+        "compilation. Other programs may have run on both machines.",
         "",
         "| run | difference | seconds here | seconds there | device |",
         "|---|---|---|---|---|",
@@ -70,7 +71,8 @@ def main() -> None:
         for r in rows
     ]
     about = ", ".join(f"{name} {value}" for name, value in machine().items())
-    command = "python -m benchmarks.accelerator.check --runs=RUNS --results=RESULTS"
+    names = ",".join(f"RUNS/{row['run']}" for row in rows)
+    command = f"python -m benchmarks.accelerator.check --runs={names} --results=RESULTS"
     lines += ["", f"Here: {about}.", "", "```sh", command, "```"]
     write_text(pathlib.Path(FLAGS.record), "\n".join(lines) + "\n")
 

@@ -131,7 +131,8 @@ class Program:
             step(i)
             return (i + 1,)
 
-        tf.while_loop(lambda i: i < count, body, [tf.constant(0)])
+        if count:  # XLA compiles the body of a loop without steps too, and it has no rows to read.
+            tf.while_loop(lambda i: i < count, body, [tf.constant(0)])
         if last is not None:
             last()
         return tf.stack([self.model.trackers[name].result() for name in self.names])

@@ -8,6 +8,7 @@ checkpoint, because the optimizers' moments stay on the accelerator. `benchmarks
 the runs of a table next.
 """
 
+import contextlib
 import functools
 import pathlib
 
@@ -19,6 +20,7 @@ from benchmarks.tables.table import folder_of, keep_epochs
 from trainers import cli
 from zoo import training
 from zoo.config import look_up
+from zoo.files import lock
 
 FLAGS = flags.FLAGS
 
@@ -31,6 +33,11 @@ def main() -> None:
         runs += [training.Run(path.parent) for path in sorted(folder.glob("*/config.json"))]
     if not runs:
         raise ValueError("Expected --runs, or --table with runs in --output. Received: no run.")
+    with lock(folder, "table") if table else contextlib.nullcontext():
+        _finish(runs, table)
+
+
+def _finish(runs, table):
     found = 0
     for run in runs:
         results = pathlib.Path(FLAGS.results) / f"{run.path.name}.npz"
@@ -43,7 +50,7 @@ def main() -> None:
             continue
         found += 1
         if table is not None:
-            keep_epochs(table, folder)
+            keep_epochs(table, folder_of(FLAGS.output, table))
     if not found:
         raise FileNotFoundError(f"No results of the runs are in '{FLAGS.results}'.")
 

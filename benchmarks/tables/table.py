@@ -538,6 +538,20 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
     if note := record.get("note"):
         lines += ["", note]
     lines += ["", "```sh", command, "```"]
+    if any("device" in row for row in record["rows"]):
+        table = record["table"]
+        lines += [
+            "",
+            "These commands train the runs on an accelerator that has JAX, and the command above then "
+            "scores them:",
+            "",
+            "```sh",
+            f"python -m benchmarks.accelerator.write --table={table} --seed={record['seed']} "
+            f"--epochs_of=benchmarks/results/{table}.json --programs=programs",
+            "python benchmarks/accelerator/run.py programs results",
+            f"python -m benchmarks.accelerator.read --table={table} --results=results",
+            "```",
+        ]
     return "\n".join(lines) + "\n"
 
 

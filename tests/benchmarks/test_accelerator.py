@@ -1,5 +1,6 @@
 """Programs for an accelerator with JAX: the same training as `fit`, here on the CPU."""
 
+import dataclasses
 import math
 import sys
 import types
@@ -11,6 +12,7 @@ import tensorflow as tf
 from speed import slow
 
 from zoo import presets, training
+from zoo.datasets import ImageData
 from zoo.files import read_json
 from zoo.training.callbacks import DECAYS
 from zoo.training.train import prepared
@@ -180,6 +182,20 @@ def test_settings_that_programs_lack_are_refused(tmp_path, changes, message):
         Program(begun(tmp_path, "vae_digits", *changes))
 
 
+def test_images_that_are_decoded_in_batches_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageData, "decoded_in_batches", True)
+    with pytest.raises(ValueError, match=r"decoded batch by batch\. Received: .*'digits'"):
+        Program(begun(tmp_path))
+
+
+def test_a_validation_smaller_than_a_batch_is_one_batch(tmp_path):
+    program = Program(begun(tmp_path, "vae_digits", "batch_size=400"))
+    rows = tf.constant(rows_of_the_pipeline(program, 0))
+    scores, failed = program.epoch(tf.constant(0, tf.int64), rows, program.rates)
+    assert program.data.sizes["validation"] < 400
+    assert int(failed) == -1 and np.isfinite(scores).all() and scores[1, 0] > 0
+
+
 def test_a_result_that_is_not_finite_stops_the_training(tmp_path):
     run = begun(tmp_path, "vae_digits", "optimizers.vae.learning_rate=1e30")
     Program(run).write(tmp_path / "programs" / "run", platform="cpu")
@@ -197,18 +213,24 @@ def test_products_are_asked_for_in_float32(tmp_path):
 
 
 def test_the_three_programs_train_a_run(tmp_path, monkeypatch, capsys):
-    run = begun(tmp_path)
+    run = training.Run(tmp_path / "run")
     programs, results = tmp_path / "programs", tmp_path / "results"
 
     def flags(**values):
         return types.SimpleNamespace(
             **{"runs": [str(run.path)], "table": None, "programs": str(programs)}
-            | {"results": str(results), "platform": "cpu", "epochs_of": None}
+            | {"results": str(results), "platform": "cpu", "epochs_of": None, "preset": None}
+            | {"output": str(run.path), "seed": 3, "set": ["epochs=2"]}
             | values
         )
 
-    monkeypatch.setattr(write, "FLAGS", flags())
+    monkeypatch.setattr(write, "FLAGS", flags(runs=[], preset="vae_digits"))
     write.main()
+    assert run.read_config().seed == 3
+    with pytest.raises(FileExistsError):
+        write.main()
+    monkeypatch.setattr(write, "FLAGS", flags())
+    write.main()  # A run that has begun before.
     command = ["run.py", str(programs), str(results), "--seconds=0.5", "--only=run"]
     monkeypatch.setattr(sys, "argv", command)
     accelerator.main()
@@ -221,9 +243,14 @@ def test_the_three_programs_train_a_run(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["run.py", str(programs), str(results), *wrong])
         with pytest.raises(SystemExit):
             accelerator.main()
-    monkeypatch.setattr(write, "FLAGS", flags(runs=[]))
-    with pytest.raises(ValueError, match="Expected --runs, or --table with --epochs_of"):
-        write.main()
+    for options, message in (
+        ({"runs": []}, "one of --preset, --table and --runs. Received: none of them"),
+        ({"preset": "vae_digits"}, "Received: --runs, --preset"),
+        ({"runs": [], "table": "digits"}, "--table needs the numbers of epochs"),
+    ):
+        monkeypatch.setattr(write, "FLAGS", flags(**options))
+        with pytest.raises(ValueError, match=message):
+            write.main()
     monkeypatch.setattr(read, "FLAGS", flags(runs=[str(begun(tmp_path / "new").path / "x")]))
     with pytest.raises(FileNotFoundError, match="No results of the runs"):
         read.main()
@@ -246,6 +273,9 @@ def test_a_table_begins_its_runs_and_keeps_their_epochs(tmp_path):
     keep_epochs(table, folder)
     kept = read_json(folder / "plan.json", {"epochs": dict})["epochs"]
     assert kept == {rows[0]: 3, rows[1]: 5}
+    runs[1].results_path.write_text("{}")
+    with pytest.raises(ValueError, match=r"equal epochs .* for all rows"):
+        keep_epochs(dataclasses.replace(table, equal_epochs=True), folder)
 
 
 def test_orders_repeat_no_row_before_all_are_drawn():

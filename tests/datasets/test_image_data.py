@@ -328,9 +328,13 @@ def test_batches_of_given_rows_are_those_of_the_pipeline(options):
     for step, expected in enumerate(pipeline.take(3)):
         found = compiled(tf.constant(step))
         tf.nest.map_structure(np.testing.assert_array_equal, found, expected)
+    third = data.batches_of("train", order[2:], tf.constant(epoch, tf.int64), first_step=2)(0)
+    tf.nest.map_structure(np.testing.assert_array_equal, third, expected)
     held_out = data.batches_of("validation", tf.range(40)[None])(0)
     expected = next(iter(data.batches("validation", 40)))
     tf.nest.map_structure(np.testing.assert_array_equal, held_out, expected)
+    with pytest.raises(ValueError, match="Received: split='none'"):
+        data.batches_of("none", order)
 
 
 def test_batches_of_two_streams_come_from_the_streams():
