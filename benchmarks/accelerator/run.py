@@ -13,6 +13,7 @@ import argparse
 import functools
 import json
 import math
+import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -131,7 +132,7 @@ class Program:
             if not np.isfinite(value).all():
                 raise ArithmeticError(f"after the last epoch, {name} is not finite")
         about = {"results": np.stack(results), "seconds": np.asarray(seconds)}
-        names = {"device": _device().device_kind, "program": self.about["program"]}
+        names = {"device": _named(_device()), "program": self.about["program"]}
         return weights | about | {name: np.asarray(value) for name, value in names.items()}
 
     def seconds_per_epoch(self, seconds: float) -> float:
@@ -148,6 +149,13 @@ class Program:
 
 def _device():
     return jax.devices()[0]
+
+
+def _named(device):
+    if device.platform != "cpu":
+        return device.device_kind
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} CPU core{'s' * (cores > 1)} (JAX)"
 
 
 def _arrays(path):

@@ -46,6 +46,7 @@ class Row:
         share: The row's share of the training time, relative to the shares of the other rows.
         trained_as: The name of an earlier row, whose model this row scores instead of its own.
             The row's own `settings` then apply to the score.
+        seeds: Number of trainings of this row, if not the table's.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Row:
     paper: Mapping[str, float] = dataclasses.field(default_factory=dict)
     share: float = 1.0
     trained_as: str | None = None
+    seeds: int | None = None
 
     @property
     def slug(self) -> str:
@@ -92,9 +94,9 @@ class Table:
             budget allows; otherwise each row gets its share of the time.
         scoring: The share of the budget for scoring.
         remarks: What the numbers show, and why a number of the paper is missed.
-        seeds: Number of trainings of each row, with consecutive seeds. With several, scores are
-            means with the standard error over seeds; a seed whose loss becomes NaN or infinite is
-            reported and left out.
+        seeds: Number of trainings of each row that does not state its own, with consecutive seeds.
+            With several, scores are means with the standard error over seeds; a seed whose loss
+            becomes NaN or infinite is reported and left out.
     """
 
     name: str
@@ -149,18 +151,18 @@ def reproduce(
         training.check_config(plan.config(row))
     if table.equal_epochs and not all(row.name in plan.epochs for row in rows):
         costs = [seconds_per_epoch(plan.config(row)) for row in rows]
-        seconds = 60 * minutes * (1 - table.scoring) / table.seeds
-        equal = max(1, int(seconds / sum(costs)))
+        trainings = (_seeds(table, row) * cost for row, cost in zip(rows, costs, strict=True))
+        equal = max(1, int(60 * minutes * (1 - table.scoring) / sum(trainings)))
         plan.keep({row.name: equal for row in rows})
     results = []
     for row in table.rows:
         source = _source(table, row)
         if source.name not in plan.epochs:
-            seconds = 60 * minutes * (1 - table.scoring) / table.seeds
-            seconds *= row.share / sum(r.share for r in rows)
+            seconds = 60 * minutes * (1 - table.scoring)
+            seconds *= row.share / sum(_seeds(table, r) * r.share for r in rows)
             plan.keep({source.name: max(1, int(seconds / seconds_per_epoch(plan.config(source))))})
-        parts = [_result(table, row, source, plan, n, say) for n in range(table.seeds)]
-        result = parts[0] if table.seeds == 1 else _over_seeds(parts)
+        parts = [_result(table, row, source, plan, n, say) for n in range(_seeds(table, row))]
+        result = parts[0] if len(parts) == 1 else _over_seeds(parts)
         results.append(result)
         say(f"{row.name}: " + ", ".join(_score(name, result) for name in result["scores"]))
         keras.backend.clear_session()
@@ -260,7 +262,13 @@ def stated_of_row(table: Table, row: Row) -> dict[str, Any]:
         "preset": source.preset,
         "settings": list(source.settings),
         "paper": dict(row.paper),
+        **({"seeds": row.seeds} if row.seeds else {}),
     }
+
+
+def _seeds(table, row):
+    """Number of trainings of a row."""
+    return row.seeds or table.seeds
 
 
 def _source(table, row):
@@ -311,7 +319,7 @@ class _Plan:
     def runs(self, table: Table) -> list[tuple[training.Run, Row, int]]:
         """The runs of all rows whose epochs are known, with the row and the number of the seed."""
         rows = [row for row in table.rows if row.trained_as is None and row.name in self.epochs]
-        return [(self.run(row, n), row, n) for row in rows for n in range(table.seeds)]
+        return [(self.run(row, n), row, n) for row in rows for n in range(_seeds(table, row))]
 
     def config(self, row: Row, n: int = 0) -> ConfigDict:
         config = presets.get(row.preset)
@@ -367,7 +375,7 @@ def _result(table, row, source, plan, n, say):
         if row.trained_as is None and "failed" not in content:
             _train(run, config, say)
     except NonFiniteError as error:
-        if table.seeds == 1:
+        if _seeds(table, row) == 1:
             raise
         content = {"failed": str(error), "scores": {}, "parameters": 0, "times": {}}
         write_json(path, content)
@@ -494,7 +502,8 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
     lines = [f"# {record['title']}", "", f"{record['reference']}", "", record["protocol"], ""]
     lines += [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in record["rows"]:
-        minutes = row["times"].get("training_seconds_of_all_cores")
+        taken = "training_seconds" + ("" if "device" in row else "_of_all_cores")
+        minutes = row["times"].get(taken)
         cells = [row["row"], f"{row['parameters']:,}", str(row["epochs"])]
         cells.append("" if minutes is None else f"{minutes / 60:.1f}")
         for name in names:
@@ -507,27 +516,28 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
                 both = paper is not None and score is not None
                 cells.append(f"{score['value'] - paper:+.{digits}f}" if both else "")
         lines.append(f"| {' | '.join(cells)} |")
-    seeds = record["seeds"]
-    over = "the test images" if seeds == 1 else f"{seeds} seeds, of which the scores are means"
+    over = "the test images"
+    if trainings := sorted({row.get("seeds", record["seeds"]) for row in record["rows"]} - {1}):
+        over = f"{' or '.join(map(str, trainings))} seeds, of which the scores are means"
+        if any(row.get("seeds", record["seeds"]) == 1 for row in record["rows"]):
+            own = ", ".join(r["row"] for r in record["rows"] if r.get("seeds", record["seeds"]) > 1)
+            over = f"the test images; for {own}, over {over}"
     lines += ["", f"Scores in {record['unit']}; ± is one standard error over {over}."]
     if any(row.get("failed") for row in record["rows"]):
         lines += [
             "Failed: the number of seeds whose loss became NaN or infinite; they are left out."
         ]
-    lines += [
-        "Minutes of training on all cores: processor time divided by the number of cores; empty "
-        "for a run that was interrupted or trained on an accelerator."
-    ]
-    for device in dict.fromkeys(row["device"] for row in record["rows"] if "device" in row):
-        own = ", ".join(row["row"] for row in record["rows"] if row.get("device") == device)
-        seconds = sum(
-            row["times"]["training_seconds"]
-            for row in record["rows"]
-            if row.get("device") == device and "training_seconds" in row["times"]
-        )
+    devices = dict.fromkeys(row["device"] for row in record["rows"] if "device" in row)
+    if not all("device" in row for row in record["rows"]):
         lines += [
-            f"Trained on {device} with `benchmarks.accelerator`: {own}. The times of these runs, some "
-            f"at the same time on one device, add up to {seconds:.0f} seconds."
+            "Minutes of training on all cores: processor time divided by the number of cores; empty "
+            "for a run that was interrupted."
+        ]
+    for device in devices:
+        own = ", ".join(row["row"] for row in record["rows"] if row.get("device") == device)
+        lines += [
+            f"Trained on {device} with `benchmarks.accelerator`: {own}. The minutes of these rows are "
+            "those of the device, which some runs shared."
         ]
     if record["differs"]:
         lines += ["", "Differences from the paper:", "", *(f"- {x}" for x in record["differs"])]
@@ -547,7 +557,8 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
             "",
             "```sh",
             f"python -m benchmarks.accelerator.write --table={table} --seed={record['seed']} "
-            f"--epochs_of=benchmarks/results/{table}.json --programs=programs",
+            f"--epochs_of=benchmarks/results/{table}.json --programs=programs"
+            + (" --platform=cpu" if all("CPU" in device for device in devices) else ""),
             "python benchmarks/accelerator/run.py programs results",
             f"python -m benchmarks.accelerator.read --table={table} --results=results",
             "```",

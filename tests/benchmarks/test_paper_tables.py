@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import re
@@ -282,6 +283,38 @@ def test_equal_epochs_share_the_budget_by_the_cost_of_each_row(
     table = small(equal_epochs=True, scoring=0.5)  # 60 s, and 10 + 20 s an epoch.
     done = tables.reproduce(table, 2.0, tmp_path, settings=("batch_size=500",))
     assert [row["epochs"] for row in done["rows"]] == [2, 2, 2]
+
+
+def test_a_row_may_have_seeds_of_its_own(tmp_path, monkeypatch, instant_training):
+    monkeypatch.setattr(tables, "seconds_per_epoch", lambda config: 10.0)
+    first, *_ = small().rows
+    rows = (first, Row("drawn", "vae_digits", SMALL, {"seed": 4.0}, seeds=3))
+    table = small(rows=rows, score=lambda t: {"seed": float(t.config.seed)}, scoring=0.0)
+    done = tables.reproduce(table, 1.0, tmp_path, 4, say=lambda line: None)
+    # 60 s: 4 trainings with equal shares.
+    names = ("three_latents", "drawn", "drawn_seed_5", "drawn_seed_6")
+    assert instant_training == [(name, 1) for name in names]
+    alone, drawn = done["rows"]
+    assert alone["scores"]["seed"] == {"value": 4.0, "stderr": None}
+    assert drawn["scores"]["seed"]["values"] == [4.0, 5.0, 6.0]
+    assert drawn["scores"]["seed"]["stderr"] == pytest.approx(1 / math.sqrt(3))
+    page = markdown(done, "python -m something")
+    assert "over the test images; for drawn, over 3 seeds, of which the scores are means." in page
+    assert "| 5.00 ± 0.58 | 4 | +1.00 |" in page
+
+
+def test_minutes_on_an_accelerator_are_those_of_the_device(record):
+    _, content, _ = record
+    first, *others = content["rows"]
+    own = {"device": "a device", "times": {"training_seconds": 90.0}}
+    page = markdown(content | {"rows": [first | own, *others]}, "python -m something")
+    assert "| 2 | 1.5 | 3.00 | 2.5 |" in page
+    assert "Trained on a device with `benchmarks.accelerator`: Three latents. The minutes" in page
+    assert "--platform" not in page
+    own["device"] = "1 CPU core (JAX)"
+    page = markdown(content | {"rows": [first | own]}, "python -m something")
+    assert "--programs=programs --platform=cpu" in page
+    assert "processor time divided" not in page
 
 
 def test_the_page_contains_the_differences_and_the_command(record):
