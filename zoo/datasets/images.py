@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from zoo import draws
 from zoo.contract import check_counts
 from zoo.datasets.labelled import check_num_labels, hide_labels, labelled_rows
 from zoo.datasets.masks import check_seen, named_mask, random_share, seen_frames
@@ -667,7 +668,7 @@ class ImageData:
                 own = tf.random.experimental.stateless_fold_in(
                     seed, tf.cast(step, tf.int64) + first_step
                 )
-                uniform = tf.random.stateless_uniform([rows.shape[1], *self.image_shape], own)
+                uniform = draws.uniform([rows.shape[1], *self.image_shape], own)
             mask_key = tf.gather(mask_keys, row)
             x, y = self._examples(split, row, tf.gather(keys, row), mask_key, uniform)
             if y is None:
