@@ -17,9 +17,9 @@ def _score(trained):
     def score(log_prob):
         # `zoo.metrics.negative_log_likelihood` refuses grey values, because their cross-entropy is
         # not a likelihood.
-        log_prob = tf.function(log_prob)
+        of_batch = tf.function(lambda x, y, seed: log_prob(x, _DRAWS, y=y, seed=seed))
         parts = [
-            log_prob(x[i : i + _BATCH], _DRAWS, y=y[i : i + _BATCH], seed=(seed, i))
+            of_batch(*map(tf.constant, (x[i : i + _BATCH], y[i : i + _BATCH], (seed, i))))
             for i in range(0, len(x), _BATCH)
         ]
         return over_images(-np.concatenate(parts), {"draws": _DRAWS})
