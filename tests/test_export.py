@@ -416,10 +416,11 @@ def test_every_builder_with_a_class_in_its_module_is_exported():
             for thing in vars(sys.modules[builder.__module__]).values()
         )
     }
-    # Several results or images: see `test_layers_are_decoded_by_the_server`,
-    # `test_images_are_swapped_by_the_server`, and
+    # Several results or images, or images in colour: see `test_layers_are_decoded_by_the_server`,
+    # `test_images_are_swapped_by_the_server`, `test_heads_are_served` in `test_face_autoencoder.py`, and
     # `test_the_ability_is_exported_for_any_number_of_frames` in `test_video_vae.py`.
-    assert own - {"dis_cvae", "swapping_autoencoder", "video_vae"} <= MODELS.keys()
+    others = {"dis_cvae", "face_autoencoder", "swapping_autoencoder", "video_vae"}
+    assert own - others <= MODELS.keys()
 
 
 def test_exports_list_their_variables_in_the_order_of_the_model(tmp_path):

@@ -33,6 +33,7 @@ SUBMODULES = [
     "metrics",
     "models",
     "modulated",
+    "morphable",
     "networks",
     "penalties",
     "pictures",

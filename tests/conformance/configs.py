@@ -14,7 +14,7 @@ class Config(NamedTuple):
             several players names a reconstruction error, or in a GAN the loss of the discriminator:
             the losses of the others depend on an opponent that also learns.
         random_steps: Whether a training step draws random numbers.
-        frames: Number of frames, as channels, of a model of videos.
+        frames: Number of frames, as channels, of a model of videos; or of colours.
     """
 
     preset: str
@@ -191,6 +191,12 @@ CONFIGS = {
     "DisCVAE-masked": Config(
         "dis_cvae_sprites_scenes",
         ("network=mlp", "model.hidden=32", "composite=masked"),
+    ),
+    "FaceAutoencoder": Config(
+        "face_autoencoder_heads",
+        ("model.hidden=32", "filters=4,8", "latitudes=8", "longitudes=8"),
+        random_steps=False,
+        frames=3,
     ),
     "VideoVAE": Config(
         "video_vae_bouncing_sprites",

@@ -112,6 +112,7 @@ def annotations(model, n):
         "varied": lambda: np.arange(n) // model.group_size % len(model.units),
         "attributes": lambda: random.uniform(size=[n, *model.condition.shape[1:]]),
         "mask": lambda: random.integers(0, 10, [n, *SHAPE[:2], 1]) / 9,
+        "landmarks": lambda: random.uniform(1, 6, [n, 8, 2]),
     }
     return {name: known[name]() for name in model.annotations}
 

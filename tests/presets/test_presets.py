@@ -22,6 +22,7 @@ SHAPES = {
     "svhn_cropped": (32, 32, 3),
     "cifar10": (32, 32, 3),
     "celeb_a": (64, 64, 3),
+    "heads": (48, 48, 3),
     "heads_grey": (32, 32, 1),
     "sprites_scenes": (32, 32, 3),
     "folder": (32, 32, 3),
@@ -121,6 +122,8 @@ def test_every_preset_builds_a_model_with_an_optimizer_for_each_player(name):
         latents += model.num_classes  # The category comes first.
     elif isinstance(model, zoo.SwappingAutoencoder):
         latents = np.prod(model.code_shapes.structure) + config.model.texture_dim
+    elif isinstance(model, zoo.FaceAutoencoder):
+        latents = zoo.morphable.CODE_SIZE
     elif isinstance(model, zoo.VideoVAE):
         latents = config.model.static_dim + model.frames * latents
     assert model.latent_dim == latents

@@ -511,6 +511,25 @@ def test_images_are_drawn_with_the_textures_of_others(tmp_path):
     assert (tmp_path / "mixes.png").is_file()
 
 
+def test_heads_are_drawn_beside_their_images(tmp_path):
+    small = {"sizes": dict.fromkeys(datasets.images.SPLITS, 20), "image_size": 16}
+    data = datasets.load("heads", y="landmarks", **small)
+    mesh = {"latitudes": 8, "longitudes": 8}
+    model = zoo.models.face_autoencoder(data.image_shape, hidden=(4,), filters=(4,), **mesh)
+    training.draw_pictures(model, data, Run(tmp_path), seed=0)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert {"samples.png", "reconstructions.png", "factors.png", "heads.png"} <= drawn
+    x, _ = data.arrays("test", 1)
+    expected = {"heads": model.overlay(x), "turned": model.turn(x, [-0.9], [0.0])[:, 0]}
+    expected["relit"] = model.relight(x, [-0.9], [0.3])[:, 0]
+    for name, images in expected.items():
+        picture = np.asarray(Image.open(tmp_path / f"{name}.png")).astype(float)
+        side = picture.shape[0] // 6 // 16  # Six rows of heads of 16 pixels.
+        for column, image in enumerate((x[0], images[0])):
+            tile = picture[:, column * (16 * side + 2) :][: 16 * side : side, : 16 * side : side]
+            np.testing.assert_allclose(tile, 255 * np.asarray(image), atol=0.51, err_msg=name)
+
+
 def test_videos_are_drawn_as_strips_and_as_animations(tmp_path):
     small = {"sizes": dict.fromkeys(datasets.images.SPLITS, 20), "image_size": 8}
     model = zoo.models.video_vae((8, 8, 8), latent_dim=2, hidden=(8,), transition_hidden=(4,))

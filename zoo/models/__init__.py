@@ -41,6 +41,7 @@ Models of scenes:
 |---|---|---|---|
 | `inverse_graphics` | `InverseGraphics` | Kulkarni et al. 2015 (DC-IGN) | heads_grey, sprites_groups |
 | `dis_cvae` | `DisCVAE` | Yan et al. 2016 (Attribute2Image) | folder, sprites_scenes |
+| `face_autoencoder` | `FaceAutoencoder` | Tewari et al. 2017 (MoFA) | heads |
 | `video_vae` | `VideoVAE` | Krishnan et al. 2015; Li & Mandt 2018 | bouncing_sprites |
 
 GANs:
@@ -136,6 +137,7 @@ from zoo.models.dimension_reduction_aae import (
 )
 from zoo.models.dis_cvae import DisCVAE, dis_cvae
 from zoo.models.f_gan import f_gan
+from zoo.models.face_autoencoder import FaceAutoencoder, face_autoencoder
 from zoo.models.factor_vae import FactorVAE, factor_vae, permute_dims
 from zoo.models.gan import GAN, gan
 from zoo.models.hierarchical_iwae import hierarchical_iwae

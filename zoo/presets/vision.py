@@ -5,6 +5,21 @@ from typing import Any
 from zoo.presets.optimizers import adam
 
 PRESETS: dict[str, dict[str, Any]] = {
+    "face_autoencoder_heads": {
+        "about": "MoFA: an encoder of heads to pose, shape, albedo and light, with landmarks.",
+        "builder": "face_autoencoder",
+        "optimizers": {"encoder": adam(1e-3)},
+        "data": {"name": "heads", "y": "landmarks"},
+        "jit_compile": False,
+        "batch_size": 64,
+        "learning_rate_decay": "cosine",
+        "epochs": 60,
+    },
+    "face_autoencoder_no_landmarks_heads": {
+        "about": "MoFA without landmarks and prior, whose mesh shrinks and hides inside the face.",
+        "like": "face_autoencoder_heads",
+        "model": {"landmark_weight": 0.0, "rate_weight": 0.0},
+    },
     "inverse_graphics_heads_grey": {
         "about": "DC-IGN, convolutional, on grey heads in groups that differ in one factor.",
         "builder": "inverse_graphics",

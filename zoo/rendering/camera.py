@@ -3,6 +3,9 @@
 In space x points to the right, y up and z to the camera.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from zoo.rendering import exact
@@ -25,14 +28,19 @@ def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray
     Returns:
         float64 `[B, 3, 3]`.
     """
-    (sy, cy), (sp, cp), (sr, cr) = map(exact.sin_cos, (yaw, pitch, roll))
+    rows = entries(*map(exact.sin_cos, (yaw, pitch, roll)))
+    return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+def entries(yaw: Sequence[Any], pitch: Sequence[Any], roll: Sequence[Any]) -> list[list[Any]]:
+    """The entries of `rotation` from the sine and the cosine of each angle, by row and column."""
+    (sy, cy), (sp, cp), (sr, cr) = yaw, pitch, roll
     # The product, written out: a library's matrix product may add in another order.
-    rows = [
+    return [
         [cr * cy - sr * sp * sy, -sr * cp, cr * sy + sr * sp * cy],
         [sr * cy + cr * sp * sy, cr * cp, sr * sy - cr * sp * cy],
         [-cp * sy, sp, cp * cy],
     ]
-    return np.stack([np.stack(row, -1) for row in rows], -2)
 
 
 def posed(points: np.ndarray, rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:

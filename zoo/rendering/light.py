@@ -6,19 +6,39 @@ the cosine of the angle of incidence weakens each order: 1, 2/3 and 1/4 (times p
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 from zoo.rendering import exact
 
-_CONSTANTS = np.array([0.282095, *[0.488603] * 3, *[1.092548] * 2, 0.315392, 1.092548, 0.546274])
+FIRST = 0.282095
+"""H_1, the harmonic of ambient light."""
+_CONSTANTS = np.array([FIRST, *[0.488603] * 3, *[1.092548] * 2, 0.315392, 1.092548, 0.546274])
 _COSINE = np.array([1.0, *[2 / 3] * 3, *[1 / 4] * 5])
 
 
-def _polynomials(directions):
-    """The nine harmonics without constants: a list of `[...]` in the order of `harmonics`."""
-    x, y, z = (directions[..., i] for i in range(3))
-    return [np.ones_like(x), y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y]
+def _polynomials(x, y, z, one):
+    """The nine harmonics without constants, in the order of `harmonics`."""
+    return [one, y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y]
+
+
+def bands(x: Any, y: Any, z: Any, one: Any) -> list[Any]:
+    """The nine harmonics Y_b, without the factors of the cosine; arguments as for `of_coordinates`."""
+    pairs = zip(_CONSTANTS.tolist(), _polynomials(x, y, z, one), strict=True)
+    return [constant * polynomial for constant, polynomial in pairs]
+
+
+def of_coordinates(x: Any, y: Any, z: Any, one: Any) -> list[Any]:
+    """`harmonics` of unit vectors by coordinate, as a list. Arrays and tensors are allowed.
+
+    Args:
+        x, y, z: Coordinates of one shape.
+        one: Ones of this shape.
+    """
+    scales = (_COSINE * _CONSTANTS).tolist()
+    pairs = zip(scales, _polynomials(x, y, z, one), strict=True)
+    return [scale * polynomial for scale, polynomial in pairs]
 
 
 def harmonics(normals: np.ndarray) -> np.ndarray:
@@ -30,8 +50,8 @@ def harmonics(normals: np.ndarray) -> np.ndarray:
     Returns:
         float64 `[..., 9]`.
     """
-    scales = _COSINE * _CONSTANTS
-    return np.stack([c * p for c, p in zip(scales, _polynomials(normals), strict=True)], -1)
+    x, y, z = (normals[..., i] for i in range(3))
+    return np.stack(of_coordinates(x, y, z, np.ones_like(x)), -1)
 
 
 def direction(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
@@ -59,8 +79,8 @@ def distant(directions: np.ndarray, strength: np.ndarray, ambient: np.ndarray) -
     Returns:
         gamma, float64 `[B, 9]`.
     """
-    bands = [c * p for c, p in zip(_CONSTANTS, _polynomials(directions), strict=True)]
-    gamma = [math.pi * strength * band for band in bands]
+    x, y, z = (directions[..., i] for i in range(3))
+    gamma = [math.pi * strength * band for band in bands(x, y, z, np.ones_like(x))]
     gamma[0] = gamma[0] + ambient / _CONSTANTS[0]
     return np.stack(gamma, -1)
 

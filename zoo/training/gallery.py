@@ -32,6 +32,7 @@ def draw_pictures(model: GenerativeModel, data: ImageData, run: Run, seed: int) 
     | samples.gif | `sample`, and data of videos |
     | extensions.png, extensions.gif | the ability `extend`, and data of videos |
     | rerenderings_FACTOR.png | the ability `rerender`; one for each calibrated factor |
+    | heads.png, turned.png, relit.png | the abilities `overlay`, `turn` and `relight` |
 
     The model has the moving averages of its weights if the optimizers keep them.
 
@@ -137,6 +138,8 @@ def _draw_codes(model, data, folder, seed):
         half = min(8, len(x) // 2)
         pictures.swaps(model, x[:half], x[half : 2 * half], folder / "swaps.png")
         pictures.mixes(model, x[:half], x[half : 2 * half], folder / "mixes.png")
+    if {"overlay", "turn", "relight"} <= {*model.abilities()}:
+        _draw_heads(model, x[:6], folder)
     if model.condition is not None and model.condition.shape.rank == 2:
         z = model.encode(x[:1], condition(slice(1)))[0]
         own = conditions.in_turn(model, data, 1)[0]
@@ -154,6 +157,21 @@ def _draw_codes(model, data, folder, seed):
             label_names=data.label_names,
             prior_samples=prior,
         )
+
+
+def _draw_heads(model, x, folder):
+    """Images beside their explanations: heads on them, geometry, albedo; other angles and lights."""
+    z = model.encode(x)
+    shown = [model.head.render(z, shown=kind) for kind in ("geometry", "albedo")]
+    explained = np.stack([x, model.overlay(x), *shown], 1)
+    pictures.rerenderings(explained, None, folder / "heads.png")
+    angles = np.linspace(-0.9, 0.9, 7)
+    for name, images in {
+        "turned": model.turn(x, angles, 0 * angles),
+        "relit": model.relight(x, angles, np.full(7, 0.3)),
+    }.items():
+        beside = np.concatenate([x[:, None], images], 1)
+        pictures.rerenderings(beside, None, folder / f"{name}.png")
 
 
 def _draw_factors(model, data, folder, scenes=4, steps=9):
