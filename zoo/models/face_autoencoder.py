@@ -147,10 +147,17 @@ class FaceAutoencoder(GenerativeModel):
             "visible": tf.reduce_mean(visible, 0),
         }
 
-    def energy(self, x: Array, z: Array) -> tf.Tensor:
-        """photometric + rate_weight rate of images at codes: `[B]`."""
+    def energy(self, x: Array, z: Array, with_rate: bool = True) -> tf.Tensor:
+        """The photometric error of images at codes, `[B]`, plus rate_weight rate.
+
+        Args:
+            x: Images `[B, S, S, 3]`.
+            z: Codes `[B, 47]`.
+            with_rate: Whether to add the rate.
+        """
+        z = self._latents(z)
         terms = self._terms(self._images(x), z, self.head.surface(self.head.parts(z)))
-        return terms["photometric"] + self.rate_weight * terms["rate"]
+        return terms["photometric"] + (self.rate_weight * terms["rate"] if with_rate else 0.0)
 
     # Inference ---------------------------------------------------------------------------------
 
