@@ -39,14 +39,14 @@ def _rows(seen, network, gsnn, from_prior, importance):
         Row(
             f"{quadrants}: GSNN",
             cvae,
-            (*settings, "alpha=0.0"),
+            (*settings, "alpha=0.0", "warm_up_steps=0"),
             {"CLL, from the prior": gsnn},
             0.7,
         ),
         Row(
             f"{quadrants}: CVAE",
             cvae,
-            (*settings, "warm_up_steps=4000"),
+            settings,
             {"CLL, from the prior": from_prior, "CLL": importance},
             1.0,
         ),

@@ -350,7 +350,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cvae_quadrants_mnist": {
         "about": "Conditional VAE that completes binarised MNIST from one quadrant.",
         "like": "cvae_quadrants_digits",
-        "model": {"baseline_hidden": (500, 500), "latent_dim": 200, "hidden": (500, 500)},
+        "model": {
+            "baseline_hidden": (500, 500),
+            "latent_dim": 200,
+            "hidden": (500, 500),
+            "warm_up_steps": 4000,  # Without it, most latents are lost.
+        },
         "data": {"name": "mnist"},
         "batch_size": 100,
         "epochs": 50,
