@@ -51,7 +51,8 @@ class Surface(NamedTuple):
         normals: Unit normals, `[V, 3, B]`.
         albedo: RGB in [0, 1], `[V, 3, B]`.
         colours: Albedo times irradiance, not clipped, `[V, 3, B]`.
-        facing: Whether a vertex faces the camera, bool `[V, B]`. It may be hidden by others.
+        cosines: Cosine of the angle between the normal and the direction to the camera, `[V, B]`.
+            Vertices with a positive one face the camera; they may be hidden by others.
     """
 
     columns: tf.Tensor
@@ -60,7 +61,7 @@ class Surface(NamedTuple):
     normals: tf.Tensor
     albedo: tf.Tensor
     colours: tf.Tensor
-    facing: tf.Tensor
+    cosines: tf.Tensor
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -138,8 +139,8 @@ class MorphableHead(Part):
         columns = (camera.FOCAL * x / depths + 1) * half - 0.5
         rows = (1 - camera.FOCAL * y / depths) * half - 0.5
         nx, ny, nz = tf.unstack(normals, axis=1)
-        facing = depths * nz - x * nx - y * ny > 0
-        return Surface(columns, rows, depths, normals, albedo, colours, facing)
+        cosines = (depths * nz - x * nx - y * ny) / tf.sqrt(depths**2 + x**2 + y**2)
+        return Surface(columns, rows, depths, normals, albedo, colours, cosines)
 
     def vertices(self, identity: tf.Tensor, expression: tf.Tensor) -> tf.Tensor:
         """The vertices of heads before their pose, `[V, 3, B]`."""

@@ -55,7 +55,7 @@ def at_codes(codes, **options):
 
 
 def test_the_loss_is_the_papers(x, codes):
-    model = at_codes(0.9 * codes, landmark_weight=0.03, rate_weight=0.2)
+    model = at_codes(0.9 * codes, landmark_weight=0.03, rate_weight=0.2, least_cosine=0.25)
     landmarks = np.random.default_rng(0).uniform(0, SIZE, [4, 8, 2])
     losses, terms = model.objective(x, {"landmarks": landmarks}, SEED, training=False)
     parts = {k: v.numpy().astype(float) for k, v in model.parts(0.9 * codes).items()}
@@ -67,7 +67,8 @@ def test_the_loss_is_the_papers(x, codes):
     colours = zoo.rendering.head.albedo(head, parts["albedo"])
     colours = colours * light.irradiance(normals, parts["light"])
     screen, _ = camera.project(points, SIZE)
-    visible = (normals * ([0, 0, camera.DISTANCE] - points)).sum(-1) > 0
+    towards = [0, 0, camera.DISTANCE] - points
+    visible = (normals * towards).sum(-1) > 0.25 * np.linalg.norm(towards, axis=-1)
     photometric = []
     for image, u, colour, seen in zip(x, screen, colours, visible, strict=True):
         grid = (np.arange(SIZE), np.arange(SIZE))
@@ -92,7 +93,7 @@ def test_the_error_of_the_true_code_is_that_of_the_grid_of_pixels(codes):
     for size in (48, 96, 192):
         images = render(head, *blocks, np.full([len(codes), size, size, 3], 0.5)).images
         model = zoo.models.face_autoencoder(
-            (size, size, 3), hidden=(), filters=(2,), landmark_weight=0.0
+            (size, size, 3), hidden=(), filters=(2,), landmark_weight=0.0, least_cosine=0.0
         )
         surface = model.head.surface(model.parts(codes))
         images = images.astype(np.float32)
@@ -108,7 +109,7 @@ def test_vertices_that_face_away_have_no_gradient(x, codes):
         tape.watch(watched)
         here = surface._replace(columns=watched[0], rows=watched[1], colours=watched[2])
         loss = model._terms(x, codes, here)["photometric"]
-    away = ~surface.facing.numpy()
+    away = surface.cosines.numpy() <= model.least_cosine
     for gradient in tape.gradient(loss, watched):
         gradient = gradient.numpy().reshape(len(away), -1, len(codes))
         assert not (np.abs(gradient).sum(1) * away).any()
@@ -186,7 +187,8 @@ def test_refined_codes_have_a_lower_energy(x, codes):
 @pytest.mark.slow  # Optimises codes.
 def test_without_landmarks_and_prior_the_mesh_hides_inside_the_face(x, codes):
     """The known collapse: the error falls below that of the true codes, at a wrong place."""
-    model = at_codes(np.zeros_like(codes), landmark_weight=0.0, rate_weight=0.0)
+    weights = {"landmark_weight": 0.0, "rate_weight": 0.0, "least_cosine": 0.0}
+    model = at_codes(np.zeros_like(codes), **weights)
     found = model.refine(x, 600)
     truth = model.head.surface(model.parts(codes))
     other = model.head.surface(model.parts(found))
@@ -194,6 +196,20 @@ def test_without_landmarks_and_prior_the_mesh_hides_inside_the_face(x, codes):
     lower = model.energy(x, found) < model.energy(x, tf.constant(codes))
     assert tf.reduce_mean(tf.boolean_mask(error, lower, axis=1)) > 1.0
     assert tf.reduce_any(lower)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"least_cosine": 1.0}, "`least_cosine` must be in"),
+        ({"least_cosine": -0.1}, "`least_cosine` must be in"),
+        ({"rate_weight": -1.0}, "`rate_weight`"),
+        ({"landmark_weight": -1.0}, "`landmark_weight`"),
+    ],
+)
+def test_invalid_options_are_refused(option, message):
+    with pytest.raises(ValueError, match=message):
+        small(**option)
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 1), (32, 24, 3)])

@@ -39,13 +39,14 @@ class FaceAutoencoder(GenerativeModel):
     and the colours c_i. For an image I, the encoder minimises
 
         L = photometric + landmark_weight landmark + rate_weight rate,
-        photometric = mean over vertices i that face the camera of |I(u_i) - c_i|_2     (eq. 7),
+        photometric = mean over visible vertices i of |I(u_i) - c_i|_2                  (eq. 7),
         landmark    = mean_j |u_j - l_j|^2, in squared pixels                           (eq. 6),
         rate        = -log p(z),
 
     where p(z) is N(0, I). I(u) is interpolated, so that the slope of the image tells the vertices where
-    to go. Whether a vertex faces the camera has no gradient. `landmark_error` is the mean distance
-    |u_j - l_j| in pixels, and `visible` the share of vertices that face the camera.
+    to go. A vertex is visible if the cosine of the angle between its normal and the direction to the
+    camera is above `least_cosine`, which has no gradient. `landmark_error` is the mean distance
+    |u_j - l_j| in pixels, and `visible` the share of visible vertices.
 
     The head has no weights. The encoder is the only player.
 
@@ -56,10 +57,13 @@ class FaceAutoencoder(GenerativeModel):
         landmark_weight: Weight of `landmark`. If it is above 0, training needs the annotation
             `landmarks`, pixel coordinates (column, row) `[8, 2]`; if it is 0, images are enough.
         rate_weight: Weight of `rate`.
+        least_cosine: The least cosine of visible vertices, in [0, 1). At 0 all vertices that face the
+            camera are visible.
         **kwargs: As for `GenerativeModel`.
 
     Raises:
-        ValueError: If a part does not fit the head, or a weight is negative.
+        ValueError: If a part does not fit the head, a weight is negative, or `least_cosine` is not in
+            [0, 1).
 
     Notes:
         A falling photometric error is no proof of a good fit. Without landmarks, the mesh can shrink
@@ -93,15 +97,19 @@ class FaceAutoencoder(GenerativeModel):
         prior: Prior,
         landmark_weight: float = 0.02,
         rate_weight: float = 0.004,
+        least_cosine: float = 0.0,
         **kwargs: Any,
     ):
         check_non_negative(landmark_weight=landmark_weight, rate_weight=rate_weight)
+        if not 0 <= least_cosine < 1:
+            raise ValueError(f"`least_cosine` must be in [0, 1). Received: {least_cosine}.")
         self.landmark_weight = landmark_weight  # The constructor of the base reads `annotations`.
         super().__init__(**kwargs)
         self.encoder = encoder
         self.head = head
         self.prior = prior
         self.rate_weight = rate_weight
+        self.least_cosine = least_cosine
 
     @property
     def terms(self):
@@ -137,7 +145,7 @@ class FaceAutoencoder(GenerativeModel):
         return {"encoder": loss}, terms
 
     def _terms(self, x, z, surface: Surface):
-        visible = tf.cast(surface.facing, tf.float32)
+        visible = tf.cast(surface.cosines > self.least_cosine, tf.float32)
         differences = sampled(x, surface.columns, surface.rows) - surface.colours
         errors = tf.sqrt(tf.reduce_sum(differences**2, 1) + _EPSILON)
         count = tf.maximum(tf.reduce_sum(visible, 0), 1.0)
@@ -304,6 +312,7 @@ def face_autoencoder(
     longitudes: int = 32,
     landmark_weight: float = 0.02,
     rate_weight: float = 0.004,
+    least_cosine: float = 0.2,
 ) -> FaceAutoencoder:
     """A `FaceAutoencoder` with a convolutional encoder, which starts at heads near the mean head.
 
@@ -316,6 +325,8 @@ def face_autoencoder(
         latitudes, longitudes: Size of the mesh: see `zoo.rendering.head.sphere`.
         landmark_weight: Weight of the squared distance of landmarks; 0 for training without them.
         rate_weight: Weight of -log p(z).
+        least_cosine: The least cosine of visible vertices; 0 in the paper. Near the silhouette, pixels
+            also show the background, so that the mesh shrinks.
 
     Raises:
         ValueError: If the images are not square or not in colour, or an option is out of range.
@@ -335,4 +346,5 @@ def face_autoencoder(
         StandardNormal(CODE_SIZE),
         landmark_weight=landmark_weight,
         rate_weight=rate_weight,
+        least_cosine=least_cosine,
     )

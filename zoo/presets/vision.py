@@ -16,9 +16,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 60,
     },
     "face_autoencoder_no_landmarks_heads": {
-        "about": "MoFA without landmarks and prior, whose mesh shrinks and hides inside the face.",
+        "about": "MoFA without landmarks, prior and least cosine: the mesh hides inside the face.",
         "like": "face_autoencoder_heads",
-        "model": {"landmark_weight": 0.0, "rate_weight": 0.0},
+        "model": {"landmark_weight": 0.0, "rate_weight": 0.0, "least_cosine": 0.0},
     },
     "inverse_graphics_heads_grey": {
         "about": "DC-IGN, convolutional, on grey heads in groups that differ in one factor.",
