@@ -109,7 +109,7 @@ def test_ambient_light_shades_uniformly_and_lights_are_those_in_numpy():
 
 def test_one_pixel_to_the_side_is_one_pixel_on_the_image():
     head = MorphableHead(32, *MESH)
-    zeros = {name: np.zeros([2, n]) for name, n in BLOCKS.items()}
+    zeros = {name: np.zeros([2, n]) for name, n in BLOCKS.items()} | {"light": np.zeros([2, 9, 3])}
     step = np.zeros([2, 3])
     step[1, 0] = 2 / 32 * camera.DISTANCE / camera.FOCAL
     surface = head.surface(head.parts(head.code(**zeros | {"translation": step})))
@@ -135,29 +135,55 @@ def test_values_between_pixels_are_interpolated_and_outside_have_no_gradient():
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_gradients_of_places_and_colours_are_finite_differences(block, parts):
+@pytest.mark.parametrize("what", ["places", "colours"])
+def test_gradients_are_finite_differences(block, what, parts):
     head = MorphableHead(24, *MESH)
     z = head.code(**parts)
     rng = np.random.default_rng(0)
-    weights = [rng.normal(size=[head.count, *shape, 3]) for shape in ((), (), (3,))]
-    weights = [tf.constant(w / len(w), tf.float32) for w in weights]
     first = list(BLOCKS).index(block)
     start = sum(list(BLOCKS.values())[:first])
     direction = np.zeros([3, CODE_SIZE], np.float32)
     direction[:, start : start + BLOCKS[block]] = rng.normal(size=[3, BLOCKS[block]])
 
-    def total(z):
+    def values(z):
         surface = head.surface(head.parts(z))
-        values = (surface.columns, surface.rows, surface.colours)
-        return sum(tf.reduce_sum(w * v) for w, v in zip(weights, values, strict=True))
+        places = tf.stack([surface.columns, surface.rows], 1)
+        return places if what == "places" else surface.colours
 
+    base = values(z)
+    moved = [values(z + step * direction) for step in (-0.02, 0.02)]
+    expected = (moved[1] - moved[0]) / 0.04
+    weights = expected  # The slope is then a sum of squares.
     with tf.GradientTape() as tape:
         tape.watch(z)
-        value = total(z)
+        value = tf.reduce_sum(weights * (values(z) - base))
     slope = float(tf.reduce_sum(tape.gradient(value, z) * direction))
-    step = 0.02
-    expected = (total(z + step * direction) - total(z - step * direction)) / (2 * step)
-    assert slope == pytest.approx(float(expected), rel=0.02, abs=2e-3)
+    fixed = (what == "places") == (block in ("albedo", "light")) and (
+        what == "places" or block in ("translation",)
+    )
+    if fixed:
+        assert abs(slope) < 1e-4
+    else:
+        assert slope == pytest.approx(float(tf.reduce_sum(weights * expected)), rel=5e-3)
+
+
+def test_codes_may_be_float64_and_lists(parts):
+    head = MorphableHead(16, *MESH)
+    z = head.code(**parts).numpy()
+    for given in (z.astype(np.float64), z.tolist()):
+        np.testing.assert_allclose(head.render(given), head.render(z), atol=1e-6)
+
+
+def test_blocks_of_other_shapes_are_refused(parts):
+    head = MorphableHead(16, *MESH)
+    with pytest.raises(ValueError, match=r"The block 'light' has the shape \[B, 9, 3\]"):
+        head.code(**parts | {"light": parts["light"][..., 0]})
+
+
+def test_places_that_are_nan_have_nan_values():
+    places = tf.constant([[np.nan], [1.0]])
+    values = sampled(tf.ones([1, 4, 4, 1]), places, tf.ones_like(places))
+    assert np.isnan(values[0]).all() and (values[1] == 1).numpy().all()
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,12 @@ def fit_latents(
     for name, value in {"learning_rate": learning_rate, "scale": scale}.items():
         if value is not None and not 0 < value < math.inf:
             raise ValueError(f"`{name}` must be positive and finite. Received: {value}.")
+    if not model.has_differentiable_decoder:
+        raise ValueError(
+            "Latents by optimisation need a decoder with gradients. Received: "
+            f"{with_article(type(model).__name__)}, whose renderings have none"
+            f"{'; call `model.refine(x)`' if 'refine' in model.abilities() else ''}."
+        )
     if weight:
         _check_prior(model)
     images, mask = _filled(model, x, seen) if operator is None else _observed(x, seen)

@@ -208,6 +208,9 @@ class GenerativeModel(FromArguments, keras.Model):
     grouped_batches: bool = False
     """Whether a training batch consists of whole groups: see `zoo.datasets.ImageData.batches`."""
 
+    has_differentiable_decoder: bool = True
+    """Whether images of `decode` have a gradient with respect to the latents."""
+
     adapted: tuple[str, ...] = ()
     """Attributes other than weights that `adapt` sets. `zoo.pretrained` stores them in files."""
 

@@ -2,10 +2,10 @@
 
 After Blanz and Vetter, "A morphable model for the synthesis of 3D faces", 1999, with the camera and the
 light of Tewari et al., "MoFA: Model-based deep convolutional face autoencoder for unsupervised
-monocular reconstruction", 2017, sections 3 and 4. https://arxiv.org/abs/1703.10580
+monocular reconstruction", 2017. https://arxiv.org/abs/1703.10580
 
-Tensors of vertices have the batch on the last axis, `[V, ..., B]`, so that gathers of vertices read
-and write whole rows.
+Tensors of the V vertices have the batch on the last axis, `[V, ..., B]`, so that gathers of vertices
+read and write whole rows.
 """
 
 from typing import Any, NamedTuple
@@ -36,10 +36,25 @@ BLOCKS = {
 """The blocks of a code, with their sizes, in order. The light has nine coefficients for each of red,
 green and blue: coefficient b of channel c is at position 3 b + c."""
 CODE_SIZE = sum(BLOCKS.values())
+"""Number of values of a code."""
+LANDMARK_SHAPE = (len(LANDMARKS), 2)
+"""Shape of the landmarks of an image: column and row of each."""
 AMBIENT = 0.34
 """Irradiance of the ambient light of a code of zeros."""
-_UNITS = np.array([1.0] * 14 + [0.3] * 3 + [0.1, 0.1, 0.25] + [0.5] * 27, np.float32)
-_MEAN = np.array([0.0] * 20 + [AMBIENT / light.FIRST] * 3 + [0.0] * 24, np.float32)
+_SCALES: dict[str, Any] = {  # The unit of each block.
+    "identity": 1.0,
+    "albedo": 1.0,
+    "expression": 1.0,
+    "angles": 0.3,
+    "translation": [0.1, 0.1, 0.25],
+    "light": 0.5,
+}
+_UNITS, _MEAN = (
+    np.concatenate(
+        [np.broadcast_to(np.asarray(t.get(k, 0.0), np.float32), n) for k, n in BLOCKS.items()]
+    )
+    for t in (_SCALES, {"light": [AMBIENT / light.FIRST] * 3 + [0.0] * 24})
+)
 
 
 class Surface(NamedTuple):
@@ -74,8 +89,14 @@ class MorphableHead(Part):
     is ambient.
 
     Args:
-        size: Side S of the images in pixels.
+        size: Side S of the images in pixels, at least 8.
         latitudes, longitudes: Size of the mesh, as for `zoo.rendering.head.sphere`.
+
+    Attributes:
+        count: Number of vertices, V.
+
+    Raises:
+        ValueError: If a size is too small, or `longitudes` is odd.
 
     Example:
         >>> head = zoo.morphable.MorphableHead(32)
@@ -108,6 +129,7 @@ class MorphableHead(Part):
 
     def parts(self, z: tf.Tensor) -> dict[str, tf.Tensor]:
         """The coefficients of codes `z[B, 47]`, by block: `[B, n]`; the light is `[B, 9, 3]`."""
+        z = tf.cast(z, tf.float32)
         blocks = tf.split(_MEAN + _UNITS * z, list(BLOCKS.values()), -1)
         parts = dict(zip(BLOCKS, blocks, strict=True))
         return parts | {"light": tf.reshape(parts["light"], [-1, 9, 3])}
@@ -116,13 +138,23 @@ class MorphableHead(Part):
         """The inverse of `parts`: the codes `[B, 47]` of coefficients by block.
 
         Raises:
-            ValueError: If the blocks are not those of `BLOCKS`.
+            ValueError: If the blocks are not those of `BLOCKS`, or have other shapes than those of
+                `parts`.
         """
         if parts.keys() != BLOCKS.keys():
             raise ValueError(
                 f"A code has the blocks {', '.join(BLOCKS)}. Received: {', '.join(parts) or 'none'}."
             )
-        flat = [tf.reshape(tf.cast(parts[name], tf.float32), [-1, n]) for name, n in BLOCKS.items()]
+        flat = []
+        for name, n in BLOCKS.items():
+            values = tf.cast(parts[name], tf.float32)
+            shape = (9, 3) if name == "light" else (n,)
+            if not values.shape.is_compatible_with([None, *shape]):
+                raise ValueError(
+                    f"The block '{name}' has the shape [B, {', '.join(map(str, shape))}]. "
+                    f"Received: shape {values.shape}."
+                )
+            flat.append(tf.reshape(values, [-1, n]))
         return (tf.concat(flat, -1) - _MEAN) / _UNITS
 
     def surface(self, parts: dict[str, tf.Tensor]) -> Surface:
@@ -162,6 +194,9 @@ class MorphableHead(Part):
             z: Codes `[B, 47]`.
             background: Images `[B, S, S, 3]`, or one value.
             shown: "colours"; "albedo"; or "geometry", grey heads under a fixed light.
+
+        Raises:
+            ValueError: If `shown` is none of these.
         """
         surface = self.surface(self.parts(z))
         if shown == "colours":
@@ -177,6 +212,7 @@ class MorphableHead(Part):
         else:
             raise ValueError(f"`shown` is 'colours', 'albedo' or 'geometry'. Received: {shown!r}.")
         images, covered = self._painted(surface, tf.stop_gradient(values))
+        background = tf.cast(background, tf.float32)
         images = tf.where(covered[..., None], tf.stop_gradient(images), background)
         return tf.clip_by_value(images, 0.0, 1.0)
 
@@ -187,9 +223,8 @@ class MorphableHead(Part):
 
     def _combined(self, mean, modes, coefficients):
         """mean + sum_k c_k mode_k, `[V, 3, B]`."""
-        flat = mean.reshape(-1, 1).astype(np.float32)
-        flat += tf.matmul(modes, coefficients, transpose_b=True)
-        return tf.reshape(flat, [self.count, 3, -1])
+        offsets = tf.matmul(modes, coefficients, transpose_b=True)
+        return tf.reshape(mean.reshape(-1, 1).astype(np.float32) + offsets, [self.count, 3, -1])
 
     def _normals(self, points):
         a, b, c = (tf.gather(points, self.triangles[:, k]) for k in range(3))
@@ -210,7 +245,10 @@ class MorphableHead(Part):
         spec = tf.TensorSpec([self.size, self.size, values.shape[1]], tf.float32)
         covered = tf.TensorSpec([self.size, self.size], tf.bool)
         return tf.map_fn(
-            lambda head: self._painted_one(*head), each, fn_output_signature=(spec, covered)
+            lambda head: self._painted_one(*head),
+            each,
+            parallel_iterations=1,  # One image needs about 100 MB at 48 pixels.
+            fn_output_signature=(spec, covered),
         )
 
     def _painted_one(self, columns, rows, nearness, values):
@@ -263,7 +301,7 @@ def irradiance(normals: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
 def distant_light(
     azimuth: tf.Tensor, elevation: tf.Tensor, strength: float, ambient: float
 ) -> tf.Tensor:
-    """`zoo.rendering.light.distant` of angles `[V]` in TensorFlow: coefficients `[V, 9]`."""
+    """`zoo.rendering.light.distant` of angles `[N]` in TensorFlow: coefficients `[N, 9]`."""
     x, z = (f(azimuth) * tf.cos(elevation) for f in (tf.sin, tf.cos))
     bands = light.bands(x, tf.sin(elevation), z, tf.ones_like(x))
     gamma = np.pi * strength * tf.stack(bands, -1)
@@ -273,7 +311,8 @@ def distant_light(
 def sampled(images: tf.Tensor, columns: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """Values of images between pixel centres, by bilinear interpolation.
 
-    Places outside the image have the value of the nearest place within it, and no gradient.
+    Places outside the image have the value of the nearest place within it. The coordinate that is
+    outside has no gradient. Places that are NaN have NaN values.
 
     Args:
         images: `[B, S, S, C]`.
@@ -285,6 +324,8 @@ def sampled(images: tf.Tensor, columns: tf.Tensor, rows: tf.Tensor) -> tf.Tensor
     size, channels = images.shape[1], images.shape[-1]
     column, row = (tf.clip_by_value(t, 0.0, size - 1.0) for t in (columns, rows))
     left, top = (tf.minimum(tf.floor(t), size - 2.0) for t in (column, row))
+    # NaN is no index.
+    left, top = (tf.where(tf.math.is_nan(t), 0.0, t) for t in (left, top))
     right_share, lower_share = column - left, row - top
     first = tf.range(tf.shape(images)[0]) * (size * size)
     corner = first + tf.cast(top, tf.int32) * size + tf.cast(left, tf.int32)
@@ -332,6 +373,3 @@ def _incident(triangles, count):
         return np.array([row + [len(triangles)] * (longest - len(row)) for row in rows])
 
     return padded(lists[:-2]), padded(lists[-2:])
-
-
-LANDMARK_SHAPE = (len(LANDMARKS), 2)

@@ -14,7 +14,7 @@ def _score(trained):
     x, y = trained.data.arrays("test")
     model, seed = trained.model, trained.config.seed
 
-    def score(log_prob):
+    def score(log_prob, method):
         # `zoo.metrics.negative_log_likelihood` refuses grey values, because their cross-entropy is
         # not a likelihood.
         of_batch = tf.function(lambda x, y, seed: log_prob(x, _DRAWS, y=y, seed=seed))
@@ -22,12 +22,15 @@ def _score(trained):
             of_batch(*map(tf.constant, (x[i : i + _BATCH], y[i : i + _BATCH], (seed, i))))
             for i in range(0, len(x), _BATCH)
         ]
-        return over_images(-np.concatenate(parts), {"draws": _DRAWS})
+        draws = {} if method == "exact" else {"K": _DRAWS}
+        return over_images(-np.concatenate(parts), {"method": method} | draws)
 
     if trained.config.builder == "predictor":
-        return {"CLL": score(model.log_prob)}
-    scores = {"CLL, from the prior": score(model.log_prob_from_prior)}
-    return scores | ({"CLL": score(model.log_prob)} if model.can_encode else {})
+        return {"negative CLL": score(model.log_prob, model.log_prob_method)}
+    scores = {"negative CLL, from the prior": score(model.log_prob_from_prior, "Monte Carlo")}
+    return scores | (
+        {"negative CLL": score(model.log_prob, model.log_prob_method)} if model.can_encode else {}
+    )
 
 
 def _rows(seen, network, gsnn, from_prior, importance):
@@ -35,19 +38,25 @@ def _rows(seen, network, gsnn, from_prior, importance):
     settings = (f"seen=quadrants:{seen}", "binarize=None", "learning_rate_decay=cosine")
     cvae = "cvae_quadrants_mnist"
     return (
-        Row(f"{quadrants}: network", "predictor_quadrants_mnist", settings, {"CLL": network}, 0.3),
+        Row(
+            f"{quadrants}: network",
+            "predictor_quadrants_mnist",
+            settings,
+            {"negative CLL": network},
+            0.3,
+        ),
         Row(
             f"{quadrants}: GSNN",
             cvae,
             (*settings, "alpha=0.0", "warm_up_steps=0"),
-            {"CLL, from the prior": gsnn},
+            {"negative CLL, from the prior": gsnn},
             0.7,
         ),
         Row(
             f"{quadrants}: CVAE",
             cvae,
             settings,
-            {"CLL, from the prior": from_prior, "CLL": importance},
+            {"negative CLL, from the prior": from_prior, "negative CLL": importance},
             1.0,
         ),
     )
@@ -62,7 +71,7 @@ TABLE = Table(
         "with a cosine fall to 0; the prior network also takes the prediction of a deterministic "
         "network, which is trained at the same time. The weight of the CVAE's rate rises from 0 to "
         "1 in the first 4,000 steps. Grey values in [0, 1] are the conditions, the inputs and the "
-        "targets of a Bernoulli likelihood. CLL: the negative conditional log-likelihood of the "
+        "targets of a Bernoulli likelihood. Negative CLL: minus the log-likelihood of the "
         "hidden part of the 10,000 test images given the seen part, where the cross-entropy of the "
         "grey values replaces the log-probability of black and white: by "
         f"{_DRAWS} importance samples from the posterior, by {_DRAWS} draws of the prior, and for "

@@ -46,7 +46,8 @@ class Row:
         share: The row's share of the training time, relative to the shares of the other rows.
         trained_as: The name of an earlier row, whose model this row scores instead of its own.
             The row's own `settings` then apply to the score.
-        seeds: Number of trainings of this row, if not the table's.
+        seeds: Number of trainings of this row, if not the table's. A row with `trained_as` has those
+            of the other row.
     """
 
     name: str
@@ -262,13 +263,13 @@ def stated_of_row(table: Table, row: Row) -> dict[str, Any]:
         "preset": source.preset,
         "settings": list(source.settings),
         "paper": dict(row.paper),
-        **({"seeds": row.seeds} if row.seeds else {}),
+        **({"seeds": source.seeds} if source.seeds else {}),
     }
 
 
 def _seeds(table, row):
-    """Number of trainings of a row."""
-    return row.seeds or table.seeds
+    """Number of trainings of the model that a row scores."""
+    return _source(table, row).seeds or table.seeds
 
 
 def _source(table, row):

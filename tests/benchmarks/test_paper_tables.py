@@ -288,18 +288,23 @@ def test_equal_epochs_share_the_budget_by_the_cost_of_each_row(
 def test_a_row_may_have_seeds_of_its_own(tmp_path, monkeypatch, instant_training):
     monkeypatch.setattr(tables, "seconds_per_epoch", lambda config: 10.0)
     first, *_ = small().rows
-    rows = (first, Row("drawn", "vae_digits", SMALL, {"seed": 4.0}, seeds=3))
+    again = Row("again", "vae_digits", trained_as="drawn")
+    rows = (first, Row("drawn", "vae_digits", SMALL, {"seed": 4.0}, seeds=3), again)
     table = small(rows=rows, score=lambda t: {"seed": float(t.config.seed)}, scoring=0.0)
     done = tables.reproduce(table, 1.0, tmp_path, 4, say=lambda line: None)
     # 60 s: 4 trainings with equal shares.
     names = ("three_latents", "drawn", "drawn_seed_5", "drawn_seed_6")
     assert instant_training == [(name, 1) for name in names]
-    alone, drawn = done["rows"]
+    alone, drawn, scored = done["rows"]
+    assert scored["scores"] == drawn["scores"] and scored["seeds"] == 3
     assert alone["scores"]["seed"] == {"value": 4.0, "stderr": None}
     assert drawn["scores"]["seed"]["values"] == [4.0, 5.0, 6.0]
     assert drawn["scores"]["seed"]["stderr"] == pytest.approx(1 / math.sqrt(3))
     page = markdown(done, "python -m something")
-    assert "over the test images; for drawn, over 3 seeds, of which the scores are means." in page
+    assert (
+        "over the test images; for drawn, again, over 3 seeds, of which the scores are means."
+        in page
+    )
     assert "| 5.00 ± 0.58 | 4 | +1.00 |" in page
 
 

@@ -14,14 +14,14 @@ class Config(NamedTuple):
             several players names a reconstruction error, or in a GAN the loss of the discriminator:
             the losses of the others depend on an opponent that also learns.
         random_steps: Whether a training step draws random numbers.
-        frames: Number of frames, as channels, of a model of videos; or of colours.
+        channels: Number of channels: the frames of a model of videos, or colours.
     """
 
     preset: str
     settings: tuple[str, ...] = ()
     falls: str = "loss"
     random_steps: bool = True
-    frames: int = 1
+    channels: int = 1
 
 
 # Models for which the fast tests also trace a step: one player and a flow; rounds of two players with
@@ -196,12 +196,12 @@ CONFIGS = {
         "face_autoencoder_heads",
         ("model.hidden=32", "filters=4,8", "latitudes=8", "longitudes=8"),
         random_steps=False,
-        frames=3,
+        channels=3,
     ),
     "VideoVAE": Config(
         "video_vae_bouncing_sprites",
         ("model.hidden=32", "transition_hidden=16", "static_dim=2"),
-        frames=3,
+        channels=3,
     ),
     "M2": Config("m2_digits", ("model.hidden=32", "classifier_hidden=32")),
     "M1M2": Config("m1_m2_digits", ("model.hidden=32", "classifier_hidden=32")),

@@ -44,7 +44,7 @@ def build(name, *settings):
     plain = ("jit_compile=false", "steps_per_execution=1")
     presets.override(config, [*plain, *own.settings, *settings])
     keras.utils.set_random_seed(0)
-    model = presets.build(config, (*SHAPE[:2], own.frames), levels=17)
+    model = presets.build(config, (*SHAPE[:2], own.channels), levels=17)
     if model.semi_supervised:
         data = zoo.datasets.load("digits", num_labels=100)
         # An untrained M1 uses no dimension by the threshold of the paper's code.
@@ -83,8 +83,8 @@ def binary_digits():
 
 @functools.cache
 def images_for(name):
-    """The binary digits; for a model of videos, digits that move to the right."""
-    frames = [np.roll(binary_digits(), t, 2) for t in range(CONFIGS[name].frames)]
+    """The binary digits; with several channels, digits that move to the right."""
+    frames = [np.roll(binary_digits(), t, 2) for t in range(CONFIGS[name].channels)]
     return np.concatenate(frames, -1)
 
 

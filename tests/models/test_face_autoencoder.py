@@ -143,6 +143,7 @@ def test_training_lowers_the_loss(x, codes):
     y = model.head.landmarks(surface).numpy()
     history = model.fit(x, y, epochs=30, batch_size=4, verbose=0).history
     assert history["loss"][-1] < 0.5 * history["loss"][0]
+    assert history["photometric"][-1] < 0.7 * history["photometric"][0]
 
 
 def test_turned_and_relit_heads_are_rendered_with_the_other_coefficients(x, codes):
@@ -194,8 +195,50 @@ def test_without_landmarks_and_prior_the_mesh_hides_inside_the_face(x, codes):
     other = model.head.surface(model.parts(found))
     error = tf.sqrt((truth.columns - other.columns) ** 2 + (truth.rows - other.rows) ** 2)
     lower = model.energy(x, found) < model.energy(x, tf.constant(codes))
-    assert tf.reduce_mean(tf.boolean_mask(error, lower, axis=1)) > 1.0
     assert tf.reduce_any(lower)
+    assert tf.reduce_mean(tf.boolean_mask(error, lower, axis=1)) > 1.0
+
+
+def test_no_heads_are_turned_to_no_angles(x):
+    model = small()
+    assert model.turn(x, [], []).shape == (4, 0, SIZE, SIZE, 3)
+    assert model.turn(x[:0], [0.1], [0.0]).shape == (0, 1, SIZE, SIZE, 3)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        model.turn(x, [np.nan], [0.0])
+    with pytest.raises(ValueError, match="`strength`"):
+        model.relight(x, [0.0], [0.0], strength=-1.0)
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (2, 10), (CODE_SIZE,)])
+def test_codes_of_other_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match=r"latents of shape \[B, 47\]"):
+        small().decode(np.zeros(shape, np.float32))
+
+
+def test_codes_that_are_nan_stop_training_with_the_usual_error(x):
+    model = small(landmark_weight=0.0)
+    model.encoder.layers[-1].bias.assign(np.full(CODE_SIZE, np.nan))
+    model.compile("adam", jit_compile=False)
+    with pytest.raises(zoo.NonFiniteError):
+        model.fit(x, verbose=0)
+
+
+def test_latents_by_optimisation_are_refused(x):
+    with pytest.raises(ValueError, match="whose renderings have none; call `model"):
+        zoo.inference.fit_latents(small(), x)
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        (lambda: zoo.RealNVPPrior(CODE_SIZE), "must be fixed"),
+        (lambda: zoo.UniformOnSphere(CODE_SIZE), "needs a density"),
+    ],
+)
+def test_the_prior_must_be_fixed_and_have_a_density(prior, message):
+    model = small()
+    with pytest.raises(ValueError, match=message):
+        zoo.FaceAutoencoder(model.encoder, model.head, prior())
 
 
 @pytest.mark.parametrize(

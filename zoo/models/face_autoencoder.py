@@ -4,7 +4,7 @@ Tewari, Zollhöfer, Kim, Garrido, Bernard, Pérez and Theobalt, "MoFA: Model-bas
 Autoencoder for Unsupervised Monocular Reconstruction", 2017. https://arxiv.org/abs/1703.10580
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +14,7 @@ import tensorflow as tf
 from zoo import networks
 from zoo.config import choices
 from zoo.contract import Limits, as_count, check_non_negative
-from zoo.distributions import Prior, StandardNormal
+from zoo.distributions import Prior, StandardNormal, need_density, refuse_learned
 from zoo.interfaces import Interface
 from zoo.model import Array, GenerativeModel, Signature
 from zoo.morphable import (
@@ -33,18 +33,18 @@ _BETA_1, _BETA_2 = 0.9, 0.999
 
 @keras.saving.register_keras_serializable("zoo")
 class FaceAutoencoder(GenerativeModel):
-    """Learns to explain images by the coefficients of a morphable head, without their true values.
+    """Maps images to the coefficients of a morphable head, trained without their true values.
 
     The encoder returns the code z of a `MorphableHead`, whose vertices i have the pixel coordinates u_i
     and the colours c_i. For an image I, the encoder minimises
 
         L = photometric + landmark_weight landmark + rate_weight rate,
-        photometric = mean over visible vertices i of |I(u_i) - c_i|_2                  (eq. 7),
-        landmark    = mean_j |u_j - l_j|^2, in squared pixels                           (eq. 6),
+        photometric = mean over visible vertices i of |I(u_i) - c_i|_2,
+        landmark    = mean_j |u_j - l_j|^2, in squared pixels,
         rate        = -log p(z),
 
-    where p(z) is N(0, I). I(u) is interpolated, so that the slope of the image tells the vertices where
-    to go. A vertex is visible if the cosine of the angle between its normal and the direction to the
+    where p(z) is N(0, I). I(u) is interpolated between pixels, so that the photometric error has a
+    gradient with respect to u_i. A vertex outside the image is compared with the border. A vertex is visible if the cosine of the angle between its normal and the direction to the
     camera is above `least_cosine`, which has no gradient. `landmark_error` is the mean distance
     |u_j - l_j| in pixels, and `visible` the share of visible vertices.
 
@@ -53,26 +53,33 @@ class FaceAutoencoder(GenerativeModel):
     Args:
         encoder: Network from `x[B, S, S, 3]` to `z[B, 47]`.
         head: A `MorphableHead` of S pixels.
-        prior: p(z), a `Prior` with a density; `StandardNormal` in the paper, up to its weights.
-        landmark_weight: Weight of `landmark`. If it is above 0, training needs the annotation
-            `landmarks`, pixel coordinates (column, row) `[8, 2]`; if it is 0, images are enough.
+        prior: p(z), a fixed `Prior` with a density.
+        landmark_weight: Weight of `landmark`. If it is above 0, training and evaluation need the
+            annotation `landmarks`, pixel coordinates (column, row) of all landmarks, `[8, 2]`; if it is
+            0, images are enough.
         rate_weight: Weight of `rate`.
         least_cosine: The least cosine of visible vertices, in [0, 1). At 0 all vertices that face the
             camera are visible.
         **kwargs: As for `GenerativeModel`.
 
     Raises:
-        ValueError: If a part does not fit the head, a weight is negative, or `least_cosine` is not in
-            [0, 1).
+        ValueError: If a part does not fit the head, the prior is learned or has no density, a weight
+            is negative, or `least_cosine` is not in [0, 1).
 
     Notes:
         A falling photometric error is no proof of a good fit. Without landmarks, the mesh can shrink
         and hide inside the face, where the image is smooth, and its error is then below that of the
         true code. Compare the pose with the truth, or look at `overlay`.
 
-        The paper's model is learned from scans; this head is a formula. The paper's weights of the
-        coefficients of identity, albedo and expression differ, and pose and light have no prior.
-        Here p(z) covers all of them, so that the regulariser is a density and `sample` draws heads.
+        The paper's model is learned from scans; this head is a formula. In the paper the coefficients
+        of identity, albedo and expression have squared penalties with three different weights; pose
+        and light have none. Here p(z) covers all of them, so that the regulariser is a density and
+        `sample` draws heads. Weights of landmarks by their confidence are left out, and 1e-6 is added
+        under the root of the photometric error.
+
+        In the paper all vertices that face the camera are visible. Near the silhouette a pixel also
+        shows the background, and parts of the head hide others, so that the true code has a large
+        error there. A higher `least_cosine` leaves these vertices out.
         The light is not identifiable from the visible side of a head: compare shadings, not
         coefficients.
 
@@ -83,6 +90,7 @@ class FaceAutoencoder(GenerativeModel):
         TensorShape([2, 3, 32, 32, 3])
     """
 
+    has_differentiable_decoder = False
     signatures: Mapping[str, Signature] = {
         **GenerativeModel.signatures,
         "overlay": Signature(("x",), "images"),
@@ -103,6 +111,8 @@ class FaceAutoencoder(GenerativeModel):
         check_non_negative(landmark_weight=landmark_weight, rate_weight=rate_weight)
         if not 0 <= least_cosine < 1:
             raise ValueError(f"`least_cosine` must be in [0, 1). Received: {least_cosine}.")
+        refuse_learned(prior, "a FaceAutoencoder")
+        need_density(prior, "a FaceAutoencoder", everywhere=True)
         self.landmark_weight = landmark_weight  # The constructor of the base reads `annotations`.
         super().__init__(**kwargs)
         self.encoder = encoder
@@ -110,6 +120,7 @@ class FaceAutoencoder(GenerativeModel):
         self.prior = prior
         self.rate_weight = rate_weight
         self.least_cosine = least_cosine
+        self._refine: Callable | None = None
 
     @property
     def terms(self):
@@ -122,7 +133,7 @@ class FaceAutoencoder(GenerativeModel):
 
     @property
     def annotation_limits(self) -> Mapping[str, Limits]:
-        return {"landmarks": Limits(LANDMARK_SHAPE, -np.inf, np.inf)} if self.annotations else {}
+        return {"landmarks": Limits(LANDMARK_SHAPE, -1e6, 1e6)} if self.annotations else {}
 
     def players(self) -> dict[str, list[keras.layers.Layer]]:
         return {"encoder": [self.encoder]}
@@ -187,6 +198,14 @@ class FaceAutoencoder(GenerativeModel):
         """The coefficients of codes `z[B, 47]` by block: see `MorphableHead.parts`."""
         return self.head.parts(self._latents(z))
 
+    def _latents(self, z):
+        z = super()._latents(z)
+        if not z.shape.is_compatible_with([None, CODE_SIZE]):
+            raise ValueError(
+                f"Expected latents of shape [B, {CODE_SIZE}]. Received: shape {tuple(z.shape)}."
+            )
+        return z
+
     def decode(self, z: Array, y: Any = None) -> tf.Tensor:
         """Renders heads on mid-grey: `[B, S, S, 3]`. The images have no gradient."""
         return self.head.render(self._latents(z))
@@ -201,20 +220,22 @@ class FaceAutoencoder(GenerativeModel):
 
         Args:
             x: Images `[B, S, S, 3]`.
-            yaw, pitch: Angles in radians, `[V]`; see `zoo.rendering.camera.rotation`. The roll of
-                each head stays.
+            yaw, pitch: Angles in radians, `[V]`, which replace those of the heads; see
+                `zoo.rendering.camera.rotation`. The roll of each head stays.
 
         Returns:
             `[B, V, S, S, 3]`.
 
         Raises:
-            ValueError: If the angles are not two vectors of one length.
+            ValueError: If the angles are not two vectors of finite numbers of one length. If they are
+                known only when a graph runs, the error is TensorFlow's `InvalidArgumentError`.
         """
         yaw, pitch = _vectors(yaw=yaw, pitch=pitch)
-        roll = self.head.parts(self.encode(x))["angles"][:, 2]
+        z = self.encode(x)
+        roll = self.head.parts(z)["angles"][:, 2]
         shape = [tf.shape(roll)[0], tf.shape(yaw)[0]]
         angles = [tf.broadcast_to(t, shape) for t in (yaw, pitch, roll[:, None])]
-        return self._with(x, "angles", tf.stack(angles, -1))
+        return self._with(z, "angles", tf.stack(angles, -1))
 
     def relight(
         self,
@@ -229,32 +250,39 @@ class FaceAutoencoder(GenerativeModel):
         Args:
             x: Images `[B, S, S, 3]`.
             azimuth, elevation: Angles to the light in radians, `[V]`: to the right, and upwards.
-            strength: Irradiance from the light where it falls vertically.
-            ambient: Irradiance from all sides.
+            strength: Irradiance from the light where it falls vertically. An export has the default.
+            ambient: Irradiance from all sides. An export has the default.
 
         Returns:
             `[B, V, S, S, 3]`.
 
         Raises:
-            ValueError: If the angles are not two vectors of one length.
+            ValueError: As for `turn`, or if a strength is negative.
         """
+        check_non_negative(strength=strength, ambient=ambient)
         azimuth, elevation = _vectors(azimuth=azimuth, elevation=elevation)
         gamma = distant_light(azimuth, elevation, strength, ambient)
         gamma = tf.repeat(gamma[..., None], 3, -1)  # [V, 9, 3]
-        rows = tf.shape(self._images(x))[0]
-        return self._with(x, "light", tf.repeat(gamma[None], rows, 0))
+        z = self.encode(x)
+        return self._with(z, "light", tf.repeat(gamma[None], tf.shape(z)[0], 0))
 
     def refine(self, x: Array, steps: int | tf.Tensor = 200) -> tf.Tensor:
-        """Codes of images that Adam improves from those of the encoder: `[B, 47]`.
+        """Codes of images with a lower `energy` than those of the encoder: `[B, 47]`.
 
-        The steps minimise `energy`, at a rate of 0.02 in units of z. The result is the best code of
-        the path. The method is not exported, because it computes gradients.
+        Adam minimises the energy, at a rate of 0.02 in units of z. The result is the best code of the
+        path. The energy has no landmarks, so that a code can lose its pose: see the notes of the class.
+        The method is not exported, because it computes gradients.
 
         Raises:
             ValueError: If `steps` is negative.
         """
         steps = as_count(steps, "steps", 0)
-        x = self._images(x)
+        if self._refine is None:
+            spec = tf.TensorSpec([None, *self.image_shape], tf.float32)
+            self._refine = tf.function(self._refined, [spec, tf.TensorSpec([], tf.int32)])
+        return self._refine(self._images(x), tf.cast(steps, tf.int32))
+
+    def _refined(self, x, steps):
         start = self.encode(x)
 
         def step(i, z, best, lowest, first, second):
@@ -271,22 +299,19 @@ class FaceAutoencoder(GenerativeModel):
             z -= 0.02 * mean / (tf.sqrt(square) + 1e-7)
             return i + 1, z, best, tf.where(better, energy, lowest), first, second
 
-        @tf.function  # Outside of a graph, a loop would run one operation after the other.
-        def loop():
-            none = tf.zeros_like(start)
-            state = (tf.constant(0), start, start, tf.fill([tf.shape(x)[0]], np.inf), none, none)
-            _, z, best, lowest, *_ = tf.while_loop(lambda i, *_: i < steps, step, state)
-            return tf.where((self.energy(x, z) < lowest)[:, None], z, best)
+        none = tf.zeros_like(start)
+        state = (tf.constant(0), start, start, tf.fill([tf.shape(x)[0]], np.inf), none, none)
+        # The last step only evaluates the energy of the last code.
+        _, _, best, *_ = tf.while_loop(lambda i, *_: i <= steps, step, state)
+        return best
 
-        return loop()
-
-    def _with(self, x, block, values):
-        """Images `[B, V, ...]` of the heads of `x` with values `[B, V, ...]` of one block."""
-        count = tf.shape(values)[1]
-        own = self.head.parts(tf.repeat(self.encode(x), count, 0))
-        shape = tf.concat([[-1], tf.shape(own[block])[1:]], 0)
+    def _with(self, z, block, values):
+        """Images `[B, V, ...]` of the heads of codes with values `[B, V, ...]` of one block."""
+        rows, count = tf.unstack(tf.shape(values)[:2])
+        own = self.head.parts(tf.repeat(z, count, 0))
+        shape = tf.concat([[rows * count], tf.shape(own[block])[1:]], 0)
         z = self.head.code(**(own | {block: tf.reshape(values, shape)}))
-        return tf.reshape(self.head.render(z), [-1, count, *self.image_shape])
+        return tf.reshape(self.head.render(z), [rows, count, *self.image_shape])
 
 
 def _vectors(**given):
@@ -297,6 +322,10 @@ def _vectors(**given):
     if a.rank != 1 or not a.is_compatible_with(b):
         raise ValueError(f"{expected} Received: shapes {a} and {b}.")
     tf.debugging.assert_equal(*map(tf.size, found), expected)
+    for values in found:
+        known = None if tf.is_symbolic_tensor(values) else values.numpy()
+        if known is not None and not np.isfinite(known).all():
+            raise ValueError(f"{expected} Received: NaN or infinity.")
     return found
 
 
@@ -312,7 +341,7 @@ def face_autoencoder(
     longitudes: int = 32,
     landmark_weight: float = 0.02,
     rate_weight: float = 0.004,
-    least_cosine: float = 0.2,
+    least_cosine: float = 0.0,
 ) -> FaceAutoencoder:
     """A `FaceAutoencoder` with a convolutional encoder, which starts at heads near the mean head.
 
@@ -325,8 +354,7 @@ def face_autoencoder(
         latitudes, longitudes: Size of the mesh: see `zoo.rendering.head.sphere`.
         landmark_weight: Weight of the squared distance of landmarks; 0 for training without them.
         rate_weight: Weight of -log p(z).
-        least_cosine: The least cosine of visible vertices; 0 in the paper. Near the silhouette, pixels
-            also show the background, so that the mesh shrinks.
+        least_cosine: The least cosine of visible vertices: see `FaceAutoencoder`.
 
     Raises:
         ValueError: If the images are not square or not in colour, or an option is out of range.

@@ -8,6 +8,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "face_autoencoder_heads": {
         "about": "MoFA: an encoder of heads to pose, shape, albedo and light, with landmarks.",
         "builder": "face_autoencoder",
+        "model": {"least_cosine": 0.2},
         "optimizers": {"encoder": adam(1e-3)},
         "data": {"name": "heads", "y": "landmarks"},
         "jit_compile": False,
@@ -16,7 +17,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 60,
     },
     "face_autoencoder_no_landmarks_heads": {
-        "about": "MoFA without landmarks, prior and least cosine: the mesh hides inside the face.",
+        "about": "MoFA without landmarks, prior and least cosine, whose mesh shrinks.",
         "like": "face_autoencoder_heads",
         "model": {"landmark_weight": 0.0, "rate_weight": 0.0, "least_cosine": 0.0},
     },

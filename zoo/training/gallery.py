@@ -160,7 +160,7 @@ def _draw_codes(model, data, folder, seed):
 
 
 def _draw_heads(model, x, folder):
-    """Images beside their explanations: heads on them, geometry, albedo; other angles and lights."""
+    """Images beside their heads: on the images, geometry, albedo; other angles and lights."""
     z = model.encode(x)
     shown = [model.head.render(z, shown=kind) for kind in ("geometry", "albedo")]
     explained = np.stack([x, model.overlay(x), *shown], 1)
