@@ -291,3 +291,12 @@ def test_orders_repeat_no_row_before_all_are_drawn():
 def test_rates_fall_as_in_training(decay):
     for progress in (0.0, 0.3, 0.9):
         assert math.isclose(accelerator.factor(decay, progress), DECAYS[decay](progress))
+
+
+def test_a_device_is_named_by_its_kind_and_a_cpu_by_its_cores(monkeypatch):
+    gpu = types.SimpleNamespace(platform="gpu", device_kind="NVIDIA H200")
+    assert accelerator._named(gpu) == "NVIDIA H200"
+    cpu = types.SimpleNamespace(platform="cpu", device_kind="cpu")
+    for cores, expected in (({0}, "1 CPU core (JAX)"), ({0, 1}, "2 CPU cores (JAX)")):
+        monkeypatch.setattr(accelerator.os, "sched_getaffinity", lambda _, c=cores: c)
+        assert accelerator._named(cpu) == expected
