@@ -128,8 +128,9 @@ def test_no_builder_builds_a_model_after_a_change_to_channels_first(name):
         for option, builder in zoo.models.required_runs(name).items()
     }
     keras.config.set_image_data_format("channels_first")
+    shape = (*SHAPE[:2], 3) if name == "face_autoencoder" else SHAPE
     with pytest.raises(ValueError, match=CHANNELS):
-        zoo.models.BUILDERS[name](SHAPE, **first)
+        zoo.models.BUILDERS[name](shape, **first)
 
 
 def test_a_model_of_other_networks_is_refused_after_a_change():
