@@ -40,6 +40,8 @@ SMALL = {
     "group_size": 6,
 }
 
+COLOUR = ("face_autoencoder",)  # Builders whose images are in colour.
+
 # Groups of builders that refuse a part for the same reason.
 BOUNDS = [  # Builders of a bound on log p(x)
     name
@@ -180,6 +182,7 @@ def batch_for(model):
             "varied": y // 6,  # Two groups of six
             "attributes": np.eye(size, dtype=np.float32)[y % size],
             "mask": x[..., :1],
+            "landmarks": np.linspace(0, height, 12 * 16, dtype=np.float32).reshape(12, 8, 2),
         }
         return tf.constant(x), {leaf: tf.constant(every[leaf]) for leaf in model.annotations}
     if model.condition is None:
@@ -193,7 +196,8 @@ def batch_for(model):
     return tf.constant(x), tf.constant(y)
 
 
-def built(name, shape=SHAPE, **changes):
+def built(name, shape=None, **changes):
+    shape = shape or ((*SHAPE[:2], 3) if name in COLOUR else SHAPE)
     keras.utils.set_random_seed(0)
     parts = {}
     if name == "m1_m2":
