@@ -57,6 +57,19 @@ def test_images_masks_and_landmarks_are_those_of_the_renderer_in_numpy(parts, si
     np.testing.assert_allclose(head.render(z)[same], images[same], atol=1e-3)
 
 
+def test_the_nearest_surface_is_shown(parts):
+    nose = np.zeros([3, 6])
+    nose[:, 2] = 12  # So long that it hides a cheek.
+    angles = np.array([[0.8, 0.0, 0.0], [-0.8, 0.2, 0.0], [0.6, -0.4, 0.3]])
+    parts = parts | {"identity": nose, "angles": angles}
+    head, expected = MorphableHead(40, *MESH), in_numpy(parts, 40)
+    z = head.code(**parts)
+    same = head.masks(z).numpy() == expected.masks
+    assert same.mean() > 0.999
+    images = np.clip(expected.images, 0, 1)
+    np.testing.assert_allclose(head.render(z)[same], images[same], atol=1e-3)
+
+
 def test_a_head_is_painted_on_a_background(parts):
     head = MorphableHead(24, *MESH)
     z = head.code(**parts)
