@@ -21,6 +21,7 @@ SUBMODULES = [
     "contrast",
     "crops",
     "datasets",
+    "descent",
     "discrepancies",
     "distributions",
     "evaluation",

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from zoo import chains, checked_data, conditions, resizing
+from zoo import chains, checked_data, conditions, descent, resizing
 from zoo.config import look_up, with_article
 from zoo.contract import MissingInput, check_counts, check_non_negative
 from zoo.distributions import need_density
@@ -26,7 +26,6 @@ from zoo.model import Array, GenerativeModel, as_seed
 from zoo.models import elbo
 
 _SCALE = 0.1  # Of the squared error, where a model has no likelihood.
-_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # Adam's, as in Keras.
 
 
 def fit_latents(
@@ -88,7 +87,7 @@ def fit_latents(
 
     Raises:
         ValueError: If `x`, `y`, `seen`, `start` or a number is invalid; if `seen` is passed with an
-            `operator`; if the prior has no density and `weight` is not 0; if `seen` is passed and
+            `operator`; if the decoder has no gradients; if the prior has no density and `weight` is not 0; if `seen` is passed and
             the values of an image are dependent under the likelihood; or if an energy is not
             finite.
         NotImplementedError: If a start is a draw of the prior and the model has no prior.
@@ -562,38 +561,9 @@ def _minimiser(energy, z, x, y, steps, learning_rate):
     # Traced once, for any size of the last batch.
     @tf.function(input_signature=signature, autograph=False)
     def minimise(start, x, seen, y=None):
-        return _adam(energy(x, seen, y), start, steps, learning_rate)
+        return descent.adam(energy(x, seen, y), start, steps, learning_rate)
 
     return minimise
-
-
-def _adam(energy, start, steps, learning_rate):
-    """The point of lowest energy on the path of Adam from each row of `start[B, D]`.
-
-    Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1. Keras's optimizer
-    needs variables of a known shape, so it does not fit batches of any size.
-    """
-
-    def step(t, z, m, v, best, lowest):
-        with tf.GradientTape() as tape:
-            tape.watch(z)
-            value = energy(z)
-        gradient = tape.gradient(value, z, unconnected_gradients="zero")
-        better = value < lowest  # False for NaN.
-        best, lowest = tf.where(better[:, None], z, best), tf.where(better, value, lowest)
-        t += 1.0
-        m = _BETA_1 * m + (1 - _BETA_1) * gradient
-        v = _BETA_2 * v + (1 - _BETA_2) * gradient**2
-        change = (m / (1 - _BETA_1**t)) / (tf.sqrt(v / (1 - _BETA_2**t)) + _EPSILON)
-        return t, z - learning_rate * change, m, v, best, lowest
-
-    zeros = tf.zeros_like(start)
-    lowest = tf.fill(tf.shape(start)[:1], math.inf)
-    state = (tf.constant(0.0), start, zeros, zeros, start, lowest)
-    # The last pass evaluates the last point. A pass of its own outside of the loop would trace the
-    # energy twice, and TFP's cache of bijectors does not work across the border of a loop.
-    *_, best, lowest = tf.while_loop(lambda t, *_: t <= steps, step, state)
-    return best, lowest
 
 
 # Super-resolution -------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ TABLE = Table(
         "The CVAE is within 3.2 % of the paper by importance samples with one quadrant, equal with "
         "two, and better with three. By draws of the prior the gap is 17, 5 and -1 nats: its rate of "
         "12 nats with one quadrant is too high for 100 draws of the prior.",
-        "With one quadrant, the ratio of the CVAE's CLL to the network's is 0.66 by importance samples; "
+        "With one quadrant, the ratio of the CVAE's score to the network's is 0.66 by importance samples; "
         "the paper's numbers give 0.64. The GSNN is not better than the network, as in the paper.",
         "Without the warm-up of the rate, the CVAE's bound on validation images with one quadrant is "
         "worse by 5 nats after 20 epochs (trainers.train --preset=cvae_quadrants_mnist "

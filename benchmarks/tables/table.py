@@ -538,7 +538,7 @@ def markdown(record: Mapping[str, Any], command: str) -> str:
         own = ", ".join(row["row"] for row in record["rows"] if row.get("device") == device)
         lines += [
             f"Trained on {device} with `benchmarks.accelerator`: {own}. The minutes of these rows are "
-            "those of the device, which some runs shared."
+            "those of the device, which several runs may have shared."
         ]
     if record["differs"]:
         lines += ["", "Differences from the paper:", "", *(f"- {x}" for x in record["differs"])]

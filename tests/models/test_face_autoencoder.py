@@ -161,7 +161,9 @@ def test_turned_and_relit_heads_are_rendered_with_the_other_coefficients(x, code
         gamma = np.repeat(gamma[..., None], 3, -1)
         expected = model.decode(model.head.code(**own | {"light": gamma}))
         np.testing.assert_allclose(relit[:, v], expected, atol=1e-4)
-    with pytest.raises(ValueError, match="`yaw` and `pitch` must be vectors of one length"):
+    with pytest.raises(
+        ValueError, match="`yaw` and `pitch` must be vectors of finite numbers of one length"
+    ):
         model.turn(x, [0.1], [0.0, 0.0])
     with pytest.raises(ValueError, match="`azimuth` and `elevation` must be vectors"):
         model.relight(x, 0.1, 0.2)
@@ -186,7 +188,7 @@ def test_refined_codes_have_a_lower_energy(x, codes):
 
 
 @pytest.mark.slow  # Optimises codes.
-def test_without_landmarks_and_prior_the_mesh_hides_inside_the_face(x, codes):
+def test_without_landmarks_and_prior_the_mesh_shrinks(x, codes):
     """The known collapse: the error falls below that of the true codes, at a wrong place."""
     weights = {"landmark_weight": 0.0, "rate_weight": 0.0, "least_cosine": 0.0}
     model = at_codes(np.zeros_like(codes), **weights)
@@ -287,6 +289,7 @@ def test_heads_are_served(x, codes, tmp_path):
         same = np.abs(found.numpy() - expected) < 1e-3
         assert same.mean() > 0.999, name  # A pixel at an edge may differ.
     with pytest.raises(
-        tf.errors.InvalidArgumentError, match="`yaw` and `pitch` must be vectors of one length"
+        tf.errors.InvalidArgumentError,
+        match="`yaw` and `pitch` must be vectors of finite numbers of one length",
     ):
         served.turn(images, angles, angles[:1])

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import networks
+from zoo import descent, networks
 from zoo.config import choices
 from zoo.contract import Limits, as_count, check_non_negative
 from zoo.distributions import Prior, StandardNormal, need_density, refuse_learned
@@ -28,7 +28,6 @@ from zoo.morphable import (
 
 _EPSILON = 1e-6
 """Added under the root of the photometric error, whose gradient is infinite at 0."""
-_BETA_1, _BETA_2 = 0.9, 0.999
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -44,9 +43,10 @@ class FaceAutoencoder(GenerativeModel):
         rate        = -log p(z),
 
     where p(z) is N(0, I). I(u) is interpolated between pixels, so that the photometric error has a
-    gradient with respect to u_i. A vertex outside the image is compared with the border. A vertex is visible if the cosine of the angle between its normal and the direction to the
-    camera is above `least_cosine`, which has no gradient. `landmark_error` is the mean distance
-    |u_j - l_j| in pixels, and `visible` the share of visible vertices.
+    gradient with respect to u_i. A vertex outside the image is compared with the border. A vertex is
+    visible if the cosine of the angle between its normal and the direction to the camera is above
+    `least_cosine`, which has no gradient. `landmark_error` is the mean distance |u_j - l_j| in pixels,
+    and `visible` the share of visible vertices.
 
     The head has no weights. The encoder is the only player.
 
@@ -67,9 +67,9 @@ class FaceAutoencoder(GenerativeModel):
             is negative, or `least_cosine` is not in [0, 1).
 
     Notes:
-        A falling photometric error is no proof of a good fit. Without landmarks, the mesh can shrink
-        and hide inside the face, where the image is smooth, and its error is then below that of the
-        true code. Compare the pose with the truth, or look at `overlay`.
+        A falling photometric error is no proof of a good fit. Without landmarks, the mesh can shrink to
+        the inside of the face, where the image is smooth, and its error is then below that of the true
+        code. Compare the pose with the truth, or look at `overlay`.
 
         The paper's model is learned from scans; this head is a formula. In the paper the coefficients
         of identity, albedo and expression have squared penalties with three different weights; pose
@@ -80,6 +80,7 @@ class FaceAutoencoder(GenerativeModel):
         In the paper all vertices that face the camera are visible. Near the silhouette a pixel also
         shows the background, and parts of the head hide others, so that the true code has a large
         error there. A higher `least_cosine` leaves these vertices out.
+
         The light is not identifiable from the visible side of a head: compare shadings, not
         coefficients.
 
@@ -283,26 +284,7 @@ class FaceAutoencoder(GenerativeModel):
         return self._refine(self._images(x), tf.cast(steps, tf.int32))
 
     def _refined(self, x, steps):
-        start = self.encode(x)
-
-        def step(i, z, best, lowest, first, second):
-            with tf.GradientTape() as tape:
-                tape.watch(z)
-                energy = self.energy(x, z)
-            gradient = tape.gradient(energy, z)
-            better = energy < lowest
-            best = tf.where(better[:, None], z, best)
-            first = _BETA_1 * first + (1 - _BETA_1) * gradient
-            second = _BETA_2 * second + (1 - _BETA_2) * gradient**2
-            t = tf.cast(i, tf.float32) + 1
-            mean, square = first / (1 - _BETA_1**t), second / (1 - _BETA_2**t)
-            z -= 0.02 * mean / (tf.sqrt(square) + 1e-7)
-            return i + 1, z, best, tf.where(better, energy, lowest), first, second
-
-        none = tf.zeros_like(start)
-        state = (tf.constant(0), start, start, tf.fill([tf.shape(x)[0]], np.inf), none, none)
-        # The last step only evaluates the energy of the last code.
-        _, _, best, *_ = tf.while_loop(lambda i, *_: i <= steps, step, state)
+        best, _ = descent.adam(lambda z: self.energy(x, z), self.encode(x), steps, 0.02)
         return best
 
     def _with(self, z, block, values):
@@ -315,8 +297,9 @@ class FaceAutoencoder(GenerativeModel):
 
 
 def _vectors(**given):
-    """The arguments as two float tensors `[V]` of one length."""
-    expected = f"{' and '.join(f'`{name}`' for name in given)} must be vectors of one length."
+    """The arguments as two float tensors `[V]` of one length, without NaN and infinity."""
+    names = " and ".join(f"`{name}`" for name in given)
+    expected = f"{names} must be vectors of finite numbers of one length."
     found = [tf.cast(v if tf.is_tensor(v) else np.asarray(v), tf.float32) for v in given.values()]
     a, b = (t.shape for t in found)
     if a.rank != 1 or not a.is_compatible_with(b):
